@@ -1,0 +1,35 @@
+"""Ramify: neural architecture search on PyTorch, every algorithm on every search space.
+
+Names are imported when they are first used, so `import ramify` and `ramify --help` start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Architecture": "ramify.architecture",
+    "Decision": "ramify.architecture",
+    "RamifyError": "ramify.errors",
+    "Space": "ramify.spaces",
+    "profile": "ramify.profiling",
+    "latency_ms": "ramify.profiling",
+}
+_PACKAGES = ("data", "evaluators", "ops", "report", "run", "spaces", "strategies", "supernet", "training")
+
+__all__ = ["__version__", *_HOMES, *_PACKAGES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"ramify.{name}")
+    raise AttributeError(f"module 'ramify' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

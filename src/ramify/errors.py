@@ -1,0 +1,45 @@
+"""What Ramify says when its input is wrong: one line, what is wrong, where, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RamifyError(ValueError):
+    """Base of every error caused by what the user handed in; the command line prints it and exits with 2."""
+
+
+class ArchitectureError(RamifyError):
+    """A genotype, an architecture file or a mask does not describe a member of the space."""
+
+
+class ConfigurationError(RamifyError):
+    """Settings that cannot work, alone or together."""
+
+
+class DataError(RamifyError):
+    """A data set that is missing, damaged, or of another shape than needed."""
+
+
+class RunError(RamifyError):
+    """A run folder that cannot be used: damaged, busy, unwritable, or of another configuration."""
+
+
+class MissingExtraError(RamifyError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package `{package}`: pip install 'ramify[{extra}]'")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message that helps with a misspelt `name`.
+
+    Case does not matter for the comparison, so `gdas` finds `GDAS`.
+    """
+    known = sorted(known)
+    folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    listing = ", ".join(known)
+    return f"did you mean {folded[close[0]]!r}? Known: {listing}" if close else f"known: {listing}"

@@ -1,0 +1,196 @@
+"""The candidate operations by name.
+
+Every candidate is written as prelude → body → norm. The *prelude* is a stateless function of the source state
+(ReLU, a pooling, the identity), so a supernet computes it once for all edges that leave a source. The *norm* is
+kept apart, so a supernet can fold the mixing weight into it. Definitions: DARTS (Liu et al., ICLR 2019),
+NAS-Bench-201 (Dong & Yang, ICLR 2020), NASNet (Zoph et al., CVPR 2018), NASP (Yao et al., AAAI 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ramify.errors import ArchitectureError, nearest
+from ramify.ops.blocks import FactorizedReduce, Norm, standard_norm
+
+NONE = "none"
+"""The candidate that contributes nothing. It has no module: spaces list it, networks leave it out."""
+
+
+@dataclass(frozen=True)
+class Prelude:
+    """A stateless function of a source state; equal preludes of one source are computed once.
+
+    Args:
+        kind: `identity`, `relu`, `max_pool` or `avg_pool`.
+        kernel: Side of a pooling's window; the padding keeps the size at stride 1, averages leave it out.
+        stride: Of a pooling.
+    """
+
+    kind: str
+    kernel: int = 1
+    stride: int = 1
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
+        if self.kind == "relu":
+            return F.relu(x)
+        if self.kind == "max_pool":
+            return F.max_pool2d(x, self.kernel, stride=self.stride, padding=self.kernel // 2)
+        if self.kind == "avg_pool":
+            return F.avg_pool2d(x, self.kernel, stride=self.stride, padding=self.kernel // 2, count_include_pad=False)
+        return x
+
+
+class Operation(nn.Module):
+    """A candidate operation on an edge: (B, C, H, W) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉).
+
+    Args:
+        prelude: What is done to the source first.
+        body: The rest up to the last norm; None for nothing.
+        norm: The last norm; None for nothing.
+    """
+
+    def __init__(
+        self,
+        prelude: Prelude,
+        body: nn.Module | None = None,
+        norm: nn.BatchNorm2d | None = None,
+    ) -> None:
+        super().__init__()
+        self.prelude = prelude
+        self.body = nn.Identity() if body is None else body
+        self.norm = nn.Identity() if norm is None else norm
+        self.is_identity = prelude.kind == "identity" and body is None and norm is None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.body(self.prelude(x)))
+
+    @property
+    def is_stateless(self) -> bool:
+        """Whether the output depends on the input alone, so that equal candidates of one source agree."""
+        return not any(True for _ in self.parameters()) and not any(True for _ in self.buffers())
+
+
+def _conv(c: int, kernel: int, stride: int = 1, *, dilation: int = 1, groups: int = 1) -> nn.Conv2d:
+    padding = kernel // 2 * dilation
+    return nn.Conv2d(c, c, kernel, stride, padding, dilation, groups, bias=False)
+
+
+def _none(c: int, stride: int, norm: Norm) -> Operation:
+    raise ArchitectureError("`none` contributes nothing and has no module; leave the edge out instead")
+
+
+def _skip_connect(c: int, stride: int, norm: Norm) -> Operation:
+    if stride == 1:
+        return Operation(Prelude("identity"))
+    return Operation(Prelude("relu"), FactorizedReduce(c, c), norm(c))
+
+
+def _pool(kind: str, kernel: int) -> Callable[[int, int, Norm], Operation]:
+    return lambda c, stride, norm: Operation(Prelude(kind, kernel, stride))
+
+
+def _convolution(kernel: int) -> Callable[[int, int, Norm], Operation]:
+    return lambda c, stride, norm: Operation(Prelude("relu"), _conv(c, kernel, stride), norm(c))
+
+
+def _separable(kernel: int) -> Callable[[int, int, Norm], Operation]:
+    def make(c: int, stride: int, norm: Norm) -> Operation:
+        body = nn.Sequential(
+            _conv(c, kernel, stride, groups=c),
+            _conv(c, 1),
+            norm(c),
+            nn.ReLU(),
+            _conv(c, kernel, groups=c),
+            _conv(c, 1),
+        )
+        return Operation(Prelude("relu"), body, norm(c))
+
+    return make
+
+
+def _dilated(kernel: int) -> Callable[[int, int, Norm], Operation]:
+    def make(c: int, stride: int, norm: Norm) -> Operation:
+        body = nn.Sequential(_conv(c, kernel, stride, dilation=2, groups=c), _conv(c, 1))
+        return Operation(Prelude("relu"), body, norm(c))
+
+    return make
+
+
+def _stacked(kernel: int) -> Callable[[int, int, Norm], Operation]:
+    """1×k with stride (1, s), then k×1 with stride (s, 1)."""
+
+    def make(c: int, stride: int, norm: Norm) -> Operation:
+        pad = kernel // 2
+        body = nn.Sequential(
+            nn.Conv2d(c, c, (1, kernel), (1, stride), (0, pad), bias=False),
+            nn.Conv2d(c, c, (kernel, 1), (stride, 1), (pad, 0), bias=False),
+        )
+        return Operation(Prelude("relu"), body, norm(c))
+
+    return make
+
+
+OPERATIONS: Mapping[str, Callable[[int, int, Norm], Operation]] = MappingProxyType(
+    {
+        NONE: _none,
+        "skip_connect": _skip_connect,
+        "max_pool_3x3": _pool("max_pool", 3),
+        "max_pool_5x5": _pool("max_pool", 5),
+        "max_pool_7x7": _pool("max_pool", 7),
+        "avg_pool_3x3": _pool("avg_pool", 3),
+        "sep_conv_3x3": _separable(3),
+        "sep_conv_5x5": _separable(5),
+        "sep_conv_7x7": _separable(7),
+        "dil_conv_3x3": _dilated(3),
+        "dil_conv_5x5": _dilated(5),
+        "conv_3x1_1x3": _stacked(3),
+        "conv_7x1_1x7": _stacked(7),
+        "nor_conv_1x1": _convolution(1),
+        "nor_conv_3x3": _convolution(3),
+        "nor_conv_7x7": _convolution(7),
+        "conv 1x1": _convolution(1),
+        "conv 3x3": _convolution(3),
+    }
+)
+"""Name → constructor `(channels, stride, norm)`. The names with a space are NASP's spelling."""
+
+
+def check_operation(name: object) -> str:
+    """Return `name` if it is a known operation.
+
+    Raises:
+        ArchitectureError: If it is not; the message suggests the nearest one.
+    """
+    if not isinstance(name, str) or name not in OPERATIONS:
+        raise ArchitectureError(f"unknown operation {name!r}; {nearest(str(name), OPERATIONS)}")
+    return name
+
+
+def make_operation(
+    name: str, channels: int, stride: int = 1, norm: Norm | None = None, *, pool_norm: bool = False
+) -> Operation:
+    """Return a fresh candidate.
+
+    Args:
+        name: A key of `OPERATIONS` other than `none`.
+        channels: C, in and out.
+        stride: 1 or 2.
+        norm: Maker of batch norms, affine with running statistics by default.
+        pool_norm: Whether a batch norm follows poolings, as in DARTS' search network. It is never affine.
+
+    Raises:
+        ArchitectureError: If there is no such operation.
+    """
+    norm = norm or standard_norm()
+    operation = OPERATIONS[check_operation(name)](channels, stride, norm)
+    if pool_norm and operation.prelude.kind.endswith("pool"):
+        running = norm(channels).track_running_stats
+        operation.norm = nn.BatchNorm2d(channels, affine=False, track_running_stats=running)
+    return operation

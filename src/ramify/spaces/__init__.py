@@ -1,0 +1,41 @@
+"""Search spaces: one file per family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ramify.architecture import Architecture
+from ramify.errors import ArchitectureError, ConfigurationError, nearest
+from ramify.spaces.base import CellGraph, Space
+from ramify.spaces.darts import DARTSCells
+from ramify.spaces.nasbench201 import NASBench201
+
+SPACES: dict[str, type[Space]] = {space.__name__: space for space in (DARTSCells, NASBench201)}
+"""Every space by name."""
+
+__all__ = ["SPACES", "CellGraph", "DARTSCells", "NASBench201", "Space", "create", "space_of"]
+
+
+def create(description: Mapping[str, Any]) -> Space:
+    """Make a space from what `Space.to_dict` returned.
+
+    Raises:
+        ArchitectureError: If there is no such space, or it does not take these arguments.
+    """
+    name, arguments = description.get("space"), description.get("arguments", {})
+    if not isinstance(name, str) or name not in SPACES:
+        raise ArchitectureError(f"unknown space {name!r}; {nearest(str(name), SPACES)}")
+    try:
+        space = SPACES[name](**arguments)
+    except (TypeError, ConfigurationError) as error:
+        raise ArchitectureError(f"space {name} with arguments {dict(arguments)}: {error}") from None
+    restriction = description.get("restriction")
+    return space.restrict(restriction) if restriction else space
+
+
+def space_of(arch: Architecture) -> Space:
+    """Return the unrestricted space that an architecture belongs to, having checked that it does."""
+    space = create({"space": arch.space, "arguments": arch.arguments})
+    space.checked(arch)
+    return space

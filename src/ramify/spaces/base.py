@@ -1,0 +1,318 @@
+"""`Space`: a family of networks, and how its two views meet.
+
+*Decisions* are what people and black-box strategies see; *choices* are what supernets and differentiable
+strategies see. A space says once, in `candidates`, which candidates a decision's value uses; `mix`, `restrict`,
+sampling, mutation, crossover and the exact size follow from that.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from ramify.architecture import Architecture, Decision, Value
+from ramify.errors import ArchitectureError, ConfigurationError, nearest
+from ramify.supernet import Choice
+
+Candidate = tuple[str, int, int]
+"""(name of a choice, edge index, operation index)."""
+
+
+@dataclass(frozen=True)
+class CellGraph:
+    """A cell as a picture shows it.
+
+    Args:
+        states: Labels of the states, inputs first, output last.
+        edges: (source state, target state, operation); the operation is empty where states are only joined.
+        inputs: Indices of the input states.
+        output: Index of the output state.
+    """
+
+    states: tuple[str, ...]
+    edges: tuple[tuple[int, int, str], ...]
+    inputs: tuple[int, ...]
+    output: int
+
+
+class Space(ABC):
+    """A family of networks. Subclasses describe it; everything that can be derived is derived here."""
+
+    source: ClassVar[str]
+    """The paper that introduced the space."""
+
+    # What a subclass says about itself
+
+    @abstractmethod
+    def _all_choices(self) -> dict[str, Choice]:
+        """The choices of the space before any restriction."""
+
+    @abstractmethod
+    def _all_decisions(self) -> Sequence[Decision]:
+        """The decisions of the space before any restriction."""
+
+    @abstractmethod
+    def candidates(self, decision: str, value: Value) -> Sequence[Candidate]:
+        """Return the candidates that taking `value` in `decision` uses."""
+
+    @abstractmethod
+    def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
+        """Return the member that `scores` (choice → (E, O)) prefer, by the rule of the space's paper."""
+
+    @abstractmethod
+    def parse(self, notation: Any) -> Architecture:
+        """Read the native notation of the space."""
+
+    @abstractmethod
+    def format(self, arch: Architecture) -> Any:
+        """Write the native notation of the space, canonically."""
+
+    @abstractmethod
+    def build(self, arch: Architecture, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
+        """Return the network of one member. Subclasses add their layout keywords."""
+
+    @abstractmethod
+    def supernet(self, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
+        """Return the network of all members. Subclasses add their layout keywords."""
+
+    @abstractmethod
+    def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
+        """Return the pictures of a member's cells, by name."""
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor arguments that differ from the defaults, as plain JSON values."""
+        defaults = inspect.signature(type(self)).parameters
+        current = {name: getattr(self, name) for name in defaults}
+        return {
+            name: _plain(value) for name, value in current.items() if _plain(value) != _plain(defaults[name].default)
+        }
+
+    # What follows
+
+    @cached_property
+    def choices(self) -> dict[str, Choice]:
+        """Name → `Choice`: edges, operations and the mask of candidates that exist."""
+        return self._all_choices()
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The decisions whose values use existing candidates only.
+
+        Raises:
+            ArchitectureError: If a restriction leaves a decision without any value.
+        """
+        masks = {name: choice.mask.tolist() for name, choice in self.choices.items()}
+
+        def exists(decision: str, value: Value) -> bool:
+            return all(masks[name][edge][op] for name, edge, op in self.candidates(decision, value))
+
+        left = []
+        for decision in self._all_decisions():
+            values = tuple(value for value in decision.choices if exists(decision.name, value))
+            if not values:
+                raise ArchitectureError(
+                    f"the restriction leaves decision {decision.name!r} of {self.name} without any choice"
+                )
+            left.append(Decision(decision.name, values))
+        return tuple(left)
+
+    @property
+    def name(self) -> str:
+        """Name of the space's class, as the command line and architectures spell it."""
+        return type(self).__name__
+
+    @property
+    def size(self) -> int:
+        """Exact number of members."""
+        return math.prod(len(decision.choices) for decision in self.decisions)
+
+    def architecture(self, values: Mapping[str, Value] | Iterable[Value]) -> Architecture:
+        """Return the member with these values, by decision name or in the order of the decisions."""
+        named: Mapping[str, Value] = (
+            values
+            if isinstance(values, Mapping)
+            else dict(zip((decision.name for decision in self.decisions), values, strict=True))
+        )
+        return self.checked(Architecture(self.name, named, self.arguments))
+
+    def checked(self, arch: Architecture) -> Architecture:
+        """Return `arch`, which may come from a file, if it is a member of this space.
+
+        Raises:
+            ArchitectureError: If it belongs elsewhere, misses a decision, or takes a value that does not exist.
+        """
+        if arch.space != self.name or _plain(arch.arguments) != self.arguments:
+            raise ArchitectureError(
+                f"architecture belongs to {arch.space}({_listed(arch.arguments)}), "
+                f"not to {self.name}({_listed(self.arguments)})"
+            )
+        if set(arch.choices) != {decision.name for decision in self.decisions}:
+            wanted = [decision.name for decision in self.decisions]
+            raise ArchitectureError(f"architecture must decide {wanted}, got {list(arch.choices)}")
+        for decision in self.decisions:
+            if arch[decision.name] not in decision.index:
+                raise ArchitectureError(
+                    f"{arch[decision.name]!r} is not a choice of decision {decision.name!r} of {self.name}"
+                )
+        return arch
+
+    def __contains__(self, arch: Architecture) -> bool:
+        try:
+            return self.checked(arch) is arch
+        except ArchitectureError:
+            return False
+
+    def sample(self, rng: Random) -> Architecture:
+        """Return a uniformly drawn member."""
+        return self._member([rng.choice(decision.choices) for decision in self.decisions])
+
+    def mutate(self, arch: Architecture, rng: Random) -> Architecture:
+        """Return a member that differs in one uniformly drawn decision, by one uniformly drawn neighbour.
+
+        Raises:
+            ArchitectureError: If the space has only one member.
+        """
+        free = [decision for decision in self.decisions if len(decision.choices) > 1]
+        if not free:
+            raise ArchitectureError(f"{self.name} has a single member here, so nothing can be mutated")
+        decision = rng.choice(free)
+        changed = rng.choice(decision.neighbours(self.checked(arch)[decision.name]))
+        return self._member([changed if d is decision else arch[d.name] for d in self.decisions])
+
+    def crossover(self, a: Architecture, b: Architecture, rng: Random) -> Architecture:
+        """Return a member that takes every decision from `a` or `b` with equal probability."""
+        parents = (self.checked(a), self.checked(b))
+        return self._member([rng.choice(parents)[decision.name] for decision in self.decisions])
+
+    def _member(self, values: Sequence[Value]) -> Architecture:
+        names = (decision.name for decision in self.decisions)
+        return Architecture(self.name, dict(zip(names, values, strict=True)), self.arguments)
+
+    def mix(self, arch: Architecture) -> dict[str, Tensor]:
+        """Return the one-hot mixing weights of a member: choice → float (E, O); zero rows for edges not read."""
+        weights = {name: torch.zeros(choice.shape) for name, choice in self.choices.items()}
+        for decision in self.checked(arch):
+            for name, edge, op in self.candidates(decision, arch[decision]):
+                weights[name][edge, op] = 1.0
+        return weights
+
+    def restrict(self, masks: Mapping[str, Any]) -> Self:
+        """Return the sub-space whose candidates exist here and in `masks` (choice → bool (E, O)).
+
+        Members keep their identity: an architecture of the restricted space equals that of the full one.
+
+        Raises:
+            ArchitectureError: If a name or shape is wrong, or a decision is left without any choice.
+        """
+        for name in masks:
+            if name not in self.choices:
+                raise ArchitectureError(f"unknown choice {name!r} of {self.name}; {nearest(name, self.choices)}")
+        restricted = copy(self)
+        restricted.__dict__.pop("decisions", None)
+        restricted.__dict__["choices"] = {
+            name: choice.restricted(masks[name], name) if name in masks else choice
+            for name, choice in self.choices.items()
+        }
+        _ = restricted.decisions  # an impossible restriction is refused here, not at first use
+        return restricted
+
+    @property
+    def restriction(self) -> dict[str, list[list[bool]]]:
+        """The masks of the choices that are restricted, as plain JSON values."""
+        return {name: choice.mask.tolist() for name, choice in self.choices.items() if not bool(choice.mask.all())}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain form from which `ramify.spaces.create` makes an equal space."""
+        plain: dict[str, Any] = {"space": self.name, "arguments": self.arguments}
+        return plain | ({"restriction": self.restriction} if self.restriction else {})
+
+    def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
+        """Return the built member with the supernet's layout and weights; parameter paths are the same."""
+        network = self.build(self.checked(arch), **sup.layout)  # type: ignore[arg-type]
+        parameter = next(sup.parameters())
+        network.to(device=parameter.device, dtype=parameter.dtype)
+        held = sup.state_dict()
+        network.load_state_dict({name: held[name] for name in network.state_dict()})
+        return network.train(sup.training)
+
+    def absorb(self, sup: nn.Module, network: nn.Module) -> None:
+        """Write the weights of a member back into the supernet: the inverse of `extract`.
+
+        Raises:
+            ArchitectureError: If the network has parameters that the supernet lacks.
+        """
+        held, given = sup.state_dict(), network.state_dict()
+        for name, value in given.items():
+            if name not in held or held[name].shape != value.shape:
+                raise ArchitectureError(f"the supernet has no parameter {name!r} of shape {tuple(value.shape)}")
+        with torch.no_grad():
+            for name, value in given.items():
+                held[name].copy_(value)
+
+    def checked_layout(self, method: str, layout: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `layout` if `build` or `supernet` takes these keywords.
+
+        Raises:
+            ConfigurationError: If not; the message suggests the nearest keyword.
+        """
+        known = set(inspect.signature(getattr(self, method)).parameters) - {
+            "arch",
+            "num_classes",
+            "in_channels",
+        }
+        for name in layout:
+            if name not in known:
+                raise ConfigurationError(
+                    f"unknown layout keyword {name!r} of {self.name}.{method}; {nearest(name, known)}"
+                )
+        return dict(layout)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({_listed(self.arguments)})"
+
+
+def argmax_existing(scores: Tensor, choice: Choice, *, without: str | None = None) -> list[int | None]:
+    """Return for each edge the index of the best existing candidate, the first of equals; None if there is none.
+
+    `without` names an operation that is never taken.
+    """
+    mask = choice.mask.clone()
+    if without in choice.ops:
+        mask[:, choice.ops.index(without)] = False
+    best = scores.detach().cpu().double().masked_fill(~mask, float("-inf")).argmax(dim=1).tolist()
+    return [index if any(row) else None for index, row in zip(best, mask.tolist(), strict=True)]
+
+
+def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) -> None:
+    """Raise `ArchitectureError` unless `scores` holds a finite (E, O) tensor for every choice."""
+    if scores.keys() != choices.keys():
+        raise ArchitectureError(f"scores must have the keys {sorted(choices)}, got {sorted(scores)}")
+    for name, choice in choices.items():
+        if tuple(scores[name].shape) != choice.shape:
+            raise ArchitectureError(
+                f"scores[{name!r}] must have shape (E, O) = {choice.shape}, got {tuple(scores[name].shape)}"
+            )
+        if bool(torch.isnan(scores[name]).any()):
+            raise ArchitectureError(f"scores[{name!r}] contain NaN; the search has diverged")
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` with tuples as lists, as it comes back from JSON."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _listed(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())

@@ -1,0 +1,290 @@
+"""The topology space of NAS-Bench-201 (Dong & Yang, ICLR 2020, arXiv:2001.00326), "tss" in NATS-Bench.
+
+A cell is a complete directed acyclic graph; every edge carries one operation, a node is the sum of what enters
+it, and the last node is the output. Networks: stem, three stages of N cells with residual reduction blocks
+between them, BN-ReLU, global average pool, linear.
+
+Where released code differs from this file: its supernets give convolutions a bias whenever the norm after them
+is not affine. The norm removes any constant, so the bias is left out here; parameter counts of supernets differ
+by that, outputs do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ramify.architecture import Architecture, Decision, Value
+from ramify.errors import ArchitectureError, ConfigurationError
+from ramify.ops import NONE, PreActivation, make_operation, standard_norm
+from ramify.ops.operations import check_operation
+from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.supernet import (
+    Built,
+    Choice,
+    FixedGraph,
+    MixedGraph,
+    Mixture,
+    Skeleton,
+    Supernet,
+    tapped,
+)
+from ramify.supernet.network import RunCell
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+class NASBench201(Space):
+    """Cells with one operation on every edge of a complete graph: 5⁶ = 15,625 members by default.
+
+    Args:
+        nodes: States of a cell, the input included; 4 in the benchmark.
+        operations: Names in the order that mixing weights use.
+
+    Example:
+        >>> from ramify import spaces
+        >>> space = spaces.NASBench201()
+        >>> arch = space.parse("|skip_connect~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|avg_pool_3x3~2|")
+        >>> space.size, arch["2<-0"]
+        (15625, 'nor_conv_3x3')
+    """
+
+    source = "Dong & Yang, NAS-Bench-201, ICLR 2020, arXiv:2001.00326"
+
+    def __init__(self, nodes: int = 4, operations: Sequence[str] = OPERATIONS) -> None:
+        if nodes < 2:
+            raise ConfigurationError(f"`nodes` must be at least 2 (an input and an output), got {nodes}")
+        if len(set(operations)) != len(operations) or not operations:
+            raise ConfigurationError(f"`operations` must be different names, at least one, got {list(operations)}")
+        self.nodes = nodes
+        self.operations = tuple(check_operation(name) for name in operations)
+        self._edges = tuple((source, target) for target in range(1, nodes) for source in range(target))
+
+    def _all_choices(self) -> dict[str, Choice]:
+        return {"cell": Choice(self._edges, self.operations)}
+
+    def _all_decisions(self) -> list[Decision]:
+        return [Decision(f"{target}<-{source}", self.operations) for source, target in self._edges]
+
+    def candidates(self, decision: str, value: Value) -> list[Candidate]:
+        """Return the one candidate that puts operation `value` on the edge `decision`."""
+        target, source = map(int, decision.split("<-"))
+        edge = target * (target - 1) // 2 + source
+        return [("cell", edge, self.operations.index(value))]
+
+    def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
+        """Take the best operation of every edge, `none` included (NAS-Bench-201, appendix)."""
+        check_scores(scores, self.choices)
+        best = argmax_existing(scores["cell"], self.choices["cell"])
+        return self.architecture([self.operations[index] for index in best if index is not None])
+
+    # Notation: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|
+
+    def parse(self, notation: str) -> Architecture:
+        """Read an architecture string; missing edges are `none`, the order inside a node is free.
+
+        Raises:
+            ArchitectureError: Saying which token of which node is wrong.
+        """
+        if not isinstance(notation, str):
+            raise ArchitectureError(f"a NAS-Bench-201 architecture is a string, got {type(notation).__name__}")
+        nodes = notation.strip().split("+")
+        if len(nodes) != self.nodes - 1:
+            raise ArchitectureError(
+                f"{notation!r} has {len(nodes)} nodes, {self.name} with nodes={self.nodes} needs {self.nodes - 1}"
+            )
+        chosen: dict[tuple[int, int], str] = {}
+        for target, node in enumerate(nodes, start=1):
+            for token in filter(None, node.strip().split("|")):
+                op, separator, number = token.rpartition("~")
+                if not separator or not number.isdecimal():
+                    raise ArchitectureError(f"node {target}: {token!r} is not of the form operation~source")
+                source = int(number)
+                if source >= target:
+                    raise ArchitectureError(
+                        f"node {target}: source {source} in {token!r} is out of range, it must be below {target}"
+                    )
+                if (source, target) in chosen:
+                    raise ArchitectureError(f"node {target} reads source {source} twice")
+                if check_operation(op) not in self.operations:
+                    raise ArchitectureError(f"node {target}: {op!r} is not among {list(self.operations)}")
+                chosen[source, target] = op
+        if len(chosen) < len(self._edges) and NONE not in self.operations:
+            raise ArchitectureError(f"{notation!r} leaves edges out, but this space has no `none`")
+        return self.architecture([chosen.get(edge, NONE) for edge in self._edges])
+
+    def format(self, arch: Architecture) -> str:
+        """Write the benchmark's string with all edges in order."""
+        self.checked(arch)
+        return "+".join(
+            "".join(f"|{arch[f'{target}<-{source}']}~{source}" for source in range(target)) + "|"
+            for target in range(1, self.nodes)
+        )
+
+    def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
+        """Return the picture of the cell."""
+        labels = ["0 (input)", *map(str, range(1, self.nodes - 1)), f"{self.nodes - 1} (output)"]
+        edges = tuple((source, target, str(arch[f"{target}<-{source}"])) for source, target in self._edges)
+        return {"cell": CellGraph(tuple(labels), edges, inputs=(0,), output=self.nodes - 1)}
+
+    # Networks
+
+    def build(
+        self,
+        arch: Architecture,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        *,
+        channels: int = 16,
+        cells: int = 5,
+        drop_path: float = 0.0,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> nn.Module:
+        """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
+
+        Args:
+            arch: A member.
+            num_classes: Width of the classifier.
+            in_channels: Of the images.
+            channels: C of the first stage; the later ones have 2C and 4C.
+            cells: N, cells in each stage.
+            drop_path: Probability of dropping an operation's output in training.
+            affine: Whether the norms inside the cells scale and shift.
+            track_running_stats: Whether the norms inside the cells keep running statistics.
+        """
+        chosen = list(enumerate(map(str, self.checked(arch).choices.values())))
+        norm = standard_norm(affine, track_running_stats)
+
+        def cell(c: int) -> nn.Module:
+            return _Cell(
+                FixedGraph(
+                    self._edges,
+                    chosen,
+                    inputs=1,
+                    states=self.nodes,
+                    candidate=lambda _, op: make_operation(op, c, 1, norm),
+                    drop_path=drop_path,
+                )
+            )
+
+        return _Network(cell, num_classes, in_channels, channels, cells)
+
+    def supernet(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        *,
+        channels: int = 16,
+        cells: int = 5,
+        affine: bool = False,
+        track_running_stats: bool = False,
+    ) -> nn.Module:
+        """Return the network of all members: `sup(x, mix)` with `mix["cell"]` of shape (E, O).
+
+        Stem, reduction blocks and the last norm are always affine with running statistics.
+        """
+        layout = {
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "channels": channels,
+            "cells": cells,
+            "affine": affine,
+            "track_running_stats": track_running_stats,
+        }
+        norm = standard_norm(affine, track_running_stats)
+
+        def cell(c: int) -> nn.Module:
+            return _MixedCell(MixedGraph(self.choices["cell"], 1, lambda _, op: make_operation(op, c, 1, norm)))
+
+        supernet = _Supernet(cell, num_classes, in_channels, channels, cells)
+        supernet.choices, supernet.layout = self.choices, layout
+        return supernet
+
+
+class _Cell(nn.Module):
+    def __init__(self, graph: FixedGraph) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.graph([x])[-1]
+
+
+class _MixedCell(nn.Module):
+    kind = "cell"
+
+    def __init__(self, graph: MixedGraph) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+        return self.graph([x], mixture)[-1]
+
+
+class _Reduction(nn.Module):
+    """Pre-activation residual block of stride 2; the shortcut is a 2×2 average and a 1×1 convolution."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        norm = standard_norm()
+        self.first = PreActivation(nn.Conv2d(c_in, c_out, 3, stride=2, padding=1, bias=False), c_out, norm)
+        self.second = PreActivation(nn.Conv2d(c_out, c_out, 3, padding=1, bias=False), c_out, norm)
+        # ceil mode: odd sizes work, even ones (all of the benchmark's) are not changed by it
+        self.pool = nn.AvgPool2d(2, stride=2, ceil_mode=True, count_include_pad=False)
+        self.shortcut = nn.Conv2d(c_in, c_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x)) + self.shortcut(self.pool(x))
+
+
+class _Skeleton(Skeleton):
+    """Stem, N cells, reduction, N cells, reduction, N cells, BN-ReLU, global average, linear."""
+
+    stages = 3
+
+    def __init__(
+        self,
+        make_cell: Callable[[int], nn.Module],
+        num_classes: int,
+        in_channels: int,
+        channels: int,
+        cells: int,
+    ) -> None:
+        super().__init__()
+        norm = standard_norm()
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), norm(channels))
+        blocks: list[nn.Module] = []
+        for stage in range(self.stages):
+            width = channels * 2**stage
+            blocks += [make_cell(width) for _ in range(cells)]
+            if stage < self.stages - 1:
+                blocks.append(_Reduction(width, 2 * width))
+        self.cells = nn.ModuleList(blocks)
+        self.last_norm = norm(width)
+        self.classifier = nn.Linear(width, num_classes)
+
+    def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
+        self.check_taps(taps)
+        features: dict[str, Tensor] = {}
+        x = self.stem(x)
+        for block in self.cells:
+            if isinstance(block, _Reduction):
+                x = block(x)
+                features[f"stage{len(features) + 1}"] = x
+            else:
+                x = run_cell(block, x)
+        features[f"stage{self.stages}"] = x
+        pooled = F.relu(self.last_norm(x)).mean(dim=(2, 3))
+        return tapped(self.classifier(pooled), features, taps)
+
+
+class _Network(Built, _Skeleton):
+    """The skeleton with built cells."""
+
+
+class _Supernet(Supernet, _Skeleton):
+    """The skeleton with mixed cells."""

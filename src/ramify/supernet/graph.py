@@ -1,0 +1,179 @@
+"""The graph of a cell: with all candidates of its edges (`MixedGraph`) or with chosen ones (`FixedGraph`).
+
+Both keep the module of operation `op` on edge `(source, target)` at `edges.<source>-<target>.<op>`, so a built
+member has the parameter paths of the supernet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ramify.ops import NONE, DropPath, Operation, Prelude
+from ramify.supernet.choice import Choice
+from ramify.supernet.mixture import Mixture, accumulate, accumulate_scaled, weighted
+
+Candidate = Callable[[int, str], Operation]
+"""Makes the module of operation `name` on edges that leave state `source`."""
+
+
+def edge_names(edges: Iterable[tuple[int, int]]) -> list[str]:
+    """Return a unique module name for each edge: `0-2`, and `0-2b`, `0-2c` for repetitions."""
+    names: list[str] = []
+    for source, target in edges:
+        name = f"{source}-{target}"
+        repetition = sum(known.rstrip("bcdefgh") == name for known in names)
+        names.append(name + ("" if repetition == 0 else "bcdefgh"[repetition - 1]))
+    return names
+
+
+class _Source:
+    """A state together with the preludes of it that were computed so far."""
+
+    def __init__(self, state: Tensor) -> None:
+        self.state = state
+        self._done: dict[Prelude, Tensor] = {}
+
+    def after(self, prelude: Prelude) -> Tensor:
+        if prelude.kind == "identity":
+            return self.state
+        if prelude not in self._done:
+            self._done[prelude] = prelude(self.state)
+        return self._done[prelude]
+
+
+def _no_input(like: Tensor, stride: int) -> Tensor:
+    """The value of a node that nothing enters: zeros of the size its edges would give."""
+    return torch.zeros_like(like[:, :, ::stride, ::stride])
+
+
+class MixedGraph(nn.Module):
+    """All candidates of all edges; the value of a node is the weighted sum over its incoming edges.
+
+    Work is grouped by source state: whatever depends on the source alone runs once for all its edges.
+
+    Args:
+        choice: Edges, operations and which candidates exist.
+        inputs: Number of input states; states are numbered from 0.
+        candidate: Makes a candidate's module.
+        stride: Of the edges that leave the input states.
+    """
+
+    def __init__(self, choice: Choice, inputs: int, candidate: Candidate, *, stride: int = 1) -> None:
+        super().__init__()
+        self.inputs, self.stride = inputs, stride
+        self.states = max(target for _, target in choice.edges) + 1
+        self.ops = choice.ops
+        self.edges = nn.ModuleDict()
+        self._stateless: list[frozenset[int]] = []
+        names = edge_names(choice.edges)
+        for name, (source, _), row in zip(names, choice.edges, choice.mask.tolist(), strict=True):
+            present = [index for index, on in enumerate(row) if on and choice.ops[index] != NONE]
+            made = {index: candidate(source, choice.ops[index]) for index in present}
+            self.edges[name] = nn.ModuleDict({choice.ops[index]: made[index] for index in present})
+            self._stateless.append(frozenset(index for index in present if made[index].is_stateless))
+        self._strides = [stride if source < inputs else 1 for source, _ in choice.edges]
+        # leaving[source]: (edge index, module name, target)
+        self.leaving = [
+            [(e, names[e], target) for e, (s, target) in enumerate(choice.edges) if s == source]
+            for source in range(self.states)
+        ]
+
+    def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
+        """Map the input states, each (B, C, H, W), to the list of all states."""
+        states = list(inputs)
+        sums: list[Tensor | None] = [None] * self.states
+        for number in range(self.states):
+            if number >= self.inputs:
+                total = sums[number]
+                states.append(_no_input(inputs[0], self.stride) if total is None else total)
+            self._spread(_Source(states[number]), self.leaving[number], mixture, sums)
+        return states
+
+    def _spread(
+        self,
+        source: _Source,
+        leaving: list[tuple[int, str, int]],
+        mixture: Mixture,
+        sums: list[Tensor | None],
+    ) -> None:
+        """Add what leaves one source to the sums of its targets."""
+        stateless: dict[str, Tensor] = {}
+        for edge, name, target in leaving:
+            candidates: Any = self.edges[name]
+            for index in mixture.active[edge]:
+                op = self.ops[index]
+                operation: Operation = candidates[op]
+                weight, probability = mixture.weights[edge][index], mixture.dropout[index]
+                if probability and self.training:
+                    y = F.dropout(operation.norm(operation.body(source.after(operation.prelude))), probability)
+                    sums[target] = accumulate_scaled(sums[target], y, weight)
+                elif index in self._stateless[edge]:
+                    if op not in stateless:
+                        stateless[op] = operation.norm(operation.body(source.after(operation.prelude)))
+                    sums[target] = accumulate_scaled(sums[target], stateless[op], weight)
+                else:
+                    h = operation.body(source.after(operation.prelude))
+                    sums[target] = accumulate(sums[target], weighted(operation, h, weight))
+            for index in mixture.dropped[edge]:
+                base = sums[target]
+                base = _no_input(source.state, self._strides[edge]) if base is None else base
+                sums[target] = base + mixture.weights[edge][index]
+
+
+class FixedGraph(nn.Module):
+    """Chosen operations only: the graph of a built member, traceable by torch.fx.
+
+    Args:
+        edges: Edges of the space's choice, in order; they name the modules.
+        chosen: `(edge index, operation name)` of what is there.
+        inputs: Number of input states.
+        states: Number of all states.
+        candidate: Makes a candidate's module.
+        stride: Of the edges that leave the input states.
+        drop_path: Probability with which operations other than the plain skip are dropped in training.
+    """
+
+    def __init__(
+        self,
+        edges: Sequence[tuple[int, int]],
+        chosen: Iterable[tuple[int, str]],
+        inputs: int,
+        states: int,
+        candidate: Candidate,
+        *,
+        stride: int = 1,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.inputs, self.states, self.stride = inputs, states, stride
+        self.edges = nn.ModuleDict()
+        self.drop_path = DropPath(drop_path)
+        names = edge_names(edges)
+        # entering[target]: (source, module name, operation)
+        self.entering: list[list[tuple[int, str, str]]] = [[] for _ in range(states)]
+        for edge, op in sorted(chosen):
+            if op == NONE:
+                continue
+            source, target = edges[edge]
+            self.edges[names[edge]] = nn.ModuleDict({op: candidate(source, op)})
+            self.entering[target].append((source, names[edge], op))
+
+    def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Map the input states, each (B, C, H, W), to the list of all states."""
+        sources = [_Source(state) for state in inputs]
+        for number in range(self.inputs, self.states):
+            total = None
+            for source, name, op in self.entering[number]:
+                candidates: Any = self.edges[name]
+                operation: Operation = candidates[op]
+                y = operation.norm(operation.body(sources[source].after(operation.prelude)))
+                if not operation.is_identity:
+                    y = self.drop_path(y)
+                total = y if total is None else total + y
+            sources.append(_Source(_no_input(inputs[0], self.stride) if total is None else total))
+        return [source.state for source in sources]

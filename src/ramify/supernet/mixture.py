@@ -1,0 +1,136 @@
+"""One forward pass' mixing weights, prepared once for all cells that share them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ramify.errors import ArchitectureError, nearest
+from ramify.ops import NONE, Operation
+from ramify.supernet.choice import Choice, Mix
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """The weights of one choice during one forward pass.
+
+    Args:
+        weights: Scalars on the network's device, `weights[edge][operation]`.
+        active: For every edge the indices of the candidates to compute.
+        dropped: For every edge the indices of existing candidates that are weighed but not computed. Their
+            weights enter as constants where `constants` was asked for; empty otherwise.
+        dropout: Probability for every operation index.
+    """
+
+    weights: tuple[tuple[Tensor, ...], ...]
+    active: tuple[tuple[int, ...], ...]
+    dropped: tuple[tuple[int, ...], ...]
+    dropout: tuple[float, ...]
+
+
+def prepare(
+    choices: Mapping[str, Choice],
+    mix: Mix,
+    like: Tensor,
+    *,
+    active: Mapping[str, Tensor] | None = None,
+    dropout: Mapping[str, float] | None = None,
+    constants: bool = False,
+) -> dict[str, Mixture]:
+    """Check the arguments of a supernet's forward pass and bring the weights to the device of `like`.
+
+    `active` stays on the host, so the path is known without a device synchronisation.
+
+    Raises:
+        ArchitectureError: If a name or a shape does not fit the choices.
+    """
+    if mix.keys() != choices.keys():
+        raise ArchitectureError(f"mix must have the keys {sorted(choices)}, got {sorted(mix)}")
+    for name in active or {}:
+        if name not in choices:
+            raise ArchitectureError(f"active: unknown choice {name!r}; {nearest(name, choices)}")
+    return {
+        name: _prepare(
+            name,
+            choice,
+            mix[name],
+            like,
+            None if active is None else active.get(name),
+            dropout or {},
+            constants,
+        )
+        for name, choice in choices.items()
+    }
+
+
+def _prepare(
+    name: str,
+    choice: Choice,
+    mix: Tensor,
+    like: Tensor,
+    active: Tensor | None,
+    dropout: Mapping[str, float],
+    constants: bool,
+) -> Mixture:
+    if mix.shape != choice.shape:
+        raise ArchitectureError(f"mix[{name!r}] must have shape (E, O) = {choice.shape}, got {tuple(mix.shape)}")
+    if active is not None and active.shape != choice.shape:
+        raise ArchitectureError(f"active[{name!r}] must have shape (E, O) = {choice.shape}, got {tuple(active.shape)}")
+    for operation in dropout:
+        if operation not in choice.ops:
+            raise ArchitectureError(f"dropout: unknown operation {operation!r}; {nearest(operation, choice.ops)}")
+    on_device = mix.to(device=like.device, dtype=like.dtype, non_blocking=True)
+    # One unbind instead of E·O selects: their backward passes would each fill an (E, O) tensor.
+    scalars = on_device.flatten().unbind()
+    count = len(choice.ops)
+    computed = choice.mask if active is None else choice.mask & active
+    runs = [op != NONE for op in choice.ops]
+    return Mixture(
+        weights=tuple(scalars[row * count : (row + 1) * count] for row in range(len(choice.edges))),
+        active=tuple(tuple(o for o, on in enumerate(row) if on and runs[o]) for row in computed.tolist()),
+        dropped=tuple(
+            tuple(o for o, on in enumerate(row) if on and constants) for row in (choice.mask & ~computed).tolist()
+        ),
+        dropout=tuple(float(dropout.get(op, 0.0)) for op in choice.ops),
+    )
+
+
+def weighted(operation: Operation, h: Tensor, weight: Tensor) -> Tensor:
+    """Return `weight · norm(h)` for `h` (B, C, H, W), the weight folded into the norm's scale and shift.
+
+    One pass over memory, and the normalised map is not kept for the backward pass. Without a norm it is a
+    plain product.
+    """
+    norm = operation.norm
+    if not isinstance(norm, nn.BatchNorm2d):
+        return h * weight
+    if norm.weight is None:
+        scale, shift = weight.expand(norm.num_features), None
+    else:
+        scale, shift = norm.weight * weight, norm.bias * weight
+    if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    return F.batch_norm(
+        h,
+        norm.running_mean,
+        norm.running_var,
+        scale,
+        shift,
+        training=norm.training or norm.running_mean is None,
+        momentum=0.1 if norm.momentum is None else norm.momentum,
+        eps=norm.eps,
+    )
+
+
+def accumulate(total: Tensor | None, term: Tensor) -> Tensor:
+    """Add `term` to a node's running sum in place; both are fresh tensors that no backward pass needs."""
+    return term if total is None else total.add_(term)
+
+
+def accumulate_scaled(total: Tensor | None, x: Tensor, weight: Tensor) -> Tensor:
+    """Add `weight · x` to a node's running sum in one pass."""
+    return x * weight if total is None else torch.addcmul(total, x, weight)

@@ -1,0 +1,97 @@
+"""What all networks built of cells share: a skeleton that runs either built cells or mixed ones."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ramify.errors import ArchitectureError, nearest
+from ramify.supernet.choice import Choice, Mix
+from ramify.supernet.mixture import prepare
+
+RunCell = Callable[..., Tensor]
+"""`run(cell, *states)`: how a skeleton calls a cell."""
+
+
+class Skeleton(nn.Module):
+    """A network around cells.
+
+    `run` sends images through the network and calls every cell through `run_cell`; `taps` names the stage
+    outputs (`stage1`, `stage2`, …; a stage ends with the cell that reduces) to return beside the logits.
+    """
+
+    stages: int
+
+    @abstractmethod
+    def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
+        """Map images (B, C, H, W) to logits (B, classes), or to what `tapped` makes of them."""
+
+    def check_taps(self, taps: Collection[str]) -> None:
+        """Raise `ArchitectureError` if a tap names no stage."""
+        known = [f"stage{number}" for number in range(1, self.stages + 1)]
+        for tap in taps:
+            if tap not in known:
+                raise ArchitectureError(f"unknown tap {tap!r}; {nearest(tap, known)}")
+
+
+def tapped(output: Any, features: Mapping[str, Tensor], taps: Collection[str]) -> Any:
+    """Return `output` alone without taps, else `(output, {tap: feature})`."""
+    return (output, {tap: features[tap] for tap in taps}) if taps else output
+
+
+class Built:
+    """Makes a network of a skeleton with built cells: mix in before the skeleton's class."""
+
+    def forward(self, x: Tensor, *, taps: Collection[str] = ()) -> Any:
+        """Map images (B, C, H, W) to logits (B, classes).
+
+        With an auxiliary head, in training mode, to `(logits, auxiliary_logits)`; with `taps`, names of stages,
+        to `(that, {tap: (B, C', H', W')})`.
+        """
+        return self.run(x, lambda cell, *states: cell(*states), taps)  # type: ignore[attr-defined]
+
+
+class Supernet:
+    """Makes a supernet of a skeleton with mixed cells: mix in before the skeleton's class.
+
+    Attributes:
+        choices: Name → `Choice`.
+        layout: The keywords of `build` that give a member this supernet's shape.
+    """
+
+    choices: Mapping[str, Choice]
+    layout: Mapping[str, Any]
+
+    def forward(
+        self,
+        x: Tensor,
+        mix: Mix,
+        *,
+        active: Mapping[str, Tensor] | None = None,
+        dropout: Mapping[str, float] | None = None,
+        taps: Collection[str] = (),
+        constants: bool = False,
+    ) -> Any:
+        """Map images (B, C, H, W) to logits (B, classes): a pure function of `x` and `mix`.
+
+        Args:
+            x: Images.
+            mix: Choice → mixing weights (E, O), on any device.
+            active: Choice → bool (E, O) on the host, the candidates to compute; None for all existing.
+            dropout: Operation → probability with which elements of its output are dropped in training.
+            taps: Stages whose outputs are returned as well: `(logits, {tap: (B, C', H', W')})`.
+            constants: Whether the weights of inactive candidates are added to the maps as constants, which
+                gives each of them the gradient of a constant-one operation (GDAS on NAS-Bench-201).
+
+        Raises:
+            ArchitectureError: If a name or a shape does not fit `choices`.
+        """
+        mixtures = prepare(self.choices, mix, x, active=active, dropout=dropout, constants=constants)
+
+        def run_mixed(cell: nn.Module, *states: Tensor) -> Tensor:
+            return cell(*states, mixtures[cell.kind])  # type: ignore[index]
+
+        return self.run(x, run_mixed, taps)  # type: ignore[attr-defined]
