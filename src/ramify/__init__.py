@@ -11,6 +11,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    **dict.fromkeys(("search", "retrain", "evaluate", "export", "describe", "load_network"), "ramify.api"),
+    "Recipe": "ramify.training",
+    "compatible": "ramify.strategies",
     "Architecture": "ramify.architecture",
     "Decision": "ramify.architecture",
     "RamifyError": "ramify.errors",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +47,10 @@ def profile(network: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Prof
     }
     dtype = next((t.dtype for t in state.values() if t.is_floating_point()), torch.float32)
     image = torch.empty((1, *input_size), device="meta", dtype=dtype)
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            torch.func.functional_call(network, state, (image, *_mix_for(network, dtype)))
-    finally:
-        network.train(was_training)
-    flops = {str(op).rpartition(".")[2]: count for op, count in counter.get_flop_counts()["Global"].items()}
+    with _evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        torch.func.functional_call(network, state, (image, *_mix_for(network, dtype)))
+    counted = counter.get_flop_counts().get("Global", {})
+    flops = {str(op).rpartition(".")[2]: count for op, count in counted.items()}
     return Profile(
         params=sum(p.numel() for p in network.parameters()),
         auxiliary_params=sum(
@@ -61,6 +58,18 @@ def profile(network: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Prof
         ),
         macs=sum(count for op, count in flops.items() if op in _COUNTED) // 2,
     )
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode; afterwards every module is back in its own mode, frozen norms too."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _mix_for(network: nn.Module, dtype: torch.dtype) -> tuple[Mapping[str, Tensor], ...]:
@@ -85,20 +94,15 @@ def latency_ms(
     parameter = next(network.parameters())
     images = torch.zeros((batch_size, *input_size), device=parameter.device, dtype=parameter.dtype)
     images = images.contiguous(memory_format=torch.channels_last)
-    was_training = network.training
-    network.eval()
     times = []
-    try:
-        with torch.inference_mode():
-            for repeat in range(warmup + repeats):
-                _wait_for(parameter.device)
-                start = time.perf_counter()
-                network(images)
-                _wait_for(parameter.device)
-                if repeat >= warmup:
-                    times.append(time.perf_counter() - start)
-    finally:
-        network.train(was_training)
+    with _evaluating(network), torch.inference_mode():
+        for repeat in range(warmup + repeats):
+            _wait_for(parameter.device)
+            start = time.perf_counter()
+            network(images)
+            _wait_for(parameter.device)
+            if repeat >= warmup:
+                times.append(time.perf_counter() - start)
     return 1000 * statistics.median(times)
 
 

@@ -14,7 +14,7 @@ from ramify.spaces.nasbench201 import NASBench201
 SPACES: dict[str, type[Space]] = {space.__name__: space for space in (DARTSCells, NASBench201)}
 """Every space by name."""
 
-__all__ = ["SPACES", "CellGraph", "DARTSCells", "NASBench201", "Space", "create", "space_of"]
+__all__ = ["SPACES", "CellGraph", "DARTSCells", "NASBench201", "Space", "create", "recognise", "space_of"]
 
 
 def create(description: Mapping[str, Any]) -> Space:
@@ -39,3 +39,17 @@ def space_of(arch: Architecture) -> Space:
     space = create({"space": arch.space, "arguments": arch.arguments})
     space.checked(arch)
     return space
+
+
+def recognise(notation: Any) -> Space:
+    """Return the space that a native notation evidently belongs to, in its smallest instance.
+
+    Raises:
+        ArchitectureError: If it resembles no known notation.
+    """
+    text = notation.strip() if isinstance(notation, str) else ""
+    if text.startswith("|"):
+        return NASBench201(nodes=text.count("+") + 2)
+    if isinstance(notation, Mapping) or text.startswith(("{", "Genotype")):
+        return DARTSCells.covering(notation)
+    raise ArchitectureError(f"{str(notation)[:60]!r} is no run folder, no file, and no notation of a known space")

@@ -201,7 +201,7 @@ class Space(ABC):
 
     def mix(self, arch: Architecture) -> dict[str, Tensor]:
         """Return the one-hot mixing weights of a member: choice → float (E, O); zero rows for edges not read."""
-        weights = {name: torch.zeros(choice.shape) for name, choice in self.choices.items()}
+        weights = {name: torch.zeros(choice.shape, device="cpu") for name, choice in self.choices.items()}
         for decision in self.checked(arch):
             for name, edge, op in self.candidates(decision, arch[decision]):
                 weights[name][edge, op] = 1.0

@@ -30,7 +30,7 @@ class Choice:
     mask: Tensor = field(default=None)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        mask = torch.ones(self.shape, dtype=torch.bool) if self.mask is None else self.mask
+        mask = torch.ones(self.shape, dtype=torch.bool, device="cpu") if self.mask is None else self.mask
         object.__setattr__(self, "mask", mask)
 
     @property
@@ -76,4 +76,4 @@ def as_mask(mask: Any, choice: Choice, name: str) -> Tensor:
 
 def existing(choices: Mapping[str, Choice]) -> dict[str, Tensor]:
     """Return the uniform mix over the existing candidates of every edge."""
-    return {name: choice.softmax(torch.zeros(choice.shape)) for name, choice in choices.items()}
+    return {name: choice.softmax(torch.zeros(choice.shape, device="cpu")) for name, choice in choices.items()}

@@ -109,7 +109,8 @@ def weighted(operation: Operation, h: Tensor, weight: Tensor) -> Tensor:
     if not isinstance(norm, nn.BatchNorm2d):
         return h * weight
     if norm.weight is None:
-        scale, shift = weight.expand(norm.num_features), None
+        # Contiguous: the CPU's channels_last backward pass reads a stride-0 scale beyond its end (PyTorch 2.15).
+        scale, shift = weight.expand(norm.num_features).contiguous(), None
     else:
         scale, shift = norm.weight * weight, norm.bias * weight
     if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:

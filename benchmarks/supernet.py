@@ -1,0 +1,249 @@
+"""How fast the supernets are, beside the plain implementation of `plain.py`, with equal weights.
+
+    python benchmarks/supernet.py [--quick] [--json FILE]
+
+Both sides take turns within one process, so a busy machine slows both; the figure that counts is the median of the
+ratios of neighbouring runs. Peak memory is that of one step in a fresh process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import plain
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ramify import spaces
+
+THREADS = 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """`plain` and `ours` in the same unit; `goal` bounds `ratio` from below for times, from above for memory."""
+
+    name: str
+    unit: str
+    plain: float
+    ours: float
+    ratio: float
+    goal: str
+
+    @property
+    def met(self) -> bool:
+        bound = float(self.goal[1:])
+        return self.ratio >= bound if self.goal[0] == "≥" else self.ratio <= bound
+
+
+def sgd(network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(network.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4)
+
+
+def finish_step(network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    optimizer.step()
+
+
+class Plain:
+    """The yardstick. Every backward pass fills the gradients of weights and architecture parameters alike."""
+
+    def __init__(self, family: str, batch: int) -> None:
+        torch.manual_seed(0)
+        self.network: nn.Module = plain.DARTS() if family == "darts" else plain.NASBench201()
+        self.optimizer = sgd(self.network)
+        self.images, self.labels = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
+
+    def weight_step(self, path: list[int] | None = None) -> None:
+        logits = self.network(self.images) if path is None else self.network(self.images, path)
+        finish_step(self.network, self.optimizer, F.cross_entropy(logits, self.labels))
+
+    def architecture_step(self) -> None:
+        for parameter in (*self.network.parameters(), *self.network.alphas):
+            parameter.grad = None
+        F.cross_entropy(self.network(self.images), self.labels).backward()
+
+
+class Ours:
+    """The supernet of `ramify.spaces` with the weights of the yardstick, in the channels-last layout."""
+
+    def __init__(self, family: str, reference: Plain, dtype: torch.dtype = torch.float32) -> None:
+        # Norms as on the other side: DARTS' search network keeps running statistics, the other one does not.
+        if family == "darts":
+            self.network = spaces.DARTSCells().supernet(track_running_stats=True)
+        else:
+            self.network = spaces.NASBench201().supernet()
+        self.network.to(dtype=dtype, memory_format=torch.channels_last)
+        with torch.no_grad():
+            for mine, theirs in zip(self.network.parameters(), reference.network.parameters(), strict=True):
+                if mine.shape != theirs.shape:
+                    raise SystemExit(f"{tuple(mine.shape)} stands where {tuple(theirs.shape)} should be")
+                mine.copy_(theirs)
+        self.optimizer = sgd(self.network)
+        self.images = reference.images.to(dtype).contiguous(memory_format=torch.channels_last)
+        self.labels = reference.labels
+        names = self.network.choices
+        self.alphas = {
+            name: alpha.detach().clone().requires_grad_()
+            for name, alpha in zip(names, reference.network.alphas, strict=True)
+        }
+
+    def mix(self) -> dict[str, Tensor]:
+        return {name: alpha.softmax(dim=-1) for name, alpha in self.alphas.items()}
+
+    def weight_step(self, path: list[int] | None = None) -> None:
+        if path is None:
+            mix, active = {name: weights.detach() for name, weights in self.mix().items()}, None
+        else:
+            mix = {"cell": F.one_hot(torch.tensor(path), len(plain.NASBENCH201_OPERATIONS)).float()}
+            active = {"cell": mix["cell"].bool()}
+        loss = F.cross_entropy(self.network(self.images, mix, active=active), self.labels)
+        finish_step(self.network, self.optimizer, loss)
+
+    def architecture_step(self) -> None:
+        loss = F.cross_entropy(self.network(self.images, self.mix()), self.labels)
+        torch.autograd.grad(loss, list(self.alphas.values()))
+
+
+def check_equal(family: str) -> float:
+    """Return the largest difference of the logits in float64, relative to the largest logit; stop if it is not tiny."""
+    theirs = Plain(family, batch=2)
+    theirs.network.double()
+    theirs.network.alphas = [alpha.double() for alpha in theirs.network.alphas]
+    theirs.images = theirs.images.double()
+    ours = Ours(family, theirs, torch.float64)
+    difference = 0.0
+    with torch.no_grad():
+        for training in (True, False):
+            expected = theirs.network.train(training)(theirs.images)
+            found = ours.network.train(training)(ours.images, ours.mix())
+            difference = max(difference, float((found - expected).abs().max() / expected.abs().max()))
+    if difference > 1e-9:
+        raise SystemExit(f"{family}: logits differ by {difference:.1e}, so the times would mean nothing")
+    return difference
+
+
+def paired(name: str, goal: str, repeats: int, theirs: Callable[[int], None], ours: Callable[[int], None]) -> Result:
+    """Time both sides alternately; `theirs(i)` and `ours(i)` do the i-th piece of work."""
+    times: dict[str, list[float]] = {"plain": [], "ours": []}
+    for repeat in range(repeats + 1):
+        sides = [("plain", theirs), ("ours", ours)]
+        for side, work in sides if repeat % 2 else reversed(sides):
+            start = time.perf_counter()
+            work(repeat)
+            if repeat > 0:  # the first round warms up
+                times[side].append(time.perf_counter() - start)
+    ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
+    return Result(name, "s", *map(statistics.median, times.values()), ratio, goal)
+
+
+def measure_times(repeats: int) -> list[Result]:
+    generator = random.Random(0)
+    paths = [[generator.randrange(5) for _ in range(6)] for _ in range(10 * repeats + 1)]
+    theirs = Plain("darts", batch=16)
+    ours = Ours("darts", theirs)
+    results = [
+        paired("DARTS weight step", "≥1.5", repeats, lambda _: theirs.weight_step(), lambda _: ours.weight_step()),
+        paired(
+            "DARTS architecture step, first order",
+            "≥1.6",
+            repeats,
+            lambda _: theirs.architecture_step(),
+            lambda _: ours.architecture_step(),
+        ),
+    ]
+    their_mixture = Plain("nasbench201", batch=32)
+    our_mixture = Ours("nasbench201", their_mixture)
+    results += [
+        paired(
+            "NAS-Bench-201 mixture step",
+            "≥1.7",
+            2 * repeats,
+            lambda _: their_mixture.weight_step(),
+            lambda _: our_mixture.weight_step(),
+        ),
+        paired(
+            "NAS-Bench-201 random path step",
+            "≥1.5",
+            10 * repeats,
+            lambda i: their_mixture.weight_step(paths[i]),
+            lambda i: our_mixture.weight_step(paths[i]),
+        ),
+    ]
+    return results
+
+
+def resident_mib(field: str) -> float:
+    """Return a field of this process' status. The peak of `getrusage` would start at the parent's peak."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def print_step_memory(side: str) -> None:
+    """Print the peak of resident memory during one weight step, less what was resident before it."""
+    theirs = Plain("darts", batch=16)
+    steps: Plain | Ours = theirs if side == "plain" else Ours("darts", theirs)
+    nn.Conv2d(3, 8, 3)(theirs.images).sum().backward()  # the convolution library loads itself at its first use
+    before = resident_mib("VmRSS")
+    steps.weight_step()
+    print(resident_mib("VmHWM") - before)
+
+
+def measure_memory(repeats: int) -> Result:
+    measured: dict[str, list[float]] = {"plain": [], "ours": []}
+    for _ in range(repeats):
+        for side, values in measured.items():
+            command = [sys.executable, __file__, "--memory-of", side]
+            values.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    theirs, ours = map(statistics.median, measured.values())
+    return Result("DARTS weight step, peak memory", "MiB", theirs, ours, ours / theirs, "≤0.6")
+
+
+def print_table(results: list[Result]) -> None:
+    print(f"{'':36}{'plain':>10}{'ours':>10}{'':5}{'ratio':>6}  must")
+    for r in results:
+        digits = 3 if r.unit == "s" else 0
+        verdict = "met" if r.met else "MISSED"
+        print(f"{r.name:36}{r.plain:10.{digits}f}{r.ours:10.{digits}f} {r.unit:4}{r.ratio:6.2f}  {r.goal} {verdict}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few repeats: a look, not a measurement")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--memory-of", choices=("plain", "ours"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    if arguments.memory_of:
+        print_step_memory(arguments.memory_of)
+        return
+    differences = {family: check_equal(family) for family in ("darts", "nasbench201")}
+    print("logits agree in float64 to " + ", ".join(f"{value:.0e} ({name})" for name, value in differences.items()))
+    results = [*measure_times(2 if arguments.quick else 9), measure_memory(1 if arguments.quick else 3)]
+    print_table(results)
+    if arguments.json:
+        record = {
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "threads": THREADS,
+            "cpu": torch.backends.cpu.get_cpu_capability(),
+            "results": [asdict(result) | {"met": result.met} for result in results],
+        }
+        arguments.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

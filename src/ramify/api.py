@@ -1,0 +1,546 @@
+"""The verbs: search, retrain, evaluate, report, export, describe. The command line calls the same functions."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import load_file, save
+from torch import nn
+
+from ramify import files
+from ramify.architecture import Architecture
+from ramify.data import Data, DataSpec, load
+from ramify.errors import ArchitectureError, ConfigurationError, RunError
+from ramify.profiling import latency_ms, profile
+from ramify.run import RunFolder, drive, make_fabric
+from ramify.run.configuration import described, fields_of
+from ramify.seeding import seeded
+from ramify.spaces import Space, create, recognise, space_of
+from ramify.strategies import Strategy, compatible
+from ramify.training import Recipe, Task, TrainingSession, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lightning_fabric import Fabric
+    from torch.utils.data import Dataset
+
+    from ramify.export import ExportResult
+
+    AnyData = str | DataSpec | Data | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Args:
+        architecture: The member it stands for at the end.
+        history: The rows of `history.jsonl`.
+        space: What was searched.
+        out: The run folder.
+        data: What it searched on, for the verbs that follow.
+    """
+
+    architecture: Architecture
+    history: list[dict[str, Any]] = field(repr=False)
+    space: Space
+    out: Path
+    data: Data = field(repr=False)
+
+    @property
+    def notation(self) -> Any:
+        """The architecture in the native notation of its space."""
+        return self.space.format(self.architecture)
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """A trained network.
+
+    Args:
+        architecture: What was built.
+        network: With its trained weights, in evaluation mode, on the CPU.
+        history: The rows of `history.jsonl`.
+        out: The run folder.
+        data: What it was trained on.
+    """
+
+    architecture: Architecture
+    network: nn.Module = field(repr=False)
+    history: list[dict[str, Any]] = field(repr=False)
+    out: Path
+    data: Data = field(repr=False)
+
+
+def search(
+    space: Space,
+    strategy: Strategy,
+    data: AnyData = "digits",
+    *,
+    out: str | Path | None = None,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32-true",
+    threads: int | None = None,
+    progress: bool = True,
+) -> SearchResult:
+    """Search a space, or continue the search that `out` holds.
+
+    The same call continues a search that was stopped anywhere, with the result of an undisturbed one.
+
+    Args:
+        space: What to search.
+        strategy: How.
+        data: A name, a path, a `DataSpec`, or a PyTorch data set; its test split is not touched.
+        out: The run folder; None keeps nothing.
+        network: Layout keywords of the supernet, or of the networks that are trained, such as `channels`.
+        seed: All randomness follows from it.
+        device: `auto`, `cpu`, `cuda`, …
+        precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        threads: Threads of CPU operations.
+        progress: Whether to show progress on standard error.
+
+    Raises:
+        RamifyError: If anything handed in cannot work; nothing has been trained or written then.
+    """
+    verdict = compatible(space, strategy)
+    if not verdict:
+        raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.name}: {verdict.reason}")
+    fabric = make_fabric(device, precision, threads)
+    loaded = load(data, device=fabric.device)
+    task = Task(loaded, seed, fabric, dict(network or {}))
+    config = {
+        "space": described(space),
+        "restriction": space.restriction or None,
+        "strategy": described(strategy),
+        **_common(data, network, seed, fabric, precision, threads),
+    }
+    with _folder(out) as path, RunFolder(path) as folder:
+        session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
+        _open(folder, config, seed, loaded)
+        if not folder.finished:
+            seconds = drive(session, folder, fabric.device, title=type(strategy).__name__, progress=progress)
+            _write_search(folder, space, session, seconds)
+        arch = space.checked(Architecture.from_json(folder.read_json("architecture.json")))
+        return SearchResult(arch, folder.history(), space, folder.path, loaded)
+
+
+def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float) -> None:
+    arch = session.architecture()
+    if session.supernet is not None:
+        state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
+        files.write(folder.path / "supernet.safetensors", save(state))
+    last = folder.history()[-1]
+    folder.write_json("architecture.json", arch.to_dict())
+    result = {
+        "notation": space.format(arch),
+        "score": last.get("best", last.get("validation_accuracy")),
+        "seconds": round(seconds, 3),
+        "architecture": arch.to_dict(),
+    }
+    folder.write_json("result.json", result)  # last: it marks the run as finished
+
+
+def retrain(
+    source: SearchResult | Architecture | Mapping[str, Any] | str | Path,
+    data: AnyData | None = None,
+    *,
+    out: str | Path | None = None,
+    recipe: Recipe | None = None,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32-true",
+    threads: int | None = None,
+    progress: bool = True,
+) -> RetrainResult:
+    """Train a found architecture from scratch on search-train and search-validation together.
+
+    Args:
+        source: What a search returned, its run folder, an architecture, its file, or a native notation.
+        data: What to train on; that of the search when None.
+        out: The run folder; `retrain` inside the search's folder when None.
+        recipe: How to train; the defaults of `Recipe` when None.
+        network: Layout keywords of `build`, such as `channels`.
+        seed: All randomness follows from it.
+        device: `auto`, `cpu`, `cuda`, …
+        precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        threads: Threads of CPU operations.
+        progress: Whether to show progress on standard error.
+
+    Raises:
+        RamifyError: If anything handed in cannot work.
+    """
+    arch, home = _architecture(source)
+    space = space_of(arch)
+    if data is None:
+        data = source.data if isinstance(source, SearchResult) else _searched_data(home)
+    recipe = recipe or Recipe()
+    fabric = make_fabric(device, precision, threads)
+    loaded = load(data, device=fabric.device)
+    layout = space.checked_layout("build", {**_from_recipe(space, recipe), **(network or {})})
+    task = Task(loaded, seed, fabric, layout)
+    config = {
+        "architecture": arch.to_dict(),
+        "recipe": fields_of(recipe),
+        **_common(data, network, seed, fabric, precision, threads),
+    }
+    with _folder(out if out is not None or home is None else home / "retrain") as path, RunFolder(path) as folder:
+        with seeded(seed, "network"):
+            built = space.build(arch, **task.shape, **layout)
+        session = TrainingSession(built, recipe, task)
+        _open(folder, config, seed, loaded)
+        if not folder.finished:
+            seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
+            state = {name: value.cpu().contiguous() for name, value in session.network.state_dict().items()}
+            files.write(folder.path / "model.safetensors", save(state))
+            folder.write_json("architecture.json", arch.to_dict())
+            shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
+            pixels = {"mean": loaded.mean, "std": loaded.std, "classes": loaded.classes}
+            folder.write_json("network.json", {"architecture": arch.to_dict(), **shape, **pixels})
+            last = folder.history()[-1]
+            cost = profile(built, loaded.input_size)
+            result = {
+                "notation": space.format(arch),
+                "loss": last["loss"],
+                "accuracy": last["accuracy"],
+                "seconds": round(seconds, 3),
+                "params": cost.params - cost.auxiliary_params,
+                "macs": cost.macs,
+            }
+            folder.write_json("result.json", result)
+        trained, _ = load_network(folder.path)
+        return RetrainResult(arch, trained, folder.history(), folder.path, loaded)
+
+
+def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network that a retraining left in its folder, in evaluation mode, and its `network.json`.
+
+    Raises:
+        RunError: If the folder holds no finished retraining or its weights do not fit.
+    """
+    folder = RunFolder(path)
+    shape = folder.read_json("network.json")
+    arch = Architecture.from_json(shape["architecture"])
+    network = space_of(arch).build(
+        arch, num_classes=shape["num_classes"], in_channels=shape["in_channels"], **shape["layout"]
+    )
+    weights = folder.path / "model.safetensors"
+    try:
+        network.load_state_dict(load_file(weights))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(f"{weights} cannot be loaded ({reason[:120]}); retrain into another folder") from None
+    return network.eval(), shape
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What a trained network reaches and costs.
+
+    Args:
+        split: Name of the split it was measured on.
+        images: Number of images.
+        top1: Share of correct predictions.
+        top5: Share of images whose class is among the best five.
+        loss: Mean cross-entropy in nats.
+        params: Parameters, without an auxiliary head.
+        macs: Multiply-adds of one image.
+        latency_ms: Median time of one image on this device.
+        device: What it was measured on.
+    """
+
+    split: str
+    images: int
+    top1: float
+    top5: float
+    loss: float
+    params: int
+    macs: int
+    latency_ms: float
+    device: str
+
+
+def evaluate(
+    source: RetrainResult | SearchResult | str | Path,
+    data: AnyData | None = None,
+    *,
+    split: str = "test",
+    device: str = "auto",
+    threads: int | None = None,
+) -> EvaluationResult:
+    """Measure a retrained network; reading the test split is recorded in the run's `reads.jsonl`.
+
+    Args:
+        source: What `retrain` returned, or the run folder of a retraining or of its search.
+        data: What to measure on; the data set of the retraining when None.
+        split: `test`, `train`, `search_train` or `search_validation`.
+        device: `auto`, `cpu`, `cuda`, …
+        threads: Threads of CPU operations.
+
+    Raises:
+        RamifyError: If there is no retrained network, or the data do not fit it.
+    """
+    path = _retrained(source)
+    fabric = make_fabric(device, threads=threads)
+    network, shape = load_network(path)
+    if data is None:
+        data = source.data if isinstance(source, RetrainResult | SearchResult) else _searched_data(path)
+    loaded = load(data, device=fabric.device)
+    if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
+        raise ConfigurationError(
+            f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
+            f"but {loaded.name} has {loaded.in_channels} channels and {loaded.num_classes} classes"
+        )
+    before = len(loaded.reads)
+    images = loaded.split(split, "evaluate") if split == "test" else loaded.split(split)
+    network = network.to(fabric.device)
+    found = measure(network, images, device=fabric.device)
+    cost = profile(network, loaded.input_size)
+    result = EvaluationResult(
+        split=split,
+        **found.as_dict(),  # type: ignore[arg-type]
+        params=cost.params - cost.auxiliary_params,
+        macs=cost.macs,
+        latency_ms=round(latency_ms(network, loaded.input_size), 4),
+        device=str(fabric.device),
+    )
+    folder = RunFolder(path)
+    folder.record_reads(loaded.reads[before:])
+    folder.write_json("evaluation.json", vars(result))
+    return result
+
+
+def export(
+    source: RetrainResult | SearchResult | str | Path,
+    out: str | Path | None = None,
+    *,
+    formats: Sequence[str] = ("model.py", "safetensors", "torch.export", "onnx"),
+) -> ExportResult:
+    """Write a retrained network as files that need no Ramify, compared numerically before they are kept.
+
+    Args:
+        source: What `retrain` returned, or the run folder of a retraining or of its search.
+        out: Where to; `export` inside the run folder when None.
+        formats: What to write.
+    """
+    from ramify.export import export_network
+
+    path = _retrained(source)
+    network, shape = load_network(path)
+    return export_network(
+        network,
+        out or path / "export",
+        input_size=tuple(shape["input_size"]),
+        mean=shape["mean"],
+        std=shape["std"],
+        classes=shape["classes"],
+        formats=formats,
+    )
+
+
+def report(source: SearchResult | RetrainResult | str | Path) -> Path:
+    """Write `report.html` and the pictures into a run folder and return the page's path."""
+    from ramify.report import write_report
+
+    path = Path(source) if isinstance(source, str | Path) else source.out
+    arch, _ = _architecture(path)
+    space = space_of(arch)
+    return write_report(path, graphs=space.graphs(arch), choices=space.choices)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What there is to say about an architecture.
+
+    Args:
+        notation: Native notation, canonical.
+        space: Its space.
+        params: Parameters of the network.
+        macs: Multiply-adds of one image.
+        pictures: PNG and SVG files of the cells.
+    """
+
+    notation: Any
+    space: str
+    params: int
+    macs: int
+    pictures: list[str]
+
+
+def describe(
+    source: Architecture | SearchResult | str | Path,
+    space: Space | None = None,
+    *,
+    network: Mapping[str, Any] | None = None,
+    input_size: Sequence[int] = (3, 32, 32),
+    num_classes: int = 10,
+    pictures: str | Path | None = None,
+) -> Description:
+    """Say what an architecture is and costs.
+
+    Args:
+        source: An architecture, a run folder, a file with an architecture or a notation, or a notation.
+        space: What a notation is a member of; recognised from the notation when None.
+        network: Layout keywords of `build`.
+        input_size: (C, H, W) of one image.
+        num_classes: Width of the classifier.
+        pictures: Folder for pictures of the cells; none are drawn when None.
+    """
+    arch, _ = _architecture(source, space)
+    space = space_of(arch)
+    layout = space.checked_layout("build", network or {})
+    built = space.build(arch, num_classes=num_classes, in_channels=input_size[0], **layout)
+    cost = profile(built, input_size)
+    drawn: list[str] = []
+    if pictures is not None:
+        from ramify.report import save_cell
+
+        for name, graph in space.graphs(arch).items():
+            drawn += map(str, reversed(save_cell(graph, Path(pictures) / name, title=name)))
+    return Description(space.format(arch), repr(space), cost.params - cost.auxiliary_params, cost.macs, drawn)
+
+
+# Shared by the verbs
+
+
+def _common(
+    data: Any, network: Mapping[str, Any] | None, seed: int, fabric: Fabric, precision: str, threads: int | None
+) -> dict[str, Any]:
+    return {
+        "data": _data_settings(data),
+        "network": described(dict(network or {})),
+        "seed": seed,
+        "device": str(fabric.device),
+        "precision": precision,
+        "threads": threads,
+    }
+
+
+def _data_settings(data: Any) -> dict[str, Any]:
+    if isinstance(data, str):
+        data = DataSpec(source=data)
+    if isinstance(data, DataSpec):
+        return fields_of(data)
+    name = data.name if isinstance(data, Data) else type(data).__name__
+    return {"source": f"python:{name}"}
+
+
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    if out is not None:
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="ramify-") as path:
+        yield Path(path)
+
+
+def _open(folder: RunFolder, config: Mapping[str, Any], seed: int, data: Data) -> None:
+    """Open a run folder for this configuration and these very images."""
+    folder.open(config, seed)
+    found = folder.read_json("provenance.json")
+    about = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
+    if found.setdefault("data", about)["fingerprint"] != data.fingerprint:
+        raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
+    folder.write_json("provenance.json", found)
+
+
+def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture, Path | None]:
+    """Return the architecture that `source` stands for, and the run folder it comes from."""
+    if isinstance(source, Architecture):
+        return source, None
+    if isinstance(source, SearchResult | RetrainResult):
+        return source.architecture, source.out
+    if isinstance(source, Mapping):
+        return _read(source, space), None
+    text = str(source)
+    path = Path(text)
+    if _is(path, Path.is_dir):
+        return Architecture.from_json(RunFolder(path).read_json("architecture.json")), path
+    if _is(path, Path.is_file):
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArchitectureError(f"{path} cannot be read as text ({error})") from None
+        try:
+            return _read(_json_or_text(text), space), None
+        except ArchitectureError as error:
+            raise ArchitectureError(f"{path}: {error}") from None
+    if path.suffix or (os.sep in text and not text.startswith(("|", "{", "Genotype"))):
+        raise ArchitectureError(f"there is no file or folder {text[:80]!r}")
+    return _read(_json_or_text(text), space), None
+
+
+def _json_or_text(text: str) -> Any:
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ArchitectureError(f"not valid JSON ({error}); is it truncated?") from None
+
+
+def _read(content: Any, space: Space | None) -> Architecture:
+    """Read an architecture's JSON object, or a native notation."""
+    if isinstance(content, Mapping) and "format" in content:
+        arch = Architecture.from_json(content)
+        return (space or space_of(arch)).checked(arch)
+    return (space or recognise(content)).parse(content)
+
+
+def _is(path: Path, test: Any) -> bool:
+    try:
+        return test(path)
+    except (OSError, ValueError):  # a long notation is no valid file name
+        return False
+
+
+def _retrained(source: Any) -> Path:
+    """Return the folder of the retraining that `source` stands for."""
+    path = source.out if isinstance(source, RetrainResult | SearchResult) else Path(source)
+    for candidate in (path, path / "retrain"):
+        if (candidate / "network.json").exists():
+            return candidate
+    raise RunError(f"{path} holds no retrained network; run `ramify retrain {path}` first")
+
+
+def _searched_data(path: Path | None) -> AnyData:
+    """Return the data that the run at `path` was made with."""
+    if path is None:
+        return "digits"
+    settings = RunFolder(path).config().get("data", {})
+    if str(settings.get("source", "")).startswith("python:"):
+        raise ConfigurationError(f"{path} was made with a data set from Python; name one with --data or `data=`")
+    try:
+        return DataSpec(**settings)
+    except TypeError as error:
+        raise RunError(f"{path / 'config.yaml'}: {error}") from None
+
+
+def _from_recipe(space: Space, recipe: Recipe) -> dict[str, Any]:
+    """Return the layout keywords that a recipe sets, as far as the space's networks take them."""
+    known = inspect.signature(space.build).parameters
+    wanted = {"auxiliary": recipe.auxiliary and recipe.auxiliary_weight > 0, "drop_path": recipe.drop_path}
+    return {name: value for name, value in wanted.items() if name in known}
+
+
+def space_from(config: Mapping[str, Any]) -> Space:
+    """Return the space that a run's configuration names."""
+    described_space = config["space"]
+    return create(
+        {
+            "space": described_space["class_path"].rpartition(".")[2],
+            "arguments": described_space.get("init_args", {}),
+            "restriction": config.get("restriction"),
+        }
+    )

@@ -1,0 +1,16 @@
+"""Image data for a search: sources, fixed splits, and batched augmentation on tensors.
+
+    data = load("digits")
+    for x, y in data.split("search_train").batches(64, seed=0, shuffle=True, augmentation=data.augmentation):
+        ...
+
+Images are kept as bytes (uint8) until a batch is asked for, test images are handed out by
+`data.split("test")` only, and every batch follows from `(seed, split, epoch, number)` alone.
+"""
+
+from ramify.data.augmentation import Augmentation
+from ramify.data.dataset import Data, Split
+from ramify.data.loading import load
+from ramify.data.spec import DataSpec
+
+__all__ = ["Augmentation", "Data", "DataSpec", "Split", "load"]

@@ -1,0 +1,95 @@
+"""Crop, mirror and cut out, for a whole batch at once.
+
+Legend: B images of a batch, S side of an image, C channels. The crop and the mirror image are one gather of
+pixels: both only say which row and which column of the padded image each output pixel comes from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ramify.errors import DataError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to training images; the default does nothing. Vary one with `dataclasses.replace`.
+
+    Args:
+        crop: Pixels of black padding on every side, of which a random window of the original size is kept.
+        flip: Mirror left and right with probability one half.
+        cutout: Side in pixels of one square that is set to zero after normalisation. Its centre is uniform on
+            the image, so a part of it may lie outside (DeVries and Taylor, 2017, arXiv:1708.04552).
+
+    Raises:
+        DataError: If `crop` or `cutout` is negative.
+    """
+
+    crop: int = 0
+    flip: bool = False
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop < 0 or self.cutout < 0:
+            raise DataError(
+                f"`crop` and `cutout` are numbers of pixels, at least 0, got crop={self.crop}, cutout={self.cutout}"
+            )
+
+    def draw(self, count: int, side: int, generator: torch.Generator) -> Tensor:
+        """Draw the choices for `count` images of `side` pixels.
+
+        Returns:
+            (5, B) int64 on the CPU: window's top and left in 0..2*crop, mirrored 0/1, centre row and column of
+            the cutout. Each is drawn whether it is used or not, so dropping one effect leaves the others as
+            they are.
+        """
+        # float64: in float32, (1 - 2**-24) * 9 rounds up to 9, one beyond the last window.
+        uniform = torch.rand(5, count, dtype=torch.float64, generator=generator)
+        options = torch.tensor([2 * self.crop + 1, 2 * self.crop + 1, 1 + self.flip, side, side])
+        return (uniform * options[:, None]).long()
+
+
+def windows(pixels: Tensor, rows: Tensor, draws: Tensor, *, side: int, crop: int) -> Tensor:
+    """Cut one window out of each of the images `rows`, mirrored where asked.
+
+    Args:
+        pixels: (N, P, P, C) uint8, contiguous: images with at least `crop` pixels of padding on every side.
+        rows: (B,) int64, on the device of `pixels`.
+        draws: (5, B) int64 from `Augmentation.draw`, on the device of `pixels`.
+        side: S, side of an image without its padding.
+        crop: The `crop` of the augmentation that made `draws`.
+
+    Returns:
+        (B, S, S, C) uint8.
+    """
+    padded, channels = pixels.shape[1], pixels.shape[3]
+    margin = (padded - side) // 2 - crop  # the images may be padded for a larger crop than this one
+    top, left, mirrored = draws[0] + margin, draws[1] + margin, draws[2]
+    along = torch.arange(side, device=pixels.device)
+    y = rows[:, None] * padded + top[:, None] + along  # (B, S), counted over all rows of all images
+    x = left[:, None] + torch.where(mirrored[:, None] == 1, side - 1 - along, along)  # (B, S)
+    flat = (y[:, :, None] * padded + x[:, None, :]).flatten()
+    # One index per pixel: three to five times as fast as indexing the four-dimensional tensor.
+    return pixels.view(-1, channels).index_select(0, flat).view(len(rows), side, side, channels)
+
+
+def normalise(window: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalise (B, S, S, C) uint8 by `mean` (C,) and `std` (C,) of inputs in 0..1, whose dtype the result has."""
+    count, side, _, channels = window.shape
+    scale, shift = 1 / (255 * std), -mean / std
+    # Image rows of S*C numbers: a broadcast over the C = 3 innermost ones would not be vectorised.
+    x = window.view(count, side, side * channels).to(mean.dtype)
+    return x.mul_(scale.repeat(side)).add_(shift.repeat(side)).view(window.shape)
+
+
+def cut_out(x: Tensor, draws: Tensor, length: int) -> Tensor:
+    """Zero a square of `length` pixels in each image of `x` (B, S, S, C), in place, around the drawn centres."""
+    count, side, _, channels = x.shape
+    along = torch.arange(side, device=x.device)
+    first = draws[3:5, :, None] - length // 2  # (2, B, 1)
+    rows, columns = (along >= first) & (along < first + length)  # (B, S) each
+    inside = rows[:, :, None] & columns.repeat_interleave(channels, dim=1)[:, None, :]  # (B, S, S*C)
+    return x.view(count, side, side * channels).masked_fill_(inside, 0).view(x.shape)

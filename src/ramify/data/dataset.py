@@ -1,0 +1,178 @@
+"""`Data`, a data set with its fixed splits, and `Split`, which gives batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import torch
+from torch import Tensor
+
+from ramify.data.augmentation import Augmentation, cut_out, normalise, windows
+from ramify.data.pixels import Pixels
+from ramify.errors import DataError, nearest
+from ramify.seeding import stream
+
+SPLIT_NAMES = ("train", "search_train", "search_validation", "test")
+
+
+class Split:
+    """Some images of a data set, in a fixed order."""
+
+    def __init__(
+        self,
+        name: str,
+        pixels: Pixels,
+        labels: Tensor,
+        rows: Tensor,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        self.name = name
+        self._pixels, self._labels, self._rows = pixels, labels, rows
+        self._mean, self._std = mean, std
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"Split({self.name!r}, {len(self)} images)"
+
+    def num_batches(self, batch_size: int, drop_last: bool = False) -> int:
+        """Return how many batches a pass has."""
+        return len(self) // batch_size if drop_last else -(-len(self) // batch_size)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int = 0,
+        augmentation: Augmentation | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        start: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return an iterator over one pass, which depends on nothing but the arguments.
+
+        Args:
+            batch_size: B, images per batch; the last batch is smaller where it does not divide.
+            seed: Seed of order and augmentation, the run's.
+            epoch: Number of the pass; another one has another order and augmentation.
+            augmentation: What happens to the images; nothing by default.
+            shuffle: Whether the order is random.
+            drop_last: Whether a smaller last batch is left out.
+            start: First batch to give. It and the following are what the full pass would have given.
+            device: Where batches are wanted; default: where the data is.
+            dtype: Floating type of the images.
+
+        Returns:
+            Batches of images (B, C, S, S), normalised, in `torch.channels_last`, and classes (B,) int64.
+
+        Raises:
+            ValueError: If `batch_size` is below 1, `start` is negative, or `dtype` is not a floating type.
+        """
+        if batch_size < 1 or start < 0:
+            raise ValueError(f"`batch_size` >= 1 and `start` >= 0 must hold, got {batch_size} and {start}")
+        if not dtype.is_floating_point:
+            raise ValueError(f"`dtype` must be a floating type, got {dtype}")
+        rows = self._rows
+        if shuffle:
+            rows = rows[torch.randperm(len(rows), generator=stream(seed, "order", self.name, epoch))]
+        chunks = rows.split(batch_size)[start : self.num_batches(batch_size, drop_last)]
+        return self._generate(chunks, seed, epoch, augmentation or Augmentation(), start, device, dtype)
+
+    def _generate(
+        self,
+        chunks: tuple[Tensor, ...],
+        seed: int,
+        epoch: int,
+        augmentation: Augmentation,
+        start: int,
+        device: torch.device | str | None,
+        dtype: torch.dtype,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        pixels, here = self._pixels, self._pixels.device
+        exact = dtype if dtype == torch.float64 else torch.float32  # half precision comes last, for one rounding
+        mean, std = (torch.tensor(values, dtype=exact, device=here) for values in (self._mean, self._std))
+        batches = zip(chunks, pixels.padded(chunks, augmentation.crop), strict=True)
+        for number, (chunk, (images, rows)) in enumerate(batches, start):
+            # Drawn on the CPU, and in one tensor, so that a GPU gets one small copy and never waits.
+            generator = stream(seed, "augment", self.name, epoch, number)
+            draws = augmentation.draw(len(chunk), pixels.side, generator).to(here, non_blocking=True)
+            cropped = windows(images, rows, draws, side=pixels.side, crop=augmentation.crop)
+            x = normalise(cropped, mean, std)
+            if augmentation.cutout:
+                x = cut_out(x, draws, augmentation.cutout)
+            y = self._labels[chunk.to(here, non_blocking=True)]
+            # (B, S, S, C) in memory is (B, C, S, S) in channels_last: the permutation moves nothing.
+            yield x.permute(0, 3, 1, 2).to(device or here, dtype, non_blocking=True), y.to(device or here)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """A data set: what it is, its default augmentation, and its splits.
+
+    Args:
+        name: For people.
+        classes: Names of the classes, in the order of their numbers.
+        input_size: (C, S, S) of one image.
+        mean: Of each channel, for inputs in 0..1.
+        std: Of each channel, for inputs in 0..1.
+        fingerprint: SHA-256, in hexadecimal, of images, labels and split. Where images are streamed, a fixed
+            sample of them stands for all.
+        augmentation: What training on such images usually takes.
+        reads: One record for each time that the test images were asked for.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    input_size: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    augmentation: Augmentation
+    reads: list[dict[str, str | int]] = field(default_factory=list)
+    _stores: Mapping[str, tuple[Pixels, Tensor]] = field(repr=False)
+    _rows: Mapping[str, Tensor] = field(repr=False)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def in_channels(self) -> int:
+        """C, the channels of an image."""
+        return self.input_size[0]
+
+    def split(self, name: str, purpose: str = "") -> Split:
+        """Return a split; reading the test images is recorded in `reads`.
+
+        Args:
+            name: `search_train` (weights learn from it during a search), `search_validation` (architectures do),
+                `train` (both together, for retraining), or `test`.
+            purpose: Why it is read, for the record of test reads.
+
+        Raises:
+            DataError: If there is no such split, or it is empty.
+        """
+        if name not in SPLIT_NAMES:
+            raise DataError(f"no split {name!r}: {nearest(name, SPLIT_NAMES)}")
+        rows = self._rows[name]
+        if not len(rows):
+            raise DataError(f"{self.name}: the split {name!r} is empty; see test_fraction and validation_fraction")
+        if name == "test":
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self.reads.append({"split": name, "purpose": purpose, "images": len(rows), "time": now})
+        pixels, labels = self._stores["test" if name == "test" else "pool"]
+        return Split(name, pixels, labels, rows, self.mean, self.std)
+
+    def to(self, device: torch.device | str) -> Data:
+        """Return the same data with its images on `device`; both keep one record of test reads."""
+        place = torch.device(device)
+        stores = {name: (pixels.to(place), labels.to(place)) for name, (pixels, labels) in self._stores.items()}
+        return replace(self, _stores=stores)

@@ -1,0 +1,269 @@
+"""`load`: from the name of a data set to images in splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ramify.data.augmentation import Augmentation
+from ramify.data.dataset import Data
+from ramify.data.encoded import join
+from ramify.data.pixels import InMemory, Pixels, load_pixels
+from ramify.data.sources import Part, Parts, from_datasets, open_source
+from ramify.data.spec import DataSpec
+from ramify.data.splits import (
+    CIFAR10_TRAIN,
+    CIFAR100_TEST,
+    balanced,
+    nasbench201_cifar10,
+    read_split_file,
+    stratified,
+)
+from ramify.errors import DataError
+from ramify.seeding import stream
+
+PUBLISHED = {  # mean and standard deviation times 255, as in the DARTS and AutoDL-Projects repositories
+    "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
+    "cifar100": ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+}
+HANDED = frozenset({"digits", "mnist", "svhn"})  # a mirrored digit is another digit, or none
+SAMPLE = 1024  # streamed images that are measured and fingerprinted for all
+
+
+def load(
+    spec: str | DataSpec | Data | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]],
+    *,
+    device: torch.device | str = "cpu",
+) -> Data:
+    """Load a data set.
+
+    Args:
+        spec: A `DataSpec`; a string, short for `DataSpec(source=...)`; a map-style PyTorch data set, or two of
+            them, train and test, whose items are (image, label). An image is a PIL image, or a tensor or array
+            (C, S, S), (S, S, C) or (S, S), uint8 or float in 0..1; a label is a class number. Data that is
+            loaded already is only moved.
+        device: Where the images shall be kept, as bytes.
+
+    Returns:
+        The data. Images above `ramify.data.pixels.memory_limit` are not kept but decoded for each batch.
+
+    Raises:
+        DataError: If the data is missing, damaged, ambiguous, or too small for its splits.
+    """
+    if isinstance(spec, Data):
+        return spec.to(device)
+    if isinstance(spec, str):
+        spec = DataSpec(source=spec)
+    if isinstance(spec, DataSpec):
+        return _assemble(open_source(spec), spec, torch.device(device))
+    if isinstance(spec, Dataset):
+        return _assemble(from_datasets(spec, None), DataSpec(), torch.device(device))
+    if isinstance(spec, tuple) and len(spec) == 2:
+        return _assemble(from_datasets(*spec), DataSpec(), torch.device(device))
+    raise DataError(
+        f"data is a name, a DataSpec, Data, a PyTorch data set or a pair of them, not {type(spec).__name__}"
+    )
+
+
+def _assemble(parts: Parts, spec: DataSpec, device: torch.device) -> Data:
+    named = {"train": parts.train, "validation": parts.validation, "test": parts.test}
+    present = {name: part for name, part in named.items() if part is not None}
+    for name, part in present.items():
+        if not len(part.images):
+            raise DataError(f"{parts.name}: the {name} part has no images")
+    classes, by_part = _number(present, parts.class_names)
+
+    # From here on, images are numbered through all parts.
+    images = join([part.images for part in present.values()])
+    labels = torch.cat(list(by_part.values()))
+    ends = torch.tensor([len(part) for part in by_part.values()]).cumsum(0).tolist()
+    ranges = {name: torch.arange(end - len(by_part[name]), end) for name, end in zip(by_part, ends, strict=True)}
+    chosen = _subset(_split(parts.name, classes, labels, ranges, spec), labels, spec)
+
+    pool = torch.cat([chosen["search_train"], chosen["search_validation"]]).sort().values
+    if not len(pool):
+        raise DataError(f"{parts.name}: no training images are left; lower `test_fraction`")
+    test = chosen["test"]
+    pixels = load_pixels(images, pool, test, spec.image_size, device)
+    stores = {"pool": (pixels[0], labels[pool]), "test": (pixels[1], labels[test])}
+    rows = {name: torch.searchsorted(pool, index) for name, index in chosen.items() if name != "test"}
+    rows["test"] = torch.arange(len(test))
+
+    input_size = (pixels[0].channels, pixels[0].side, pixels[0].side)
+    if parts.name in PUBLISHED and input_size == (3, 32, 32):
+        mean, std = (tuple(value / 255 for value in values) for values in PUBLISHED[parts.name])
+    else:
+        mean, std = _measure(pixels[0])
+    return Data(
+        name=parts.name,
+        classes=classes,
+        input_size=input_size,
+        mean=mean,
+        std=std,
+        fingerprint=_fingerprint(stores, rows),
+        augmentation=Augmentation(crop=max(1, input_size[1] // 8), flip=parts.name not in HANDED),
+        _stores={name: (kept, values.to(device)) for name, (kept, values) in stores.items()},
+        _rows=rows,
+    )
+
+
+def _number(present: dict[str, Part], names: tuple[str, ...] | None) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    """Number the classes: as `names` has them, else in sorted order of what the training images are labelled with.
+
+    Returns:
+        Class names, and the labels of each part, (n,) int64.
+    """
+    training: list[Any] = [label for name, part in present.items() if name != "test" for label in part.labels]
+    numbers: dict[Any, int]
+    if names is None:
+        distinct = set(training) - {None}
+        if len({type(label) for label in distinct}) > 1:
+            raise DataError("labels are numbers and names at once; they must be one of the two")
+        ordered = sorted(label for label in distinct if isinstance(label, str) or label >= 0)
+        names, numbers = tuple(map(str, ordered)), {label: number for number, label in enumerate(ordered)}
+    else:
+        numbers = {number: number for number in range(len(names))} | {name: n for n, name in enumerate(names)}
+    labels = {}
+    for part_name, part in present.items():
+        for row, label in enumerate(part.labels):
+            if label not in numbers:
+                known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+                raise DataError(f"{part.images.where(row)}: the label {label!r} is none of the classes ({known})")
+        labels[part_name] = torch.tensor([numbers[label] for label in part.labels], dtype=torch.int64)
+    if len(names) < 2:
+        raise DataError(f"all images are of one class ({''.join(names)}); classification needs at least two")
+    return names, labels
+
+
+def _split(
+    name: str, classes: tuple[str, ...], labels: Tensor, ranges: dict[str, Tensor], spec: DataSpec
+) -> dict[str, Tensor]:
+    """Divide the images, numbered as in `labels`, whose parts are `ranges`; every value is sorted."""
+    train, validation, test = (ranges.get(part) for part in ("train", "validation", "test"))
+    assert train is not None
+    if test is None:
+        # The seed is fixed: with another one for each split, test images of one run would train another.
+        kept, held = stratified(labels[train], spec.test_fraction, stream(0, "held-out test"))
+        train, test = train[kept], train[held]
+
+    lists = read_split_file(spec.split_file) if spec.split_file else None
+    if spec.split == "nasbench201":
+        lists = _nasbench201(name, classes, labels, ranges, lists)
+    if lists is not None and "xvalid" in lists:
+        if "test" not in ranges:
+            raise DataError(f"{spec.split_file}: divides test images, and {name} brings none")
+        checked = [_within(lists[key], ranges["test"], key, name) for key in ("xvalid", "xtest")]
+        # As in the benchmark, retraining never sees x-valid: here `train` is not the union of both.
+        return {"train": train, "search_train": train, "search_validation": checked[0], "test": checked[1]}
+    if lists is not None:
+        search = [_within(lists[key], train, key, name, ranges["train"]) for key in ("train", "valid")]
+    elif validation is not None and spec.split == "auto":
+        search = [train, validation]
+    else:
+        pool = train if validation is None else torch.cat([train, validation])
+        halves = stratified(labels[pool], spec.validation_fraction, stream(spec.seed, "split"))
+        search = [pool[half] for half in halves]
+    whole = torch.cat(search).sort().values
+    return {"train": whole, "search_train": search[0], "search_validation": search[1], "test": test}
+
+
+def _within(index: Tensor, allowed: Tensor, key: str, name: str, part: Tensor | None = None) -> Tensor:
+    """Translate indices within `part` (default: `allowed`) to image numbers, all of which must be `allowed`."""
+    part = allowed if part is None else part
+    if len(index) and int(index[-1]) >= len(part):
+        raise DataError(f"{name}: the list {key!r} has index {int(index[-1])}, and there are only {len(part)} images")
+    numbers = part[index]
+    if not bool(torch.isin(numbers, allowed).all()):
+        raise DataError(f"{name}: the list {key!r} has images held out for testing; set `test` or `test_fraction` 0")
+    return numbers
+
+
+def _nasbench201(
+    name: str,
+    classes: Sequence[str],
+    labels: Tensor,
+    ranges: dict[str, Tensor],
+    lists: dict[str, Tensor] | None,
+) -> dict[str, Tensor]:
+    """Return the benchmark's lists for CIFAR-10 or CIFAR-100, if the images are in the published order."""
+    sizes = {part: len(numbers) for part, numbers in ranges.items()}
+    if sizes != {"train": 50_000, "test": 10_000} or len(classes) not in (10, 100):
+        raise DataError(
+            f"{name}: split 'nasbench201' is for CIFAR-10 and CIFAR-100, with 50000 training and 10000 test images"
+        )
+    part, first = ("train", CIFAR10_TRAIN) if len(classes) == 10 else ("test", CIFAR100_TEST)
+    found = labels[ranges[part]][: len(first)].tolist()
+    if tuple(found) != first:
+        raise DataError(
+            f"{name}: the {part} images are not in the published order (labels start {found}, not {list(first)}), in "
+            f"which split 'nasbench201' numbers them; take source cifar{len(classes)}, or split 'random'"
+        )
+    wanted = {"train", "valid"} if part == "train" else {"xvalid", "xtest"}
+    if lists is not None and set(lists) != wanted:
+        raise DataError(f"{name}: split 'nasbench201' needs a split file with {' and '.join(sorted(wanted))}")
+    if lists is None and part == "train":
+        lists = dict(zip(("train", "valid"), nasbench201_cifar10(), strict=True))
+    if lists is None:
+        raise DataError(
+            f"{name}: split 'nasbench201' needs `split_file`: configs/nas-benchmark/cifar100-test-split.txt of the "
+            "repository D-X-Y/AutoDL-Projects"
+        )
+    return lists
+
+
+def _subset(chosen: dict[str, Tensor], labels: Tensor, spec: DataSpec) -> dict[str, Tensor]:
+    """Thin the splits to `spec.subset` training images, in the proportion they have, and as many for testing."""
+    if spec.subset is None:
+        return chosen
+    parts = [chosen["search_train"], chosen["search_validation"]]
+    count = min(spec.subset, len(parts[0]) + len(parts[1]))
+    if count < 2:
+        raise DataError(f"`subset` must be at least 2 for a training and a validation image, got {spec.subset}")
+    second = min(len(parts[1]), count - 1, max(1, round(count * len(parts[1]) / (len(parts[0]) + len(parts[1])))))
+    sizes = {"search_train": count - second, "search_validation": second, "test": min(count, len(chosen["test"]))}
+    thin = {
+        name: chosen[name][balanced(labels[chosen[name]], size, stream(spec.seed, "subset", name))]
+        for name, size in sizes.items()
+    }
+    whole = torch.cat([thin["search_train"], thin["search_validation"]]).sort().values
+    return {"train": whole[torch.isin(whole, chosen["train"])], **thin}
+
+
+def _sample(pixels: Pixels) -> list[Tensor]:
+    """Return the images, or a fixed sample of streamed ones, as uint8 (n, S, S, C) chunks."""
+    if isinstance(pixels, InMemory):
+        return [pixels[first : first + 4096].cpu() for first in range(0, len(pixels), 4096)]
+    rows = torch.randperm(len(pixels), generator=stream(0, "sample"))[:SAMPLE].sort().values
+    return [images[index].cpu() for images, index in pixels.padded(rows.split(64), 0)]
+
+
+def _measure(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel, for inputs in 0..1."""
+    counts = torch.zeros(pixels.channels, 256, dtype=torch.float64)
+    for chunk in _sample(pixels):
+        for channel in range(pixels.channels):
+            counts[channel] += chunk[..., channel].flatten().bincount(minlength=256)
+    share = counts / counts.sum(dim=1, keepdim=True)
+    value = torch.arange(256, dtype=torch.float64) / 255
+    mean = share @ value
+    std = (share * (value - mean[:, None]) ** 2).sum(dim=1).sqrt()
+    # A constant channel carries nothing; dividing by 1 keeps it at zero.
+    return tuple(mean.tolist()), tuple(s if s > 0 else 1.0 for s in std.tolist())
+
+
+def _fingerprint(stores: dict[str, tuple[Pixels, Tensor]], rows: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, (pixels, labels) in stores.items():
+        digest.update(f"{name} {len(pixels)}x{pixels.side}x{pixels.side}x{pixels.channels}".encode())
+        for chunk in _sample(pixels):
+            digest.update(chunk.contiguous().numpy().data)
+        digest.update(labels.numpy().data)
+    for name in sorted(rows):
+        digest.update(name.encode())
+        digest.update(rows[name].numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,179 @@
+"""Decoded images: held in memory as one tensor of bytes, or, where they do not fit, decoded batch by batch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ramify.data.encoded import Arrays, Encoded, decode, probe
+from ramify.errors import DataError
+
+memory_limit = 4 * 2**30
+"""Bytes of decoded pixels above which a data set is streamed from where it lies."""
+
+WORTH_WORKERS = 4096  # images; fewer are decoded sooner than worker processes start
+
+
+class Pixels(Protocol):
+    """N decoded images of `side` x `side` pixels and `channels` channels, on `device`."""
+
+    side: int
+    channels: int
+    device: torch.device
+
+    def __len__(self) -> int: ...
+
+    def padded(self, batches: Sequence[Tensor], crop: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of row numbers, yield images and the rows of the batch among them.
+
+        Args:
+            batches: int64 tensors of row numbers, on the CPU.
+            crop: Least number of black pixels around every image.
+
+        Yields:
+            (M, P, P, C) uint8 with equal padding on all sides, and the batch's (B,) int64 rows of it.
+        """
+        ...
+
+    def to(self, device: torch.device) -> Pixels:
+        """Return the same images on `device`."""
+        ...
+
+
+class InMemory:
+    """All images as one tensor (N, S, S, C) uint8."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.side, self.channels, self.device = pixels.shape[1], pixels.shape[3], pixels.device
+        self._pixels = pixels.contiguous()
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """Return images without padding, (n, S, S, C) uint8."""
+        margin = (self._pixels.shape[1] - self.side) // 2
+        return self._pixels[rows, margin : margin + self.side, margin : margin + self.side]
+
+    def padded(self, batches: Sequence[Tensor], crop: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the whole padded tensor and the rows of each batch; see `Pixels.padded`."""
+        for rows in batches:
+            # The padded copy replaces the images, so only one is in memory; a larger one serves smaller crops.
+            if (self._pixels.shape[1] - self.side) // 2 < crop:
+                self._pixels = _pad(self[:], crop)
+            yield self._pixels, rows.to(self.device, non_blocking=True)
+
+    def to(self, device: torch.device) -> InMemory:
+        """Return the same images on `device`."""
+        return self if device == self.device else InMemory(self[:].to(device))
+
+
+class Streamed:
+    """Images that worker processes decode while the batches before them are used."""
+
+    def __init__(
+        self,
+        images: Encoded,
+        rows: Tensor,
+        side: int,
+        channels: int,
+        image_size: int | None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.side, self.channels, self.device = side, channels, device or torch.device("cpu")
+        self._decode = _Decoder(images, rows, side, channels, image_size)
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def padded(self, batches: Sequence[Tensor], crop: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the padded images of each batch alone; see `Pixels.padded`."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        # Daemonic processes (executors use them) may not have children.
+        workers = 0 if multiprocessing.current_process().daemon else min(8, cores, len(batches))
+        loader: Any = torch.utils.data.DataLoader(
+            self._decode,
+            batch_size=None,  # the items of the sampler are batches already
+            sampler=[rows.tolist() for rows in batches],
+            num_workers=workers,
+            generator=torch.Generator(),  # else the loader draws its seed from the global one
+        )
+        for pixels in loader:
+            if isinstance(pixels, str):
+                raise DataError(pixels)
+            yield _pad(pixels.to(self.device, non_blocking=True), crop), torch.arange(len(pixels), device=self.device)
+
+    def to(self, device: torch.device) -> Streamed:
+        """Return the same images on `device`."""
+        decoder = self._decode
+        return Streamed(decoder.images, self._rows, self.side, self.channels, decoder.image_size, device)
+
+
+class _Decoder(torch.utils.data.Dataset[Any]):
+    """Rows of a split → (B, S, S, C) uint8, or the message of what went wrong.
+
+    A message, because the loader wraps exceptions of its workers in pages of traceback.
+    """
+
+    def __init__(self, images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None) -> None:
+        self.images, self.rows, self.side, self.channels = images, rows, side, channels
+        self.image_size = image_size
+
+    def __getitem__(self, batch: list[int]) -> Tensor | str:
+        try:
+            return _decode_some(self.images, self.rows[batch], self.side, self.channels, self.image_size)
+        except DataError as error:
+            return str(error)
+
+
+def _pad(pixels: Tensor, margin: int) -> Tensor:
+    """Surround (N, S, S, C) images with `margin` black pixels."""
+    return pad(pixels, (0, 0, margin, margin, margin, margin)) if margin else pixels.contiguous()
+
+
+def load_pixels(
+    images: Encoded, pool: Tensor, test: Tensor, image_size: int | None, device: torch.device
+) -> tuple[Pixels, Pixels]:
+    """Decode the training images `pool` (n,) and the `test` images (m,), or arrange for streaming them.
+
+    Size and channels are those of the training images.
+    """
+    side, channels = probe(images, pool.tolist(), image_size)
+    if (len(pool) + len(test)) * side * side * channels > memory_limit:
+        return (
+            Streamed(images, pool, side, channels, image_size, device),
+            Streamed(images, test, side, channels, image_size, device),
+        )
+    both = [_decode_all(images, rows, side, channels, image_size) for rows in (pool, test)]
+    return InMemory(both[0].to(device)), InMemory(both[1].to(device))
+
+
+def _decode_all(images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None) -> Tensor:
+    """Decode `rows` to one tensor (n, S, S, C) uint8, with worker processes where they are worth their start."""
+    if isinstance(images, Arrays) or len(rows) < WORTH_WORKERS:
+        return _decode_some(images, rows, side, channels, image_size)
+    chunk = max(1, 2**20 // (side * side * channels))  # about a megabyte, for containers with little shared memory
+    streamed = Streamed(images, rows, side, channels, image_size)
+    out = torch.empty(len(rows), side, side, channels, dtype=torch.uint8)
+    parts = streamed.padded(torch.arange(len(rows)).split(chunk), 0)
+    for target, (pixels, _) in zip(out.split(chunk), parts, strict=True):
+        target.copy_(pixels)
+    return out
+
+
+def _decode_some(images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None) -> Tensor:
+    """Decode `rows` to one tensor (n, S, S, C) uint8, here."""
+    if isinstance(images, Arrays) and images.pixels.shape[1:3] == (side, side):
+        return torch.from_numpy(images.pixels[rows.numpy()]).view(-1, side, side, channels)
+    out = np.empty((len(rows), side, side, channels), dtype=np.uint8)
+    for position, row in enumerate(rows.tolist()):
+        out[position] = decode(images, row, side, channels, image_size)
+    return torch.from_numpy(out)

@@ -1,0 +1,70 @@
+"""What names a data set: plain values, for YAML, JSON and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ramify.errors import DataError, nearest
+
+SPLITS = ("auto", "random", "nasbench201")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Everything that decides which images a search sees.
+
+    Args:
+        source: A name (digits, cifar10, cifar100, fashion-mnist, svhn), a folder of images with one subfolder
+            per class, a Parquet file (or folder or glob of them), or a Hugging Face data set: `hf:NAME`, or a
+            folder written by `save_to_disk`.
+        test: The file or folder of the test images, when it is another one. By themselves are found:
+            `X-test.parquet` beside `X-train.parquet`, the subfolders train, val (valid, validation) and test of
+            an image folder, and the splits of a Hugging Face data set. Where there is none, a part of the
+            training images is held out.
+        root: Folder of downloads. Default: the environment variable RAMIFY_DATA, else ~/.cache/ramify.
+        download: Whether missing files may be downloaded.
+        image_column: Column of the encoded images in a table. Default: the only one that can hold them.
+        label_column: Column of the labels in a table. Default: `label`, else the only column of integers.
+        image_size: Side in pixels that images are brought to: shorter side resized, then the centre cropped.
+            Needed when images differ in size or are not square.
+        subset: Use this many training images, the same number of each class as far as possible, and at most as
+            many test images.
+        test_fraction: Share of each class that is held out for testing when the source has no test images.
+            Which ones does not depend on `seed`.
+        validation_fraction: Share of the training images that is `search_validation`; 0.5 are halves.
+        split: `random` halves the training images class by class; `nasbench201` takes the fixed lists of that
+            benchmark; `auto` takes the validation images that the source brings, else `random`.
+        split_file: Index lists to use instead, in the format of the AutoDL-Projects repository: JSON with
+            `train` and `valid` (both within the training images), or `xvalid` and `xtest` (within the test
+            images, as for CIFAR-100 in NAS-Bench-201).
+        seed: Seed of subset and split, independent of the seed of the run.
+
+    Raises:
+        DataError: If a value is out of its range.
+    """
+
+    source: str = "digits"
+    test: str | None = None
+    root: str | None = None
+    download: bool = True
+    image_column: str | None = None
+    label_column: str | None = None
+    image_size: int | None = None
+    subset: int | None = None
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.5
+    split: str = "auto"
+    split_file: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise DataError(f"unknown split {self.split!r}: {nearest(self.split, SPLITS)}")
+        if self.split == "random" and self.split_file is not None:
+            raise DataError("`split_file` gives the split, so `split` cannot be 'random'; leave it 'auto'")
+        for name in ("test_fraction", "validation_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DataError(f"`{name}` must be at least 0 and below 1, got {getattr(self, name)}")
+        for name in ("image_size", "subset"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise DataError(f"`{name}` must be at least 1, got {getattr(self, name)}")

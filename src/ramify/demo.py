@@ -1,0 +1,46 @@
+"""The whole way on handwritten digits: search, retrain, evaluate, export, report, in minutes on two cores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ramify import api
+from ramify.spaces import DARTSCells
+from ramify.strategies import GDAS
+from ramify.training import Recipe
+
+
+def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = None) -> Path:
+    """Run the demonstration and return the path of its report. It continues where it was stopped."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    console.print("[bold]1. Search[/]: GDAS looks for a cell on real handwritten digits")
+    found = api.search(
+        DARTSCells(),
+        GDAS(epochs=30, batch_size=64, arch_lr=3e-3),
+        out=out,
+        network={"channels": 8, "layers": 5},
+        seed=seed,
+        threads=threads,
+    )
+    console.print("[bold]2. Retrain[/]: the found cell is trained from scratch")
+    trained = api.retrain(
+        found,
+        recipe=Recipe(epochs=30, batch_size=64, lr=0.05, drop_path=0.1, cutout=2),
+        network={"channels": 16, "layers": 5},
+        seed=seed,
+        threads=threads,
+    )
+    console.print("[bold]3. Evaluate[/]: the test split is read, for the first time")
+    reached = api.evaluate(trained, threads=threads)
+    console.print("[bold]4. Export[/] and [bold]report[/]")
+    exported = api.export(trained)
+    page = api.report(found)
+    console.print(
+        f"\nTest accuracy [bold]{reached.top1:.2%}[/] with {reached.params:,} parameters and "
+        f"{reached.macs:,} multiply-adds; {reached.latency_ms:.1f} ms an image on this {reached.device}."
+    )
+    console.print(f"The network without Ramify: {exported.folder}")
+    console.print(f"The report: {page}")
+    return page

@@ -1,0 +1,84 @@
+"""Evaluate an architecture by training it from scratch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ramify.architecture import Architecture
+from ramify.evaluators.base import Evaluation, Evaluator
+from ramify.seeding import derive, seeded
+from ramify.spaces import Space
+from ramify.training import Metrics, Recipe, Task, TrainingSession, measure
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainFromScratch(Evaluator):
+    """Train on `search_train`, score by top-1 accuracy on `search_validation`.
+
+    The defaults are the short schedule of NAS-Bench-201 (Dong & Yang, ICLR 2020): 12 epochs of SGD with Nesterov
+    momentum, learning rate 0.1 to 0 as a cosine, batch 256, weight decay 5e-4.
+
+    Args:
+        epochs: Passes over the images.
+        batch_size: Images in a step.
+        lr: Learning rate at the start.
+        weight_decay: Of SGD.
+        clip: Largest L2 norm of the gradient; 0 leaves it.
+        cutout: Side of the square that is cut out, in pixels.
+    """
+
+    epochs: int = 12
+    batch_size: int = 256
+    lr: float = 0.1
+    weight_decay: float = 5e-4
+    clip: float = 0.0
+    cutout: int = 0
+
+    def recipe(self) -> Recipe:
+        """Return the recipe that these settings stand for, having checked them."""
+        return Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            nesterov=True,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            drop_path=0.0,
+            auxiliary=False,
+            cutout=self.cutout,
+        )
+
+    def __post_init__(self) -> None:
+        self.recipe()
+
+    def start(self, space: Space, task: Task) -> Evaluation:
+        """Return the evaluator at work; nothing needs preparation."""
+        return _Training(self.recipe(), space, task)
+
+
+class _Training:
+    def __init__(self, recipe: Recipe, space: Space, task: Task) -> None:
+        self.recipe, self.space, self.task = recipe, space, task
+        self.layout = space.checked_layout("build", task.network)
+
+    def prepare(self) -> Iterator[Metrics]:
+        yield from ()
+
+    def __call__(self, arch: Architecture) -> dict[str, float]:
+        task = self.task
+        with seeded(task.seed, "network"):  # the same first weights for every candidate of one shape
+            network = self.space.build(arch, **task.shape, **self.layout)
+        own = Task(task.data, derive(task.seed, "evaluation"), task.fabric, task.network)
+        session = TrainingSession(network, self.recipe, own, split="search_train")
+        training: Mapping[str, Any] = {}
+        for metrics in session.run():
+            training = metrics.values or training
+        validation = task.data.split("search_validation")
+        found = measure(session.network, validation, device=task.fabric.device)
+        return {"score": found.top1, "loss": found.loss, "train_loss": float(training["loss"])}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass

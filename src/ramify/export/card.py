@@ -1,0 +1,45 @@
+"""What the user says about a network, beside the network itself."""
+
+from __future__ import annotations
+
+import keyword
+from dataclasses import dataclass
+
+from ramify.errors import ConfigurationError
+from ramify.export.template import RESERVED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The facts that go with an exported network."""
+
+    name: str
+    """The class in `model.py`."""
+
+    input_size: tuple[int, ...]
+    """Channels, height, width."""
+
+    mean: tuple[float, ...] | None
+    """Per channel, of the training images scaled to 0..1."""
+
+    std: tuple[float, ...] | None
+
+    classes: tuple[str, ...]
+    """The names of the outputs, in order."""
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in RESERVED:
+            raise ConfigurationError(f"`name` must be free as the name of a class in `model.py`, got {self.name!r}")
+        if len(self.input_size) != 3 or not all(isinstance(n, int) and n > 0 for n in self.input_size):
+            raise ConfigurationError(
+                f"`input_size` must be three positive integers (channels, height, width), got {self.input_size}"
+            )
+        if (self.mean is None) != (self.std is None):
+            raise ConfigurationError("`mean` and `std` must be given together")
+        for key, statistic in (("mean", self.mean), ("std", self.std)):
+            if statistic is not None and len(statistic) != self.input_size[0]:
+                raise ConfigurationError(
+                    f"`{key}` must have one number for each of {self.input_size[0]} channels, got {statistic}"
+                )
+        if self.std is not None and min(self.std) <= 0:
+            raise ConfigurationError(f"`std` must be positive, got {self.std}")

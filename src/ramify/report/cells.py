@@ -1,0 +1,128 @@
+"""Cells as pictures: states as boxes, operations as coloured labels on the edges between them."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import FancyBboxPatch, Patch, PathPatch, Polygon
+from matplotlib.path import Path as Outline
+from matplotlib.textpath import text_to_path
+
+from ramify.report.layout import Layout, Point, Route, Size, Vertex, arrange
+from ramify.report.palette import FAINT, INK, MUTED, PAPER, WASH, operation_colour
+from ramify.report.pictures import save_figure
+
+if TYPE_CHECKING:
+    from ramify.spaces import CellGraph
+
+_MARGIN, _TITLE, _ARROW = 0.14, 0.4, 0.09  # inches
+_STATE_FONT, _LABEL_FONT = FontProperties(size=10), FontProperties(size=8.5)
+
+
+def draw_cell(graph: CellGraph, *, title: str = "") -> Figure:
+    """Return the picture of a cell, left to right: inputs, nodes, output, and the operations between them.
+
+    Args:
+        graph: The states and edges. An operation named `none` is drawn faint and dashed, an edge without
+            operation (the concatenation into the output) thin and grey.
+        title: A line above the cell.
+    """
+    layout = arrange(graph, _state_size, _label_size)
+    top = _MARGIN + (_TITLE if title else 0)
+    width, height = layout.width + 2 * _MARGIN, layout.height + top + _MARGIN
+    figure = Figure(figsize=(width, height), facecolor=PAPER)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-_MARGIN, width - _MARGIN), ylim=(height - top, -top))
+    axes.set_axis_off()
+    if title:
+        axes.text(0, -0.6 * _TITLE, title, size=12, weight="bold", color=INK, va="center", parse_math=False)
+
+    _draw_edges(axes, layout)
+    for route in layout.routes:
+        if route.label:
+            _draw_label(axes, route.label, route.operation)
+    for state, (vertex, name) in enumerate(zip(layout.states, graph.states, strict=True)):
+        if state == graph.output:
+            fill, line, ink = INK, INK, PAPER
+        else:
+            fill, line, ink = (WASH, FAINT, INK) if state in graph.inputs else (PAPER, MUTED, INK)
+        axes.add_patch(_box(vertex, 0.09, facecolor=fill, edgecolor=line, linewidth=1.1))
+        _write(axes, vertex, name, _STATE_FONT, ink)
+    return figure
+
+
+def save_cell(graph: CellGraph, stem: Path, title: str = "") -> tuple[Path, Path]:
+    """Draw a cell into `stem`.svg and `stem`.png, the same bytes for the same cell, and return the paths."""
+    return save_figure(draw_cell(graph, title=title), stem)
+
+
+def _draw_edges(axes: Axes, layout: Layout) -> None:
+    strength = {"": 0, "none": 1}  # the strongest come last, on top where edges have to cross
+    for route in sorted(layout.routes, key=lambda route: strength.get(route.operation, 2)):
+        colour = operation_colour(route.operation) if route.operation else FAINT
+        width, dashes = {"": (0.9, "-"), "none": (1.0, (0, (3, 3)))}.get(route.operation, (1.9, "-"))
+        curve = _curve((*route.points[:-1], (route.points[-1][0] - 0.8 * _ARROW, route.points[-1][1])))
+        shape = {"facecolor": "none", "capstyle": "butt", "clip_on": False}
+        if width > 1:  # where it crosses others, a strong edge passes over them
+            axes.add_patch(PathPatch(curve, edgecolor=PAPER, linewidth=width + 1.8, **shape))
+        axes.add_patch(PathPatch(curve, edgecolor=colour, linewidth=width, linestyle=dashes, **shape))
+        axes.add_patch(_arrow_head(route, colour, 0.5 * _ARROW if width > 1 else 0.36 * _ARROW))
+
+
+def _curve(points: tuple[Point, ...]) -> Outline:
+    """Return the smooth line through the corners of a route: monotone between them, horizontal at the ends."""
+    secants = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(points)]
+    inner = [2 * a * b / (a + b) if a * b > 0 else 0.0 for a, b in pairwise(secants)]  # Fritsch and Butland
+    slopes = [0.0, *inner, 0.0]
+    vertices, codes = [points[0]], [Outline.MOVETO]
+    for ((x0, y0), (x1, y1)), (slope0, slope1) in zip(pairwise(points), pairwise(slopes), strict=True):
+        reach = (x1 - x0) / (3 if slope0 or slope1 else 2)
+        vertices += [(x0 + reach, y0 + reach * slope0), (x1 - reach, y1 - reach * slope1), (x1, y1)]
+        codes += [Outline.CURVE4] * 3
+    return Outline(vertices, codes)
+
+
+def _arrow_head(route: Route, colour: str, half: float) -> Patch:
+    x, y = route.points[-1]
+    corners = [(x, y), (x - _ARROW, y - half), (x - _ARROW, y + half)]
+    return Polygon(corners, facecolor=colour, edgecolor="none", clip_on=False)
+
+
+def _draw_label(axes: Axes, label: Vertex, name: str) -> None:
+    colour = operation_colour(name)
+    faint = name == "none"
+    axes.add_patch(_box(label, 0.09, facecolor=PAPER, edgecolor=PAPER, linewidth=3))  # the halo
+    if not faint:
+        axes.add_patch(_box(label, 0.09, facecolor=colour, edgecolor="none", alpha=0.13))
+    _write(axes, label, name, _LABEL_FONT, MUTED if faint else colour)
+
+
+def _box(vertex: Vertex, rounding: float, **style: Any) -> Patch:
+    corner = (vertex.x - vertex.width / 2, vertex.y - vertex.height / 2)
+    shape = f"round,pad=0,rounding_size={rounding}"
+    return FancyBboxPatch(corner, vertex.width, vertex.height, boxstyle=shape, clip_on=False, **style)
+
+
+def _write(axes: Axes, vertex: Vertex, text: str, font: FontProperties, colour: str) -> None:
+    axes.text(
+        vertex.x, vertex.y, text, font=font, color=colour,
+        ha="center", va="center_baseline", parse_math=False,
+    )  # fmt: skip
+
+
+@cache
+def _text_width(text: str, points: float) -> float:
+    return text_to_path.get_text_width_height_descent(text, FontProperties(size=points), ismath=False)[0] / 72
+
+
+def _state_size(name: str) -> Size:
+    return max(0.44, _text_width(name, 10) + 0.24), 0.4
+
+
+def _label_size(name: str) -> Size:
+    return _text_width(name, 8.5) + 0.2, 0.25

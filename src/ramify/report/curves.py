@@ -1,0 +1,112 @@
+"""The curves of a run as pictures for paper and slides, one file for each section of the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from ramify.report.palette import ACCENT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, WASH, operation_colour
+from ramify.report.story import ChoiceHistory, MixingHistory, Panel, Trial
+
+_HEAT = LinearSegmentedColormap.from_list("mixing", HEAT)
+
+
+def draw_panels(panels: Sequence[Panel]) -> Figure:
+    """Draw the quantities of a phase side by side."""
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = _figure(3.6 * columns, 2.6 * rows)
+    for at, panel in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, at)
+        for split, values in panel.series.items():
+            gapless = [(x, y) for x, y in zip(panel.positions, values, strict=True) if y is not None]
+            marker = "o" if len(gapless) < 40 else None
+            axes.plot(*zip(*gapless, strict=True), color=SPLITS[split], label=split, lw=1.6, marker=marker, ms=3)
+        _dress(axes, panel.title, panel.axis)
+        if len(panel.series) > 1:
+            axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return figure
+
+
+def draw_mixing(mixing: MixingHistory) -> Figure:
+    """Draw the final mixing weights of every choice, what was kept framed, and the entropy over the search."""
+    choices = mixing.choices
+    columns = min(2, len(choices))
+    rows = math.ceil(len(choices) / columns)
+    tall = max(1.5 + 0.24 * len(choice.edges) for choice in choices)
+    figure = _figure(5.2 * columns, tall * rows + 2.4)
+    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[tall] * rows + [2.4])
+    highest = mixing.highest
+    for at, choice in enumerate(choices):
+        _draw_heatmap(figure.add_subplot(grid[divmod(at, columns)]), choice, highest)
+    axes = figure.add_subplot(grid[rows, :])
+    for at, choice in enumerate(choices):
+        known = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
+        if known:
+            x, mean, low, high = zip(*known, strict=True)
+            colour = SERIES[at % len(SERIES)]
+            axes.fill_between(x, low, high, color=colour, alpha=0.1, lw=0)
+            axes.plot(x, mean, color=colour, lw=1.8, label=choice.name)
+    axes.set_ylim(0, 1.03)
+    _dress(axes, "entropy of the edges (1: undecided)", mixing.axis)
+    if axes.lines and len(choices) > 1:
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return figure
+
+
+def draw_trials(trials: Sequence[Trial]) -> Figure:
+    """Draw the score of every trial, and the best so far."""
+    figure = _figure(7.2, 3.4)
+    axes = figure.add_subplot()
+    numbers = [trial.number for trial in trials]
+    axes.scatter(numbers, [trial.score for trial in trials], s=14, color=SERIES[0], alpha=0.5, lw=0, label="trial")
+    axes.step(numbers, [trial.best for trial in trials], where="post", color=ACCENT, lw=1.8, label="best so far")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
+    _dress(axes, "score", "trial")
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    space = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.03, hspace=0.03)
+    return Figure(figsize=(width, height), facecolor=PAPER, layout=space)
+
+
+def _draw_heatmap(axes: Axes, choice: ChoiceHistory, highest: float) -> None:
+    weights = [[math.nan if value is None else value for value in row] for row in choice.frames[-1]]
+    axes.pcolormesh(weights, cmap=_HEAT, vmin=0, vmax=highest, edgecolor=PAPER, linewidth=1.5)
+    for edge, operation in sorted(choice.chosen):
+        colour = operation_colour(choice.operations[operation])
+        axes.add_patch(Rectangle((operation + 0.05, edge + 0.05), 0.9, 0.9, fill=False, edgecolor=colour, lw=1.6))
+    centres = [at + 0.5 for at in range(max(len(choice.operations), len(choice.edges)))]
+    axes.set_xticks(
+        centres[: len(choice.operations)], choice.operations, rotation=35, ha="left", rotation_mode="anchor"
+    )
+    axes.set_yticks(centres[: len(choice.edges)], choice.edges)
+    axes.invert_yaxis()
+    axes.xaxis.tick_top()
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=8, labelcolor=MUTED)
+    axes.set_facecolor(WASH)
+    for label, name in zip(axes.get_xticklabels(), choice.operations, strict=True):
+        label.set(color=operation_colour(name), parse_math=False)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    axes.set_title(choice.name, fontsize=10, color=INK, loc="left", weight="bold", parse_math=False)
+
+
+def _dress(axes: Axes, title: str, axis: str) -> None:
+    axes.set_title(title, fontsize=10, color=INK, loc="left", parse_math=False)
+    axes.set_xlabel(axis, fontsize=8.5, color=MUTED)
+    axes.tick_params(length=0, labelsize=8, labelcolor=MUTED)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.grid(axis="y", color=LINE, lw=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(LINE)

@@ -1,0 +1,153 @@
+"""Plain data as pieces of HTML and as words; every text is escaped here, whatever a run folder holds."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ramify.report.palette import ACCENT, INK, LINE, MUTED, PAPER, WASH, on_dark
+
+_SVG = "http://www.w3.org/2000/svg"  # a name, not an address: nothing is fetched from it
+
+
+def titled(title: str, lead: str, body: str) -> str:
+    """Return the content of a section, nothing where it has no body."""
+    if not body:
+        return ""
+    return f"<h2>{escape(title)}</h2>" + (f'<p class="lead">{escape(lead)}</p>' if lead else "") + body
+
+
+def card(title: str, body: str, aside: str = "") -> str:
+    """Return a titled box; `body` and `aside`, which stands beside the title, are HTML."""
+    return f'<div class="card"><h3>{escape(title)}{aside}</h3>{body}</div>'
+
+
+def grid(cards: Iterable[str], *, wide: bool = False, screen: bool = False) -> str:
+    """Return boxes side by side as far as the page is wide, nothing for none; `screen` leaves them off paper."""
+    body = "".join(cards)
+    names = " ".join(["grid", *["wide"] * wide, *["screen"] * screen])
+    return f'<div class="{names}">{body}</div>' if body else ""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
+    """Return a table of cells that are HTML already; the columns in `numbers` are set to the right."""
+
+    def cells(row: Sequence[str]) -> str:
+        return "".join(f"<td{' class=number' * (at in numbers)}>{cell}</td>" for at, cell in enumerate(row))
+
+    titles = "".join(f"<th{' class=number' * (at in numbers)}>{escape(cell)}</th>" for at, cell in enumerate(head))
+    body = "".join(f"<tr>{cells(row)}</tr>" for row in rows)
+    header = f"<thead><tr>{titles}</tr></thead>" if head else ""
+    return f'<div class="scroll"><table>{header}<tbody>{body}</tbody></table></div>'
+
+
+def facts(value: Any) -> str:
+    """Return any JSON value as HTML: mappings as definitions, lists of mappings as tables, the rest as text."""
+    if isinstance(value, Mapping):
+        items = (f"<dt>{escape(spaced(key))}</dt><dd>{facts(item)}</dd>" for key, item in value.items())
+        return f'<dl class="facts">{"".join(items)}</dl>'
+    if isinstance(value, list):
+        if value and all(isinstance(item, Mapping) for item in value):
+            keys = list(dict.fromkeys(key for item in value for key in item))
+            return table([spaced(key) for key in keys], ([facts(item.get(key, "")) for key in keys] for item in value))
+        return ", ".join(map(facts, value))
+    if value is None or isinstance(value, bool):
+        return {None: "–", True: "yes", False: "no"}[value]
+    return escape(f"{value:,.6g}" if isinstance(value, float) else str(value))
+
+
+def copyable(name: str, text: str, *, yaml_keys: bool = False) -> str:
+    """Return text with a button that copies it; `yaml_keys` sets the keys of YAML apart, else lines are wrapped."""
+    shown = escape(text)
+    if yaml_keys:
+        shown = re.sub(r"(?m)^([ -]*)([\w.-]+)(?=:)", r'\1<span class="key">\2</span>', shown)
+    return (
+        f'<div class="copyable"><pre id="{name}"{" class=wrapped" * (not yaml_keys)}>{shown}</pre>'
+        f'<button data-copies="{name}">Copy</button></div>'
+    )
+
+
+def inline_svg(picture: str, *, prefix: str, width: float) -> str:
+    """Return an SVG as part of the page: identifiers made unique by a prefix, and colours that follow the theme.
+
+    It is shown in proportion to its width (inches), so that the lettering of all pictures has one size.
+    """
+    picture = re.sub(r"<metadata>.*?</metadata>", "", picture[picture.index("<svg") :], flags=re.DOTALL)
+    picture = re.sub(r' id="|url\(#|href="#', rf"\g<0>{prefix}-", picture)
+    picture = re.sub(r"(?<=: )#([0-9a-f]{6})\b", r"var(--c-\1)", picture)
+    size = f'style="width:{128 * width:.0f}px;min-width:{88 * width:.0f}px"'
+    return re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', rf'<svg xmlns="{_SVG}" viewBox="\1" {size}>', picture, count=1)
+
+
+def colour_rules(html: str) -> str:
+    """Return the style rules for the colours that the page names as variables, for light and for dark screens.
+
+    These are `--ink` and its like, which the style sheet names, and `--c-rrggbb`, the colours of inline pictures.
+    """
+    names = {"paper": PAPER, "ink": INK, "muted": MUTED, "line": LINE, "wash": WASH, "accent": ACCENT}
+    names |= {f"c-{colour}": f"#{colour}" for colour in sorted(set(re.findall(r"var\(--c-([0-9a-f]{6})\)", html)))}
+    light = "".join(f"--{name}:{colour};" for name, colour in names.items())
+    dark = "".join(f"--{name}:{on_dark(colour)};" for name, colour in names.items())
+    return f":root{{{light}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
+
+
+def data_url(file: Path) -> str:
+    """Return a picture as an address that contains it."""
+    kind = {".svg": "image/svg+xml", ".png": "image/png"}[file.suffix]
+    return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
+def slug(name: str) -> str:
+    """Return a name as it can stand in a file name and in an identifier."""
+    return re.sub(r"[^\w-]+", "-", name).strip("-") or "unnamed"
+
+
+def spaced(key: object) -> str:
+    """Return a key in words."""
+    return str(key).replace("_", " ")
+
+
+def written(value: Any) -> str:
+    """Return a notation as text to read and to copy: JSON with one line per entry, or the string that it is."""
+    if not isinstance(value, Mapping):
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    lines = (f"  {json.dumps(key)}: {json.dumps(item, ensure_ascii=False)}" for key, item in value.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def as_yaml(value: Any) -> str:
+    """Return plain data as YAML."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).rstrip()
+
+
+def percent(share: float) -> tuple[str, str]:
+    """Return an accuracy, given as a share or in percent, as number and unit."""
+    return f"{100 * share if share <= 1 else share:.2f}", "%"
+
+
+def amount(count: float) -> tuple[str, str]:
+    """Return a count to three digits, as number and unit."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:#.3g}".rstrip("."), unit
+    return f"{count:g}", ""
+
+
+def duration(seconds: float) -> tuple[str, str]:
+    """Return a duration as number and unit, the unit with a second number where that matters."""
+    if seconds < 100:
+        return f"{seconds:.3g}", "s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes}", "min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}", f"h {minutes:02} min"
+    return f"{hours / 24:.1f}", "days"

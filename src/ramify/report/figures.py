@@ -1,0 +1,176 @@
+"""The interactive figures of the page, as Plotly figures in the light colours; the page repaints them for dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from textwrap import wrap
+
+import plotly.graph_objects as go
+
+from ramify.report.palette import ACCENT, FAINT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, operation_colour
+from ramify.report.story import ChoiceHistory, MixingHistory, Panel, Trial
+
+_FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def curve(panel: Panel) -> go.Figure:
+    """Draw one quantity over the course of a run."""
+    figure = _figure(260, panel.axis)
+    few = len(panel.positions) < 40
+    for split, values in panel.series.items():
+        figure.add_scatter(
+            x=panel.positions,
+            y=values,
+            name=split,
+            mode="lines+markers" if few else "lines",
+            line={"color": SPLITS[split], "width": 2},
+            marker={"size": 5},
+            connectgaps=True,
+            hovertemplate=f"%{{y:,.4~g}}<extra>{split}</extra>",
+        )
+    return figure.update_layout(showlegend=len(panel.series) > 1, hovermode="x unified")
+
+
+def heatmap(choice: ChoiceHistory, highest: float) -> go.Figure:
+    """Draw the mixing weights of one choice at its last frame; frames mark what the architecture found keeps."""
+    figure = _figure(92 + 25 * len(choice.edges))
+    figure.add_heatmap(
+        z=choice.frames[-1],
+        zmin=0,
+        zmax=highest,
+        colorscale=[[at / (len(HEAT) - 1), colour] for at, colour in enumerate(HEAT)],
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        hoverongaps=False,
+        text=[[f"{edge}<br>{escape(op)}" for op in choice.operations] for edge in map(escape, choice.edges)],
+        hovertemplate="%{text}<br><b>%{z:.3f}</b><extra></extra>",
+    )
+    for edge, operation in sorted(choice.chosen):
+        colour = operation_colour(choice.operations[operation])
+        box = {"x0": operation - 0.47, "x1": operation + 0.47, "y0": edge - 0.44, "y1": edge + 0.44}
+        figure.add_shape(type="rect", line={"color": colour, "width": 2}, **box)
+    columns = [f'<span style="color:{operation_colour(op)}">{escape(op)}</span>' for op in choice.operations]
+    figure.update_xaxes(
+        side="top",
+        tickvals=list(range(len(columns))),
+        ticktext=columns,
+        tickangle=-35,
+        ticklabeloverflow="allow",
+        fixedrange=True,
+    )
+    rows = list(map(escape, choice.edges))
+    figure.update_yaxes(
+        autorange="reversed", tickvals=list(range(len(rows))), ticktext=rows, showgrid=False, fixedrange=True
+    )
+    longest = max(map(len, choice.operations))  # leaning labels: 5 pixels to the right and 4 up for each letter
+    return figure.update_layout(margin={"t": 20 + 4 * longest, "b": 8, "r": 12 + 5 * len(choice.operations[-1])})
+
+
+def edge_lines(mixing: MixingHistory) -> go.Figure:
+    """Draw the weights of the operations on the first edge over the search; the page exchanges the edge."""
+    figure = _figure(360, mixing.axis)
+    first = mixing.choices[0]
+    for at, operation in enumerate(first.operations):
+        figure.add_scatter(
+            x=mixing.positions,
+            y=[frame[0][at] for frame in first.frames],
+            name=escape(operation),
+            mode="lines",
+            line={"color": operation_colour(operation), "width": 2},
+            hovertemplate="%{y:.3f}",
+        )
+    return figure.update_layout(hovermode="x unified", legend={"y": -0.2, "yanchor": "top"}).update_yaxes(
+        rangemode="tozero", title_text="mixing weight"
+    )
+
+
+def entropy(mixing: MixingHistory) -> go.Figure:
+    """Draw the mean entropy of the edges of every choice, with the range from the least to the greatest."""
+    figure = _figure(360, mixing.axis)
+    for at, choice in enumerate(mixing.choices):
+        known = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
+        if not known:
+            continue
+        x, mean, low, high = (list(column) for column in zip(*known, strict=True))
+        colour = SERIES[at % len(SERIES)]
+        band = {"mode": "lines", "line": {"width": 0, "color": colour}, "showlegend": False, "hoverinfo": "skip"}
+        figure.add_scatter(x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=colour, opacity=0.1, **band)
+        figure.add_scatter(
+            x=x, y=mean, name=escape(choice.name), mode="lines", line={"color": colour, "width": 2.2},
+            hovertemplate="%{y:.3f}",
+        )  # fmt: skip
+    return figure.update_layout(hovermode="x unified", legend={"y": -0.2, "yanchor": "top"}).update_yaxes(
+        range=[0, 1.03], title_text="entropy (1: undecided)"
+    )
+
+
+def scores(found: Sequence[Trial]) -> go.Figure:
+    """Draw the score of every trial and the best so far; pointing at one shows its architecture."""
+    figure = _figure(380, "trial")
+    _add_trials(figure, found, [trial.number for trial in found])
+    figure.add_scatter(
+        x=[trial.number for trial in found],
+        y=[trial.best for trial in found],
+        name="best so far",
+        mode="lines",
+        line={"color": ACCENT, "width": 2.2, "shape": "hv"},
+        hoverinfo="skip",
+    )
+    return figure.update_yaxes(title_text="score").update_layout(legend={"y": -0.18, "yanchor": "top"})
+
+
+def trade_off(found: Sequence[Trial], metric: str, label: str) -> go.Figure:
+    """Draw the score of every trial against a cost that was measured with it."""
+    figure = _figure(380, label)
+    measured = [trial for trial in found if metric in trial.metrics]
+    _add_trials(figure, measured, [trial.metrics[metric] for trial in measured])
+    return figure.update_yaxes(title_text="score").update_layout(legend={"y": -0.18, "yanchor": "top"})
+
+
+def _add_trials(figure: go.Figure, found: Sequence[Trial], positions: Sequence[float]) -> None:
+    """Add the trials as points, those apart that were the best of their time."""
+    bests = [None, *(trial.best for trial in found)]
+    records = [trial.score >= trial.best != before for trial, before in zip(found, bests, strict=False)]
+    for name, wanted, colour, size, opacity in (
+        ("trial", False, SERIES[0], 7, 0.5),
+        ("new best", True, ACCENT, 10, 1.0),
+    ):
+        shown = [at for at, record in enumerate(records) if record is wanted]
+        figure.add_scatter(
+            x=[positions[at] for at in shown],
+            y=[found[at].score for at in shown],
+            name=name,
+            mode="markers",
+            marker={"color": colour, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
+            text=[_hover(found[at]) for at in shown],
+            hovertemplate="%{text}<extra></extra>",
+        )
+
+
+def _hover(trial: Trial) -> str:
+    lines = wrap(trial.notation, 64)[:8]
+    facts = [f"{escape(key)} {value:,.6g}" for key, value in trial.metrics.items()][:6]
+    return "<br>".join([f"<b>trial {trial.number:g}: {trial.score:,.6g}</b>", *map(escape, lines), *facts])
+
+
+def _figure(height: int, axis: str = "") -> go.Figure:
+    clear = "rgba(0,0,0,0)"
+    title = {"standoff": 8, "font": {"size": 12}}
+    lines = {"gridcolor": LINE, "zeroline": False, "showline": False, "automargin": True, "ticks": ""}
+    return go.Figure(
+        layout={
+            "template": "none",
+            "height": height,
+            "margin": {"l": 48, "r": 14, "t": 12, "b": 40},
+            "paper_bgcolor": clear,
+            "plot_bgcolor": clear,
+            "font": {"family": _FONT, "size": 12, "color": MUTED},
+            "hoverlabel": {"bgcolor": PAPER, "bordercolor": LINE, "font": {"color": INK, "family": _FONT}},
+            "modebar": {"bgcolor": clear, "color": FAINT, "activecolor": MUTED},
+            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK}},
+            "xaxis": {**lines, "showgrid": False, "title": {"text": axis, **title}},
+            "yaxis": {**lines, "title": title},
+        }
+    )

@@ -1,0 +1,470 @@
+"""The report of a run: one HTML file that needs nothing else, and the pictures in it as files of their own."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+from plotly.graph_objects import Figure as PlotlyFigure
+from plotly.offline import get_plotlyjs
+
+from ramify import files
+from ramify.report import curves, figures
+from ramify.report.cells import draw_cell
+from ramify.report.elements import (
+    amount,
+    as_yaml,
+    card,
+    colour_rules,
+    copyable,
+    data_url,
+    duration,
+    facts,
+    grid,
+    inline_svg,
+    percent,
+    slug,
+    spaced,
+    table,
+    titled,
+    written,
+)
+from ramify.report.folder import RunFolder, number, read_folder
+from ramify.report.palette import HEAT, colours_in, on_dark, operation_colour
+from ramify.report.pictures import save_figure, svg
+from ramify.report.story import MixingHistory, last_change, mixing_history, panels, trials
+
+if TYPE_CHECKING:
+    from ramify.spaces import CellGraph
+    from ramify.supernet import Choice
+
+# In this order: the first of them that the trials measured is set against their score.
+_COSTS = {"macs": "multiply-adds", "params": "parameters", "latency_ms": "latency, ms"}
+_LOGO = (
+    '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.9" stroke-linecap="round" '
+    'aria-hidden="true"><path d="M12 22V13M12 13C12 9 6 10 6 5.5M12 13c0-4 6-3 6-7.5M12 13V5.5"/>'
+    '<g fill="currentColor" stroke="none"><circle cx="6" cy="4" r="2"/><circle cx="12" cy="4" r="2"/>'
+    '<circle cx="18" cy="4" r="2"/></g></svg>'
+)
+
+
+def write_report(
+    folder: Path,
+    *,
+    graphs: Mapping[str, CellGraph],
+    choices: Mapping[str, Choice] | None,
+    title: str | None = None,
+) -> Path:
+    """Write `report.html` and `pictures/` into a run folder and return the path of the page.
+
+    The page is one file that loads nothing; the same folder gives the same bytes. Sections whose input the
+    folder does not have are left out.
+
+    Args:
+        folder: The run folder; of its files only config.yaml has to exist.
+        graphs: The cells of the architecture found, by name.
+        choices: The mixing choices of the space, for the names of edges and operations (None: numbers).
+        title: The headline (None: strategy and space).
+
+    Raises:
+        RunError: If the folder has no config.yaml, or a file in it is malformed.
+    """
+    page = _Page(read_folder(Path(folder)), graphs, choices)
+    path = Path(folder) / "report.html"
+    files.write(path, page.render(title))
+    return path
+
+
+class _Page:
+    """A page in the making: its sections, and the figures that its script is going to draw."""
+
+    def __init__(self, run: RunFolder, graphs: Mapping[str, CellGraph], choices: Mapping[str, Choice] | None) -> None:
+        self.run = run
+        self.final = run.retrain or run  # the run whose network is the finished one
+        self.graphs = graphs
+        self.mixing = mixing_history(run, graphs, choices)
+        self.trials = trials(run.rows("trial"))
+        self.interactive: dict[str, PlotlyFigure] = {}
+
+    def render(self, title: str | None) -> str:
+        sections = {
+            "Architecture": self._architecture(),
+            "Decision": self._decision(),
+            "Trials": self._trials(),
+            "Search" if self.run.config.get("strategy") else "Training": self._curves(self.run),
+            "Retraining": self._curves(self.run.retrain) if self.run.retrain else "",
+            "Cost": self._cost(),
+            "Test reads": self._reads(),
+            "Export": self._export(),
+            "Configuration": self._configuration(),
+            "Provenance": self._provenance(),
+            "Repeat it": self._repeat(),
+        }
+        sections = {label: content for label, content in sections.items() if content}
+        headline = title or self._headline()
+        brand = f"<span><b>Ramify</b> · {escape(self._folder_name)}</span>"
+        header = f'<div class="brand">{_LOGO}{brand}</div><h1>{escape(headline)}</h1>{self._story()}{self._tiles()}'
+        body = "\n".join(f'<section id="{slug(label)}">{html}</section>' for label, html in sections.items())
+        return _DOCUMENT.format(
+            title=escape(f"{headline} · Ramify"),
+            style=colour_rules(body) + _asset("style.css"),
+            header=header,
+            links="".join(f'<a href="#{slug(label)}">{label}</a>' for label in sections),
+            body=body,
+            data=self._data(),
+            plotly=get_plotlyjs(),
+            script=_asset("page.js"),
+        )
+
+    # The head of the page
+
+    @property
+    def _folder_name(self) -> str:
+        return self.run.path.resolve().name
+
+    def _headline(self) -> str:
+        names = [_name(self.run.config.get(part)) for part in ("strategy", "space")]
+        return " on ".join(filter(None, names)) or self._folder_name
+
+    def _story(self) -> str:
+        config = self.run.config
+        strategy, space, data = (escape(_name(config.get(part))) for part in ("strategy", "space", "data"))
+        story = "A run"
+        if space:
+            story = f"A member of <strong>{space}</strong>, trained from scratch"
+        if strategy:
+            story = f"<strong>{strategy}</strong> searched <strong>{space or 'an unnamed space'}</strong>"
+        story += f" on <strong>{data}</strong>" if data else ""
+        for key, before in (("seed", "with seed"), ("device", "on"), ("precision", "in")):
+            if config.get(key) not in (None, ""):
+                story += f", {before} <strong>{escape(str(config[key]))}</strong>"
+        return f'<p class="story">{story}.</p>'
+
+    def _tiles(self) -> str:
+        """Return the figures that matter most, the accuracy first."""
+        evaluation, tiles = self.final.evaluation, []
+        split = str(evaluation.get("split", "test"))
+        if (top1 := number(evaluation.get("top1"))) is not None:
+            images = number(evaluation.get("images"))
+            note = f"top-1, {images:,.0f} images" if images else "top-1"
+            tiles.append((f"{split.capitalize()} accuracy", percent(top1), note))
+        if (score := number(self.run.result.get("score"))) is not None:
+            note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
+            tiles.append(("Score of the search", (f"{score:.4g}", ""), note))
+        if (params := self._measured("params")) is not None:
+            tiles.append(("Parameters", amount(params), ""))
+        if (macs := self._measured("macs")) is not None:
+            tiles.append(("Multiply-adds", amount(macs), "of one image"))
+        for name, milliseconds in list(self._latencies().items())[:1]:
+            tiles.append(("Latency", (f"{milliseconds:.3g}", "ms"), name))
+        if (seconds := _seconds(self.run)) is not None:
+            tiles.append(("Search time" if self.run.config.get("strategy") else "Time", duration(seconds), ""))
+        shown = (
+            f'<div class="tile"><dt>{escape(label)}</dt><dd>{value}{f"<small>{unit}</small>" if unit else ""}</dd>'
+            f"{f'<dd class=note>{escape(note)}</dd>' if note else ''}</div>"
+            for label, (value, unit), note in tiles
+        )
+        return f'<dl class="tiles">{"".join(shown)}</dl>' if tiles else ""
+
+    def _measured(self, key: str) -> float | None:
+        """Return a cost of the network found, measured at the end or else by its trial."""
+        sources = [self.final.evaluation, self.final.result, self.run.result]
+        if self.trials:
+            sources.append(max(self.trials, key=lambda trial: trial.score).metrics)
+        known = (number(source.get(key)) for source in sources)
+        return next((value for value in known if value is not None), None)
+
+    def _latencies(self) -> dict[str, float]:
+        """Return the latencies in milliseconds by what tells them apart, nothing where there is but one."""
+        for source in (self.final.evaluation, self.run.result):
+            latency = source.get("latency_ms")
+            measured = latency if isinstance(latency, dict) else {"": latency}
+            if known := {spaced(key): ms for key, value in measured.items() if (ms := number(value)) is not None}:
+                return known
+        return {}
+
+    # Sections
+
+    def _architecture(self) -> str:
+        cells = "".join(self._cell(name, graph) for name, graph in self.graphs.items())
+        used = Counter(op for graph in self.graphs.values() for _, _, op in graph.edges if op)
+        chips = "".join(
+            f'<li style="--c: var(--c-{operation_colour(op)[1:]})">{escape(op)} <b>× {count}</b></li>'
+            for op, count in sorted(used.items(), key=lambda item: (-item[1], item[0]))
+        )
+        body = f'<div class="cells">{cells}</div><ul class="chips">{chips}</ul>' if cells else ""
+        if source := self.run.result.get("notation") or self.run.architecture:
+            body += card("Notation", copyable("notation", written(source)))
+        return titled("The architecture found" if self.run.config.get("strategy") else "The architecture", "", body)
+
+    def _cell(self, name: str, graph: CellGraph) -> str:
+        figure = draw_cell(graph)
+        pair = save_figure(figure, self._picture(name))
+        buttons = "".join(
+            f'<a class="button" download="{file.name}" href="{data_url(file)}">{file.suffix[1:].upper()}</a>'
+            for file in pair
+        )
+        drawing = inline_svg(svg(figure, text=True), prefix=slug(name), width=figure.get_figwidth())
+        shown = f'<div class="drawing" role="img" aria-label="{escape(_in_words(graph))}">{drawing}</div>'
+        return card(name, shown, f'<span class="downloads">{buttons}</span>')
+
+    def _decision(self) -> str:
+        found = self.mixing
+        if not found:
+            return ""
+        colours = ", ".join(f"var(--c-{colour[1:]})" for colour in HEAT)
+        ramp = f'<span class="ramp" style="background: linear-gradient(90deg, {colours})"></span>'
+        scale = f'<small aria-hidden="true">0 {ramp} {found.highest:.2f}</small>'
+        maps = (
+            card(choice.name, self._plot(f"mixing-{at}", figures.heatmap(choice, found.highest)), scale)
+            for at, choice in enumerate(found.choices)
+        )
+        options = "".join(
+            f'<option value="{at}:{edge}">{escape(f"{choice.name}: {label}")}</option>'
+            for at, choice in enumerate(found.choices)
+            for edge, label in enumerate(choice.edges)
+        )
+        select = f'<select id="edge" aria-label="Edge">{options}</select>'
+        lines = [card("One edge", self._plot("edge-lines", figures.edge_lines(found)), select)]
+        if any(any(choice.entropy()) for choice in found.choices):
+            lines.append(card("How undecided the edges are", self._plot("entropy", figures.entropy(found))))
+        lead = (
+            "The weight of every operation on every edge. Drag the slider to go through the search, "
+            "click a row to follow that edge below."
+        )
+        if any(choice.chosen for choice in found.choices):
+            lead += " Frames mark what the architecture found keeps."
+        change = last_change(self.run.rows("search"))
+        if change and number(change.get(found.axis)) is not None:
+            lead += f" The derived architecture last changed at {found.axis} {change[found.axis]}."
+        slider = _SLIDER.format(last=len(found.positions) - 1, axis=found.axis)
+        still = self._still("mixing", "Final mixing weights, and entropy", curves.draw_mixing(found))
+        body = slider + grid(maps, wide=True, screen=True) + grid(lines, wide=True, screen=True) + still
+        return titled("How the search decided", lead, body)
+
+    def _trials(self) -> str:
+        found = self.trials
+        if not found:
+            return ""
+        plots = [card("Score of every trial", self._plot("trials", figures.scores(found)))]
+        if cost := next((key for key in _COSTS if any(key in trial.metrics for trial in found)), None):
+            plots.append(card("Score and cost", self._plot("trade-off", figures.trade_off(found, cost, _COSTS[cost]))))
+        ranked = sorted(found, key=lambda trial: (trial.score, -trial.number))
+        best = list({trial.notation or trial.number: trial for trial in ranked}.values())[:-11:-1]
+        rows = ((f"{it.number:g}", f"{it.score:,.6g}", f"<code>{escape(it.notation)}</code>") for it in best)
+        still = self._still("trials", "Score of every trial", curves.draw_trials(found))
+        listing = card("The best", table(("trial", "score", "architecture"), rows, numbers=(1,)))
+        lead = "Every point is an architecture that was evaluated; point at it to see which."
+        return titled("Trials", lead, grid(plots, wide=True, screen=True) + still + listing)
+
+    def _curves(self, run: RunFolder) -> str:
+        """Return the curves of every phase of a run but its trials, which have a section of their own."""
+        before = "" if run is self.run else "retrain-"
+        content = ""
+        for phase in run.phases:
+            found = panels(run.rows(phase)) if phase != "trial" else []
+            if not found:
+                continue
+            stem = f"{before}{slug(phase)}"
+            title = _PHASES.get(before + phase, spaced(phase).capitalize())
+            plots = (
+                card(panel.title.capitalize(), self._plot(f"{stem}-{at}", figures.curve(panel)))
+                for at, panel in enumerate(found)
+            )
+            still = self._still(f"curves-{stem}", title, curves.draw_panels(found))
+            even = len(found) in (2, 4)  # two columns, where three would leave gaps
+            content += f'<div class="phase">{titled(title, "", grid(plots, wide=even, screen=True) + still)}</div>'
+        return content
+
+    def _cost(self) -> str:
+        evaluation = self.final.evaluation
+        takes, reaches = [], []
+        for key, label in (("params", "Parameters"), ("macs", "Multiply-adds of one image")):
+            if (value := self._measured(key)) is not None:
+                takes.append((label, f"{value:,.0f}"))
+        for name, milliseconds in self._latencies().items():
+            takes.append((f"Latency {name}".strip(), f"{milliseconds:.4g} ms"))
+        for run, label in (
+            (self.run, "Search" if self.run.config.get("strategy") else "Time"),
+            (self.run.retrain, "Retraining"),
+        ):
+            if run and (seconds := _seconds(run)) is not None:
+                takes.append((label, " ".join(duration(seconds))))
+        split = str(evaluation.get("split", "test"))
+        for key, label in (("top1", "Top-1 accuracy"), ("top5", "Top-5 accuracy")):
+            if (share := number(evaluation.get(key))) is not None:
+                reaches.append((f"{label}, {split} split", " ".join(percent(share))))
+        if (loss := number(evaluation.get("loss"))) is not None:
+            reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
+        for key, value in self.run.result.items():
+            if key not in ("seconds", "params", "macs", "latency_ms") and number(value) is not None:
+                reaches.append((spaced(key).capitalize(), f"{value:,.6g}"))
+        cards = (
+            card(title, table((), ((escape(label), value) for label, value in rows), numbers=(1,)))
+            for title, rows in (("What it takes", takes), ("What it reaches", reaches))
+            if rows
+        )
+        return titled("Cost and quality", "", grid(cards, wide=True))
+
+    def _reads(self) -> str:
+        reads = [*self.run.reads, *(self.run.retrain.reads if self.run.retrain else ())]
+        times = "once" if len(reads) == 1 else f"{len(reads)} times"
+        lead = f"The test split was read {times}. What it says holds only while nothing is chosen by it."
+        return titled("What was read", lead, f'<div class="card">{facts(reads)}</div>' if reads else "")
+
+    def _export(self) -> str:
+        titles = {"differences": "Differences to the network in the library"}
+        manifest = self.run.manifest or self.final.manifest
+        cards = (
+            card(titles.get(key, spaced(key).capitalize()), facts(value)) for key, value in manifest.items() if value
+        )
+        return titled("Export", "", grid(cards, wide=True))
+
+    def _configuration(self) -> str:
+        runs = (("search" if self.run.retrain else "run", self.run), ("retraining", self.run.retrain))
+        cards = (
+            card(f"config.yaml of the {label}", copyable(f"config-{label}", as_yaml(run.config), yaml_keys=True))
+            for label, run in runs
+            if run and run.config
+        )
+        return titled("Configuration", "", grid(cards, wide=True))
+
+    def _provenance(self) -> str:
+        known = {key: value for key, value in self.run.provenance.items() if key != "command" and value not in ({}, [])}
+        plain = {key: value for key, value in known.items() if not isinstance(value, dict | list)}
+        cards = [card("Run", facts(plain))] if plain else []
+        cards += (card(spaced(key).capitalize(), facts(value)) for key, value in known.items() if key not in plain)
+        body = f'<div class="packed">{"".join(cards)}</div>' if cards else ""
+        return titled("Provenance", "", body)
+
+    def _repeat(self) -> str:
+        commands = [
+            (label, shlex.join(map(str, command)) if isinstance(command, list) else str(command))
+            for label, run in (("The run", self.run), ("The retraining", self.run.retrain))
+            if run and (command := run.provenance.get("command"))
+        ]
+        if verb := self.run.config.get("verb"):
+            again = f"ramify {shlex.quote(str(verb))} --config config.yaml --out ../again"
+            commands.append(("With the configuration above, from this folder", again))
+        commands.append(("This page, from this folder", "ramify report ."))
+        return titled(
+            "Repeat it",
+            "",
+            "".join(card(label, copyable(f"command-{at}", text)) for at, (label, text) in enumerate(commands)),
+        )
+
+    # Figures
+
+    def _plot(self, name: str, figure: PlotlyFigure) -> str:
+        """Return the place of an interactive figure; the script draws it there."""
+        self.interactive[name] = figure
+        return f'<div class="plot screen" id="{name}" style="height:{figure.layout.height}px"></div>'
+
+    def _still(self, name: str, alternative: str, figure: Figure) -> str:
+        """Save a picture, and show it on paper and where scripts are off."""
+        vector, _ = save_figure(figure, self._picture(name))
+        return f'<div class="print card"><img alt="{escape(alternative)}" src="{data_url(vector)}"></div>'
+
+    def _picture(self, name: str) -> Path:
+        return self.run.path / "pictures" / slug(name)
+
+    def _data(self) -> str:
+        """Return the figures and the frames of the slider as JSON that no text in it can end early."""
+        drawn = {name: json.loads(figure.to_json()) for name, figure in self.interactive.items()}
+        content = {
+            "figures": drawn,
+            "mixing": _frames(self.mixing) if self.mixing else None,
+            "dark": {colour: on_dark(colour) for colour in colours_in(json.dumps(drawn))},
+        }
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+_PHASES = {
+    "prepare": "Preparing the supernet",
+    "search": "Search curves",
+    "train": "Training",
+    "retrain-train": "Retraining",
+}
+
+_SLIDER = """<div class="card scrub screen"><button id="play" aria-label="Play or pause">\
+<svg class="start" viewBox="0 0 16 16"><path d="M4 2v12l10-6z"/></svg>\
+<svg class="pause" viewBox="0 0 16 16"><path d="M3 2h4v12H3zM9 2h4v12H9z"/></svg></button>
+<input id="slider" type="range" min="0" max="{last}" value="{last}" aria-label="{axis}">\
+<output id="position" for="slider"></output></div>"""
+
+_DOCUMENT = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; \
+style-src 'unsafe-inline'; img-src data: blob:">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>
+{style}</style>
+<noscript><style>.print {{ display: block }} .screen {{ display: none !important }}</style></noscript>
+</head>
+<body>
+<header><div>{header}</div></header>
+<nav aria-label="Sections"><div>{links}</div></nav>
+<main>
+{body}
+</main>
+<footer>Written by Ramify. This page is one file and loads nothing; its pictures lie beside it in
+<code>pictures/</code>.</footer>
+<script type="application/json" id="data">{data}</script>
+<script>{plotly}</script>
+<script>
+{script}</script>
+</body>
+</html>
+"""
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _frames(found: MixingHistory) -> dict[str, Any]:
+    return {
+        "axis": found.axis,
+        "positions": found.positions,
+        "choices": [
+            {
+                "operations": list(map(escape, choice.operations)),
+                "colours": list(map(operation_colour, choice.operations)),
+                "chosen": sorted(choice.chosen),
+                "frames": choice.frames,
+            }
+            for choice in found.choices
+        ],
+    }
+
+
+def _in_words(graph: CellGraph) -> str:
+    """Return the edges of a cell in words, for those who cannot see the picture."""
+    edges = (
+        f"{graph.states[source]} to {graph.states[target]}, {op or 'joined'}" for source, target, op in graph.edges
+    )
+    return "; ".join(edges)
+
+
+def _name(setting: Any) -> str:
+    """Return what a part of the configuration is called, without the modules that its class lies in."""
+    if isinstance(setting, Mapping):
+        setting = setting.get("class") or setting.get("name") or ""
+    return str(setting or "").rsplit(".", 1)[-1]
+
+
+def _seconds(run: RunFolder) -> float | None:
+    """Return how long a run took."""
+    known = (number(source.get("seconds")) for source in (run.result, *reversed(run.history)))
+    return next((seconds for seconds in known if seconds is not None), None)

@@ -1,0 +1,76 @@
+"""The report's colours: one per operation, the same in every picture, each with a partner for dark screens.
+
+Pictures are drawn in the light colours below. Whatever shows them on a dark screen replaces each colour by
+`on_dark` of it, so a figure is drawn once and never knows which theme it will meet.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import re
+import zlib
+
+PAPER, INK, MUTED, LINE, WASH, FAINT = "#ffffff", "#1d232b", "#5e6874", "#d9dde2", "#f1f3f5", "#aeb5bd"
+ACCENT = "#1c7a5a"
+SERIES = ("#2f6690", "#cf5c36", "#5f8f3e", "#8367c7", "#b0892a")  # lines that are not operations
+SPLITS = dict(zip(("training", "validation", "test"), SERIES, strict=False))
+HEAT = ("#ffffff", "#dbe3ec", "#9fb3c8", "#56708f", "#1f3a5a")  # a mixing weight from nothing to everything
+
+_LISTED_ON_DARK = {
+    PAPER: "#191d22",
+    INK: "#e8ebee",
+    MUTED: "#9aa4af",
+    ACCENT: "#5cc79d",
+    LINE: "#323941",
+    WASH: "#242a31",
+    FAINT: "#5d6670",
+    HEAT[1]: "#26323f",
+    HEAT[2]: "#42586f",
+    HEAT[3]: "#7f9dbb",
+    HEAT[4]: "#dfeaf5",
+}
+
+# Prefix of the operation's name, and its shades for kernels up to 1, 3, 5 and 7; the first match decides.
+_FAMILIES: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
+    (r"none|zero", (FAINT,) * 4),
+    (r"skip|identity", ("#697380",) * 4),
+    (r"avg_?pool", ("#a97a08", "#a97a08", "#8f6606", "#755205")),
+    (r"max_?pool|pool", ("#cc6414", "#cc6414", "#ad4d0c", "#8f3d08")),
+    (r"dil", ("#a06bdd", "#8a55d0", "#6d37b5", "#51258f")),
+    (r"sep|dw|depthwise", ("#4a90dc", "#2f78c9", "#1f589f", "#173f74")),
+    (r"(nor_)?conv_\d+x1_1x\d+", ("#7c9a22", "#6c8c1b", "#5a7817", "#496413")),
+    (r"(nor_)?conv", ("#23a08f", "#13806f", "#0d6759", "#094c42")),
+)
+_FREE_HUES = (338, 192, 6, 312)  # degrees that no family occupies
+
+
+def operation_colour(name: str) -> str:
+    """Return the colour of an operation: the hue tells its family, the shade the size of its kernel.
+
+    A name of no known family gets a colour of its own that depends on nothing but the name.
+    """
+    for prefix, shades in _FAMILIES:
+        if re.match(prefix, name):
+            kernel = max((int(side) for side in re.findall(r"\d+", name)), default=1)
+            return shades[min(kernel, 7) // 2]
+    family, variant = zlib.crc32(re.split(r"[\d_]", name, maxsplit=1)[0].encode()), zlib.crc32(name.encode())
+    hue = _FREE_HUES[family % len(_FREE_HUES)] + variant % 21 - 10
+    return _to_hex(hue / 360, 0.3 + variant // 21 % 20 / 100, 0.55)
+
+
+def on_dark(colour: str) -> str:
+    """Return the partner of a colour on a dark screen: as it is listed, or the same hue, lighter."""
+    if colour in _LISTED_ON_DARK:
+        return _LISTED_ON_DARK[colour]
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    return _to_hex(hue, 0.42 + 0.55 * lightness, 0.9 * saturation)
+
+
+def colours_in(text: str) -> list[str]:
+    """Return the colours that occur in a picture or a figure, sorted."""
+    return sorted(set(re.findall(r"#[0-9a-f]{6}\b", text)))
+
+
+def _to_hex(hue: float, lightness: float, saturation: float) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue % 1, lightness, saturation))

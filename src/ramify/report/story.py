@@ -1,0 +1,232 @@
+"""What a history tells, apart from how it is shown: curves, trials, and how the mixing weights moved."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from ramify.errors import RunError
+from ramify.report.folder import RunFolder, number
+
+if TYPE_CHECKING:
+    from ramify.spaces import CellGraph
+    from ramify.supernet import Choice
+
+Row = Mapping[str, Any]
+Matrix = list[list[float | None]]
+
+_FRAMES, _POINTS = 200, 2000  # at most so many positions of the slider, points of a curve
+_POSITIONS = ("phase", "step", "steps", "epoch", "seconds", "trial")  # where a row stands, not what it measured
+_SPLITS = {"validation_": "validation", "test_": "test", "train_": "training"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One quantity over the course of a run; accuracies are in percent."""
+
+    title: str
+    axis: str
+    positions: tuple[float, ...]
+    series: Mapping[str, tuple[float | None, ...]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluated architecture of a multi-trial search."""
+
+    number: float
+    score: float
+    best: float
+    notation: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ChoiceHistory:
+    """The mixing weights of one choice over a search: frames of (edges × operations), None where none exists."""
+
+    name: str
+    edges: tuple[str, ...]
+    operations: tuple[str, ...]
+    chosen: frozenset[tuple[int, int]]  # the (edge, operation) that the architecture found keeps
+    frames: tuple[Matrix, ...]
+
+    def entropy(self) -> list[tuple[float, float, float] | None]:
+        """Return mean, least and greatest entropy of an edge per frame: 1 is undecided, 0 is decided."""
+        return [_entropies(frame) for frame in self.frames]
+
+
+@dataclass(frozen=True)
+class MixingHistory:
+    """All choices of a search at the same positions, an epoch or a step each."""
+
+    axis: str
+    positions: tuple[float, ...]
+    choices: tuple[ChoiceHistory, ...]
+
+    @property
+    def highest(self) -> float:
+        """The greatest weight of the whole search, where the colours of all heat maps end."""
+        weights = (
+            weight for choice in self.choices for frame in choice.frames for row in frame for weight in row if weight
+        )
+        return max(weights, default=1.0)
+
+
+def panels(rows: Sequence[Row]) -> list[Panel]:
+    """Return one panel for each quantity that the rows measured, its splits together."""
+    rows = thin(rows, _POINTS)
+    keys = dict.fromkeys(key for row in rows for key in row if key not in _POSITIONS)
+    groups: dict[str, dict[str, str]] = {"accuracy": {}, "loss": {}}  # these two first
+    for key in keys:
+        prefix = next((prefix for prefix in _SPLITS if key.startswith(prefix)), "")
+        groups.setdefault(key.removeprefix(prefix), {})[_SPLITS.get(prefix, "training")] = key
+    axis, positions = _positions(rows)
+    found = []
+    for quantity, splits in groups.items():
+        percent = quantity.endswith("accuracy")
+        series = {
+            split: tuple(_scaled(row.get(key), 100 if percent else 1) for row in rows) for split, key in splits.items()
+        }
+        series = {split: values for split, values in series.items() if any(value is not None for value in values)}
+        if series:
+            title = quantity.replace("_", " ") if quantity != "lr" else "learning rate"
+            found.append(Panel(f"{title}, %" if percent else title, axis, positions, series))
+    return found
+
+
+def trials(rows: Sequence[Row]) -> list[Trial]:
+    """Return the trials that have a score, with the best score up to each."""
+    found: list[Trial] = []
+    for at, row in enumerate(rows, start=1):
+        score = number(row.get("score"))
+        if score is None:
+            continue
+        best = number(row.get("best"))
+        if best is None:
+            best = max([score, *(trial.best for trial in found[-1:])])
+        metrics = {key: value for key, value in (row.get("metrics") or {}).items() if number(value) is not None}
+        at_trial = number(row.get("trial"))
+        found.append(
+            Trial(at if at_trial is None else at_trial, score, best, notation(row.get("architecture")), metrics)
+        )
+    return found
+
+
+def mixing_history(
+    run: RunFolder, graphs: Mapping[str, CellGraph], choices: Mapping[str, Choice] | None
+) -> MixingHistory | None:
+    """Return how the mixing weights of a search moved, None if it recorded none.
+
+    Raises:
+        RunError: If recorded weights do not have the shape of their choice.
+    """
+    rows = thin([row for row in run.history if row.get("mixing")], _FRAMES)
+    names = dict.fromkeys(name for row in rows for name in row["mixing"])
+    rows = [row for row in rows if all(name in row["mixing"] for name in names)]
+    if not rows:
+        return None
+    found = [
+        _choice_history(run, name, [row["mixing"][name] for row in rows], graphs.get(name), (choices or {}).get(name))
+        for name in names
+    ]
+    return MixingHistory(*_positions(rows), tuple(found))
+
+
+def thin(rows: Sequence[Row], limit: int) -> Sequence[Row]:
+    """Return at most `limit` rows, evenly spaced, the first and the last among them."""
+    if len(rows) <= limit:
+        return rows
+    return [rows[round(at * (len(rows) - 1) / (limit - 1))] for at in range(limit)]
+
+
+def notation(architecture: object) -> str:
+    """Return the notation of an architecture as one line of text."""
+    if isinstance(architecture, dict) and "notation" in architecture:
+        architecture = architecture["notation"]
+    if architecture is None:
+        return ""
+    return architecture if isinstance(architecture, str) else json.dumps(architecture, ensure_ascii=False)
+
+
+def last_change(rows: Iterable[Row]) -> Row | None:
+    """Return the row at which the derived architecture became the final one, None if no row has one."""
+    changed, before = None, None
+    for row in rows:
+        now = notation(row.get("architecture"))
+        if now and now != before:
+            changed, before = row, now
+    return changed
+
+
+def _positions(rows: Sequence[Row]) -> tuple[str, tuple[float, ...]]:
+    """Return what the rows are counted in, epochs if every row has its own, and where each stands."""
+    for key in ("epoch", "step"):
+        values = [row.get(key) for row in rows]
+        if None not in values and len(set(values)) == len(values):
+            return key, tuple(values)  # type: ignore[arg-type]
+    return "row", tuple(range(1, len(rows) + 1))
+
+
+def _scaled(value: object, factor: float) -> float | None:
+    finite = number(value)
+    return None if finite is None else float(f"{factor * finite:.6g}")
+
+
+def _choice_history(
+    run: RunFolder, name: str, frames: Sequence[list[list[float]]], graph: CellGraph | None, choice: Choice | None
+) -> ChoiceHistory:
+    count, width = len(frames[0]), len(frames[0][0]) if frames[0] else 0
+    if choice is None:
+        edges = tuple(f"edge {edge}" for edge in range(count))
+        operations = tuple(f"operation {operation}" for operation in range(width))
+        return ChoiceHistory(name, edges, operations, frozenset(), tuple(map(_rounded, frames)))
+    if (count, width) != (len(choice.edges), len(choice.ops)):
+        raise RunError(
+            f"{run.path / 'history.jsonl'}: `mixing` of {name!r} is {count} × {width}, "
+            f"but the choice has {len(choice.edges)} edges and {len(choice.ops)} operations"
+        )
+    mask = choice.mask.tolist() if hasattr(choice.mask, "tolist") else choice.mask
+    states = graph.states if graph else ()
+    kept = Counter(graph.edges if graph else ())
+    return ChoiceHistory(
+        name,
+        tuple(" → ".join(states[end] if end < len(states) else str(end) for end in edge) for edge in choice.edges),
+        tuple(choice.ops),
+        frozenset(_chosen(choice, kept)),
+        tuple(_rounded(frame, mask) for frame in frames),
+    )
+
+
+def _chosen(choice: Choice, kept: Counter[tuple[int, int, str]]) -> Iterator[tuple[int, int]]:
+    """Yield the (edge, operation) of the choice that a cell keeps; of edges between the same states, one each."""
+    for at, (source, target) in enumerate(choice.edges):
+        for operation, op in enumerate(choice.ops):
+            if kept[source, target, op]:
+                kept[source, target, op] -= 1
+                yield at, operation
+
+
+def _rounded(frame: list[list[float]], mask: Any = None) -> Matrix:
+    return [
+        [
+            round(value, 4) if number(value) is not None and (mask is None or mask[edge][at]) else None
+            for at, value in enumerate(weights)
+        ]
+        for edge, weights in enumerate(frame)
+    ]
+
+
+def _entropies(frame: Matrix) -> tuple[float, float, float] | None:
+    found = []
+    for weights in frame:
+        existing = [weight for weight in weights if weight is not None]
+        if len(existing) > 1 and (total := sum(existing)) > 0 and min(existing) >= 0:
+            shares = (weight / total for weight in existing if weight)
+            found.append(-sum(share * math.log(share) for share in shares) / math.log(len(existing)))
+    return (fmean(found), min(found), max(found)) if found else None

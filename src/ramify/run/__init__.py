@@ -1,0 +1,7 @@
+"""Runs: a folder that says all of how a result came about, and work that continues wherever it was stopped."""
+
+from ramify.run.environment import make_fabric
+from ramify.run.folder import RunFolder
+from ramify.run.runner import Interrupted, drive
+
+__all__ = ["Interrupted", "RunFolder", "drive", "make_fabric"]

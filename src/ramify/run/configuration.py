@@ -1,0 +1,46 @@
+"""Describing objects as configuration: plain values that the command line's `--config` reads back."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def described(value: Any) -> Any:
+    """Return `value` as plain YAML values; settings objects become `{class_path, init_args}`."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): described(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [described(item) for item in value]
+    names = (
+        [item.name for item in dataclasses.fields(value)]
+        if dataclasses.is_dataclass(value)
+        else list(inspect.signature(type(value)).parameters)
+    )
+    kind = type(value)
+    return {
+        "class_path": f"{kind.__module__.rpartition('.')[0]}.{kind.__name__}",
+        "init_args": {name: described(getattr(value, name)) for name in names},
+    }
+
+
+def fields_of(settings: Any) -> dict[str, Any]:
+    """Return a settings dataclass as plain values, without its class."""
+    return {item.name: described(getattr(settings, item.name)) for item in dataclasses.fields(settings)}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield a phrase for every value that differs between two configurations."""
+    for name in [*old, *(name for name in new if name not in old)]:
+        a, b = old.get(name), new.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            yield from differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            yield f"{(prefix + name).replace('init_args.', '')} is {a!r} there and {b!r} now"

@@ -1,0 +1,65 @@
+"""Progress on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ramify.training import Metrics
+
+_SHOWN = ("loss", "accuracy", "validation_accuracy", "score", "best", "temperature")
+
+
+class Progress:
+    """A progress bar on standard error; a line for every row of the history where that is no terminal.
+
+    Args:
+        title: What is going on.
+        enabled: Whether to show anything.
+    """
+
+    def __init__(self, title: str, *, enabled: bool = True) -> None:
+        self.title, self.enabled = title, enabled
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Progress:
+        if self.enabled and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, metrics: Metrics) -> None:
+        """Show where the work is."""
+        if not self.enabled:
+            return
+        note = _note(metrics)
+        if self._bar is None:
+            if note:
+                print(f"{self.title}: {metrics.phase} {metrics.step}/{metrics.steps}  {note}", file=sys.stderr)
+            return
+        if metrics.phase not in self._tasks:
+            label = self.title if metrics.phase in ("search", "train") else f"{self.title} ({metrics.phase})"
+            self._tasks[metrics.phase] = self._bar.add_task(label, total=metrics.steps, note="")
+        fields = {"note": note} if note else {}
+        self._bar.update(self._tasks[metrics.phase], completed=metrics.step, **fields)
+
+
+def _note(metrics: Metrics) -> str:
+    shown = (f"{name.replace('_', ' ')} {metrics.values[name]:.3f}" for name in _SHOWN if name in metrics.values)
+    return "  ".join(shown)

@@ -1,0 +1,76 @@
+"""Where a result comes from: versions, machine, revision, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ramify
+
+_PACKAGES = ("torch", "torchvision", "lightning-fabric", "numpy", "scikit-learn", "jsonargparse")
+
+
+def provenance(seed: int) -> dict[str, Any]:
+    """Return what is known about this process and its machine."""
+    return {
+        "command": sys.argv,
+        "directory": str(Path.cwd()),
+        "seed": seed,
+        "versions": {
+            "ramify": ramify.__version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+        "git": _revision(Path(ramify.__file__).parent),
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cpus": os.cpu_count(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        },
+        "sessions": [],
+    }
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _revision(folder: Path) -> str | None:
+    """Return the revision of a source checkout, marked `+` where files were changed; None for an installation."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

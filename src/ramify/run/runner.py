@@ -1,0 +1,115 @@
+"""The runner: drives a session, saves, logs, stops, continues. It knows nothing of algorithms."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ramify.run.events import Events
+from ramify.run.folder import RunFolder
+from ramify.run.progress import Progress
+from ramify.training import Session
+
+SAVE_EVERY_S = 20.0
+"""Seconds between checkpoints; more where saving takes long."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, and did at a safe point."""
+
+
+class _Stop:
+    """Remembers the first SIGINT or SIGTERM; a second one acts at once."""
+
+    requested = False
+
+    def __call__(self, signum: int, frame: Any) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+@contextmanager
+def _stoppable() -> Iterator[_Stop]:
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # signals belong to the main thread
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def drive(
+    session: Session,
+    folder: RunFolder,
+    device: torch.device,
+    *,
+    title: str,
+    progress: bool = True,
+    save_every_s: float = SAVE_EVERY_S,
+) -> float:
+    """Run a session to its end from wherever the folder's checkpoint left it.
+
+    Args:
+        session: Freshly made.
+        folder: Open, of the same configuration.
+        device: Where checkpoints are loaded to.
+        title: What the progress bar says.
+        progress: Whether to show one.
+        save_every_s: Seconds between checkpoints.
+
+    Returns:
+        Seconds of work in all, those before a continuation included.
+
+    Raises:
+        Interrupted: After a request to stop; everything up to the last step is saved.
+    """
+    saved = folder.load(device)
+    before = 0.0
+    if saved is not None:
+        session.load_state_dict(saved["session"])
+        before = saved["seconds"]
+    rows = folder.cut(saved["rows"] if saved else 0)
+    folder.started(saved["step"] if saved else 0)
+    events = Events(folder.path / "tensorboard", rows)
+    start = last_save = time.monotonic()
+    cost = 0.0
+    step, count = (saved["step"], saved["rows"]) if saved else (0, 0)
+
+    def save() -> None:
+        seconds = before + time.monotonic() - start
+        folder.save({"session": session.state_dict(), "rows": count, "seconds": seconds, "step": step})
+
+    with _stoppable() as stop, Progress(title, enabled=progress) as bar:
+        for metrics in session.run():
+            step = metrics.step
+            if metrics.values:
+                seconds = round(before + time.monotonic() - start, 3)
+                row = {"phase": metrics.phase, "step": step, "steps": metrics.steps, "seconds": seconds}
+                row |= metrics.values
+                folder.append(row)
+                events.add(row)
+                count += 1
+            bar.update(metrics)
+            due = time.monotonic() - last_save > max(save_every_s, 20 * cost)
+            if due or stop.requested:
+                began = time.monotonic()
+                save()
+                last_save = time.monotonic()
+                cost = last_save - began
+            if stop.requested:
+                events.close()
+                raise Interrupted(f"stopped at step {step} of {metrics.steps}; the same command continues")
+        save()
+    events.close()
+    return before + time.monotonic() - start

@@ -1,0 +1,64 @@
+"""What a strategy is: settings that make a session out of a space and a task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from ramify.architecture import Architecture
+from ramify.spaces import Space
+from ramify.training import Session, Task
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """Whether a strategy can search a space; truthy when it can.
+
+    Args:
+        ok: Whether it can.
+        reason: Why not; empty when it can.
+    """
+
+    ok: bool
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+class SearchSession(Session, Protocol):
+    """A strategy at work: a session that can say at any safe point what it would choose."""
+
+    def architecture(self) -> Architecture:
+        """Return the member the search stands for at this point."""
+
+
+class Strategy(ABC):
+    """One search algorithm; its constructor holds all of its settings."""
+
+    source: ClassVar[str]
+    """The paper."""
+
+    def compatible(self, space: Space) -> Compatibility:
+        """Return whether this strategy can search `space`; strategies that need more than a choice extend this."""
+        if space.size == 1:
+            return Compatibility(False, f"{space.name} has a single member here, so there is nothing to search")
+        return Compatibility(True)
+
+    @abstractmethod
+    def session(self, space: Space, task: Task) -> SearchSession:
+        """Return the strategy at work on a space and a task."""
+
+
+def compatible(space: Space, strategy: Strategy | type[Strategy]) -> Compatibility:
+    """Return, before any training, whether `strategy` can search `space`, and if not, why.
+
+    Example:
+        >>> import ramify
+        >>> from ramify import spaces, strategies
+        >>> bool(ramify.compatible(spaces.NASBench201(), strategies.GDAS()))
+        True
+    """
+    strategy = strategy() if isinstance(strategy, type) else strategy
+    return strategy.compatible(space)

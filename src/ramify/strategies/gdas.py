@@ -1,0 +1,107 @@
+"""GDAS: Searching for a Robust Neural Architecture in Four GPU Hours (Dong & Yang, CVPR 2019, arXiv:1910.04465).
+
+Every forward pass draws one candidate per edge by Gumbel-max and computes only that one; the gradient flows
+through the softmax of the perturbed logits, straight through the one-hot (Eq. 3 to 5). One draw serves all cells
+of a kind. The temperature τ falls linearly from 10 to 0.1.
+
+Where released code and paper differ: the code for NAS-Bench-201 also adds the (zero) weights of candidates that
+were not drawn to the feature map, which gives them the gradient of a constant-one operation. As in the paper and in
+the code for the DARTS space, only the drawn candidate has a gradient here; `unselected="constant"` gives the other.
+Weights that no batch has used in a step are left alone: neither weight decay nor momentum moves them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ramify.errors import ConfigurationError
+from ramify.strategies.differentiable import Active, Differentiable, Moment
+from ramify.supernet import Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class GDAS(Differentiable):
+    """GDAS with the settings of the released searches on the NAS-Bench-201 space.
+
+    Args:
+        tau_start: τ in the first epoch.
+        tau_end: τ in the last epoch.
+        unselected: `absent`, candidates not drawn have no gradient; or `constant`, that of a constant one.
+
+    Example:
+        >>> from ramify import strategies
+        >>> round(strategies.GDAS(epochs=250).temperature(100), 4)
+        6.0241
+    """
+
+    source = "Dong & Yang, GDAS, CVPR 2019, arXiv:1910.04465"
+
+    epochs: int = 250
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    first: str = "weights"
+    tau_start: float = 10.0
+    tau_end: float = 0.1
+    unselected: str = "absent"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.tau_start, self.tau_end) <= 0:
+            raise ConfigurationError(f"temperatures must be above 0, got {self.tau_start} and {self.tau_end}")
+        if self.unselected not in ("absent", "constant"):
+            raise ConfigurationError(f"`unselected` must be 'absent' or 'constant', got {self.unselected!r}")
+
+    def temperature(self, epoch: int) -> float:
+        """Return τ of an epoch: linear from `tau_start` to `tau_end`."""
+        return self.tau_start + (self.tau_end - self.tau_start) * epoch / max(1, self.epochs - 1)
+
+    def mixing(
+        self, choices: Mapping[str, Choice], alphas: Mapping[str, Tensor], moment: Moment
+    ) -> tuple[dict[str, Tensor], Active]:
+        """One straight-through one-hot per edge; only the drawn candidates are computed."""
+        tau = self.temperature(moment.epoch)
+        mix, active = {}, {}
+        for name, choice in choices.items():
+            mix[name], active[name] = gumbel_one_hot(choice, alphas[name], tau, moment.generator(name))
+        return mix, active
+
+    @property
+    def supernet_options(self) -> dict[str, Any]:
+        """Whether the weights of candidates that were not drawn enter as constants."""
+        return {"constants": self.unselected == "constant"}
+
+    def recorded(self, moment: Moment) -> dict[str, float]:
+        """Add τ to the history."""
+        return {"temperature": self.temperature(moment.epoch)}
+
+
+def gumbel_one_hot(choice: Choice, alpha: Tensor, tau: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw one existing candidate per edge (Eq. 3 and 4).
+
+    Args:
+        choice: Says which candidates exist.
+        alpha: Architecture parameters (E, O).
+        tau: Temperature of the relaxation; it does not change which candidates are drawn how often.
+        generator: Source of the Gumbel noise.
+
+    Returns:
+        Straight-through weights h (E, O), exactly one-hot in the forward pass, and the draw as bool (E, O).
+        An edge without any candidate is a row of zeros.
+    """
+    # In float64 and away from 0, the noise is finite always, so nothing ever has to be drawn again.
+    uniform = torch.rand(alpha.shape, generator=generator, dtype=torch.float64).clamp_min(1e-300)
+    gumbel = -torch.log(-torch.log(uniform).clamp_max(-1e-300))
+    return straight_through(choice, alpha, gumbel.to(alpha.dtype), tau)
+
+
+def straight_through(choice: Choice, alpha: Tensor, gumbel: Tensor, tau: float) -> tuple[Tensor, Tensor]:
+    """Return the weights and the draw for given noise (E, O): `h - p.detach() + p` in this order, so that ones are
+    exact."""
+    logits = alpha.masked_fill(~choice.mask, float("-inf")).log_softmax(dim=-1)
+    p = choice.softmax((torch.nan_to_num(logits, neginf=0.0) + gumbel) / tau)
+    drawn = F.one_hot(p.argmax(dim=-1), num_classes=p.shape[-1]).bool() & choice.mask
+    return drawn.to(p.dtype) - p.detach() + p, drawn

@@ -1,0 +1,21 @@
+"""Training: the retraining recipe, the weights of supernets, schedules, measuring."""
+
+from ramify.training.measure import Measurement, measure
+from ramify.training.recipe import Recipe
+from ramify.training.retraining import TrainingSession
+from ramify.training.session import Averages, Metrics, Session, Task, endless
+from ramify.training.supernet import SupernetWeights, WeightSettings
+
+__all__ = [
+    "Averages",
+    "Measurement",
+    "Metrics",
+    "Recipe",
+    "Session",
+    "SupernetWeights",
+    "Task",
+    "TrainingSession",
+    "WeightSettings",
+    "endless",
+    "measure",
+]

@@ -1,0 +1,114 @@
+"""What every long piece of work looks like to the runner: a `Session` that yields at safe points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ramify.data import Augmentation, Data, Split
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a session works on.
+
+    Args:
+        data: The data set; a search takes its search splits only.
+        seed: All randomness follows from it.
+        fabric: Device and precision.
+        network: Layout keywords of the space's `supernet` or `build`.
+    """
+
+    data: Data
+    seed: int
+    fabric: Fabric
+    network: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """The arguments of `build` and `supernet` that follow from the data."""
+        return {"num_classes": self.data.num_classes, "in_channels": self.data.in_channels}
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a session reports at a safe point.
+
+    Args:
+        phase: `search`, `prepare`, `trial` or `train`.
+        step: Steps done.
+        steps: Steps in all.
+        values: A row for the history, plain JSON values; empty where there is nothing to record.
+    """
+
+    phase: str
+    step: int
+    steps: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """Work that can be stopped at any yield and continued from its state, with the same result."""
+
+    def run(self) -> Iterator[Metrics]:
+        """Continue the work; every yield is a safe point."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a continuation needs: tensors and plain values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+
+
+class Averages:
+    """Running means of loss and accuracy, kept on the device so that no step waits for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(3, dtype=torch.float64).to(device)
+
+    def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """Count a batch: logits (B, K), labels (B,), its mean loss."""
+        count = labels.new_full((), len(labels))
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        self.sums += torch.stack([loss.detach().double() * count, correct.double(), count.double()]).to(self.sums)
+
+    def take(self, prefix: str = "") -> dict[str, float]:
+        """Return `loss` and `accuracy` so far and start again."""
+        loss, correct, count = self.sums.tolist()
+        self.sums.zero_()
+        return {f"{prefix}loss": loss / max(count, 1), f"{prefix}accuracy": correct / max(count, 1)}
+
+
+def endless(
+    split: Split, batch_size: int, *, seed: int, augmentation: Augmentation | None, device: torch.device, start: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield shuffled batches for ever, from batch number `start` counted from the very first one."""
+    size = min(batch_size, len(split))
+    count = split.num_batches(size, drop_last=True)
+    epoch, first = divmod(start, count)
+    while True:
+        yield from split.batches(
+            size,
+            seed=seed,
+            epoch=epoch,
+            augmentation=augmentation,
+            shuffle=True,
+            drop_last=True,
+            start=first,
+            device=device,
+        )
+        epoch, first = epoch + 1, 0
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of logits (B, K) in float32 at least, whatever the network's precision."""
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return F.cross_entropy(wide, labels, label_smoothing=smoothing)

@@ -1,0 +1,95 @@
+"""The batched augmentation equals one that goes image by image and pixel by pixel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ramify.data import Augmentation
+from ramify.data.augmentation import cut_out, normalise, windows
+from ramify.errors import DataError
+from ramify.seeding import stream
+
+
+def one_by_one(image, draws, augmentation, mean, std):
+    """Augment one uint8 (S, S, C) image as written in the definition; returns (S, S, C)."""
+    top, left, mirrored, row, column = draws.tolist()
+    side, _, channels = image.shape
+    padded = torch.zeros(side + 2 * augmentation.crop, side + 2 * augmentation.crop, channels, dtype=torch.uint8)
+    padded[augmentation.crop : augmentation.crop + side, augmentation.crop : augmentation.crop + side] = image
+    window = padded[top : top + side, left : left + side]
+    if mirrored:
+        window = window.flip(1)
+    out = torch.empty(side, side, channels)
+    for channel in range(channels):
+        scale, shift = 1 / (255 * std[channel]), -mean[channel] / std[channel]
+        out[..., channel] = window[..., channel].float() * scale + shift
+    half = augmentation.cutout // 2
+    for y in range(max(0, row - half), min(side, row - half + augmentation.cutout)):
+        for x in range(max(0, column - half), min(side, column - half + augmentation.cutout)):
+            out[y, x] = 0
+    return out
+
+
+augmentations = st.builds(Augmentation, crop=st.integers(0, 4), flip=st.booleans(), cutout=st.integers(0, 9))
+
+
+@given(augmentations, st.integers(1, 9), st.sampled_from([1, 3]), st.integers(0, 3), st.integers(0, 10**6))
+def test_equals_the_definition_bit_for_bit(augmentation, side, channels, more, seed):
+    generator = stream(seed, "test")
+    images = torch.randint(0, 256, (7, side, side, channels), dtype=torch.uint8, generator=generator)
+    mean, std = torch.rand(channels, generator=generator), torch.rand(channels, generator=generator) + 0.1
+    rows = torch.randint(0, 7, (5,), generator=generator)
+    draws = augmentation.draw(5, side, generator)
+
+    margin = augmentation.crop + more  # images may be padded for another, larger crop
+    padded = torch.nn.functional.pad(images, (0, 0, margin, margin, margin, margin))
+    x = normalise(windows(padded, rows, draws, side=side, crop=augmentation.crop), mean, std)
+    x = cut_out(x, draws, augmentation.cutout)
+
+    expected = [one_by_one(images[row], draws[:, i], augmentation, mean, std) for i, row in enumerate(rows)]
+    assert torch.equal(x, torch.stack(expected))
+
+
+def test_draws_cover_their_ranges_and_no_more():
+    draws = Augmentation(crop=2, flip=True, cutout=4).draw(4000, 6, stream(0, "test"))
+    assert [sorted(set(line.tolist())) for line in draws] == [[0, 1, 2, 3, 4]] * 2 + [[0, 1]] + [list(range(6))] * 2
+    assert abs(draws[2].float().mean() - 0.5) < 0.05
+
+
+def test_the_largest_uniform_number_stays_in_range(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *shape, dtype, generator: torch.full(shape, 1 - 2**-53, dtype=dtype))
+    assert Augmentation(4, True, 16).draw(1, 32, torch.Generator()).flatten().tolist() == [8, 8, 1, 31, 31]
+
+
+def test_dropping_one_effect_leaves_the_others():
+    full = Augmentation(crop=2, flip=True, cutout=4)
+    with_flip = full.draw(50, 8, stream(3, "test"))
+    without = replace(full, flip=False).draw(50, 8, stream(3, "test"))
+    assert torch.equal(with_flip[[0, 1, 3, 4]], without[[0, 1, 3, 4]])
+    assert not without[2].any()
+
+
+def test_a_square_at_the_border_is_clipped():
+    x = torch.ones(1, 6, 6, 1)
+    corner = torch.tensor([[0], [0], [0], [0], [5]])  # centre at the top right pixel
+    assert cut_out(x, corner, 4)[0, :, :, 0].sum() == 36 - 2 * 3
+
+
+def test_normalisation_is_torchvisions():
+    from torchvision.transforms.v2.functional import normalize
+
+    image = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).repeat(1, 1, 1, 3)
+    mean, std = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
+    expected = normalize(image.permute(0, 3, 1, 2) / 255, mean, std)
+    actual = normalise(image, torch.tensor(mean), torch.tensor(std)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
+
+
+def test_negative_numbers_are_refused():
+    with pytest.raises(DataError, match="at least 0, got crop=-1, cutout=0"):
+        Augmentation(crop=-1)

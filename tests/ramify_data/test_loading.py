@@ -1,0 +1,288 @@
+"""From a name to splits: classes, splits, subsets, normalisation, fingerprints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pictures import picture
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from ramify.data import Augmentation, Data, DataSpec, load
+from ramify.data import loading as module
+from ramify.data.encoded import Arrays
+from ramify.data.sources import Part, Parts
+from ramify.errors import DataError
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10-train.parquet"
+
+
+def labels_of(data: Data, split: str) -> list[int]:
+    return torch.cat([y for _, y in data.split(split).batches(64, seed=0)]).tolist()
+
+
+def images_of(data: Data, split: str) -> torch.Tensor:
+    return torch.cat([x for x, _ in data.split(split).batches(64, seed=0)])
+
+
+def sizes(data: Data) -> list[int]:
+    return [len(data.split(name)) for name in ("train", "search_train", "search_validation", "test")]
+
+
+def dataset(count: int, classes: int, seed: int = 0, side: int = 4) -> TensorDataset:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
+    return TensorDataset(images, torch.arange(count) % classes)
+
+
+def refused(*args, **options) -> str:
+    with pytest.raises(DataError) as caught:
+        load(*args, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_digits():
+    data = load("digits")
+    assert (data.name, data.input_size, data.in_channels, data.num_classes) == ("digits", (1, 8, 8), 1, 10)
+    assert data.classes == tuple("0123456789") and data.augmentation == Augmentation(crop=1)
+    assert sizes(data) == [1438, 719, 719, 359]
+    for split in ("search_train", "search_validation"):
+        assert max(np.bincount(labels_of(data, split))) - min(np.bincount(labels_of(data, split))) <= 4
+    assert load(data).fingerprint == data.fingerprint == load(DataSpec()).fingerprint
+    pool = images_of(data, "train") * data.std[0] + data.mean[0]
+    assert abs(pool.mean() - data.mean[0]) < 1e-5 and pool.min() >= 0 and pool.max() <= 1.00001
+
+
+def test_the_test_images_do_not_depend_on_the_seed():
+    one, other = load(DataSpec(seed=0)), load(DataSpec(seed=1))
+    assert torch.equal(images_of(one, "test"), images_of(other, "test"))
+    assert torch.equal(images_of(one, "train"), images_of(other, "train"))
+    assert not torch.equal(images_of(one, "search_train"), images_of(other, "search_train"))
+    assert one.fingerprint != other.fingerprint and one.mean == other.mean
+
+
+def test_the_fingerprint_sees_images_labels_and_split_but_not_the_way_there(folder, parquet):
+    first = load(dataset(40, 2))
+    assert first.fingerprint == load(dataset(40, 2), device="cpu").fingerprint
+    assert first.fingerprint != load(dataset(40, 2, seed=1)).fingerprint
+    other = dataset(40, 2)
+    other.tensors[1][:2] = torch.tensor([1, 0])
+    assert first.fingerprint != load(other).fingerprint
+    images = [
+        {"bytes": file.read_bytes(), "path": None} for file in sorted(folder("x", {"a": 6, "b": 6}).rglob("*.png"))
+    ]
+    table = parquet("t.parquet", ["a"] * 6 + ["b"] * 6, images=images)
+    assert load(str(table)).fingerprint == load(str(table.parent / "x")).fingerprint
+
+
+def test_halves_are_stratified_and_other_shares_possible():
+    data = load(dataset(100, 5))
+    assert sizes(data) == [80, 40, 40, 20]
+    assert np.bincount(labels_of(data, "search_validation")).tolist() == [8] * 5
+
+
+def test_share_and_holding_out(parquet):
+    path = str(parquet("a.parquet", [0, 1] * 10))
+    assert sizes(load(DataSpec(source=path, validation_fraction=0.25, test_fraction=0.4))) == [12, 9, 3, 8]
+    data = load(DataSpec(source=path, test_fraction=0))
+    with pytest.raises(DataError, match="a: the split 'test' is empty; see test_fraction"):
+        data.split("test")
+    assert data.reads == []
+    with pytest.raises(DataError, match="the split 'search_validation' is empty"):
+        load(DataSpec(source=path, validation_fraction=0)).split("search_validation")
+
+
+def test_validation_images_of_the_source_are_used_unless_random_is_asked_for(folder):
+    root = folder("x/train", {"cat": 6, "dog": 6}).parent
+    folder("x/valid", {"cat": 2, "dog": 2})
+    folder("x/test", {"dog": 3})
+    data = load(str(root))
+    assert sizes(data) == [16, 12, 4, 3] and labels_of(data, "test") == [1, 1, 1]
+    assert data.classes == ("cat", "dog") and data.input_size == (3, 8, 8)
+    assert data.augmentation == Augmentation(crop=1, flip=True)
+    mixed = load(DataSpec(source=str(root), split="random"))
+    assert sizes(mixed) == [16, 8, 8, 3]
+    assert torch.equal(images_of(mixed, "train"), images_of(data, "train"))
+
+
+def test_image_size_resizes_and_grey_stays_grey(folder):
+    path = str(folder("x", {"a": 4, "b": 4}, width=12, height=9, mode="L"))
+    assert "000.png: 12x9 pixels; images must be square and of one size" in refused(path)
+    data = load(DataSpec(source=path, image_size=6))
+    assert data.input_size == (1, 6, 6) and data.augmentation.crop == 1
+
+
+def test_a_subset_is_balanced_and_part_of_the_whole(parquet):
+    labels = [row % 4 for row in range(160)]
+    path = str(parquet("a.parquet", labels))
+    whole, part = load(path), load(DataSpec(source=path, subset=40))
+    assert sizes(part) == [40, 20, 20, 32]
+    for split in ("search_train", "search_validation"):
+        assert np.bincount(labels_of(part, split)).tolist() == [5] * 4
+    unscaled = {
+        (data, split): {
+            tuple(
+                ((image * torch.tensor(data.std)[:, None, None]) + torch.tensor(data.mean)[:, None, None])
+                .mul(255)
+                .round()
+                .flatten()
+                .tolist()
+            )
+            for image in images_of(data, split)
+        }
+        for data in (whole, part)
+        for split in ("train", "search_train", "search_validation", "test")
+    }
+    for split in ("train", "search_train", "search_validation", "test"):
+        assert unscaled[part, split] <= unscaled[whole, split]
+    assert len(load(DataSpec(source=path, subset=20)).split("test")) == 20
+    assert sizes(load(DataSpec(source=path, subset=999)))[0] == 128
+    assert "`subset` must be at least 2" in refused(DataSpec(source=path, subset=1))
+
+
+def test_labels_are_numbered_in_order(parquet):
+    data = load(str(parquet("a.parquet", ["dog", "cat", "eel", "cat", "dog", "eel"] * 4)))
+    assert data.classes == ("cat", "dog", "eel") and set(labels_of(data, "train")) == {0, 1, 2}
+    gaps = load(str(parquet("b.parquet", [10, 2, 7] * 8)))
+    assert gaps.classes == ("2", "7", "10")
+
+
+def test_labels_that_cannot_be(parquet, tmp_path):
+    negative = parquet("a.parquet", [0, 1, -1, 0])
+    assert refused(str(negative)) == f"{negative}, row 2: the label -1 is none of the classes (0, 1)"
+    empty = parquet("b.parquet", ["x", None, "y"])
+    assert refused(str(empty)) == f"{empty}, row 1: the label None is none of the classes (x, y)"
+    features = {"info": {"features": {"label": {"names": ["cat", "dog"]}}}}
+    large = parquet("c.parquet", [0, 2, 1], metadata={b"huggingface": json.dumps(features).encode()})
+    assert refused(str(large)) == f"{large}, row 1: the label 2 is none of the classes (cat, dog)"
+    assert "all images are of one class (3)" in refused(str(parquet("d.parquet", [3, 3])))
+    assert "the train part has no images" in refused(str(parquet("e.parquet", np.array([], np.int64))))
+    parquet("f-train.parquet", [0, 1] * 4)
+    parquet("f-test.parquet", [0, 5])
+    assert "f-test.parquet, row 1: the label 5 is none of the classes (0, 1)" in refused(f"{tmp_path}/f-train.parquet")
+
+
+def test_a_damaged_image_in_a_table_is_named(parquet):
+    images = [{"bytes": b"broken", "path": None}] * 10
+    path = parquet("a.parquet", [0, 1] * 5, images=images)
+    assert refused(str(path)).startswith(f"{path}, row ") and "not a readable image" in refused(str(path))
+    hollow = parquet("b.parquet", [0, 1] * 5, images=[None] * 10)
+    assert "not a readable image (the cell is empty)" in refused(str(hollow))
+
+
+def test_torch_datasets():
+    class Pairs(Dataset):
+        classes = ("left", "right")
+
+        def __len__(self):
+            return 20
+
+        def __getitem__(self, row):
+            return picture(row), row % 2
+
+    data = load((Pairs(), Pairs()))
+    assert data.name == "pairs" and data.classes == ("left", "right") and sizes(data) == [20, 10, 10, 20]
+
+    class Endless(IterableDataset):
+        def __iter__(self):
+            return iter(())
+
+    assert "needs __len__" in refused(Endless())
+    assert "item 0: is not a pair of image and class number" in refused(TensorDataset(torch.zeros(4, 1, 2, 2)))
+    floats = TensorDataset(torch.zeros(4, 1, 2, 2), torch.tensor([0.0, 1.5, 0, 1]))
+    assert "item 0: is not a pair of image and class number" in refused(floats)
+    assert "not int" in refused(3)
+
+
+def test_lists_of_indices(parquet, tmp_path):
+    parquet("a-train.parquet", [0, 1] * 6)
+    parquet("a-test.parquet", [0, 1] * 4)
+    lists = tmp_path / "split.txt"
+
+    def spec(**content):
+        lists.write_text(json.dumps({name: ["int", list(map(str, index))] for name, index in content.items()}))
+        return DataSpec(source=f"{tmp_path}/a-train.parquet", split_file=str(lists))
+
+    whole = load(f"{tmp_path}/a-train.parquet")
+    data = load(spec(train=[0, 2, 4], valid=[1, 11]))
+    assert sizes(data) == [5, 3, 2, 8]
+    assert labels_of(data, "search_train") == [0, 0, 0] and labels_of(data, "search_validation") == [1, 1]
+
+    swapped = load(spec(xvalid=[0, 1, 2, 3], xtest=[4, 5, 6, 7]))
+    assert sizes(swapped) == [12, 12, 4, 4]  # x-valid is never trained on
+    assert swapped.mean != whole.mean or swapped.fingerprint != whole.fingerprint
+
+    assert "the list 'valid' has index 12, and there are only 12 images" in refused(spec(train=[0], valid=[12]))
+    alone = DataSpec(source=f"{tmp_path}/a-test.parquet", split_file=str(lists))
+    spec(xvalid=[0], xtest=[1])
+    assert "divides test images, and a brings none" in refused(alone)
+    spec(train=range(4), valid=range(4, 8))
+    assert "the list 'train' has images held out for testing" in refused(alone)
+    assert len(load(DataSpec(source=alone.source, split_file=str(lists), test_fraction=0)).split("train")) == 8
+
+
+def cifar(classes: int, first_train: tuple[int, ...], first_test: tuple[int, ...]) -> Parts:
+    """Tiny pictures with as many images as CIFAR and its first labels."""
+    parts = []
+    for count, first in ((50_000, first_train), (10_000, first_test)):
+        labels = [*first, *(row % classes for row in range(count - len(first)))]
+        parts.append(Part(Arrays(np.arange(count, dtype=np.uint8).reshape(count, 1, 1), "cifar"), labels))
+    return Parts(f"cifar{classes}", parts[0], test=parts[1], class_names=tuple(map(str, range(classes))))
+
+
+def test_nasbench201_protocol(monkeypatch, tmp_path):
+    spec = DataSpec(split="nasbench201")
+    monkeypatch.setattr(module, "open_source", lambda spec: cifar(10, module.CIFAR10_TRAIN, (3,)))
+    data = load(spec)
+    assert sizes(data) == [50_000, 25_000, 25_000, 10_000]
+    assert labels_of(data, "search_train")[:4] == [6, 1, 7, 1]  # images 0, 5, 7, 11
+    assert labels_of(data, "search_validation")[:4] == [9, 9, 4, 1]  # images 1, 2, 3, 4
+
+    monkeypatch.setattr(module, "open_source", lambda spec: cifar(100, (19,), module.CIFAR100_TEST))
+    assert "needs `split_file`: configs/nas-benchmark/cifar100-test-split.txt of the repository D-X-Y/" in refused(spec)
+    lists = tmp_path / "cifar100-test-split.txt"
+    lists.write_text(
+        json.dumps(
+            {name: ["int", list(map(str, range(start, 10_000, 2)))] for name, start in (("xvalid", 1), ("xtest", 0))}
+        )
+    )
+    data = load(DataSpec(split="nasbench201", split_file=str(lists)))
+    assert sizes(data) == [50_000, 50_000, 5_000, 5_000]
+    assert labels_of(data, "search_validation")[:3] == [33, 51, 92] and labels_of(data, "test")[:3] == [49, 72, 71]
+    lists.write_text(json.dumps({"train": ["int", ["1"]], "valid": ["int", ["2"]]}))
+    assert "needs a split file with xtest and xvalid" in refused(DataSpec(split="nasbench201", split_file=str(lists)))
+
+    assert load(DataSpec(split="auto")).fingerprint != data.fingerprint
+    monkeypatch.setattr(module, "open_source", lambda spec: cifar(10, (0, 1), (3,)))
+    assert "the train images are not in the published order (labels start [0, 1, 0" in refused(spec)
+
+
+def test_nasbench201_is_for_cifar():
+    assert "digits: split 'nasbench201' is for CIFAR-10 and CIFAR-100" in refused(DataSpec(split="nasbench201"))
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="needs the shared CIFAR-10 files")
+def test_real_cifar10_in_parquet():
+    data = load(DataSpec(source=str(REAL), subset=600))
+    assert (data.name, data.num_classes, data.input_size) == ("cifar10", 10, (3, 32, 32))
+    assert sizes(data) == [600, 300, 300, 600] and data.augmentation == Augmentation(crop=4, flip=True)
+    assert data.mean == pytest.approx((0.4914, 0.4824, 0.4467), abs=1e-4)
+    assert data.std == pytest.approx((0.2471, 0.2435, 0.2616), abs=1e-4)
+    x = images_of(data, "train")
+    assert x.mean().abs() < 0.15 and abs(x.std() - 1) < 0.15
+    assert np.bincount(labels_of(data, "train")).tolist() == [60] * 10
+    # These files are sorted otherwise than the published data set, so its lists would mean other images.
+    assert "not in the published order" in refused(DataSpec(source=str(REAL), split="nasbench201"))
+
+
+def test_the_package_imports_without_what_only_some_sources_need():
+    heavy = ("torchvision", "sklearn", "pyarrow", "datasets", "PIL")
+    code = f"import sys, ramify.data; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,68 @@
+"""Images in memory and streamed images are the same images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pictures import picture, png
+
+from ramify.data import pixels as module
+from ramify.data.encoded import Files, Items
+from ramify.data.pixels import InMemory, Streamed, load_pixels
+from ramify.errors import DataError
+
+CPU = torch.device("cpu")
+
+
+def items(count: int) -> Items:
+    return Items([(picture(seed), 0) for seed in range(count)], "list")
+
+
+def test_streamed_equals_in_memory(monkeypatch):
+    source, pool, test = items(9), torch.tensor([1, 2, 3, 5, 7]), torch.tensor([0, 4, 8])
+    kept = load_pixels(source, pool, test, None, CPU)
+    monkeypatch.setattr(module, "memory_limit", 9 * 8 * 8 * 3 - 200)
+    streamed = load_pixels(source, pool, test, None, CPU)
+    assert [type(pixels) for pixels in (*kept, *streamed)] == [InMemory, InMemory, Streamed, Streamed]
+    batches = [torch.tensor([4, 0]), torch.tensor([2])]
+    pairs = zip(kept[0].padded(batches, 2), streamed[0].padded(batches, 2), strict=True)
+    for (held, rows), (given, positions) in pairs:
+        assert held.shape == (5, 12, 12, 3) and given.shape == (len(rows), 12, 12, 3)
+        assert torch.equal(held[rows], given[positions])
+    assert len(kept[1]) == len(streamed[1]) == 3
+
+
+def test_worker_processes_fill_the_memory_in_order(monkeypatch):
+    source, rows = items(12), torch.tensor([3, 1, 11, 0, 7])
+    alone = load_pixels(source, rows, rows[:0], None, CPU)[0]
+    monkeypatch.setattr(module, "WORTH_WORKERS", 1)
+    together = load_pixels(source, rows, rows[:0], None, CPU)[0]
+    assert torch.equal(alone[:], together[:])
+
+
+def test_padding_is_made_once_and_serves_smaller_crops():
+    pixels = InMemory(torch.randint(1, 256, (3, 4, 4, 1), dtype=torch.uint8))
+    before = pixels[:].clone()
+    rows = [torch.tensor([0])]
+    large = next(pixels.padded(rows, 2))[0]
+    assert large.shape == (3, 8, 8, 1) and int((large == 0).sum()) == 3 * (64 - 16)
+    assert next(pixels.padded(rows, 1))[0] is next(pixels.padded(rows, 0))[0] is large
+    assert torch.equal(pixels[:], before) and torch.equal(pixels.to(CPU)[1:], before[1:])
+
+
+@pytest.mark.parametrize("workers", [True, False])
+def test_a_damaged_file_in_a_worker_is_one_line(tmp_path, monkeypatch, workers):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        path.write_bytes(png(picture(number))[: 60 if number == 2 else None])
+    if not workers:
+        monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: ())
+    streamed = Streamed(Files(paths), torch.arange(3), 8, 3, None)
+    with pytest.raises(DataError, match=r"^\S+2\.png: not a readable image \([^\n]+\); repair or remove it$"):
+        list(streamed.padded([torch.tensor([0]), torch.tensor([1, 2])], 0))
+
+
+def test_streaming_draws_nothing_from_the_global_generator():
+    before = torch.get_rng_state()
+    list(Streamed(items(2), torch.arange(2), 8, 3, None).padded([torch.arange(2)], 1))
+    assert torch.equal(before, torch.get_rng_state())
