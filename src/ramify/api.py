@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import nn
 
 from ramify import files
 from ramify.architecture import Architecture
-from ramify.data import Data, DataSpec, load
+from ramify.data import Data, DataSpec
+from ramify.data import load as load_data
 from ramify.errors import ArchitectureError, ConfigurationError, RunError
 from ramify.profiling import latency_ms, profile
-from ramify.run import RunFolder, drive, make_fabric
+from ramify.run import RunFolder, drive, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.seeding import seeded
 from ramify.spaces import Space, create, recognise, space_of
@@ -117,7 +118,7 @@ def search(
     if not verdict:
         raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.name}: {verdict.reason}")
     fabric = make_fabric(device, precision, threads)
-    loaded = load(data, device=fabric.device)
+    loaded = load_data(data, device=fabric.device)
     task = Task(loaded, seed, fabric, dict(network or {}))
     config = {
         "space": described(space),
@@ -127,8 +128,7 @@ def search(
     }
     with _folder(out) as path, RunFolder(path) as folder:
         session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
-        _open(folder, config, seed, loaded)
-        if not folder.finished:
+        if _open(folder, config, seed, loaded, progress):
             seconds = drive(session, folder, fabric.device, title=type(strategy).__name__, progress=progress)
             _write_search(folder, space, session, seconds)
         arch = space.checked(Architecture.from_json(folder.read_json("architecture.json")))
@@ -187,7 +187,7 @@ def retrain(
         data = source.data if isinstance(source, SearchResult) else _searched_data(home)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
-    loaded = load(data, device=fabric.device)
+    loaded = load_data(data, device=fabric.device)
     layout = space.checked_layout("build", {**_from_recipe(space, recipe), **(network or {})})
     task = Task(loaded, seed, fabric, layout)
     config = {
@@ -199,15 +199,16 @@ def retrain(
         with seeded(seed, "network"):
             built = space.build(arch, **task.shape, **layout)
         session = TrainingSession(built, recipe, task)
-        _open(folder, config, seed, loaded)
-        if not folder.finished:
+        session.rehearse()  # before anything is written
+        if _open(folder, config, seed, loaded, progress):
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
-            state = {name: value.cpu().contiguous() for name, value in session.network.state_dict().items()}
-            files.write(folder.path / "model.safetensors", save(state))
+            weights = save({name: value.cpu().contiguous() for name, value in session.network.state_dict().items()})
+            files.write(folder.path / "model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
             shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
             pixels = {"mean": loaded.mean, "std": loaded.std, "classes": loaded.classes}
-            folder.write_json("network.json", {"architecture": arch.to_dict(), **shape, **pixels})
+            network_file = {"architecture": arch.to_dict(), **shape, **pixels, "sha256": files.digest(weights)}
+            folder.write_json("network.json", network_file)
             last = folder.history()[-1]
             cost = profile(built, loaded.input_size)
             result = {
@@ -237,10 +238,14 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     )
     weights = folder.path / "model.safetensors"
     try:
-        network.load_state_dict(load_file(weights))
+        content = weights.read_bytes()
+        if files.digest(content) != shape["sha256"]:
+            raise ValueError("its checksum is wrong")
+        network.load_state_dict(load(content))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise RunError(f"{weights} cannot be loaded ({reason[:120]}); retrain into another folder") from None
+        reason = str(error).strip().splitlines()[0][:120]
+        advice = "delete result.json beside it, and the same `ramify retrain` writes it anew"
+        raise RunError(f"{weights} is damaged ({reason}); {advice}") from None
     return network.eval(), shape
 
 
@@ -296,14 +301,16 @@ def evaluate(
     network, shape = load_network(path)
     if data is None:
         data = source.data if isinstance(source, RetrainResult | SearchResult) else _searched_data(path)
-    loaded = load(data, device=fabric.device)
+    loaded = load_data(data, device=fabric.device)
     if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
         raise ConfigurationError(
             f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
             f"but {loaded.name} has {loaded.in_channels} channels and {loaded.num_classes} classes"
         )
+    folder = RunFolder(path)
     before = len(loaded.reads)
-    images = loaded.split(split, "evaluate") if split == "test" else loaded.split(split)
+    images = loaded.split(split, "evaluate")
+    folder.record_reads(loaded.reads[before:])
     network = network.to(fabric.device)
     found = measure(network, images, device=fabric.device)
     cost = profile(network, loaded.input_size)
@@ -315,8 +322,6 @@ def evaluate(
         latency_ms=round(latency_ms(network, loaded.input_size), 4),
         device=str(fabric.device),
     )
-    folder = RunFolder(path)
-    folder.record_reads(loaded.reads[before:])
     folder.write_json("evaluation.json", vars(result))
     return result
 
@@ -397,6 +402,8 @@ def describe(
         num_classes: Width of the classifier.
         pictures: Folder for pictures of the cells; none are drawn when None.
     """
+    if min(num_classes, *input_size) < 1:
+        raise ConfigurationError(f"sizes must be at least 1, got input_size={input_size}, num_classes={num_classes}")
     arch, _ = _architecture(source, space)
     space = space_of(arch)
     layout = space.checked_layout("build", network or {})
@@ -445,14 +452,18 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         yield Path(path)
 
 
-def _open(folder: RunFolder, config: Mapping[str, Any], seed: int, data: Data) -> None:
-    """Open a run folder for this configuration and these very images."""
+def _open(folder: RunFolder, config: Mapping[str, Any], seed: int, data: Data, progress: bool) -> bool:
+    """Open a run folder for this configuration and these very images; return whether there is work left."""
     folder.open(config, seed)
     found = folder.read_json("provenance.json")
-    about = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
-    if found.setdefault("data", about)["fingerprint"] != data.fingerprint:
+    if "data" not in found:
+        found["data"] = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
+        folder.write_json("provenance.json", found)
+    if found["data"]["fingerprint"] != data.fingerprint:
         raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
-    folder.write_json("provenance.json", found)
+    if folder.finished:
+        say(f"{folder.path} is finished: this is its result, nothing is done again", enabled=progress)
+    return not folder.finished
 
 
 def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture, Path | None]:
@@ -511,6 +522,8 @@ def _retrained(source: Any) -> Path:
     for candidate in (path, path / "retrain"):
         if (candidate / "network.json").exists():
             return candidate
+    if not path.is_dir():
+        raise RunError(f"there is no run folder {path}")
     raise RunError(f"{path} holds no retrained network; run `ramify retrain {path}` first")
 
 
@@ -518,13 +531,14 @@ def _searched_data(path: Path | None) -> AnyData:
     """Return the data that the run at `path` was made with."""
     if path is None:
         return "digits"
-    settings = RunFolder(path).config().get("data", {})
-    if str(settings.get("source", "")).startswith("python:"):
-        raise ConfigurationError(f"{path} was made with a data set from Python; name one with --data or `data=`")
+    settings = RunFolder(path).config().get("data")
     try:
-        return DataSpec(**settings)
+        spec = DataSpec(**settings)  # type: ignore[arg-type]
     except TypeError as error:
-        raise RunError(f"{path / 'config.yaml'}: {error}") from None
+        raise RunError(f"{path / 'config.yaml'} is damaged ({error}); name the data with --data or `data=`") from None
+    if spec.source.startswith("python:"):
+        raise ConfigurationError(f"{path} was made with a data set from Python; name one with --data or `data=`")
+    return spec
 
 
 def _from_recipe(space: Space, recipe: Recipe) -> dict[str, Any]:

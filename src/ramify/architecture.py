@@ -39,6 +39,12 @@ class Decision:
         """Position of every value in `choices`."""
         return {value: position for position, value in enumerate(self.choices)}
 
+    def __contains__(self, value: object) -> bool:
+        try:
+            return value in self.index
+        except TypeError:  # unhashable: a damaged file may hold anything
+            return False
+
     def neighbours(self, value: Value) -> tuple[Value, ...]:
         """Return the values one small step away from `value`.
 

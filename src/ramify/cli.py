@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise RamifyError(f"unknown verb {verb!r}; {nearest(verb, VERBS)}")
         return _RUN[verb](_Command(verb, rest))
     except RamifyError as error:
-        print(f"ramify: {error}", file=sys.stderr)
+        print(f"ramify: {_joined(str(error))}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt as interruption:
         print(f"ramify: {interruption or 'interrupted'}", file=sys.stderr)
@@ -78,7 +78,7 @@ class _Command:
     def __init__(self, verb: str, words: Sequence[str]) -> None:
         from jsonargparse import ArgumentParser
 
-        class OneLineParser(ArgumentParser):  # type: ignore[misc]
+        class OneLineParser(ArgumentParser):
             def error(self, message: str, ex: Exception | None = None) -> NoReturn:
                 raise RamifyError(_one_line(message, self))
 
@@ -93,13 +93,14 @@ class _Command:
 
     def parse(self) -> Namespace:
         """Return the options with spaces, strategies and settings as objects."""
-        parsed = self.parser.parse_args(self.words)
         try:
-            return self.parser.instantiate_classes(parsed)
+            return self.parser.instantiate_classes(self.parser.parse_args(self.words))
         except RamifyError:
             raise
+        except UnicodeDecodeError as error:
+            raise RamifyError(f"--config: the file is no text ({error})") from None
         except (TypeError, ValueError) as error:
-            raise RamifyError(str(error).splitlines()[0]) from None
+            raise RamifyError(_one_line(str(error), self.parser)) from None
 
     def add_data(self, text: str) -> None:
         from ramify.data import DataSpec
@@ -141,24 +142,35 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
 
 
 def _reason(text: str, kind: str, parser: ArgumentParser) -> str:
+    if text.startswith("--"):
+        return text
+    registry = _registries().get(kind, {})
+    if registry and "is abstract" in text:
+        return f"name the {kind} before its options; known: {', '.join(sorted(registry))}"
+    if found := re.search(r"dot import path string: (\S+)|No module named '(\S+)'", text):
+        return f"unknown {kind} {found[1] or found[2]!r}; {nearest(found[1] or found[2], registry)}"
     if "Errors:" in text:  # one for each type that an option may have; the first that is no mere mismatch tells most
-        reasons = [line.strip() for line in re.findall(r"^\s*- (.*)$", text, re.M)]
+        reasons = [_joined(reason) for reason in re.split(r"^\s*- ", text, flags=re.M)[1:]]
+        value = text.rpartition("Given value: ")[2]
+        reasons[-1] = reasons[-1].partition(" Given value type: ")[0]
         telling = [reason for reason in reasons if not reason.startswith("Expected a")]
         types = [reason.removeprefix("Expected a ") for reason in reasons if reason.startswith("Expected a")]
-        value = text.rpartition("Given value: ")[2]
         return telling[0] if telling else _plain_types(f"expected {' or '.join(types)}, got {value!r}")
-    if found := re.search(r"dot import path string: (\S+)|No module named '(\S+)'", text):
-        registry = _registries().get(kind, {})
-        return f"unknown {kind} {found[1] or found[2]!r}; {nearest(found[1] or found[2], registry)}"
     if found := re.search(r"(?:nrecognized arguments: --|Option ')([\w.-]+)", text):
-        options = (option for action in parser._actions for option in action.option_strings)
-        known = [option.lstrip("-") for option in options if option.startswith("--")]
+        options = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
+        known = [name for name in options if len(name) > 1 and not name.endswith(("help", "shtab", "+"))]
         return f"unknown option {found[1]!r}; {nearest(found[1], known)}"
     if found := re.search(r"arguments are required: (.*)", text):
-        return f"missing: {', '.join('--' + name for name in found[1].split(', '))}; see --help"
+        options = [option for action in parser._actions for option in action.option_strings]
+        missing = (f"--{name}" if f"--{name}" in options else name.upper() for name in found[1].split(", "))
+        return f"missing: {', '.join(missing)}; see --help"
     if found := re.match(r"Expected an? (.*?)\. Got value: (.*)", text, re.S):
         return _plain_types(f"expected {found[1]}, got {found[2]!r}")
-    return text.splitlines()[0]
+    return _joined(text)
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _plain_types(text: str) -> str:
@@ -212,12 +224,19 @@ def _retrain(command: _Command) -> int:
     source = options.source or options.architecture
     if source is None:
         raise RamifyError("retrain needs a run folder, an architecture file or a notation")
-    if options.out is None and not Path(str(source)).is_dir():
-        raise RamifyError("retrain needs --out, because the architecture comes from no run folder")
+    if options.out is None and not _is_folder(str(source)):
+        raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
     result = api.retrain(source, options.data, recipe=options.recipe, network=options.network, **_shared(options))
     last = result.history[-1]
     print(f"{result.out}: loss {last['loss']:.4f}, training accuracy {last['accuracy']:.4f}")
     return 0
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except OSError:  # a long notation is no valid file name
+        return False
 
 
 def _shared(options: Namespace) -> dict[str, Any]:
@@ -298,7 +317,7 @@ def _demo(command: _Command) -> int:
 
     command.add("--out", str, "the run folder", default="runs/demo")
     command.add("--seed", int, "all randomness follows from it", default=0)
-    command.add("--threads", int | None, "threads of CPU operations", default=None)
+    command.add("--threads", int, "threads of CPU operations; the maps are so small that one is best", default=1)
     options = command.parse()
     demo(options.out, seed=options.seed, threads=options.threads)
     return 0

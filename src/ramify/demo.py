@@ -6,28 +6,28 @@ from pathlib import Path
 
 from ramify import api
 from ramify.spaces import DARTSCells
-from ramify.strategies import GDAS
+from ramify.strategies import DARTS
 from ramify.training import Recipe
 
 
-def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = None) -> Path:
+def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = 1) -> Path:
     """Run the demonstration and return the path of its report. It continues where it was stopped."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    console.print("[bold]1. Search[/]: GDAS looks for a cell on real handwritten digits")
+    console.print("[bold]1. Search[/]: DARTS looks for a cell on real handwritten digits")
     found = api.search(
         DARTSCells(),
-        GDAS(epochs=30, batch_size=64, arch_lr=3e-3),
+        DARTS(epochs=10, lr=0.05, arch_lr=0.02),
         out=out,
-        network={"channels": 8, "layers": 5},
+        network={"channels": 8, "layers": 4},
         seed=seed,
         threads=threads,
     )
     console.print("[bold]2. Retrain[/]: the found cell is trained from scratch")
     trained = api.retrain(
         found,
-        recipe=Recipe(epochs=30, batch_size=64, lr=0.05, drop_path=0.1, cutout=2),
+        recipe=Recipe(epochs=20, batch_size=64, lr=0.05, drop_path=0.1, cutout=2),
         network={"channels": 16, "layers": 5},
         seed=seed,
         threads=threads,

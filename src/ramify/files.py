@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from ramify.errors import RunError
+
+_UNFINISHED = ".unfinished"
+"""Ends the names of temporary files; after a kill they may be left."""
 
 
 @contextmanager
@@ -22,7 +26,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from None
     try:
@@ -46,3 +50,31 @@ def write(path: str | Path, content: str | bytes) -> None:
     """Write a whole file, or leave what was there."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left of files that they were writing. No other process may be writing there."""
+    for left in folder.glob(f".*{_UNFINISHED}"):
+        left.unlink(missing_ok=True)
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of `content` in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sealed(content: bytes) -> bytes:
+    """Return `content` with its SHA-256 behind it. PyTorch reads such a file as if it ended before."""
+    return content + hashlib.sha256(content).digest()
+
+
+def unsealed(content: bytes) -> bytes:
+    """Return what `sealed` got.
+
+    Raises:
+        ValueError: If a single bit has changed since.
+    """
+    size = len(content) - hashlib.sha256().digest_size
+    if size < 0 or sealed(content[:size]) != content:
+        raise ValueError("its checksum is wrong")
+    return content[:size]

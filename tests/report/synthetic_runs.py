@@ -150,9 +150,9 @@ def make_one_shot(folder: Path, epochs: int = 50, images: int = 10000) -> Exampl
 
     write_config(
         folder / "config.yaml",
-        "verb: search\nspace:\n  class: DARTSCells\n  arguments:\n    nodes: 4\n"
-        f"strategy:\n  class: ramify.strategies.GDAS\n  epochs: {epochs}\n  tau_max: 10.0\n  tau_min: 0.1\n"
-        "data:\n  name: cifar10\n  batch_size: 64\nnetwork:\n  channels: 16\n  layers: 8\n"
+        "space:\n  class_path: ramify.spaces.DARTSCells\n  init_args:\n    nodes: 4\n"
+        f"strategy:\n  class_path: ramify.strategies.GDAS\n  epochs: {epochs}\n  tau_max: 10.0\n  tau_min: 0.1\n"
+        "data:\n  source: cifar10\n  batch_size: 64\nnetwork:\n  channels: 16\n  layers: 8\n"
         "seed: 3\ndevice: cuda\nprecision: bf16-mixed\nthreads: 16\n",
     )
     write_json(folder / "provenance.json", provenance("search"))
@@ -162,7 +162,7 @@ def make_one_shot(folder: Path, epochs: int = 50, images: int = 10000) -> Exampl
     retrain = folder / "retrain"
     write_config(
         retrain / "config.yaml",
-        "verb: retrain\nspace:\n  class: DARTSCells\ndata:\n  name: cifar10\n  batch_size: 96\n"
+        "space:\n  class_path: ramify.spaces.DARTSCells\ndata:\n  source: cifar10\n  batch_size: 96\n"
         "network:\n  channels: 36\n  layers: 20\nseed: 3\ndevice: cuda\n",
     )
     write_json(retrain / "provenance.json", provenance("retrain"))
@@ -221,8 +221,8 @@ def make_trials(folder: Path, count: int = 200, hostile: str = "") -> Example:
         )  # fmt: skip
     write_config(
         folder / "config.yaml",
-        "verb: search\nspace:\n  class: NASBench201\nstrategy:\n  class: RegularizedEvolution\n  population: 50\n"
-        "data:\n  name: table\nseed: 0\ndevice: cpu\n",
+        "space:\n  class_path: ramify.spaces.NASBench201\nstrategy:\n"
+        "  class_path: ramify.strategies.RegularizedEvolution\n  population: 50\ndata:\n  source: table\nseed: 0\ndevice: cpu\n",
     )
     write_json(folder / "provenance.json", {**provenance("search"), "git": hostile or None})
     write_lines(folder / "history.jsonl", rows)

@@ -143,7 +143,7 @@ def test_the_same_folder_gives_the_same_bytes(one_shot: Example) -> None:
 
 
 def test_a_bare_folder_gives_a_page_without_empty_sections(tmp_path: Path) -> None:
-    write_config(tmp_path / "bare" / "config.yaml", "verb: search\nstrategy:\n  class: DARTS\n")
+    write_config(tmp_path / "bare" / "config.yaml", "strategy:\n  class_path: ramify.strategies.DARTS\n")
     page = Page(write_report(tmp_path / "bare", graphs={}, choices=None, title="A <title>"))
     assert page.headings == ["Configuration", "Repeat it"]
     assert "A <title>" in page.text

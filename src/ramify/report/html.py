@@ -130,12 +130,14 @@ class _Page:
         return self.run.path.resolve().name
 
     def _headline(self) -> str:
-        names = [_name(self.run.config.get(part)) for part in ("strategy", "space")]
+        config = self.run.config
+        names = [_name(config.get("strategy")), _name(config.get("space") or config.get("architecture"))]
         return " on ".join(filter(None, names)) or self._folder_name
 
     def _story(self) -> str:
         config = self.run.config
-        strategy, space, data = (escape(_name(config.get(part))) for part in ("strategy", "space", "data"))
+        parts = (config.get("strategy"), config.get("space") or config.get("architecture"), config.get("data"))
+        strategy, space, data = (escape(_name(part)) for part in parts)
         story = "A run"
         if space:
             story = f"A member of <strong>{space}</strong>, trained from scratch"
@@ -350,8 +352,9 @@ class _Page:
             for label, run in (("The run", self.run), ("The retraining", self.run.retrain))
             if run and (command := run.provenance.get("command"))
         ]
-        if verb := self.run.config.get("verb"):
-            again = f"ramify {shlex.quote(str(verb))} --config config.yaml --out ../again"
+        if self.run.config.get("data"):
+            verb = "search" if self.run.config.get("strategy") else "retrain"
+            again = f"ramify {verb} --config config.yaml --out ../again"
             commands.append(("With the configuration above, from this folder", again))
         commands.append(("This page, from this folder", "ramify report ."))
         return titled(
@@ -460,7 +463,9 @@ def _in_words(graph: CellGraph) -> str:
 def _name(setting: Any) -> str:
     """Return what a part of the configuration is called, without the modules that its class lies in."""
     if isinstance(setting, Mapping):
-        setting = setting.get("class") or setting.get("name") or ""
+        if source := setting.get("source"):
+            return Path(str(source)).name
+        setting = setting.get("class_path") or setting.get("space") or ""
     return str(setting or "").rsplit(".", 1)[-1]
 
 

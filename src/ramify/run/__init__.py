@@ -2,6 +2,7 @@
 
 from ramify.run.environment import make_fabric
 from ramify.run.folder import RunFolder
+from ramify.run.progress import say
 from ramify.run.runner import Interrupted, drive
 
-__all__ = ["Interrupted", "RunFolder", "drive", "make_fabric"]
+__all__ = ["Interrupted", "RunFolder", "drive", "make_fabric", "say"]

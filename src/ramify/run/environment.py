@@ -42,6 +42,8 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
         raise ConfigurationError(f"unknown device {device!r}; {nearest(kind, available)}")
     if int(number or 0) >= available[kind]:
         raise ConfigurationError(f"there is no device {device!r} here; this machine has {available}")
+    if kind == "cpu" and precision == "16-mixed":
+        raise ConfigurationError("precision '16-mixed' needs a GPU; on the CPU take 'bf16-mixed'")
     if threads is not None:
         if threads < 1:
             raise ConfigurationError(f"`threads` must be at least 1, got {threads}")
@@ -49,4 +51,5 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # filling every new tensor with NaN costs 10 %
     return Fabric(accelerator=kind, devices=1 if kind == "cpu" else [int(number or 0)], precision=precision)  # type: ignore[arg-type]

@@ -46,24 +46,27 @@ class RunFolder:
         Raises:
             RunError: If it cannot be written, is in use, or was made with another configuration.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path} is a file; --out needs a folder")
         try:
+            if self.path.exists() and not self.path.is_dir():
+                raise RunError(f"{self.path} is a file; --out needs a folder")
             self.path.mkdir(parents=True, exist_ok=True)
+            # Hidden files do not count: the lock, and what a kill may leave of files that were being written.
+            found = {item.name for item in self.path.iterdir() if not item.name.startswith(".")}
         except OSError as error:
             raise RunError(f"cannot create {self.path}: {error.strerror}; choose another --out") from None
+        if found - {"provenance.json"} and "config.yaml" not in found:
+            raise RunError(f"{self.path} is not empty and holds no run; choose another --out")
         self._acquire()
+        files.sweep(self.path)
         config = json.loads(json.dumps(config))
         if (self.path / "config.yaml").exists():
             changed = list(differences(self.config(), config))
             if changed:
                 more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
                 raise RunError(f"{self.path} holds another run: {changed[0]}{more}; choose another --out")
-        else:
-            others = [item.name for item in self.path.iterdir() if item.name != ".lock"]
-            if others and not set(others) <= {"provenance.json"}:
-                raise RunError(f"{self.path} is not empty and holds no run; choose another --out")
+        if not (self.path / "provenance.json").exists():
             self.write_json("provenance.json", provenance(seed))
+        if not (self.path / "config.yaml").exists():  # last: it makes the folder a run
             files.write(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def _acquire(self) -> None:
@@ -108,28 +111,35 @@ class RunFolder:
         except FileNotFoundError:
             raise RunError(f"{self.path} is not a run folder: it has no config.yaml") from None
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RunError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+            raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); choose another --out") from None
         if not isinstance(config, dict):
-            raise RunError(f"{path} does not hold a configuration")
+            raise RunError(f"{path} is damaged (it holds no configuration); choose another --out")
         return config
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the folder at once."""
         files.write(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
-    def read_json(self, name: str) -> Any:
-        """Read a JSON file of the folder.
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON object of the folder.
 
         Raises:
             RunError: If it is missing or damaged.
         """
         path = self.path / name
         try:
-            return json.loads(path.read_text())
+            value = json.loads(path.read_text())
+            if not isinstance(value, dict):
+                raise ValueError("it holds no object")
+            return value
         except FileNotFoundError:
-            raise RunError(f"{self.path} has no {name}; the run is not finished, or this is not a run") from None
+            raise RunError(
+                f"{self.path} has no {name}: it is no run, or an unfinished one, which the same command continues"
+            ) from None
         except (OSError, ValueError) as error:
-            raise RunError(f"{path} is damaged ({error}); delete it and run the same command again") from None
+            raise RunError(
+                f"{path} is damaged ({error}); delete it and result.json, and the same command writes them anew"
+            ) from None
 
     @property
     def finished(self) -> bool:
@@ -149,32 +159,60 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """Return all complete rows; a last line cut off by a kill is left out."""
-        path = self.path / "history.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text().split("\n")[:-1]
-        try:
-            return [json.loads(line) for line in lines]
-        except ValueError:
-            raise RunError(f"{path} is damaged; delete the folder's checkpoint.pt and history.jsonl") from None
+        """Return all complete rows; a last line cut off by a kill is left out.
+
+        Raises:
+            RunError: If it is damaged, or missing in a finished run.
+        """
+        return self._parsed(self._lines())
 
     def cut(self, rows: int) -> list[dict[str, Any]]:
-        """Cut the history back to its first rows and return them."""
-        path = self.path / "history.jsonl"
-        lines = path.read_text().split("\n")[:rows] if path.exists() else []
+        """Cut the history back to its first rows and return them.
+
+        Raises:
+            RunError: If there are fewer, or they are damaged.
+        """
+        lines = self._lines()[:rows]
         if len(lines) < rows:
-            raise RunError(f"{path} has fewer rows than the checkpoint; delete {self.path} and start again")
-        files.write(path, "".join(f"{line}\n" for line in lines))
-        return self.history()
+            raise self._damaged_history(f"{len(lines)} rows where the checkpoint has {rows}")
+        kept = self._parsed(lines)
+        files.write(self.path / "history.jsonl", "".join(f"{line}\n" for line in lines))
+        return kept
+
+    def _lines(self) -> list[str]:
+        path = self.path / "history.jsonl"
+        try:
+            return path.read_text().split("\n")[:-1]
+        except FileNotFoundError:
+            if self.finished:
+                raise self._damaged_history("it is missing") from None
+            return []
+        except UnicodeDecodeError as error:
+            raise self._damaged_history(str(error)) from None
+
+    def _parsed(self, lines: list[str]) -> list[dict[str, Any]]:
+        try:
+            rows = [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise self._damaged_history(str(error)) from None
+        for number, row in enumerate(rows, start=1):
+            if not (isinstance(row, dict) and {"phase", "step"} <= row.keys()):
+                raise self._damaged_history(f"row {number} is none")
+        return rows
+
+    def _damaged_history(self, reason: str) -> RunError:
+        return RunError(
+            f"{self.path / 'history.jsonl'} is damaged ({reason}); delete it, checkpoint.pt and result.json, and the "
+            "same command starts from the beginning"
+        )
 
     # Checkpoints
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Write the checkpoint at once, with a checksum in its file name's companion field."""
+        """Write the checkpoint at once, sealed: PyTorch would load one with flipped bits without a word."""
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        files.write(self.path / "checkpoint.pt", buffer.getvalue())
+        files.write(self.path / "checkpoint.pt", files.sealed(buffer.getvalue()))
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """Return the last checkpoint, or None if there is none.
@@ -183,10 +221,11 @@ class RunFolder:
             RunError: If it is damaged.
         """
         path = self.path / "checkpoint.pt"
-        if not path.exists():
-            return None
         try:
-            return torch.load(path, map_location=device, weights_only=True)
+            content = files.unsealed(path.read_bytes())
+            return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        except FileNotFoundError:
+            return None
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RunError(

@@ -10,6 +10,12 @@ from ramify.training import Metrics
 _SHOWN = ("loss", "accuracy", "validation_accuracy", "score", "best", "temperature")
 
 
+def say(text: str, *, enabled: bool = True) -> None:
+    """Print a line on standard error."""
+    if enabled:
+        print(text, file=sys.stderr)
+
+
 class Progress:
     """A progress bar on standard error; a line for every row of the history where that is no terminal.
 
@@ -51,7 +57,7 @@ class Progress:
         note = _note(metrics)
         if self._bar is None:
             if note:
-                print(f"{self.title}: {metrics.phase} {metrics.step}/{metrics.steps}  {note}", file=sys.stderr)
+                say(f"{self.title}: {metrics.phase} {metrics.step}/{metrics.steps}  {note}")
             return
         if metrics.phase not in self._tasks:
             label = self.title if metrics.phase in ("search", "train") else f"{self.title} ({metrics.phase})"

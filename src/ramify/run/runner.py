@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import torch
 
+from ramify.errors import ConfigurationError
 from ramify.run.events import Events
 from ramify.run.folder import RunFolder
 from ramify.run.progress import Progress
 from ramify.training import Session
 
 SAVE_EVERY_S = 20.0
-"""Seconds between checkpoints; more where saving takes long."""
+"""Seconds between checkpoints; more where saving takes long. The environment variable RAMIFY_SAVE_EVERY_S sets
+another number, which is then kept to; with 0, every safe point is saved."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -49,6 +52,15 @@ def _stoppable() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
+def _pause() -> float | None:
+    """Return the seconds between checkpoints that the environment asks for."""
+    wanted = os.environ.get("RAMIFY_SAVE_EVERY_S")
+    try:
+        return None if wanted is None else float(wanted)
+    except ValueError:
+        raise ConfigurationError(f"RAMIFY_SAVE_EVERY_S must be a number of seconds, got {wanted!r}") from None
+
+
 def drive(
     session: Session,
     folder: RunFolder,
@@ -56,7 +68,7 @@ def drive(
     *,
     title: str,
     progress: bool = True,
-    save_every_s: float = SAVE_EVERY_S,
+    save_every_s: float | None = None,
 ) -> float:
     """Run a session to its end from wherever the folder's checkpoint left it.
 
@@ -66,7 +78,7 @@ def drive(
         device: Where checkpoints are loaded to.
         title: What the progress bar says.
         progress: Whether to show one.
-        save_every_s: Seconds between checkpoints.
+        save_every_s: Seconds between checkpoints; as `SAVE_EVERY_S` says when None.
 
     Returns:
         Seconds of work in all, those before a continuation included.
@@ -74,6 +86,7 @@ def drive(
     Raises:
         Interrupted: After a request to stop; everything up to the last step is saved.
     """
+    pause = _pause() if save_every_s is None else save_every_s
     saved = folder.load(device)
     before = 0.0
     if saved is not None:
@@ -81,7 +94,6 @@ def drive(
         before = saved["seconds"]
     rows = folder.cut(saved["rows"] if saved else 0)
     folder.started(saved["step"] if saved else 0)
-    events = Events(folder.path / "tensorboard", rows)
     start = last_save = time.monotonic()
     cost = 0.0
     step, count = (saved["step"], saved["rows"]) if saved else (0, 0)
@@ -90,7 +102,8 @@ def drive(
         seconds = before + time.monotonic() - start
         folder.save({"session": session.state_dict(), "rows": count, "seconds": seconds, "step": step})
 
-    with _stoppable() as stop, Progress(title, enabled=progress) as bar:
+    tensorboard = closing(Events(folder.path / "tensorboard", rows))
+    with tensorboard as events, _stoppable() as stop, Progress(title, enabled=progress) as bar:
         for metrics in session.run():
             step = metrics.step
             if metrics.values:
@@ -101,15 +114,13 @@ def drive(
                 events.add(row)
                 count += 1
             bar.update(metrics)
-            due = time.monotonic() - last_save > max(save_every_s, 20 * cost)
+            due = time.monotonic() - last_save >= (max(SAVE_EVERY_S, 20 * cost) if pause is None else pause)
             if due or stop.requested:
                 began = time.monotonic()
                 save()
                 last_save = time.monotonic()
                 cost = last_save - began
             if stop.requested:
-                events.close()
                 raise Interrupted(f"stopped at step {step} of {metrics.steps}; the same command continues")
         save()
-    events.close()
     return before + time.monotonic() - start

@@ -161,7 +161,7 @@ class Space(ABC):
             wanted = [decision.name for decision in self.decisions]
             raise ArchitectureError(f"architecture must decide {wanted}, got {list(arch.choices)}")
         for decision in self.decisions:
-            if arch[decision.name] not in decision.index:
+            if arch[decision.name] not in decision:
                 raise ArchitectureError(
                     f"{arch[decision.name]!r} is not a choice of decision {decision.name!r} of {self.name}"
                 )
@@ -282,16 +282,9 @@ class Space(ABC):
         return f"{self.name}({_listed(self.arguments)})"
 
 
-def argmax_existing(scores: Tensor, choice: Choice, *, without: str | None = None) -> list[int | None]:
-    """Return for each edge the index of the best existing candidate, the first of equals; None if there is none.
-
-    `without` names an operation that is never taken.
-    """
-    mask = choice.mask.clone()
-    if without in choice.ops:
-        mask[:, choice.ops.index(without)] = False
-    best = scores.detach().cpu().double().masked_fill(~mask, float("-inf")).argmax(dim=1).tolist()
-    return [index if any(row) else None for index, row in zip(best, mask.tolist(), strict=True)]
+def argmax_existing(scores: Tensor, choice: Choice) -> list[int]:
+    """Return for each edge the index of the best existing candidate, the first of equals."""
+    return scores.detach().cpu().double().masked_fill(~choice.mask, float("-inf")).argmax(dim=1).tolist()
 
 
 def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) -> None:

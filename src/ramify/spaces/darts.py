@@ -7,7 +7,7 @@ AmoebaNet (see `DARTSCells.covering`), and GDAS' search with a fixed reduction c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations, combinations_with_replacement, product
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, make_operation, standard_norm
 from ramify.ops.operations import check_operation
-from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.base import Candidate, CellGraph, Space, check_scores
 from ramify.spaces.cell_network import (
     Cell,
     CellNetwork,
@@ -176,13 +176,29 @@ class DARTSCells(Space):
         values: dict[str, Value] = {}
         for decision in self.decisions:
             kind, state = self._node(decision.name)
-            choice, table = self.choices[kind], scores[kind].detach().cpu().double()
-            best = argmax_existing(table, choice, without=NONE)
-            entering = [e for e in choice.incoming(state) if best[e] is not None]
-            strongest = sorted(entering, key=lambda e: -float(table[e, best[e]]))[:2]  # stable: ties keep edge order
-            reads = ((choice.ops[best[e]], choice.edges[e][0]) for e in strongest)  # type: ignore[index]
-            values[decision.name] = self._canonical(kind, reads)
+            strength = self._strength(scores[kind].detach().cpu(), kind, state)
+            values[decision.name] = max(decision.choices, key=strength)  # the first of equals
         return self.architecture(values)
+
+    def _strength(self, scores: Tensor, kind: str, state: int) -> Callable[[Value], list[float]]:
+        """Return what ranks the pairs of a node: the score of the stronger read, then that of the weaker one.
+
+        The slots of a state that may be read twice are interchangeable, so the better assignment counts.
+        """
+        choice = self.choices[kind]
+        table = scores.double().masked_fill(~choice.mask, float("-inf")).tolist()
+        position = {op: index for index, op in enumerate(choice.ops)}
+        edges = [[e for e in choice.incoming(state) if choice.edges[e][0] == source] for source in range(state)]
+
+        def strength(value: Value) -> list[float]:
+            (first, a), (second, b) = cast(tuple[Read, Read], value)
+            return max(
+                sorted((table[one][position[first]], table[other][position[second]]), reverse=True)
+                for one, other in product(edges[a], edges[b])
+                if one != other
+            )
+
+        return strength
 
     # Notation
 

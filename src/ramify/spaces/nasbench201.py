@@ -79,7 +79,7 @@ class NASBench201(Space):
         """Take the best operation of every edge, `none` included (NAS-Bench-201, appendix)."""
         check_scores(scores, self.choices)
         best = argmax_existing(scores["cell"], self.choices["cell"])
-        return self.architecture([self.operations[index] for index in best if index is not None])
+        return self.architecture([self.operations[index] for index in best])
 
     # Notation: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|
 
@@ -156,7 +156,8 @@ class NASBench201(Space):
             affine: Whether the norms inside the cells scale and shift.
             track_running_stats: Whether the norms inside the cells keep running statistics.
         """
-        chosen = list(enumerate(map(str, self.checked(arch).choices.values())))
+        self.checked(arch)
+        chosen = [(edge, str(arch[f"{target}<-{source}"])) for edge, (source, target) in enumerate(self._edges)]
         norm = standard_norm(affine, track_running_stats)
 
         def cell(c: int) -> nn.Module:

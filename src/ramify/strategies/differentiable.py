@@ -7,6 +7,7 @@ Algorithm 1). A strategy adds how it turns architecture parameters into mixing w
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -63,8 +64,11 @@ class Differentiable(WeightSettings, Strategy):
         super().__post_init__()
         if self.first not in ("architecture", "weights"):
             raise ConfigurationError(f"`first` must be 'architecture' or 'weights', got {self.first!r}")
-        if self.arch_lr < 0 or self.arch_weight_decay < 0:
-            raise ConfigurationError("`arch_lr` and `arch_weight_decay` must not be negative")
+        for name in ("arch_lr", "arch_weight_decay"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.arch_betas):
+            raise ConfigurationError(f"`arch_betas` must be in [0, 1), got {self.arch_betas}")
 
     @abstractmethod
     def mixing(
@@ -98,12 +102,15 @@ class BilevelSession:
             name: nn.Parameter(1e-3 * torch.randn(choice.shape, generator=stream(task.seed, "alphas", name)))
             for name, choice in space.choices.items()
         }
-        self.optimizer = torch.optim.Adam(
+        for alpha in self.alphas.values():
+            alpha.grad = torch.zeros_like(alpha)
+        adam = torch.optim.Adam(
             list(self.alphas.values()),
             lr=strategy.arch_lr,
             betas=strategy.arch_betas,
             weight_decay=strategy.arch_weight_decay,
         )
+        self.optimizer: Any = task.fabric.setup_optimizers(adam)
         self.averages = Averages(task.fabric.device)
         self.step = 0
 
@@ -148,10 +155,10 @@ class BilevelSession:
         with seeded(self.task.seed, "architecture", self.step):
             logits = self.weights.supernet(x, mix, active=active, **self.strategy.supernet_options)
         loss = cross_entropy(logits, y)
-        # Gradients of the architecture parameters alone: none are computed for the weights.
-        gradients = torch.autograd.grad(loss, list(self.alphas.values()))
-        for alpha, gradient in zip(self.alphas.values(), gradients, strict=True):
-            alpha.grad = gradient
+        # A draw of `none` on every edge that enters the output, or a network too short for a kind of cell, leaves no
+        # path to some: zeros then. Through Fabric, because half precision scales the loss.
+        self.optimizer.zero_grad(set_to_none=False)
+        self.task.fabric.backward(loss, inputs=list(self.alphas.values()))  # none are computed for the weights
         self.optimizer.step()
         self.averages.add(logits, y, loss)
 

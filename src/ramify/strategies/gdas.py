@@ -12,6 +12,7 @@ Weights that no batch has used in a step are left alone: neither weight decay no
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class GDAS(Differentiable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if min(self.tau_start, self.tau_end) <= 0:
+        if not all(0 < tau < inf for tau in (self.tau_start, self.tau_end)):
             raise ConfigurationError(f"temperatures must be above 0, got {self.tau_start} and {self.tau_end}")
         if self.unselected not in ("absent", "constant"):
             raise ConfigurationError(f"`unselected` must be 'absent' or 'constant', got {self.unselected!r}")

@@ -92,6 +92,7 @@ class Supernet:
         mixtures = prepare(self.choices, mix, x, active=active, dropout=dropout, constants=constants)
 
         def run_mixed(cell: nn.Module, *states: Tensor) -> Tensor:
-            return cell(*states, mixtures[cell.kind])  # type: ignore[index]
+            kind: Any = getattr(cell, "kind", None)  # a fixed cell has none: there is nothing to mix in it
+            return cell(*states) if kind is None else cell(*states, mixtures[kind])
 
         return self.run(x, run_mixed, taps)  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 from ramify.data import Augmentation
 from ramify.errors import ConfigurationError, nearest
@@ -64,9 +65,10 @@ class Recipe:
         for name in ("drop_path", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be in [0, 1), got {getattr(self, name)}")
-        for name in ("lr", "momentum", "weight_decay", "clip", "cutout", "auxiliary_weight"):
-            if getattr(self, name) < 0:
-                raise ConfigurationError(f"`{name}` must not be negative, got {getattr(self, name)}")
+        for name in ("lr", "min_lr", "decay", "momentum", "weight_decay", "clip", "auxiliary_weight", "crop", "cutout"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < inf:
+                raise ConfigurationError(f"`{name}` must be a number from 0, got {value}")
         if self.nesterov and self.momentum == 0:
             raise ConfigurationError("`nesterov` needs a `momentum` above 0")
 

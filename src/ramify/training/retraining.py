@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ramify.errors import ConfigurationError, RamifyError
 from ramify.ops import DropPath
 from ramify.seeding import seeded
 from ramify.training.recipe import Recipe
@@ -42,6 +43,26 @@ class TrainingSession:
         self.drop_paths = [module for module in network.modules() if isinstance(module, DropPath)]
         self.averages = Averages(task.fabric.device)
         self.step = 0
+
+    def rehearse(self) -> None:
+        """Send a batch through the network as training does, on the meta device: shapes only.
+
+        Raises:
+            ConfigurationError: If images or batches are too small for the network.
+        """
+        network = self.network.module
+        state = {name: value.to("meta") for name, value in network.state_dict().items()}
+        images = torch.empty((self.batch_size, *self.task.data.input_size), device="meta")
+        try:
+            with torch.no_grad():
+                torch.func.functional_call(network.train(), state, (images,))
+        except RamifyError:
+            raise
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigurationError(
+                f"the network cannot be trained on batches of {self.batch_size} × {self.task.data.input_size}: {reason}"
+            ) from error
 
     def run(self) -> Iterator[Metrics]:
         """Train; one yield a step, one row of the history an epoch."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 import torch
@@ -44,8 +45,10 @@ class WeightSettings:
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
         for name in ("lr", "min_lr", "momentum", "weight_decay", "clip"):
-            if getattr(self, name) < 0:
-                raise ConfigurationError(f"`{name}` must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
+        if self.nesterov and self.momentum == 0:
+            raise ConfigurationError("`nesterov` needs a `momentum` above 0")
 
 
 class SupernetWeights:
