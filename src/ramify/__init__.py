@@ -11,7 +11,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("search", "retrain", "evaluate", "export", "describe", "load_network"), "ramify.api"),
+    **dict.fromkeys(
+        ("search", "retrain", "evaluate", "export", "describe", "load_network", "write_report"), "ramify.api"
+    ),
     "Recipe": "ramify.training",
     "compatible": "ramify.strategies",
     "Architecture": "ramify.architecture",

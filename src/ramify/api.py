@@ -1,4 +1,4 @@
-"""The verbs: search, retrain, evaluate, report, export, describe. The command line calls the same functions."""
+"""The verbs: search, retrain, evaluate, export, report, describe. The command line calls the same functions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.utils.data import Dataset
 
-    from ramify.export import ExportResult
+    from ramify.exporting import ExportResult
 
     AnyData = str | DataSpec | Data | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]]
 
@@ -144,7 +144,8 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float)
     folder.write_json("architecture.json", arch.to_dict())
     result = {
         "notation": space.format(arch),
-        "score": last.get("best", last.get("validation_accuracy")),
+        # of the architecture found, or of the whole mixture: two things that must not go by one name
+        **({"score": last["best"]} if "best" in last else {"supernet_accuracy": last["validation_accuracy"]}),
         "seconds": round(seconds, 3),
         "architecture": arch.to_dict(),
     }
@@ -339,7 +340,7 @@ def export(
         out: Where to; `export` inside the run folder when None.
         formats: What to write.
     """
-    from ramify.export import export_network
+    from ramify.exporting import export_network
 
     path = _retrained(source)
     network, shape = load_network(path)
@@ -354,14 +355,14 @@ def export(
     )
 
 
-def report(source: SearchResult | RetrainResult | str | Path) -> Path:
+def write_report(source: SearchResult | RetrainResult | str | Path) -> Path:
     """Write `report.html` and the pictures into a run folder and return the page's path."""
-    from ramify.report import write_report
+    from ramify import report
 
     path = Path(source) if isinstance(source, str | Path) else source.out
     arch, _ = _architecture(path)
     space = space_of(arch)
-    return write_report(path, graphs=space.graphs(arch), choices=space.choices)
+    return report.write_report(path, graphs=space.graphs(arch), choices=space.choices)
 
 
 @dataclass(frozen=True)

@@ -277,7 +277,7 @@ def _report(command: _Command) -> int:
 
     command.add("source", str, "run folder")
     options = command.parse()
-    print(api.report(options.source))
+    print(api.write_report(options.source))
     return 0
 
 

@@ -36,7 +36,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = 
     reached = api.evaluate(trained, threads=threads)
     console.print("[bold]4. Export[/] and [bold]report[/]")
     exported = api.export(trained)
-    page = api.report(found)
+    page = api.write_report(found)
     console.print(
         f"\nTest accuracy [bold]{reached.top1:.2%}[/] with {reached.params:,} parameters and "
         f"{reached.macs:,} multiply-adds; {reached.latency_ms:.1f} ms an image on this {reached.device}."

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ramify.errors import RamifyError
-from ramify.export.spelling import LAYERS, is_spellable
+from ramify.exporting.spelling import LAYERS, is_spellable
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from ramify.export import spelling
-from ramify.export.card import Card
-from ramify.export.source import write_source
-from ramify.export.tracing import trace
+from ramify.exporting import spelling
+from ramify.exporting.card import Card
+from ramify.exporting.source import write_source
+from ramify.exporting.tracing import trace
 
 CARD = Card(name="Network", input_size=(3, 8, 8), mean=None, std=None, classes=())
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ramify.errors import RamifyError
-from ramify.export.tracing import trace
+from ramify.exporting.tracing import trace
 
 IMAGES = torch.rand(2, 3, 4, 4)
 

@@ -6,7 +6,7 @@ import keyword
 from dataclasses import dataclass
 
 from ramify.errors import ConfigurationError
-from ramify.export.template import RESERVED
+from ramify.exporting.template import RESERVED
 
 
 @dataclass(frozen=True, kw_only=True)

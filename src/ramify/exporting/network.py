@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ramify.errors import ConfigurationError, MissingExtraError, RamifyError, nearest
-from ramify.export.card import Card
-from ramify.export.formats import FORMATS, Format, Function, Subject
-from ramify.export.placing import replacing
-from ramify.export.source import write_source
-from ramify.export.tracing import reason, trace
+from ramify.exporting.card import Card
+from ramify.exporting.formats import FORMATS, Format, Function, Subject
+from ramify.exporting.placing import replacing
+from ramify.exporting.source import write_source
+from ramify.exporting.tracing import reason, trace
 
 MANIFEST = "manifest.json"
 

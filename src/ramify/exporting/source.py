@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from ramify.export import spelling
-from ramify.export.card import Card
-from ramify.export.spelling import FUNCTIONS, OPERATORS, PREFIXES, WIDTH, fold, literal
-from ramify.export.template import MODEL, REPORT
-from ramify.export.tracing import Trace
+from ramify.exporting import spelling
+from ramify.exporting.card import Card
+from ramify.exporting.spelling import FUNCTIONS, OPERATORS, PREFIXES, WIDTH, fold, literal
+from ramify.exporting.template import MODEL, REPORT
+from ramify.exporting.tracing import Trace
 
 INDENT = 8  # of the lines in a method
 NAMES = "xyzuvwpqrst"  # of the variables in `forward`; x1, x2, ... follow

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ramify.errors import RamifyError
-from ramify.export.placing import replacing
+from ramify.exporting.placing import replacing
 
 KNOWN = {"mark": "m.json", "known": ("a", "b")}
 

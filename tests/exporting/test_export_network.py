@@ -19,10 +19,10 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import ramify.export
+import ramify.exporting
 from ramify.errors import ConfigurationError, MissingExtraError, RamifyError
-from ramify.export import export_network
-from ramify.export.formats import FORMATS
+from ramify.exporting import export_network
+from ramify.exporting.formats import FORMATS
 
 CODE = ("model.py", "safetensors")  # the formats that take no time
 
@@ -295,7 +295,7 @@ def test_a_missing_package_is_named_before_any_work(tmp_path, monkeypatch, packa
 
 
 def test_onnx_is_imported_where_it_is_used():
-    for file in Path(ramify.export.__file__).parent.glob("*.py"):
+    for file in Path(ramify.exporting.__file__).parent.glob("*.py"):
         assert not re.search(r"^(import|from) onnx", file.read_text(), re.MULTILINE)
 
 

@@ -1,0 +1,46 @@
+"""Every snippet of the README, the guide and the docstrings runs."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ramify
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def snippets(language):
+    for page in PAGES:
+        for number, code in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.S), start=1):
+            yield pytest.param(code, id=f"{page.stem}-{number}")
+
+
+@pytest.mark.parametrize("code", list(snippets("python")))
+def test_python_snippet(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
+
+
+@pytest.mark.parametrize("script", [p for p in snippets("bash") if p.id.startswith("guide")])
+def test_shell_snippet(script, tmp_path):
+    alias = f'ramify() {{ "{sys.executable}" -m ramify "$@"; }}\n'
+    done = subprocess.run(
+        ["bash", "-euc", alias + script], cwd=tmp_path, capture_output=True, text=True, env=os.environ, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/cli/report.html").exists()
+
+
+@pytest.mark.parametrize("module", [m.name for m in pkgutil.walk_packages(ramify.__path__, "ramify.")])
+def test_docstring_examples(module):
+    if module == "ramify.__main__":
+        return
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
