@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import os
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from safetensors.torch import load, save
 from torch import nn
@@ -47,14 +48,14 @@ class SearchResult:
         architecture: The member it stands for at the end.
         history: The rows of `history.jsonl`.
         space: What was searched.
-        out: The run folder.
+        out: The run folder; None where nothing was kept.
         data: What it searched on, for the verbs that follow.
     """
 
     architecture: Architecture
     history: list[dict[str, Any]] = field(repr=False)
     space: Space
-    out: Path
+    out: Path | None
     data: Data = field(repr=False)
 
     @property
@@ -70,15 +71,17 @@ class RetrainResult:
     Args:
         architecture: What was built.
         network: With its trained weights, in evaluation mode, on the CPU.
+        shape: What `network.json` says: layout, classes, size and normalisation of the images.
         history: The rows of `history.jsonl`.
-        out: The run folder.
+        out: The run folder; None where nothing was kept.
         data: What it was trained on.
     """
 
     architecture: Architecture
     network: nn.Module = field(repr=False)
+    shape: dict[str, Any] = field(repr=False)
     history: list[dict[str, Any]] = field(repr=False)
-    out: Path
+    out: Path | None
     data: Data = field(repr=False)
 
 
@@ -132,7 +135,7 @@ def search(
             seconds = drive(session, folder, fabric.device, title=type(strategy).__name__, progress=progress)
             _write_search(folder, space, session, seconds)
         arch = space.checked(Architecture.from_json(folder.read_json("architecture.json")))
-        return SearchResult(arch, folder.history(), space, folder.path, loaded)
+        return SearchResult(arch, folder.history(), space, None if out is None else folder.path, loaded)
 
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float) -> None:
@@ -196,7 +199,9 @@ def retrain(
         "recipe": fields_of(recipe),
         **_common(data, network, seed, fabric, precision, threads),
     }
-    with _folder(out if out is not None or home is None else home / "retrain") as path, RunFolder(path) as folder:
+    if out is None and home is not None:
+        out = home / "retrain"
+    with _folder(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
             built = space.build(arch, **task.shape, **layout)
         session = TrainingSession(built, recipe, task)
@@ -221,8 +226,9 @@ def retrain(
                 "macs": cost.macs,
             }
             folder.write_json("result.json", result)
-        trained, _ = load_network(folder.path)
-        return RetrainResult(arch, trained, folder.history(), folder.path, loaded)
+        trained, shape = load_network(folder.path)
+        kept = None if out is None else folder.path
+        return RetrainResult(arch, trained, shape, folder.history(), kept, loaded)
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -297,9 +303,8 @@ def evaluate(
     Raises:
         RamifyError: If there is no retrained network, or the data do not fit it.
     """
-    path = _retrained(source)
+    network, shape, path = _trained(source)
     fabric = make_fabric(device, threads=threads)
-    network, shape = load_network(path)
     if data is None:
         data = source.data if isinstance(source, RetrainResult | SearchResult) else _searched_data(path)
     loaded = load_data(data, device=fabric.device)
@@ -308,10 +313,10 @@ def evaluate(
             f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
             f"but {loaded.name} has {loaded.in_channels} channels and {loaded.num_classes} classes"
         )
-    folder = RunFolder(path)
     before = len(loaded.reads)
     images = loaded.split(split, "evaluate")
-    folder.record_reads(loaded.reads[before:])
+    if path is not None:
+        RunFolder(path).record_reads(loaded.reads[before:])
     network = network.to(fabric.device)
     found = measure(network, images, device=fabric.device)
     cost = profile(network, loaded.input_size)
@@ -323,7 +328,8 @@ def evaluate(
         latency_ms=round(latency_ms(network, loaded.input_size), 4),
         device=str(fabric.device),
     )
-    folder.write_json("evaluation.json", vars(result))
+    if path is not None:
+        RunFolder(path).write_json("evaluation.json", vars(result))
     return result
 
 
@@ -342,11 +348,12 @@ def export(
     """
     from ramify.exporting import export_network
 
-    path = _retrained(source)
-    network, shape = load_network(path)
+    network, shape, path = _trained(source)
+    if out is None and path is None:
+        raise ConfigurationError("export needs `out`, because the network was trained without a run folder")
     return export_network(
         network,
-        out or path / "export",
+        out or cast(Path, path) / "export",
         input_size=tuple(shape["input_size"]),
         mean=shape["mean"],
         std=shape["std"],
@@ -360,6 +367,8 @@ def write_report(source: SearchResult | RetrainResult | str | Path) -> Path:
     from ramify import report
 
     path = Path(source) if isinstance(source, str | Path) else source.out
+    if path is None:
+        raise ConfigurationError("a report needs a run folder; search with `out`")
     arch, _ = _architecture(path)
     space = space_of(arch)
     return report.write_report(path, graphs=space.graphs(arch), choices=space.choices)
@@ -517,15 +526,15 @@ def _is(path: Path, test: Any) -> bool:
         return False
 
 
-def _retrained(source: Any) -> Path:
-    """Return the folder of the retraining that `source` stands for."""
-    path = source.out if isinstance(source, RetrainResult | SearchResult) else Path(source)
-    for candidate in (path, path / "retrain"):
+def _trained(source: Any) -> tuple[nn.Module, dict[str, Any], Path | None]:
+    """Return the network that `source` stands for, its `network.json`, and its run folder."""
+    if isinstance(source, RetrainResult):
+        return copy.deepcopy(source.network), source.shape, source.out
+    path = source.out if isinstance(source, SearchResult) else Path(source)
+    for candidate in (path, path / "retrain") if path else ():
         if (candidate / "network.json").exists():
-            return candidate
-    if not path.is_dir():
-        raise RunError(f"there is no run folder {path}")
-    raise RunError(f"{path} holds no retrained network; run `ramify retrain {path}` first")
+            return *load_network(candidate), candidate
+    raise RunError(f"{path or 'the search'} holds no retrained network; run `ramify retrain {path or ''}` first")
 
 
 def _searched_data(path: Path | None) -> AnyData:
