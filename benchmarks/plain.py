@@ -121,9 +121,7 @@ class DARTS(nn.Module):
         def norm(c):
             return nn.BatchNorm2d(c, affine=False)
 
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
         self.cells = nn.ModuleList()
         c_older = c_newer = 3 * channels
         c, reduction_before = channels, False

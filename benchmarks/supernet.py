@@ -20,11 +20,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import plain
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import plain
 from ramify import spaces
 
 THREADS = 2

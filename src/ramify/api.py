@@ -50,6 +50,7 @@ class SearchResult:
         space: What was searched.
         out: The run folder; None where nothing was kept.
         data: What it searched on, for the verbs that follow.
+        data_settings: How the configuration names that data.
     """
 
     architecture: Architecture
@@ -57,6 +58,7 @@ class SearchResult:
     space: Space
     out: Path | None
     data: Data = field(repr=False)
+    data_settings: dict[str, Any] = field(repr=False)
 
     @property
     def notation(self) -> Any:
@@ -123,11 +125,12 @@ def search(
     fabric = make_fabric(device, precision, threads)
     loaded = load_data(data, device=fabric.device)
     task = Task(loaded, seed, fabric, dict(network or {}))
+    settings = _data_settings(data)
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
         "strategy": described(strategy),
-        **_common(data, network, seed, fabric, precision, threads),
+        **_common(settings, network, seed, fabric, precision, threads),
     }
     with _folder(out) as path, RunFolder(path) as folder:
         session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
@@ -135,7 +138,8 @@ def search(
             seconds = drive(session, folder, fabric.device, title=type(strategy).__name__, progress=progress)
             _write_search(folder, space, session, seconds)
         arch = space.checked(Architecture.from_json(folder.read_json("architecture.json")))
-        return SearchResult(arch, folder.history(), space, None if out is None else folder.path, loaded)
+        kept = None if out is None else folder.path
+        return SearchResult(arch, folder.history(), space, kept, loaded, settings)
 
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float) -> None:
@@ -187,8 +191,11 @@ def retrain(
     """
     arch, home = _architecture(source)
     space = space_of(arch)
-    if data is None:
-        data = source.data if isinstance(source, SearchResult) else _searched_data(home)
+    if data is None and isinstance(source, SearchResult):
+        data, settings = source.data, source.data_settings
+    else:
+        data = _searched_data(home) if data is None else data
+        settings = _data_settings(data)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
     loaded = load_data(data, device=fabric.device)
@@ -197,7 +204,7 @@ def retrain(
     config = {
         "architecture": arch.to_dict(),
         "recipe": fields_of(recipe),
-        **_common(data, network, seed, fabric, precision, threads),
+        **_common(settings, network, seed, fabric, precision, threads),
     }
     if out is None and home is not None:
         out = home / "retrain"
@@ -432,10 +439,15 @@ def describe(
 
 
 def _common(
-    data: Any, network: Mapping[str, Any] | None, seed: int, fabric: Fabric, precision: str, threads: int | None
+    data: Mapping[str, Any],
+    network: Mapping[str, Any] | None,
+    seed: int,
+    fabric: Fabric,
+    precision: str,
+    threads: int | None,
 ) -> dict[str, Any]:
     return {
-        "data": _data_settings(data),
+        "data": data,
         "network": described(dict(network or {})),
         "seed": seed,
         "device": str(fabric.device),
@@ -497,7 +509,7 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
             return _read(_json_or_text(text), space), None
         except ArchitectureError as error:
             raise ArchitectureError(f"{path}: {error}") from None
-    if path.suffix or (os.sep in text and not text.startswith(("|", "{", "Genotype"))):
+    if not text.lstrip().startswith(("|", "{", "Genotype")) and (path.suffix or os.sep in text):
         raise ArchitectureError(f"there is no file or folder {text[:80]!r}")
     return _read(_json_or_text(text), space), None
 
@@ -534,6 +546,8 @@ def _trained(source: Any) -> tuple[nn.Module, dict[str, Any], Path | None]:
     for candidate in (path, path / "retrain") if path else ():
         if (candidate / "network.json").exists():
             return *load_network(candidate), candidate
+    if path and not path.is_dir():
+        raise RunError(f"there is no run folder {path}")
     raise RunError(f"{path or 'the search'} holds no retrained network; run `ramify retrain {path or ''}` first")
 
 

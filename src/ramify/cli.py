@@ -94,7 +94,7 @@ class _Command:
     def parse(self) -> Namespace:
         """Return the options with spaces, strategies and settings as objects."""
         try:
-            return self.parser.instantiate_classes(self.parser.parse_args(self.words))
+            return self.parser.instantiate(self.parser.parse_args(self.words))
         except RamifyError:
             raise
         except UnicodeDecodeError as error:

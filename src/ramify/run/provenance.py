@@ -15,7 +15,7 @@ import torch
 
 import ramify
 
-_PACKAGES = ("torch", "torchvision", "lightning-fabric", "numpy", "scikit-learn", "jsonargparse")
+_PACKAGES = ("torchvision", "lightning-fabric", "numpy", "scikit-learn", "jsonargparse")
 
 
 def provenance(seed: int) -> dict[str, Any]:
@@ -27,6 +27,7 @@ def provenance(seed: int) -> dict[str, Any]:
         "versions": {
             "ramify": ramify.__version__,
             "python": platform.python_version(),
+            "torch": str(torch.__version__),  # with the build for CPU or CUDA
             **{name: _version(name) for name in _PACKAGES},
         },
         "git": _revision(Path(ramify.__file__).parent),

@@ -1,0 +1,100 @@
+"""The architecture gradient through one virtual weight step (DARTS, section 2.3, Eq. 6 to 8).
+
+With w' = w - ξ·(μ·m + ∇_w L_train(w, α) + λ·w), the step that SGD with momentum buffer m and weight decay λ would
+take, the gradient of L_val(w'(α), α) with respect to α is
+
+    ∇_α L_val(w', α) - ξ · ∂²L_train(w, α)/∂α∂w · v,    v = ∇_w' L_val(w', α).
+
+The product is exact, by differentiating ∇_w L_train once more (`exact`), or the paper's central difference with
+R = 0.01 / ‖v‖ over all weights together (`difference`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Loss = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+"""Loss of (weights, architecture parameters)."""
+
+HESSIANS = ("exact", "difference")
+
+
+@dataclass(frozen=True)
+class VirtualStep:
+    """The weight step that is looked through.
+
+    Args:
+        xi: ξ, the learning rate of the weights.
+        momentum: μ of SGD.
+        weight_decay: λ of SGD.
+    """
+
+    xi: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __call__(
+        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], buffers: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Return w' for weights w, their gradients and their momentum buffers."""
+        return [
+            w - self.xi * (self.momentum * m + g + self.weight_decay * w)
+            for w, g, m in zip(weights, gradients, buffers, strict=True)
+        ]
+
+
+def unrolled_gradient(
+    train: Loss,
+    validation: Loss,
+    weights: Sequence[Tensor],
+    alphas: Sequence[Tensor],
+    buffers: Sequence[Tensor],
+    step: VirtualStep,
+    *,
+    hessian: str = "exact",
+) -> list[Tensor]:
+    """Return the second-order gradient of the validation loss with respect to `alphas`; nothing is changed.
+
+    Args:
+        train: L_train.
+        validation: L_val.
+        weights: w; they require gradients.
+        alphas: α; they require gradients.
+        buffers: m, zeros before the first step.
+        step: The virtual step.
+        hessian: `exact` or `difference`.
+    """
+    exact = hessian == "exact"
+    gradients = _gradients(train(weights, alphas), weights, create_graph=exact)
+    moved = [w.detach().requires_grad_() for w in step(weights, [g.detach() for g in gradients], buffers)]
+    both = _gradients(validation(moved, alphas), [*alphas, *moved])
+    direct, v = both[: len(alphas)], both[len(alphas) :]
+    if exact:
+        live = [(g, u) for g, u in zip(gradients, v, strict=True) if g.requires_grad]
+        outputs, vectors = zip(*live, strict=True)
+        product = torch.autograd.grad(outputs, alphas, grad_outputs=vectors, allow_unused=True)
+        filled = [torch.zeros_like(a) if p is None else p for a, p in zip(alphas, product, strict=True)]
+    else:
+        filled = _central_difference(train, weights, alphas, v)
+    return [d - step.xi * p for d, p in zip(direct, filled, strict=True)]
+
+
+def _central_difference(
+    train: Loss, weights: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor]
+) -> list[Tensor]:
+    """[∇_α L_train(w + R·v, α) - ∇_α L_train(w - R·v, α)] / 2R (Eq. 8)."""
+    radius = 0.01 / torch.sqrt(sum(g.double().square().sum() for g in v)).clamp_min(1e-12)
+
+    def shifted(sign: float) -> list[Tensor]:
+        moved = [(w + sign * radius.to(w.dtype) * g).detach() for w, g in zip(weights, v, strict=True)]
+        return _gradients(train(moved, alphas), alphas)
+
+    return [((up - down) / (2 * radius.to(up))) for up, down in zip(shifted(1.0), shifted(-1.0), strict=True)]
+
+
+def _gradients(loss: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
+    """Gradients with zeros for inputs that the loss does not depend on."""
+    found = torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]

@@ -1,0 +1,16 @@
+"""Settings for all tests."""
+
+import hypothesis
+import pytest
+import torch
+
+# Most tensors here are tiny: more threads would only wait for each other, and a busy machine makes that very slow.
+torch.set_num_threads(1)
+
+hypothesis.settings.register_profile("ramify", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("ramify")
+
+
+@pytest.fixture(autouse=True)
+def _same_draws_every_time():
+    torch.manual_seed(0)

@@ -1,0 +1,53 @@
+"""Training from scratch: the schedule of NAS-Bench-201, and a score that is a function of the architecture."""
+
+import pytest
+import torch
+
+from ramify.errors import ConfigurationError
+from ramify.evaluators import TrainFromScratch
+from ramify.seeding import derive, rng, seeded
+from ramify.training import Task, TrainingSession, measure
+from small_runs import SPACES, task_of
+
+
+def test_the_defaults_are_the_twelve_epochs_of_nas_bench_201():
+    recipe = TrainFromScratch().recipe()
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.min_lr) == (12, 256, 0.1, 0.0)
+    assert (recipe.nesterov, recipe.momentum, recipe.weight_decay) == (True, 0.9, 5e-4)
+    assert (recipe.clip, recipe.drop_path, recipe.cutout, recipe.auxiliary) == (0.0, 0.0, 0, False)
+    assert [round(recipe.lr_at(epoch, 1), 6) for epoch in (1, 6, 11)] == [0.098296, 0.05, 0.001704]
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_score_is_the_validation_accuracy_of_a_plain_training(space):
+    searched, layout = SPACES[space]
+    task = task_of(layout)
+    settings = TrainFromScratch(epochs=2, batch_size=16, lr=0.05)
+    arch = searched.sample(rng(3))
+    found = settings.start(searched, task)(arch)
+
+    with seeded(task.seed, "network"):
+        network = searched.build(arch, **task.shape, **layout)
+    own = Task(task.data, derive(task.seed, "evaluation"), task.fabric, task.network)
+    session = TrainingSession(network, settings.recipe(), own, split="search_train")
+    rows = [metrics.values for metrics in session.run() if metrics.values]
+    expected = measure(session.network, task.data.split("search_validation"), device=torch.device("cpu"))
+    assert found == {"score": expected.top1, "loss": expected.loss, "train_loss": rows[-1]["loss"]}
+
+
+def test_an_evaluation_depends_on_architecture_and_seed_alone():
+    searched, layout = SPACES["nasbench201"]
+    one, other = searched.sample(rng(1)), searched.sample(rng(2))
+    settings = TrainFromScratch(epochs=1, batch_size=16)
+    evaluation = settings.start(searched, task_of(layout))
+    first = evaluation(one)
+    assert evaluation(other) != first
+    assert evaluation(one) == first  # whatever came between
+    assert settings.start(searched, task_of(layout))(one) == first
+    assert settings.start(searched, task_of(layout, seed=1))(one) != first
+
+
+@pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 0}, {"lr": -1.0}, {"cutout": -1}], ids=str)
+def test_impossible_settings_are_refused_at_once(options):
+    with pytest.raises(ConfigurationError, match=f"`{next(iter(options))}` must be"):
+        TrainFromScratch(**options)

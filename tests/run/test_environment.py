@@ -1,0 +1,32 @@
+"""Device, precision and threads: what is not to be had is said so."""
+
+import pytest
+import torch
+
+from ramify.errors import ConfigurationError
+from ramify.run import make_fabric
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cud"}, "unknown device 'cud'; did you mean 'cuda'"),
+        ({"device": "cpu:1"}, "there is no device 'cpu:1' here"),
+        ({"device": "cuda:99"}, "there is no device 'cuda:99' here"),
+        ({"device": "cuda:x"}, "unknown device 'cuda:x'"),
+        ({"device": "cpu", "precision": "bf16"}, "unknown precision 'bf16'; did you mean 'bf16-mixed'"),
+        ({"device": "cpu", "precision": "16-mixed"}, "'16-mixed' needs a GPU; on the CPU take 'bf16-mixed'"),
+        ({"threads": 0}, "`threads` must be at least 1, got 0"),
+    ],
+)
+def test_what_is_not_to_be_had(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        make_fabric(**options)
+
+
+def test_pytorch_is_made_deterministic():
+    fabric = make_fabric("cpu", threads=1)
+    assert fabric.device == torch.device("cpu")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == 1
+    assert make_fabric("auto").device.type == ("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,278 @@
+"""A run folder: one run, one process, and nothing that is believed without a look."""
+
+import json
+import random
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+import ramify
+from ramify.errors import RunError
+from ramify.run import RunFolder
+
+CONFIG = {
+    "strategy": {"class_path": "ramify.strategies.GDAS", "init_args": {"epochs": 2, "betas": (0.5, 0.999)}},
+    "seed": 7,
+}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with RunFolder(tmp_path / "run") as folder:
+        folder.open(CONFIG, seed=7)
+        yield folder
+
+
+def reopened(folder, config=CONFIG):
+    folder.close()
+    with RunFolder(folder.path) as again:
+        again.open(config, seed=7)
+        return again
+
+
+def test_the_same_configuration_is_taken_up(folder):
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    assert set(before) == {".lock", "config.yaml", "provenance.json"}
+    reopened(folder)
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
+
+
+def test_the_configuration_is_plain_yaml(folder):
+    assert folder.config() == json.loads(json.dumps(CONFIG))
+    assert "betas:\n    - 0.5\n    - 0.999\n" in (folder.path / "config.yaml").read_text()
+
+
+def test_another_configuration_is_refused_by_name(folder):
+    other = json.loads(json.dumps(CONFIG))
+    other["strategy"]["init_args"]["epochs"] = 3
+    with pytest.raises(RunError, match=r"holds another run: strategy\.epochs is 2 there and 3 now; choose another"):
+        reopened(folder, other)
+    other["seed"] = 8
+    with pytest.raises(RunError, match=r"strategy\.epochs is 2 there and 3 now \(and 1 more\)"):
+        reopened(folder, other)
+    with pytest.raises(RunError, match="extra is None there and True now"):
+        reopened(folder, CONFIG | {"extra": True})
+
+
+def test_the_provenance_says_where_a_result_comes_from(folder):
+    found = folder.read_json("provenance.json")
+    assert found["seed"] == 7
+    assert found["command"] == sys.argv
+    assert found["versions"]["ramify"] == ramify.__version__
+    assert found["versions"]["torch"] == torch.__version__
+    assert found["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert {"git", "directory", "machine"} <= found.keys()
+    assert {"system", "processor", "cpus", "gpus"} <= found["machine"].keys()
+    assert found["sessions"] == []
+
+
+def test_every_session_is_recorded(folder):
+    folder.started(0)
+    folder.started(12)
+    sessions = folder.read_json("provenance.json")["sessions"]
+    assert [session["from_step"] for session in sessions] == [0, 12]
+    assert all(session["started"].endswith("+00:00") for session in sessions)
+
+
+def test_two_cannot_work_in_one_folder(folder):
+    with pytest.raises(RunError, match="is in use by another process"):
+        RunFolder(folder.path).open(CONFIG, seed=7)
+    code = "import sys; from ramify.run import RunFolder; RunFolder(sys.argv[1]).open({}, 0)"
+    other = subprocess.run([sys.executable, "-c", code, folder.path], capture_output=True, text=True)
+    assert "is in use by another process" in other.stderr
+    reopened(folder)  # the lock ends with the session
+
+
+@pytest.mark.parametrize("left", ["file", "folder"])
+def test_what_is_no_run_is_refused_and_left_alone(tmp_path, left):
+    path = tmp_path / "out"
+    if left == "file":
+        path.write_text("mine")
+        message = "is a file; --out needs a folder"
+    else:
+        path.mkdir()
+        (path / "thesis.tex").write_text("mine")
+        message = "is not empty and holds no run; choose another --out"
+    with pytest.raises(RunError, match=message):
+        RunFolder(path).open(CONFIG, seed=7)
+    assert sorted(tmp_path.rglob("*")) == ([path] if left == "file" else [path, path / "thesis.tex"])
+
+
+LEFT_BEHIND = [[], ["provenance.json"], [".provenance.json.x1.unfinished", ".lock"], [".gitkeep"]]
+
+
+@pytest.mark.parametrize("left", LEFT_BEHIND, ids=str)
+def test_a_folder_that_a_kill_left_at_the_beginning_is_taken_up(tmp_path, left):
+    for name in left:
+        (tmp_path / name).write_text('{"sessions": []}')
+    with RunFolder(tmp_path) as folder:
+        folder.open(CONFIG, seed=7)
+    assert (tmp_path / "config.yaml").exists()
+    assert not list(tmp_path.glob(".*.unfinished"))
+
+
+@pytest.mark.parametrize("place", ["/proc/ramify/run", "/dev/null/run"])
+def test_a_place_that_cannot_be_written(place):
+    with pytest.raises(RunError, match=f"cannot create {place}: .*; choose another --out"):
+        RunFolder(place).open(CONFIG, seed=7)
+
+
+def test_a_folder_without_permission(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    path.mkdir()
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(RunError, match=r"cannot write in .*: Permission denied; choose another --out"):
+        RunFolder(path).open(CONFIG, seed=7)
+
+
+@pytest.mark.parametrize("content", [b"strategy: [GDAS", b"5\n", b"\xff\xfe\x00", b""])
+def test_a_damaged_configuration(folder, content):
+    (folder.path / "config.yaml").write_bytes(content)
+    with pytest.raises(RunError, match=r"config\.yaml is damaged \(.*\); choose another --out"):
+        reopened(folder)
+
+
+@pytest.mark.parametrize("content", ['{"notation": "|sk', "5", "", "\x00"])
+def test_a_damaged_result_file(folder, content):
+    (folder.path / "architecture.json").write_text(content)
+    with pytest.raises(RunError, match=r"architecture\.json is damaged \(.*\); delete it and result\.json"):
+        folder.read_json("architecture.json")
+    with pytest.raises(RunError, match=r"has no network\.json: it is no run, or an unfinished one"):
+        folder.read_json("network.json")
+
+
+def test_a_deleted_provenance_is_written_anew(folder):
+    (folder.path / "provenance.json").unlink()
+    assert reopened(folder).read_json("provenance.json")["seed"] == 7
+
+
+# History
+
+
+def rows(count):
+    return [{"phase": "search", "step": number, "loss": number / 3} for number in range(count)]
+
+
+def test_history_is_cut_back_to_the_checkpoint(folder):
+    for row in rows(5):
+        folder.append(row)
+    assert folder.history() == rows(5)
+    assert folder.cut(3) == folder.history() == rows(3)
+    folder.append(rows(4)[3])
+    assert folder.history() == rows(4)
+    assert folder.cut(0) == folder.history() == []
+
+
+def test_a_row_cut_off_by_a_kill_does_not_count(folder):
+    for row in rows(2):
+        folder.append(row)
+    with (folder.path / "history.jsonl").open("a") as file:
+        file.write('{"phase": "sear')
+    assert folder.history() == rows(2)
+    with pytest.raises(RunError, match="2 rows where the checkpoint has 3"):
+        folder.cut(3)
+    assert folder.cut(2) == rows(2)
+
+
+@pytest.mark.parametrize("damage", [b"{", b"5\n", b'{"phase": 3}\n', b"\xff\n", b"\n"])
+def test_a_damaged_history(folder, damage):
+    folder.append(rows(1)[0])
+    with (folder.path / "history.jsonl").open("ab") as file:
+        file.write(damage)
+        file.write(json.dumps(rows(1)[0]).encode() + b"\n")
+    for read in (folder.history, lambda: folder.cut(3)):
+        with pytest.raises(RunError, match=r"history\.jsonl is damaged .* delete it, checkpoint\.pt and result\.json"):
+            read()
+    if damage != b"\xff\n":  # what follows the checkpoint does not matter, as long as it is text
+        assert folder.cut(1) == rows(1)
+
+
+def test_a_finished_run_without_history_is_damaged(folder):
+    assert folder.history() == []
+    folder.write_json("result.json", {})
+    assert folder.finished
+    with pytest.raises(RunError, match=r"is damaged \(it is missing\)"):
+        folder.history()
+
+
+# Checkpoints
+
+STATE = {
+    "session": {"weights": torch.arange(100.0), "step": 3, "names": ["a", "b"], "double": torch.rand(5).double()},
+    "rows": 2,
+}
+
+
+def test_a_checkpoint_comes_back_and_is_an_ordinary_torch_file(folder):
+    assert folder.load(CPU) is None
+    folder.save(STATE)
+    for found in (folder.load(CPU), torch.load(folder.path / "checkpoint.pt", weights_only=True)):
+        assert found["rows"] == 2
+        assert found["session"]["names"] == ["a", "b"]
+        assert torch.equal(found["session"]["weights"], STATE["session"]["weights"])
+        assert torch.equal(found["session"]["double"], STATE["session"]["double"])
+
+
+def test_no_flipped_bit_and_no_missing_end_goes_unnoticed(folder):
+    folder.save(STATE)
+    path = folder.path / "checkpoint.pt"
+    content = path.read_bytes()
+    draw = random.Random(0)
+    for _ in range(100):
+        damaged = bytearray(content)
+        damaged[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"checkpoint\.pt is damaged .*; delete it, and the same command starts"):
+            folder.load(CPU)
+        path.write_bytes(content[: draw.randrange(len(content))])
+        with pytest.raises(RunError, match=r"checkpoint\.pt is damaged"):
+            folder.load(CPU)
+    path.write_bytes(content)
+    assert folder.load(CPU)["rows"] == 2
+
+
+def test_a_checkpoint_is_never_seen_half_written(folder):
+    """A reader beside the writer finds the one before or the one after."""
+    folder.save({"step": 0, "x": torch.zeros(1000)})
+    stop, seen = threading.Event(), set()
+
+    def read():
+        while not stop.is_set():
+            seen.add(folder.load(CPU)["step"])
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for step in range(1, 40):
+        folder.save({"step": step, "x": torch.full((1000,), float(step))})
+    stop.set()
+    reader.join()
+    assert seen
+
+
+def test_code_in_a_checkpoint_is_not_run(folder, tmp_path):
+    from ramify import files
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"x": Bomb()}, tmp_path / "bomb.pt")
+    (folder.path / "checkpoint.pt").write_bytes(files.sealed((tmp_path / "bomb.pt").read_bytes()))
+    with pytest.raises(RunError, match="is damaged"):
+        folder.load(CPU)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_reads_of_the_test_split_add_up(folder):
+    folder.record_reads([{"split": "test", "images": 3}])
+    folder.record_reads([{"split": "test", "images": 4}])
+    lines = (folder.path / "reads.jsonl").read_text().splitlines()
+    assert [json.loads(line)["images"] for line in lines] == [3, 4]

@@ -1,0 +1,163 @@
+"""The smallest searches that still go through everything, and how to compare what came out of them."""
+
+import functools
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+
+import torch
+
+from ramify.data import DataSpec, load
+from ramify.evaluators import InheritedWeights, TrainFromScratch
+from ramify.run import make_fabric
+from ramify.spaces import DARTSCells, NASBench201
+from ramify.strategies import DARTS, GDAS, RandomSearch
+from ramify.training import Task
+
+DATA = DataSpec(subset=64)  # 32 images to train on, 32 to validate on
+
+NASP = {
+    "normal": [
+        *("skip_connect", "conv_3x1_1x3", "dil_conv_3x3", "conv 1x1"),
+        *("conv 3x3", "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7"),
+    ],
+    "reduce": ["skip_connect", "avg_pool_3x3", "max_pool_3x3", "max_pool_5x5", "max_pool_7x7"],
+}
+
+SPACES = {  # a space and the layout of its small networks
+    "nasbench201": (NASBench201(), {"channels": 4, "cells": 1}),
+    "darts": (DARTSCells(), {"channels": 4, "layers": 3}),
+    "frc": (DARTSCells(reduction="frc"), {"channels": 8, "layers": 3}),
+    "nasp": (DARTSCells(operations=NASP), {"channels": 4, "layers": 3}),
+}
+
+STRATEGIES = {  # two epochs of two steps; where steps are many, a test sets its own
+    "DARTS": DARTS(epochs=2, batch_size=16),
+    "GDAS": GDAS(epochs=2, batch_size=16),
+    "RandomSearch-trained": RandomSearch(evaluations=3, evaluator=TrainFromScratch(epochs=1, batch_size=16)),
+    "RandomSearch-inherited": RandomSearch(evaluations=3, evaluator=InheritedWeights(epochs=2, batch_size=16)),
+}
+
+
+@functools.cache
+def loaded(spec=DATA):
+    return load(spec)
+
+
+def task_of(layout, *, seed=0, data=None, precision="32-true"):
+    return Task(data or loaded(), seed, make_fabric("cpu", precision, threads=1), layout)
+
+
+def session_of(space, strategy, **task):
+    """Return a fresh session of `SPACES[space]`, searched by a strategy or by `STRATEGIES[strategy]`."""
+    space, layout = SPACES[space]
+    strategy = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
+    return strategy.session(space, task_of(layout, **task))
+
+
+def saved(session):
+    """Return the session's state as a checkpoint holds it, in bytes."""
+    buffer = io.BytesIO()
+    torch.save(session.state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def restored(content):
+    return torch.load(io.BytesIO(content), weights_only=True)
+
+
+def finish(session):
+    """Run a session to its end; return the rows of its history."""
+    return [dict(metrics.values) for metrics in session.run() if metrics.values]
+
+
+def timeless(rows):
+    """Return history rows without what depends on the clock."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def differences(a, b, path=""):
+    """Return where two nested states differ; tensors count as equal only bit by bit."""
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        same = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+        return [] if same else [path]
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        if a.keys() != b.keys():
+            return [f"{path}: {sorted(map(str, a.keys() ^ b.keys()))}"]
+        return [place for name in a for place in differences(a[name], b[name], f"{path}.{name}")]
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        if len(a) != len(b):
+            return [f"{path}: {len(a)} and {len(b)} items"]
+        return [place for n, (x, y) in enumerate(zip(a, b, strict=True)) for place in differences(x, y, f"{path}[{n}]")]
+    return [] if type(a) is type(b) and a == b else [f"{path}: {a!r} and {b!r}"]
+
+
+# The command line
+
+
+def words_of(space, strategy, out):
+    """Return the words behind `ramify search` for `SPACES[space]` and a strategy or `STRATEGIES[strategy]`."""
+    strategy = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
+    searched, layout = SPACES[space]
+    words = ["--space", searched.name]
+    for name, value in searched.arguments.items():
+        words += [f"--space.{name}", value if isinstance(value, str) else json.dumps(value)]
+    words += _settings("--strategy", strategy)
+    words += ["--data", "digits", "--data.subset", "64"]
+    for name, value in layout.items():
+        words += [f"--network.{name}", str(value)]
+    return [*words, "--threads", "1", "--progress", "false", "--out", str(out)]
+
+
+def _settings(option, settings):
+    words = [option, type(settings).__name__]
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if value == item.default:
+            continue
+        if item.name == "evaluator":
+            words += _settings(f"{option}.evaluator", value)
+        else:
+            words += [f"{option}.{item.name}", str(value)]
+    return words
+
+
+def process(*words, **environment):
+    """Start `ramify` in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ramify", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+
+
+def ramify(*words, **environment):
+    """Run `ramify` in a process of its own; return exit code, standard output and standard error."""
+    running = process(*words, **environment)
+    out, err = running.communicate(timeout=600)
+    return running.returncode, out, err
+
+
+def outcome(folder):
+    """Return what a finished run says, without what depends on the clock."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard"))
+    events.Reload()
+    checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
+    found = {
+        "checkpoint": {name: value for name, value in checkpoint.items() if name != "seconds"},
+        "history": timeless(map(json.loads, (folder / "history.jsonl").read_text().splitlines())),
+        "events": {t: [(e.step, e.value) for e in events.Scalars(t)] for t in events.Tags()["scalars"]},
+        "result": timeless([json.loads((folder / "result.json").read_text())]),
+    }
+    for name in ("architecture.json", "network.json", "model.safetensors", "supernet.safetensors"):
+        if (folder / name).exists():
+            found[name] = (folder / name).read_bytes()
+    return found

@@ -1,0 +1,82 @@
+"""The instances that every test of the contract runs on, with the smallest networks that show everything."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ramify import spaces
+
+GENOTYPES = json.loads((Path(__file__).parents[1] / "data" / "genotypes.json").read_text())
+
+NASP = {
+    "normal": (
+        "skip_connect",
+        "conv_3x1_1x3",
+        "dil_conv_3x3",
+        "conv 1x1",
+        "conv 3x3",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "sep_conv_7x7",
+    ),
+    "reduce": ("skip_connect", "avg_pool_3x3", "max_pool_3x3", "max_pool_5x5", "max_pool_7x7"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A space, the layout of its small networks, and the images they take."""
+
+    name: str
+    space: spaces.Space
+    layout: dict = field(default_factory=dict)
+
+    def __repr__(self):
+        return self.name
+
+    def supernet(self, **keywords):
+        torch.manual_seed(1)
+        return self.space.supernet(**(self.layout | keywords)).double()
+
+    def build(self, arch, **keywords):
+        torch.manual_seed(1)
+        return self.space.build(arch, **(self.layout | keywords)).double()
+
+    def images(self, batch=2, channels=3, size=(8, 8)):
+        return torch.randn(batch, channels, *size, dtype=torch.float64)
+
+
+def restricted(space, absent):
+    """Return `space` without the candidates `absent(edge, op)` of any choice."""
+    return space.restrict(
+        {
+            name: [[not absent(edge, op) for op in choice.ops] for edge in choice.edges]
+            for name, choice in space.choices.items()
+        }
+    )
+
+
+TINY = {"channels": 4, "cells": 1}
+CELLS = {"channels": 2, "layers": 3, "stem_multiplier": 2}
+
+CASES = [
+    Case("NASBench201", spaces.NASBench201(), TINY),
+    Case("NASBench201 with 5 nodes", spaces.NASBench201(nodes=5), TINY),
+    Case(
+        "NASBench201 restricted",
+        restricted(spaces.NASBench201(), lambda edge, op: op == "none" or (edge == (0, 3) and "conv" in op)),
+        TINY,
+    ),
+    Case("DARTSCells", spaces.DARTSCells(), CELLS),
+    Case("DARTSCells with 2 nodes", spaces.DARTSCells(nodes=2), CELLS),
+    Case("DARTSCells FRC", spaces.DARTSCells(nodes=2, reduction="frc"), CELLS | {"channels": 8}),
+    Case("DARTSCells of NASNet", spaces.DARTSCells.covering(GENOTYPES["NASNet"]), CELLS),
+    Case("DARTSCells of NASP", spaces.DARTSCells(nodes=2, operations=NASP), CELLS),
+    Case(
+        "DARTSCells restricted",
+        restricted(spaces.DARTSCells(nodes=3), lambda edge, op: "5x5" in op or edge == (1, 3) or op == "none"),
+        CELLS,
+    ),
+]

@@ -1,0 +1,177 @@
+"""The bilevel search: whose gradient is taken where, in which order, and what stays untouched."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ramify import Architecture
+from ramify.spaces import DARTSCells, NASBench201
+from ramify.strategies import DARTS, GDAS
+from ramify.strategies.differentiable import Moment
+from small_runs import differences, finish, loaded, restored, saved, session_of, task_of
+
+KINDS = {"DARTS": DARTS, "GDAS": GDAS}
+
+
+def batch_of(split, number=0):
+    batches = (
+        loaded()
+        .split(split)
+        .batches(16, seed=0, augmentation=loaded().augmentation, shuffle=True, drop_last=True, start=number)
+    )
+    return next(batches)
+
+
+@pytest.mark.parametrize("space", ["nasbench201", "darts", "frc"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_architecture_gradient_is_plain_autograd(kind, space):
+    strategy = KINDS[kind](epochs=1, batch_size=16, first="architecture")
+    session, other = (session_of(space, strategy) for _ in range(2))
+    next(session.run())
+
+    mix, active = strategy.mixing(other.space.choices, other.alphas, Moment(seed=0, epoch=0, draw=1))
+    x, y = batch_of("search_validation")
+    F.cross_entropy(other.supernet.train()(x, mix, active=active), y).backward()
+    for name, alpha in other.alphas.items():
+        assert bool(alpha.grad.any()), "the batch says nothing about the architecture"
+        torch.testing.assert_close(session.alphas[name].grad, alpha.grad)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_architecture_step_is_adam_as_in_the_papers(kind):
+    strategy = KINDS[kind](epochs=1, batch_size=16, first="architecture")
+    session, other = (session_of("nasbench201", strategy) for _ in range(2))
+    next(session.run())
+    alpha = other.alphas["cell"]
+    alpha.grad = session.alphas["cell"].grad.clone()
+    torch.optim.Adam([alpha], lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3).step()
+    assert torch.equal(session.alphas["cell"], alpha)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_architecture_step_leaves_the_weights_alone(kind):
+    session = session_of("darts", KINDS[kind](epochs=2, batch_size=16))
+    run = session.run()
+    next(run), next(run)  # so that there are gradients and momenta to disturb
+    network, optimizer = session.supernet.module, session.weights.optimizer
+    gradients = {name: None if value.grad is None else value.grad.clone() for name, value in network.named_parameters()}
+    assert any(value is not None for value in gradients.values())
+    state = restored(saved(session))["weights"]
+    alphas = {name: alpha.detach().clone() for name, alpha in session.alphas.items()}
+
+    session._architecture_step(*batch_of("search_validation"))
+
+    assert not any(torch.equal(alpha, alphas[name]) for name, alpha in session.alphas.items())
+    for name, value in network.named_parameters():
+        assert torch.equal(value, state["supernet"][name])
+        assert (value.grad is None) == (gradients[name] is None)
+        assert value.grad is None or torch.equal(value.grad, gradients[name])
+    for name, value in network.named_buffers():
+        if "running" not in name and "num_batches_tracked" not in name:
+            assert torch.equal(value, state["supernet"][name])
+    assert not differences(optimizer.state_dict(), state["optimizer"])
+
+
+def test_a_weight_step_leaves_the_architecture_alone():
+    session = session_of("darts", DARTS(epochs=1, batch_size=16))
+    before = restored(saved(session))
+    session._weight_step(*batch_of("search_train"))
+    assert not differences(session.state_dict()["alphas"], before["alphas"])
+    assert not differences(session.optimizer.state_dict(), before["optimizer"])
+    assert not any(bool(alpha.grad.any()) for alpha in session.alphas.values())
+    assert differences(session.supernet.state_dict(), before["weights"]["supernet"])
+
+
+def test_the_two_orders_do_what_they_say():
+    finals = {}
+    for first in ("architecture", "weights"):
+        session, other = (session_of("nasbench201", DARTS(epochs=1, batch_size=16, first=first)) for _ in range(2))
+        next(session.run())
+        steps = {
+            "architecture": lambda other=other: other._architecture_step(*batch_of("search_validation")),
+            "weights": lambda other=other: other._weight_step(*batch_of("search_train")),
+        }
+        for name in sorted(steps, key=lambda name: name != first):
+            steps[name]()
+        finals[first] = session.state_dict()
+        for part in ("alphas", "weights"):
+            assert not differences(finals[first][part], other.state_dict()[part])
+    assert differences(finals["architecture"]["weights"]["supernet"], finals["weights"]["weights"]["supernet"])
+    assert differences(finals["architecture"]["optimizer"], finals["weights"]["optimizer"])
+
+
+def test_defaults_of_the_order_follow_the_papers():
+    assert DARTS().first == "architecture"
+    assert GDAS().first == "weights"
+
+
+def test_architecture_parameters_start_small_and_depend_on_the_seed():
+    one, same, other = (session_of("darts", DARTS(), seed=seed).alphas for seed in (0, 0, 1))
+    values = torch.cat([alpha.detach().flatten() for alpha in one.values()])
+    assert 0.8e-3 < float(values.std()) < 1.2e-3
+    assert float(values.mean().abs()) < 3e-4
+    for name in one:
+        assert torch.equal(one[name], same[name])
+        assert not torch.equal(one[name], other[name])
+    assert not torch.equal(one["normal"], one["reduce"])
+
+
+def test_a_row_of_the_history_says_what_an_epoch_did():
+    session = session_of("darts", GDAS(epochs=3, batch_size=16))
+    rows = finish(session)
+    assert [row["epoch"] for row in rows] == [0, 1, 2]
+    assert [round(row["temperature"], 6) for row in rows] == [10.0, 5.05, 0.1]
+    assert [round(row["lr"], 6) for row in rows] == [0.025, 0.019, 0.007]
+    for row in rows:
+        assert {"loss", "accuracy", "validation_loss", "validation_accuracy"} <= row.keys()
+        assert 0 <= row["accuracy"] <= 1
+        assert all(sum(edge) == pytest.approx(1) for edge in row["mixing"]["normal"])
+        arch = Architecture.from_json(row["architecture"])
+        assert row["architecture"]["notation"] == session.space.format(arch)
+    mixing = {name: torch.tensor(values) for name, values in rows[-1]["mixing"].items()}
+    assert session.architecture() == session.space.discretize(mixing) == Architecture.from_json(row["architecture"])
+
+
+def test_a_draw_without_any_path_to_the_output_has_gradient_zero():
+    """GDAS draws `none` on all edges into the output of a NAS-Bench-201 cell once in 125 steps."""
+    mask = torch.ones(6, 5, dtype=torch.bool)
+    mask[3:, 1:] = False  # nothing but `none` enters node 3
+    space = NASBench201().restrict({"cell": mask})
+    session = GDAS(epochs=1, batch_size=16, arch_weight_decay=0.0).session(space, task_of({"channels": 4, "cells": 1}))
+    before = session.alphas["cell"].detach().clone()
+    assert len(finish(session)) == 1
+    assert torch.equal(session.alphas["cell"], before)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_too_short_for_normal_cells_can_be_searched(kind):
+    session = KINDS[kind](epochs=1, batch_size=16, arch_weight_decay=0.0).session(
+        DARTSCells(), task_of({"channels": 4, "layers": 2})
+    )
+    before = {name: alpha.detach().clone() for name, alpha in session.alphas.items()}
+    finish(session)
+    assert torch.equal(session.alphas["normal"], before["normal"])
+    assert not torch.equal(session.alphas["reduce"], before["reduce"])
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_precisions(kind, precision):
+    strategy = KINDS[kind](epochs=2, batch_size=16)
+    session = session_of("nasbench201", strategy, precision=precision)
+    kept = torch.float64 if precision == "64-true" else torch.float32
+    assert {value.dtype for value in session.supernet.parameters()} == {kept}
+    exact = session_of("nasbench201", strategy)
+    before = session.alphas["cell"].detach().clone()
+    loss, reference = (finish(each)[0]["loss"] for each in (session, exact))
+    assert loss == pytest.approx(reference, rel=0.02 if precision == "bf16-mixed" else 1e-4)
+    assert loss != reference
+    assert not torch.equal(session.alphas["cell"], before)
+    assert session.alphas["cell"].dtype == torch.float32
+
+
+def test_the_test_split_is_not_read():
+    data = loaded()
+    before = len(data.reads)
+    finish(session_of("nasbench201", DARTS(epochs=1, batch_size=16)))
+    assert len(data.reads) == before == 0

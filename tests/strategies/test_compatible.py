@@ -1,0 +1,66 @@
+"""What cannot work is refused before any training, with the reason."""
+
+import pytest
+import torch
+
+import ramify
+from ramify.errors import ConfigurationError
+from ramify.spaces import NASBench201
+from ramify.strategies import STRATEGIES as KNOWN
+from ramify.strategies import compatible
+from small_runs import DATA, SPACES, STRATEGIES, finish, task_of
+
+
+def only(space, index):
+    """Return the space with one candidate left on every edge."""
+    masks = {}
+    for name, choice in space.choices.items():
+        masks[name] = torch.zeros(choice.shape, dtype=torch.bool)
+        masks[name][:, index] = True
+    return space.restrict(masks)
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+@pytest.mark.parametrize("name", SPACES)
+def test_every_strategy_can_search_every_space(name, kind):
+    verdict = ramify.compatible(SPACES[name][0], KNOWN[kind])
+    assert verdict.ok and verdict and verdict.reason == ""
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_a_single_member_is_nothing_to_search(kind, tmp_path):
+    space = only(NASBench201(), 3)
+    verdict = compatible(space, KNOWN[kind]())
+    assert not verdict and not verdict.ok
+    assert verdict.reason == "NASBench201 has a single member here, so there is nothing to search"
+    with pytest.raises(ConfigurationError, match=f"{kind} cannot search NASBench201: NASBench201 has a single member"):
+        ramify.search(space, KNOWN[kind](), DATA, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def restricted(name):
+    """Return a space without poolings, and the layout of its small networks."""
+    space, layout = SPACES[name]
+    masks = {}
+    for choice_name, choice in space.choices.items():
+        masks[choice_name] = torch.tensor([["pool" not in op for op in choice.ops] for _ in choice.edges])
+        if not masks[choice_name][0].any():
+            masks[choice_name] = choice.mask
+        masks[choice_name][0, -1] = False
+    return space.restrict(masks), layout
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("name", ["nasbench201", "darts", "frc"])
+def test_restricted_spaces_are_searched_and_the_result_is_inside(name, strategy):
+    space, layout = restricted(name)
+    assert 1 < space.size < SPACES[name][0].size
+    session = STRATEGIES[strategy].session(space, task_of(layout))
+    rows = finish(session)
+    arch = session.architecture()
+    assert arch in space
+    for kind, mix in space.mix(arch).items():
+        assert not bool((mix[~space.choices[kind].mask]).any())
+    for row in rows:
+        for kind, mixing in row.get("mixing", {}).items():
+            assert not bool(torch.tensor(mixing)[~space.choices[kind].mask].any())

@@ -1,0 +1,67 @@
+"""Every strategy on every space: it runs, it is a function of the seed, and it can be stopped anywhere."""
+
+import itertools
+
+import pytest
+
+from ramify.seeding import rng
+from small_runs import SPACES, STRATEGIES, differences, finish, loaded, restored, saved, session_of
+
+every = pytest.mark.parametrize(
+    ("space", "strategy"), [pytest.param(a, b, id=f"{b}-on-{a}") for a in SPACES for b in STRATEGIES]
+)
+
+
+@every
+def test_the_seed_decides_everything(space, strategy):
+    rows, states, results = [], [], []
+    for seed in (3, 3, 4):
+        session = session_of(space, strategy, seed=seed)
+        rows.append(finish(session))
+        states.append(restored(saved(session)))
+        results.append(session.architecture())
+    assert rows[0] == rows[1]
+    assert not differences(states[0], states[1])
+    assert results[0] == results[1]
+    assert results[0] in SPACES[space][0]
+    assert rows[0] != rows[2]
+    assert differences(states[0], states[2])
+    assert not loaded().reads
+
+
+def stop_and_continue(space, strategy, at, whole):
+    """Stop after `at` safe points, continue in a fresh session, and return its rows and final state."""
+    session = session_of(space, strategy)
+    rows = [dict(m.values) for m in itertools.islice(session.run(), at) if m.values]
+    content = saved(session)
+    assert not differences(restored(content), restored(saved(session))), "taking the state changes it"
+    continued = session_of(space, strategy)
+    continued.load_state_dict(restored(content))
+    rows += finish(continued)
+    assert rows == whole[0]
+    assert not differences(restored(saved(continued)), whole[1])
+    assert continued.architecture() == whole[2]
+
+
+def undisturbed(space, strategy):
+    session = session_of(space, strategy)
+    points, rows = 0, []
+    for metrics in session.run():
+        points += 1
+        rows += [dict(metrics.values)] if metrics.values else []
+    return points, (rows, restored(saved(session)), session.architecture())
+
+
+@every
+def test_a_continued_search_is_the_undisturbed_one(space, strategy):
+    points, whole = undisturbed(space, strategy)
+    assert points >= 3
+    stop_and_continue(space, strategy, rng(0, space, strategy).randrange(1, points), whole)
+
+
+@pytest.mark.slow
+@every
+def test_every_safe_point(space, strategy):
+    points, whole = undisturbed(space, strategy)
+    for at in range(points + 1):
+        stop_and_continue(space, strategy, at, whole)

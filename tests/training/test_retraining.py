@@ -1,0 +1,196 @@
+"""Training a built network: each ingredient of the recipe does what it says, and the whole learns."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ramify.data import DataSpec
+from ramify.errors import ConfigurationError
+from ramify.ops import DropPath
+from ramify.seeding import rng, seeded
+from ramify.spaces import NASBench201
+from ramify.training import Recipe, TrainingSession, measure
+from small_runs import SPACES, differences, finish, loaded, restored, saved, task_of
+
+PLAIN = {"batch_size": 16, "drop_path": 0.0, "cutout": 0, "crop": 0, "flip": False}
+
+
+def training(recipe, *, space="darts", seed=0, precision="32-true", data=None, split="train", **layout):
+    searched, small = SPACES[space]
+    task = task_of(small, seed=seed, precision=precision, data=data)
+    arch = searched.sample(rng(1, space))
+    with seeded(seed, "network"):
+        network = searched.build(arch, **task.shape, **small, **layout)
+    return TrainingSession(network, recipe, task, split=split)
+
+
+def first_batch(session, size=16):
+    return next(session.split.batches(size, seed=0, shuffle=True, drop_last=True))
+
+
+def plain_step(recipe, loss_of, **layout):
+    """Return two networks after one step: the session's, and that of a hand-written SGD step on `loss_of`."""
+    session, other = (training(recipe, **layout) for _ in range(2))
+    next(session.run())
+    network = other.network.module.train()
+    x, y = first_batch(other)
+    loss = loss_of(network(x), y)
+    loss.backward()
+    return session, network, loss
+
+
+def assert_equal_networks(session, network):
+    for (name, value), other in zip(session.network.module.named_parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(value, other, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_step_is_sgd_with_momentum_and_weight_decay(nesterov):
+    recipe = Recipe(epochs=1, lr=0.1, clip=0.0, nesterov=nesterov, weight_decay=0.01, **PLAIN)
+    session, network, _ = plain_step(recipe, F.cross_entropy)
+    torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.01).step()
+    assert_equal_networks(session, network)
+
+
+def test_gradients_are_clipped_by_their_common_norm():
+    recipe = Recipe(epochs=1, lr=0.1, clip=0.05, weight_decay=0.0, **PLAIN)
+    session, network, _ = plain_step(recipe, F.cross_entropy)
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 0.05)
+    assert norm > 0.5, "nothing to clip"
+    torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9).step()
+    assert_equal_networks(session, network)
+
+
+def test_label_smoothing_is_pytorchs():
+    recipe = Recipe(epochs=1, clip=0.0, weight_decay=0.0, label_smoothing=0.2, **PLAIN)
+    session, network, loss = plain_step(recipe, lambda z, y: F.cross_entropy(z, y, label_smoothing=0.2))
+    torch.optim.SGD(network.parameters(), lr=0.025, momentum=0.9).step()
+    assert_equal_networks(session, network)
+    assert float(session.averages.sums[0]) == pytest.approx(16 * loss.item())
+
+
+def test_the_auxiliary_head_adds_its_share_of_the_loss():
+    recipe = Recipe(epochs=1, clip=0.0, weight_decay=0.0, auxiliary_weight=0.4, **PLAIN)
+
+    def total(output, y):
+        return F.cross_entropy(output[0], y) + 0.4 * F.cross_entropy(output[1], y)
+
+    session, network, _ = plain_step(recipe, total, auxiliary=True)
+    assert any(name.startswith("auxiliary.") and bool(p.grad.any()) for name, p in network.named_parameters())
+    torch.optim.SGD(network.parameters(), lr=0.025, momentum=0.9).step()
+    assert_equal_networks(session, network)
+
+
+def test_drop_path_grows_linearly_from_zero():
+    recipe = Recipe(epochs=4, batch_size=32, drop_path=0.4)
+    session = training(recipe, drop_path=0.4)
+    paths = [module for module in session.network.modules() if isinstance(module, DropPath)]
+    assert paths
+    seen, rows = [], []
+    for metrics in session.run():
+        seen.append({module.rate for module in paths})
+        rows += [metrics.values] if metrics.values else []
+    assert seen == [{rate} for rate in (0.0, 0.0, 0.1, 0.1, 0.2, 0.2, 0.4 * 3 / 4, 0.4 * 3 / 4)]
+    assert [row["drop_path"] for row in rows] == [0.0, 0.1, 0.2, 0.4 * 3 / 4]
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+
+
+def test_drop_path_acts_in_training_only():
+    session = training(Recipe(epochs=1), drop_path=0.9)
+    x, _ = first_batch(session)
+    network = session.network.module
+    assert not torch.equal(network.train()(x), network(x))
+    assert torch.equal(network.eval()(x), network(x))
+
+
+def test_the_rate_of_each_step_is_the_schedules():
+    session = training(Recipe(epochs=3, lr=0.1, warmup_epochs=1, **PLAIN))
+    rates = [session.optimizer.param_groups[0]["lr"] for _ in session.run()]
+    assert rates == [session.recipe.lr_at(step, 4) for step in range(12)]
+    assert len(set(rates)) == 6
+
+
+@pytest.mark.parametrize("space", ["nasbench201", "darts", "frc", "nasp"])
+def test_a_continued_training_is_the_undisturbed_one(space):
+    recipe = Recipe(epochs=3, batch_size=16, drop_path=0.3, cutout=2)
+    options = {"space": space, "drop_path": 0.3} | ({} if space == "nasbench201" else {"auxiliary": True})
+    whole = training(recipe, **options)
+    expected = finish(whole)
+    for at in (rng(0, space).randrange(1, 12), 4):  # anywhere, and at the end of an epoch
+        session = training(recipe, **options)
+        rows = [dict(m.values) for m in itertools.islice(session.run(), at) if m.values]
+        continued = training(recipe, **options)
+        continued.load_state_dict(restored(saved(session)))
+        rows += finish(continued)
+        assert rows == expected
+        assert not differences(restored(saved(continued)), restored(saved(whole)))
+
+
+def test_the_seed_decides_everything():
+    recipe = Recipe(epochs=1, batch_size=16)
+    one, same, other = (training(recipe, seed=seed, drop_path=0.2) for seed in (0, 0, 1))
+    rows = [finish(session) for session in (one, same, other)]
+    assert rows[0] == rows[1] != rows[2]
+    assert not differences(one.state_dict(), same.state_dict())
+    assert not loaded().reads
+
+
+def test_all_training_images_are_used_once_an_epoch():
+    session = training(Recipe(epochs=1, **PLAIN))
+    assert len(session.split) == 64
+    assert session.steps == 4
+    assert training(Recipe(epochs=1, batch_size=1000)).steps == 1  # no more than there are
+    assert training(Recipe(epochs=2, batch_size=30)).steps == 4  # the last, smaller batch is left out
+
+
+@pytest.mark.parametrize(("precision", "near"), [("64-true", 1e-4), ("bf16-mixed", 0.05)])
+def test_other_precisions(precision, near):
+    recipe = Recipe(epochs=1, **PLAIN)
+    session, reference = (training(recipe, space="nasbench201", precision=p) for p in (precision, "32-true"))
+    loss, expected = (finish(each)[0]["loss"] for each in (session, reference))
+    assert loss == pytest.approx(expected, rel=near)
+    assert loss != expected
+    kept = torch.float64 if precision == "64-true" else torch.float32
+    assert {value.dtype for value in session.network.parameters()} == {kept}
+    found = measure(session.network, session.task.data.split("search_train"), device=torch.device("cpu"))
+    assert 0 <= found.top1 <= 1
+
+
+def test_what_cannot_be_trained_is_refused_before_it_starts():
+    too_small = training(Recipe(epochs=1, **PLAIN), layout="imagenet", auxiliary=True)
+    with pytest.raises(ConfigurationError, match="auxiliary head needs a map of at least 2×2, but receives 1×1"):
+        too_small.rehearse()
+    single = training(Recipe(epochs=1, **(PLAIN | {"batch_size": 1})), auxiliary=True)
+    with pytest.raises(ConfigurationError, match="cannot be trained on batches of 1 ×"):
+        single.rehearse()
+
+
+def test_a_rehearsal_changes_nothing():
+    recipe = Recipe(epochs=1, batch_size=16)
+    session, other = (training(recipe, auxiliary=True, drop_path=0.2) for _ in range(2))
+    before = restored(saved(session))
+    session.rehearse()
+    assert not differences(restored(saved(session)), before)
+    assert finish(session) == finish(other)
+    assert not differences(session.state_dict(), other.state_dict())
+
+
+def test_a_small_network_learns_the_digits():
+    """On the whole data set, above 80 % of images that it has not seen after a few epochs."""
+    data = loaded(DataSpec())
+    space = NASBench201()
+    arch = space.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|none~2|")
+    task = task_of({}, data=data)
+    with seeded(0, "network"):
+        network = space.build(arch, **task.shape, channels=4, cells=1)
+    recipe = Recipe(epochs=8, batch_size=64, lr=0.1, nesterov=True, weight_decay=5e-4, drop_path=0.0, cutout=0)
+    session = TrainingSession(network, recipe, task, split="search_train")
+    losses = [row["loss"] for row in finish(session)]
+    assert losses[0] > losses[1] > losses[2] > losses[3]
+    assert losses[-1] < losses[0] / 3
+    found = measure(session.network, data.split("search_validation"), device=torch.device("cpu"))
+    assert found.top1 > 0.8
+    assert found.top5 > 0.97
+    assert not data.reads

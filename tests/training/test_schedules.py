@@ -1,0 +1,48 @@
+"""Learning rates: the published tables, to the last digit that they print."""
+
+import pytest
+
+from ramify.strategies import DARTS
+from ramify.training import Recipe
+from ramify.training.schedules import cosine, learning_rate
+
+
+@pytest.mark.parametrize(("epoch", "rate"), [(0, 0.025), (25, 0.013), (49, 0.001024)])
+def test_the_search_of_darts_over_50_epochs(epoch, rate):
+    assert round(learning_rate(epoch, 1, 50, lr=0.025, min_lr=0.001), 6) == rate
+
+
+def test_the_twelve_epochs_of_nas_bench_201():
+    published = [0.1, 0.098296, 0.093301, 0.085355, 0.075, 0.062941]
+    published += [0.05, 0.037059, 0.025, 0.014645, 0.006699, 0.001704]
+    recipe = Recipe(epochs=12, lr=0.1)
+    assert [round(recipe.lr_at(98 * epoch, 98), 6) for epoch in range(12)] == published
+
+
+def test_the_rate_is_constant_inside_an_epoch():
+    rates = [learning_rate(step, 10, 5, lr=1.0) for step in range(50)]
+    assert len(set(rates)) == 5
+    assert all(len(set(rates[10 * epoch : 10 * epoch + 10])) == 1 for epoch in range(5))
+
+
+def test_warm_up_rises_step_by_step_and_the_cosine_spans_the_rest():
+    rates = [learning_rate(step, 4, 12, lr=1.0, warmup_epochs=2) for step in range(48)]
+    assert rates[:8] == pytest.approx([(step + 1) / 9 for step in range(8)])
+    assert rates[8] == 1.0
+    assert rates[8::4] == pytest.approx([cosine(epoch / 10, 1.0, 0.0) for epoch in range(10)])
+    assert min(rates[8:]) > 0  # AutoDL-Projects ends with as many epochs of rate 0
+
+
+def test_exponential_and_constant():
+    assert [learning_rate(e, 1, 4, schedule="exponential", lr=0.1, decay=0.97) for e in range(3)] == pytest.approx(
+        [0.1, 0.097, 0.09409]
+    )
+    assert learning_rate(100, 1, 200, schedule="exponential", lr=0.1, min_lr=0.05, decay=0.9) == 0.05
+    assert learning_rate(1, 1, 3, schedule="exponential", lr=0.1, decay=0.5, warmup_epochs=1) == 0.1
+    assert {learning_rate(e, 1, 9, schedule="constant", lr=0.1) for e in range(9)} == {0.1}
+
+
+def test_a_search_starts_at_the_highest_rate_and_its_settings_are_the_papers():
+    strategy = DARTS()
+    assert (strategy.epochs, strategy.batch_size, strategy.lr, strategy.min_lr) == (50, 64, 0.025, 0.001)
+    assert (strategy.momentum, strategy.weight_decay, strategy.clip, strategy.nesterov) == (0.9, 3e-4, 5.0, False)
