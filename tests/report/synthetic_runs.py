@@ -222,7 +222,8 @@ def make_trials(folder: Path, count: int = 200, hostile: str = "") -> Example:
     write_config(
         folder / "config.yaml",
         "space:\n  class_path: ramify.spaces.NASBench201\nstrategy:\n"
-        "  class_path: ramify.strategies.RegularizedEvolution\n  population: 50\ndata:\n  source: table\nseed: 0\ndevice: cpu\n",
+        "  class_path: ramify.strategies.RegularizedEvolution\n  population: 50\n"
+        "data:\n  source: table\nseed: 0\ndevice: cpu\n",
     )
     write_json(folder / "provenance.json", {**provenance("search"), "git": hostile or None})
     write_lines(folder / "history.jsonl", rows)

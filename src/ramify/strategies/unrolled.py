@@ -54,6 +54,7 @@ def unrolled_gradient(
     step: VirtualStep,
     *,
     hessian: str = "exact",
+    radius: float = 0.01,
 ) -> list[Tensor]:
     """Return the second-order gradient of the validation loss with respect to `alphas`; nothing is changed.
 
@@ -65,6 +66,8 @@ def unrolled_gradient(
         buffers: m, zeros before the first step.
         step: The virtual step.
         hessian: `exact` or `difference`.
+        radius: R·‖v‖ of the difference. The paper's 0.01 crosses kinks of ReLU and max pooling, so on a network
+            the two forms agree for much smaller values only (1e-8 relative at 1e-4 in float64).
     """
     exact = hessian == "exact"
     gradients = _gradients(train(weights, alphas), weights, create_graph=exact)
@@ -77,21 +80,22 @@ def unrolled_gradient(
         product = torch.autograd.grad(outputs, alphas, grad_outputs=vectors, allow_unused=True)
         filled = [torch.zeros_like(a) if p is None else p for a, p in zip(alphas, product, strict=True)]
     else:
-        filled = _central_difference(train, weights, alphas, v)
+        filled = _central_difference(train, weights, alphas, v, radius)
     return [d - step.xi * p for d, p in zip(direct, filled, strict=True)]
 
 
 def _central_difference(
-    train: Loss, weights: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor]
+    train: Loss, weights: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor], radius: float
 ) -> list[Tensor]:
     """[∇_α L_train(w + R·v, α) - ∇_α L_train(w - R·v, α)] / 2R (Eq. 8)."""
-    radius = 0.01 / torch.sqrt(sum(g.double().square().sum() for g in v)).clamp_min(1e-12)
+    norm = torch.stack([g.double().square().sum() for g in v]).sum().sqrt()
+    r = radius / norm.clamp_min(1e-12)
 
     def shifted(sign: float) -> list[Tensor]:
-        moved = [(w + sign * radius.to(w.dtype) * g).detach() for w, g in zip(weights, v, strict=True)]
+        moved = [(w + sign * r.to(w.dtype) * g).detach() for w, g in zip(weights, v, strict=True)]
         return _gradients(train(moved, alphas), alphas)
 
-    return [((up - down) / (2 * radius.to(up))) for up, down in zip(shifted(1.0), shifted(-1.0), strict=True)]
+    return [((up - down) / (2 * r.to(up))) for up, down in zip(shifted(1.0), shifted(-1.0), strict=True)]
 
 
 def _gradients(loss: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
