@@ -155,7 +155,6 @@ def test_impossible_options_of_a_retraining(refused, options, message):
 LAYOUTS = ["channels=abc", "channels=0", "channels=-3", "channels=2.5", "channels=null", "cells=abc", "cells=-1"]
 
 
-@pytest.mark.xfail(strict=True, reason="`Space.checked_layout` looks at names only", raises=Exception)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("command", [SEARCH, RETRAIN, "describe ARCH --pictures OUT"], ids=lambda c: c.split()[0])
 def test_layout_values_that_no_network_has(refused, command, layout):

@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -261,21 +261,21 @@ class Space(ABC):
                 held[name].copy_(value)
 
     def checked_layout(self, method: str, layout: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `layout` if `build` or `supernet` takes these keywords.
+        """Return `layout` if `build` or `supernet` takes these keywords and values.
 
         Raises:
-            ConfigurationError: If not; the message suggests the nearest keyword.
+            ConfigurationError: If not; the message suggests the nearest keyword, or says which values it takes.
         """
-        known = set(inspect.signature(getattr(self, method)).parameters) - {
-            "arch",
-            "num_classes",
-            "in_channels",
-        }
-        for name in layout:
+        hints = get_type_hints(getattr(self, method))
+        known = set(hints) - {"arch", "num_classes", "in_channels", "return"}
+        for name, value in layout.items():
             if name not in known:
                 raise ConfigurationError(
                     f"unknown layout keyword {name!r} of {self.name}.{method}; {nearest(name, known)}"
                 )
+            wanted = _wanted(value, hints[name])
+            if wanted:
+                raise ConfigurationError(f"layout keyword `{name}` must be {wanted}, got {value!r}")
         return dict(layout)
 
     def __repr__(self) -> str:
@@ -285,6 +285,20 @@ class Space(ABC):
 def argmax_existing(scores: Tensor, choice: Choice) -> list[int]:
     """Return for each edge the index of the best existing candidate, the first of equals."""
     return scores.detach().cpu().double().masked_fill(~choice.mask, float("-inf")).argmax(dim=1).tolist()
+
+
+def _wanted(value: Any, hint: Any) -> str:
+    """Return what a layout keyword of this type takes, empty if `value` is such: sizes are 1 or more, rates below 1."""
+    kinds = get_args(hint) or (hint,)
+    if bool in kinds:
+        return "" if isinstance(value, bool) else "true or false"
+    if value is None:
+        return "" if type(None) in kinds else f"of type {kinds[0].__name__}"
+    if int in kinds:
+        return "" if type(value) is int and value >= 1 else "a whole number, 1 or more"
+    if float in kinds:
+        return "" if type(value) in (int, float) and 0 <= value < 1 else "a number in [0, 1)"
+    return "" if isinstance(value, str) else "a name"
 
 
 def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) -> None:
