@@ -37,6 +37,7 @@ SPACES = {  # a space and the layout of its small networks
 
 STRATEGIES = {  # two epochs of two steps; where steps are many, a test sets its own
     "DARTS": DARTS(epochs=2, batch_size=16),
+    "DARTS-second-order": DARTS(epochs=2, batch_size=16, order=2),
     "GDAS": GDAS(epochs=2, batch_size=16),
     "RandomSearch-trained": RandomSearch(evaluations=3, evaluator=TrainFromScratch(epochs=1, batch_size=16)),
     "RandomSearch-inherited": RandomSearch(evaluations=3, evaluator=InheritedWeights(epochs=2, batch_size=16)),

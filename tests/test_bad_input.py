@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from ramify.cli import main
+from ramify.errors import RamifyError
 from small_runs import ramify, words_of
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
@@ -517,6 +518,14 @@ def test_a_disk_full_while_appending(tmp_path, monkeypatch, capfd):
         assert main(words) == 2
     assert capfd.readouterr().err == "ramify: file system: No space left on device\n"
     assert main(words) == 0
+
+
+def test_a_message_of_several_lines_becomes_one(refused, monkeypatch):
+    def fail(*_, **__):
+        raise RamifyError("first\n  second\n")
+
+    monkeypatch.setattr("ramify.api.describe", fail)
+    assert refused(["describe", ARCH]) == "first second"
 
 
 # In processes of their own

@@ -27,10 +27,13 @@ def batch_of(split, number=0):
 def test_the_architecture_gradient_is_plain_autograd(kind, space):
     strategy = KINDS[kind](epochs=1, batch_size=16, first="architecture")
     session, other = (session_of(space, strategy) for _ in range(2))
-    next(session.run())
+    run = session.run()
+    next(run)
+    other.load_state_dict(restored(saved(session)))
+    next(run)  # the second step: what the first left must not be in it
 
-    mix, active = strategy.mixing(other.space.choices, other.alphas, Moment(seed=0, epoch=0, draw=1))
-    x, y = batch_of("search_validation")
+    mix, active = strategy.mixing(other.space, other.alphas, Moment(seed=0, epoch=0, draw=3, step="architecture"))
+    x, y = batch_of("search_validation", number=1)
     F.cross_entropy(other.supernet.train()(x, mix, active=active), y).backward()
     for name, alpha in other.alphas.items():
         assert bool(alpha.grad.any()), "the batch says nothing about the architecture"
@@ -59,7 +62,7 @@ def test_an_architecture_step_leaves_the_weights_alone(kind):
     state = restored(saved(session))["weights"]
     alphas = {name: alpha.detach().clone() for name, alpha in session.alphas.items()}
 
-    session._architecture_step(*batch_of("search_validation"))
+    session._architecture_step(batch_of("search_validation"), batch_of("search_train"))
 
     assert not any(torch.equal(alpha, alphas[name]) for name, alpha in session.alphas.items())
     for name, value in network.named_parameters():
@@ -75,7 +78,7 @@ def test_an_architecture_step_leaves_the_weights_alone(kind):
 def test_a_weight_step_leaves_the_architecture_alone():
     session = session_of("darts", DARTS(epochs=1, batch_size=16))
     before = restored(saved(session))
-    session._weight_step(*batch_of("search_train"))
+    session._weight_step(batch_of("search_train"))
     assert not differences(session.state_dict()["alphas"], before["alphas"])
     assert not differences(session.optimizer.state_dict(), before["optimizer"])
     assert not any(bool(alpha.grad.any()) for alpha in session.alphas.values())
@@ -88,8 +91,10 @@ def test_the_two_orders_do_what_they_say():
         session, other = (session_of("nasbench201", DARTS(epochs=1, batch_size=16, first=first)) for _ in range(2))
         next(session.run())
         steps = {
-            "architecture": lambda other=other: other._architecture_step(*batch_of("search_validation")),
-            "weights": lambda other=other: other._weight_step(*batch_of("search_train")),
+            "architecture": lambda other=other: other._architecture_step(
+                batch_of("search_validation"), batch_of("search_train")
+            ),
+            "weights": lambda other=other: other._weight_step(batch_of("search_train")),
         }
         for name in sorted(steps, key=lambda name: name != first):
             steps[name]()

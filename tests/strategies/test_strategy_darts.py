@@ -10,7 +10,7 @@ from ramify.strategies.differentiable import Moment
 
 
 def mixed(space, alphas):
-    return DARTS().mixing(space.choices, alphas, Moment(seed=0, epoch=0, draw=0))
+    return DARTS().mixing(space, alphas, Moment(seed=0, epoch=0, draw=0, step="architecture"))
 
 
 @pytest.mark.parametrize("space", [NASBench201(), DARTSCells()], ids=repr)

@@ -123,7 +123,7 @@ def drawn_mix(strategy, space, draw=0):
         name: torch.randn(choice.shape, generator=generator, requires_grad=True)
         for name, choice in space.choices.items()
     }
-    mix, active = strategy.mixing(space.choices, alphas, Moment(seed=0, epoch=0, draw=draw))
+    mix, active = strategy.mixing(space, alphas, Moment(seed=0, epoch=0, draw=draw, step="architecture"))
     return alphas, mix, active
 
 

@@ -1,14 +1,15 @@
 """The bilevel search that differentiable strategies share.
 
 Weights descend on `search_train`, architecture parameters on `search_validation` (Liu et al., DARTS, ICLR 2019,
-Algorithm 1). A strategy adds how it turns architecture parameters into mixing weights.
+Algorithm 1). A strategy adds how it turns architecture parameters into mixing weights, and whatever else of the
+steps below its paper changes.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,10 @@ from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSett
 from ramify.training.session import cross_entropy
 
 Active = Mapping[str, Tensor] | None
+Alphas = Mapping[str, Tensor]
+"""Name of a choice → architecture parameters (E, O)."""
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W) and labels (B,)."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,13 @@ class Moment:
         seed: Of the run.
         epoch: From 0.
         draw: Number of the forward pass, from 0, unique in the search.
+        step: What the pass is for.
     """
 
     seed: int
     epoch: int
     draw: int
+    step: Literal["weights", "architecture"]
 
     def generator(self, *key: str) -> torch.Generator:
         """Return the generator of this draw."""
@@ -71,17 +78,44 @@ class Differentiable(WeightSettings, Strategy):
             raise ConfigurationError(f"`arch_betas` must be in [0, 1), got {self.arch_betas}")
 
     @abstractmethod
-    def mixing(
-        self, choices: Mapping[str, Choice], alphas: Mapping[str, Tensor], moment: Moment
-    ) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return the mixing weights (E, O) of one forward pass, and which candidates to compute (None: all)."""
+
+    def initial(self, choice: Choice, generator: torch.Generator) -> Tensor:
+        """Return architecture parameters (E, O) to start from: 1e-3·N(0, 1), as in DARTS."""
+        return 1e-3 * torch.randn(choice.shape, generator=generator)
+
+    def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+        """Return what the architecture is derived from: the softmax (E, O) over the existing candidates."""
+        return {name: choice.softmax(alphas[name]) for name, choice in space.choices.items()}
+
+    def penalty(self, space: Space, alphas: Alphas) -> Tensor | None:
+        """Return what is added to the loss of the architecture; None for nothing."""
+        return None
+
+    def differentiate(self, session: "BilevelSession", valid: Batch, train: Batch) -> None:
+        """Leave the gradients of the architecture step in the parameters: of the validation loss at these weights.
+
+        None are computed for the weights. Through Fabric, because half precision scales the loss.
+        """
+        loss = session.validation_loss(valid)
+        extra = self.penalty(session.space, session.alphas)
+        loss = loss if extra is None else loss + extra.to(loss)
+        session.task.fabric.backward(loss, inputs=list(session.alphas.values()))
+
+    def project(self, alphas: Alphas) -> None:
+        """Bring the parameters back to where they may be, in place, after a step."""
+
+    def stop(self, space: Space, record: Sequence[Alphas]) -> int | None:
+        """Return the epoch to return to and end with, or None to go on; `record` holds the parameters of each."""
+        return None
 
     @property
     def supernet_options(self) -> dict[str, Any]:
         """Further arguments of the supernet's forward pass."""
         return {}
 
-    def recorded(self, moment: Moment) -> dict[str, float]:
+    def recorded(self, epoch: int) -> dict[str, float]:
         """Return what the strategy adds to a row of the history."""
         return {}
 
@@ -97,9 +131,9 @@ class BilevelSession:
         self.strategy, self.space, self.task = strategy, space, task
         self.weights = SupernetWeights(strategy, space, task)
         self.validation = task.data.split("search_validation")
-        # 1e-3·N(0, 1) as in DARTS. They are small and stay on the host, so sampling never waits for a device.
+        # They are small and stay on the host, so sampling never waits for a device.
         self.alphas = {
-            name: nn.Parameter(1e-3 * torch.randn(choice.shape, generator=stream(task.seed, "alphas", name)))
+            name: nn.Parameter(strategy.initial(choice, stream(task.seed, "alphas", name)))
             for name, choice in space.choices.items()
         }
         for alpha in self.alphas.values():
@@ -112,6 +146,8 @@ class BilevelSession:
         )
         self.optimizer: Any = task.fabric.setup_optimizers(adam)
         self.averages = Averages(task.fabric.device)
+        self.record: list[dict[str, Tensor]] = []
+        self.stopped = False
         self.step = 0
 
     def run(self) -> Iterator[Metrics]:
@@ -119,17 +155,17 @@ class BilevelSession:
         weights = self.weights
         training = self._batches(weights.split)
         validation = self._batches(self.validation)
-        while self.step < weights.steps:
+        while self.step < weights.steps and not self.stopped:
             train, valid = next(training), next(validation)
             if self.strategy.first == "architecture":
-                self._architecture_step(*valid)
-                self._weight_step(*train)
+                self._architecture_step(valid, train)
+                self._weight_step(train)
             else:
-                self._weight_step(*train)
-                self._architecture_step(*valid)
+                self._weight_step(train)
+                self._architecture_step(valid, train)
             self.step += 1
             ends_epoch = self.step % weights.steps_per_epoch == 0
-            yield Metrics("search", self.step, weights.steps, self._row() if ends_epoch else {})
+            yield Metrics("search", self.step, weights.steps, self._end_epoch() if ends_epoch else {})
 
     def _batches(self, split: Any) -> Iterator[tuple[Tensor, Tensor]]:
         return endless(
@@ -141,45 +177,81 @@ class BilevelSession:
             start=self.step,
         )
 
-    def _moment(self, position: int) -> Moment:
-        return Moment(self.task.seed, self.step // self.weights.steps_per_epoch, 2 * self.step + position)
+    def _mixing(self, step: Literal["weights", "architecture"], alphas: Alphas) -> tuple[dict[str, Tensor], Active]:
+        draw = 2 * self.step + (step == "architecture")
+        moment = Moment(self.task.seed, self.step // self.weights.steps_per_epoch, draw, step)
+        return self.strategy.mixing(self.space, alphas, moment)
 
-    def _weight_step(self, x: Tensor, y: Tensor) -> None:
+    def _weight_step(self, train: Batch) -> None:
         with torch.no_grad():
-            mix, active = self.strategy.mixing(self.space.choices, self.alphas, self._moment(0))
-        self.weights.descend(self.step, x, y, mix, active)
+            mix, active = self._mixing("weights", self.alphas)
+        self.weights.descend(self.step, *train, mix, active)
 
-    def _architecture_step(self, x: Tensor, y: Tensor) -> None:
-        mix, active = self.strategy.mixing(self.space.choices, self.alphas, self._moment(1))
+    def _architecture_step(self, valid: Batch, train: Batch) -> None:
+        # A draw of `none` on every edge that enters the output, or a network too short for a kind of cell, leaves no
+        # path to some parameters: zeros then.
+        self.optimizer.zero_grad(set_to_none=False)
+        self.strategy.differentiate(self, valid, train)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.strategy.project(self.alphas)
+
+    def validation_loss(self, valid: Batch) -> Tensor:
+        """Return the loss of the architecture step at the current weights, and count it."""
+        mix, active = self._mixing("architecture", self.alphas)
         self.weights.supernet.train()
         with seeded(self.task.seed, "architecture", self.step):
-            logits = self.weights.supernet(x, mix, active=active, **self.strategy.supernet_options)
+            logits = self.weights.supernet(valid[0], mix, active=active, **self.strategy.supernet_options)
+        loss = cross_entropy(logits, valid[1])
+        self.averages.add(logits, valid[1], loss)
+        return loss
+
+    def loss_at(self, batch: Batch, weights: Sequence[Tensor], alphas: Sequence[Tensor], *, count: bool) -> Tensor:
+        """Return the loss of the architecture step at other weights and parameters, in the order of those here.
+
+        Buffers are cloned, so running statistics are not disturbed.
+        """
+        x, y = batch
+        network = self.weights.supernet.module
+        state = {name: w for (name, _), w in zip(network.named_parameters(), weights, strict=True)}
+        state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
+        mix, active = self._mixing("architecture", dict(zip(self.alphas, alphas, strict=True)))
+        network.train()
+        with seeded(self.task.seed, "architecture", self.step), self.task.fabric.autocast():
+            arguments = (x.to(weights[0].dtype), {name: m.to(weights[0].dtype) for name, m in mix.items()})
+            logits = torch.func.functional_call(network, state, arguments, {"active": active})
         loss = cross_entropy(logits, y)
-        # A draw of `none` on every edge that enters the output, or a network too short for a kind of cell, leaves no
-        # path to some: zeros then. Through Fabric, because half precision scales the loss.
-        self.optimizer.zero_grad(set_to_none=False)
-        self.task.fabric.backward(loss, inputs=list(self.alphas.values()))  # none are computed for the weights
-        self.optimizer.step()
-        self.averages.add(logits, y, loss)
+        if count:
+            self.averages.add(logits, y, loss)
+        return loss
 
     def mixing_weights(self) -> dict[str, Tensor]:
-        """Return the softmax (E, O) of the architecture parameters over the existing candidates."""
-        return {name: choice.softmax(self.alphas[name].detach()) for name, choice in self.space.choices.items()}
+        """Return the scores (E, O) that the architecture is derived from."""
+        return {name: score.detach() for name, score in self.strategy.scores(self.space, self.alphas).items()}
 
     def architecture(self) -> Architecture:
-        """Return the member that the softmax of the architecture parameters prefers."""
+        """Return the member that the scores prefer."""
         return self.space.discretize(self.mixing_weights())
 
-    def _row(self) -> dict[str, Any]:
+    def _end_epoch(self) -> dict[str, Any]:
+        """Record the parameters, stop where the strategy says so, and return a row of the history."""
+        self.record.append({name: alpha.detach().clone() for name, alpha in self.alphas.items()})
+        chosen = self.strategy.stop(self.space, self.record)
+        if chosen is not None:
+            self.stopped = True
+            with torch.no_grad():
+                for name, alpha in self.alphas.items():
+                    alpha.copy_(self.record[chosen][name])
         last = self.step - 1
-        moment = Moment(self.task.seed, last // self.weights.steps_per_epoch, 2 * last)
+        epoch = last // self.weights.steps_per_epoch
         arch = self.architecture()
         return {
-            "epoch": moment.epoch,
+            "epoch": epoch,
             **self.weights.averages.take(),
             **self.averages.take("validation_"),
             "lr": self.weights.lr_at(last),
-            **self.strategy.recorded(moment),
+            **self.strategy.recorded(epoch),
+            **({} if chosen is None else {"returned_to_epoch": chosen}),
             "mixing": {name: weights.tolist() for name, weights in self.mixing_weights().items()},
             "architecture": {"notation": self.space.format(arch), **arch.to_dict()},
         }
@@ -197,6 +269,8 @@ class BilevelSession:
             "alphas": {name: alpha.detach() for name, alpha in self.alphas.items()},
             "optimizer": self.optimizer.state_dict(),
             "averages": self.averages.sums,
+            "record": self.record,
+            "stopped": self.stopped,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -208,3 +282,5 @@ class BilevelSession:
                 alpha.copy_(state["alphas"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.averages.sums.copy_(state["averages"])
+        self.record = [dict(alphas) for alphas in state["record"]]
+        self.stopped = state["stopped"]

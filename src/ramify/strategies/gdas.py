@@ -10,7 +10,6 @@ the code for the DARTS space, only the drawn candidate has a gradient here; `uns
 Weights that no batch has used in a step are left alone: neither weight decay nor momentum moves them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -20,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramify.errors import ConfigurationError
-from ramify.strategies.differentiable import Active, Differentiable, Moment
+from ramify.spaces import Space
+from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
 from ramify.supernet import Choice
 
 
@@ -60,13 +60,11 @@ class GDAS(Differentiable):
         """Return τ of an epoch: linear from `tau_start` to `tau_end`."""
         return self.tau_start + (self.tau_end - self.tau_start) * epoch / max(1, self.epochs - 1)
 
-    def mixing(
-        self, choices: Mapping[str, Choice], alphas: Mapping[str, Tensor], moment: Moment
-    ) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """One straight-through one-hot per edge; only the drawn candidates are computed."""
         tau = self.temperature(moment.epoch)
         mix, active = {}, {}
-        for name, choice in choices.items():
+        for name, choice in space.choices.items():
             mix[name], active[name] = gumbel_one_hot(choice, alphas[name], tau, moment.generator(name))
         return mix, active
 
@@ -75,9 +73,9 @@ class GDAS(Differentiable):
         """Whether the weights of candidates that were not drawn enter as constants."""
         return {"constants": self.unselected == "constant"}
 
-    def recorded(self, moment: Moment) -> dict[str, float]:
+    def recorded(self, epoch: int) -> dict[str, float]:
         """Add τ to the history."""
-        return {"temperature": self.temperature(moment.epoch)}
+        return {"temperature": self.temperature(epoch)}
 
 
 def gumbel_one_hot(choice: Choice, alpha: Tensor, tau: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
