@@ -15,12 +15,12 @@ from ramify.data import DataSpec, load
 from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.run import make_fabric
 from ramify.spaces import DARTSCells, NASBench201
-from ramify.strategies import DARTS, GDAS, RandomSearch
+from ramify.strategies import DARTS, GDAS, NASP, RSPS, DARTSPlus, RandomSearch
 from ramify.training import Task
 
 DATA = DataSpec(subset=64)  # 32 images to train on, 32 to validate on
 
-NASP = {
+NASP_OPERATIONS = {
     "normal": [
         *("skip_connect", "conv_3x1_1x3", "dil_conv_3x3", "conv 1x1"),
         *("conv 3x3", "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7"),
@@ -32,13 +32,16 @@ SPACES = {  # a space and the layout of its small networks
     "nasbench201": (NASBench201(), {"channels": 4, "cells": 1}),
     "darts": (DARTSCells(), {"channels": 4, "layers": 3}),
     "frc": (DARTSCells(reduction="frc"), {"channels": 8, "layers": 3}),
-    "nasp": (DARTSCells(operations=NASP), {"channels": 4, "layers": 3}),
+    "nasp": (DARTSCells(operations=NASP_OPERATIONS), {"channels": 4, "layers": 3}),
 }
 
 STRATEGIES = {  # two epochs of two steps; where steps are many, a test sets its own
     "DARTS": DARTS(epochs=2, batch_size=16),
     "DARTS-second-order": DARTS(epochs=2, batch_size=16, order=2),
+    "DARTSPlus": DARTSPlus(epochs=2, batch_size=16, max_skip=1, stable_epochs=1),
     "GDAS": GDAS(epochs=2, batch_size=16),
+    "NASP": NASP(epochs=2, batch_size=16, complexity=0.01),
+    "RSPS": RSPS(epochs=1, batch_size=16, candidates=2),
     "RandomSearch-trained": RandomSearch(evaluations=3, evaluator=TrainFromScratch(epochs=1, batch_size=16)),
     "RandomSearch-inherited": RandomSearch(evaluations=3, evaluator=InheritedWeights(epochs=2, batch_size=16)),
 }

@@ -7,6 +7,7 @@ from ramify.errors import ConfigurationError
 from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import DARTS
 from ramify.strategies.differentiable import Moment
+from small_runs import loaded, session_of
 
 
 def mixed(space, alphas):
@@ -62,3 +63,27 @@ def test_none_takes_part_in_the_denominator_when_edges_are_ranked():
 def test_there_is_no_third_order():
     with pytest.raises(ConfigurationError, match=r"`order` must be 1.*, got 3"):
         DARTS(order=3)
+
+
+def test_the_second_order_looks_through_the_step_that_follows():
+    """On a tiny supernet: the gradient that a step of SGD, differentiated as a whole, would give."""
+    strategy = DARTS(epochs=2, batch_size=16, order=2)
+    session = session_of("nasbench201", strategy, precision="64-true")
+    run = session.run()
+    next(run)  # so that there are momenta
+    valid, train = (next(iter(loaded().split(n).batches(16, seed=5))) for n in ("search_validation", "search_train"))
+    network = session.supernet.module
+    weights, alphas = list(network.parameters()), list(session.alphas.values())
+    state = session.weights.optimizer.optimizer.state
+    loss = session.loss_at(train, weights, alphas, count=False)
+    gradients = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
+    lr = session.weights.lr_at(session.step)
+    moved = [
+        w - lr * (0.9 * state[w]["momentum_buffer"] + (0 if g is None else g) + 3e-4 * w)
+        for w, g in zip(weights, gradients, strict=True)
+    ]
+    expected = torch.autograd.grad(session.loss_at(valid, moved, alphas, count=False), alphas)[0]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    strategy.differentiate(session, valid, train)
+    assert torch.allclose(alphas[0].grad, expected, rtol=1e-5, atol=1e-9)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

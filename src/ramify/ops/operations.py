@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 import torch.nn.functional as F
@@ -194,3 +195,11 @@ def make_operation(
         running = norm(channels).track_running_stats
         operation.norm = nn.BatchNorm2d(channels, affine=False, track_running_stats=running)
     return operation
+
+
+@cache
+def count_weights(name: str, channels: int = 16) -> int:
+    """Return the number of weights of an operation that keeps the resolution; those of norms are left out."""
+    if name == NONE:
+        return 0
+    return sum(p.numel() for p in make_operation(name, channels, norm=standard_norm(affine=False)).parameters())

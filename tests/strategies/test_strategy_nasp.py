@@ -1,0 +1,98 @@
+"""NASP: the box, the discrete copy, and who gets gradients."""
+
+import pytest
+import torch
+
+from ramify import spaces
+from ramify.ops.operations import count_weights
+from ramify.strategies import NASP
+from ramify.strategies.differentiable import Moment
+from ramify.strategies.nasp import complexities
+from small_runs import SPACES, finish, loaded, session_of
+
+
+def moment(step):
+    return Moment(seed=0, epoch=0, draw=0, step=step)
+
+
+def random_alphas(space):
+    return {name: torch.rand(choice.shape, requires_grad=True) for name, choice in space.choices.items()}
+
+
+@pytest.mark.parametrize("name", ["darts", "nasp"])
+def test_the_discrete_copy_has_two_live_edges_per_node_and_one_1_on_each(name):
+    space = SPACES[name][0]
+    mix, active = NASP().mixing(space, random_alphas(space), moment("weights"))
+    for kind, weights in mix.items():
+        choice = space.choices[kind]
+        assert set(weights.unique().tolist()) == {0.0, 1.0}
+        assert weights.sum(dim=1).max() == 1
+        for target in range(2, 6):
+            assert weights[choice.incoming(target)].sum() == 2
+        assert torch.equal(active[kind], weights > 0)
+
+
+def test_on_nasbench201_every_edge_keeps_its_best():
+    space = spaces.NASBench201()
+    alphas = random_alphas(space)
+    mix, _ = NASP().mixing(space, alphas, moment("weights"))
+    assert torch.equal(mix["cell"].argmax(1), alphas["cell"].argmax(1))
+
+
+def test_every_entry_gets_the_gradient_of_the_discrete_copy():
+    space = spaces.NASBench201()
+    alphas = random_alphas(space)
+    mix, active = NASP().mixing(space, alphas, moment("architecture"))
+    assert active is None
+    assert set(mix["cell"].detach().unique().tolist()) == {0.0, 1.0}
+    upstream = torch.randn(6, 5)
+    (gradient,) = torch.autograd.grad((mix["cell"] * upstream).sum(), [alphas["cell"]])
+    assert torch.equal(gradient, upstream)
+
+
+def test_the_iterate_stays_in_the_box_and_starts_in_its_middle():
+    session = session_of("nasbench201", NASP(epochs=3, batch_size=16, arch_lr=0.5))
+    assert bool((session.alphas["cell"] == 0.5).all())
+    finish(session)
+    alpha = session.alphas["cell"]
+    assert alpha.min() == 0 and alpha.max() <= 1
+
+
+def test_the_weight_step_touches_only_selected_operations():
+    session = session_of("darts", NASP(epochs=1, batch_size=16))
+    mix, _ = NASP().mixing(session.space, session.alphas, moment("weights"))
+    session._weight_step(next(iter(loaded().split("search_train").batches(16, seed=0))))
+    for name, parameter in session.supernet.module.named_parameters():
+        if ".edges." not in name:
+            continue
+        _, cell, _, _, edge, op, *_ = name.split(".")
+        kind = "reduce" if int(cell) in session.supernet.module.reductions else "normal"
+        choice = session.space.choices[kind]
+        row = [f"{s}-{t}" for s, t in choice.edges].index(edge)
+        assert (parameter.grad is not None) == bool(mix[kind][row, choice.ops.index(op)]), name
+
+
+def test_weights_counted_are_those_of_the_released_constants():
+    released = {
+        "conv_3x1_1x3": 864,
+        "conv_7x1_1x7": 2016,
+        "sep_conv_7x7": 1464,
+        "conv 3x3": 1296,
+        "sep_conv_5x5": 888,
+        "sep_conv_3x3": 504,
+        "dil_conv_5x5": 444,
+        "conv 1x1": 144,
+        "dil_conv_3x3": 252,
+        "skip_connect": 0,
+    }
+    assert {op: count_weights(op, channels=12) for op in released} == released
+
+
+def test_the_complexity_term_is_the_formula():
+    space = spaces.NASBench201()
+    alphas = random_alphas(space)
+    p = [0, 0, 144, 1296, 0]
+    expected = 0.3 * sum(p[o] / sum(p) * alphas["cell"][e, o].item() ** 2 for e in range(6) for o in range(5))
+    assert NASP(complexity=0.3).penalty(space, alphas).item() == pytest.approx(expected, rel=1e-5)
+    assert NASP().penalty(space, alphas) is None
+    assert complexities(("none", "skip_connect")).tolist() == [0, 0]
