@@ -15,7 +15,7 @@ from ramify.data import DataSpec, load
 from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.run import make_fabric
 from ramify.spaces import DARTSCells, NASBench201
-from ramify.strategies import DARTS, GDAS, NASP, RSPS, DARTSPlus, RandomSearch
+from ramify.strategies import DARTS, GDAS, NASP, PCDARTS, RSPS, DARTSPlus, RandomSearch
 from ramify.training import Task
 
 DATA = DataSpec(subset=64)  # 32 images to train on, 32 to validate on
@@ -41,6 +41,7 @@ STRATEGIES = {  # two epochs of two steps; where steps are many, a test sets its
     "DARTSPlus": DARTSPlus(epochs=2, batch_size=16, max_skip=1, stable_epochs=1),
     "GDAS": GDAS(epochs=2, batch_size=16),
     "NASP": NASP(epochs=2, batch_size=16, complexity=0.01),
+    "PCDARTS": PCDARTS(epochs=2, batch_size=16, arch_start=1, partial_channels=2),
     "RSPS": RSPS(epochs=1, batch_size=16, candidates=2),
     "RandomSearch-trained": RandomSearch(evaluations=3, evaluator=TrainFromScratch(epochs=1, batch_size=16)),
     "RandomSearch-inherited": RandomSearch(evaluations=3, evaluator=InheritedWeights(epochs=2, batch_size=16)),

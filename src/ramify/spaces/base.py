@@ -239,7 +239,12 @@ class Space(ABC):
 
     def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
         """Return the built member with the supernet's layout and weights; parameter paths are the same."""
-        network = self.build(self.checked(arch), **sup.layout)  # type: ignore[arg-type]
+        layout = dict(sup.layout)  # type: ignore[arg-type]
+        if layout.pop("partial_channels") > 1:
+            raise ArchitectureError(
+                "a supernet of partial channels holds no member: its candidates see a part of a state"
+            )
+        network = self.build(self.checked(arch), **layout)
         parameter = next(sup.parameters())
         network.to(device=parameter.device, dtype=parameter.dtype)
         held = sup.state_dict()
@@ -299,6 +304,14 @@ def _wanted(value: Any, hint: Any) -> str:
     if float in kinds:
         return "" if type(value) in (int, float) and 0 <= value < 1 else "a number in [0, 1)"
     return "" if isinstance(value, str) else "a name"
+
+
+def check_partial(channels: int, partial_channels: int) -> None:
+    """Raise `ConfigurationError` unless C channels can be split into K parts."""
+    if partial_channels < 1 or channels % partial_channels:
+        raise ConfigurationError(
+            f"`channels` must be divisible by `partial_channels`, got {channels} and {partial_channels}"
+        )
 
 
 def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) -> None:

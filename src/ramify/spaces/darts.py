@@ -17,7 +17,7 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, make_operation, standard_norm
 from ramify.ops.operations import check_operation
-from ramify.spaces.base import Candidate, CellGraph, Space, check_scores
+from ramify.spaces.base import Candidate, CellGraph, Space, check_partial, check_scores
 from ramify.spaces.cell_network import (
     Cell,
     CellNetwork,
@@ -352,8 +352,12 @@ class DARTSCells(Space):
         pool_norm: bool = True,
         affine: bool = False,
         track_running_stats: bool = False,
+        partial_channels: int = 1,
     ) -> nn.Module:
-        """Return the network of all members: `sup(x, mix)` with one (E, O) tensor for each kind of cell."""
+        """Return the network of all members: `sup(x, mix)` with one (E, O) tensor for each kind of cell.
+
+        Of `partial_channels` K, only C/K channels of a state enter the candidates (PC-DARTS).
+        """
         keywords = {
             "num_classes": num_classes,
             "in_channels": in_channels,
@@ -364,7 +368,9 @@ class DARTSCells(Space):
             "pool_norm": pool_norm,
             "affine": affine,
             "track_running_stats": track_running_stats,
+            "partial_channels": partial_channels,
         }
+        check_partial(channels, partial_channels)
         norm = standard_norm(affine, track_running_stats)
 
         def cell(plan: CellPlan) -> nn.Module:
@@ -377,9 +383,10 @@ class DARTSCells(Space):
                 self.choices[kind],
                 2,
                 lambda source, op: make_operation(
-                    op, plan.channels, stride if source < 2 else 1, norm, pool_norm=pool_norm
+                    op, plan.channels // partial_channels, stride if source < 2 else 1, norm, pool_norm=pool_norm
                 ),
                 stride=stride,
+                partial_channels=partial_channels,
             )
             return MixedCell(kind, inputs, graph, self._concat[kind])
 

@@ -21,7 +21,7 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, PreActivation, make_operation, standard_norm
 from ramify.ops.operations import check_operation
-from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_partial, check_scores
 from ramify.supernet import (
     Built,
     Choice,
@@ -183,10 +183,12 @@ class NASBench201(Space):
         cells: int = 5,
         affine: bool = False,
         track_running_stats: bool = False,
+        partial_channels: int = 1,
     ) -> nn.Module:
         """Return the network of all members: `sup(x, mix)` with `mix["cell"]` of shape (E, O).
 
-        Stem, reduction blocks and the last norm are always affine with running statistics.
+        Stem, reduction blocks and the last norm are always affine with running statistics. Of `partial_channels`
+        K, only C/K channels of a state enter the candidates.
         """
         layout = {
             "num_classes": num_classes,
@@ -195,11 +197,20 @@ class NASBench201(Space):
             "cells": cells,
             "affine": affine,
             "track_running_stats": track_running_stats,
+            "partial_channels": partial_channels,
         }
+        check_partial(channels, partial_channels)
         norm = standard_norm(affine, track_running_stats)
 
         def cell(c: int) -> nn.Module:
-            return _MixedCell(MixedGraph(self.choices["cell"], 1, lambda _, op: make_operation(op, c, 1, norm)))
+            return _MixedCell(
+                MixedGraph(
+                    self.choices["cell"],
+                    1,
+                    lambda _, op: make_operation(op, c // partial_channels, 1, norm),
+                    partial_channels=partial_channels,
+                )
+            )
 
         supernet = _Supernet(cell, num_classes, in_channels, channels, cells)
         supernet.choices, supernet.layout = self.choices, layout

@@ -7,6 +7,7 @@ from ramify.strategies.darts_plus import DARTSPlus
 from ramify.strategies.differentiable import Differentiable
 from ramify.strategies.gdas import GDAS
 from ramify.strategies.nasp import NASP
+from ramify.strategies.pc_darts import PCDARTS
 from ramify.strategies.random_search import RandomSearch
 from ramify.strategies.rsps import RSPS
 
@@ -19,6 +20,7 @@ __all__ = [
     "DARTS",
     "GDAS",
     "NASP",
+    "PCDARTS",
     "RSPS",
     "STRATEGIES",
     "AskTell",

@@ -6,8 +6,8 @@ steps below its paper changes.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Any, Literal
 
@@ -19,7 +19,6 @@ from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
-from ramify.supernet import Choice
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, endless
 from ramify.training.session import cross_entropy
 
@@ -59,19 +58,21 @@ class Differentiable(WeightSettings, Strategy):
         arch_lr: Learning rate of the architecture parameters, by Adam.
         arch_betas: Adam's averaging factors.
         arch_weight_decay: Adam's L2 penalty.
+        arch_start: Epochs in which only the weights learn.
         first: Which step comes first, `architecture` or `weights`.
     """
 
     arch_lr: float = 3e-4
     arch_betas: tuple[float, float] = (0.5, 0.999)
     arch_weight_decay: float = 1e-3
+    arch_start: int = 0
     first: str = "architecture"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.first not in ("architecture", "weights"):
             raise ConfigurationError(f"`first` must be 'architecture' or 'weights', got {self.first!r}")
-        for name in ("arch_lr", "arch_weight_decay"):
+        for name in ("arch_lr", "arch_weight_decay", "arch_start"):
             if not 0 <= getattr(self, name) < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
         if not all(0 <= beta < 1 for beta in self.arch_betas):
@@ -81,9 +82,11 @@ class Differentiable(WeightSettings, Strategy):
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return the mixing weights (E, O) of one forward pass, and which candidates to compute (None: all)."""
 
-    def initial(self, choice: Choice, generator: torch.Generator) -> Tensor:
-        """Return architecture parameters (E, O) to start from: 1e-3·N(0, 1), as in DARTS."""
-        return 1e-3 * torch.randn(choice.shape, generator=generator)
+    def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
+        """Return architecture parameters to start from: 1e-3·N(0, 1) of (E, O) for every choice, as in DARTS."""
+        return {
+            name: 1e-3 * torch.randn(choice.shape, generator=generator(name)) for name, choice in space.choices.items()
+        }
 
     def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
         """Return what the architecture is derived from: the softmax (E, O) over the existing candidates."""
@@ -111,6 +114,11 @@ class Differentiable(WeightSettings, Strategy):
         return None
 
     @property
+    def layout(self) -> dict[str, Any]:
+        """Layout keywords that the strategy needs of a supernet."""
+        return {}
+
+    @property
     def supernet_options(self) -> dict[str, Any]:
         """Further arguments of the supernet's forward pass."""
         return {}
@@ -129,12 +137,12 @@ class BilevelSession:
 
     def __init__(self, strategy: Differentiable, space: Space, task: Task) -> None:
         self.strategy, self.space, self.task = strategy, space, task
-        self.weights = SupernetWeights(strategy, space, task)
+        self.weights = SupernetWeights(strategy, space, replace(task, network={**strategy.layout, **task.network}))
         self.validation = task.data.split("search_validation")
         # They are small and stay on the host, so sampling never waits for a device.
         self.alphas = {
-            name: nn.Parameter(strategy.initial(choice, stream(task.seed, "alphas", name)))
-            for name, choice in space.choices.items()
+            name: nn.Parameter(value)
+            for name, value in strategy.initial(space, lambda name: stream(task.seed, "alphas", name)).items()
         }
         for alpha in self.alphas.values():
             alpha.grad = torch.zeros_like(alpha)
@@ -190,6 +198,10 @@ class BilevelSession:
     def _architecture_step(self, valid: Batch, train: Batch) -> None:
         # A draw of `none` on every edge that enters the output, or a network too short for a kind of cell, leaves no
         # path to some parameters: zeros then.
+        if self.step < self.strategy.arch_start * self.weights.steps_per_epoch:
+            with torch.no_grad():
+                self.validation_loss(valid)
+            return
         self.optimizer.zero_grad(set_to_none=False)
         self.strategy.differentiate(self, valid, train)
         self.optimizer.step()

@@ -9,6 +9,7 @@ of a node whose winners are largest: which is what `discretize` does. The option
 Σ_e Σ_o p_o / Σp · a², with p_o the number of weights of an operation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import inf
@@ -21,7 +22,6 @@ from ramify.errors import ConfigurationError
 from ramify.ops.operations import count_weights
 from ramify.spaces import Space
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
-from ramify.supernet import Choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ class NASP(Differentiable):
         if not 0 <= self.complexity < inf:
             raise ConfigurationError(f"`complexity` must be a number from 0, got {self.complexity}")
 
-    def initial(self, choice: Choice, generator: torch.Generator) -> Tensor:
+    def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
         """Start in the middle of the box."""
-        return torch.full(choice.shape, 0.5)
+        return {name: torch.full(choice.shape, 0.5) for name, choice in space.choices.items()}
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return Ā: its operations alone for the weights, all of them where every entry needs its gradient."""
@@ -57,8 +57,8 @@ class NASP(Differentiable):
         return space.discretize({name: alpha.detach() for name, alpha in alphas.items()})
 
     def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
-        """The parameters themselves decide."""
-        return dict(alphas)
+        """The parameters themselves decide; candidates that do not exist have none."""
+        return {name: alphas[name] * choice.mask for name, choice in space.choices.items()}
 
     def penalty(self, space: Space, alphas: Alphas) -> Tensor | None:
         """Return η times the complexity of A."""

@@ -61,11 +61,16 @@ class MixedGraph(nn.Module):
         inputs: Number of input states; states are numbered from 0.
         candidate: Makes a candidate's module.
         stride: Of the edges that leave the input states.
+        partial_channels: K; only the first C/K channels of a state enter the candidates, which are made for that
+            many. The others go past them, weighed by the sum of the edge's mixing weights, and the channels of a
+            node are shuffled in K groups (Xu et al., PC-DARTS, ICLR 2020).
     """
 
-    def __init__(self, choice: Choice, inputs: int, candidate: Candidate, *, stride: int = 1) -> None:
+    def __init__(
+        self, choice: Choice, inputs: int, candidate: Candidate, *, stride: int = 1, partial_channels: int = 1
+    ) -> None:
         super().__init__()
-        self.inputs, self.stride = inputs, stride
+        self.inputs, self.stride, self.partial_channels = inputs, stride, partial_channels
         self.states = max(target for _, target in choice.edges) + 1
         self.ops = choice.ops
         self.edges = nn.ModuleDict()
@@ -86,13 +91,38 @@ class MixedGraph(nn.Module):
     def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
         """Map the input states, each (B, C, H, W), to the list of all states."""
         states = list(inputs)
+        width = inputs[0].shape[1] // self.partial_channels
         sums: list[Tensor | None] = [None] * self.states
+        passed: list[Tensor | None] = [None] * self.states  # what goes past the candidates of partial channels
         for number in range(self.states):
             if number >= self.inputs:
                 total = sums[number]
-                states.append(_no_input(inputs[0], self.stride) if total is None else total)
-            self._spread(_Source(states[number]), self.leaving[number], mixture, sums)
+                total = _no_input(inputs[0][:, :width], self.stride) if total is None else total
+                states.append(total if self.partial_channels == 1 else self._joined(total, passed[number]))
+            state = states[number]
+            if self.partial_channels > 1:
+                self._pass(state[:, width:], self.leaving[number], mixture, passed)
+                state = state[:, :width]
+            self._spread(_Source(state), self.leaving[number], mixture, sums)
         return states
+
+    def _pass(
+        self,
+        rest: Tensor,
+        leaving: list[tuple[int, str, int]],
+        mixture: Mixture,
+        passed: list[Tensor | None],
+    ) -> None:
+        """Let the remaining channels of one source go past the candidates of its edges."""
+        if leaving and self._strides[leaving[0][0]] == 2:
+            rest = F.max_pool2d(rest, 2, stride=2, ceil_mode=True)  # odd sizes as the candidates round them
+        for edge, _, target in leaving:
+            passed[target] = accumulate_scaled(passed[target], rest, mixture.totals[edge])
+
+    def _joined(self, mixed: Tensor, passed: Tensor | None) -> Tensor:
+        """Join both parts of a node's channels, and shuffle them so that the next node mixes others."""
+        assert passed is not None
+        return F.channel_shuffle(torch.cat([mixed, passed], dim=1), self.partial_channels)
 
     def _spread(
         self,

@@ -24,12 +24,14 @@ class Mixture:
         dropped: For every edge the indices of existing candidates that are weighed but not computed. Their
             weights enter as constants where `constants` was asked for; empty otherwise.
         dropout: Probability for every operation index.
+        totals: Scalars, the sum of each edge's weights.
     """
 
     weights: tuple[tuple[Tensor, ...], ...]
     active: tuple[tuple[int, ...], ...]
     dropped: tuple[tuple[int, ...], ...]
     dropout: tuple[float, ...]
+    totals: tuple[Tensor, ...]
 
 
 def prepare(
@@ -96,6 +98,7 @@ def _prepare(
             tuple(o for o, on in enumerate(row) if on and constants) for row in (choice.mask & ~computed).tolist()
         ),
         dropout=tuple(float(dropout.get(op, 0.0)) for op in choice.ops),
+        totals=on_device.sum(dim=1).unbind(),
     )
 
 
