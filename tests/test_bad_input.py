@@ -14,6 +14,7 @@ from PIL import Image
 
 from ramify.cli import main
 from ramify.errors import RamifyError
+from ramify.strategies import STRATEGIES
 from small_runs import ramify, words_of
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
@@ -75,7 +76,7 @@ def assert_one_line(err):
         ),
         (
             "search --space NASBench201 --strategy.epochs 3 --out OUT",
-            "--strategy: name the strategy before its options; known: DARTS, GDAS, RandomSearch",
+            f"--strategy: name the strategy before its options; known: {', '.join(sorted(STRATEGIES))}",
         ),
         (f"{SEARCH} --strategy.epoch 3", "--strategy: unknown option 'epoch'; did you mean 'epochs'?"),
         (f"{SEARCH} --space.node 3", "--space: unknown option 'node'; did you mean 'nodes'?"),
@@ -143,7 +144,7 @@ def test_impossible_options_of_a_search(refused, options, message):
     [
         ("--recipe.epochs 0", "`epochs` must be at least 1, got 0"),
         ("--recipe.crop -1", "`crop` must be a number from 0, got -1"),
-        ("--recipe.cutout 2.5", "--recipe.cutout: expected int, got '2.5'"),
+        ("--recipe.cutout 2.5", "--recipe.cutout: expected int or null, got '2.5'"),
         ("--recipe.nesterov true --recipe.momentum 0", "`nesterov` needs a `momentum` above 0"),
         ("--recipe.warmup_epochs 1", "`warmup_epochs` must be in [0, 1), got 1"),
         ("--network.drop_path 0.1 --network.cels 1", "unknown layout keyword 'cels' of NASBench201.build; did you"),

@@ -9,10 +9,11 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from safetensors.torch import load, save
 from torch import nn
 
@@ -25,7 +26,7 @@ from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, drive, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.seeding import seeded
-from ramify.spaces import Space, create, recognise, space_of
+from ramify.spaces import Space, recognise, space_of
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe, Task, TrainingSession, measure
 
@@ -119,6 +120,8 @@ def search(
     Raises:
         RamifyError: If anything handed in cannot work; nothing has been trained or written then.
     """
+    if not (isinstance(space, Space) and isinstance(strategy, Strategy)):
+        raise ConfigurationError(f"search takes a space and a strategy, got {space!r:.60} and {strategy!r:.60}")
     verdict = compatible(space, strategy)
     if not verdict:
         raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.name}: {verdict.reason}")
@@ -320,6 +323,8 @@ def evaluate(
             f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
             f"but {loaded.name} has {loaded.in_channels} channels and {loaded.num_classes} classes"
         )
+    # The network knows images as its own training data were normalised, whatever these are like.
+    loaded = replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
     before = len(loaded.reads)
     images = loaded.split(split, "evaluate")
     if path is not None:
@@ -452,7 +457,7 @@ def _common(
         "seed": seed,
         "device": str(fabric.device),
         "precision": precision,
-        "threads": threads,
+        "threads": torch.get_num_threads() if threads is None else threads,  # another number gives other bits
     }
 
 
@@ -570,15 +575,3 @@ def _from_recipe(space: Space, recipe: Recipe) -> dict[str, Any]:
     known = inspect.signature(space.build).parameters
     wanted = {"auxiliary": recipe.auxiliary and recipe.auxiliary_weight > 0, "drop_path": recipe.drop_path}
     return {name: value for name, value in wanted.items() if name in known}
-
-
-def space_from(config: Mapping[str, Any]) -> Space:
-    """Return the space that a run's configuration names."""
-    described_space = config["space"]
-    return create(
-        {
-            "space": described_space["class_path"].rpartition(".")[2],
-            "arguments": described_space.get("init_args", {}),
-            "restriction": config.get("restriction"),
-        }
-    )

@@ -57,6 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `ramify … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error).lower():
+            raise
+        print(f"ramify: there is not enough memory: {str(error).splitlines()[0][:160]}", file=sys.stderr)
+        return EXIT_ERROR
     except OSError as error:
         print(f"ramify: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_ERROR
@@ -288,7 +293,9 @@ def _describe(command: _Command) -> int:
     command.add("source", str, "notation, architecture file, or run folder")
     command.add("--space", Space | None, f"what a notation belongs to, if it is not evident: {', '.join(SPACES)}")
     command.add_network("layout of the network, as --network.channels 36")
-    command.add("--input_size", tuple[int, int, int], "channels, height, width of an image", default=(3, 32, 32))
+    command.add(
+        "--input_size", tuple[int, int, int], "channels, height, width of an image, as [3,32,32]", default=(3, 32, 32)
+    )
     command.add("--num_classes", int, "classes", default=10)
     command.add("--pictures", str, "folder for the pictures", default="pictures")
     command.add("--json", bool, "whether to print JSON", nargs="?", const=True, default=False)

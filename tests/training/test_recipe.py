@@ -35,10 +35,17 @@ def test_impossible_recipes(options, message):
 def test_the_defaults_are_those_of_darts_for_cifar():
     recipe = Recipe()
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (600, 96, 0.025, 3e-4)
-    assert (recipe.clip, recipe.drop_path, recipe.auxiliary_weight, recipe.cutout) == (5.0, 0.2, 0.4, 16)
+    assert (recipe.clip, recipe.drop_path, recipe.auxiliary_weight) == (5.0, 0.2, 0.4)
+    assert recipe.augmentation(Augmentation(), 32).cutout == 16
 
 
 def test_augmentation_is_the_data_sets_own_where_the_recipe_leaves_it_open():
     own = Augmentation(crop=4, flip=True)
-    assert Recipe(cutout=3).augmentation(own) == Augmentation(crop=4, flip=True, cutout=3)
-    assert Recipe(crop=0, flip=False, cutout=0).augmentation(own) == Augmentation()
+    assert Recipe(cutout=3).augmentation(own, 32) == Augmentation(crop=4, flip=True, cutout=3)
+    assert Recipe(crop=0, flip=False, cutout=0).augmentation(own, 32) == Augmentation()
+
+
+def test_the_cutout_follows_the_size_of_the_images_and_never_covers_one():
+    assert [Recipe().augmentation(Augmentation(), side).cutout for side in (8, 32, 64, 224)] == [4, 16, 32, 0]
+    with pytest.raises(ConfigurationError, match="`cutout` must be below the side of the images, 8, got 16"):
+        Recipe(cutout=16).augmentation(Augmentation(), 8)

@@ -334,8 +334,8 @@ class DARTSCells(Space):
             num_classes,
             in_channels,
             layout=layout,
-            channels=channels or (48 if layout == "imagenet" else 36),
-            layers=layers or (14 if layout == "imagenet" else 20),
+            channels=(48 if layout == "imagenet" else 36) if channels is None else channels,
+            layers=(14 if layout == "imagenet" else 20) if layers is None else layers,
             stem_multiplier=stem_multiplier,
             auxiliary=auxiliary,
         )

@@ -97,8 +97,10 @@ class NASBench201(Space):
                 f"{notation!r} has {len(nodes)} nodes, {self.name} with nodes={self.nodes} needs {self.nodes - 1}"
             )
         chosen: dict[tuple[int, int], str] = {}
-        for target, node in enumerate(nodes, start=1):
-            for token in filter(None, node.strip().split("|")):
+        for target, node in enumerate(map(str.strip, nodes), start=1):
+            if node.startswith("|") != node.endswith("|"):
+                raise ArchitectureError(f"node {target}: {node!r} must begin and end with '|'; is it truncated?")
+            for token in filter(None, node.split("|")):
                 op, separator, number = token.rpartition("~")
                 if not separator or not number.isdecimal():
                     raise ArchitectureError(f"node {target}: {token!r} is not of the form operation~source")

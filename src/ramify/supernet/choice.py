@@ -48,8 +48,9 @@ class Choice:
 
     def softmax(self, scores: Tensor) -> Tensor:
         """Softmax of `scores` (E, O) over the existing candidates of each edge; 0 for all others."""
-        masked = scores.masked_fill(~self.mask, float("-inf"))
-        return torch.nan_to_num(masked.softmax(dim=-1))  # an edge without any candidate is a row of zeros
+        weights = scores.masked_fill(~self.mask, float("-inf")).softmax(dim=-1)
+        # An edge without any candidate is a row of zeros. NaN in the scores stays, so that it is found.
+        return weights.masked_fill(~self.mask.any(dim=-1, keepdim=True), 0.0)
 
     def incoming(self, target: int) -> Sequence[int]:
         """Indices of the edges that end in `target`."""

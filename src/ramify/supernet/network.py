@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ramify.errors import ArchitectureError, nearest
 from ramify.supernet.choice import Choice, Mix
@@ -34,7 +34,7 @@ class Skeleton(nn.Module):
         known = [f"stage{number}" for number in range(1, self.stages + 1)]
         for tap in taps:
             if tap not in known:
-                raise ArchitectureError(f"unknown tap {tap!r}; {nearest(tap, known)}")
+                raise ArchitectureError(f"unknown tap {tap!r}; {nearest(str(tap), known)}")
 
 
 def tapped(output: Any, features: Mapping[str, Tensor], taps: Collection[str]) -> Any:
@@ -51,6 +51,8 @@ class Built:
         With an auxiliary head, in training mode, to `(logits, auxiliary_logits)`; with `taps`, names of stages,
         to `(that, {tap: (B, C', H', W')})`.
         """
+        if isinstance(taps, fx.Proxy):  # torch.fx makes arguments of all parameters; a traced network has no taps
+            taps = ()
         return self.run(x, lambda cell, *states: cell(*states), taps)  # type: ignore[attr-defined]
 
 

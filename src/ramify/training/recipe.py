@@ -32,7 +32,8 @@ class Recipe:
         auxiliary_weight: Factor of that head's loss.
         crop: Padding of the random crop in pixels; None for the data set's own.
         flip: Whether images are mirrored at random; None for the data set's own.
-        cutout: Side of the square that is cut out, in pixels; 0 for none.
+        cutout: Side of the square that is cut out, in pixels; 0 for none. None for half the side of images up to
+            64 pixels, which is 16 for CIFAR as published, and none for larger ones.
     """
 
     epochs: int = 600
@@ -52,7 +53,7 @@ class Recipe:
     auxiliary_weight: float = 0.4
     crop: int | None = None
     flip: bool | None = None
-    cutout: int = 16
+    cutout: int | None = None
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
@@ -85,11 +86,18 @@ class Recipe:
             decay=self.decay,
         )
 
-    def augmentation(self, default: Augmentation) -> Augmentation:
-        """Return the augmentation of the training images, `default` where the recipe leaves it open."""
+    def augmentation(self, default: Augmentation, side: int) -> Augmentation:
+        """Return the augmentation of training images of `side` pixels, `default` where the recipe leaves it open.
+
+        Raises:
+            ConfigurationError: If the cutout would leave nothing of an image.
+        """
+        cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
+        if cutout >= side:
+            raise ConfigurationError(f"`cutout` must be below the side of the images, {side}, got {cutout}")
         return replace(
             default,
             crop=default.crop if self.crop is None else self.crop,
             flip=default.flip if self.flip is None else self.flip,
-            cutout=self.cutout,
+            cutout=cutout,
         )

@@ -27,6 +27,7 @@ class TrainingSession:
 
     def __init__(self, network: nn.Module, recipe: Recipe, task: Task, *, split: str = "train") -> None:
         self.recipe, self.task = recipe, task
+        self.augmentation = recipe.augmentation(task.data.augmentation, task.data.input_size[-1])
         self.split = task.data.split(split)
         self.batch_size = min(recipe.batch_size, len(self.split))
         self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=True)
@@ -67,7 +68,6 @@ class TrainingSession:
     def run(self) -> Iterator[Metrics]:
         """Train; one yield a step, one row of the history an epoch."""
         recipe, task = self.recipe, self.task
-        augmentation = recipe.augmentation(task.data.augmentation)
         first_epoch, first_batch = divmod(self.step, self.steps_per_epoch)
         for epoch in range(first_epoch, recipe.epochs):
             drop_path = recipe.drop_path * epoch / recipe.epochs
@@ -78,7 +78,7 @@ class TrainingSession:
                 self.batch_size,
                 seed=task.seed,
                 epoch=epoch,
-                augmentation=augmentation,
+                augmentation=self.augmentation,
                 shuffle=True,
                 drop_last=True,
                 start=first_batch if epoch == first_epoch else 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramify.data import Augmentation, Data, Split
+from ramify.errors import RunError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -81,9 +83,17 @@ class Averages:
         self.sums += torch.stack([loss.detach().double() * count, correct.double(), count.double()]).to(self.sums)
 
     def take(self, prefix: str = "") -> dict[str, float]:
-        """Return `loss` and `accuracy` so far and start again."""
+        """Return `loss` and `accuracy` so far and start again.
+
+        Raises:
+            RunError: If the loss is not finite.
+        """
         loss, correct, count = self.sums.tolist()
         self.sums.zero_()
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the {prefix}loss is {loss}: training has diverged; lower the learning rate or clip gradients"
+            )
         return {f"{prefix}loss": loss / max(count, 1), f"{prefix}accuracy": correct / max(count, 1)}
 
 
