@@ -6,13 +6,16 @@ import copy
 import hashlib
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import platform
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -164,13 +167,23 @@ def _subject(network: nn.Module, card: Card, images: Tensor, *, flat: bool) -> S
         operations = trace(network, images.clone())
         source = write_source(operations, card, images.dtype)
     with _explained("`model.py` does not run"):
-        namespace: dict[str, Any] = {"__name__": "model", "__file__": "model.py"}
-        exec(compile(source, "model.py", "exec"), namespace)  # noqa: S102 (we have just written it)
-        plain: nn.Module = namespace[card.name]().to(images.dtype)
+        plain: nn.Module = getattr(_imported(source), card.name)().to(images.dtype)
         # Not from network.state_dict(), since constants become buffers.
         weights = {key: operations.tensor(key) for key in plain.state_dict()}
         plain.load_state_dict(weights)
     return Subject(network, plain.eval(), weights, source, images)
+
+
+def _imported(source: str) -> ModuleType:
+    """Import `model.py` as its users will, from a file."""
+    with tempfile.TemporaryDirectory(prefix="ramify-") as folder:
+        path = Path(folder) / "model.py"
+        path.write_text(source)
+        specification = importlib.util.spec_from_file_location("model", path)
+        assert specification is not None and specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+    return module
 
 
 def _difference(run: Function, cases: list[tuple[Tensor, Tensor]], file: str) -> float:
