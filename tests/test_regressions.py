@@ -79,3 +79,18 @@ def test_the_number_of_threads_is_part_of_a_run(tmp_path):
     torch.set_num_threads(1)
     ramify.search(spaces.NASBench201(), strategy, DataSpec(subset=64), out=tmp_path / "a", **keywords)
     assert "threads: 1" in (tmp_path / "a" / "config.yaml").read_text()
+
+
+def test_data_can_be_named_by_a_path(tmp_path):
+    from PIL import Image
+
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for number in range(8):
+                color = (number * 9, 30 * (name == "b"), 60)
+                Image.new("RGB", (8, 8), color).save(tmp_path / "images" / part / name / f"{number}.png")
+    strategy = strategies.GDAS(epochs=1, batch_size=4)
+    found = ramify.search(spaces.NASBench201(), strategy, tmp_path / "images", out=tmp_path / "run", **SMALL)
+    assert found.data.classes == ("a", "b")
+    assert str(tmp_path / "images") in (tmp_path / "run" / "config.yaml").read_text()

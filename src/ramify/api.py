@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from ramify.exporting import ExportResult
 
-    AnyData = str | DataSpec | Data | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]]
+    AnyData = str | Path | DataSpec | Data | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]]
 
 
 @dataclass(frozen=True)
@@ -462,8 +462,8 @@ def _common(
 
 
 def _data_settings(data: Any) -> dict[str, Any]:
-    if isinstance(data, str):
-        data = DataSpec(source=data)
+    if isinstance(data, str | Path):
+        data = DataSpec(source=str(data))
     if isinstance(data, DataSpec):
         return fields_of(data)
     name = data.name if isinstance(data, Data) else type(data).__name__

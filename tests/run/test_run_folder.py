@@ -61,7 +61,7 @@ def test_another_configuration_is_refused_by_name(folder):
 def test_the_provenance_says_where_a_result_comes_from(folder):
     found = folder.read_json("provenance.json")
     assert found["seed"] == 7
-    assert found["command"] == sys.argv
+    assert found["command"] == sys.orig_argv
     assert found["versions"]["ramify"] == ramify.__version__
     assert found["versions"]["torch"] == torch.__version__
     assert found["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,14 +37,14 @@ SAMPLE = 1024  # streamed images that are measured and fingerprinted for all
 
 
 def load(
-    spec: str | DataSpec | Data | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]],
+    spec: str | Path | DataSpec | Data | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]],
     *,
     device: torch.device | str = "cpu",
 ) -> Data:
     """Load a data set.
 
     Args:
-        spec: A `DataSpec`; a string, short for `DataSpec(source=...)`; a map-style PyTorch data set, or two of
+        spec: A `DataSpec`; a string or path, short for `DataSpec(source=...)`; a map-style PyTorch data set, or two of
             them, train and test, whose items are (image, label). An image is a PIL image, or a tensor or array
             (C, S, S), (S, S, C) or (S, S), uint8 or float in 0..1; a label is a class number. Data that is
             loaded already is only moved.
@@ -57,6 +58,8 @@ def load(
     """
     if isinstance(spec, Data):
         return spec.to(device)
+    if isinstance(spec, Path):
+        spec = str(spec)
     if isinstance(spec, str):
         spec = DataSpec(source=spec)
     if isinstance(spec, DataSpec):

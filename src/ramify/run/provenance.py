@@ -21,7 +21,7 @@ _PACKAGES = ("torchvision", "lightning-fabric", "numpy", "scikit-learn", "jsonar
 def provenance(seed: int) -> dict[str, Any]:
     """Return what is known about this process and its machine."""
     return {
-        "command": sys.argv,
+        "command": sys.orig_argv,  # with the interpreter and its options, so that it can be repeated
         "directory": str(Path.cwd()),
         "seed": seed,
         "versions": {
