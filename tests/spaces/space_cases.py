@@ -1,14 +1,12 @@
 """The instances that every test of the contract runs on, with the smallest networks that show everything."""
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
-from ramify import spaces
+from ramify import spaces, zoo
 
-GENOTYPES = json.loads((Path(__file__).parents[1] / "data" / "genotypes.json").read_text())
+GENOTYPES = {e.name: e.notation for e in zoo.entries() if isinstance(e.space, spaces.DARTSCells)}
 
 NASP = {
     "normal": (
@@ -60,6 +58,20 @@ def restricted(space, absent):
 
 TINY = {"channels": 4, "cells": 1}
 CELLS = {"channels": 2, "layers": 3, "stem_multiplier": 2}
+STAGES = {"channels": 2, "stem_multiplier": 2}
+
+SMALL_CELL = {  # as few operations as show that cells in stages are cells
+    "normal": [["dil_conv_3x3", 0], ["max_pool_3x3", 1]],
+    "reduce": [["skip_connect", 0], ["avg_pool_3x3", 1]],
+}
+STAGE_CELLS = {  # another cell in every stage, of other widths
+    "normal1": [["dil_conv_3x3", 0], ["skip_connect", 1]],
+    "reduce1": [["skip_connect", 0], ["avg_pool_3x3", 1]],
+    "normal2": [["skip_connect", 0], ["max_pool_3x3", 1], ["skip_connect", 1], ["sep_conv_3x3", 2]],
+    "reduce2": [["skip_connect", 0], ["max_pool_3x3", 1], ["dil_conv_3x3", 1], ["skip_connect", 2]],
+    "normal3": [["skip_connect", 0], ["avg_pool_3x3", 1], ["dil_conv_5x5", 0], ["skip_connect", 2]],
+    "normal3_concat": [3],
+}
 
 CASES = [
     Case("NASBench201", spaces.NASBench201(), TINY),
@@ -79,4 +91,20 @@ CASES = [
         restricted(spaces.DARTSCells(nodes=3), lambda edge, op: "5x5" in op or edge == (1, 3) or op == "none"),
         CELLS,
     ),
+    Case("NATSBenchSize", spaces.NATSBenchSize(widths=(2, 3, 6))),
+    Case(
+        "NATSBenchSize restricted",
+        restricted(spaces.NATSBenchSize(widths=(1, 2, 4, 5)), lambda edge, op: op == "45"[edge[0] % 2] or op == "1"),
+    ),
+    Case("StageCells", spaces.StageCells(nodes=2), CELLS | {"layers": 5}),
+    Case("StageGraph of stage cells", spaces.StageGraph(STAGE_CELLS, cells=[1, 3, 2], window=2, repeat=True), STAGES),
+    Case(
+        "StageGraph restricted",
+        restricted(
+            spaces.StageGraph(SMALL_CELL, cells=3, concat=[2, 4]),
+            lambda edge, op: op in ("none", "avg_pool_3x3") or edge == (0, 3),
+        ),
+        STAGES,
+    ),
+    Case("CellDistribution", spaces.CellDistribution(SMALL_CELL, cells=4), STAGES),
 ]

@@ -15,47 +15,6 @@ from ramify.spaces.cell_network import AuxiliaryHead
 
 SPACE = spaces.DARTSCells()
 
-# genotype → (parameters without auxiliary head, with it, multiply-adds): C=36, 20 cells, 10 classes, 32×32
-CIFAR = {
-    "DARTS_V1": (3_169_414, 3_645_840, 500_987_520),
-    "DARTS_V2": (3_349_342, 3_825_768, 528_359_040),
-    "GDAS_V1": (3_368_782, 3_845_208, 519_428_736),
-    "GDAS_F1": (2_543_014, 3_019_440, 402_781_824),
-    "GDAS_GF": (2_999_638, 3_476_064, 482_297_472),
-    "GDAS_FG": (2_912_158, 3_388_584, 439_913_088),
-    "SETN": (4_619_206, 5_095_632, 722_392_704),
-    "NASNet": (3_830_950, 4_288_944, 603_452_448),
-    "PNASNet": (4_481_110, 4_975_968, 706_026_528),
-    "ENASNet": (4_020_166, 4_515_024, 622_142_496),
-    "AmoebaNet": (3_145_078, 3_603_072, 488_931_552),
-    "PDARTS": (3_433_798, 3_910_224, 532_174_464),
-    "PC_DARTS_cifar": (3_634_678, 4_111_104, 556_670_592),
-    "PC_DARTS_image": (3_721_510, 4_197_936, 570_466_944),
-    "NASP_12ops": (7_363_486, 7_839_912, 1_102_995_072),
-}
-
-# (genotype, C, cells) → (parameters without auxiliary head, multiply-adds): 1000 classes, 224×224
-IMAGENET = {
-    ("DARTS_V1", 48, 14): (4_510_432, 505_864_704),
-    ("DARTS_V2", 48, 14): (4_718_752, 529_911_552),
-    ("GDAS_V1", 48, 14): (4_969_216, 537_597_888),
-    ("GDAS_V1", 50, 14): (5_345_075, 581_009_000),
-    ("GDAS_F1", 48, 14): (3_841_888, 425_031_168),
-    ("GDAS_F1", 52, 14): (4_430_386, 496_733_952),
-    ("GDAS_GF", 48, 14): (4_344_544, 489_984_000),
-    ("GDAS_FG", 48, 14): (4_466_560, 472_645_056),
-    ("PDARTS", 48, 14): (4_944_352, 542_819_328),
-    ("PC_DARTS_cifar", 48, 14): (5_270_560, 571_137_408),
-    ("PC_DARTS_image", 48, 14): (5_342_464, 581_627_328),
-    ("SETN", 48, 14): (6_314_656, 706_894_848),
-    ("SETN", 58, 8): (5_340_451, 599_748_768),
-    ("SETN", 73, 5): (5_244_101, 597_041_320),
-    ("NASNet", 44, 14): (4_774_846, 512_024_480),
-    ("PNASNet", 48, 14): (6_394_912, 696_738_048),
-    ("AmoebaNet", 50, 14): (4_985_475, 569_705_600),
-    ("ENASNet", 50, 14): (6_356_075, 681_531_600),
-}
-
 
 def cost(name, num_classes=10, size=32, **layout):
     space = spaces.DARTSCells.covering(GENOTYPES[name])
@@ -184,40 +143,17 @@ class TestCovering:
 
 
 class TestCounts:
-    @pytest.mark.parametrize("name", CIFAR)
-    def test_cifar(self, name):
-        """Parameters are told apart, and the multiply-adds are those without the auxiliary head."""
-        params, with_auxiliary, macs = CIFAR[name]
-        assert cost(name, auxiliary=True) == ramify.profiling.Profile(with_auxiliary, with_auxiliary - params, macs)
+    """Of the published cells; `tests/zoo` holds the counts of all of them in their published networks."""
 
-    @pytest.mark.parametrize("name", ["DARTS_V2", "GDAS_F1", "NASNet"])
-    def test_without_an_auxiliary_head(self, name):
-        params, _, macs = CIFAR[name]
-        assert cost(name) == ramify.profiling.Profile(params, 0, macs)
+    def test_without_an_auxiliary_head(self):
+        assert cost("NASNet") == ramify.profiling.Profile(3_830_950, 0, 603_452_448)
 
-    def test_every_published_genotype_is_counted(self):
-        assert CIFAR.keys() == GENOTYPES.keys()
-
-    def test_other_widths_and_classes(self):
-        assert cost("NASNet", channels=33) == ramify.profiling.Profile(3_245_989, 0, 512_512_968)
-        assert cost("NASNet", channels=33, auxiliary=True).params == 3_699_375
+    def test_other_classes(self):
         hundred = cost("DARTS_V2", 100, auxiliary=True)
         assert hundred.params - hundred.auxiliary_params == 3_349_342 + 51_930
         assert hundred.auxiliary_params == 545_636
 
-    @pytest.mark.parametrize(("name", "channels", "layers"), IMAGENET)
-    def test_imagenet(self, name, channels, layers):
-        params, macs = IMAGENET[name, channels, layers]
-        layout = {"layout": "imagenet", "channels": channels, "layers": layers}
-        both = cost(name, 1000, 224, auxiliary=True, **layout)
-        joined = len(GENOTYPES[name]["reduce_concat"])
-        # 1×1 to 128 and its norm, 2×2 to 768 without a norm, the classifier
-        head = joined * 4 * channels * 128 + 2 * 128 + 4 * 128 * 768 + 769 * 1000
-        assert both == ramify.profiling.Profile(params + head, head, macs)
-
-    def test_darts_on_imagenet_without_and_with_its_auxiliary_head(self):
-        params, macs = IMAGENET["DARTS_V2", 48, 14]
-        assert cost("DARTS_V2", 1000, 224, layout="imagenet") == ramify.profiling.Profile(params, 0, macs)
+    def test_darts_on_imagenet_with_an_auxiliary_head(self):
         assert cost("DARTS_V2", 1000, 224, layout="imagenet", auxiliary=True).auxiliary_params == 1_260_776
 
     def test_the_search_network(self):

@@ -9,7 +9,15 @@ from space_cases import GENOTYPES
 
 from ramify import spaces
 from ramify.errors import ArchitectureError
-from ramify.spaces.genotype import CellGenotype, read_genotype, write_genotype
+from ramify.spaces.genotype import (
+    GENOTYPE,
+    GENOTYPE2,
+    GENOTYPE3,
+    CellGenotype,
+    form_of,
+    read_genotype,
+    write_genotype,
+)
 
 DARTS = GENOTYPES["DARTS_V2"]
 AS_PRINTED = """Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1),
@@ -189,3 +197,62 @@ class TestEquality:
         space = spaces.DARTSCells()
         assert space.parse(changed(_0=["sep_conv_5x5", 0])) != space.parse(DARTS)
         assert space.parse(changed(_7=["dil_conv_3x3", 3])) != space.parse(DARTS)
+
+
+GRAPHS = {
+    key: [["skip_connect", 0], ["max_pool_3x3", 1], ["skip_connect", 1], ["skip_connect", 2]] for key in GENOTYPE2.cells
+}
+
+
+class TestForms:
+    """The genotypes of H-DAS: five cells, and the graphs of three stages."""
+
+    @pytest.mark.parametrize(
+        ("notation", "form"),
+        [
+            (DARTS, GENOTYPE),
+            (json.dumps(DARTS), GENOTYPE),
+            (AS_PRINTED, GENOTYPE),
+            ({"DAG2": []}, GENOTYPE2),
+            ({"genotype": DARTS, "DAG": {}}, GENOTYPE2),
+            ("Genotype2(DAG1=[])", GENOTYPE2),
+            ({"normal1": []}, GENOTYPE3),
+            (" Genotype3 (normal1=[])", GENOTYPE3),
+            ("anything else", GENOTYPE),
+            (None, GENOTYPE),
+        ],
+        ids=str,
+    )
+    def test_they_are_told_apart(self, notation, form):
+        assert form_of(notation) is form
+
+    @pytest.mark.parametrize("style", ["flat", "nested", "text"])
+    def test_they_come_back(self, style):
+        graphs = read_genotype(GRAPHS, GENOTYPE2)
+        assert read_genotype(write_genotype(graphs, style=style, form=GENOTYPE2), GENOTYPE2) == graphs
+        five = dict.fromkeys(GENOTYPE3.cells, DARTS["normal"])
+        cells = read_genotype(five, GENOTYPE3)
+        assert read_genotype(write_genotype(cells, style=style, form=GENOTYPE3), GENOTYPE3) == cells
+
+    def test_graphs_join_their_two_latest_nodes(self):
+        graphs = read_genotype(GRAPHS | {"DAG2": GRAPHS["DAG1"][:2], "DAG3_concat": [2]}, GENOTYPE2)
+        assert [graph.concat for graph in graphs.values()] == [(2, 3), (2,), (2,)]
+
+    def test_only_reduction_cells_can_be_fixed(self):
+        five = dict.fromkeys(GENOTYPE3.cells, DARTS["normal"])
+        assert read_genotype(five | {"reduce2": "fixed"}, GENOTYPE3)["reduce2"].nodes is None
+        for form, whole, key in ((GENOTYPE3, five, "normal2"), (GENOTYPE2, GRAPHS, "DAG1")):
+            with pytest.raises(ArchitectureError, match=f"{key}: only the reduction cell"):
+                read_genotype(whole | {key: "fixed"}, form)
+
+    def test_one_form_is_not_another(self):
+        with pytest.raises(ArchitectureError, match="neither JSON nor Genotype3"):
+            read_genotype(AS_PRINTED, GENOTYPE3)
+        with pytest.raises(ArchitectureError, match=r"unknown keys \['DAG1'"):
+            read_genotype(GRAPHS, GENOTYPE)
+
+    @given(st.data())
+    def test_truncated_texts_are_refused(self, data):
+        text = write_genotype(read_genotype(GRAPHS, GENOTYPE2), style="text", form=GENOTYPE2)
+        with pytest.raises(ArchitectureError):
+            read_genotype(text[: data.draw(st.integers(0, len(text) - 1))], GENOTYPE2)

@@ -12,9 +12,27 @@ def ids(case):
     return case["id"]
 
 
+def some(family, *quick):
+    """The cases of a family; of those with logits, all but the numbers in `quick` are slow."""
+    return [
+        pytest.param(
+            case,
+            id=case["id"],
+            marks=() if case["logits_train"] is None or int(case["id"][-3:]) in quick else pytest.mark.slow,
+        )
+        for case in cases(family)
+    ]
+
+
+def on_meta(build):
+    """Return what `build` makes with shapes only: nothing is initialised."""
+    with torch.device("meta"):
+        return build()
+
+
 def check_network(build, case):
     """Counts, then logits of freshly built networks in both modes."""
-    network = build().double()
+    network = on_meta(build) if case.get("logits_train") is None else build().double()
     cost = ramify.profile(network, case["config"]["input"][1:])
     assert cost.params == case["params"]["total"]
     assert cost.params - cost.auxiliary_params == case["params"]["without_aux"]
@@ -42,6 +60,14 @@ def test_nasbench201(case):
     check_network(lambda: space.build(arch, config["num_classes"], channels=config["C"], cells=config["N"]), case)
 
 
+@pytest.mark.parametrize("case", cases("nats-bench-size"), ids=ids)
+def test_nats_bench_size(case):
+    space = spaces.NATSBenchSize()
+    arch = space.parse(case["arch"]["channels"])
+    assert [arch[name] for name in arch] == case["config"]["channels"]
+    check_network(lambda: space.build(arch, case["config"]["num_classes"]), case)
+
+
 @pytest.mark.parametrize("case", cases("darts-cifar") + cases("darts-imagenet"), ids=ids)
 def test_darts(case):
     config = case["config"]
@@ -61,14 +87,43 @@ def test_darts(case):
     )
 
 
+@pytest.mark.parametrize("case", some("h-das-cell", 1, 3))
+def test_h_das_cells(case):
+    config = case["config"]
+    space = spaces.StageCells()
+    arch = space.parse(case["arch"])
+    assert spaces.recognise(case["arch"]).parse(case["arch"]) == arch
+    layout = {"channels": config["C"], "layers": config["n_layers"], "stem_multiplier": config["stem_multiplier"]}
+    check_network(lambda: space.build(arch, config["n_classes"], auxiliary=config["auxiliary"], **layout), case)
+
+
+@pytest.mark.parametrize("case", some("h-das-stage", 1, 9, 11))
+def test_h_das_stages(case):
+    """The counts of the original have the cells in them that nothing reads."""
+    config, given = case["config"], case["arch"]
+    space = spaces.StageGraph.covering(given["DAG"], cell=given["genotype"])
+    arch = space.parse(given)
+    assert arch == space.parse(given["DAG"]) == spaces.recognise(given).parse(given)
+    layout = {"layout": config["network"], "channels": config["C"], "stem_multiplier": config["stem_multiplier"]}
+    check_network(
+        lambda: space.build(arch, config["n_classes"], auxiliary=config["auxiliary"], prune_dead=False, **layout),
+        case,
+    )
+
+
 def check_supernet(build, case, rules, gradients):
     """Logits in both modes and the gradient of sum(y²)/2 with respect to the raw architecture parameters."""
+    raw = {name: alphas(choice.shape, rules[name]) for name, choice in on_meta(build).choices.items()}
+    check_mixed(build, case, raw, raw, gradients)
+
+
+def check_mixed(build, case, raw, cut, gradients):
+    """The same for parameters `raw` that the supernet's choices are cut from."""
     x = image(case["config"]["input"])
     sup = build().double().train()
     set_weights(sup)
     assert ramify.profile(sup, case["config"]["input"][1:]).macs == case["macs"]["total"]
-    raw = {name: alphas(choice.shape, rules[name]) for name, choice in sup.choices.items()}
-    mix = {name: alpha.softmax(-1) for name, alpha in raw.items()}
+    mix = {name: alpha.softmax(-1) for name, alpha in cut.items()}
     y = sup(x, mix)
     assert_close(y, case["logits_train"], case["amplification"]["train"])
     found = torch.autograd.grad(y.square().sum() / 2, list(raw.values()))
@@ -110,10 +165,42 @@ def test_darts_supernet(case):
             config["num_classes"], channels=config["C"], layers=config["layers"], track_running_stats=True
         )
 
-    assert ramify.profile(build(), config["input"][1:]).params == case["params"]["total"]
+    assert ramify.profile(on_meta(build), config["input"][1:]).params == case["params"]["total"]
     check_supernet(
         build,
         case,
         {"normal": arch["alphas_normal"], "reduce": arch["alphas_reduce"]},
         {"normal": case["grad_alphas_normal"], "reduce": case["grad_alphas_reduce"]},
     )
+
+
+@pytest.mark.parametrize("case", some("h-das-supernet", 3, 7, 9))
+def test_h_das_supernet(case):
+    config, given = case["config"], case["arch"]
+    layout = {"channels": config["C"], "track_running_stats": True}
+    if given["network"] == "cell search":
+        space, layout["layers"] = spaces.StageCells(operations=tuple(given["op_order"])), config["n_layers"]
+        parts = {"normal": ("normal1", "normal2", "normal3"), "reduce": ("reduce1", "reduce2")}
+    else:
+        kind = spaces.StageGraph if given["network"] == "stage search" else spaces.CellDistribution
+        space = kind(cell=given["genotype"], cells=config["n_big_nodes"], operations=tuple(given["op_order"]))
+        parts = {"DAG": ("stage1", "stage2", "stage3")}
+        assert [
+            f"stage {name[-1]} node {t} <- state {s}" for name in parts["DAG"] for s, t in space.choices[name].edges
+        ] == given["edge_order"]
+        if "concat_windows" in given:
+            parts["concat"] = ("lengths",)
+            assert [[int(op), int(op) + 1] for op in space.choices["lengths"].ops] == given["concat_windows"]
+
+    def build():
+        return space.supernet(config["n_classes"], **layout)
+
+    assert ramify.profile(on_meta(build), config["input"][1:]).params == case["params"]["total"]
+    raw, cut, gradients = {}, {}, {}
+    for part, names in parts.items():
+        shapes = [space.choices[name].shape for name in names]
+        raw[part] = alphas((sum(e * o for e, o in shapes),), given[f"alpha_{part}"])
+        pieces = raw[part].split([e * o for e, o in shapes])
+        cut |= {name: piece.reshape(shape) for name, piece, shape in zip(names, pieces, shapes, strict=True)}
+        gradients[part] = torch.tensor(case[f"grad_alpha_{part}"], dtype=torch.float64).flatten()
+    check_mixed(build, case, raw, cut, gradients)

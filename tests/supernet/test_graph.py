@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ramify.ops import make_operation, standard_norm
-from ramify.supernet import Choice, FixedGraph, MixedGraph, edge_names, prepare
+from ramify.supernet import Choice, FixedGraph, MixedGraph, edge_names, needed_states, prepare
 
 C = 4
 OPS = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "nor_conv_3x3", "sep_conv_3x3", "dil_conv_5x5")
@@ -348,3 +348,77 @@ def test_modules_of_a_graph_are_ordinary():
     torch.testing.assert_close(run(twin, choice, [x], mix)[-1], run(graph, choice, [x], mix)[-1])
     low = graph.to(torch.float32)
     assert run(low, choice, [x.float()], mix)[-1].dtype == torch.float32
+
+
+class TestNodes:
+    """What turns the sum that enters a node into its state, and which nodes are needed at all."""
+
+    EDGES = ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3))
+
+    def mixed(self):
+        choice = Choice(self.EDGES, ("skip_connect", "none"))
+        graph = MixedGraph(
+            choice, 1, lambda _, op: make_operation(op, 2), node=lambda state: nn.Conv2d(2, 2, 1, bias=False)
+        )
+        return choice, graph.double()
+
+    def test_a_node_is_applied_to_the_sum_that_enters_it(self):
+        choice, graph = self.mixed()
+        mix = torch.rand(choice.shape, dtype=torch.float64)
+        x = torch.randn(2, 2, 3, 3, dtype=torch.float64)
+        states = graph([x], prepare({"cell": choice}, {"cell": mix}, x)["cell"])
+        first = graph.nodes["1"](mix[0, 0] * x)
+        second = graph.nodes["2"](mix[1, 0] * x + mix[2, 0] * first)
+        torch.testing.assert_close(states[1], first)
+        torch.testing.assert_close(states[3], graph.nodes["3"](mix[3, 0] * first + mix[4, 0] * second))
+
+    def test_a_fixed_graph_has_the_same_nodes(self):
+        choice, graph = self.mixed()
+        chosen = [(0, "skip_connect"), (2, "skip_connect"), (4, "skip_connect")]
+        fixed = FixedGraph(
+            self.EDGES,
+            chosen,
+            1,
+            4,
+            lambda _, op: make_operation(op, 2),
+            node=lambda state: nn.Conv2d(2, 2, 1, bias=False),
+        ).double()
+        fixed.load_state_dict(graph.state_dict())
+        x = torch.randn(2, 2, 3, 3, dtype=torch.float64)
+        mix = torch.zeros(choice.shape, dtype=torch.float64)
+        mix[[0, 2, 4], 0] = 1
+        states = graph([x], prepare({"cell": choice}, {"cell": mix}, x)["cell"])
+        for found, expected in zip(fixed([x]), states, strict=True):
+            torch.testing.assert_close(found, expected)
+
+    def test_needed_states(self):
+        assert needed_states([3], self.EDGES) == {0, 1, 2, 3}
+        assert needed_states([2], self.EDGES) == {0, 1, 2}
+        assert needed_states([1, 3], [(0, 1), (0, 3)]) == {0, 1, 3}
+        assert needed_states([2], []) == {2}
+
+    def test_states_that_no_output_needs_are_left_out(self):
+        choice, graph = self.mixed()
+        x = torch.randn(2, 2, 3, 3, dtype=torch.float64)
+        active = torch.ones(choice.shape, dtype=torch.bool)
+        active[2, 0] = False  # 1 → 2
+        active[3, 0] = False  # 1 → 3: nothing reads 1 any more
+        mixture = prepare({"cell": choice}, {"cell": active.double()}, x, active={"cell": active})["cell"]
+        everything, needed = graph([x], mixture), graph([x], mixture, [3])
+        assert needed[1] is None
+        for state in (0, 2, 3):
+            assert torch.equal(needed[state], everything[state])
+
+    def test_dead_states_have_no_modules(self):
+        fixed = FixedGraph(
+            self.EDGES,
+            [(0, "skip_connect"), (1, "skip_connect"), (4, "skip_connect")],
+            1,
+            4,
+            lambda _, op: make_operation(op, 2),
+            node=lambda state: nn.Conv2d(2, 2, 1),
+            live=needed_states([3], [(0, 1), (0, 2), (2, 3)]),
+        )
+        assert list(fixed.nodes) == ["2", "3"] and list(fixed.edges) == ["0-2", "2-3"]
+        states = fixed([torch.randn(1, 2, 3, 3)])
+        assert states[1] is None and states[3].shape == (1, 2, 3, 3)

@@ -175,7 +175,13 @@ def check_operation(name: object) -> str:
 
 
 def make_operation(
-    name: str, channels: int, stride: int = 1, norm: Norm | None = None, *, pool_norm: bool = False
+    name: str,
+    channels: int,
+    stride: int = 1,
+    norm: Norm | None = None,
+    *,
+    pool_norm: bool = False,
+    pool_affine: bool = False,
 ) -> Operation:
     """Return a fresh candidate.
 
@@ -184,7 +190,8 @@ def make_operation(
         channels: C, in and out.
         stride: 1 or 2.
         norm: Maker of batch norms, affine with running statistics by default.
-        pool_norm: Whether a batch norm follows poolings, as in DARTS' search network. It is never affine.
+        pool_norm: Whether a batch norm follows poolings, as in DARTS' search network.
+        pool_affine: Whether that one scales and shifts where the others do, as in H-DAS; in DARTS it never does.
 
     Raises:
         ArchitectureError: If there is no such operation.
@@ -192,14 +199,18 @@ def make_operation(
     norm = norm or standard_norm()
     operation = OPERATIONS[check_operation(name)](channels, stride, norm)
     if pool_norm and operation.prelude.kind.endswith("pool"):
-        running = norm(channels).track_running_stats
-        operation.norm = nn.BatchNorm2d(channels, affine=False, track_running_stats=running)
+        standard = norm(channels)
+        affine = pool_affine and standard.affine
+        operation.norm = nn.BatchNorm2d(channels, affine=affine, track_running_stats=standard.track_running_stats)
     return operation
 
 
 @cache
 def count_weights(name: str, channels: int = 16) -> int:
-    """Return the number of weights of an operation that keeps the resolution; those of norms are left out."""
-    if name == NONE:
+    """Return the number of weights of an operation that keeps the resolution; those of norms are left out.
+
+    Candidates that are no operations, such as a number of cells, have none.
+    """
+    if name == NONE or name not in OPERATIONS:
         return 0
     return sum(p.numel() for p in make_operation(name, channels, norm=standard_norm(affine=False)).parameters())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,9 @@ from ramify.supernet import Choice
 
 Candidate = tuple[str, int, int]
 """(name of a choice, edge index, operation index)."""
+
+Regulariser = Callable[[Mapping[str, Tensor]], Tensor]
+"""Raw architecture parameters (E, O) of every choice → a term (scalar) of the loss of the architecture."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Space(ABC):
 
     source: ClassVar[str]
     """The paper that introduced the space."""
+    depth: ClassVar[str | None] = None
+    """The layout keyword of `supernet` that says how many cells follow one another; None where that is fixed."""
 
     # What a subclass says about itself
 
@@ -228,6 +233,11 @@ class Space(ABC):
         return restricted
 
     @property
+    def regularisers(self) -> Mapping[str, Regulariser]:
+        """Name → what the space's paper adds to the loss of the architecture, to be weighed by a strategy."""
+        return {}
+
+    @property
     def restriction(self) -> dict[str, list[list[bool]]]:
         """The masks of the choices that are restricted, as plain JSON values."""
         return {name: choice.mask.tolist() for name, choice in self.choices.items() if not bool(choice.mask.all())}
@@ -295,10 +305,12 @@ def argmax_existing(scores: Tensor, choice: Choice) -> list[int]:
 def _wanted(value: Any, hint: Any) -> str:
     """Return what a layout keyword of this type takes, empty if `value` is such: sizes are 1 or more, rates below 1."""
     kinds = get_args(hint) or (hint,)
+    if value is None and type(None) in kinds:
+        return ""
     if bool in kinds:
         return "" if isinstance(value, bool) else "true or false"
     if value is None:
-        return "" if type(None) in kinds else f"of type {kinds[0].__name__}"
+        return f"of type {kinds[0].__name__}"
     if int in kinds:
         return "" if type(value) is int and value >= 1 else "a whole number, 1 or more"
     if float in kinds:
@@ -306,11 +318,11 @@ def _wanted(value: Any, hint: Any) -> str:
     return "" if isinstance(value, str) else "a name"
 
 
-def check_partial(channels: int, partial_channels: int) -> None:
-    """Raise `ConfigurationError` unless C channels can be split into K parts."""
+def check_partial(channels: int, partial_channels: int, name: str = "`channels`") -> None:
+    """Raise `ConfigurationError` unless C channels, called `name`, can be split into K parts."""
     if partial_channels < 1 or channels % partial_channels:
         raise ConfigurationError(
-            f"`channels` must be divisible by `partial_channels`, got {channels} and {partial_channels}"
+            f"{name} must be divisible by `partial_channels`, got {channels} and {partial_channels}"
         )
 
 

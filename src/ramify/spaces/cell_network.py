@@ -62,14 +62,14 @@ class Inputs(nn.Module):
 
 
 class Cell(nn.Module):
-    """A built cell: two states (B, C', H, W) → (B, C·len(concat), H', W')."""
+    """A built cell: two states (B, C', H, W) → (B, C·len(concat), H', W'). One state alone is read twice."""
 
     def __init__(self, inputs: Inputs, graph: FixedGraph, concat: Sequence[int]) -> None:
         super().__init__()
         self.inputs, self.graph, self.concat = inputs, graph, tuple(concat)
 
-    def forward(self, older: Tensor, newer: Tensor) -> Tensor:
-        states = self.graph(self.inputs(older, newer))
+    def forward(self, older: Tensor, newer: Tensor | None = None) -> Tensor:
+        states = self.graph(self.inputs(older, older if newer is None else newer))
         return torch.cat([states[state] for state in self.concat], dim=1)
 
 
@@ -81,7 +81,7 @@ class MixedCell(nn.Module):
         self.kind, self.inputs, self.graph, self.concat = kind, inputs, graph, tuple(concat)
 
     def forward(self, older: Tensor, newer: Tensor, mixture: Mixture) -> Tensor:
-        states = self.graph(self.inputs(older, newer), mixture)
+        states = self.graph(self.inputs(older, newer), mixture, self.concat)
         return torch.cat([states[state] for state in self.concat], dim=1)
 
 
@@ -190,8 +190,9 @@ class CellSkeleton(Skeleton):
         layout: `cifar` (one 3×3 convolution) or `imagenet` (three of stride 2).
         channels: C of the first cells.
         layers: Number of cells.
-        stem_multiplier: Width of the stem in units of C.
+        stem_multipliers: Width of the stem in units of C, and, for ImageNet, of its last convolution.
         auxiliary: Whether training also returns the logits of an auxiliary head.
+        chained: Whether a cell also reads the output before the last one, as in DARTS; else it reads the last twice.
     """
 
     def __init__(
@@ -204,18 +205,24 @@ class CellSkeleton(Skeleton):
         layout: str,
         channels: int,
         layers: int,
-        stem_multiplier: int | None,
+        stem_multipliers: tuple[int, int],
         auxiliary: bool = False,
+        chained: bool = True,
     ) -> None:
         super().__init__()
         if layout not in LAYOUTS:
             raise ConfigurationError(f"`layout` must be one of {list(LAYOUTS)}, got {layout!r}")
         if layers < 1 or channels < 1:
             raise ConfigurationError(f"`layers` and `channels` must be at least 1, got {layers} and {channels}")
-        width = channels * (stem_multiplier or (3 if layout == "cifar" else 1))
-        self.stem = _cifar_stem(in_channels, width) if layout == "cifar" else _imagenet_stem(in_channels, width)
-        self.second_stem = _second_imagenet_stem(width) if layout == "imagenet" else None
-        plans, widths = plan_cells(layers, channels, (width, width), width_of, older_is_larger=layout == "imagenet")
+        self.chained = chained
+        first, last = (channels * multiplier for multiplier in stem_multipliers)
+        if layout == "cifar":
+            last = first
+            self.stem, self.second_stem = _cifar_stem(in_channels, first), None
+        else:
+            self.stem, self.second_stem = _imagenet_stem(in_channels, first), _second_imagenet_stem(first, last)
+        older_is_larger = layout == "imagenet"
+        plans, widths = plan_cells(layers, channels, (first, last), width_of, older_is_larger=older_is_larger)
         self.cells = nn.ModuleList(make_cell(plan) for plan in plans)
         self.reductions = tuple(plan.index for plan in plans if plan.reduction)
         self.stages = len(self.reductions) + 1
@@ -232,7 +239,7 @@ class CellSkeleton(Skeleton):
         newer = older if self.second_stem is None else self.second_stem(older)
         features: dict[str, Tensor] = {}
         for index, cell in enumerate(self.cells):
-            older, newer = newer, run_cell(cell, older, newer)
+            older, newer = newer, run_cell(cell, older if self.chained else newer, newer)
             if index in self.reductions:
                 features[f"stage{len(features) + 1}"] = newer
         logits = self.classifier(newer.mean(dim=(2, 3)))
@@ -266,6 +273,6 @@ def _imagenet_stem(in_channels: int, width: int) -> nn.Module:
     )
 
 
-def _second_imagenet_stem(width: int) -> nn.Module:
-    conv = nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False)
-    return PreActivation(conv, width, standard_norm())
+def _second_imagenet_stem(c_in: int, c_out: int) -> nn.Module:
+    conv = nn.Conv2d(c_in, c_out, 3, stride=2, padding=1, bias=False)
+    return PreActivation(conv, c_out, standard_norm())

@@ -4,7 +4,8 @@
     {"normal": [[["sep_conv_3x3", 1], ["sep_conv_3x3", 0]], …], …}            one list per node
     Genotype(normal=[('sep_conv_3x3', 1), …], normal_concat=range(2, 6), reduce=…)
 
-States of a cell: 0 and 1 are its inputs, the older first; node n is state n+2.
+States of a cell: 0 and 1 are its inputs, the older first; node n is state n+2. H-DAS writes its five cells as
+`Genotype3` and the graphs of its three stages as `Genotype2` (Liu et al., AAAI 2021), in the same three ways.
 """
 
 from __future__ import annotations
@@ -26,6 +27,31 @@ Read = tuple[str, int]
 
 
 @dataclass(frozen=True)
+class GenotypeForm:
+    """Which cells a genotype holds, and how its text calls them.
+
+    Args:
+        name: What the text begins with.
+        cells: The keys of the cells; `<key>_concat` are the states they join.
+        joined: How many of the last nodes are joined where the notation does not say; None: all.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+    joined: int | None = None
+
+    def default_concat(self, nodes: int) -> range:
+        """Return the states that are joined where the notation does not say."""
+        return range(2 if self.joined is None else max(2, nodes + 2 - self.joined), nodes + 2)
+
+
+GENOTYPE = GenotypeForm("Genotype", ("normal", "reduce"))
+GENOTYPE3 = GenotypeForm("Genotype3", ("normal1", "reduce1", "normal2", "reduce2", "normal3"))
+GENOTYPE2 = GenotypeForm("Genotype2", ("DAG1", "DAG2", "DAG3"), joined=2)
+FORMS = (GENOTYPE, GENOTYPE2, GENOTYPE3)
+
+
+@dataclass(frozen=True)
 class CellGenotype:
     """One cell: two reads for every node, and the states that are joined to the cell's output.
 
@@ -36,29 +62,47 @@ class CellGenotype:
     concat: tuple[int, ...]
 
 
-def read_genotype(notation: Any) -> dict[str, CellGenotype]:
-    """Read any of the notations into `{"normal": …, "reduce": …}`.
+def form_of(notation: Any) -> GenotypeForm:
+    """Return the form that a genotype evidently has, `Genotype` where it has none of them.
+
+    Raises:
+        ArchitectureError: If it begins like JSON and is none.
+    """
+    if isinstance(notation, str):
+        text = notation.strip()
+        called = {form.name: form for form in FORMS}
+        if not text.startswith("{"):
+            return called.get(text.partition("(")[0].strip(), GENOTYPE)
+        notation = genotype_json(text)
+    keys = set(notation) if isinstance(notation, Mapping) else set()
+    if "DAG" in keys:  # together with the cells
+        return GENOTYPE2
+    return next((form for form in FORMS if keys & set(form.cells)), GENOTYPE)
+
+
+def read_genotype(notation: Any, form: GenotypeForm = GENOTYPE) -> dict[str, CellGenotype]:
+    """Read any of the notations into `{key of the form: cell}`.
 
     Raises:
         ArchitectureError: Saying what is wrong at which node.
     """
     if isinstance(notation, str):
-        notation = _from_text(notation)
+        notation = _from_text(notation, form)
     if not isinstance(notation, Mapping):
-        raise ArchitectureError(f"a genotype is a JSON object or Genotype(...) text, got {type(notation).__name__}")
-    known = {"normal", "normal_concat", "reduce", "reduce_concat", "name"}
-    if unknown := sorted(set(notation) - known):
+        raise ArchitectureError(f"a genotype is a JSON object or {form.name}(...) text, got {type(notation).__name__}")
+    known = {*form.cells, *(f"{key}_concat" for key in form.cells), "name"}
+    if unknown := sorted(map(str, set(notation) - known)):
         raise ArchitectureError(f"genotype has unknown keys {unknown}; known: {sorted(known)}")
-    if missing := sorted({"normal", "reduce"} - set(notation)):
+    if missing := sorted(set(form.cells) - set(notation)):
         raise ArchitectureError(f"genotype lacks {missing}")
-    return {kind: _read_cell(kind, notation[kind], notation.get(f"{kind}_concat")) for kind in ("normal", "reduce")}
+    return {key: _read_cell(key, notation[key], notation.get(f"{key}_concat"), form) for key in form.cells}
 
 
-def _read_cell(kind: str, listed: Any, concat: Any) -> CellGenotype:
+def _read_cell(kind: str, listed: Any, concat: Any, form: GenotypeForm) -> CellGenotype:
     if listed == FIXED:
-        if kind != "reduce":
+        if not kind.startswith("reduce"):
             raise ArchitectureError(f"{kind}: only the reduction cell can be {FIXED!r}")
-        return CellGenotype(None, _read_concat(kind, concat, None))
+        return CellGenotype(None, _read_concat(kind, concat, 4, form))
     if not isinstance(listed, list | tuple) or not listed:
         raise ArchitectureError(f"{kind} must be a list of [operation, state] pairs, got {listed!r}")
     reads = listed if _is_read(listed[0]) else [read for node in listed for read in _as_list(kind, node)]
@@ -70,7 +114,7 @@ def _read_cell(kind: str, listed: Any, concat: Any) -> CellGenotype:
         nodes.append(tuple(_read_input(kind, state, item) for item in reads[position : position + 2]))
     if not _is_read(listed[0]) and any(len(node) != 2 for node in listed):
         raise ArchitectureError(f"{kind}: every node needs exactly two inputs, got {[len(n) for n in listed]}")
-    return CellGenotype(tuple(nodes), _read_concat(kind, concat, len(nodes)))  # type: ignore[arg-type]
+    return CellGenotype(tuple(nodes), _read_concat(kind, concat, len(nodes), form))  # type: ignore[arg-type]
 
 
 def _as_list(kind: str, node: Any) -> Any:
@@ -99,32 +143,43 @@ def _read_input(kind: str, state: int, item: Any) -> Read:
     return op, source
 
 
-def _read_concat(kind: str, concat: Any, nodes: int | None) -> tuple[int, ...]:
+def _read_concat(kind: str, concat: Any, nodes: int, form: GenotypeForm) -> tuple[int, ...]:
     if concat is None:
-        concat = range(2, 2 + (nodes or 4))
+        concat = form.default_concat(nodes)
     if not isinstance(concat, list | tuple | range) or not all(type(state) is int for state in concat):
         raise ArchitectureError(f"{kind}_concat must be a list of states, got {concat!r}")
     concat = tuple(concat)
-    last = 1 + (nodes or 4)
+    last = 1 + nodes
     if not concat or len(set(concat)) < len(concat) or not all(2 <= state <= last for state in concat):
         raise ArchitectureError(f"{kind}_concat must be different states from 2 to {last}, got {list(concat)}")
     return tuple(sorted(concat))
 
 
-def _from_text(text: str) -> Any:
+def genotype_json(text: str) -> Any:
+    """Return the JSON value that `text` is.
+
+    Raises:
+        ArchitectureError: If it is none.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArchitectureError(f"genotype is not valid JSON ({error}); is it truncated?") from None
+
+
+def _from_text(text: str, form: GenotypeForm) -> Any:
     text = text.strip()
     if text.startswith("{"):
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise ArchitectureError(f"genotype is not valid JSON ({error}); is it truncated?") from None
+        return genotype_json(text)
+    refusal = ArchitectureError(f"{text[:60]!r} is neither JSON nor {form.name}(...) text")
     try:
         call = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ArchitectureError(f"{text[:60]!r} is neither JSON nor Genotype(...) text") from None
-    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Genotype"):
-        raise ArchitectureError(f"{text[:60]!r} is neither JSON nor Genotype(...) text")
-    fields = dict(zip(("normal", "normal_concat", "reduce", "reduce_concat"), call.args, strict=False))
+        raise refusal from None
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == form.name):
+        raise refusal
+    named = [name for key in form.cells for name in (key, f"{key}_concat")]
+    fields = dict(zip(named, call.args, strict=False))
     fields |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
     return {name: _literal(node) for name, node in fields.items()}
 
@@ -144,7 +199,7 @@ def _literal(node: ast.expr) -> Any:
         raise ArchitectureError(f"genotype text: cannot read {ast.unparse(node)[:60]!r}") from None
 
 
-def write_genotype(cells: Mapping[str, CellGenotype], *, style: str = "flat") -> Any:
+def write_genotype(cells: Mapping[str, CellGenotype], *, style: str = "flat", form: GenotypeForm = GENOTYPE) -> Any:
     """Write genotype cells as `flat` or `nested` JSON values, or as `text`.
 
     Raises:
@@ -152,19 +207,17 @@ def write_genotype(cells: Mapping[str, CellGenotype], *, style: str = "flat") ->
     """
     if style not in ("flat", "nested", "text"):
         raise ArchitectureError(f"unknown style {style!r}; known: flat, nested, text")
+    flat = style == "flat" or (style == "text" and form is GENOTYPE)
     written: dict[str, Any] = {}
     for kind, cell in cells.items():
+        pairs = tuple if style == "text" else list
         if cell.nodes is None:
             written[kind] = FIXED
-        elif style == "nested":
-            written[kind] = [[list(read) for read in node] for node in cell.nodes]
+        elif flat:
+            written[kind] = [pairs(read) for node in cell.nodes for read in node]
         else:
-            written[kind] = [list(read) for node in cell.nodes for read in node]
+            written[kind] = [[pairs(read) for read in node] for node in cell.nodes]
         written[f"{kind}_concat"] = list(cell.concat)
     if style != "text":
         return written
-    listed = {
-        key: value if key.endswith("concat") or value == FIXED else [tuple(read) for read in value]
-        for key, value in written.items()
-    }
-    return f"Genotype({', '.join(f'{key}={value!r}' for key, value in listed.items())})"
+    return f"{form.name}({', '.join(f'{key}={value!r}' for key, value in written.items())})"

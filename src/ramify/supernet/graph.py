@@ -1,12 +1,13 @@
 """The graph of a cell: with all candidates of its edges (`MixedGraph`) or with chosen ones (`FixedGraph`).
 
-Both keep the module of operation `op` on edge `(source, target)` at `edges.<source>-<target>.<op>`, so a built
-member has the parameter paths of the supernet.
+Both keep the module of operation `op` on edge `(source, target)` at `edges.<source>-<target>.<op>`, and what turns
+the sum that enters a node into its state, where there is such a thing, at `nodes.<state>`. So a built member has the
+parameter paths of the supernet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from ramify.supernet.mixture import Mixture, accumulate, accumulate_scaled, weig
 Candidate = Callable[[int, str], Operation]
 """Makes the module of operation `name` on edges that leave state `source`."""
 
+Node = Callable[[int], nn.Module]
+"""Makes the module that turns the sum entering a state into the state itself."""
+
 
 def edge_names(edges: Iterable[tuple[int, int]]) -> list[str]:
     """Return a unique module name for each edge: `0-2`, and `0-2b`, `0-2c` for repetitions."""
@@ -29,6 +33,15 @@ def edge_names(edges: Iterable[tuple[int, int]]) -> list[str]:
         repetition = sum(known.rstrip("bcdefgh") == name for known in names)
         names.append(name + ("" if repetition == 0 else "bcdefgh"[repetition - 1]))
     return names
+
+
+def needed_states(outputs: Iterable[int], reads: Iterable[tuple[int, int]]) -> set[int]:
+    """Return the states that `outputs` follow from, they among them, when `reads` are the pairs (source, target)."""
+    needed = set(outputs)
+    for source, target in sorted(reads, key=lambda read: -read[1]):
+        if target in needed:
+            needed.add(source)
+    return needed
 
 
 class _Source:
@@ -64,15 +77,25 @@ class MixedGraph(nn.Module):
         partial_channels: K; only the first C/K channels of a state enter the candidates, which are made for that
             many. The others go past them, weighed by the sum of the edge's mixing weights, and the channels of a
             node are shuffled in K groups (Xu et al., PC-DARTS, ICLR 2020).
+        node: Makes what a node does with the sum that enters it; None for nothing.
     """
 
     def __init__(
-        self, choice: Choice, inputs: int, candidate: Candidate, *, stride: int = 1, partial_channels: int = 1
+        self,
+        choice: Choice,
+        inputs: int,
+        candidate: Candidate,
+        *,
+        stride: int = 1,
+        partial_channels: int = 1,
+        node: Node | None = None,
     ) -> None:
         super().__init__()
         self.inputs, self.stride, self.partial_channels = inputs, stride, partial_channels
         self.states = max(target for _, target in choice.edges) + 1
         self.ops = choice.ops
+        self.ends = choice.edges
+        self.nodes = nn.ModuleDict({str(state): node(state) for state in range(inputs, self.states)} if node else {})
         self.edges = nn.ModuleDict()
         self._stateless: list[frozenset[int]] = []
         names = edge_names(choice.edges)
@@ -88,23 +111,43 @@ class MixedGraph(nn.Module):
             for source in range(self.states)
         ]
 
-    def forward(self, inputs: Sequence[Tensor], mixture: Mixture) -> list[Tensor]:
-        """Map the input states, each (B, C, H, W), to the list of all states."""
-        states = list(inputs)
+    def forward(
+        self, inputs: Sequence[Tensor], mixture: Mixture, outputs: Collection[int] | None = None
+    ) -> list[Tensor]:
+        """Map the input states, each (B, C, H, W), to the list of all states.
+
+        Where `outputs` names the states that are used, those they do not follow from are left out: None in the list.
+        """
+        needed = self._needed(mixture, outputs)
+        states: list[Any] = list(inputs)
         width = inputs[0].shape[1] // self.partial_channels
         sums: list[Tensor | None] = [None] * self.states
         passed: list[Tensor | None] = [None] * self.states  # what goes past the candidates of partial channels
         for number in range(self.states):
+            if number not in needed:
+                states += [None] * (number >= self.inputs)
+                continue
             if number >= self.inputs:
                 total = sums[number]
                 total = _no_input(inputs[0][:, :width], self.stride) if total is None else total
-                states.append(total if self.partial_channels == 1 else self._joined(total, passed[number]))
+                total = total if self.partial_channels == 1 else self._joined(total, passed[number])
+                states.append(self.nodes[str(number)](total) if self.nodes else total)
             state = states[number]
+            leaving = [edge for edge in self.leaving[number] if edge[2] in needed]
             if self.partial_channels > 1:
-                self._pass(state[:, width:], self.leaving[number], mixture, passed)
+                self._pass(state[:, width:], leaving, mixture, passed)
                 state = state[:, :width]
-            self._spread(_Source(state), self.leaving[number], mixture, sums)
+            self._spread(_Source(state), leaving, mixture, sums)
         return states
+
+    def _needed(self, mixture: Mixture, outputs: Collection[int] | None) -> Collection[int]:
+        """Return the states to compute."""
+        if outputs is None:
+            return range(self.states)
+        if self.partial_channels > 1:  # channels go past inactive candidates too
+            return needed_states(outputs, self.ends)
+        read = zip(self.ends, mixture.active, mixture.dropped, strict=True)
+        return needed_states(outputs, (ends for ends, active, dropped in read if active or dropped))
 
     def _pass(
         self,
@@ -139,7 +182,7 @@ class MixedGraph(nn.Module):
                 op = self.ops[index]
                 operation: Operation = candidates[op]
                 weight, probability = mixture.weights[edge][index], mixture.dropout[index]
-                if probability and self.training:
+                if probability and self.training and self._strides[edge] == 1:
                     y = F.dropout(operation.norm(operation.body(source.after(operation.prelude))), probability)
                     sums[target] = accumulate_scaled(sums[target], y, weight)
                 elif index in self._stateless[edge]:
@@ -166,6 +209,8 @@ class FixedGraph(nn.Module):
         candidate: Makes a candidate's module.
         stride: Of the edges that leave the input states.
         drop_path: Probability with which operations other than the plain skip are dropped in training.
+        node: Makes what a node does with the sum that enters it; None for nothing.
+        live: States to compute; None for all. The others have no modules, and None in the list of states.
     """
 
     def __init__(
@@ -178,25 +223,33 @@ class FixedGraph(nn.Module):
         *,
         stride: int = 1,
         drop_path: float = 0.0,
+        node: Node | None = None,
+        live: Collection[int] | None = None,
     ) -> None:
         super().__init__()
         self.inputs, self.states, self.stride = inputs, states, stride
+        self.live = frozenset(range(states) if live is None else live)
+        built = [state for state in range(inputs, states) if state in self.live]
+        self.nodes = nn.ModuleDict({str(state): node(state) for state in built} if node else {})
         self.edges = nn.ModuleDict()
         self.drop_path = DropPath(drop_path)
         names = edge_names(edges)
         # entering[target]: (source, module name, operation)
         self.entering: list[list[tuple[int, str, str]]] = [[] for _ in range(states)]
         for edge, op in sorted(chosen):
-            if op == NONE:
-                continue
             source, target = edges[edge]
+            if op == NONE or target not in self.live:
+                continue
             self.edges[names[edge]] = nn.ModuleDict({op: candidate(source, op)})
             self.entering[target].append((source, names[edge], op))
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Map the input states, each (B, C, H, W), to the list of all states."""
-        sources = [_Source(state) for state in inputs]
+        sources: list[Any] = [_Source(state) for state in inputs]
         for number in range(self.inputs, self.states):
+            if number not in self.live:
+                sources.append(None)
+                continue
             total = None
             for source, name, op in self.entering[number]:
                 candidates: Any = self.edges[name]
@@ -205,5 +258,6 @@ class FixedGraph(nn.Module):
                 if not operation.is_identity:
                     y = self.drop_path(y)
                 total = y if total is None else total + y
-            sources.append(_Source(_no_input(inputs[0], self.stride) if total is None else total))
-        return [source.state for source in sources]
+            total = _no_input(inputs[0], self.stride) if total is None else total
+            sources.append(_Source(self.nodes[str(number)](total) if self.nodes else total))
+        return [source and source.state for source in sources]

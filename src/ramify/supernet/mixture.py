@@ -52,6 +52,10 @@ def prepare(
     """
     if mix.keys() != choices.keys():
         raise ArchitectureError(f"mix must have the keys {sorted(choices)}, got {sorted(mix)}")
+    known = {op: None for choice in choices.values() for op in choice.ops}
+    for operation in dropout or {}:
+        if operation not in known:
+            raise ArchitectureError(f"dropout: unknown operation {operation!r}; {nearest(operation, known)}")
     for name in active or {}:
         if name not in choices:
             raise ArchitectureError(f"active: unknown choice {name!r}; {nearest(name, choices)}")
@@ -82,9 +86,6 @@ def _prepare(
         raise ArchitectureError(f"mix[{name!r}] must have shape (E, O) = {choice.shape}, got {tuple(mix.shape)}")
     if active is not None and active.shape != choice.shape:
         raise ArchitectureError(f"active[{name!r}] must have shape (E, O) = {choice.shape}, got {tuple(active.shape)}")
-    for operation in dropout:
-        if operation not in choice.ops:
-            raise ArchitectureError(f"dropout: unknown operation {operation!r}; {nearest(operation, choice.ops)}")
     on_device = mix.to(device=like.device, dtype=like.dtype, non_blocking=True)
     # One unbind instead of E·O selects: their backward passes would each fill an (E, O) tensor.
     scalars = on_device.flatten().unbind()

@@ -83,7 +83,8 @@ class Supernet:
             x: Images.
             mix: Choice → mixing weights (E, O), on any device.
             active: Choice → bool (E, O) on the host, the candidates to compute; None for all existing.
-            dropout: Operation → probability with which elements of its output are dropped in training.
+            dropout: Operation → probability with which elements of its output are dropped in training, on edges that
+                keep the resolution (P-DARTS).
             taps: Stages whose outputs are returned as well: `(logits, {tap: (B, C', H', W')})`.
             constants: Whether the weights of inactive candidates are added to the maps as constants, which
                 gives each of them the gradient of a constant-one operation (GDAS on NAS-Bench-201).
@@ -95,6 +96,7 @@ class Supernet:
 
         def run_mixed(cell: nn.Module, *states: Tensor) -> Tensor:
             kind: Any = getattr(cell, "kind", None)  # a fixed cell has none: there is nothing to mix in it
-            return cell(*states) if kind is None else cell(*states, mixtures[kind])
+            kinds = () if kind is None else (kind, *getattr(cell, "further_kinds", ()))
+            return cell(*states, *(mixtures[name] for name in kinds))
 
         return self.run(x, run_mixed, taps)  # type: ignore[attr-defined]

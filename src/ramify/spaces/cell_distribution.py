@@ -1,0 +1,378 @@
+"""How many cells each stage gets: the distribution search of H-DAS (Liu et al., AAAI 2021, arXiv:2101.04028).
+
+The stage graph with one choice more: for each stage, after which of its cells it ends. The output of a stage is the
+sum over these lengths L, weighed, of the joined states L and L+1, which are the cells L-1 and L. A member keeps the
+wiring of the cells behind its end, though its networks have none of them.
+
+The released program holds the number of cells down by a penalty, 0.4 for each expected cell, that leads every stage to
+its shortest length; it has no budget. Here a `Budget`, in parameters or multiply-adds, can take its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from ramify.architecture import Architecture, Decision, Value
+from ramify.errors import ArchitectureError, ConfigurationError
+from ramify.profiling import profile
+from ramify.spaces.base import Candidate, CellGraph, Regulariser, argmax_existing, check_scores
+from ramify.spaces.cell_network import Inputs, MixedCell
+from ramify.spaces.genotype import CellGenotype, Read
+from ramify.spaces.pairs import PairGraph
+from ramify.spaces.stage_graph import DARTS_V2, OPERATIONS, SKIP, STAGES, StageGraph
+from ramify.supernet import Choice, MixedGraph, Mixture, needed_states
+from ramify.supernet.mixture import accumulate_scaled
+
+LENGTHS = "lengths"
+QUANTITIES = ("params", "macs")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a network should cost, and what its parts do cost, measured.
+
+    Args:
+        of: `params` or `macs`.
+        target: The cost to reach.
+        fixed: Cost of everything but the graphs of the stages.
+        cells: Cost of a cell of each stage.
+        poolings: Cost of a pooling between cells of each stage: the parameters of its norm.
+        lengths: The numbers of cells that a stage may have.
+    """
+
+    of: str
+    target: float
+    fixed: int
+    cells: tuple[int, ...]
+    poolings: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+    @cached_property
+    def stages(self) -> Tensor:
+        """Cost of the cells of each stage (rows) at each length (columns), when all of them are read."""
+        return torch.tensor([[cell * length for length in self.lengths] for cell in self.cells], dtype=torch.float64)
+
+    def expected(self, weights: Tensor) -> Tensor:
+        """Return the expected cost (scalar) when `weights` (3, L) are the probabilities of the lengths."""
+        return self.fixed + (weights * self.stages.to(weights)).sum()
+
+    def penalty(self, weights: Tensor) -> Tensor:
+        """Return the relative deviation from the target (scalar), whose slope does not fade near the target."""
+        return (self.expected(weights) / self.target - 1).abs()
+
+
+class CellDistribution(StageGraph):
+    """The wiring of three stages and the number of cells in each: (9·27⁷·5)³ members by default.
+
+    Args:
+        cell: The cells, as for `StageGraph`.
+        cells: Most cells of a stage.
+        window: How many of the latest states a cell may read.
+        lengths: The numbers of cells that a stage may have, ascending; by default the five up to `cells`.
+        operations: Poolings and skips, in the order that mixing weights use.
+
+    Example:
+        >>> from ramify import spaces
+        >>> spaces.CellDistribution().choices["lengths"].ops
+        ('4', '5', '6', '7', '8')
+    """
+
+    def __init__(
+        self,
+        cell: Any = DARTS_V2,
+        cells: int = 8,
+        window: int = 3,
+        lengths: Sequence[int] | None = None,
+        operations: Sequence[str] = OPERATIONS,
+    ) -> None:
+        if type(cells) is not int or cells < 2:
+            raise ConfigurationError(f"`cells` must be at least 2, got {cells!r}")
+        default = list(range(max(2, cells - 4), cells + 1))
+        given = default if lengths is None else list(lengths)
+        if not given or sorted(set(given)) != given or not 2 <= given[0] <= given[-1] == cells:
+            raise ConfigurationError(f"`lengths` must be ascending numbers from 2 to {cells}, its last, got {given}")
+        super().__init__(cell, cells, window, operations=operations)
+        self._lengths = tuple(given)
+        self.lengths = None if given == default else given
+
+    @classmethod
+    def covering(cls, dag: Any, cell: Any = None) -> Self:
+        """Return the instance that contains the graphs `dag`: the default lengths where they suffice, else all from 2.
+
+        `cell` is as for `StageGraph.covering`.
+        """
+        found = StageGraph.covering(dag, cell)
+        if found.repeat:
+            raise ArchitectureError("a cell reads one state twice; StageGraph.covering(dag) gives a space with that")
+        most = max(graph.nodes for graph in found._graphs.values())
+        lengths = [graph.concat[-1] - 1 for graph in found._graphs.values()]
+        if most <= 8 and min(lengths) >= 4:
+            return cls(found.cell, window=found.window, operations=found.operations)
+        return cls(found.cell, most, found.window, range(2, most + 1), found.operations)
+
+    def _all_choices(self) -> dict[str, Choice]:
+        between = tuple((stage, stage + 1) for stage in range(len(STAGES)))
+        return super()._all_choices() | {LENGTHS: Choice(between, tuple(map(str, self._lengths)))}
+
+    def _all_decisions(self) -> list[Decision]:
+        return super()._all_decisions() + [Decision(_length_of(stage), self._lengths) for stage in STAGES]
+
+    def candidates(self, decision: str, value: Value) -> list[Candidate]:
+        """Return the two candidates that a node's pair of reads uses, or the one that is a stage's length."""
+        stage, _, what = decision.partition(".")
+        if what != LENGTHS:
+            return super().candidates(decision, value)
+        return [(LENGTHS, STAGES.index(stage), self._lengths.index(cast(int, value)))]
+
+    def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
+        """Derive the graphs as `StageGraph` does, and give each stage the length that scores highest."""
+        check_scores(scores, self.choices)
+        best = argmax_existing(scores[LENGTHS], self.choices[LENGTHS])
+        return self._derived(scores, [self._lengths[index] for index in best])
+
+    def discretize_within(
+        self, scores: Mapping[str, Tensor], budget: Budget, tolerance: float | None = None
+    ) -> Architecture:
+        """Derive the member whose lengths are most probable among those that keep to a budget.
+
+        What the lengths cost is reckoned for the derived graphs, so it is what their networks do cost.
+
+        Args:
+            scores: Raw architecture parameters (E, O) of every choice.
+            budget: What the network may cost.
+            tolerance: Largest deviation from the target, as a share of it; where no lengths keep to that, the nearest
+                are taken. None: the cost may be anything up to the target.
+
+        Raises:
+            ArchitectureError: If even the shortest stages cost more than the target, and there is no tolerance.
+        """
+        check_scores(scores, self.choices)
+        choice = self.choices[LENGTHS]
+        likely = choice.softmax(scores[LENGTHS].detach().cpu().double()).log().tolist()
+        wiring = self._preferred(scores)
+        costs = [
+            {at: self._stage_cost(wiring, stage, self._lengths[at], budget) for at, on in enumerate(row) if on}
+            for stage, row in enumerate(choice.mask.tolist())
+        ]
+
+        def deviation(picks: Sequence[int]) -> float:
+            return (budget.fixed + sum(costs[stage][at] for stage, at in enumerate(picks))) / budget.target - 1
+
+        allowed = list(product(*costs))
+        if tolerance is None:
+            allowed = [picks for picks in allowed if deviation(picks) <= 0]
+            if not allowed:
+                raise ArchitectureError(f"even the shortest stages cost more than {budget.target:,.0f} {budget.of}")
+        else:
+            least = min(abs(deviation(picks)) for picks in allowed)
+            allowed = [picks for picks in allowed if abs(deviation(picks)) <= max(least, tolerance)]
+        best = max(allowed, key=lambda picks: sum(likely[stage][at] for stage, at in enumerate(picks)))
+        return self._derived(scores, [self._lengths[at] for at in best])
+
+    def cost(self, arch: Architecture, budget: Budget) -> int:
+        """Return what the network of a member costs, reckoned from the parts that a budget knows."""
+        lengths = self.lengths_of(arch)
+        return budget.fixed + sum(
+            self._stage_cost(arch.choices, at, length, budget) for at, length in enumerate(lengths)
+        )
+
+    def _stage_cost(self, wiring: Mapping[str, Value], stage: int, length: int, budget: Budget) -> int:
+        """Cost of a stage's graph if it ends with this length; cells that nothing reads are left out."""
+        kind = STAGES[stage]
+        graph = self._graphs[kind]
+        reads = [
+            (state, *read) for state in graph.states for read in cast(tuple[Read, Read], wiring[f"{kind}.{state}"])
+        ]
+        live = needed_states((length, length + 1), ((source, state) for state, _, source in reads))
+        poolings = sum(state in live and op != SKIP for state, op, _ in reads)
+        return len(live - {0, 1}) * budget.cells[stage] + poolings * budget.poolings[stage]
+
+    def _derived(self, scores: Mapping[str, Tensor], lengths: Sequence[int]) -> Architecture:
+        ends: dict[str, Value] = {_length_of(stage): length for stage, length in zip(STAGES, lengths, strict=True)}
+        return self.architecture(self._preferred(scores) | ends)
+
+    def lengths_of(self, arch: Architecture) -> tuple[int, ...]:
+        """Return the number of cells of each stage of a member."""
+        return tuple(cast(int, self.checked(arch)[_length_of(stage)]) for stage in STAGES)
+
+    def stage_graph(self, arch: Architecture) -> tuple[StageGraph, Architecture]:
+        """Return the stage graphs that are as long as those of `arch`, and `arch` without the cells behind its ends."""
+        space = StageGraph(self.cell, self.lengths_of(arch), self.window, operations=self.operations)
+        return space, space.architecture({decision.name: arch[decision.name] for decision in space.decisions})
+
+    # Notation: the joined states of a stage tell its length
+
+    def _advice(self) -> str:
+        return "CellDistribution.covering(dag) or StageGraph.covering(dag) gives a space that contains it"
+
+    def _check(self, kind: str, cell: CellGenotype) -> None:
+        graph, key, nodes = self._graphs[kind], self._key(kind), cell.nodes or ()
+        length = cell.concat[-1] - 1
+        if cell.concat != (length, length + 1) or length not in self._lengths:
+            raise ArchitectureError(
+                f"{key}_concat is {list(cell.concat)}, this space joins the states n and n+1 of a stage of n cells, "
+                f"n among {list(self._lengths)}; {self._advice()}"
+            )
+        if not length <= len(nodes) <= graph.nodes:
+            raise ArchitectureError(f"{key} has {len(nodes)} nodes, this space has {graph.nodes}; {self._advice()}")
+        self._check_reads(kind, nodes)
+
+    def _values(self, kind: str, cell: CellGenotype) -> dict[str, Value]:
+        """Cells behind the end of a stage may be left out: they then read what comes first."""
+        first = {d.name: d.choices[0] for d in self.decisions if d.name.startswith(f"{kind}.")}
+        return first | super()._values(kind, cell) | {_length_of(kind): cell.concat[-1] - 1}
+
+    def _cell(self, arch: Architecture, kind: str, graph: PairGraph) -> CellGenotype:
+        return CellGenotype(super()._cell(arch, kind, graph).nodes, self._joined(arch, kind))
+
+    def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
+        """Return the pictures of the stages up to their ends, and of the lengths."""
+        space, member = self.stage_graph(arch)
+        reads = tuple((stage, stage + 1, str(length)) for stage, length in enumerate(self.lengths_of(arch)))
+        lengths = CellGraph(("stem", "stage 1", "stage 2", "stage 3"), reads, inputs=(0,), output=3)
+        return space.graphs(member) | {LENGTHS: lengths}
+
+    def _wired(self, reads: Callable[[int], Value]) -> dict[str, Value]:
+        longest = {d.name: d.choices[-1] for d in self.decisions if d.name.endswith(LENGTHS)}
+        return super()._wired(reads) | longest
+
+    # What a network costs
+
+    def probabilities(self, scores: Mapping[str, Tensor]) -> Tensor:
+        """Return the softmax (3, L) of the raw parameters of the lengths."""
+        return self.choices[LENGTHS].softmax(scores[LENGTHS])
+
+    def expected_cells(self, scores: Mapping[str, Tensor]) -> Tensor:
+        """Return the expected number of cells of all stages (scalar), for raw architecture parameters."""
+        weights = self.probabilities(scores)
+        return (weights * torch.tensor(self._lengths).to(weights)).sum()
+
+    def depths(self, scores: Mapping[str, Tensor], *, none: bool = False) -> Tensor:
+        """Return how deep the stages are, (3,), as the released distribution search reckons it.
+
+        A state is as deep as (1/edges)·Σ w·(1 + depth of the source), w the softmax over the node's edges of their
+        largest parameter; where a stage may end with cell i (from 0), times 1 + i·(probability of that length). The
+        depth of the stage is the mean over its cells.
+
+        Args:
+            scores: Raw architecture parameters (E, O) of every choice.
+            none: Whether the column of `none` counts among the largest; not in the released program.
+        """
+        weights = self.probabilities(scores)
+        depths = []
+        for stage, weight in zip(STAGES, weights, strict=True):
+            ends = dict(zip(self._lengths, weight, strict=True))
+            depths.append(self._soft_depth(stage, scores[stage], ends, none))
+        return torch.stack(depths)
+
+    def _soft_depth(self, stage: str, alpha: Tensor, ends: Mapping[int, Tensor], none: bool) -> Tensor:
+        choice = self.choices[stage]
+        counted = choice.mask.clone()
+        if not none and "none" in choice.ops:
+            counted[:, choice.ops.index("none")] = False
+        strength = alpha.masked_fill(~counted.to(alpha.device), float("-inf")).amax(dim=1)
+        depths = {state: alpha.new_zeros(()) for state in (0, 1)}
+        for state in self._graphs[stage].states:
+            edges = choice.incoming(state)
+            sources = torch.stack([depths[choice.edges[edge][0]] for edge in edges])
+            depth = (strength[edges].softmax(dim=0) * (sources + 1)).mean()
+            place = state - 2
+            depths[state] = depth * (1 + place * ends[place + 1]) if place + 1 in ends else depth
+        return torch.stack([depths[state] for state in self._graphs[stage].states]).mean()
+
+    @property
+    def regularisers(self) -> Mapping[str, Regulariser]:
+        """`depth` and `cells`, with weights 1 and 0.4 in the released distribution search."""
+        return {"depth": self.depth_loss, "cells": self.expected_cells}
+
+    def budget(
+        self,
+        target: float,
+        of: str = "params",
+        *,
+        num_classes: int = 10,
+        input_size: Sequence[int] = (3, 32, 32),
+        **layout: Any,
+    ) -> Budget:
+        """Return a budget, with the costs of the parts measured on networks that are built for it.
+
+        Args:
+            target: Parameters or multiply-adds of the network.
+            of: `params` or `macs`.
+            num_classes: Width of the classifier.
+            input_size: (C, H, W) of an image.
+            layout: Further keywords of `build`.
+
+        Raises:
+            ConfigurationError: If no network of this space can meet the target.
+        """
+        if of not in QUANTITIES:
+            raise ConfigurationError(f"`of` must be one of {list(QUANTITIES)}, got {of!r}")
+        if not self.checked_layout("build", layout).get("prune_dead", True):
+            raise ConfigurationError("a budget needs `prune_dead`: without it all stages are built to the full length")
+
+        def cost(*lengths: int, pooled: int | None = None) -> int:
+            space = StageGraph(self.cell, lengths)
+            wiring = dict(space.chain().choices)
+            if pooled is not None:
+                wiring[f"{STAGES[pooled]}.2"] = (("max_pool_3x3", 0), (SKIP, 1))
+            with torch.device("meta"):
+                network = space.build(space.architecture(wiring), num_classes, input_size[0], **layout)
+            found = profile(network, input_size)
+            return found.params - found.auxiliary_params if of == "params" else found.macs
+
+        start = cost(2, 2, 2)
+        cells = tuple(cost(*(2 + (at == stage) for at in range(3))) - start for stage in range(3))
+        poolings = tuple(cost(2, 2, 2, pooled=stage) - start for stage in range(3))
+        fixed = start - 2 * sum(cells)
+        least, most = (fixed + sum(cells) * self._lengths[at] for at in (0, -1))
+        if not least <= target <= most:
+            raise ConfigurationError(
+                f"networks of these stages have {least:,} to {most:,} {of}, so the target cannot be {target:,.0f}"
+            )
+        return Budget(of, float(target), fixed, cells, poolings, self._lengths)
+
+    # Networks
+
+    def _joined(self, arch: Architecture, stage: str) -> tuple[int, ...]:
+        length = cast(int, arch[_length_of(stage)])
+        return length, length + 1
+
+    def _mixed_stage(self, stage: str, inputs: Inputs, graph: MixedGraph) -> nn.Module:
+        return _MixedEnds(stage, inputs, graph, self._lengths)
+
+
+class _MixedEnds(MixedCell):
+    """A stage with all lengths: the weighted sum of the joined states at each."""
+
+    further_kinds = (LENGTHS,)
+
+    def __init__(self, stage: str, inputs: Inputs, graph: MixedGraph, lengths: Sequence[int]) -> None:
+        super().__init__(stage, inputs, graph, (lengths[-1], lengths[-1] + 1))
+        self.row, self.lengths = STAGES.index(stage), tuple(lengths)
+
+    def forward(self, older: Tensor, newer: Tensor, mixture: Mixture, lengths: Mixture) -> Tensor:  # type: ignore[override]
+        weights, active = lengths.weights[self.row], lengths.active[self.row]
+        ends = [self.lengths[index] for index in active]
+        states = self.graph(self.inputs(older, newer), mixture, {state for end in ends for state in (end, end + 1)})
+        halves: list[Any] = []
+        for half in (0, 1):
+            total: Tensor | None = None
+            for index, end in zip(active, ends, strict=True):
+                total = accumulate_scaled(total, states[end + half], weights[index])
+            for index in lengths.dropped[self.row]:
+                total = weights[index] if total is None else total + weights[index]
+            halves.append(total)
+        return torch.cat(halves, dim=1)
+
+
+def _length_of(stage: str) -> str:
+    """Name of the decision."""
+    return f"{stage}.{LENGTHS}"
