@@ -22,6 +22,10 @@ class DataError(RamifyError):
     """A data set that is missing, damaged, or of another shape than needed."""
 
 
+class TableError(RamifyError):
+    """A benchmark table that is missing or damaged, or does not hold what was asked for."""
+
+
 class RunError(RamifyError):
     """A run folder that cannot be used: damaged, busy, unwritable, or of another configuration."""
 

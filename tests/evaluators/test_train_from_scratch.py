@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ramify.errors import ConfigurationError
-from ramify.evaluators import TrainFromScratch
+from ramify.evaluators import Images, InheritedWeights, TrainFromScratch
 from ramify.seeding import derive, rng, seeded
 from ramify.training import Task, TrainingSession, measure
 from small_runs import SPACES, task_of
@@ -51,3 +51,34 @@ def test_an_evaluation_depends_on_architecture_and_seed_alone():
 def test_impossible_settings_are_refused_at_once(options):
     with pytest.raises(ConfigurationError, match=f"`{next(iter(options))}` must be"):
         TrainFromScratch(**options)
+
+
+def test_fewer_epochs_are_the_same_training_stopped_early():
+    searched, layout = SPACES["nasbench201"]
+    task = task_of(layout)
+    settings = TrainFromScratch(epochs=3, batch_size=16)
+    evaluation = settings.start(searched, task)
+    assert evaluation.fidelities == (1, 2, 3)
+    arch = searched.sample(rng(3))
+    found = [evaluation(arch, epochs) for epochs in (1, 2, 3)]
+    assert found[-1] == evaluation(arch)
+    assert all(set(metrics) == set(evaluation.metrics) for metrics in found)
+
+    with seeded(task.seed, "network"):
+        network = searched.build(arch, **task.shape, **layout)
+    own = Task(task.data, derive(task.seed, "evaluation"), task.fabric, task.network)
+    session = TrainingSession(network, settings.recipe(), own, split="search_train")
+    for metrics in session.run():  # the learning rate spans all three epochs
+        if metrics.values:
+            measured = measure(session.network, task.data.split("search_validation"), device=torch.device("cpu"))
+            expected = {"score": measured.top1, "loss": measured.loss, "train_loss": metrics.values["loss"]}
+            assert found[metrics.values["epoch"]] == expected
+
+
+def test_an_evaluator_says_what_it_can_and_what_its_networks_see():
+    searched, layout = SPACES["nasbench201"]
+    task = task_of(layout)
+    trained = TrainFromScratch(epochs=1, batch_size=16).start(searched, task)
+    inherited = InheritedWeights(epochs=1, batch_size=16).start(searched, task)
+    assert (inherited.fidelities, inherited.metrics) == ((), ("score", "loss"))
+    assert trained.images == inherited.images == Images(10, (1, 8, 8))

@@ -1,10 +1,13 @@
-"""Evaluators: from an `Architecture` to metrics, by training it or by inherited supernet weights."""
+"""Evaluators: from an `Architecture` to metrics, by training it, by inherited supernet weights, or by look-up."""
 
-from ramify.evaluators.base import Evaluation, Evaluator
+from ramify.evaluators.base import Evaluation, Evaluator, Images
 from ramify.evaluators.inherited import InheritedWeights
+from ramify.evaluators.table import TableLookup
 from ramify.evaluators.training import TrainFromScratch
 
-EVALUATORS: dict[str, type[Evaluator]] = {cls.__name__: cls for cls in (TrainFromScratch, InheritedWeights)}
+EVALUATORS: dict[str, type[Evaluator]] = {
+    cls.__name__: cls for cls in (TrainFromScratch, InheritedWeights, TableLookup)
+}
 """Every evaluator by name."""
 
-__all__ = ["EVALUATORS", "Evaluation", "Evaluator", "InheritedWeights", "TrainFromScratch"]
+__all__ = ["EVALUATORS", "Evaluation", "Evaluator", "Images", "InheritedWeights", "TableLookup", "TrainFromScratch"]

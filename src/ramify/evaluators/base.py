@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ramify.architecture import Architecture
@@ -11,14 +12,50 @@ from ramify.spaces import Space
 from ramify.training import Metrics, Task
 
 
+@dataclass(frozen=True)
+class Images:
+    """What the networks that are evaluated see.
+
+    Args:
+        num_classes: Of the data set.
+        input_size: (C, H, W) of one image.
+    """
+
+    num_classes: int
+    input_size: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, task: Task) -> Images:
+        """Return the images of a task."""
+        return cls(task.data.num_classes, task.data.input_size)
+
+
 class Evaluation(Protocol):
-    """An evaluator at work. Deterministic: the same architecture always gets the same metrics."""
+    """An evaluator at work. Deterministic: the same architecture always gets the same metrics.
+
+    Attributes:
+        fidelities: Epochs after which an architecture can be evaluated, ascending; empty where there is but one way.
+        metrics: Names of what a call returns.
+        images: What the evaluated networks see.
+    """
+
+    fidelities: tuple[int, ...]
+    metrics: tuple[str, ...]
+    images: Images
 
     def prepare(self) -> Iterator[Metrics]:
         """Do what must come before the first evaluation; every yield is a safe point."""
 
-    def __call__(self, arch: Architecture) -> dict[str, float]:
-        """Return the metrics of a member; `score` is what a search maximises."""
+    def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
+        """Return the metrics of a member.
+
+        `score`, an accuracy as a fraction, is what a search maximises; `seconds`, where known, is the simulated time
+        that this evaluation took.
+
+        Args:
+            arch: The member.
+            epochs: One of the fidelities; the highest when None.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a continuation needs."""

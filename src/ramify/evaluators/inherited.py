@@ -7,11 +7,10 @@ from typing import Any
 import torch
 
 from ramify.architecture import Architecture
-from ramify.evaluators.base import Evaluation, Evaluator
+from ramify.evaluators.base import Evaluation, Evaluator, Images
 from ramify.seeding import rng
 from ramify.spaces import Space
-from ramify.supernet import Mix
-from ramify.training import Metrics, SupernetWeights, Task, WeightSettings, endless, measure
+from ramify.training import Metrics, SupernetWeights, Task, WeightSettings, single_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,23 +32,20 @@ class InheritedWeights(WeightSettings, Evaluator):
 
 
 class _Inherited:
+    fidelities: tuple[int, ...] = ()
+    metrics: tuple[str, ...] = ("score", "loss")
+
     def __init__(self, settings: WeightSettings, space: Space, task: Task) -> None:
-        self.space, self.task = space, task
+        self.space, self.seed = space, task.seed
         self.weights = SupernetWeights(settings, space, task)
+        self.images = Images.of(task)
         self.step = 0
 
     def prepare(self) -> Iterator[Metrics]:
-        weights, task = self.weights, self.task
-        batches = endless(
-            weights.split,
-            weights.batch_size,
-            seed=task.seed,
-            augmentation=task.data.augmentation,
-            device=task.fabric.device,
-            start=self.step,
-        )
+        weights = self.weights
+        batches = weights.batches(weights.split, self.step)
         while self.step < weights.steps:
-            mix, active = self._path(self.space.sample(rng(task.seed, "path", self.step)))
+            mix, active = single_path(self.space, self.space.sample(rng(self.seed, "path", self.step)))
             weights.descend(self.step, *next(batches), mix, active)
             rate = weights.lr_at(self.step)
             self.step += 1
@@ -57,18 +53,8 @@ class _Inherited:
             values = {} if inside else {"epoch": epoch - 1, **weights.averages.take(), "lr": rate}
             yield Metrics("prepare", self.step, weights.steps, values)
 
-    def _path(self, arch: Architecture) -> tuple[Mix, Mapping[str, torch.Tensor]]:
-        mix = self.space.mix(arch)
-        return mix, {name: weights > 0 for name, weights in mix.items()}
-
-    def __call__(self, arch: Architecture) -> dict[str, float]:
-        mix, active = self._path(arch)
-        found = measure(
-            self.weights.supernet,
-            self.task.data.split("search_validation"),
-            device=self.task.fabric.device,
-            forward=lambda x: self.weights.supernet(x, mix, active=active),
-        )
+    def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
+        found = self.weights.measure(*single_path(self.space, arch))
         return {"score": found.top1, "loss": found.loss}
 
     @property

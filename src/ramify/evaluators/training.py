@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ramify.architecture import Architecture
-from ramify.evaluators.base import Evaluation, Evaluator
+from ramify.evaluators.base import Evaluation, Evaluator, Images
 from ramify.seeding import derive, seeded
 from ramify.spaces import Space
 from ramify.training import Metrics, Recipe, Task, TrainingSession, measure
@@ -17,6 +17,9 @@ class TrainFromScratch(Evaluator):
 
     The defaults are the short schedule of NAS-Bench-201 (Dong & Yang, ICLR 2020): 12 epochs of SGD with Nesterov
     momentum, learning rate 0.1 to 0 as a cosine, batch 256, weight decay 5e-4.
+
+    An evaluation after fewer epochs is the same training stopped early, as in that benchmark: the learning rate still
+    spans all epochs. Every evaluation begins from scratch.
 
     Args:
         epochs: Passes over the images.
@@ -57,14 +60,18 @@ class TrainFromScratch(Evaluator):
 
 
 class _Training:
+    metrics: tuple[str, ...] = ("score", "loss", "train_loss")
+
     def __init__(self, recipe: Recipe, space: Space, task: Task) -> None:
         self.recipe, self.space, self.task = recipe, space, task
         self.layout = space.checked_layout("build", task.network)
+        self.fidelities = tuple(range(1, recipe.epochs + 1))
+        self.images = Images.of(task)
 
     def prepare(self) -> Iterator[Metrics]:
         yield from ()
 
-    def __call__(self, arch: Architecture) -> dict[str, float]:
+    def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
         task = self.task
         with seeded(task.seed, "network"):  # the same first weights for every candidate of one shape
             network = self.space.build(arch, **task.shape, **self.layout)
@@ -73,6 +80,8 @@ class _Training:
         training: Mapping[str, Any] = {}
         for metrics in session.run():
             training = metrics.values or training
+            if metrics.values and metrics.values["epoch"] + 1 == epochs:
+                break
         validation = task.data.split("search_validation")
         found = measure(session.network, validation, device=task.fabric.device)
         return {"score": found.top1, "loss": found.loss, "train_loss": float(training["loss"])}

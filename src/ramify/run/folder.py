@@ -179,6 +179,10 @@ class RunFolder:
         files.write(self.path / "history.jsonl", "".join(f"{line}\n" for line in lines))
         return kept
 
+    def rewrite(self, rows: list[dict[str, Any]]) -> None:
+        """Replace the history."""
+        files.write(self.path / "history.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+
     def _lines(self) -> list[str]:
         path = self.path / "history.jsonl"
         try:

@@ -50,11 +50,11 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, metrics: Metrics) -> None:
-        """Show where the work is."""
+    def update(self, metrics: Metrics, further: str = "") -> None:
+        """Show where the work is, and something further beside it."""
         if not self.enabled:
             return
-        note = _note(metrics)
+        note = "  ".join(filter(None, (_note(metrics), further)))
         if self._bar is None:
             if note:
                 say(f"{self.title}: {metrics.phase} {metrics.step}/{metrics.steps}  {note}")

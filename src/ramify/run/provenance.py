@@ -15,7 +15,7 @@ import torch
 
 import ramify
 
-_PACKAGES = ("torchvision", "lightning-fabric", "numpy", "scikit-learn", "jsonargparse")
+_PACKAGES = ("torchvision", "lightning-fabric", "numpy", "scikit-learn", "optuna", "jsonargparse")
 
 
 def provenance(seed: int) -> dict[str, Any]:

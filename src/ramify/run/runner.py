@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -21,6 +21,10 @@ from ramify.training import Session
 SAVE_EVERY_S = 20.0
 """Seconds between checkpoints; more where saving takes long. The environment variable RAMIFY_SAVE_EVERY_S sets
 another number, which is then kept to; with 0, every safe point is saved."""
+
+
+Annotate = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], str]]
+"""From a history row to what else belongs in it, and a note for the progress; empty for nothing."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -69,6 +73,7 @@ def drive(
     title: str,
     progress: bool = True,
     save_every_s: float | None = None,
+    annotate: Annotate | None = None,
 ) -> float:
     """Run a session to its end from wherever the folder's checkpoint left it.
 
@@ -79,6 +84,7 @@ def drive(
         title: What the progress bar says.
         progress: Whether to show one.
         save_every_s: Seconds between checkpoints; as `SAVE_EVERY_S` says when None.
+        annotate: Adds to the rows of the history.
 
     Returns:
         Seconds of work in all, those before a continuation included.
@@ -105,15 +111,18 @@ def drive(
     tensorboard = closing(Events(folder.path / "tensorboard", rows))
     with tensorboard as events, _stoppable() as stop, Progress(title, enabled=progress) as bar:
         for metrics in session.run():
-            step = metrics.step
+            step, note = metrics.step, ""
             if metrics.values:
                 seconds = round(before + time.monotonic() - start, 3)
                 row = {"phase": metrics.phase, "step": step, "steps": metrics.steps, "seconds": seconds}
                 row |= metrics.values
+                if annotate is not None:
+                    further, note = annotate(row)
+                    row |= further
                 folder.append(row)
                 events.add(row)
                 count += 1
-            bar.update(metrics)
+            bar.update(metrics, note)
             due = time.monotonic() - last_save >= (max(SAVE_EVERY_S, 20 * cost) if pause is None else pause)
             if due or stop.requested:
                 began = time.monotonic()

@@ -1,0 +1,67 @@
+"""What a table says of the architectures that a search passes through, for its log and its history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ramify.architecture import Architecture
+from ramify.benchmarks.table import Table
+from ramify.errors import TableError
+
+if TYPE_CHECKING:
+    from ramify.spaces import Space
+
+
+class Annotation:
+    """Looks the architecture of every history row up. It changes nothing about the search.
+
+    Args:
+        table: Where to look.
+        space: What is searched.
+        data: Name of the data set that is searched on; its columns are those that the progress shows.
+
+    Raises:
+        TableError: If the table is of another space, or holds neither accuracies nor losses.
+    """
+
+    def __init__(self, table: Table, space: Space, data: str = "") -> None:
+        table.check(space)
+        self.table = table
+        self.columns = [column for column in table.columns.values() if column.metric != "seconds"]
+        if not self.columns:
+            raise TableError("the table holds neither accuracies nor losses")
+        shown = [c for c in self.columns if c.metric == "accuracy" and c.data == data]
+        self._shown = shown or self.columns[:1]
+
+    def __call__(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+        """Return what to add to a history row, and a note for the progress; nothing where it has no architecture."""
+        if "architecture" not in row:
+            return {}, ""
+        found = self.of(Architecture.from_json(row["architecture"]))
+        if found is None:
+            return {"table": None}, "not in the table"
+        notes = []
+        for column in self._shown:
+            value = found["values"][column.name]
+            unit = {"percent": "", "fraction": "", "nats": " nats"}[column.unit]
+            said = column.says().partition(",")[0]
+            notes.append(f"{column.name} {'missing' if value is None else f'{value:.2f}{unit}'} ({said})")
+        return {"table": found}, "  ".join(notes)
+
+    def of(self, arch: Architecture) -> dict[str, Any] | None:
+        """Return index, values and what these are (schedule and seeds in words), by column; None if it is not there.
+
+        A value that is missing is None.
+        """
+        try:
+            index = self.table.index(arch)
+        except TableError:
+            return None
+        values: dict[str, float | None] = {}
+        for column in self.columns:
+            try:
+                values[column.name] = self.table.value(column.name, index)
+            except TableError:
+                values[column.name] = None
+        return {"index": index, "values": values, "says": {column.name: column.says() for column in self.columns}}

@@ -1,0 +1,127 @@
+"""`Column`: what the numbers of one column of a table are."""
+
+# No postponed annotations: the command line reads the types of the fields.
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ramify.errors import ConfigurationError, nearest
+
+UNITS = {"accuracy": ("percent", "fraction"), "loss": ("nats",), "seconds": ("seconds",)}
+"""Metric → the units it may have, the usual one first."""
+
+
+_WANTED = {str: "a text", int: "a whole number", bool: "true or false"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """What the numbers of one column are. Nothing about a measurement is left to be guessed.
+
+    Args:
+        name: Unique in its table, without spaces.
+        metric: `accuracy`, `loss`, or `seconds`: the time from the first step of the training to this value, with
+            one pass over the split.
+        unit: `percent` or `fraction` for accuracies, `nats` for losses; the usual one when empty.
+        data: The data set.
+        split: The images that were measured.
+        schedule: Epochs of the whole training, which the learning rate's schedule spans.
+        epochs: After which of them the values were taken, ascending; after the last one when empty.
+        seeds: Seeds of the trainings; empty where they are not known.
+        per_seed: Whether the values of every seed are kept, or their mean.
+        cost: Name of the column with the seconds that these values took; empty where they are not known.
+        approximate: Whether a model gave the values, not a measurement.
+        source: Where the values come from.
+    """
+
+    name: str
+    metric: str
+    unit: str = ""
+    data: str
+    split: str
+    schedule: int
+    epochs: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+    per_seed: bool = False
+    cost: str = ""
+    approximate: bool = False
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name != "".join(self.name.split()):
+            raise ConfigurationError(f"a column needs a name without spaces, got {self.name!r}")
+        if self.metric not in UNITS:
+            raise ConfigurationError(
+                f"column {self.name!r}: unknown metric {self.metric!r}; {nearest(self.metric, UNITS)}"
+            )
+        object.__setattr__(self, "unit", self.unit or UNITS[self.metric][0])
+        object.__setattr__(self, "epochs", tuple(self.epochs) or (self.schedule,))
+        object.__setattr__(self, "seeds", tuple(self.seeds))
+        if self.unit not in UNITS[self.metric]:
+            raise ConfigurationError(
+                f"column {self.name!r}: the unit of {self.metric} is {' or '.join(UNITS[self.metric])}, "
+                f"got {self.unit!r}"
+            )
+        if list(self.epochs) != sorted(set(self.epochs)) or not 1 <= self.epochs[0] <= self.epochs[-1] <= self.schedule:
+            raise ConfigurationError(
+                f"column {self.name!r}: `epochs` must ascend within 1 … {self.schedule}, got {list(self.epochs)}"
+            )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ConfigurationError(f"column {self.name!r}: `seeds` must be different, got {list(self.seeds)}")
+        if self.per_seed and not self.seeds:
+            raise ConfigurationError(f"column {self.name!r} has values per seed, but names no `seeds`")
+
+    @property
+    def layers(self) -> tuple[int, int]:
+        """(S, T): how many values an architecture has, over kept seeds and recorded epochs."""
+        return len(self.seeds) if self.per_seed else 1, len(self.epochs)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a search maximises these values."""
+        return self.metric == "accuracy"
+
+    def says(self, epochs: int | None = None, seed: int | None = None) -> str:
+        """Return in words what a value is, for instance `12 epochs, mean of seeds 111 and 777`."""
+        epoch = self.epochs[-1] if epochs is None else epochs
+        when = f"{epoch} epoch{'s' if epoch > 1 else ''}"
+        if epoch != self.schedule:
+            when = f"epoch {epoch} of {self.schedule}"
+        chosen = self.seeds if seed is None else (seed,)
+        listed = " and ".join(filter(None, [", ".join(map(str, chosen[:-1])), *map(str, chosen[-1:])]))
+        if not chosen:
+            which = "approximate" if self.approximate else "seeds unknown"
+        else:
+            which = f"seed {listed}" if len(chosen) == 1 else f"mean of seeds {listed}"
+        return f"{when}, {which}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, from which `from_dict` makes an equal column."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Column":
+        """Read what `to_dict` returned.
+
+        Raises:
+            ConfigurationError: If a field is missing, unknown, or of another type.
+        """
+        known = {field.name: field.type for field in fields(cls)}
+        for name, value in plain.items():
+            if name not in known:
+                raise ConfigurationError(f"unknown field {name!r} of a column; {nearest(str(name), known)}")
+            kind: Any = known[name]
+            if not (_whole_numbers(value) if kind not in _WANTED else type(value) is kind):
+                wanted = _WANTED.get(kind, "a list of whole numbers")
+                raise ConfigurationError(f"field {name!r} of a column must be {wanted}, got {value!r}")
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in plain.items()}
+        try:
+            return cls(**values)
+        except TypeError as error:
+            missing = str(error).partition("argument")[2].lstrip("s: ")
+            raise ConfigurationError(f"a column must state {missing}") from None
+
+
+def _whole_numbers(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(type(item) is int for item in value)

@@ -1,0 +1,451 @@
+"""Building a table: train architectures of a space on one's own data, once, to look them up ever after.
+
+Architectures are trained in processes of their own, with one thread each. What is finished is kept, so a build can be
+killed at any moment and continued by the same call. A value depends on the architecture, the seed and the settings
+alone, not on when and where it was computed; only the measured seconds differ from build to build.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ramify import __version__
+from ramify.api import layout_of
+from ramify.architecture import Architecture
+from ramify.benchmarks import ORDERS, Column, Table
+from ramify.benchmarks.table import notation_of
+from ramify.data import Data, DataSpec
+from ramify.data import load as load_data
+from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
+from ramify.evaluators import TrainFromScratch
+from ramify.run import Interrupted, RunFolder, make_fabric, say
+from ramify.run.configuration import described, fields_of
+from ramify.run.progress import Progress
+from ramify.run.provenance import now
+from ramify.seeding import derive, rng, seeded
+from ramify.spaces import Space
+from ramify.training import Metrics, Recipe, Task, TrainingSession, measure
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+TABLE = "benchmark.table"
+"""Name of the table inside the folder of its build."""
+
+_MOST = 100_000
+"""The largest space that is trained whole."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What every process is told.
+
+    Args:
+        space: What the architectures are members of.
+        data: What to train on.
+        recipe: How.
+        layout: Layout keywords of `build`.
+        device: Where.
+        precision: As `make_fabric` takes it.
+        test: Whether the test split is measured at the end.
+    """
+
+    space: Space
+    data: DataSpec
+    recipe: Recipe
+    layout: Mapping[str, Any]
+    device: str
+    precision: str
+    test: bool
+
+
+def build_table(
+    space: Space,
+    data: str | Path | DataSpec = "digits",
+    *,
+    out: str | Path,
+    architectures: int | Sequence[str | Architecture] | str | Path | None = None,
+    seeds: Sequence[int] = (0,),
+    recipe: Recipe | None = None,
+    network: Mapping[str, Any] | None = None,
+    test: bool = False,
+    seed: int = 0,
+    processes: int | None = None,
+    retry: bool = False,
+    device: str = "cpu",
+    precision: str = "32-true",
+    progress: bool = True,
+) -> Table:
+    """Train architectures of a space and return the table of what they reached after every epoch.
+
+    They learn from `search_train` and are measured on `search_validation`, as `TrainFromScratch` does; its score for an
+    architecture, a seed and a number of epochs is the table's accuracy. The table's file is `benchmark.table` in `out`.
+    An architecture that cannot be trained is left out of the table, which says why. A script that calls this needs the
+    usual `if __name__ == "__main__":`, because every process imports it.
+
+    Args:
+        space: Whose members to train.
+        data: A name, a path, or a `DataSpec`.
+        out: A folder. The same call continues the build that it holds.
+        architectures: How many to draw, or which ones: architectures, notations, or a file with a notation in every
+            line. None for all members.
+        seeds: Every architecture is trained once with each.
+        recipe: How they are trained; that of `TrainFromScratch`, 12 epochs, when None.
+        network: Layout keywords of `build`, such as `channels`.
+        test: Whether to measure the test split, too, after the last epoch; that is recorded in `reads.jsonl`.
+        seed: Decides which architectures are drawn.
+        processes: How many train at the same time, one thread each; as many as there are processors when None. With 0
+            this process does it alone.
+        retry: Whether to train those once more that failed before.
+        device: `cpu`, `cuda`, …
+        precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        progress: Whether to show progress on standard error.
+
+    Raises:
+        RamifyError: If anything handed in cannot work; nothing has been trained or written then.
+        Interrupted: After Ctrl-C; the architectures that are finished are kept.
+    """
+    spec = data if isinstance(data, DataSpec) else DataSpec(source=str(data))
+    recipe = recipe or TrainFromScratch().recipe()
+    _check_numbers(seeds, processes)
+    layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
+    fabric = make_fabric(device, precision)
+    loaded = load_data(spec, device=fabric.device)
+    members, named = _members(space, architectures, seed)
+    plan = _Plan(space, spec, recipe, layout, str(fabric.device), precision, test)
+    _Trainer(plan, fabric, loaded).session(members[0], 0).rehearse()
+    config = {
+        "space": described(space),
+        "restriction": space.restriction or None,
+        "architectures": named,
+        "seeds": list(seeds),
+        "recipe": fields_of(recipe),
+        "data": fields_of(spec),
+        "network": described(dict(network or {})),
+        "test": test,
+        "seed": seed,
+        "device": plan.device,
+        "precision": precision,
+        "threads": 1,
+    }
+    with RunFolder(out) as folder:
+        folder.open(config, seed)
+        _keep_to(folder, loaded)
+        if folder.finished:
+            say(f"{folder.path} is finished: this is its table, nothing is done again", enabled=progress)
+            return Table.open(folder.path / TABLE)
+        rows = folder.history()
+        kept = [row for row in rows if not (retry and "error" in row)]
+        folder.cut(len(rows))  # a kill may have left half a row
+        if len(kept) < len(rows):
+            folder.rewrite(kept)
+        names = {notation_of(space, arch): arch for arch in members}
+        done = {(row["architecture"], row["seed"]) for row in kept}
+        todo = [(name, s) for name in names for s in seeds if (name, s) not in done]
+        if test and not rows:
+            images = len(loaded.split("test", "bench build"))
+            folder.record_reads([{"split": "test", "purpose": "bench build", "images": images, "time": now()}])
+        folder.started(len(kept))
+        jobs = [(name, names[name], s) for name, s in todo]
+        _train_all(plan, loaded, jobs, folder, done=len(kept), processes=processes, progress=progress)
+        table = _table(plan, list(names), list(seeds), folder.history(), loaded)
+        table.save(folder.path / TABLE)
+        failed = table.origin["failed"]
+        folder.write_json("result.json", {"architectures": len(table), "failed": failed, "sha256": table.digest})
+        for name, reason in failed.items():
+            say(f"{name} is not in the table: {reason}", enabled=progress)
+        return table
+
+
+def _check_numbers(seeds: Sequence[int], processes: int | None) -> None:
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ConfigurationError(f"`seeds` must be different numbers, at least one, got {list(seeds)}")
+    if processes is not None and processes < 0:
+        raise ConfigurationError(f"`processes` must not be negative, got {processes}")
+
+
+def _keep_to(folder: RunFolder, data: Data) -> None:
+    """Raise `RunError` if the folder was made with other images."""
+    found = folder.read_json("provenance.json")
+    if "data" not in found:
+        found["data"] = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
+        folder.write_json("provenance.json", found)
+    if found["data"]["fingerprint"] != data.fingerprint:
+        raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
+
+
+# Which architectures
+
+
+def _members(
+    space: Space, wanted: int | Sequence[str | Architecture] | str | Path | None, seed: int
+) -> tuple[list[Architecture], int | list[str] | None]:
+    """Return the architectures to train, all different, and how the configuration names them."""
+    if wanted is None:
+        return _all(space), None
+    if isinstance(wanted, int):
+        if not 1 <= wanted <= space.size:
+            raise ConfigurationError(
+                f"`architectures` must be 1 to {space.size:,}, the size of the space, got {wanted}"
+            )
+        return _drawn(space, wanted, seed), wanted
+    if isinstance(wanted, str | Path):
+        wanted = _lines(Path(wanted))
+    members = [space.checked(item) if isinstance(item, Architecture) else space.parse(item) for item in wanted]
+    members = list(dict.fromkeys(members))
+    if not members:
+        raise ConfigurationError("`architectures` names none")
+    return members, [notation_of(space, arch) for arch in members]
+
+
+def _all(space: Space) -> list[Architecture]:
+    if space.size > _MOST:
+        raise ConfigurationError(
+            f"{space.name} has {space.size:,} members here, too many to train them all; say how many to draw with "
+            "--architectures N, or restrict the space"
+        )
+    for order in ORDERS.values():
+        if space.to_dict() == order.described:
+            return [space.parse(notation) for notation in order.notations()]
+    return [space.architecture(values) for values in product(*(decision.choices for decision in space.decisions))]
+
+
+def _drawn(space: Space, count: int, seed: int) -> list[Architecture]:
+    """Return `count` different members, each equally likely."""
+    if 2 * count > space.size:
+        return rng(seed, "bench build").sample(_all(space), count)
+    found: dict[Architecture, None] = {}
+    draw = 0
+    while len(found) < count:
+        found[space.sample(rng(seed, "bench build", draw))] = None
+        draw += 1
+    return list(found)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no file {path} with architectures") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read as text ({error})") from None
+
+
+# Training
+
+
+class _Trainer:
+    """Trains one architecture after the other, in whatever process."""
+
+    def __init__(self, plan: _Plan, fabric: Fabric, data: Data) -> None:
+        self.plan, self.fabric, self.data = plan, fabric, data
+
+    def session(self, arch: Architecture, seed: int) -> TrainingSession:
+        """Return the training of an architecture, as `TrainFromScratch` sets it up."""
+        task = Task(self.data, derive(seed, "evaluation"), self.fabric, self.plan.layout)
+        with seeded(seed, "network"):
+            network = self.plan.space.build(arch, **task.shape, **self.plan.layout)
+        return TrainingSession(network, self.plan.recipe, task, split="search_train")
+
+    def __call__(self, arch: Architecture, seed: int) -> dict[str, Any]:
+        """Return what every epoch reached: name of a column → values."""
+        session, validation = self.session(arch, seed), self.data.split("search_validation")
+        names = ("train", "train_loss", "valid", "valid_loss", "valid_seconds")
+        curves: dict[str, list[float]] = {name: [] for name in names}
+        trained, start = 0.0, time.perf_counter()
+        for metrics in session.run():
+            if not metrics.values:
+                continue
+            measured = time.perf_counter()
+            trained += measured - start
+            found = measure(session.network, validation, device=self.fabric.device)
+            start = time.perf_counter()
+            row = metrics.values
+            seconds = round(trained + start - measured, 6)
+            epoch = (row["accuracy"], row["loss"], found.top1, found.loss, seconds)
+            for name, value in zip(names, epoch, strict=True):
+                curves[name].append(float(value))
+        if self.plan.test:
+            found = measure(session.network, self.data.split("test", "bench build"), device=self.fabric.device)
+            curves |= {"test": [found.top1], "test_loss": [found.loss]}
+        return curves
+
+
+_trainer: _Trainer | None = None
+"""That of this process, where it is one of a build's."""
+
+
+def _begin(plan: _Plan, parent: Connection) -> None:
+    """Set a process up: it ends with the one that started it, however that ends."""
+    global _trainer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets go
+
+    def follow() -> None:
+        try:
+            parent.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    fabric = make_fabric(plan.device, plan.precision, threads=1)
+    _trainer = _Trainer(plan, fabric, load_data(plan.data, device=fabric.device))
+
+
+def _train(arch: Architecture, seed: int) -> dict[str, Any]:
+    """Train in one of the processes."""
+    assert _trainer is not None
+    return _outcome(_trainer, arch, seed)
+
+
+def _outcome(trainer: _Trainer, arch: Architecture, seed: int) -> dict[str, Any]:
+    """Return the values of an architecture, or its error: the others are trained all the same."""
+    try:
+        return {"values": trainer(arch, seed)}
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        return {"error": said if isinstance(error, RamifyError) else f"{type(error).__name__}: {said}"}
+
+
+Job = tuple[str, Architecture, int]
+"""Notation, architecture, seed."""
+
+
+def _here(plan: _Plan, data: Data, jobs: Sequence[Job]) -> Generator[tuple[Job, dict[str, Any]]]:
+    """Train in this process; yield every job with what came of it."""
+    threads = torch.get_num_threads()
+    fabric = make_fabric(plan.device, plan.precision, threads=1)
+    try:
+        trainer = _Trainer(plan, fabric, data)
+        for job in jobs:
+            yield job, _outcome(trainer, *job[1:])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _in_processes(plan: _Plan, jobs: Sequence[Job], count: int) -> Generator[tuple[Job, dict[str, Any]]]:
+    """Train in processes that end with this generator at the latest; yield jobs as they are finished."""
+    context = get_context("spawn")
+    theirs, ours = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(plan, theirs))
+    try:
+        futures = {executor.submit(_train, arch, seed): (name, arch, seed) for name, arch, seed in jobs}
+        for future in as_completed(futures):
+            yield futures.pop(future), future.result()
+    except BrokenProcessPool:
+        raise RunError(
+            "a process that trained has died, perhaps for lack of memory; the same command continues, with fewer "
+            "--processes if need be"
+        ) from None
+    finally:
+        ours.close()  # what still trains ends now
+        executor.shutdown(wait=False, cancel_futures=True)
+        theirs.close()
+
+
+def _train_all(
+    plan: _Plan,
+    data: Data,
+    jobs: Sequence[Job],
+    folder: RunFolder,
+    *,
+    done: int,
+    processes: int | None,
+    progress: bool,
+) -> None:
+    """Train what is left, and keep every result as soon as it is there."""
+    if not jobs:
+        return
+    total, begun = done + len(jobs), time.monotonic()
+    count = min(os.cpu_count() or 1 if processes is None else processes, len(jobs))
+    results = _in_processes(plan, jobs, count) if count else _here(plan, data, jobs)
+    with Progress("bench build", enabled=progress) as bar, closing(results):
+        try:
+            for (name, _, seed), found in results:
+                done += 1
+                row = {"phase": "build", "step": done, "steps": total, "seconds": round(time.monotonic() - begun, 3)}
+                folder.append(row | {"architecture": name, "seed": seed, **found})
+                shown = {"score": found["values"]["valid"][-1]} if "values" in found else {}
+                note = f"{name:.120} seed {seed} {found.get('error', '')}".strip()
+                bar.update(Metrics("build", done, total, shown), note)
+        except KeyboardInterrupt:
+            raise Interrupted(f"stopped after {done} of {total}; the same command continues") from None
+
+
+# The table
+
+
+def _table(
+    plan: _Plan, names: Sequence[str], seeds: Sequence[int], rows: Sequence[Mapping[str, Any]], data: Data
+) -> Table:
+    """Return the table of all rows, in whatever order they came."""
+    found = {(row["architecture"], row["seed"]): row for row in rows}
+    failed = {
+        name: next(found[name, seed]["error"] for seed in seeds if "error" in found[name, seed])
+        for name in names
+        if any("error" in found[name, seed] for seed in seeds)
+    }
+    members = [name for name in names if name not in failed]
+    if not members:
+        name, reason = next(iter(failed.items()))
+        raise TableError(f"none of {len(names)} architectures could be trained; the first, {name:.120}: {reason}")
+    columns = list(_columns(plan, tuple(seeds), data))
+    values = {
+        column.name: np.array(
+            [[found[name, seed]["values"][column.name] for name in members] for seed in seeds]
+        ).transpose(0, 2, 1)
+        for column in columns
+    }
+    own = plan.space.to_dict()
+    description = {"space": own["space"], "arguments": own["arguments"]}
+    order = next((n for n, o in ORDERS.items() if description == o.described and o.notations() == members), "")
+    origin = {
+        "source": "trained by Ramify",
+        "recipe": fields_of(plan.recipe),
+        "network": described(dict(plan.layout)),
+        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "device": plan.device,
+        "precision": plan.precision,
+        "threads": 1,
+        "versions": {"ramify": __version__, "torch": str(torch.__version__)},
+        "failed": failed,
+    }
+    return Table(description, order or members, columns, values, origin)
+
+
+def _columns(plan: _Plan, seeds: tuple[int, ...], data: Data) -> Iterator[Column]:
+    epochs = plan.recipe.epochs
+    splits = {"train": "running mean while training", "valid": "search_validation"}
+    splits |= {"test": "test"} if plan.test else {}
+    for split, images in splits.items():
+        kinds = [("accuracy", "fraction", split), ("loss", "nats", f"{split}_loss")]
+        kinds += [("seconds", "seconds", "valid_seconds")] if split == "valid" else []
+        for metric, unit, name in kinds:
+            yield Column(
+                name=name,
+                metric=metric,
+                unit=unit,
+                data=data.name,
+                split=split,
+                schedule=epochs,
+                epochs=(epochs,) if split == "test" else tuple(range(1, epochs + 1)),
+                seeds=seeds,
+                per_seed=True,
+                cost="valid_seconds" if name in ("valid", "valid_loss") else "",
+                source=f"trained on search_train, measured on: {images}",
+            )

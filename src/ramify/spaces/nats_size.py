@@ -1,0 +1,432 @@
+"""The size space of NATS-Bench (Dong et al., TPAMI 2021, arXiv:2009.00437), "sss": how wide each of five layers is.
+
+Every cell is the same cell of NAS-Bench-201. Network: stem and a cell of width c₀; a residual block of stride 2 to c₁;
+a cell from c₁ to c₂; a residual block to c₃; a cell from c₃ to c₄; BN-ReLU, global average pool, linear. (NATS-Bench's
+own page describes another assignment of the five numbers; its released counts confirm this one.) In a cell whose width
+changes, what leaves the input maps to the new width, and the skip is a 1×1 convolution with a norm.
+
+The supernet is the network with every layer as wide as its widest candidate. The features of a layer are multiplied by
+a mixture of masks, each of which lets the first channels of a candidate through (Wan et al., FBNetV2, CVPR 2020). It is
+applied behind every norm, so channels that no weight lets through are zero everywhere, and a one-hot mix is the built
+network with the leading part of every weight. Nothing is computed beyond the widest active candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ramify.architecture import Architecture, Decision, Value
+from ramify.errors import ArchitectureError, ConfigurationError
+from ramify.ops import Norm, Operation, Prelude, make_operation, standard_norm
+from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.nasbench201 import Reduction
+from ramify.supernet import Built, Choice, FixedGraph, Mixture, Skeleton, Supernet, tapped
+from ramify.supernet.network import RunCell
+
+WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64)
+LAYERS = 5
+CHANNELS = "channels"
+
+_RESIDUAL = (1, 3)
+"""The layers that are residual blocks of stride 2."""
+_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+_SKIP, _CONV = "skip_connect", "nor_conv_3x3"
+_CELL = tuple((edge, _SKIP if edge == 3 else _CONV) for edge in range(len(_EDGES)))
+
+
+class NATSBenchSize(Space):
+    """Five numbers of channels, 8 choices each: 8⁵ = 32,768 members by default.
+
+    Args:
+        widths: The numbers of channels that a layer may have, ascending.
+
+    Example:
+        >>> from ramify import spaces
+        >>> space = spaces.NATSBenchSize()
+        >>> space.size, space.parse("8:8:40:32:64")["c4"]
+        (32768, 64)
+    """
+
+    source = "Dong et al., NATS-Bench, TPAMI 2021, arXiv:2009.00437"
+
+    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
+        given = tuple(widths)
+        if not given or list(given) != sorted(set(given)) or not all(type(w) is int and w >= 1 for w in given):
+            raise ConfigurationError(f"`widths` must be ascending whole numbers from 1, got {list(given)}")
+        self.widths = given
+
+    def _all_choices(self) -> dict[str, Choice]:
+        layers = tuple((layer, layer + 1) for layer in range(LAYERS))
+        return {CHANNELS: Choice(layers, tuple(map(str, self.widths)))}
+
+    def _all_decisions(self) -> list[Decision]:
+        return [Decision(f"c{layer}", self.widths) for layer in range(LAYERS)]
+
+    def candidates(self, decision: str, value: Value) -> list[Candidate]:
+        """Return the one candidate that gives the layer `decision` the width `value`."""
+        return [(CHANNELS, int(decision[1:]), self.widths.index(value))]
+
+    def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
+        """Take the best width of every layer."""
+        check_scores(scores, self.choices)
+        return self.architecture([self.widths[i] for i in argmax_existing(scores[CHANNELS], self.choices[CHANNELS])])
+
+    # Notation: 8:8:40:32:64
+
+    def parse(self, notation: str) -> Architecture:
+        """Read five numbers joined by colons.
+
+        Raises:
+            ArchitectureError: Saying which number is wrong.
+        """
+        if not isinstance(notation, str):
+            raise ArchitectureError(
+                f"a NATS-Bench size is a text such as '8:8:40:32:64', got {type(notation).__name__}"
+            )
+        numbers = [number.strip() for number in notation.split(":")]
+        if len(numbers) != LAYERS:
+            raise ArchitectureError(f"{notation!r:.80} has {len(numbers)} numbers, a NATS-Bench size has {LAYERS}")
+        for layer, number in enumerate(numbers):
+            if number not in map(str, self.widths):
+                raise ArchitectureError(f"c{layer}: {number!r:.20} is not among the widths {list(self.widths)}")
+        return self.architecture(map(int, numbers))
+
+    def format(self, arch: Architecture) -> str:
+        """Write the benchmark's text."""
+        return ":".join(map(str, self._widths_of(arch)))
+
+    def _widths_of(self, arch: Architecture) -> list[int]:
+        self.checked(arch)
+        return [int(arch[f"c{layer}"]) for layer in range(LAYERS)]  # type: ignore[arg-type]
+
+    def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
+        """Return the picture of the layers with their widths."""
+        what = ("stem, cell", "residual ↓", "cell", "residual ↓", "cell")
+        edges = tuple((layer, layer + 1, f"{width} channels") for layer, width in enumerate(self._widths_of(arch)))
+        return {"layers": CellGraph(("image", *what), edges, inputs=(0,), output=LAYERS)}
+
+    # Networks
+
+    def build(
+        self,
+        arch: Architecture,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        *,
+        drop_path: float = 0.0,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> nn.Module:
+        """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
+
+        Args:
+            arch: A member.
+            num_classes: Width of the classifier.
+            in_channels: Of the images.
+            drop_path: Probability of dropping an operation's output in training.
+            affine: Whether the norms inside the cells scale and shift.
+            track_running_stats: Whether the norms inside the cells keep running statistics.
+        """
+        widths, norm = self._widths_of(arch), standard_norm(affine, track_running_stats)
+        layers = [
+            Reduction(c_in, c_out) if layer in _RESIDUAL else _Cell(c_in, c_out, norm, drop_path)
+            for layer, (c_in, c_out) in enumerate(pairwise([widths[0], *widths]))
+        ]
+        return _Network(_Stem(in_channels, widths[0]), layers, _Head(widths[-1], num_classes))
+
+    def supernet(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 3,
+        *,
+        affine: bool = False,
+        track_running_stats: bool = False,
+    ) -> nn.Module:
+        """Return the network of all members: `sup(x, mix)` with `mix["channels"]` of shape (5, widths).
+
+        Stem, residual blocks and the last norm are always affine with running statistics.
+        """
+        norm = standard_norm(affine, track_running_stats)
+        widest = [max(w for w, on in zip(self.widths, row, strict=True) if on) for row in self.choices[CHANNELS].mask]
+        layers: list[nn.Module] = []
+        for layer, (c_in, c_out) in enumerate(pairwise([widest[0], *widest])):
+            masks = _Masks(layer, self.widths)
+            layers.append(
+                _MaskedReduction(c_in, c_out, masks)
+                if layer in _RESIDUAL
+                else _MaskedCell(c_in, c_out, norm, masks, _Masks(layer - 1, self.widths) if layer else None)
+            )
+        stem = _MaskedStem(in_channels, widest[0], _Masks(0, self.widths))
+        supernet = _Supernet(stem, layers, _MaskedHead(widest[-1], num_classes, masks))
+        supernet.choices = self.choices
+        supernet.layout = {
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "affine": affine,
+            "track_running_stats": track_running_stats,
+        }
+        return supernet
+
+    def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
+        """Return the built member with the leading part of the supernet's weights; parameter paths are the same."""
+        network = self.build(arch, **sup.layout)  # type: ignore[arg-type]
+        parameter = next(sup.parameters())
+        network.to(device=parameter.device, dtype=parameter.dtype)
+        held = sup.state_dict()
+        network.load_state_dict({name: _leading(held[name], v.shape) for name, v in network.state_dict().items()})
+        return network.train(sup.training)
+
+    def absorb(self, sup: nn.Module, network: nn.Module) -> None:
+        """Write the weights of a member into the leading part of the supernet's: the inverse of `extract`.
+
+        Raises:
+            ArchitectureError: If the network has parameters that the supernet lacks.
+        """
+        held, given = sup.state_dict(), network.state_dict()
+        for name, value in given.items():
+            if name not in held or _leading(held[name], value.shape).shape != value.shape:
+                raise ArchitectureError(f"the supernet has no parameter {name!r} of shape {tuple(value.shape)}")
+        with torch.no_grad():
+            for name, value in given.items():
+                _leading(held[name], value.shape).copy_(value)
+
+
+def _leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the view of the first `shape` entries of a tensor."""
+    return tensor[tuple(slice(size) for size in shape)]
+
+
+class _Stem(nn.Module):
+    """3×3 convolution and norm."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
+        self.norm = standard_norm()(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+class _Cell(nn.Module):
+    """The benchmark's fixed cell, (B, C_in, H, W) → (B, C_out, H, W)."""
+
+    def __init__(self, c_in: int, c_out: int, norm: Norm, drop_path: float = 0.0) -> None:
+        super().__init__()
+
+        def candidate(source: int, op: str) -> Operation:
+            c = c_out if source else c_in
+            if op == _CONV:
+                return Operation(Prelude("relu"), nn.Conv2d(c, c_out, 3, padding=1, bias=False), norm(c_out))
+            return _projection(c_in, c_out, norm) if c_in != c_out else make_operation(_SKIP, c_out, 1, norm)
+
+        self.graph = FixedGraph(_EDGES, _CELL, inputs=1, states=4, candidate=candidate, drop_path=drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.graph([x])[-1]
+
+
+def _projection(c_in: int, c_out: int, norm: Norm) -> Operation:
+    """The skip of a cell whose width changes: a 1×1 convolution and a norm, without an activation before them."""
+    return Operation(Prelude("identity"), nn.Conv2d(c_in, c_out, 1, bias=False), norm(c_out))
+
+
+class _Head(nn.Module):
+    """Norm, ReLU, global average pool, linear: (B, C, H, W) → (B, classes)."""
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.norm = standard_norm()(channels)
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
+
+
+# The same with masks. Every module sees the features of its input as wide as the widest active candidate.
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """The candidates of a layer as masks of channels.
+
+    Args:
+        layer: Which of the five layers.
+        widths: The candidates' numbers of channels.
+    """
+
+    layer: int
+    widths: tuple[int, ...]
+
+    def weights(self, mixture: Mixture) -> dict[int, Tensor]:
+        """Return index → weight (scalar) of the candidates to compute."""
+        active = mixture.active[self.layer]
+        if not active:
+            raise ArchitectureError(f"active: no width of layer c{self.layer} is left")
+        return {index: mixture.weights[self.layer][index] for index in active}
+
+    def mask(self, weights: Mapping[int, Tensor]) -> Tensor:
+        """Return the mixture (1, C, 1, 1) of masks by these weights, C as wide as the widest."""
+        # Channel c is let through by the candidates that are wider than c.
+        sums = torch.stack(list(weights.values())).flip(0).cumsum(0).flip(0)
+        widths = [self.widths[index] for index in weights]
+        steps = [b - a for a, b in pairwise([0, *widths])]
+        return torch.cat([s.expand(step) for s, step in zip(sums, steps, strict=True)]).reshape(1, -1, 1, 1)
+
+    def of(self, mixture: Mixture) -> Tensor:
+        """Return the mixture (1, C, 1, 1) of masks."""
+        return self.mask(self.weights(mixture))
+
+    def constants(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """Add the weights of candidates that are not computed, where these count as constants."""
+        for index in mixture.dropped[self.layer]:
+            x = x + mixture.weights[self.layer][index]
+        return x
+
+
+class _MaskedStem(_Stem):
+    kind = CHANNELS
+
+    def __init__(self, c_in: int, c_out: int, masks: _Masks) -> None:
+        super().__init__(c_in, c_out)
+        self.masks = masks
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:  # type: ignore[override]
+        if any(mixture.dropout):
+            raise ArchitectureError("dropout: numbers of channels cannot be dropped, only operations")
+        mask = self.masks.of(mixture)
+        return _norm(self.norm, _conv(self.conv, x, mask.shape[1])) * mask
+
+
+class _MaskedReduction(Reduction):
+    kind = CHANNELS
+
+    def __init__(self, c_in: int, c_out: int, masks: _Masks) -> None:
+        super().__init__(c_in, c_out)
+        self.masks = masks
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:  # type: ignore[override]
+        mask = self.masks.of(mixture)
+        width = mask.shape[1]
+        first = _norm(self.first.norm, _conv(self.first.conv, F.relu(x), width)) * mask
+        second = _norm(self.second.norm, _conv(self.second.conv, F.relu(first), width))
+        return self.masks.constants((second + _conv(self.shortcut, self.pool(x), width)) * mask, mixture)
+
+
+class _MaskedCell(nn.Module):
+    """The fixed cell; its skip is the identity for equal widths, the projection for others, weighed by how likely.
+
+    Args:
+        c_in, c_out: The widest candidates before and here.
+        norm: Maker of batch norms.
+        masks: Of this layer.
+        before: Those of the layer before; None where it is the same decision.
+    """
+
+    kind = CHANNELS
+
+    def __init__(self, c_in: int, c_out: int, norm: Norm, masks: _Masks, before: _Masks | None) -> None:
+        super().__init__()
+        self.masks, self.before = masks, before
+        # The modules of a built cell; it is not called itself.
+        self.graph = _Cell(c_in, c_out, norm).graph
+        if before is not None:
+            self.graph.edges["0-3"] = nn.ModuleDict({_SKIP: _projection(c_in, c_out, norm)})
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+        mask = self.masks.of(mixture)
+        start = F.relu(x)
+        first = F.relu(self._masked("0-1", _CONV, start, mask))
+        second = F.relu(self._masked("0-2", _CONV, start, mask) + self._masked("1-2", _CONV, first, mask))
+        total = self._masked("1-3", _CONV, first, mask) + self._masked("2-3", _CONV, second, mask)
+        return self.masks.constants(total + self._skip(x, mixture), mixture)
+
+    def _masked(self, edge: str, op: str, state: Tensor, mask: Tensor) -> Tensor:
+        operation: Any = self.graph.edges[edge][op]  # type: ignore[index]
+        return _norm(operation.norm, _conv(operation.body, state, mask.shape[1])) * mask
+
+    def _skip(self, x: Tensor, mixture: Mixture) -> Tensor:
+        now = self.masks.weights(mixture)
+        if self.before is None:
+            return x * self.masks.mask(now)
+        earlier = self.before.weights(mixture)
+        nothing = x.new_zeros(())
+        equal = {index: earlier.get(index, nothing) for index in now}
+        same = self.masks.mask({index: weight * equal[index] for index, weight in now.items()})
+        kept = _resized(x, same.shape[1]) * same
+        if list(earlier) == list(now) and len(now) == 1:
+            return kept
+        total = sum(earlier.values(), nothing)
+        unequal = self.masks.mask({index: weight * (total - equal[index]) for index, weight in now.items()})
+        return kept + self._masked("0-3", _SKIP, x, unequal)
+
+
+class _MaskedHead(_Head):
+    kind = CHANNELS
+
+    def __init__(self, channels: int, num_classes: int, masks: _Masks) -> None:
+        super().__init__(channels, num_classes)
+        self.masks = masks
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:  # type: ignore[override]
+        # The mask once more, because the norm has undone it: it fixes the scale of every channel.
+        pooled = (F.relu(_norm(self.norm, x)) * self.masks.of(mixture)).mean(dim=(2, 3))
+        return F.linear(pooled, self.classifier.weight[:, : pooled.shape[1]], self.classifier.bias)
+
+
+def _conv(conv: Any, x: Tensor, width: int) -> Tensor:
+    """Convolve with the weights between the channels of `x` and the first `width` of the output."""
+    return F.conv2d(x, conv.weight[:width, : x.shape[1]], None, conv.stride, conv.padding)
+
+
+def _norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """Normalise the channels of `x`, which are the first of the norm's."""
+    width = x.shape[1]
+    mean, var, weight, bias = (
+        None if value is None else value[:width]
+        for value in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    training = norm.training or mean is None
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    return F.batch_norm(x, mean, var, weight, bias, training, norm.momentum or 0.0, norm.eps)
+
+
+def _resized(x: Tensor, width: int) -> Tensor:
+    """Return the first `width` channels of `x` (B, C, H, W), zeros where it has fewer."""
+    return x[:, :width] if x.shape[1] >= width else F.pad(x, (0, 0, 0, 0, 0, width - x.shape[1]))
+
+
+class _Skeleton(Skeleton):
+    """Stem, cell, residual block, cell, residual block, cell, head."""
+
+    stages = 3
+
+    def __init__(self, stem: nn.Module, layers: Sequence[nn.Module], head: nn.Module) -> None:
+        super().__init__()
+        self.stem, self.layers, self.head = stem, nn.ModuleList(layers), head
+
+    def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
+        self.check_taps(taps)
+        features: dict[str, Tensor] = {}
+        x = run_cell(self.stem, x)
+        for number, layer in enumerate(self.layers):
+            x = run_cell(layer, x)
+            if number in (*_RESIDUAL, LAYERS - 1):
+                features[f"stage{len(features) + 1}"] = x
+        return tapped(run_cell(self.head, x), features, taps)
+
+
+class _Network(Built, _Skeleton):
+    """The skeleton with built layers."""
+
+
+class _Supernet(Supernet, _Skeleton):
+    """The skeleton with masked layers."""

@@ -1,0 +1,193 @@
+"""Tables from CSV files, the 12-epoch table of NAS-Bench-201 above all."""
+
+import gzip
+import math
+
+import numpy as np
+import pytest
+
+from ramify.benchmarks import ORDERS, Column, import_csv, open_table
+from ramify.benchmarks.costs import approximate_times, query_seconds
+from ramify.errors import TableError
+from ramify.spaces import NASBench201
+from small_tables import cells, sub_space
+
+VALID = Column(name="valid", metric="accuracy", data="digits", split="valid", schedule=3, seeds=(0,))
+CELL = cells()[0]
+
+
+def write(path, rows, header="arch,valid"):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+STATISTICS = {  # largest, its index, mean, standard deviation, median
+    "cifar10_valid": (84.8920, 13_714, 68.8517, 12.781, 72.278),
+    "cifar10_test": (89.1600, 5_374, 75.9842, 13.415, 79.620),
+    "cifar100_valid": (61.3200, 10_165, 40.4596, 11.083, 42.640),
+    "cifar100_test": (61.1800, 2_581, 40.4039, 11.007, 42.220),
+    "imagenet16_valid": (38.6667, 2_581, 22.5440, 6.597, 23.500),
+    "imagenet16_test": (38.2667, 2_581, 21.8008, 6.464, 22.767),
+}
+SEEDS = {"cifar10_valid": (111, 777)}
+
+
+class TestTheRealTable:
+    """Numbers of the 12-epoch table, worked out from it by other means."""
+
+    def test_its_order_is_the_benchmark_s(self, real_csv):
+        with gzip.open(real_csv, "rt") as file:
+            rows = [line.split(",")[:2] for line in file.read().splitlines()[1:]]
+        assert [int(index) for index, _ in rows] == list(range(15_625))
+        assert [cell for _, cell in rows] == ORDERS["nasbench201"].notations()
+
+    @pytest.mark.parametrize("name", STATISTICS)
+    def test_every_column_is_what_it_says(self, real_table, name):
+        largest, index, mean, deviation, median = STATISTICS[name]
+        values = real_table.values(name)
+        assert values.max() == largest and real_table.best(name) == index
+        assert values.mean() == pytest.approx(mean, abs=5e-5)
+        assert values.std(ddof=1) == pytest.approx(deviation, abs=5e-4)
+        assert np.median(values) == pytest.approx(median, abs=5e-4)
+        column = real_table.column(name)
+        assert (column.schedule, column.epochs, column.seeds) == (12, (12,), SEEDS.get(name, (111,)))
+        assert column.says().startswith("12 epochs, ")
+
+    def test_equal_maxima_go_to_the_lowest_index(self, real_table):
+        values = real_table.values("cifar100_valid")
+        assert values[10_165] == values[13_714] == values.max()
+        assert real_table.best("cifar100_valid") == 10_165
+
+    def test_dead_cells_are_at_chance(self, real_table):
+        space = NASBench201()
+        dead = [
+            index
+            for index, cell in enumerate(real_table.notations)
+            if "none~2" in cell and space.expression(space.parse(cell), none="absent") == ""
+        ]
+        for name, value in zip(STATISTICS, (9.712, 10.0, 1.0, 1.0, 0.8333, 0.8333), strict=True):
+            assert set(real_table.values(name, dead)) == {value}
+
+    def test_known_cells(self, real_table):
+        assert real_table.value("cifar10_valid", 1835) == 33.944  # all skips
+        assert real_table.value("cifar10_valid", 0) == 63.3640
+
+    def test_costs_are_approximate_and_say_so(self, real_table):
+        means = {"cifar10": 113.6, "cifar100": 221.2, "imagenet16": 669.6}
+        for data, mean in means.items():
+            column = real_table.column(f"{data}_valid")
+            assert real_table.column(column.cost).approximate
+            assert real_table.column(column.cost).says() == "12 epochs, approximate"
+            assert real_table.values(column.cost).mean() == pytest.approx(mean, abs=0.05)
+        exact = {0: (89.2021, 173.8160, 526.1170), 11: (153.6959,), 284: (60.8990,)}
+        for index, seconds in exact.items():
+            for data, known in zip(means, seconds, strict=False):
+                assert real_table.seconds(f"{data}_valid", index) == pytest.approx(known, rel=0.03)
+        assert real_table.seconds("cifar10_test", 0) is None
+
+    def test_a_converted_table_is_the_same(self, real_csv, real_table, tmp_path):
+        real_table.save(tmp_path / "a.table")
+        found = open_table(tmp_path / "a.table")
+        assert found.digest == open_table(real_csv).digest == real_table.digest
+        assert np.array_equal(found.values("cifar100_test"), real_table.values("cifar100_test"))
+
+    def test_the_same_layout_with_other_contents_is_not_taken_for_it(self, real_csv, tmp_path):
+        changed = gzip.decompress(real_csv.read_bytes()).replace(b"63.3640", b"81.9827", 1)
+        path = tmp_path / "nasbench201.csv"
+        path.write_bytes(changed)
+        with pytest.raises(
+            TableError, match=r"does not say what its columns are; .* take over among cifar10_valid, cifar"
+        ):
+            import_csv(path)
+
+
+class TestCosts:
+    @pytest.mark.parametrize(
+        ("train", "validation", "data", "seconds"),
+        [
+            (7.221093, 2.548979, "cifar10", 89.2021),
+            (7.221093, 2.548979, "cifar100", 173.8160),
+            (7.221093, 2.548979, "imagenet16", 526.1170),
+            (12.462057, 4.151252, "cifar10", 153.6959),
+            (4.875794, 2.389493, "cifar10", 60.8990),
+        ],
+    )
+    def test_published_queries(self, train, validation, data, seconds):
+        assert query_seconds(train, validation, data) == pytest.approx(seconds, abs=5e-5)
+
+    def test_the_model_counts_operations(self):
+        cell = "|none~0|+|skip_connect~0|nor_conv_1x1~1|+|nor_conv_3x3~0|avg_pool_3x3~1|nor_conv_3x3~2|"
+        train, validation = approximate_times(cell)
+        assert train == pytest.approx(1.27 + 0.43 + 0.17 + 2.13 + 2 * 2.67 + 1.20)
+        assert validation == pytest.approx(25_000 * (4.6e-5 + 0.96e-5 * train))
+
+
+class TestOtherTables:
+    def test_columns_are_described(self, tmp_path):
+        rows = [f'"{cell}",{index},{90 + index / 10}' for index, cell in enumerate(cells())]
+        path = write(tmp_path / "own.csv", rows, "arch,index,valid")
+        table = import_csv(path, columns=[VALID])
+        assert len(table) == 27 and table.covers(sub_space())
+        assert table.value("valid", cells()[5]) == 90.5
+        assert list(table.columns) == ["valid"]
+        assert table.origin["source"] == "own.csv" and len(table.origin["sha256"]) == 64
+
+    def test_compressed_files_other_spellings_and_gaps(self, tmp_path):
+        path = tmp_path / "own.csv.gz"
+        path.write_bytes(
+            gzip.compress(b"arch,valid\n|none~0|+|skip_connect~1|+|skip_connect~2|,\n" + CELL.encode() + b",7\n")
+        )
+        table = import_csv(path, columns=[VALID])
+        assert table.notations[0] == "|none~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|"
+        assert math.isnan(table._values["valid"][0, 0, 0])
+        assert table.value("valid", 1) == 7
+        with pytest.raises(TableError, match="no value for"):
+            table.value("valid", 0)
+
+    def test_the_benchmark_s_order_is_recognised(self, tmp_path):
+        cells = ORDERS["nasbench201"].notations()
+        path = write(tmp_path / "own.csv", [f"{cell},1" for cell in cells])
+        assert import_csv(path, columns=[VALID]).order == "nasbench201"
+
+    @pytest.mark.parametrize(
+        ("content", "columns", "message"),
+        [
+            ("", [VALID], "is empty"),
+            ("arch,valid\n", [VALID], "has a header and no rows"),
+            (
+                f"arch,valid\n{CELL},1\n",
+                [],
+                "`ramify bench import --columns` describes those to take over among valid",
+            ),
+            (f"arch,acc\n{CELL},1\n", [VALID], "has no column 'valid'; known: acc, arch"),
+            (f"cell,valid\n{CELL},1\n", [VALID], "has no column 'arch' with the architectures; it has cell, valid"),
+            (f"arch,valid\n{CELL},1,2\n", [VALID], "row 2 has 3 cells where the header has 2"),
+            (f"arch,valid\n{CELL},good\n", [VALID], "row 2: 'good' in column 'valid' is no number"),
+            (f"arch,valid\n{CELL},1\n{CELL},2\n", [VALID], "rows 2 and 3 hold the same architecture"),
+            ("arch,valid\n|conv~0|+,1\n", [VALID], "row 2: .*unknown operation 'conv'"),
+            ("arch,valid\nresnet,1\n", [VALID], "row 2: 'resnet' is .* no notation of a known space"),
+            ("arch,valid\n\0\xff", [VALID], "own.csv"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, tmp_path, content, columns, message):
+        path = tmp_path / "own.csv"
+        path.write_bytes(content.encode("latin-1"))
+        with pytest.raises(TableError, match=message) as error:
+            import_csv(path, columns=columns)
+        assert "\n" not in str(error.value)
+
+    def test_curves_do_not_fit_into_a_cell(self, tmp_path):
+        path = write(tmp_path / "own.csv", [f"{CELL},1"])
+        curve = Column(name="valid", metric="accuracy", data="d", split="s", schedule=3, epochs=(1, 3))
+        with pytest.raises(TableError, match="must describe one epoch, and one seed or a mean"):
+            import_csv(path, columns=[curve])
+
+    def test_damaged_archives(self, tmp_path):
+        path = tmp_path / "own.csv.gz"
+        whole = gzip.compress(b"arch,valid\n" * 100)
+        for content in (whole[:-10], whole[:12] + b"\xff" + whole[13:]):
+            path.write_bytes(content)
+            with pytest.raises(TableError, match=r"own.csv.gz is damaged or truncated"):
+                import_csv(path, columns=[VALID])
+        with pytest.raises(TableError, match="there is no file"):
+            import_csv(tmp_path / "none.csv")
