@@ -7,9 +7,9 @@ from ramify.training import Recipe
 from ramify.training.schedules import cosine, learning_rate
 
 
-@pytest.mark.parametrize(("epoch", "rate"), [(0, 0.025), (25, 0.013), (49, 0.001024)])
+@pytest.mark.parametrize(("epoch", "rate"), [(0, 0.025), (1, 0.0249763), (25, 0.013), (49, 0.0010237)])
 def test_the_search_of_darts_over_50_epochs(epoch, rate):
-    assert round(learning_rate(epoch, 1, 50, lr=0.025, min_lr=0.001), 6) == rate
+    assert round(learning_rate(epoch, 1, 50, lr=0.025, min_lr=0.001), 7) == rate
 
 
 def test_the_twelve_epochs_of_nas_bench_201():
@@ -31,6 +31,13 @@ def test_warm_up_rises_step_by_step_and_the_cosine_spans_the_rest():
     assert rates[8] == 1.0
     assert rates[8::4] == pytest.approx([cosine(epoch / 10, 1.0, 0.0) for epoch in range(10)])
     assert min(rates[8:]) > 0  # AutoDL-Projects ends with as many epochs of rate 0
+
+
+def test_linear():
+    rates = [learning_rate(epoch, 1, 5, schedule="linear", lr=0.25) for epoch in range(5)]
+    assert rates == pytest.approx([0.25, 0.2, 0.15, 0.1, 0.05])
+    warm = [learning_rate(epoch, 1, 6, schedule="linear", lr=1.0, min_lr=0.5, warmup_epochs=2) for epoch in range(6)]
+    assert warm[1:] == pytest.approx([2 / 3, 1.0, 0.875, 0.75, 0.625])
 
 
 def test_exponential_and_constant():

@@ -19,7 +19,7 @@ class Recipe:
         batch_size: Images in a step.
         lr: Highest learning rate.
         min_lr: Lowest, where the schedule ends.
-        schedule: `cosine`, `exponential` or `constant`.
+        schedule: `cosine`, `linear`, `exponential` or `constant`.
         decay: Factor of each epoch of the exponential schedule.
         warmup_epochs: Epochs in which the rate rises linearly.
         momentum: Of SGD.

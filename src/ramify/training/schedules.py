@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-SCHEDULES = ("cosine", "exponential", "constant")
+SCHEDULES = ("cosine", "linear", "exponential", "constant")
 
 
 def cosine(progress: float, start: float, end: float) -> float:
@@ -33,8 +33,11 @@ def learning_rate(
     if step < warmup_steps:
         return lr * (step + 1) / (warmup_steps + 1)
     after = epoch - warmup_epochs
+    progress = after / max(1, epochs - warmup_epochs)
     if schedule == "cosine":
-        return cosine(after / max(1, epochs - warmup_epochs), lr, min_lr)
+        return cosine(progress, lr, min_lr)
+    if schedule == "linear":
+        return lr + (min_lr - lr) * progress
     if schedule == "exponential":
         return max(min_lr, lr * decay**after)
     return lr

@@ -1,0 +1,122 @@
+"""Reading the recipes. A further one is a further file NAME.yaml, a configuration for one verb as `--config` takes it:
+
+    # title: what it is, in a line
+    # verb: search, or retrain
+    # source: paper and arXiv number
+
+    # Where it differs from what is published, and other remarks.
+
+    space: …
+
+What the file is about is a comment, the first block of the file, so that it stays a plain configuration file. It gives
+every value that is published, those that are defaults as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from ramify.errors import ConfigurationError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSetting:
+    """A published setting of a search or a training.
+
+    Args:
+        name: Of its file.
+        title: What it is, in a line.
+        verb: What it configures, `search` or `retrain`.
+        source: The paper.
+        text: The file.
+    """
+
+    name: str
+    title: str
+    verb: str
+    source: str
+    text: str = field(repr=False)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The configuration as plain values, as the command line takes it from a file."""
+        return yaml.safe_load(self.text)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the configuration as keyword arguments of `search` or `retrain`, with levels of `search_levels`."""
+        options = self.options
+        levels, training = options.pop("levels", None), options.pop("retrain", {})
+        made = _made({**options, **training})
+        if levels is not None:
+            made["levels"] = {name: _made(level) for name, level in levels.items()}
+        return made
+
+
+def _made(options: dict[str, Any]) -> dict[str, Any]:
+    """Return plain values as the objects they describe."""
+    from jsonargparse import ArgumentParser
+
+    from ramify.data import DataSpec
+    from ramify.spaces import Space
+    from ramify.strategies import Strategy
+    from ramify.training import Recipe
+
+    kinds = {"space": Space, "strategy": Strategy, "data": DataSpec, "network": dict, "recipe": Recipe, "around": str}
+    parser = ArgumentParser(exit_on_error=False)
+    for name in options:
+        parser.add_argument(f"--{name}", type=kinds[name])
+    made = parser.instantiate(parser.parse_object(options))
+    return {name: made[name] for name in options}
+
+
+@cache
+def _catalogue() -> dict[str, PublishedSetting]:
+    found = {}
+    for file in sorted(files("ramify.recipes").iterdir(), key=lambda file: file.name.removesuffix(".yaml")):
+        name, dot, ending = file.name.rpartition(".")
+        if (dot, ending) == (".", "yaml"):
+            text = file.read_text(encoding="utf-8")
+            head = "\n".join(line.removeprefix("# ") for line in text.partition("\n\n")[0].splitlines())
+            found[name] = PublishedSetting(name=name, text=text, **yaml.safe_load(head))
+    return found
+
+
+def entries(verb: str | None = None) -> tuple[PublishedSetting, ...]:
+    """Return all recipes, or those for `search` or `retrain`."""
+    return tuple(recipe for recipe in _catalogue().values() if verb in (None, recipe.verb))
+
+
+def get(name: str, verb: str | None = None) -> PublishedSetting:
+    """Return a recipe by its name.
+
+    Args:
+        name: Of its file, without the ending.
+        verb: What it must be for, `search` or `retrain`; None for either.
+
+    Raises:
+        ConfigurationError: If there is none, or it is for the other verb; the message suggests the nearest name.
+    """
+    known = [recipe.name for recipe in entries(verb)]
+    if name in known:
+        return _catalogue()[name]
+    problem = f"unknown recipe {name!r}"
+    if name in _catalogue():
+        problem = f"recipe {name!r} is for `ramify {_catalogue()[name].verb}`"
+    raise ConfigurationError(f"{problem}; {nearest(name, known)}")
+
+
+def load(name: str) -> dict[str, Any]:
+    """Return a recipe as keyword arguments of `search`, `search_levels` or `retrain`, whichever it is for.
+
+    Example:
+        >>> from ramify import recipes
+        >>> settings = recipes.load("gdas-cifar10")
+        >>> list(settings), settings["strategy"].tau_start
+        (['space', 'strategy', 'data', 'network'], 10.0)
+    """
+    return get(name).arguments()

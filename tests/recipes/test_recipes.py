@@ -1,0 +1,450 @@
+"""The recipes: what is published, through the command line that users have, and from Python."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+import ramify
+from ramify import recipes, zoo
+from ramify.cli import main
+from ramify.data import Augmentation, DataSpec
+from ramify.errors import ConfigurationError
+from ramify.spaces import DARTSCells, Space
+from ramify.strategies import STRATEGIES, Regularisation
+from ramify.training import Recipe, WeightSettings
+
+ROOT = Path(__file__).parents[2]
+NAMES = [recipe.name for recipe in recipes.entries()]
+PIPELINES = [recipe.name for recipe in recipes.entries("search") if "levels" in recipe.options]
+SEARCHES = [recipe.name for recipe in recipes.entries("search") if recipe.name not in PIPELINES]
+TRAININGS = [recipe.name for recipe in recipes.entries("retrain")]
+SMALL = ["--data", "digits", "--data.subset", "64", "--threads", "1", "--progress", "false"]
+
+
+@pytest.fixture
+def asked(monkeypatch, capsys):
+    """Return a function that runs the command line without the work, and returns what it would have worked with."""
+    calls = []
+
+    class Done(Exception):
+        pass
+
+    def stop(*positional, **named):
+        calls.append((positional, named))
+        raise Done
+
+    monkeypatch.setattr("ramify.api.search", stop)
+    monkeypatch.setattr("ramify.pipeline.search_levels", stop)
+    monkeypatch.setattr("ramify.api.retrain", stop)
+
+    def call(*words):
+        with pytest.raises(Done):
+            assert main(list(map(str, words))) == 0, capsys.readouterr().err
+        positional, named = calls.pop()
+        if "space" not in named and isinstance(positional[0], dict):
+            levels = {name: vars(level) for name, level in positional[0].items()}
+            return {"levels": levels, "data": positional[1], "recipe": named["recipe"], "network": named["network"]}
+        if words[0] == "search":
+            space, strategy, data = positional
+            return {"space": space, "strategy": strategy, "data": data, "network": named["network"]}
+        return {"recipe": named["recipe"], "data": positional[1], "network": named["network"]}
+
+    return call
+
+
+def words_for(name, *more):
+    verb = recipes.get(name).verb
+    return [verb, *(["zoo:DARTS_V2"] if verb == "retrain" else []), *more, "--out", "runs/x"]
+
+
+def same(found, settings):
+    """Spaces have no equality of their own."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items() if item is not None}
+        return value.to_dict() if isinstance(value, Space) else value
+
+    return plain(found) == plain(settings)
+
+
+# The files
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryRecipe:
+    def test_the_command_line_reads_what_python_gets(self, name, asked):
+        settings = recipes.load(name)
+        assert same(asked(*words_for(name, "--recipe", name)), settings)
+        assert same(asked(*words_for(name, f"--recipe={name}")), settings)
+
+    def test_the_file_is_an_ordinary_configuration(self, name, asked):
+        file = ROOT / "recipes" / f"{name}.yaml"
+        assert same(asked(*words_for(name, "--config", file)), recipes.load(name))
+
+    def test_what_it_is_about(self, name):
+        recipe = recipes.get(name)
+        assert recipe.verb in ("search", "retrain")
+        assert recipe.title and recipe.source
+        assert [other.name for other in recipes.entries() if other.title == recipe.title] == [name]
+
+    def test_its_numbers_are_numbers(self, name):
+        """YAML reads 3e-4, without a point, as text."""
+
+        def leaves(value):
+            if isinstance(value, dict | list):
+                for item in value.values() if isinstance(value, dict) else value:
+                    yield from leaves(item)
+            elif isinstance(value, str):
+                yield value
+
+        for text in leaves(recipes.get(name).options):
+            assert not text[0].isdigit(), text
+
+    def test_networks_take_its_layout(self, name):
+        settings = recipes.load(name)
+        for level in settings.get("levels", {"": settings}).values():
+            if "space" in level:
+                level["space"].checked_layout("supernet", level["network"])
+                assert ramify.compatible(level["space"], level["strategy"])
+        if "recipe" in settings:
+            trained = {"nasbench201": "NB201_0", "h-das-retrain-stage": "HS_DAS_cifar", "h-das-full": "HS_DAS_cifar"}
+            entry = zoo.get(next((e for start, e in trained.items() if name.startswith(start)), "DARTS_V2"))
+            entry.space.checked_layout("build", settings["network"])
+
+    def test_it_states_what_is_published_instead_of_relying_on_defaults(self, name):
+        options = recipes.get(name).options
+        if training := options.get("retrain", options).get("recipe"):
+            wanted = {field.name for field in fields(Recipe)} - {"decay", "crop", "flip", "cutout", "auxiliary_weight"}
+            assert wanted <= training.keys()
+        for level in options.get("levels", {"": options}).values():
+            if "strategy" in level:
+                wanted = {field.name for field in fields(WeightSettings)} - {"accumulate"}
+                if "arch_lr" in {field.name for field in fields(STRATEGIES[level["strategy"]["class_path"]])}:
+                    wanted |= {"arch_lr", "arch_betas", "arch_weight_decay", "first"}
+                assert wanted <= level["strategy"]["init_args"].keys()
+
+
+def test_one_recipe_for_every_published_setting():
+    searches = [
+        *("darts-cifar10", "darts-nasbench201", "darts-plus-cifar10", "darts-v2-cifar10", "enas-nasbench201"),
+        *("gdas-cifar10", "gdas-frc-cifar10", "gdas-nasbench201"),
+        *("h-das-cell-cifar10", "h-das-cell-cifar10-released", "h-das-distribution-cifar10"),
+        *("h-das-distribution-cifar10-released", "h-das-stage-cifar10", "h-das-stage-cifar10-released"),
+        *("h-das-stage-imagenet", "h-das-stage-imagenet-released", "nasp-12ops-cifar10", "nasp-cifar10"),
+        *("p-darts-cifar10", "pc-darts-cifar10", "rsps-nasbench201", "setn-nasbench201"),
+    ]
+    trainings = [
+        *("abs-retrain-imagenet", "autodl-retrain-cifar10", "autodl-retrain-imagenet", "darts-retrain-cifar10"),
+        *("darts-retrain-imagenet", "gdas-retrain-cifar10", "h-das-retrain-cell-cifar10"),
+        *("h-das-retrain-stage-cifar10", "h-das-retrain-stage-imagenet"),
+        *("nasbench201-retrain-12", "nasbench201-retrain-200"),
+    ]
+    assert (searches, trainings, PIPELINES) == (SEARCHES, TRAININGS, ["h-das-full"])
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "network"),
+    [
+        (
+            "darts-v2-cifar10",
+            {"order": 2, "epochs": 50, "batch_size": 64, "lr": 0.025, "min_lr": 0.001, "weight_decay": 3e-4, "clip": 5}
+            | {"arch_lr": 3e-4, "arch_betas": (0.5, 0.999), "arch_weight_decay": 1e-3, "nesterov": False}
+            | {"first": "architecture"},
+            {"channels": 16, "layers": 8},
+        ),
+        (
+            "darts-nasbench201",
+            {"order": 1, "epochs": 50, "batch_size": 64, "nesterov": True, "weight_decay": 5e-4, "first": "weights"},
+            {"channels": 16, "cells": 5},
+        ),
+        (
+            "gdas-frc-cifar10",
+            {"epochs": 250, "batch_size": 256, "weight_decay": 5e-4, "tau_start": 10, "tau_end": 0.1, "clip": 5},
+            {"channels": 16, "layers": 6, "pool_norm": False},
+        ),
+        ("gdas-nasbench201", {"epochs": 250, "batch_size": 64, "unselected": "constant"}, {"channels": 16, "cells": 5}),
+        ("setn-nasbench201", {"epochs": 250, "batch_size": 64, "clip": 0, "selected": 100}, {"cells": 5}),
+        ("rsps-nasbench201", {"epochs": 250, "batch_size": 64, "clip": 5, "candidates": 100}, {"cells": 5}),
+        (
+            "enas-nasbench201",
+            {"epochs": 250, "batch_size": 128, "lr": 0.05, "min_lr": 5e-4, "weight_decay": 2.5e-4, "samples": 20}
+            | {"controller_updates": 50, "controller_betas": (0, 0.999), "controller_eps": 1e-3},
+            {"channels": 16},
+        ),
+        ("nasp-cifar10", {"epochs": 50, "batch_size": 64, "complexity": 0}, {"channels": 16, "layers": 8}),
+        ("darts-plus-cifar10", {"max_skip": 2, "stable_epochs": 10, "epochs": 50}, {"layers": 8}),
+        (
+            "pc-darts-cifar10",
+            {"epochs": 50, "batch_size": 256, "lr": 0.1, "min_lr": 0, "arch_lr": 6e-4, "arch_start": 15}
+            | {"partial_channels": 4},
+            {"channels": 16, "layers": 8},
+        ),
+        (
+            "p-darts-cifar10",
+            {"epochs": 25, "batch_size": 96, "lr": 0.025, "min_lr": 0, "arch_lr": 6e-4, "arch_start": 10, "depth": 5}
+            | {"added_depth": (0, 6, 12), "kept": (5, 3), "skip_dropout": (0.1, 0.4, 0.7), "max_skip": 2},
+            {"channels": 16},
+        ),
+        (
+            "h-das-cell-cifar10",
+            {"order": 1, "epochs": 50, "batch_size": 64, "weight_decay": 3e-4, "derivation": "raw", "gradient": "live"}
+            | {"regularisation": Regularisation()},
+            {"channels": 16, "layers": 8},
+        ),
+        (
+            "h-das-stage-imagenet",
+            {"batch_size": 128, "weight_decay": 2.7e-3, "regularisation": Regularisation(weights={"depth": 1.0})},
+            {"channels": 16},
+        ),
+        (
+            "h-das-distribution-cifar10-released",
+            {"batch_size": 64, "weight_decay": 2.7e-3, "gradient": "stale"}
+            | {"regularisation": Regularisation(weights={"depth": 1.0, "cells": 0.4}, separate=True)},
+            {"channels": 16},
+        ),
+    ],
+)
+def test_searches_as_published(name, values, network):
+    settings = recipes.load(name)
+    assert {field: getattr(settings["strategy"], field) for field in values} == values
+    assert settings["network"].items() >= (network | {"affine": False, "track_running_stats": True}).items()
+    assert settings["data"].source == "cifar10"
+    assert settings["data"].split == ("nasbench201" if name.startswith("gdas") or "201" in name else "auto")
+
+
+def test_the_spaces_of_the_searches():
+    spaces = {name: recipes.load(name)["space"] for name in SEARCHES}
+    assert spaces["gdas-cifar10"].arguments == spaces["darts-cifar10"].arguments == {}
+    assert spaces["gdas-frc-cifar10"].arguments == zoo.get("GDAS_F1").space.arguments
+    assert spaces["nasp-12ops-cifar10"].arguments == zoo.get("NASP_12ops").space.arguments
+    assert [len(choice.ops) for choice in spaces["nasp-cifar10"].choices.values()] == [7, 7]
+    assert "none" not in spaces["nasp-cifar10"].operations
+    assert all(spaces[name].name == "NASBench201" for name in SEARCHES if "nasbench201" in name)
+    assert spaces["h-das-cell-cifar10"].name == "StageCells"
+    assert (spaces["h-das-stage-cifar10"].cells, spaces["h-das-stage-imagenet"].cells) == (6, 4)
+    assert spaces["h-das-distribution-cifar10"].choices["lengths"].ops == ("4", "5", "6", "7", "8")
+    assert spaces["h-das-stage-cifar10"].cell == DARTSCells().format(zoo.get("DARTS_V1").architecture)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "network"),
+    [
+        (
+            "darts-retrain-cifar10",
+            {"epochs": 600, "batch_size": 96, "lr": 0.025, "nesterov": False, "weight_decay": 3e-4, "clip": 5}
+            | {"drop_path": 0.2, "auxiliary_weight": 0.4, "label_smoothing": 0, "schedule": "cosine"},
+            {"layout": "cifar", "channels": 36, "layers": 20},
+        ),
+        (
+            "autodl-retrain-cifar10",
+            {"epochs": 300, "warmup_epochs": 5, "batch_size": 96, "nesterov": True, "weight_decay": 5e-4, "clip": 0},
+            {"channels": 36, "layers": 20},
+        ),
+        (
+            "gdas-retrain-cifar10",
+            {"epochs": 600, "batch_size": 96, "weight_decay": 3e-4, "clip": 5, "drop_path": 0.2},
+            {"channels": 36, "layers": 20, "pool_norm": True},
+        ),
+        (
+            "nasbench201-retrain-200",
+            {"epochs": 200, "batch_size": 256, "lr": 0.1, "nesterov": True, "weight_decay": 5e-4, "clip": 0}
+            | {"drop_path": 0, "auxiliary": False, "warmup_epochs": 0},
+            {"channels": 16, "cells": 5},
+        ),
+        ("nasbench201-retrain-12", {"epochs": 12, "batch_size": 256, "lr": 0.1}, {"channels": 16, "cells": 5}),
+        (
+            "darts-retrain-imagenet",
+            {"epochs": 250, "batch_size": 128, "lr": 0.1, "schedule": "exponential", "decay": 0.97, "clip": 5}
+            | {"weight_decay": 3e-5, "label_smoothing": 0.1, "drop_path": 0, "auxiliary_weight": 0.4},
+            {"layout": "imagenet", "channels": 48, "layers": 14},
+        ),
+        (
+            "autodl-retrain-imagenet",
+            {"epochs": 250, "warmup_epochs": 5, "batch_size": 256, "nesterov": True, "clip": 0, "schedule": "cosine"},
+            {"layout": "imagenet"},
+        ),
+        (
+            "abs-retrain-imagenet",
+            {"epochs": 250, "batch_size": 512, "lr": 0.25, "schedule": "linear", "weight_decay": 3e-5, "clip": 5},
+            {"layout": "imagenet", "channels": 48, "layers": 14},
+        ),
+    ],
+)
+def test_trainings_as_published(name, values, network):
+    settings = recipes.load(name)
+    assert {field: getattr(settings["recipe"], field) for field in values} == values
+    assert settings["network"].items() >= network.items()
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_the_augmentation_of_trainings(name):
+    side = 224 if "imagenet" in name else 32
+    own = Augmentation(crop=side // 8, flip=True)  # what a data set of coloured images brings
+    cutout = 16 if name.endswith("cifar10") or name.startswith("h-das") else 0
+    expected = Augmentation(crop=4 if side == 32 else 28, flip=True, cutout=cutout)
+    assert recipes.load(name)["recipe"].augmentation(own, side) == expected
+
+
+# Overriding
+
+
+def test_options_override_a_recipe_wherever_they_stand(asked):
+    options = ["--strategy.epochs", "2", "--network.channels", "4", "--data", "digits", "--data.subset", "64"]
+    for words in (["--recipe", "gdas-cifar10", *options], [*options, "--recipe", "gdas-cifar10"]):
+        found = asked("search", *words, "--out", "x")
+        assert (found["strategy"].epochs, found["strategy"].batch_size, found["strategy"].tau_start) == (2, 256, 10)
+        assert found["network"]["channels"] == 4 and found["network"]["layers"] == 6
+        assert found["data"] == DataSpec(source="digits", subset=64)
+
+
+def test_a_configuration_file_overrides_a_recipe(asked, tmp_path):
+    (tmp_path / "mine.yaml").write_text("strategy: {class_path: GDAS, init_args: {epochs: 7}}\nseed: 3\n")
+    found = asked("search", "--config", tmp_path / "mine.yaml", "--recipe", "gdas-cifar10", "--out", "x")
+    assert found["strategy"].epochs == 7
+    assert found["network"]["layers"] == 6
+
+
+def test_another_strategy_in_the_setting_of_a_recipe(asked):
+    found = asked("search", "--recipe", "darts-nasbench201", "--strategy", "RSPS", "--out", "x")
+    assert type(found["strategy"]).__name__ == "RSPS"
+    assert found["data"].split == "nasbench201"
+
+
+def test_the_fixed_split_goes_with_its_data(asked):
+    words = ["search", "--recipe", "gdas-nasbench201", "--out", "x"]
+    assert asked(*words, "--data", "digits")["data"] == DataSpec(source="digits")
+    assert asked(*words, "--data", "cifar10")["data"] == DataSpec(source="cifar10", split="nasbench201")
+    assert asked(*words, "--data.subset", "64")["data"].split == "nasbench201"
+    found = asked(*words, "--data", "cifar10.parquet", "--data.split", "nasbench201")["data"]
+    assert found == DataSpec(source="cifar10.parquet", split="nasbench201")
+
+
+def test_where_imagenet_is(asked):
+    found = asked(
+        *("retrain", "zoo:DARTS_V2", "--recipe", "darts-retrain-imagenet"),
+        *("--data", "in/train", "--data.test", "in/val", "--out", "x"),
+    )
+    assert found["data"] == DataSpec(source="in/train", test="in/val", image_size=224)
+
+
+def test_single_values_of_a_training(asked):
+    plain = asked("retrain", "zoo:SETN", "--recipe.epochs", "3", "--out", "x")
+    assert plain["recipe"] == Recipe(epochs=3) and plain["data"] is None
+    for words in (["--recipe", "autodl-retrain-cifar10", "--recipe.epochs", "30"], ["--recipe.epochs", "30"]):
+        more = [] if "--recipe" in words else ["--recipe=autodl-retrain-cifar10"]
+        found = asked("retrain", "zoo:SETN", *words, *more, "--out", "x")
+        assert found["recipe"].epochs == 30
+        assert found["recipe"].warmup_epochs == 5
+    found = asked("retrain", "zoo:SETN", "--recipe", '{"epochs": 4, "clip": 1}', "--out", "x")
+    assert found["recipe"] == Recipe(epochs=4, clip=1.0)
+
+
+def test_a_file_for_the_values_of_a_training(asked, tmp_path):
+    (tmp_path / "r.yaml").write_text("epochs: 4\nclip: 1.0\n")
+    found = asked("retrain", "zoo:SETN", "--recipe", tmp_path / "r.yaml", "--out", "x")
+    assert found["recipe"] == Recipe(epochs=4, clip=1.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "search --recipe gdas-cifar --out x",
+            "unknown recipe 'gdas-cifar'; did you mean 'gdas-cifar10'? Known: darts",
+        ),
+        ("search --out x --recipe", "unknown recipe ''; known: darts-cifar10"),
+        ("search --out x --recipe gdas-cifar10 --data", "argument --data: expected one argument"),
+        ("search --recipe darts-retrain-cifar10 --out x", "is for `ramify retrain`; did you mean"),
+        ("retrain zoo:SETN --recipe darts-cifar10 --out x", "recipe 'darts-cifar10' is for `ramify search`; did you"),
+        ("retrain zoo:SETN --recipe autodl-cifar10 --out x", "unknown recipe 'autodl-cifar10'; did you mean 'autodl-"),
+        ("retrain zoo:SETN --recipe none.yaml --out x", "none.yaml"),
+        ("search --config CONFIG --out x", "`recipe` is an option of the command line; a configuration file gives"),
+        ("retrain zoo:SETN --recipe darts-retrain-imagenet --out x", "'imagenet' is neither a folder or Parquet file"),
+    ],
+)
+def test_bad_recipes(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("space: NASBench201\nstrategy: GDAS\nrecipe: gdas-nasbench201\n")
+    assert main(words.replace("CONFIG", "c.yaml").split()) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+    assert not Path("x").exists()
+
+
+# Listing, and from Python
+
+
+def test_the_command_line_lists(capsys):
+    assert main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for recipe in recipes.entries():
+        (line,) = (line for line in lines if line.split(" ")[0] == recipe.name)
+        assert recipe.title in line and recipe.source in line
+    assert main(["recipes", "--json"]) == 0
+    listed = {item["name"]: item for item in json.loads(capsys.readouterr().out)}
+    assert list(listed) == NAMES
+    assert listed["gdas-cifar10"]["verb"] == "search"
+    assert listed["gdas-cifar10"]["options"]["strategy"]["init_args"]["tau_end"] == 0.1
+
+
+def test_unknown_names_in_python():
+    with pytest.raises(ConfigurationError, match="unknown recipe 'GDAS-cifar10'; did you mean 'gdas-cifar10'"):
+        recipes.load("GDAS-cifar10")
+
+
+def test_what_is_loaded_is_the_callers_own():
+    recipes.load("gdas-cifar10")["network"]["channels"] = 1
+    assert recipes.load("gdas-cifar10")["network"]["channels"] == 16
+
+
+# At work
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("gdas-frc-cifar10", {"channels": 8, "layers": 3}),
+        ("setn-nasbench201", {"channels": 2, "cells": 1}),
+    ],
+)
+def test_a_small_search(name, layout, tmp_path, capsys):
+    words = ["search", "--recipe", name, *SMALL, "--strategy.epochs", "1", "--strategy.batch_size", "16"]
+    words += [word for key, value in layout.items() for word in (f"--network.{key}", str(value))]
+    if name.startswith("setn"):
+        words += ["--strategy.selected", "2"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    settings = recipes.load(name)
+    assert config["strategy"]["init_args"]["lr"] == settings["strategy"].lr
+    assert config["network"] == settings["network"] | layout
+    # the run's own configuration repeats it, without the recipe
+    again = ["--config", str(tmp_path / "run" / "config.yaml"), "--out", str(tmp_path / "again"), "--progress", "false"]
+    assert main(["search", *again]) == 0
+    first, second = (json.loads((tmp_path / run / "architecture.json").read_text()) for run in ("run", "again"))
+    assert first == second
+
+
+def test_a_small_search_and_training_from_python(tmp_path):
+    settings = recipes.load("rsps-nasbench201")
+    strategy = type(settings["strategy"])(epochs=1, batch_size=16, candidates=2)
+    small = {"data": DataSpec(subset=64), "network": {"channels": 2, "cells": 1}, "threads": 1, "progress": False}
+    found = ramify.search(**settings | {"strategy": strategy} | small)
+    trained = ramify.retrain(
+        found, **recipes.load("nasbench201-retrain-12") | {"recipe": Recipe(epochs=1, cutout=0)} | small
+    )
+    assert trained.architecture == found.architecture
+
+
+def test_a_small_training(tmp_path, capsys):
+    words = ["retrain", "zoo:DARTS_V2", "--recipe", "autodl-retrain-cifar10", "--recipe.epochs", "2"]
+    words += ["--recipe.warmup_epochs", "1", "--recipe.auxiliary", "false", *SMALL]
+    words += ["--network.channels", "4", "--network.layers", "3", "--out", str(tmp_path / "run")]
+    assert main(words) == 0, capsys.readouterr().err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["recipe"]["epochs"], config["recipe"]["weight_decay"], config["recipe"]["clip"]) == (2, 5e-4, 0)
+    assert config["network"] == {"layout": "cifar", "channels": 4, "layers": 3}
+    assert ramify.Architecture.from_json(config["architecture"]) == zoo.get("DARTS_V2").architecture
