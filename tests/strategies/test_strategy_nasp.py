@@ -52,7 +52,8 @@ def test_every_entry_gets_the_gradient_of_the_discrete_copy():
 
 def test_the_iterate_stays_in_the_box_and_starts_in_its_middle():
     session = session_of("nasbench201", NASP(epochs=3, batch_size=16, arch_lr=0.5))
-    assert bool((session.alphas["cell"] == 0.5).all())
+    assert bool((session.alphas["cell"][:, 1:] == 0.5).all())
+    assert session.alphas["cell"][:, 0].tolist() == [pytest.approx(0.499)] * 6  # `none` does not win the tie
     finish(session)
     alpha = session.alphas["cell"]
     assert alpha.min() == 0 and alpha.max() <= 1
@@ -96,3 +97,10 @@ def test_the_complexity_term_is_the_formula():
     assert NASP(complexity=0.3).penalty(space, alphas).item() == pytest.approx(expected, rel=1e-5)
     assert NASP().penalty(space, alphas) is None
     assert complexities(("none", "skip_connect")).tolist() == [0, 0]
+
+
+def test_a_search_that_can_choose_none_moves():
+    session = session_of("nasbench201", NASP(epochs=2, batch_size=16, arch_lr=0.01, arch_weight_decay=0.0))
+    start = session.alphas["cell"].detach().clone()
+    finish(session)
+    assert bool((session.alphas["cell"] != start).any(dim=1).all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ramify.architecture import Architecture
 from ramify.spaces import Space
@@ -32,6 +32,9 @@ class SearchSession(Session, Protocol):
 
     def architecture(self) -> Architecture:
         """Return the member the search stands for at this point."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what there is to say at the end beside the architecture, as plain JSON values."""
 
 
 class Strategy(ABC):

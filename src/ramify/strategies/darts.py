@@ -7,7 +7,8 @@ at the current weights, the first-order approximation (ξ = 0), or through one v
 
 Where released code differs: AutoDL-Projects takes the weight step first and ranks all (operation, edge) pairs of a
 node together, so both inputs may be the same state. We follow the paper; `first="weights"` gives the other order. The
-released second order approximates the Hessian product by a difference; `hessian="exact"`, the default, does not.
+released second order approximates the Hessian product by a difference; `hessian="exact"`, the default, does not. It
+is computed in full precision, also where all else is in 16 bits.
 """
 
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class DARTS(Differentiable):
         super().__post_init__()
         if self.order not in (1, 2):
             raise ConfigurationError(f"`order` must be 1 or 2, got {self.order}")
+        if self.order == 2 and self.gradient == "stale":
+            raise ConfigurationError("`gradient='stale'` is of the first order; with `order=2` it must be 'live'")
         if self.hessian not in HESSIANS:
             raise ConfigurationError(f"`hessian` must be one of {list(HESSIANS)}, got {self.hessian!r}")
 
@@ -61,8 +64,8 @@ class DARTS(Differentiable):
         buffers = [momenta[w].get("momentum_buffer") if w in momenta else None for w in weights]
         alphas = list(session.alphas.values())
         gradients = unrolled_gradient(
-            lambda w, a: session.loss_at(train, w, a, count=False),
-            lambda w, a: session.loss_at(valid, w, a, count=True),
+            session.losses_at(train, count=False),
+            session.losses_at(valid, count=True),
             weights,
             alphas,
             [torch.zeros_like(w) if m is None else m for w, m in zip(weights, buffers, strict=True)],

@@ -21,10 +21,9 @@ from ramify.errors import ConfigurationError
 from ramify.ops.operations import count_weights
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility
+from ramify.strategies.collapse import SKIP, skips
 from ramify.strategies.darts import DARTS
 from ramify.strategies.differentiable import Alphas
-
-SKIP = "skip_connect"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +47,13 @@ class DARTSPlus(DARTS):
                 raise ConfigurationError(f"`{name}` must not be negative, got {getattr(self, name)}")
 
     def compatible(self, space: Space) -> Compatibility:
-        """Return whether the space has skip connections to count."""
-        if not any(SKIP in choice.ops for choice in space.choices.values()):
+        """Return whether the space has skip connections to count, beside operations that they may drive out."""
+        offered = [choice.ops for choice in space.choices.values() if SKIP in choice.ops]
+        if not offered:
             return Compatibility(False, f"{space.name} has no `{SKIP}` here, whose number ends the search")
+        if not any(count_weights(op) for ops in offered for op in ops):
+            reason = f"the skip connections of {space.name} drive out no operations with parameters, so may be many"
+            return Compatibility(False, reason)
         return super().compatible(space)
 
     def stop(self, space: Space, record: Sequence[Alphas]) -> int | None:
@@ -66,11 +69,8 @@ class DARTSPlus(DARTS):
         return None
 
     def skips(self, space: Space, alphas: Alphas) -> int:
-        """Return the number of skip connections in the normal cell that is derived from `alphas`."""
-        mix = space.mix(space.discretize(self.scores(space, alphas)))
-        looked_at = ["normal"] if "normal" in mix else list(mix)
-        ops = {name: space.choices[name].ops for name in looked_at}
-        return int(sum(mix[name][:, ops[name].index(SKIP)].sum() for name in looked_at if SKIP in ops[name]))
+        """Return the number of skip connections in the normal cell derived from `alphas`, of several in the worst."""
+        return max(found for found, _ in skips(space, space.discretize(self.derived_from(space, alphas))).values())
 
 
 def ranking(space: Space, alphas: Alphas) -> list[list[list[int]]]:

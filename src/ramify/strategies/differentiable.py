@@ -6,8 +6,9 @@ steps below its paper changes.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Literal
 
@@ -17,10 +18,15 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
-from ramify.spaces import Space
-from ramify.strategies.base import SearchSession, Strategy
-from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, endless
-from ramify.training.session import cross_entropy
+from ramify.spaces import CellDistribution, Space
+from ramify.strategies.base import Compatibility, SearchSession, Strategy
+from ramify.strategies.collapse import MEASURES, CollapseGuard
+from ramify.strategies.hessian import largest_eigenvalue
+from ramify.strategies.regularisation import TOLERANCE, Regularisation
+from ramify.strategies.selection import Selection
+from ramify.strategies.unrolled import Loss
+from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
+from ramify.training.session import cross_entropy, parts
 
 Active = Mapping[str, Tensor] | None
 Alphas = Mapping[str, Tensor]
@@ -60,6 +66,12 @@ class Differentiable(WeightSettings, Strategy):
         arch_weight_decay: Adam's L2 penalty.
         arch_start: Epochs in which only the weights learn.
         first: Which step comes first, `architecture` or `weights`.
+        derivation: What the result is derived from: `softmax`, the strategy's scores, or `raw`, the parameters
+            themselves (the released H-DAS).
+        gradient: Where the architecture's gradient is taken: `live`, or `stale`, at copies of weights and parameters
+            that never learn, which the released H-DAS does by mistake; for comparison only.
+        regularisation: Terms of the space that are added to the loss of the architecture.
+        guard: Measures of collapse, and what to do about it.
     """
 
     arch_lr: float = 3e-4
@@ -67,11 +79,19 @@ class Differentiable(WeightSettings, Strategy):
     arch_weight_decay: float = 1e-3
     arch_start: int = 0
     first: str = "architecture"
+    derivation: str = "softmax"
+    gradient: str = "live"
+    regularisation: Regularisation = field(default_factory=Regularisation)
+    guard: CollapseGuard = field(default_factory=CollapseGuard)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.first not in ("architecture", "weights"):
             raise ConfigurationError(f"`first` must be 'architecture' or 'weights', got {self.first!r}")
+        if self.derivation not in ("softmax", "raw"):
+            raise ConfigurationError(f"`derivation` must be 'softmax' or 'raw', got {self.derivation!r}")
+        if self.gradient not in ("live", "stale"):
+            raise ConfigurationError(f"`gradient` must be 'live' or 'stale', got {self.gradient!r}")
         for name in ("arch_lr", "arch_weight_decay", "arch_start"):
             if not 0 <= getattr(self, name) < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
@@ -92,6 +112,16 @@ class Differentiable(WeightSettings, Strategy):
         """Return what the architecture is derived from: the softmax (E, O) over the existing candidates."""
         return {name: choice.softmax(alphas[name]) for name, choice in space.choices.items()}
 
+    def compatible(self, space: Space) -> Compatibility:
+        """Return whether the space has what the settings speak of."""
+        return super().compatible(space) and self.regularisation.compatible(space)
+
+    def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+        """Return the scores (E, O) that the result is derived from."""
+        if self.derivation == "raw":
+            return {name: alphas[name].detach() for name in space.choices}
+        return {name: score.detach() for name, score in self.scores(space, alphas).items()}
+
     def penalty(self, space: Space, alphas: Alphas) -> Tensor | None:
         """Return what is added to the loss of the architecture; None for nothing."""
         return None
@@ -99,12 +129,12 @@ class Differentiable(WeightSettings, Strategy):
     def differentiate(self, session: "BilevelSession", valid: Batch, train: Batch) -> None:
         """Leave the gradients of the architecture step in the parameters: of the validation loss at these weights.
 
-        None are computed for the weights. Through Fabric, because half precision scales the loss.
+        None are computed for the weights.
         """
-        loss = session.validation_loss(valid)
+        session.backward(session.validation_losses(valid))
         extra = self.penalty(session.space, session.alphas)
-        loss = loss if extra is None else loss + extra.to(loss)
-        session.task.fabric.backward(loss, inputs=list(session.alphas.values()))
+        if extra is not None:
+            extra.backward(inputs=list(session.alphas.values()))
 
     def project(self, alphas: Alphas) -> None:
         """Bring the parameters back to where they may be, in place, after a step."""
@@ -118,10 +148,18 @@ class Differentiable(WeightSettings, Strategy):
         """Layout keywords that the strategy needs of a supernet."""
         return {}
 
-    @property
-    def supernet_options(self) -> dict[str, Any]:
-        """Further arguments of the supernet's forward pass."""
+    def options(self, space: Space, moment: Moment) -> dict[str, Any]:
+        """Return further arguments of the supernet's forward pass."""
         return {}
+
+    def candidates(self, space: Space, alphas: Alphas) -> Sequence[Architecture]:
+        """Return members to choose the result from, by their inherited weights; none where `scores` decide."""
+        return []
+
+    @property
+    def selection_batches(self) -> int:
+        """Validation batches that each of the `candidates` is scored on; 0 for all."""
+        return 0
 
     def recorded(self, epoch: int) -> dict[str, float]:
         """Return what the strategy adds to a row of the history."""
@@ -130,6 +168,14 @@ class Differentiable(WeightSettings, Strategy):
     def session(self, space: Space, task: Task) -> SearchSession:
         """Return the bilevel search of a space."""
         return BilevelSession(self, space, task)
+
+
+class Stale:
+    """Copies of a supernet and of architecture parameters that never learn."""
+
+    def __init__(self, supernet: nn.Module, alphas: Alphas) -> None:
+        self.supernet = supernet
+        self.alphas = {name: nn.Parameter(alpha.detach().clone()) for name, alpha in alphas.items()}
 
 
 class BilevelSession:
@@ -146,23 +192,26 @@ class BilevelSession:
         }
         for alpha in self.alphas.values():
             alpha.grad = torch.zeros_like(alpha)
-        adam = torch.optim.Adam(
+        self.optimizer = torch.optim.Adam(
             list(self.alphas.values()),
             lr=strategy.arch_lr,
             betas=strategy.arch_betas,
             weight_decay=strategy.arch_weight_decay,
         )
-        self.optimizer: Any = task.fabric.setup_optimizers(adam)
+        self.stale = Stale(deepcopy(self.weights.supernet), self.alphas) if strategy.gradient == "stale" else None
+        self.budget = strategy.regularisation.budget(space, task)
         self.averages = Averages(task.fabric.device)
         self.record: list[dict[str, Tensor]] = []
+        self.measures: list[dict[str, float]] = []
+        self.selection = Selection(space, self.weights, strategy.selection_batches)
         self.stopped = False
         self.step = 0
 
     def run(self) -> Iterator[Metrics]:
         """Search; one yield a step, one row of the history an epoch."""
         weights = self.weights
-        training = self._batches(weights.split)
-        validation = self._batches(self.validation)
+        training = weights.batches(weights.split, self.step)
+        validation = weights.batches(self.validation, self.step)
         while self.step < weights.steps and not self.stopped:
             train, valid = next(training), next(validation)
             if self.strategy.first == "architecture":
@@ -174,81 +223,146 @@ class BilevelSession:
             self.step += 1
             ends_epoch = self.step % weights.steps_per_epoch == 0
             yield Metrics("search", self.step, weights.steps, self._end_epoch() if ends_epoch else {})
+        yield from self.selection.run(self.strategy.candidates(self.space, self.alphas))
 
-    def _batches(self, split: Any) -> Iterator[tuple[Tensor, Tensor]]:
-        return endless(
-            split,
-            self.weights.batch_size,
-            seed=self.task.seed,
-            augmentation=self.task.data.augmentation,
-            device=self.task.fabric.device,
-            start=self.step,
-        )
-
-    def _mixing(self, step: Literal["weights", "architecture"], alphas: Alphas) -> tuple[dict[str, Tensor], Active]:
+    def _moment(self, step: Literal["weights", "architecture"]) -> Moment:
         draw = 2 * self.step + (step == "architecture")
-        moment = Moment(self.task.seed, self.step // self.weights.steps_per_epoch, draw, step)
-        return self.strategy.mixing(self.space, alphas, moment)
+        return Moment(self.task.seed, self.step // self.weights.steps_per_epoch, draw, step)
 
     def _weight_step(self, train: Batch) -> None:
+        moment = self._moment("weights")
         with torch.no_grad():
-            mix, active = self._mixing("weights", self.alphas)
-        self.weights.descend(self.step, *train, mix, active)
+            mix, active = self.strategy.mixing(self.space, self.alphas, moment)
+        self.weights.descend(self.step, *train, mix, active, **self.strategy.options(self.space, moment))
 
     def _architecture_step(self, valid: Batch, train: Batch) -> None:
         # A draw of `none` on every edge that enters the output, or a network too short for a kind of cell, leaves no
         # path to some parameters: zeros then.
         if self.step < self.strategy.arch_start * self.weights.steps_per_epoch:
             with torch.no_grad():
-                self.validation_loss(valid)
+                for _ in self.validation_losses(valid):
+                    pass
             return
         self.optimizer.zero_grad(set_to_none=False)
         self.strategy.differentiate(self, valid, train)
+        if not self.weights.scale.fits(self._gradients()):
+            return
+        if self.strategy.regularisation.separate:
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=False)
+        for _, term in self._terms():
+            term.backward(inputs=list(self.alphas.values()))
         self.optimizer.step()
         with torch.no_grad():
             self.strategy.project(self.alphas)
 
-    def validation_loss(self, valid: Batch) -> Tensor:
-        """Return the loss of the architecture step at the current weights, and count it."""
-        mix, active = self._mixing("architecture", self.alphas)
-        self.weights.supernet.train()
-        with seeded(self.task.seed, "architecture", self.step):
-            logits = self.weights.supernet(valid[0], mix, active=active, **self.strategy.supernet_options)
-        loss = cross_entropy(logits, valid[1])
-        self.averages.add(logits, valid[1], loss)
-        return loss
+    def _terms(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield what the space adds to the loss of the architecture."""
+        return self.strategy.regularisation.terms(self.space, self.alphas, self.budget)
 
-    def loss_at(self, batch: Batch, weights: Sequence[Tensor], alphas: Sequence[Tensor], *, count: bool) -> Tensor:
-        """Return the loss of the architecture step at other weights and parameters, in the order of those here.
+    def backward(self, losses: Iterable[Tensor]) -> None:
+        """Set the gradients of the parameters to those of a loss, whose parts come one by one; weights get none.
 
-        Buffers are cloned, so running statistics are not disturbed.
+        Half precision scales the loss meanwhile.
         """
-        x, y = batch
-        network = self.weights.supernet.module
+        alphas = list(self.alphas.values())
+        inputs = alphas if self.stale is None else list(self.stale.alphas.values())
+        for loss in losses:
+            self.task.fabric.backward(loss, inputs=inputs)
+        for alpha, differentiated in zip(alphas, inputs, strict=True):
+            if differentiated.grad is not None:
+                differentiated.grad /= self.weights.scale.factor
+                if self.stale is not None:
+                    alpha.grad, differentiated.grad = differentiated.grad, None
+
+    def _gradients(self) -> list[Tensor]:
+        return [alpha.grad for alpha in self.alphas.values() if alpha.grad is not None]
+
+    def parts(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Split a batch as `accumulate` says; yield images, labels and the share of the images."""
+        return parts(*batch, self.strategy.accumulate)
+
+    def validation_losses(self, valid: Batch) -> Iterator[Tensor]:
+        """Yield the parts of the loss of the architecture step at the current weights, and count them."""
+        moment = self._moment("architecture")
+        supernet, alphas = self.weights.supernet, self.alphas
+        if self.stale is not None:
+            supernet, alphas = self.stale.supernet, self.stale.alphas
+        supernet.train()
+        for number, (x, y, share) in enumerate(self.parts(valid)):
+            mix, active = self.strategy.mixing(self.space, alphas, moment)
+            with seeded(self.task.seed, "architecture", self.step, number):
+                logits = supernet(x, mix, active=active, **self.strategy.options(self.space, moment))
+            loss = cross_entropy(logits, y)
+            self.averages.add(logits, y, loss)
+            yield loss * share
+
+    def losses_at(self, batch: Batch, *, count: bool) -> list[Loss]:
+        """Return the parts of the loss of the architecture step, as functions of weights and parameters.
+
+        They take the weights in the order of the supernet's and the parameters in that of `alphas`, and disturb no
+        running statistics. In full precision always: 16-bit floats do not survive second derivatives of norms.
+        """
+        moment = self._moment("architecture")
+
+        def part(number: int, x: Tensor, y: Tensor, share: float) -> Loss:
+            def loss(weights: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
+                named = dict(zip(self.alphas, alphas, strict=True))
+                mix, active = self.strategy.mixing(self.space, named, moment)
+                with seeded(self.task.seed, "architecture", self.step, number):
+                    logits = self._call(weights, x, mix, active=active, **self.strategy.options(self.space, moment))
+                value = cross_entropy(logits, y)
+                if count:
+                    self.averages.add(logits, y, value)
+                return value * share
+
+            return loss
+
+        return [part(number, *each) for number, each in enumerate(self.parts(batch))]
+
+    def _call(self, weights: Sequence[Tensor], x: Tensor, mix: Mapping[str, Tensor], **options: Any) -> Tensor:
+        """Return the supernet's logits at other weights; its buffers are cloned."""
+        network = self.weights.supernet.module.train()
         state = {name: w for (name, _), w in zip(network.named_parameters(), weights, strict=True)}
         state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
-        mix, active = self._mixing("architecture", dict(zip(self.alphas, alphas, strict=True)))
-        network.train()
-        with seeded(self.task.seed, "architecture", self.step), self.task.fabric.autocast():
-            arguments = (x.to(weights[0].dtype), {name: m.to(weights[0].dtype) for name, m in mix.items()})
-            logits = torch.func.functional_call(network, state, arguments, {"active": active})
-        loss = cross_entropy(logits, y)
-        if count:
-            self.averages.add(logits, y, loss)
-        return loss
+        dtype = weights[0].dtype
+        arguments = (x.to(dtype), {name: m.to(dtype) for name, m in mix.items()})
+        return torch.func.functional_call(network, state, arguments, options)
 
     def mixing_weights(self) -> dict[str, Tensor]:
         """Return the scores (E, O) that the architecture is derived from."""
         return {name: score.detach() for name, score in self.strategy.scores(self.space, self.alphas).items()}
 
     def architecture(self) -> Architecture:
-        """Return the member that the scores prefer."""
-        return self.space.discretize(self.mixing_weights())
+        """Return the best of the candidates, or, before there is one, the member that the scores prefer."""
+        best = self.selection.best
+        return self._derived() if best is None else best.architecture
+
+    def _derived(self) -> Architecture:
+        """Return the member that the parameters stand for now."""
+        scores = self.strategy.derived_from(self.space, self.alphas)
+        if self.budget is None:
+            return self.space.discretize(scores)
+        assert isinstance(self.space, CellDistribution)
+        return self.space.discretize_within(scores, self.budget, TOLERANCE)
+
+    def summary(self) -> dict[str, Any]:
+        """Return how well the result meets its budget, where it has one."""
+        if self.budget is None:
+            return {}
+        assert isinstance(self.space, CellDistribution)
+        cost, target = self.space.cost(self.architecture(), self.budget), self.budget.target
+        met = abs(cost / target - 1) <= TOLERANCE
+        return {"budget": {"of": self.budget.of, "target": target, "cost": cost, "met": met}}
 
     def _end_epoch(self) -> dict[str, Any]:
-        """Record the parameters, stop where the strategy says so, and return a row of the history."""
+        """Record the parameters, stop where strategy or guard say so, and return a row of the history."""
+        averages = self.weights.averages.take() | self.averages.take("validation_")  # the first to notice divergence
         self.record.append({name: alpha.detach().clone() for name, alpha in self.alphas.items()})
+        self.measures.append(self._collapse())
         chosen = self.strategy.stop(self.space, self.record)
+        if chosen is None:
+            chosen = self.strategy.guard.verdict(self.measures)
         if chosen is not None:
             self.stopped = True
             with torch.no_grad():
@@ -259,14 +373,43 @@ class BilevelSession:
         arch = self.architecture()
         return {
             "epoch": epoch,
-            **self.weights.averages.take(),
-            **self.averages.take("validation_"),
+            **averages,
             "lr": self.weights.lr_at(last),
             **self.strategy.recorded(epoch),
+            **{f"{name}_term": float(term.detach()) for name, term in self._terms()},
+            **self.measures[-1],
             **({} if chosen is None else {"returned_to_epoch": chosen}),
             "mixing": {name: weights.tolist() for name, weights in self.mixing_weights().items()},
             "architecture": {"notation": self.space.format(arch), **arch.to_dict()},
         }
+
+    def _collapse(self) -> dict[str, float]:
+        """Return what the guard wants to know, by its names in the history."""
+        guard, space, scores = self.strategy.guard, self.space, self.mixing_weights()
+        arch = self._derived()
+        found = guard.measured(space, scores, arch)
+        if guard.wants("gap"):
+            mixture = self.weights.measure(scores, batches=guard.batches)
+            member = self.weights.measure(*single_path(space, arch), batches=guard.batches)
+            found[MEASURES["gap"]] = mixture.top1 - member.top1
+        if guard.wants("eigenvalue"):
+            found[MEASURES["eigenvalue"]] = self._eigenvalue()
+        return found
+
+    def _eigenvalue(self) -> float:
+        """Return the largest eigenvalue of the Hessian of the validation loss, as a function of the parameters alone.
+
+        On one batch without augmentation, always the same, at the mixture that the scores stand for; in full precision.
+        """
+        x, y = next(self.validation.batches(self.weights.batch_size, seed=0, device=self.task.fabric.device))
+        weights = [w.detach() for w in self.weights.supernet.module.parameters()]
+        alphas = list(self.alphas.values())
+        loss = cross_entropy(self._call(weights, x, self.strategy.scores(self.space, self.alphas)), y)
+        if not loss.requires_grad:  # no candidate that has a value leads to the output
+            return 0.0
+        gradients = torch.autograd.grad(loss, alphas, create_graph=True, materialize_grads=True)
+        start = stream(self.task.seed, "eigenvalue", self.step)
+        return largest_eigenvalue(gradients, alphas, start, iterations=self.strategy.guard.iterations)
 
     @property
     def supernet(self) -> nn.Module:
@@ -282,6 +425,8 @@ class BilevelSession:
             "optimizer": self.optimizer.state_dict(),
             "averages": self.averages.sums,
             "record": self.record,
+            "measures": self.measures,
+            "selection": self.selection.state_dict(),
             "stopped": self.stopped,
         }
 
@@ -294,5 +439,7 @@ class BilevelSession:
                 alpha.copy_(state["alphas"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.averages.sums.copy_(state["averages"])
-        self.record = [dict(alphas) for alphas in state["record"]]
+        self.record = [{name: alpha.cpu() for name, alpha in alphas.items()} for alphas in state["record"]]
+        self.measures = [dict(measures) for measures in state["measures"]]
+        self.selection.load_state_dict(state["selection"])
         self.stopped = state["stopped"]

@@ -68,10 +68,9 @@ class GDAS(Differentiable):
             mix[name], active[name] = gumbel_one_hot(choice, alphas[name], tau, moment.generator(name))
         return mix, active
 
-    @property
-    def supernet_options(self) -> dict[str, Any]:
-        """Whether the weights of candidates that were not drawn enter as constants."""
-        return {"constants": self.unselected == "constant"}
+    def options(self, space: Space, moment: Moment) -> dict[str, Any]:
+        """Let the weights of candidates that were not drawn enter as constants, where they are learnt."""
+        return {"constants": self.unselected == "constant" and moment.step == "architecture"}
 
     def recorded(self, epoch: int) -> dict[str, float]:
         """Add τ to the history."""

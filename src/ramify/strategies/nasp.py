@@ -19,9 +19,14 @@ from torch import Tensor
 
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError
+from ramify.ops import NONE
 from ramify.ops.operations import count_weights
 from ramify.spaces import Space
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
+
+BELOW = 1e-3
+"""How much lower `none` starts. In the released spaces it is no candidate; where it can be chosen, a tie would start the
+search at a network that nothing passes, whose gradient is zero for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +47,12 @@ class NASP(Differentiable):
             raise ConfigurationError(f"`complexity` must be a number from 0, got {self.complexity}")
 
     def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
-        """Start in the middle of the box."""
-        return {name: torch.full(choice.shape, 0.5) for name, choice in space.choices.items()}
+        """Start in the middle of the box, `none` a little below it."""
+        start = {name: torch.full(choice.shape, 0.5) for name, choice in space.choices.items()}
+        for name, choice in space.choices.items():
+            if NONE in choice.ops:
+                start[name][:, choice.ops.index(NONE)] -= BELOW
+        return start
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return Ā: its operations alone for the weights, all of them where every entry needs its gradient."""

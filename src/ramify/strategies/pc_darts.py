@@ -13,6 +13,7 @@ sum of the edge's mixing weights, so the supernet needs no further argument.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from ramify.errors import ConfigurationError
 from ramify.spaces import Space
+from ramify.strategies.base import Compatibility
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
 from ramify.supernet import Choice
 
@@ -48,6 +50,14 @@ class PCDARTS(Differentiable):
         super().__post_init__()
         if self.partial_channels < 1:
             raise ConfigurationError(f"`partial_channels` must be at least 1, got {self.partial_channels}")
+        if self.derivation == "raw":
+            raise ConfigurationError("`derivation='raw'` would leave out the edge weights β; PC-DARTS needs 'softmax'")
+
+    def compatible(self, space: Space) -> Compatibility:
+        """Return whether a supernet of the space can let a part of the channels in."""
+        if "partial_channels" not in signature(space.supernet).parameters:
+            return Compatibility(False, f"the supernet of {space.name} has no operations to let a part of a state into")
+        return super().compatible(space)
 
     @property
     def layout(self) -> dict[str, Any]:

@@ -6,7 +6,8 @@ take, the gradient of L_val(w'(α), α) with respect to α is
     ∇_α L_val(w', α) - ξ · ∂²L_train(w, α)/∂α∂w · v,    v = ∇_w' L_val(w', α).
 
 The product is exact, by differentiating ∇_w L_train once more (`exact`), or the paper's central difference with
-R = 0.01 / ‖v‖ over all weights together (`difference`).
+R = 0.01 / ‖v‖ over all weights together (`difference`). A loss may come in parts, whose graphs are then built one
+after the other.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,8 +47,8 @@ class VirtualStep:
 
 
 def unrolled_gradient(
-    train: Loss,
-    validation: Loss,
+    train: Sequence[Loss],
+    validation: Sequence[Loss],
     weights: Sequence[Tensor],
     alphas: Sequence[Tensor],
     buffers: Sequence[Tensor],
@@ -59,8 +60,8 @@ def unrolled_gradient(
     """Return the second-order gradient of the validation loss with respect to `alphas`; nothing is changed.
 
     Args:
-        train: L_train.
-        validation: L_val.
+        train: The parts whose sum is L_train.
+        validation: The parts whose sum is L_val.
         weights: w; they require gradients.
         alphas: α; they require gradients.
         buffers: m, zeros before the first step.
@@ -70,22 +71,32 @@ def unrolled_gradient(
             the two forms agree for much smaller values only (1e-8 relative at 1e-4 in float64).
     """
     exact = hessian == "exact"
-    gradients = _gradients(train(weights, alphas), weights, create_graph=exact)
-    moved = [w.detach().requires_grad_() for w in step(weights, [g.detach() for g in gradients], buffers)]
-    both = _gradients(validation(moved, alphas), [*alphas, *moved])
+    once = exact and len(train) == 1  # then one graph serves both derivatives
+    found = [_gradients(loss(weights, alphas), weights, create_graph=once) for loss in train]
+    moved = step(weights, _sum([[g.detach() for g in part] for part in found]), buffers)
+    moved = [w.detach().requires_grad_() for w in moved]
+    both = _sum([_gradients(loss(moved, alphas), [*alphas, *moved]) for loss in validation])
     direct, v = both[: len(alphas)], both[len(alphas) :]
     if exact:
-        live = [(g, u) for g, u in zip(gradients, v, strict=True) if g.requires_grad]
-        outputs, vectors = zip(*live, strict=True)
-        product = torch.autograd.grad(outputs, alphas, grad_outputs=vectors, allow_unused=True)
-        filled = [torch.zeros_like(a) if p is None else p for a, p in zip(alphas, product, strict=True)]
+        again = found if once else (_gradients(loss(weights, alphas), weights, create_graph=True) for loss in train)
+        product = _sum([_mixed_product(part, alphas, v) for part in again])
     else:
-        filled = _central_difference(train, weights, alphas, v, radius)
-    return [d - step.xi * p for d, p in zip(direct, filled, strict=True)]
+        product = _central_difference(train, weights, alphas, v, radius)
+    return [d - step.xi * p for d, p in zip(direct, product, strict=True)]
+
+
+def _mixed_product(gradients: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor]) -> list[Tensor]:
+    """∂/∂α of ⟨∇_w L, v⟩, from gradients that carry their graph."""
+    live = [(g, u) for g, u in zip(gradients, v, strict=True) if g.requires_grad]
+    if not live:
+        return [torch.zeros_like(a) for a in alphas]
+    outputs, vectors = zip(*live, strict=True)
+    found = torch.autograd.grad(outputs, alphas, grad_outputs=vectors, allow_unused=True)
+    return _or_zeros(found, alphas)
 
 
 def _central_difference(
-    train: Loss, weights: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor], radius: float
+    train: Sequence[Loss], weights: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor], radius: float
 ) -> list[Tensor]:
     """[∇_α L_train(w + R·v, α) - ∇_α L_train(w - R·v, α)] / 2R (Eq. 8)."""
     norm = torch.stack([g.double().square().sum() for g in v]).sum().sqrt()
@@ -93,7 +104,7 @@ def _central_difference(
 
     def shifted(sign: float) -> list[Tensor]:
         moved = [(w + sign * r.to(w.dtype) * g).detach() for w, g in zip(weights, v, strict=True)]
-        return _gradients(train(moved, alphas), alphas)
+        return _sum([_gradients(loss(moved, alphas), alphas) for loss in train])
 
     return [((up - down) / (2 * r.to(up))) for up, down in zip(shifted(1.0), shifted(-1.0), strict=True)]
 
@@ -101,4 +112,12 @@ def _central_difference(
 def _gradients(loss: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
     """Gradients with zeros for inputs that the loss does not depend on."""
     found = torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
-    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
+    return _or_zeros(found, inputs)
+
+
+def _or_zeros(found: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(like, found, strict=True)]
+
+
+def _sum(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+    return [sum(terms[1:], start=terms[0]) for terms in zip(*parts, strict=True)]

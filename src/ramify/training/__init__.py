@@ -4,7 +4,7 @@ from ramify.training.measure import Measurement, measure
 from ramify.training.recipe import Recipe
 from ramify.training.retraining import TrainingSession
 from ramify.training.session import Averages, Metrics, Session, Task, endless
-from ramify.training.supernet import SupernetWeights, WeightSettings
+from ramify.training.supernet import SupernetWeights, WeightSettings, single_path
 
 __all__ = [
     "Averages",
@@ -18,4 +18,5 @@ __all__ = [
     "WeightSettings",
     "endless",
     "measure",
+    "single_path",
 ]

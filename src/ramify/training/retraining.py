@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.ops import DropPath
 from ramify.seeding import seeded
+from ramify.training.loss_scale import LossScale
 from ramify.training.recipe import Recipe
-from ramify.training.session import Averages, Metrics, Task, cross_entropy
+from ramify.training.session import Averages, Metrics, Task, cross_entropy, descend
 
 
 class TrainingSession:
@@ -41,6 +42,7 @@ class TrainingSession:
             weight_decay=recipe.weight_decay,
         )
         self.network, self.optimizer = task.fabric.setup(network, optimizer)
+        self.scale = LossScale(task.fabric)
         self.drop_paths = [module for module in network.modules() if isinstance(module, DropPath)]
         self.averages = Averages(task.fabric.device)
         self.step = 0
@@ -94,8 +96,6 @@ class TrainingSession:
                 yield Metrics("train", self.step, self.steps, values)
 
     def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         with seeded(self.task.seed, "train", self.step):
             output = self.network(x)
         logits, auxiliary = output if isinstance(output, tuple) else (output, None)
@@ -104,21 +104,16 @@ class TrainingSession:
         if auxiliary is not None:
             extra = cross_entropy(auxiliary, y, self.recipe.label_smoothing)
             total = loss + self.recipe.auxiliary_weight * extra
-        self.optimizer.zero_grad()
-        self.task.fabric.backward(total)
-        if self.recipe.clip:
-            self.task.fabric.clip_gradients(
-                self.network, self.optimizer, max_norm=self.recipe.clip, error_if_nonfinite=False
-            )
-        self.optimizer.step()
+        descend(self.task.fabric, self.network, self.optimizer, [total], lr=rate, clip=self.recipe.clip)
         self.averages.add(logits, y, loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return network, optimiser and position."""
+        """Return network, optimiser, the scale of the loss and position."""
         return {
             "step": self.step,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scale": self.scale.state_dict(),
             "averages": self.averages.sums,
         }
 
@@ -127,4 +122,5 @@ class TrainingSession:
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scale.load_state_dict(state["scale"])
         self.averages.sums.copy_(state["averages"])

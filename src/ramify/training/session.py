@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ramify.data import Augmentation, Data, Split
 from ramify.errors import RunError
@@ -116,6 +116,36 @@ def endless(
             device=device,
         )
         epoch, first = epoch + 1, 0
+
+
+def parts(x: Tensor, y: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """Split a batch into `count` parts, fewer where it has fewer images; yield each with its share of the images."""
+    count = min(count, len(y))
+    for xs, ys in zip(x.tensor_split(count), y.tensor_split(count), strict=True):
+        yield xs, ys, len(ys) / len(y)
+
+
+def descend(
+    fabric: Fabric, network: nn.Module, optimizer: Any, losses: Iterable[Tensor], *, lr: float, clip: float
+) -> None:
+    """Take one step on the sum of `losses`, each of which is computed only when the one before has been dealt with.
+
+    Args:
+        fabric: Scales the loss in half precision.
+        network: Whose gradients are clipped.
+        optimizer: Of its parameters.
+        losses: Parts of a batch' mean loss; their gradients are accumulated.
+        lr: Learning rate of this step.
+        clip: Largest L2 norm of the gradient; 0 leaves it.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.zero_grad()
+    for loss in losses:
+        fabric.backward(loss)
+    if clip:
+        fabric.clip_gradients(network, optimizer, max_norm=clip, error_if_nonfinite=False)
+    optimizer.step()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:

@@ -1,0 +1,276 @@
+"""ENAS: Efficient Neural Architecture Search via Parameter Sharing (Pham et al., ICML 2018, arXiv:1802.03268).
+
+A controller writes architectures, and all of them share the weights of one supernet. In every epoch the shared weights
+learn first, on one sampled architecture per batch (section 2.2); then the controller learns by REINFORCE that what
+scores well on validation images is written more often. At the end it writes 100 architectures, and the one that scores
+best with the shared weights wins.
+
+Where released code and paper differ: the code for NAS-Bench-201 freezes the moving baseline inside an epoch and lets
+gradients flow through it and through the entropy bonus; here the baseline follows every sample, from the first reward
+on, and the reward is a number. Its cosine has a period of ten epochs and goes on oscillating; here it falls once, over
+the whole search. It scores the final candidates on one batch each; here it is the whole validation split
+(`selection_batches=1` gives the other).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ramify.architecture import Architecture
+from ramify.errors import ConfigurationError
+from ramify.seeding import seeded, stream
+from ramify.spaces import Space
+from ramify.strategies.base import SearchSession, Strategy
+from ramify.strategies.collapse import CollapseGuard
+from ramify.strategies.controller import Controller, Written
+from ramify.strategies.selection import Selection
+from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
+from ramify.training.session import cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class ENAS(WeightSettings, Strategy):
+    """ENAS with the settings of the released searches on NAS-Bench-201.
+
+    Args:
+        controller_lr: Learning rate of the controller, by Adam.
+        controller_betas: Adam's averaging factors.
+        controller_eps: Adam's ε.
+        controller_clip: Largest L2 norm of the controller's gradient; 0 leaves it.
+        controller_updates: Of the controller, in every epoch.
+        samples: Architectures that one update averages, each on a validation batch of its own.
+        baseline_decay: Of the moving average of rewards.
+        entropy_weight: Reward for each nat of the sample's entropy.
+        selected: How many architectures are written and scored at the end.
+        selection_batches: Validation batches of 256 images that each is scored on; 0 for all.
+        guard: Measures of collapse, of those that need no architecture parameters: `skip_share` and `entropy`.
+
+    Example:
+        >>> from ramify import strategies
+        >>> strategies.ENAS(epochs=2).samples
+        20
+    """
+
+    source = "Pham et al., ENAS, ICML 2018, arXiv:1802.03268"
+
+    epochs: int = 250
+    batch_size: int = 128
+    lr: float = 0.05
+    min_lr: float = 5e-4
+    nesterov: bool = True
+    weight_decay: float = 2.5e-4
+    controller_lr: float = 1e-3
+    controller_betas: tuple[float, float] = (0.0, 0.999)
+    controller_eps: float = 1e-3
+    controller_clip: float = 5.0
+    controller_updates: int = 50
+    samples: int = 20
+    baseline_decay: float = 0.99
+    entropy_weight: float = 1e-4
+    selected: int = 100
+    selection_batches: int = 0
+    guard: CollapseGuard = field(default_factory=CollapseGuard)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("controller_updates", "samples", "selected"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        for name in ("controller_lr", "controller_eps", "controller_clip", "entropy_weight", "selection_batches"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
+        if not all(0 <= value < 1 for value in (*self.controller_betas, self.baseline_decay)):
+            raise ConfigurationError("`controller_betas` and `baseline_decay` must be in [0, 1)")
+        if self.guard.wants("gap") or self.guard.wants("eigenvalue"):
+            raise ConfigurationError(
+                "guard: a controller has no mixture, so `gap` and `eigenvalue` are unknown; "
+                "use `skip_share` and `entropy`"
+            )
+
+    def session(self, space: Space, task: Task) -> SearchSession:
+        """Return the controller and the shared weights at work."""
+        return ENASSession(self, space, task)
+
+
+class ENASSession:
+    """ENAS at work; every step of the weights and every update of the controller is a safe point."""
+
+    def __init__(self, strategy: ENAS, space: Space, task: Task) -> None:
+        self.strategy, self.space, self.task = strategy, space, task
+        self.weights = SupernetWeights(strategy, space, task)
+        self.validation = task.data.split("search_validation")
+        with seeded(task.seed, "controller"):
+            self.controller = Controller(space)  # small, and stays on the host
+        self.optimizer = torch.optim.Adam(
+            self.controller.parameters(),
+            lr=strategy.controller_lr,
+            betas=strategy.controller_betas,
+            eps=strategy.controller_eps,
+        )
+        self.baseline: float | None = None
+        self.averages = Averages(task.fabric.device)
+        self.written = self._nothing()  # Σ of the one-hot mixes of an epoch's samples
+        self.entropy = 0.0  # Σ of their entropies
+        self.measures: list[dict[str, float]] = []
+        self.controllers: list[dict[str, Tensor]] = []  # of each epoch, where the guard may go back to one
+        self.stopped = False
+        self.selection = Selection(space, self.weights, strategy.selection_batches)
+        self.step = 0
+
+    def _nothing(self) -> dict[str, Tensor]:
+        return {name: torch.zeros(choice.shape) for name, choice in self.space.choices.items()}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of the weights and updates of the controller."""
+        return self.weights.steps_per_epoch + self.strategy.controller_updates
+
+    def run(self) -> Iterator[Metrics]:
+        """Search, then choose among what the controller writes."""
+        weights, strategy = self.weights, self.strategy
+        steps = strategy.epochs * self.steps_per_epoch
+        trained, updated = self._done()
+        training = weights.batches(weights.split, trained)
+        validation = weights.batches(self.validation, updated * strategy.samples, augmented=False)
+        while self.step < steps and not self.stopped:
+            trained, updated = self._done()
+            if self.step % self.steps_per_epoch < weights.steps_per_epoch:
+                self._weight_step(trained, next(training))
+            else:
+                self._controller_update(updated, validation)
+            self.step += 1
+            ends_epoch = self.step % self.steps_per_epoch == 0
+            yield Metrics("search", self.step, steps, self._end_epoch() if ends_epoch else {})
+        yield from self.selection.run(self._candidates())
+
+    def _done(self) -> tuple[int, int]:
+        """Return how many steps of the weights and updates of the controller are done."""
+        epoch, inside = divmod(self.step, self.steps_per_epoch)
+        first = self.weights.steps_per_epoch
+        return epoch * first + min(inside, first), epoch * self.strategy.controller_updates + max(0, inside - first)
+
+    def _weight_step(self, number: int, batch: tuple[Tensor, Tensor]) -> None:
+        with torch.no_grad():
+            written = self.controller.write(stream(self.task.seed, "path", number))
+        self.weights.descend(number, *batch, *single_path(self.space, written.architecture))
+
+    def _controller_update(self, number: int, validation: Iterator[tuple[Tensor, Tensor]]) -> None:
+        """Raise the probability of what does better than the baseline (REINFORCE; section 2.2)."""
+        strategy = self.strategy
+        losses = []
+        for sample in range(strategy.samples):
+            written = self.controller.write(stream(self.task.seed, "sample", number, sample))
+            reward = self._accuracy(written, *next(validation)) + strategy.entropy_weight * float(
+                written.entropy.detach()
+            )
+            losses.append(-written.log_prob * self._advantage(reward))
+        self.optimizer.zero_grad()
+        (torch.stack(losses).sum() / strategy.samples).backward()
+        if strategy.controller_clip:
+            nn.utils.clip_grad_norm_(self.controller.parameters(), strategy.controller_clip)
+        self.optimizer.step()
+
+    def _advantage(self, reward: float) -> float:
+        """Move the baseline towards the reward and return what the reward is above it."""
+        decay = self.strategy.baseline_decay
+        self.baseline = reward if self.baseline is None else decay * self.baseline + (1 - decay) * reward
+        return reward - self.baseline
+
+    def _accuracy(self, written: Written, x: Tensor, y: Tensor) -> float:
+        """Return the accuracy of a sample on a batch, and count it."""
+        mix, active = single_path(self.space, written.architecture)
+        with torch.no_grad():
+            logits = self.weights.supernet.eval()(x, mix, active=active)
+            self.averages.add(logits, y, cross_entropy(logits, y))
+        for name, weights in mix.items():
+            self.written[name] += weights
+        self.entropy += float(written.entropy.detach())
+        return float((logits.argmax(dim=1) == y).double().mean())
+
+    def _candidates(self) -> list[Architecture]:
+        with torch.no_grad():
+            return [
+                self.controller.write(stream(self.task.seed, "selected", number)).architecture
+                for number in range(self.strategy.selected)
+            ]
+
+    def architecture(self) -> Architecture:
+        """Return the best of the candidates, or, before there is one, what the most probable tokens spell."""
+        if self.selection.best is not None:
+            return self.selection.best.architecture
+        with torch.no_grad():
+            return self.controller.write().architecture
+
+    def _end_epoch(self) -> dict[str, Any]:
+        """Stop where the guard says so, and return a row of the history."""
+        strategy, guard = self.strategy, self.strategy.guard
+        epoch = self.step // self.steps_per_epoch - 1
+        samples = strategy.controller_updates * strategy.samples
+        mixing = {name: total / samples for name, total in self.written.items()}
+        self.measures.append(guard.measured(self.space, mixing, self.architecture()))
+        chosen = guard.verdict(self.measures)
+        if guard.action == "rollback":
+            self.controllers.append({name: value.clone() for name, value in self.controller.state_dict().items()})
+            if chosen is not None:
+                self.controller.load_state_dict(self.controllers[chosen])
+        self.stopped = chosen is not None
+        arch = self.architecture()
+        row = {
+            "epoch": epoch,
+            **self.weights.averages.take(),
+            **self.averages.take("validation_"),
+            "lr": self.weights.lr_at(self._done()[0] - 1),
+            "baseline": self.baseline,
+            "controller_entropy": self.entropy / samples,
+            **self.measures[-1],
+            **({} if chosen is None else {"returned_to_epoch": chosen}),
+            "mixing": {name: weights.tolist() for name, weights in mixing.items()},
+            "architecture": {"notation": self.space.format(arch), **arch.to_dict()},
+        }
+        self.written, self.entropy = self._nothing(), 0.0
+        return row
+
+    def summary(self) -> dict[str, Any]:
+        """Return nothing further."""
+        return {}
+
+    @property
+    def supernet(self) -> nn.Module:
+        """The supernet with its weights."""
+        return self.weights.supernet
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, controller, optimisers, baseline, scores and position."""
+        return {
+            "step": self.step,
+            "weights": self.weights.state_dict(),
+            "controller": self.controller.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "baseline": self.baseline,
+            "averages": self.averages.sums,
+            "written": self.written,
+            "entropy": self.entropy,
+            "measures": self.measures,
+            "controllers": self.controllers,
+            "stopped": self.stopped,
+            "selection": self.selection.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self.step = state["step"]
+        self.weights.load_state_dict(state["weights"])
+        self.controller.load_state_dict(state["controller"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.baseline = state["baseline"]
+        self.averages.sums.copy_(state["averages"])
+        self.written = {name: total.clone().cpu() for name, total in state["written"].items()}
+        self.entropy = state["entropy"]
+        self.measures = [dict(measures) for measures in state["measures"]]
+        self.controllers = [dict(controller) for controller in state["controllers"]]
+        self.stopped = state["stopped"]
+        self.selection.load_state_dict(state["selection"])

@@ -1,0 +1,267 @@
+"""P-DARTS: Progressive Differentiable Architecture Search (Chen et al., ICCV 2019, arXiv:1904.12760).
+
+The search nears the depth of the final network in three stages. Each starts afresh, weights and architecture
+parameters alike, in a supernet that is deeper, with the candidates that the stage before left on every edge (search
+space approximation, section 3.2). Element-wise dropout on skip connections, strong at first and decaying inside a
+stage, stronger from stage to stage, keeps them from winning early; what is too many at the end is taken back one by
+one, weakest first (search space regularisation, section 3.3). The last stage drops `none` wherever an edge has anything
+else, also on NAS-Bench-201, where other strategies may choose it.
+
+Where released code differs: its restriction of skips never ends where an edge that must be kept has no other operation
+left; here such skips stay. The code leaves the choice between the results for zero to eight skips to the reader; here
+`max_skip` decides, 2 as the authors recommend, and the last row of the history holds them all. Dropout only acts on
+edges that keep the resolution, as in the code.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from math import exp, inf
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ramify.architecture import Architecture
+from ramify.errors import ArchitectureError, ConfigurationError
+from ramify.ops import NONE
+from ramify.seeding import derive
+from ramify.spaces import Space
+from ramify.strategies.base import Compatibility, SearchSession
+from ramify.strategies.collapse import SKIP, skips
+from ramify.strategies.darts import DARTS
+from ramify.strategies.differentiable import BilevelSession, Moment
+from ramify.supernet import Choice
+from ramify.training import Metrics, Task
+
+EIGHT = 8
+"""Operations of an edge that `kept` speaks of; with another number it is scaled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PDARTS(DARTS):
+    """P-DARTS with the settings of the released code for CIFAR-10; `epochs` and `arch_start` are those of one stage.
+
+    Args:
+        depth: Cells of the first stage's supernet (on NAS-Bench-201, in a stage), unless the layout says how many.
+        added_depth: Cells that each stage's supernet has more than the first one.
+        kept: Operations of eight that are left on an edge after every stage but the last; scaled where there are more
+            or fewer, and at least two.
+        skip_dropout: Probability, at its largest, with which elements of skip connections are dropped, by stage.
+        dropout_decay: Of that probability, per epoch in which the architecture learns.
+        max_skip: Most skip connections of a normal cell of the result.
+    """
+
+    source = "Chen et al., P-DARTS, ICCV 2019, arXiv:1904.12760"
+
+    epochs: int = 25
+    batch_size: int = 96
+    min_lr: float = 0.0
+    arch_lr: float = 6e-4
+    arch_start: int = 10
+    depth: int = 5
+    added_depth: tuple[int, ...] = (0, 6, 12)
+    kept: tuple[int, ...] = (5, 3)
+    skip_dropout: tuple[float, ...] = (0.1, 0.4, 0.7)
+    dropout_decay: float = 0.2
+    max_skip: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= len(self.added_depth) == len(self.skip_dropout) == len(self.kept) + 1:
+            raise ConfigurationError(
+                "`added_depth` and `skip_dropout` need one entry for every stage and `kept` one for all but the last, "
+                f"got {len(self.added_depth)}, {len(self.skip_dropout)} and {len(self.kept)}"
+            )
+        if sorted(self.kept, reverse=True) != list(self.kept) or not all(2 <= k <= EIGHT for k in self.kept):
+            raise ConfigurationError(f"`kept` must fall, from at most {EIGHT} to at least 2, got {self.kept}")
+        if self.depth < 1 or min(self.added_depth) < 0:
+            raise ConfigurationError(
+                f"`depth` must be at least 1 and `added_depth` not negative, got {self.depth} and {self.added_depth}"
+            )
+        if not all(0 <= p < 1 for p in self.skip_dropout):
+            raise ConfigurationError(f"`skip_dropout` must be in [0, 1), got {self.skip_dropout}")
+        for name in ("dropout_decay", "max_skip"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
+
+    def compatible(self, space: Space) -> Compatibility:
+        """Return whether the space has networks of any depth."""
+        if space.depth is None:
+            return Compatibility(False, f"the supernet of {space.name} has one depth, and P-DARTS lets it grow")
+        return super().compatible(space)
+
+    def session(self, space: Space, task: Task) -> SearchSession:
+        """Return the stages at work, one after the other."""
+        return ProgressiveSession(self, space, task)
+
+    def stage(self, number: int) -> "Stage":
+        """Return the search of a stage."""
+        shared = {item.name: getattr(self, item.name) for item in fields(DARTS)}
+        return Stage(**shared, skip_dropout=self.skip_dropout[number], dropout_decay=self.dropout_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(DARTS):
+    """DARTS with dropout on skip connections.
+
+    Args:
+        skip_dropout: p₀.
+        dropout_decay: λ.
+    """
+
+    skip_dropout: float = 0.0
+    dropout_decay: float = 0.2
+
+    def dropout(self, epoch: int) -> float:
+        """Return the probability of an epoch: p₀·(T - e - 1)/T while only weights learn, then p₀·exp(-λ(e - e₀))."""
+        if epoch < self.arch_start:
+            return self.skip_dropout * (self.epochs - epoch - 1) / self.epochs
+        return self.skip_dropout * exp(-self.dropout_decay * (epoch - self.arch_start))
+
+    def options(self, space: Space, moment: Moment) -> dict[str, Any]:
+        """Drop elements of skip connections."""
+        has_skips = any(SKIP in choice.ops for choice in space.choices.values())
+        return {"dropout": {SKIP: self.dropout(moment.epoch)}} if has_skips else {}
+
+    def recorded(self, epoch: int) -> dict[str, float]:
+        """Add the probability to the history."""
+        return {"skip_dropout": self.dropout(epoch)}
+
+
+class ProgressiveSession:
+    """P-DARTS at work: a `BilevelSession` for every stage."""
+
+    def __init__(self, strategy: PDARTS, space: Space, task: Task) -> None:
+        self.strategy, self.whole, self.task = strategy, space, task
+        self._begin(0, space)
+
+    def _begin(self, stage: int, space: Space) -> None:
+        strategy, task = self.strategy, self.task
+        keyword = str(space.depth)
+        depth = task.network.get(keyword, strategy.depth) + strategy.added_depth[stage]
+        own = replace(task, network={**task.network, keyword: depth}, seed=derive(task.seed, "stage", stage))
+        self.stage, self.space = stage, space
+        self.inner = BilevelSession(strategy.stage(stage), space, own)
+
+    @property
+    def stages(self) -> int:
+        """How many there are."""
+        return len(self.strategy.added_depth)
+
+    def run(self) -> Iterator[Metrics]:
+        """Search stage after stage."""
+        while True:
+            steps = self.inner.weights.steps
+            for metrics in self.inner.run():
+                row = self._row(metrics.values) if metrics.values else {}
+                yield Metrics("search", self.stage * steps + metrics.step, self.stages * steps, row)
+            if self.stage == self.stages - 1:
+                return
+            self._begin(self.stage + 1, self.space.restrict(self._survivors()))
+
+    def _survivors(self) -> dict[str, Tensor]:
+        """Return the candidates with the largest weights of every edge: what the next stage searches."""
+        kept = self.strategy.kept[self.stage]
+        return {
+            name: best_candidates(weights, self.space.choices[name].mask, self.whole.choices[name].mask, kept)
+            for name, weights in self.inner.mixing_weights().items()
+        }
+
+    def _row(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row of the whole search: with its stage, and at the very end with all that could be chosen from."""
+        arch = self.architecture()
+        earlier = self.stage * self.strategy.epochs
+        row = {**values, "stage": self.stage}
+        row |= {name: earlier + values[name] for name in ("epoch", "returned_to_epoch") if name in values}
+        row["architecture"] = {"notation": self.space.format(arch), **arch.to_dict()}
+        if self.stage == self.stages - 1 and (self.inner.stopped or self.inner.step == self.inner.weights.steps):
+            scores = self._scores()
+            most = max(found for found, _ in skips(self.space, restrict_skips(self.space, scores)).values())
+            row["by_skips"] = {
+                str(limit): self.space.format(restrict_skips(self.space, scores, limit)) for limit in range(most + 1)
+            }
+        return row
+
+    def architecture(self) -> Architecture:
+        """Return the member that the scores prefer; in the last stage, with no more skips than allowed."""
+        if self.stage < self.stages - 1:
+            return self.inner.architecture()
+        return restrict_skips(self.space, self._scores(), self.strategy.max_skip)
+
+    def _scores(self) -> dict[str, Tensor]:
+        return self.inner.strategy.derived_from(self.space, self.inner.alphas)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the search of this stage says."""
+        return self.inner.summary()
+
+    @property
+    def supernet(self) -> nn.Module:
+        """The supernet of this stage with its weights."""
+        return self.inner.supernet
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the stage, the candidates that are left, and the state of the search of this stage."""
+        masks = {name: choice.mask for name, choice in self.space.choices.items()}
+        return {"stage": self.stage, "masks": masks, "inner": self.inner.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self._begin(state["stage"], self.whole.restrict({name: mask.cpu() for name, mask in state["masks"].items()}))
+        self.inner.load_state_dict(state["inner"])
+
+
+def best_candidates(weights: Tensor, exists: Tensor, once: Tensor, kept: int) -> Tensor:
+    """Return as bool (E, O) the candidates of each edge that the next stage keeps.
+
+    Args:
+        weights: Softmax weights (E, O).
+        exists: Bool (E, O), the candidates of this stage.
+        once: Bool (E, O), the candidates of the first stage.
+        kept: How many of eight are kept.
+    """
+    mask = torch.zeros_like(exists)
+    for edge, row in enumerate(weights.masked_fill(~exists, -1.0)):
+        count = max(2, round(kept * int(once[edge].sum()) / EIGHT))
+        best = row.argsort(descending=True, stable=True)[:count]
+        mask[edge, best] = exists[edge, best]
+    return mask
+
+
+def restrict_skips(space: Space, scores: Mapping[str, Tensor], limit: float = inf) -> Architecture:
+    """Return the member that `scores` (E, O) prefer, without `none` and with at most `limit` skips in a normal cell.
+
+    The weakest skip connection is taken out and the member derived again, as long as there are too many and the space
+    has another member to offer.
+    """
+    masks = {name: without_none(choice) for name, choice in space.choices.items()}
+    forced: set[tuple[str, int]] = set()
+    while True:
+        arch = space.restrict(masks).discretize(scores)
+        mix = space.mix(arch)
+        chosen = [
+            (name, edge)
+            for name, (found, _) in skips(space, arch).items()
+            if found > limit
+            for edge in mix[name][:, _column(space, name)].nonzero().flatten().tolist()
+        ]
+        free = [place for place in chosen if place not in forced]
+        if not free:
+            return arch
+        name, edge = min(free, key=lambda place: float(scores[place[0]][place[1], _column(space, place[0])]))
+        masks[name][edge, _column(space, name)] = False
+        try:
+            space.restrict(masks)
+        except ArchitectureError:  # without it a decision has no choice left
+            masks[name][edge, _column(space, name)] = True
+            forced.add((name, edge))
+
+
+def without_none(choice: Choice) -> Tensor:
+    """Return as bool (E, O) the candidates of a choice other than `none`, which stays where an edge has no other."""
+    others = choice.mask & torch.tensor([op != NONE for op in choice.ops])
+    return torch.where(others.any(dim=1, keepdim=True), others, choice.mask)
+
+
+def _column(space: Space, name: str) -> int:
+    return space.choices[name].ops.index(SKIP)

@@ -1,0 +1,78 @@
+"""Terms that a space's paper adds to the loss of the architecture, weighed; and a budget, where a space has one."""
+
+# No postponed annotations: the command line reads the types of these fields in the modules of strategies.
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+from torch import Tensor
+
+from ramify.errors import ConfigurationError, nearest
+from ramify.spaces import CellDistribution, Space
+from ramify.spaces.cell_distribution import QUANTITIES, Budget
+from ramify.strategies.base import Compatibility
+from ramify.training import Task
+
+TOLERANCE = 0.05
+"""Largest deviation from a target that meets it, as a share of the target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regularisation:
+    """What is added to the validation loss of the architecture parameters.
+
+    Args:
+        weights: Name of a term of the space → its weight; `StageGraph` has `depth`, `CellDistribution` also `cells`.
+        separate: Whether the terms get a step of their own after that of the loss, by the same optimiser, as in the
+            released H-DAS; else one step is taken on the sum.
+        target: Cost that the network found is to have, within 5 %; none where 0. For `CellDistribution`.
+        of: What the target counts, `params` or `macs`.
+        network: Layout of the network that the target is for, as `retrain` will build it.
+        strength: Weight of the relative deviation from the target.
+    """
+
+    weights: dict[str, float] = field(default_factory=dict)
+    separate: bool = False
+    target: float = 0.0
+    of: str = "params"
+    network: dict[str, int | float | bool | str | None] = field(default_factory=dict)
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            if not -inf < weight < inf:
+                raise ConfigurationError(f"regularisation: the weight of {name!r} must be a number, got {weight}")
+        for name in ("target", "strength"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"regularisation: `{name}` must be a number from 0, got {getattr(self, name)}")
+        if self.separate and not (self.weights or self.target):
+            raise ConfigurationError("regularisation: `separate` needs terms, by `weights` or a `target`")
+        if self.of not in QUANTITIES:
+            raise ConfigurationError(f"regularisation: `of` must be one of {list(QUANTITIES)}, got {self.of!r}")
+
+    def compatible(self, space: Space) -> Compatibility:
+        """Return whether the space has these terms."""
+        for name in self.weights:
+            if name not in space.regularisers:
+                return Compatibility(False, f"{space.name} has no term {name!r}; {nearest(name, space.regularisers)}")
+        if self.target and not isinstance(space, CellDistribution):
+            return Compatibility(False, f"{space.name} has no budget: a target needs CellDistribution")
+        return Compatibility(True)
+
+    def budget(self, space: Space, task: Task) -> Budget | None:
+        """Return the budget of a search, None without a target."""
+        if not self.target:
+            return None
+        assert isinstance(space, CellDistribution)
+        layout = space.checked_layout("build", self.network)
+        classes, size = task.data.num_classes, task.data.input_size
+        return space.budget(self.target, self.of, num_classes=classes, input_size=size, **layout)
+
+    def terms(self, space: Space, alphas: Mapping[str, Tensor], budget: Budget | None) -> Iterator[tuple[str, Tensor]]:
+        """Yield name and weighed value (scalar) of every term, for raw architecture parameters (E, O)."""
+        for name, weight in self.weights.items():
+            yield name, weight * space.regularisers[name](alphas)
+        if budget is not None:
+            assert isinstance(space, CellDistribution)
+            yield "budget", self.strength * budget.penalty(space.probabilities(alphas))

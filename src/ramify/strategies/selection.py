@@ -1,0 +1,84 @@
+"""The last act of strategies whose result is the best of several candidates, scored by the weights they inherit."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ramify.architecture import Architecture
+from ramify.spaces import Space
+from ramify.strategies.trials import Trial, Trials
+from ramify.training import Metrics, SupernetWeights, single_path
+
+
+class Selection:
+    """Scores candidates one by one. Every score is a safe point.
+
+    Args:
+        space: What the candidates are members of.
+        weights: Of the supernet.
+        batches: Validation batches of 256 images that a candidate is scored on; 0 for all.
+    """
+
+    def __init__(self, space: Space, weights: SupernetWeights, batches: int = 0) -> None:
+        self.space, self.weights, self.batches = space, weights, batches
+        self.trials = Trials()
+
+    @property
+    def best(self) -> Trial | None:
+        """The best candidate so far."""
+        return self.trials.best if self.trials else None
+
+    def run(self, candidates: Sequence[Architecture]) -> Iterator[Metrics]:
+        """Score the candidates that have no score yet."""
+        known = {trial.architecture: trial.metrics for trial in self.trials}
+        while len(self.trials) < len(candidates):
+            number = len(self.trials)
+            arch = candidates[number]
+            if arch not in known:
+                found = self.weights.measure(*single_path(self.space, arch), batches=self.batches)
+                known[arch] = {"score": found.top1, "loss": found.loss}
+            self.trials.append(Trial(number, arch, known[arch]))
+            yield Metrics("trial", number + 1, len(candidates), self._row())
+
+    def _row(self) -> dict[str, Any]:
+        trial, leader = self.trials[-1], self.trials.best
+        return {
+            "trial": trial.number,
+            "score": trial.score,
+            "best": leader.score,
+            "metrics": dict(trial.metrics),
+            "architecture": {"notation": self.space.format(trial.architecture), **trial.architecture.to_dict()},
+        }
+
+    def state_dict(self) -> list[Any]:
+        """Return all scores."""
+        return [[trial.architecture.to_json(), dict(trial.metrics)] for trial in self.trials]
+
+    def load_state_dict(self, state: Sequence[Any]) -> None:
+        """Continue from `state`."""
+        self.trials = Trials(
+            Trial(number, Architecture.from_json(text), metrics) for number, (text, metrics) in enumerate(state)
+        )
+
+
+def most_probable(space: Space, logits: Mapping[str, Tensor], count: int) -> list[Architecture]:
+    """Return the `count` members, fewer in a smaller space, with the largest Σ `logits` of their candidates.
+
+    Exact: decisions are independent, so the best members extend the best choices of the decisions before. With
+    log-probabilities (E, O) these are the most probable members.
+    """
+    tables = {name: table.detach().double().cpu().tolist() for name, table in logits.items()}
+    best_so_far: list[tuple[float, tuple[Any, ...]]] = [(0.0, ())]
+    for decision in space.decisions:
+        gains = [
+            (sum(tables[name][edge][op] for name, edge, op in space.candidates(decision.name, value)), value)
+            for value in decision.choices
+        ]
+        gains = heapq.nlargest(count, gains, key=lambda gain: gain[0])
+        extended = ((total + gain, (*values, value)) for total, values in best_so_far for gain, value in gains)
+        best_so_far = heapq.nlargest(count, extended, key=lambda member: member[0])
+    return [space.architecture(values) for _, values in best_so_far]
