@@ -1,0 +1,192 @@
+"""Bayesian optimisation with a Gaussian process on the candidates that architectures use.
+
+The surrogate is a Gaussian process whose kernel is exp(−h / ℓ), where h counts the candidates (edge and operation) in
+which two architectures differ: the simplest of the kernels that Ru et al. (Interpretable Neural Architecture Search via
+Bayesian Optimisation with Weisfeiler-Lehman Kernels, ICLR 2021) compare. Length and noise are those of the highest
+marginal likelihood. It sees scores as normal quantiles of their ranks, so that a few networks that learn nothing do
+not bend it. The rest is as in BANANAS (White et al., AAAI 2021): the model chooses among mutations of the best
+architectures so far and uniform draws, by independent Thompson sampling, which draws a value at each of them alone.
+
+Several objectives are modelled one by one. Every proposal draws weights and takes the least weighted Chebyshev distance
+to the best value of each (Knowles, ParEGO, IEEE TEC 2006).
+"""
+
+import math
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ramify.architecture import Architecture
+from ramify.errors import ConfigurationError
+from ramify.spaces import Space
+from ramify.strategies.ask_tell import AskTell, Trial, Trials
+from ramify.strategies.encoding import Encoding
+
+_LENGTHS = (1 / 6, 1 / 3, 2 / 3, 4 / 3, 8 / 3)
+"""Lengths ℓ that are tried, times the number of candidates that a member uses."""
+_NOISES = (0.01, 0.03, 0.1, 0.3)
+"""Shares of noise in the variance that are tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BayesianOptimization(AskTell):
+    """Evaluate what a Gaussian process, fitted to the trials so far, takes for the best.
+
+    Args:
+        startup: Architectures that are drawn uniformly before the first model.
+        candidates: Architectures among which the model chooses, half of them mutations.
+        parents: How many of the best architectures are mutated.
+        refit: Trials after which length and noise of the kernel are chosen anew.
+        memory: Trials that the model knows: beyond, the better half of this number and the latest others.
+    """
+
+    source = "Ru et al., Interpretable NAS via Bayesian Optimisation with Weisfeiler-Lehman Kernels, ICLR 2021"
+    takes_several = True
+
+    startup: int = 10
+    candidates: int = 300
+    parents: int = 20
+    refit: int = 10
+    memory: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("startup", 2), ("candidates", 2), ("parents", 1), ("refit", 1), ("memory", 10)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+
+    def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
+        """Return the most promising of the candidates that were not evaluated."""
+        found = trials.fold("found", lambda: _Found(Encoding(space), self.memory), _Found.add)
+        if len(trials) < self.startup or len(found) < 2:
+            return space.sample(rng)
+        draw = np.random.default_rng(rng.getrandbits(64))
+        candidates = self._candidates(found, draw)
+        if not len(candidates):  # everything in reach is known
+            return space.sample(rng)
+        features = torch.from_numpy(found.encoding.features(candidates))
+        models = [found.model(objective, self.refit) for objective in range(len(trials.objectives))]
+        missing = []
+        for weight, model in zip(draw.dirichlet([1.0] * len(models)), models, strict=True):
+            mean, deviation = model.predict(features)
+            drawn = mean + deviation * torch.from_numpy(draw.standard_normal(len(mean)))
+            missing.append(weight * (model.targets.max() - drawn))
+        distances = torch.stack(missing)
+        chosen = (distances.amax(dim=0) + 0.05 * distances.sum(dim=0)).argmin()
+        return found.encoding.architecture(candidates[int(chosen)])
+
+    def _candidates(self, found: "_Found", draw: np.random.Generator) -> np.ndarray:
+        """Return different members (N, D) that were not evaluated: mutations, every other one twice, and draws."""
+        parents = found.parents(self.parents)
+        mutated = found.encoding.mutate(parents[draw.integers(0, len(parents), self.candidates // 2)], draw)
+        mutated[::2] = found.encoding.mutate(mutated[::2], draw)
+        pool = np.concatenate([mutated, found.encoding.sample(self.candidates - len(mutated), draw)])
+        new = {row.tobytes(): at for at, row in enumerate(pool) if row.tobytes() not in found.seen}
+        return pool[list(new.values())]
+
+
+class _Found:
+    """The different members that were evaluated, as arrays."""
+
+    def __init__(self, encoding: Encoding, memory: int) -> None:
+        self.encoding, self.memory = encoding, memory
+        self.seen: set[bytes] = set()
+        self._indices: list[np.ndarray] = []
+        self._values: list[tuple[float, ...]] = []
+        self._kernels: dict[tuple[int, int], tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def add(self, trial: Trial) -> "_Found":
+        """Take a trial into account; a repetition says nothing new."""
+        indices = self.encoding.indices(trial.architecture)
+        if indices.tobytes() not in self.seen:
+            self.seen.add(indices.tobytes())
+            self._indices.append(indices)
+            self._values.append(trial.values)
+        return self
+
+    def parents(self, count: int) -> np.ndarray:
+        """Return the best members (N, D); of several objectives the whole front, filled up to `count` by the next."""
+        values = np.array(self._values)
+        if values.shape[1] == 1:
+            return np.array(self._indices)[np.argsort(values[:, 0], kind="stable")[:count]]
+        # By the number of members that are as good everywhere, itself included: 1 on the front.
+        ahead = (values[:, None] >= values[None]).all(axis=2).sum(axis=1)
+        return np.array(self._indices)[np.argsort(ahead, kind="stable")[: max(count, int((ahead == 1).sum()))]]
+
+    def model(self, objective: int, refit: int) -> "GaussianProcess":
+        """Return the model of an objective; its kernel was chosen when the number of members was last divisible."""
+        count = max(2, len(self) - len(self) % refit)
+        if (objective, count) not in self._kernels:
+            self._kernels[objective, count] = best_kernel(*self._remembered(objective, count))
+        return GaussianProcess(*self._remembered(objective, len(self)), *self._kernels[objective, count])
+
+    def _remembered(self, objective: int, count: int) -> tuple[Tensor, Tensor]:
+        """Return features (N, F) and targets (N,) of the first `count` members; of too many the best and the latest."""
+        values = np.array(self._values[:count])[:, objective]
+        kept = np.arange(count)
+        if count > self.memory:
+            best = np.argsort(values, kind="stable")[: self.memory // 2]
+            latest = np.setdiff1d(kept, best)[len(best) - self.memory :]
+            kept = np.sort(np.concatenate([best, latest]))
+        features = self.encoding.features(np.array(self._indices)[kept])
+        return torch.from_numpy(features), normal_scores(torch.from_numpy(-values[kept]))
+
+
+class GaussianProcess:
+    """A Gaussian process with constant mean; mean and variance are those of the highest likelihood.
+
+    Args:
+        features: Which candidates the members use, float64 (N, F).
+        targets: What is modelled, float64 (N,).
+        length: ℓ of the kernel exp(−h / ℓ).
+        noise: Variance of the noise, as a share of the process's.
+    """
+
+    def __init__(self, features: Tensor, targets: Tensor, length: float, noise: float) -> None:
+        self.features, self.targets, self.length = features, targets, length
+        covariance = torch.exp(-differing(features, features) / length)
+        covariance.diagonal().add_(noise)
+        self._factor = torch.linalg.cholesky(covariance)
+        ones, values = self._solve(torch.stack([torch.ones_like(targets), targets], dim=1)).T
+        self.mean = (ones @ values / (ones @ ones)).item()
+        self._rest = values - self.mean * ones
+        self.variance = max((self._rest @ self._rest).item() / len(targets), 1e-12)
+
+    def _solve(self, right: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self._factor, right, upper=False)
+
+    @property
+    def log_likelihood(self) -> float:
+        """Of the targets, up to a constant."""
+        return -len(self.targets) / 2 * math.log(self.variance) - self._factor.diagonal().log().sum().item()
+
+    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation (M,) of the process, without noise, at members (M, F)."""
+        solved = self._solve(torch.exp(-differing(self.features, features) / self.length))
+        mean = self.mean + self._rest @ solved
+        return mean, (self.variance * (1 - solved.square().sum(dim=0)).clamp_min(1e-12)).sqrt()
+
+
+def differing(a: Tensor, b: Tensor) -> Tensor:
+    """Return in how many candidates members (N, F) and (M, F) differ, a changed one counted once: h, (N, M)."""
+    return (a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * a @ b.T) / 2
+
+
+def best_kernel(features: Tensor, targets: Tensor) -> tuple[float, float]:
+    """Return length and noise of the highest marginal likelihood among those that are tried."""
+    used = features.sum(dim=1).mean().item()
+    tried = [(used * length, noise) for length in _LENGTHS for noise in _NOISES]
+    return max(tried, key=lambda kernel: GaussianProcess(features, targets, *kernel).log_likelihood)
+
+
+def normal_scores(values: Tensor) -> Tensor:
+    """Return the normal quantiles of the ranks of values (N,); equal ones share the mean of their ranks."""
+    _, where, counts = values.unique(return_inverse=True, return_counts=True)
+    middle = counts.cumsum(dim=0) - counts / 2
+    return torch.special.ndtri((middle / len(values)).to(values.dtype))[where]

@@ -1,0 +1,64 @@
+"""Members of a space as vectors, many at a time, for strategies that model scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ramify.architecture import Architecture
+from ramify.spaces import Space
+
+
+class Encoding:
+    """Members as rows of numbers: the index of every decision's choice, or the candidates that they use.
+
+    Args:
+        space: Whose members are encoded.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.sizes = np.array([len(decision.choices) for decision in space.decisions])
+        used = [[space.candidates(d.name, value) for value in d.choices] for d in space.decisions]
+        columns = {c: at for at, c in enumerate(dict.fromkeys(c for values in used for cs in values for c in cs))}
+        self._rows = []
+        for values in used:
+            rows = np.zeros((len(values), len(columns)))
+            for row, candidates in zip(rows, values, strict=True):
+                np.add.at(row, [columns[candidate] for candidate in candidates], 1.0)
+            self._rows.append(rows)
+        self._near: dict[tuple[int, int], np.ndarray] = {}
+
+    def indices(self, arch: Architecture) -> np.ndarray:
+        """Return the index of every decision's choice, int64 (D,)."""
+        return np.array([decision.index[arch[decision.name]] for decision in self.space.decisions])
+
+    def architecture(self, indices: Sequence[int]) -> Architecture:
+        """Return the member with these choices."""
+        chosen = zip(self.space.decisions, indices, strict=True)
+        return self.space.architecture(decision.choices[at] for decision, at in chosen)
+
+    def features(self, indices: np.ndarray) -> np.ndarray:
+        """Return which candidates members (N, D) use, float (N, F): `space.mix` without what no member uses."""
+        return sum(rows[column] for rows, column in zip(self._rows, indices.T, strict=True))
+
+    def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Return uniformly drawn members (count, D)."""
+        return rng.integers(0, self.sizes, (count, len(self.sizes)))
+
+    def mutate(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return members (N, D), each with one decision changed as `space.mutate` changes it."""
+        mutated = indices.copy()
+        free = np.flatnonzero(self.sizes > 1)
+        for row, decision in zip(mutated, rng.choice(free, len(indices)), strict=True):
+            near = self._neighbours(int(decision), int(row[decision]))
+            row[decision] = near[int(rng.random() * len(near))]
+        return mutated
+
+    def _neighbours(self, decision: int, choice: int) -> np.ndarray:
+        if (decision, choice) not in self._near:
+            found = self.space.decisions[decision]
+            near = [found.index[value] for value in found.neighbours(found.choices[choice])]
+            self._near[decision, choice] = np.array(near)
+        return self._near[decision, choice]

@@ -1,0 +1,109 @@
+"""Pareto fronts and their hypervolume. All objectives are minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ramify.errors import ConfigurationError
+
+Point = Sequence[float]
+
+
+def dominates(a: Point, b: Point) -> bool:
+    """Return whether `a` is nowhere worse than `b` and somewhere better."""
+    return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))
+
+
+def front(points: Sequence[Point]) -> list[int]:
+    """Return the indices of the points that no other one dominates, the first of equals, by their first objective."""
+    found: list[int] = []
+    for at in sorted(range(len(points)), key=lambda at: (*points[at], at)):
+        # Whatever dominates a point stands before it in this order.
+        if not any(all(x <= y for x, y in zip(points[other], points[at], strict=True)) for other in found):
+            found.append(at)
+    return found
+
+
+def hypervolume(points: Sequence[Point], reference: Point) -> float:
+    """Return the exact volume that the points dominate up to a reference point.
+
+    With two objectives it is a sum of rectangles. With more, the space is cut into slices along the last objective
+    (HSO; While et al., A Faster Algorithm for Calculating Hypervolume, IEEE TEC 2006): exact, and quick enough for
+    fronts of up to about a hundred points in four objectives.
+
+    Args:
+        points: N points of D objectives; those that do not dominate the reference add nothing.
+        reference: The worst values that count, D of them.
+    """
+    inside = [tuple(point) for point in points if all(x < r for x, r in zip(point, reference, strict=True))]
+    return _volume([inside[at] for at in front(inside)], tuple(reference))
+
+
+def _volume(points: list[tuple[float, ...]], reference: tuple[float, ...]) -> float:
+    """Return the volume of points that do not dominate each other, ascending in the first objective."""
+    if not points:
+        return 0.0
+    if len(reference) == 1:
+        return reference[0] - points[0][0]
+    if len(reference) == 2:
+        ends = [*(x for x, _ in points[1:]), reference[0]]
+        return sum((end - x) * (reference[1] - y) for (x, y), end in zip(points, ends, strict=True))
+    points = sorted(points, key=lambda point: point[-1])
+    ends = [*(point[-1] for point in points[1:]), reference[-1]]
+    total = 0.0
+    for count, (point, end) in enumerate(zip(points, ends, strict=True), start=1):
+        if end > point[-1]:
+            below = [other[:-1] for other in points[:count]]
+            total += (end - point[-1]) * _volume([below[at] for at in front(below)], reference[:-1])
+    return total
+
+
+def normalised_hypervolume(points: Sequence[Point], reference: Point) -> float:
+    """Return the share of the box between the origin and the reference point that the points dominate.
+
+    No objective of a network is below zero, so 1 would be a network without error that costs nothing.
+    """
+    box = 1.0
+    for value in reference:
+        if not value > 0:
+            raise ConfigurationError(f"a reference point has positive values, got {list(reference)}")
+        box *= value
+    return hypervolume(points, reference) / box
+
+
+class Front:
+    """The points that no other one dominates, kept up to date point by point.
+
+    Args:
+        reference: Where the hypervolume ends; None where it is not asked for.
+    """
+
+    def __init__(self, reference: Point | None = None) -> None:
+        self.reference = None if reference is None else tuple(reference)
+        self._points: list[tuple[tuple[float, ...], int]] = []
+        self._share: float | None = None
+
+    def add(self, point: Point, number: int) -> bool:
+        """Add a point, which `members` calls by its number; return whether it is on the front."""
+        point = tuple(point)
+        if any(all(x <= y for x, y in zip(other, point, strict=True)) for other, _ in self._points):
+            return False
+        self._points = [(other, at) for other, at in self._points if not dominates(point, other)]
+        self._points.append((point, number))
+        self._share = None
+        return True
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    @property
+    def members(self) -> list[int]:
+        """The numbers of the points on the front, by their first objective."""
+        return [number for _, number in sorted(self._points)]
+
+    @property
+    def hypervolume(self) -> float | None:
+        """The normalised hypervolume; None without a reference point."""
+        if self._share is None and self.reference is not None:
+            self._share = normalised_hypervolume([point for point, _ in self._points], self.reference)
+        return self._share

@@ -1,0 +1,103 @@
+"""What a multi-trial search has found so far: `Trial`, and `Trials`, which remembers what follows from them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, overload
+
+from ramify.architecture import Architecture
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One evaluated architecture.
+
+    Args:
+        number: From 0, in the order in which they were asked for.
+        architecture: What was evaluated.
+        metrics: What the evaluator found, and costs that the search asked for.
+        epochs: After how many epochs it was evaluated; None where the evaluator knows no epochs.
+        values: The objectives, all to be minimised; empty outside of searches for objectives.
+        memo: What the strategy noted when it asked, as plain JSON values.
+    """
+
+    number: int
+    architecture: Architecture
+    metrics: Mapping[str, float]
+    epochs: int | None = None
+    values: tuple[float, ...] = ()
+    memo: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """What the search maximises: `reward` where the objectives say so, else the evaluator's `score`."""
+        return self.metrics["reward"] if "reward" in self.metrics else self.metrics["score"]
+
+
+def _rank(trial: Trial) -> tuple[int, float, int]:
+    return trial.epochs or 0, trial.score, -trial.number
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """Return the trial with the highest score among those of most epochs, the first of equals."""
+    return max(trials, key=_rank)
+
+
+class Trials(Sequence[Trial]):
+    """The trials of a search, oldest first.
+
+    Args:
+        trials: The first of them.
+        objectives: Names of what is minimised.
+        fidelities: Epochs after which the evaluator can evaluate, ascending; empty where it knows no epochs.
+    """
+
+    def __init__(
+        self, trials: Iterable[Trial] = (), *, objectives: Sequence[str] = ("error",), fidelities: Sequence[int] = ()
+    ) -> None:
+        self.objectives, self.fidelities = tuple(objectives), tuple(fidelities)
+        self._trials: list[Trial] = []
+        self._folded: dict[str, tuple[int, Any]] = {}
+        self._best: Trial | None = None
+        for trial in trials:
+            self.append(trial)
+
+    def append(self, trial: Trial) -> None:
+        """Add the newest trial."""
+        self._trials.append(trial)
+        if self._best is None or _rank(trial) > _rank(self._best):
+            self._best = trial
+
+    @overload
+    def __getitem__(self, at: int) -> Trial: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Trial]: ...
+    def __getitem__(self, at: int | slice) -> Trial | list[Trial]:
+        return self._trials[at]
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the highest score among those of most epochs, the first of equals."""
+        if self._best is None:
+            raise ValueError("there is no trial yet")
+        return self._best
+
+    def fold(self, key: str, start: Callable[[], State], step: Callable[[State, Trial], State]) -> State:
+        """Return `step(… step(step(start(), first), second) …, last)`, going on from where the last call ended.
+
+        This is how a strategy keeps what follows from the trials: a continued search computes it again.
+
+        Args:
+            key: Names the result.
+            start: Makes the state before the first trial.
+            step: Takes the state, which it may change, and a trial; returns the next state.
+        """
+        done, state = self._folded[key] if key in self._folded else (0, start())
+        for trial in self._trials[done:]:
+            state = step(state, trial)
+        self._folded[key] = len(self._trials), state
+        return state

@@ -1,0 +1,176 @@
+"""Bayesian optimisation: the process against textbook formulas, and candidates that are new and near."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from ramify.errors import ConfigurationError
+from ramify.strategies import BayesianOptimization
+from ramify.strategies.ask_tell import Trial, Trials
+from ramify.strategies.bayesian_optimization import GaussianProcess, best_kernel, differing, normal_scores
+from ramify.strategies.encoding import Encoding
+from small_runs import SPACES, Guess, finish, session_of
+
+SPACE = SPACES["nasbench201"][0]
+
+
+# The encoding
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_encoding_is_the_mix_of_a_space(name):
+    space, _ = SPACES[name]
+    encoding, rng = Encoding(space), random.Random(0)
+    members = [space.sample(rng) for _ in range(8)]
+    indices = np.stack([encoding.indices(arch) for arch in members])
+    assert [encoding.architecture(row) for row in indices] == members
+    features = encoding.features(indices)
+    mixes = [torch.cat([mix.flatten() for mix in space.mix(arch).values()]) for arch in members]
+    for row, mix in zip(features, mixes, strict=True):
+        assert set(row) <= {0.0, 1.0, 2.0}
+        if row.max() == 1:
+            assert row.sum() == mix.sum()
+    if features.max() == 1:
+        assert np.allclose(features @ features.T, torch.stack(mixes) @ torch.stack(mixes).T)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_encoded_mutations_are_those_of_the_space(name):
+    space, _ = SPACES[name]
+    encoding = Encoding(space)
+    arch = space.sample(random.Random(1))
+    mutated = encoding.mutate(np.stack([encoding.indices(arch)] * 40), np.random.default_rng(0))
+    for row in mutated:
+        child = encoding.architecture(row)
+        (changed,) = (d for d in space.decisions if child[d.name] != arch[d.name])
+        assert child[changed.name] in changed.neighbours(arch[changed.name])
+    assert len({row.tobytes() for row in mutated}) > 5
+
+
+# The process
+
+
+def example(count=12, seed=0):
+    encoding, rng = Encoding(SPACE), np.random.default_rng(seed)
+    indices = encoding.sample(count, rng)
+    features = torch.from_numpy(encoding.features(indices))
+    return features, torch.from_numpy(rng.standard_normal(count))
+
+
+def test_distances_count_changed_edges():
+    encoding = Encoding(SPACE)
+    a = encoding.sample(5, np.random.default_rng(0))
+    b = encoding.sample(7, np.random.default_rng(1))
+    expected = (a[:, None] != b[None]).sum(axis=2)
+    found = differing(torch.from_numpy(encoding.features(a)), torch.from_numpy(encoding.features(b)))
+    assert np.array_equal(found.numpy(), expected)
+
+
+def test_likelihood_and_prediction_are_those_of_a_normal_distribution():
+    features, targets = example()
+    process = GaussianProcess(features, targets, length=2.0, noise=0.1)
+    kernel = torch.exp(-differing(features, features) / 2.0)
+    covariance = process.variance * (kernel + 0.1 * torch.eye(12, dtype=torch.float64))
+    normal = torch.distributions.MultivariateNormal(torch.full_like(targets, process.mean), covariance)
+    constant = 12 / 2 * (1 + math.log(2 * math.pi))
+    assert normal.log_prob(targets).item() == pytest.approx(process.log_likelihood - constant)
+
+    new, _ = example(5, seed=1)
+    mean, deviation = process.predict(new)
+    across = process.variance * torch.exp(-differing(new, features) / 2.0)
+    gain = across @ torch.linalg.inv(covariance)
+    assert torch.allclose(mean, process.mean + gain @ (targets - process.mean))
+    assert torch.allclose(deviation.square(), process.variance - (gain * across).sum(dim=1))
+
+
+def test_mean_and_variance_have_the_highest_likelihood():
+    features, targets = example()
+    process = GaussianProcess(features, targets, length=2.0, noise=0.1)
+    kernel = torch.exp(-differing(features, features) / 2.0) + 0.1 * torch.eye(12, dtype=torch.float64)
+
+    def likelihood(mean, variance):
+        covariance = variance * kernel
+        return torch.distributions.MultivariateNormal(torch.full_like(targets, mean), covariance).log_prob(targets)
+
+    best = likelihood(process.mean, process.variance)
+    for mean, variance in ((0.05, 1.0), (-0.05, 1.0), (0, 1.1), (0, 0.9)):
+        assert likelihood(process.mean + mean, process.variance * variance) < best
+
+
+def test_the_kernel_tells_smooth_from_rough():
+    encoding, rng = Encoding(SPACE), np.random.default_rng(0)
+    features = torch.from_numpy(encoding.features(encoding.sample(150, rng)))
+    smooth = features @ torch.from_numpy(rng.standard_normal(30))
+    rough = torch.from_numpy(rng.standard_normal(150))
+    assert best_kernel(features, smooth)[0] > 6
+    assert best_kernel(features, smooth)[1] == 0.01
+    length, noise = best_kernel(features, rough)
+    assert length == pytest.approx(1) or noise == 0.3
+
+
+def test_normal_scores_keep_the_order_and_share_ranks():
+    found = normal_scores(torch.tensor([5.0, -1.0, 2.0, 2.0, 1e9]))
+    assert found[1] < found[2] == found[3] < found[0] < found[4]
+    assert found[1] == pytest.approx(-found[4].item())
+    assert found[4] == pytest.approx(1.2816, abs=1e-4)  # the 90 % quantile
+
+
+# The search
+
+
+def test_what_was_evaluated_is_not_proposed_again():
+    session = session_of("nasbench201", BayesianOptimization(evaluations=60, startup=5, evaluator=Guess()))
+    rows = finish(session)
+    known = {trial.architecture for trial in session.trials[5:]}
+    assert len(known) == 55
+    assert sum(row["score"] for row in rows[-15:]) / 15 > sum(row["score"] for row in rows[:15]) / 15 + 0.1
+
+
+def test_it_finds_the_best_of_an_additive_space():
+    session = session_of("nasbench201", BayesianOptimization(evaluations=60, evaluator=Guess()))
+    finish(session)
+    evaluation = session.evaluation
+    highest = 0.0
+    for decision in SPACE.decisions:
+        base = session.trials[0].architecture
+        scores = [
+            evaluation(SPACE.architecture({**base.choices, decision.name: op}))["score"] for op in decision.choices
+        ]
+        highest += max(scores) - evaluation(base)["score"]
+    assert session.trials.best.score == pytest.approx(evaluation(base)["score"] + highest)
+
+
+def test_a_small_space_is_searched_to_its_end():
+    space = SPACE.restrict({"cell": [[True, True, False, False, False]] * 2 + [[True, False, False, False, False]] * 4})
+    trials, strategy = Trials(), BayesianOptimization(startup=2, refit=1)
+    for number in range(10):
+        arch = strategy.ask(space, trials, random.Random(number))
+        assert arch in space
+        score = 0.5
+        trials.append(Trial(number, arch, {"score": score}, values=(1 - score,)))
+    assert len({trial.architecture for trial in trials}) == space.size == 4
+
+
+def test_beyond_its_memory_it_knows_the_best_and_the_latest():
+    session = session_of(
+        "nasbench201", BayesianOptimization(evaluations=40, memory=10, candidates=20, evaluator=Guess())
+    )
+    finish(session)
+    found = session.trials.fold("found", lambda: None, lambda state, trial: state)
+    features, targets = found._remembered(0, len(found))
+    assert features.shape == (10, 30)
+    assert targets.max() > 1  # ranks are those among what is remembered
+    kept = {tuple(row) for row in features.tolist()}
+    ranked = sorted(range(len(found)), key=lambda at: found._values[at])
+    encoded = found.encoding.features(np.array(found._indices)).tolist()
+    assert {tuple(encoded[at]) for at in ranked[:5]} <= kept
+    assert {tuple(encoded[at]) for at in range(len(found) - 4, len(found))} <= kept
+
+
+@pytest.mark.parametrize("name", ["startup", "candidates", "parents", "refit", "memory"])
+def test_impossible_settings(name):
+    with pytest.raises(ConfigurationError, match=f"`{name}` must be at least"):
+        BayesianOptimization(**{name: 0})

@@ -1,0 +1,67 @@
+"""Local search: it stays with the best neighbour, tries each once, and starts again at a local optimum."""
+
+import random
+
+import pytest
+
+from ramify.spaces import NASBench201
+from ramify.strategies import LocalSearch
+from ramify.strategies.ask_tell import Trial, Trials
+from ramify.strategies.local_search import neighbours
+from small_runs import SPACES, Guess, finish, session_of
+
+SPACE = NASBench201()
+
+
+def differing(a, b):
+    return sum(a[name] != b[name] for name in a)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_neighbours_are_all_that_a_mutation_can_give(name):
+    space, _ = SPACES[name]
+    arch = space.sample(random.Random(0))
+    around = neighbours(space, arch)
+    assert len(set(around)) == len(around) == sum(len(d.neighbours(arch[d.name])) for d in space.decisions)
+    assert {space.mutate(arch, random.Random(n)) for n in range(50)} <= set(around)
+
+
+def test_the_first_climb_tries_neighbours_until_none_is_better():
+    session = session_of("nasbench201", LocalSearch(evaluations=120, evaluator=Guess()))
+    finish(session)
+    standing, *others = session.trials
+    for trial in others:
+        if differing(trial.architecture, standing.architecture) != 1:
+            break
+        if trial.score > standing.score:
+            standing = trial
+    tried = {other.architecture: other.score for other in session.trials[: trial.number]}
+    around = neighbours(SPACE, standing.architecture)
+    assert set(around) <= set(tried)
+    assert max(tried[arch] for arch in around) <= standing.score == max(tried.values())
+    assert 30 < trial.number < 119  # and it started again
+    assert len({trial.architecture for trial in session.trials}) == 120
+
+
+def test_known_neighbours_that_are_better_are_climbed_without_an_evaluation():
+    rng = random.Random(3)
+    start = SPACE.sample(rng)
+    near = neighbours(SPACE, start)[0]
+    best = next(arch for arch in neighbours(SPACE, near) if differing(arch, start) == 2)
+    scores = [(best, 0.9), (start, 0.1)]
+    trials = Trials(Trial(n, arch, {"score": score}) for n, (arch, score) in enumerate(scores))
+    asked = LocalSearch().ask(SPACE, trials, rng)
+    assert differing(asked, best) == 1  # `start` was worse, so the search still stands at `best`
+    trials = Trials(Trial(n, arch, {"score": s}) for n, (arch, s) in enumerate([*scores, (near, 0.95)]))
+    assert differing(LocalSearch().ask(SPACE, trials, rng), near) == 1
+
+
+def test_a_space_that_is_known_altogether_is_drawn_from_on():
+    space = NASBench201(nodes=2)
+    scores = dict(zip(space.operations, (0.1, 0.5, 0.2, 0.9, 0.3), strict=True))
+    trials = Trials()
+    for number in range(12):
+        arch = LocalSearch().ask(space, trials, random.Random(number))
+        trials.append(Trial(number, arch, {"score": scores[arch["1<-0"]]}))
+    assert len({trial.architecture for trial in trials[:5]}) == 5
+    assert trials.best.score == 0.9
