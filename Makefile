@@ -8,13 +8,13 @@ BIN = $(VENV)/bin
 demo: $(VENV)/.demo
 	$(BIN)/ramify demo
 
-# Lint, types and the test suite; sets up first.
+# Lint, types and the test suite, one process for each core; sets up first.
 test: check
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # The same with the longer campaigns.
 test-all: check
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m ""
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -7,15 +7,35 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 
 import torch
 
 from ramify.data import DataSpec, load
-from ramify.evaluators import InheritedWeights, TrainFromScratch
+from ramify.evaluators import Evaluator, Images, InheritedWeights, TrainFromScratch
 from ramify.run import make_fabric
-from ramify.spaces import DARTSCells, NASBench201
-from ramify.strategies import DARTS, GDAS, NASP, PCDARTS, RSPS, DARTSPlus, RandomSearch
+from ramify.seeding import rng
+from ramify.spaces import CellDistribution, DARTSCells, NASBench201, NATSBenchSize, StageCells, StageGraph
+from ramify.strategies import (
+    BOHB,
+    DARTS,
+    ENAS,
+    GDAS,
+    NASP,
+    PCDARTS,
+    PDARTS,
+    RSPS,
+    SETN,
+    BayesianOptimization,
+    CollapseGuard,
+    DARTSPlus,
+    LocalSearch,
+    OptunaSampler,
+    RandomSearch,
+    RegularizedEvolution,
+    Reinforce,
+)
 from ramify.training import Task
 
 DATA = DataSpec(subset=64)  # 32 images to train on, 32 to validate on
@@ -28,21 +48,95 @@ NASP_OPERATIONS = {
     "reduce": ["skip_connect", "avg_pool_3x3", "max_pool_3x3", "max_pool_5x5", "max_pool_7x7"],
 }
 
+FEW = ["max_pool_3x3", "skip_connect", "sep_conv_3x3"]
+SMALL_CELL = {
+    "normal": [["dil_conv_3x3", 0], ["max_pool_3x3", 1]],
+    "reduce": [["skip_connect", 0], ["avg_pool_3x3", 1]],
+}
+
 SPACES = {  # a space and the layout of its small networks
     "nasbench201": (NASBench201(), {"channels": 4, "cells": 1}),
     "darts": (DARTSCells(), {"channels": 4, "layers": 3}),
     "frc": (DARTSCells(reduction="frc"), {"channels": 8, "layers": 3}),
     "nasp": (DARTSCells(operations=NASP_OPERATIONS), {"channels": 4, "layers": 3}),
+    "size": (NATSBenchSize(widths=(2, 3, 5)), {}),
+    "stage-cells": (StageCells(nodes=1, operations=[*FEW, "none"]), {"channels": 4, "layers": 5}),
+    "stage-graph": (StageGraph(SMALL_CELL, cells=2), {"channels": 4}),
+    "distribution": (CellDistribution(SMALL_CELL, cells=3), {"channels": 4}),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess(Evaluator):
+    """Score members at once: the mean of a number for every choice, a little different after fewer epochs.
+
+    Args:
+        epochs: The highest fidelity; 0 for an evaluator that knows no epochs.
+    """
+
+    epochs: int = 0
+
+    def start(self, space, task):
+        return Guessing(self.epochs, task)
+
+
+class Guessing:
+    """`Guess` at work."""
+
+    def __init__(self, epochs, task):
+        self.fidelities = tuple(range(1, epochs + 1))
+        self.metrics = ("score", "loss", "seconds")
+        self.images = Images.of(task)
+
+    def prepare(self):
+        yield from ()
+
+    def __call__(self, arch, epochs=None):
+        late = [rng(0, name, str(arch[name])).random() for name in arch]
+        early = [rng(1, name, str(arch[name])).random() for name in arch]
+        score = sum(late) / len(late) - sum(early) / len(early) / 10 / (epochs or 1)
+        return {"score": score, "loss": 1 - score, "seconds": float(epochs or 1)}
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
 
 STRATEGIES = {  # two epochs of two steps; where steps are many, a test sets its own
     "DARTS": DARTS(epochs=2, batch_size=16),
     "DARTS-second-order": DARTS(epochs=2, batch_size=16, order=2),
     "DARTSPlus": DARTSPlus(epochs=2, batch_size=16, max_skip=1, stable_epochs=1),
+    "DARTS-guarded": DARTS(
+        epochs=2,
+        batch_size=16,
+        accumulate=2,
+        guard=CollapseGuard(measures=("skip_share", "entropy", "gap", "eigenvalue"), batches=1, iterations=2),
+    ),
+    "ENAS": ENAS(epochs=2, batch_size=16, controller_updates=2, samples=2, selected=2),
     "GDAS": GDAS(epochs=2, batch_size=16),
     "NASP": NASP(epochs=2, batch_size=16, complexity=0.01),
     "PCDARTS": PCDARTS(epochs=2, batch_size=16, arch_start=1, partial_channels=2),
+    "PDARTS": PDARTS(
+        epochs=1, batch_size=16, arch_start=0, depth=1, added_depth=(0, 1), skip_dropout=(0.1, 0.4), kept=(5,)
+    ),
     "RSPS": RSPS(epochs=1, batch_size=16, candidates=2),
+    "SETN": SETN(epochs=2, batch_size=16, selected=2),
+    "BayesianOptimization": BayesianOptimization(evaluations=16, startup=4, candidates=20, evaluator=Guess()),
+    "BOHB": BOHB(evaluations=24, startup=4, evaluator=Guess(epochs=9)),
+    "LocalSearch": LocalSearch(evaluations=40, evaluator=Guess()),
+    "OptunaSampler-TPE": OptunaSampler(evaluations=16, settings={"n_startup_trials": 4}, evaluator=Guess()),
+    "OptunaSampler-NSGAII": OptunaSampler(
+        sampler="NSGAII",
+        settings={"population_size": 4},
+        objectives=("error", "seconds", "loss"),
+        reference=(1.0, 2.0, 2.0),
+        epochs=144,
+        evaluator=Guess(epochs=9),
+    ),
+    "RegularizedEvolution": RegularizedEvolution(evaluations=30, seconds=25, population=4, evaluator=Guess()),
+    "Reinforce": Reinforce(evaluations=16, lr=0.3, evaluator=Guess()),
     "RandomSearch-trained": RandomSearch(evaluations=3, evaluator=TrainFromScratch(epochs=1, batch_size=16)),
     "RandomSearch-inherited": RandomSearch(evaluations=3, evaluator=InheritedWeights(epochs=2, batch_size=16)),
 }
@@ -119,15 +213,18 @@ def words_of(space, strategy, out):
 
 
 def _settings(option, settings):
-    words = [option, type(settings).__name__]
+    kind = type(settings)
+    words = [option, kind.__name__ if kind.__module__.startswith("ramify.") else f"{kind.__module__}.{kind.__name__}"]
     for item in fields(settings):
-        value = getattr(settings, item.name)
-        if value == item.default:
+        value, default = getattr(settings, item.name), item.default
+        if value == (default if default is not MISSING else item.default_factory()):
             continue
         if item.name == "evaluator":
             words += _settings(f"{option}.evaluator", value)
+        elif is_dataclass(value):  # its class is fixed, so only its fields are named
+            words += _settings(f"{option}.{item.name}", value)[2:]
         else:
-            words += [f"{option}.{item.name}", str(value)]
+            words += [f"{option}.{item.name}", json.dumps(value) if isinstance(value, tuple | dict) else str(value)]
     return words
 
 
@@ -138,7 +235,7 @@ def process(*words, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)} | environment,
     )
 
 

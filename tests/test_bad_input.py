@@ -59,7 +59,7 @@ def assert_one_line(err):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("serch", "unknown verb 'serch'; did you mean 'search'? Known: demo,"),
+        ("serch", "unknown verb 'serch'; did you mean 'search'? Known: bench,"),
         ("search", "missing: --space, --strategy, --out; see --help"),
         ("evaluate", "missing: SOURCE; see --help"),
         ("search --space NASBench20 --strategy GDAS --out OUT", "--space: unknown space 'NASBench20'; did you mean"),
@@ -72,7 +72,8 @@ def assert_one_line(err):
         ),
         (
             "search --space NASBench201 --strategy RandomSearch --strategy.evaluator.epochs 3 --out OUT",
-            "--strategy.evaluator: name the evaluator before its options; known: InheritedWeights, TrainFromScratch",
+            "--strategy.evaluator: name the evaluator before its options; "
+            "known: InheritedWeights, TableLookup, TrainFromScratch",
         ),
         (
             "search --space NASBench201 --strategy.epochs 3 --out OUT",
@@ -218,7 +219,8 @@ def test_files_that_hold_no_architecture(refused, tmp_path, content):
 def test_a_retraining_needs_a_place(refused, tmp_path):
     assert "is no run folder; to train anything else, --out says where" in refused(["retrain", ARCH])
     assert "is no run folder; to train anything else" in refused(["retrain", tmp_path / "missing"])
-    assert "retrain needs a run folder, an architecture file or a notation" in refused(["retrain", "--out", "OUT"])
+    wanted = "retrain needs a run folder, an architecture file, a notation or zoo:NAME"
+    assert wanted in refused(["retrain", "--out", "OUT"])
 
 
 # Configuration files
@@ -438,7 +440,7 @@ def test_an_evaluation_on_other_data(refused, run, tmp_path):
 
 def test_a_report_of_nothing(refused, tmp_path):
     assert "missing" in refused(["report", tmp_path / "missing"])
-    assert "has no architecture.json" in refused(["report", tmp_path])
+    assert "is not a run folder: it has no config.yaml" in refused(["report", tmp_path])
 
 
 # Places that cannot be written

@@ -10,6 +10,7 @@ import yaml
 
 import ramify as library
 from ramify import strategies
+from ramify.bench_cli import SUBVERBS
 from ramify.cli import VERBS, main
 from ramify.data import DataSpec
 from small_runs import DATA, SPACES, STRATEGIES, differences, outcome, ramify, timeless, words_of
@@ -50,6 +51,14 @@ def test_the_version(capsys):
     assert capsys.readouterr().out == f"ramify {library.__version__}\n"
 
 
+@pytest.mark.parametrize("name", SUBVERBS)
+def test_every_sub_verb_explains_itself(name, capsys):
+    assert called("bench", name, "--help") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith(f"usage: ramify bench {name} ")
+    assert SUBVERBS[name].capitalize() in out
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_explains_itself(verb, capsys):
     assert called(verb, "--help") == 0
@@ -69,9 +78,11 @@ def test_help_names_what_can_be_chosen(capsys):
     assert "τ in the first epoch" in out
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_prints_its_configuration(verb, capsys):
-    assert called(verb, "--print_config") == 0
+@pytest.mark.parametrize(
+    "words", [*([verb] for verb in VERBS if verb != "bench"), *(["bench", name] for name in SUBVERBS)], ids=" ".join
+)
+def test_every_verb_prints_its_configuration(words, capsys):
+    assert called(*words, "--print_config") == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     assert isinstance(printed, dict)
     assert "config" not in printed
@@ -125,6 +136,8 @@ def test_a_process_finds_what_python_finds(space, strategy, tmp_path):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("space", SPACES)
 def test_all_of_them_on_real_data(space, strategy, data, tmp_path):
+    if not library.compatible(SPACES[space][0], STRATEGIES[strategy]):
+        return  # tests/strategies/test_compatible.py has the reasons
     source = "digits"
     if data == "parquet":
         source = str(PARQUET)
@@ -136,6 +149,31 @@ def test_all_of_them_on_real_data(space, strategy, data, tmp_path):
     assert (code, err) == (0, "")
     python_search(space, strategy, tmp_path / "python", DataSpec(source=source, subset=64))
     assert not differences(outcome(tmp_path / "shell"), outcome(tmp_path / "python"))
+
+
+def test_a_space_takes_its_cells_from_whatever_stands_for_them(tmp_path, capsys):
+    """From the zoo, a run folder, a notation, a configuration file: the levels of H-DAS one after the other."""
+    assert called("search", *words_of("stage-cells", "GDAS", tmp_path / "cells")) == 0
+    found = json.loads((tmp_path / "cells" / "architecture.json").read_text())
+    stages = words_of("stage-graph", "GDAS", tmp_path / "stages")
+    stages[stages.index("--space.cell") + 1] = str(tmp_path / "cells")
+    assert called("search", *stages) == 0
+    arch = library.Architecture.from_json((tmp_path / "stages" / "architecture.json").read_text())
+    assert arch.arguments["cell"] == library.spaces.StageCells(**found["arguments"]).format(
+        library.Architecture.from_json(found)
+    )
+    assert called("search", "--config", tmp_path / "stages" / "config.yaml", "--out", tmp_path / "again") == 0
+    first, again = ((tmp_path / name / "architecture.json").read_bytes() for name in ("stages", "again"))
+    assert first == again
+    capsys.readouterr()
+    describe = ("describe", "--space", "StageGraph", "--space.cells", "1", "--network.channels", "4", "--json")
+    chain = '{"DAG1": [["skip_connect", 0], ["skip_connect", 1]], "DAG2": [["skip_connect", 0], ["skip_connect", 1]], '
+    chain += '"DAG3": [["skip_connect", 0], ["skip_connect", 1]]}'
+    assert called(*describe, "--space.cell", "zoo:PDARTS", "--pictures", tmp_path / "pictures", chain) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["notation"]["genotype"] == library.spaces.StageGraph(library.zoo.get("PDARTS").architecture).cell
+    assert called(*describe, "--space.cell", "zoo:PDRTS", chain) == 2
+    assert "unknown architecture zoo:PDRTS; did you mean 'PDARTS'?" in capsys.readouterr().err
 
 
 def test_a_finished_runs_configuration_repeats_it_elsewhere(tmp_path, capsys):

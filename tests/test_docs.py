@@ -36,7 +36,8 @@ def test_shell_snippet(script, tmp_path):
         ["bash", "-euc", alias + script], cwd=tmp_path, capture_output=True, text=True, env=os.environ, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs/cli/report.html").exists()
+    for folder in re.findall(r"ramify report (\S+)", script):
+        assert (tmp_path / folder / "report.html").exists()
 
 
 @pytest.mark.parametrize("module", [m.name for m in pkgutil.walk_packages(ramify.__path__, "ramify.")])

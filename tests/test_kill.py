@@ -8,7 +8,7 @@ import pytest
 from ramify.cli import main
 from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.seeding import rng
-from ramify.strategies import DARTS, GDAS, RandomSearch
+from ramify.strategies import DARTS, ENAS, GDAS, NASP, PCDARTS, PDARTS, RSPS, SETN, DARTSPlus, RandomSearch
 from small_runs import differences, outcome, process, ramify, words_of
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
@@ -24,6 +24,8 @@ def searching(space, strategy):
     return lambda out: ["search", *words_of(space, strategy, out)]
 
 
+PROGRESSIVE = {"added_depth": (0, 1), "skip_dropout": (0.1, 0.4), "kept": (5,)}
+
 # Each works for some seconds where every safe point is saved.
 RUNS = {
     "DARTS": searching("nasbench201", DARTS(epochs=40, batch_size=16)),
@@ -35,8 +37,16 @@ RUNS = {
         "nasbench201", RandomSearch(evaluations=40, evaluator=InheritedWeights(epochs=100, batch_size=16))
     ),
     "retrain": retraining,
+    "ENAS": searching("nasbench201", ENAS(epochs=12, batch_size=16, controller_updates=3, samples=4, selected=4)),
+    "PDARTS": searching("nasbench201", PDARTS(**PROGRESSIVE, epochs=6, batch_size=16, arch_start=1, depth=1)),
+    "DARTS-second-order": searching("nasbench201", DARTS(epochs=15, batch_size=16, order=2)),
+    "DARTSPlus": searching("nasbench201", DARTSPlus(epochs=40, batch_size=16, max_skip=6, stable_epochs=0)),
+    "NASP": searching("nasbench201", NASP(epochs=40, batch_size=16)),
+    "PCDARTS": searching("nasbench201", PCDARTS(epochs=40, batch_size=16, partial_channels=2)),
+    "RSPS": searching("nasbench201", RSPS(epochs=100, batch_size=16, candidates=20)),
+    "SETN": searching("nasbench201", SETN(epochs=40, batch_size=16, selected=10)),
 }
-SLOW_ONLY = {"DARTS"}
+SLOW_ONLY = {"DARTS", "DARTS-second-order", "DARTSPlus", "NASP", "PCDARTS", "RSPS", "SETN"}
 
 
 @pytest.fixture(scope="module")

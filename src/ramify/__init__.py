@@ -14,6 +14,9 @@ _HOMES = {
     **dict.fromkeys(
         ("search", "retrain", "evaluate", "export", "describe", "load_network", "write_report"), "ramify.api"
     ),
+    "build_table": "ramify.building",
+    "compare": "ramify.comparison",
+    "search_levels": "ramify.pipeline",
     "Recipe": "ramify.training",
     "compatible": "ramify.strategies",
     "Architecture": "ramify.architecture",
@@ -23,7 +26,20 @@ _HOMES = {
     "profile": "ramify.profiling",
     "latency_ms": "ramify.profiling",
 }
-_PACKAGES = ("data", "evaluators", "ops", "report", "run", "spaces", "strategies", "supernet", "training")
+_PACKAGES = (
+    "benchmarks",
+    "data",
+    "evaluators",
+    "ops",
+    "recipes",
+    "report",
+    "run",
+    "spaces",
+    "strategies",
+    "supernet",
+    "training",
+    "zoo",
+)
 
 __all__ = ["__version__", *_HOMES, *_PACKAGES]
 

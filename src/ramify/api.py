@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from ramify import files
+from ramify import files, zoo
 from ramify.architecture import Architecture
+from ramify.benchmarks import Annotation, Table, open_table
 from ramify.data import Data, DataSpec
 from ramify.data import load as load_data
 from ramify.errors import ArchitectureError, ConfigurationError, RunError
@@ -95,6 +96,7 @@ def search(
     *,
     out: str | Path | None = None,
     network: Mapping[str, Any] | None = None,
+    table: str | Path | Table | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "32-true",
@@ -111,6 +113,8 @@ def search(
         data: A name, a path, a `DataSpec`, or a PyTorch data set; its test split is not touched.
         out: The run folder; None keeps nothing.
         network: Layout keywords of the supernet, or of the networks that are trained, such as `channels`.
+        table: A table of the space, or its file: its values of the architecture of every row go into the history and
+            the progress, and change nothing about the search.
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
@@ -128,24 +132,29 @@ def search(
     fabric = make_fabric(device, precision, threads)
     loaded = load_data(data, device=fabric.device)
     task = Task(loaded, seed, fabric, dict(network or {}))
-    settings = _data_settings(data)
+    settings = data_settings(data)
+    annotate = None
+    if table is not None:
+        annotate = Annotation(table if isinstance(table, Table) else open_table(table), space, loaded.name)
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
         "strategy": described(strategy),
-        **_common(settings, network, seed, fabric, precision, threads),
+        "table": f"python:{table.digest}" if isinstance(table, Table) else described(table),
+        **common_settings(settings, network, seed, fabric, precision, threads),
     }
     with _folder(out) as path, RunFolder(path) as folder:
         session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
-        if _open(folder, config, seed, loaded, progress):
-            seconds = drive(session, folder, fabric.device, title=type(strategy).__name__, progress=progress)
-            _write_search(folder, space, session, seconds)
+        if _open(folder, config, seed, loaded, progress, None if annotate is None else annotate.table):
+            title = type(strategy).__name__
+            seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
+            _write_search(folder, space, session, seconds, annotate)
         arch = space.checked(Architecture.from_json(folder.read_json("architecture.json")))
         kept = None if out is None else folder.path
         return SearchResult(arch, folder.history(), space, kept, loaded, settings)
 
 
-def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float) -> None:
+def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
     arch = session.architecture()
     if session.supernet is not None:
         state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
@@ -157,8 +166,15 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float)
         # of the architecture found, or of the whole mixture: two things that must not go by one name
         **({"score": last["best"]} if "best" in last else {"supernet_accuracy": last["validation_accuracy"]}),
         "seconds": round(seconds, 3),
+        **({} if annotate is None else {"table": annotate.of(arch)}),
+        **session.summary(),
         "architecture": arch.to_dict(),
     }
+    budget = result.get("budget", {"met": True})
+    if not budget["met"]:
+        say(f"the budget is missed: {budget['cost']:,} {budget['of']}, where {budget['target']:,.0f} were asked for")
+    for number, member in enumerate(result.get("front", ())):
+        folder.write_json(f"front/{number:02}.json", member["architecture"])
     folder.write_json("result.json", result)  # last: it marks the run as finished
 
 
@@ -178,7 +194,7 @@ def retrain(
     """Train a found architecture from scratch on search-train and search-validation together.
 
     Args:
-        source: What a search returned, its run folder, an architecture, its file, or a native notation.
+        source: What a search returned, its run folder, an architecture, its file, a native notation, or `zoo:NAME`.
         data: What to train on; that of the search when None.
         out: The run folder; `retrain` inside the search's folder when None.
         recipe: How to train; the defaults of `Recipe` when None.
@@ -198,16 +214,16 @@ def retrain(
         data, settings = source.data, source.data_settings
     else:
         data = _searched_data(home) if data is None else data
-        settings = _data_settings(data)
+        settings = data_settings(data)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
     loaded = load_data(data, device=fabric.device)
-    layout = space.checked_layout("build", {**_from_recipe(space, recipe), **(network or {})})
+    layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
     task = Task(loaded, seed, fabric, layout)
     config = {
         "architecture": arch.to_dict(),
         "recipe": fields_of(recipe),
-        **_common(settings, network, seed, fabric, precision, threads),
+        **common_settings(settings, network, seed, fabric, precision, threads),
     }
     if out is None and home is not None:
         out = home / "retrain"
@@ -381,9 +397,13 @@ def write_report(source: SearchResult | RetrainResult | str | Path) -> Path:
     path = Path(source) if isinstance(source, str | Path) else source.out
     if path is None:
         raise ConfigurationError("a report needs a run folder; search with `out`")
+    levels = {}
+    for name in RunFolder(path).config().get("levels") or ():
+        found, _ = _architecture(path / name)
+        levels[name] = space_of(found).graphs(found), space_of(found).choices
     arch, _ = _architecture(path)
     space = space_of(arch)
-    return report.write_report(path, graphs=space.graphs(arch), choices=space.choices)
+    return report.write_report(path, graphs=space.graphs(arch), choices=space.choices, levels=levels)
 
 
 @dataclass(frozen=True)
@@ -396,6 +416,7 @@ class Description:
         params: Parameters of the network.
         macs: Multiply-adds of one image.
         pictures: PNG and SVG files of the cells.
+        published: What is published of it, for an architecture of the zoo.
     """
 
     notation: Any
@@ -403,6 +424,7 @@ class Description:
     params: int
     macs: int
     pictures: list[str]
+    published: zoo.Entry | None = None
 
 
 def describe(
@@ -417,7 +439,7 @@ def describe(
     """Say what an architecture is and costs.
 
     Args:
-        source: An architecture, a run folder, a file with an architecture or a notation, or a notation.
+        source: An architecture, a run folder, a file with an architecture or a notation, a notation, or `zoo:NAME`.
         space: What a notation is a member of; recognised from the notation when None.
         network: Layout keywords of `build`.
         input_size: (C, H, W) of one image.
@@ -437,13 +459,20 @@ def describe(
 
         for name, graph in space.graphs(arch).items():
             drawn += map(str, reversed(save_cell(graph, Path(pictures) / name, title=name)))
-    return Description(space.format(arch), repr(space), cost.params - cost.auxiliary_params, cost.macs, drawn)
+    params = cost.params - cost.auxiliary_params
+    published = zoo.find(source) if isinstance(source, str | Path) else None
+    return Description(space.format(arch), repr(space), params, cost.macs, drawn, published)
+
+
+def architecture_of(source: SearchResult | RetrainResult | Mapping[str, Any] | str | Path) -> Architecture:
+    """Return the architecture that a result, a run folder, a file, a notation or `zoo:NAME` stands for."""
+    return _architecture(source)[0]
 
 
 # Shared by the verbs
 
 
-def _common(
+def common_settings(
     data: Mapping[str, Any],
     network: Mapping[str, Any] | None,
     seed: int,
@@ -451,6 +480,7 @@ def _common(
     precision: str,
     threads: int | None,
 ) -> dict[str, Any]:
+    """Return what the configurations of all verbs that work on data have in common."""
     return {
         "data": data,
         "network": described(dict(network or {})),
@@ -461,7 +491,8 @@ def _common(
     }
 
 
-def _data_settings(data: Any) -> dict[str, Any]:
+def data_settings(data: Any) -> dict[str, Any]:
+    """Return how a configuration names this data."""
     if isinstance(data, str | Path):
         data = DataSpec(source=str(data))
     if isinstance(data, DataSpec):
@@ -479,8 +510,10 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         yield Path(path)
 
 
-def _open(folder: RunFolder, config: Mapping[str, Any], seed: int, data: Data, progress: bool) -> bool:
-    """Open a run folder for this configuration and these very images; return whether there is work left."""
+def _open(
+    folder: RunFolder, config: Mapping[str, Any], seed: int, data: Data, progress: bool, table: Table | None = None
+) -> bool:
+    """Open a run folder for this configuration, these very images and this very table; return whether work is left."""
     folder.open(config, seed)
     found = folder.read_json("provenance.json")
     if "data" not in found:
@@ -488,6 +521,12 @@ def _open(folder: RunFolder, config: Mapping[str, Any], seed: int, data: Data, p
         folder.write_json("provenance.json", found)
     if found["data"]["fingerprint"] != data.fingerprint:
         raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
+    if table is not None:
+        if "table" not in found:
+            found["table"] = table.digest
+            folder.write_json("provenance.json", found)
+        if found["table"] != table.digest:
+            raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
     if folder.finished:
         say(f"{folder.path} is finished: this is its result, nothing is done again", enabled=progress)
     return not folder.finished
@@ -502,6 +541,9 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
     if isinstance(source, Mapping):
         return _read(source, space), None
     text = str(source)
+    entry = zoo.find(text)
+    if entry is not None:
+        return (space or entry.space).checked(entry.architecture), None
     path = Path(text)
     if _is(path, Path.is_dir):
         return Architecture.from_json(RunFolder(path).read_json("architecture.json")), path
@@ -570,7 +612,7 @@ def _searched_data(path: Path | None) -> AnyData:
     return spec
 
 
-def _from_recipe(space: Space, recipe: Recipe) -> dict[str, Any]:
+def layout_of(space: Space, recipe: Recipe) -> dict[str, Any]:
     """Return the layout keywords that a recipe sets, as far as the space's networks take them."""
     known = inspect.signature(space.build).parameters
     wanted = {"auxiliary": recipe.auxiliary and recipe.auxiliary_weight > 0, "drop_path": recipe.drop_path}

@@ -20,6 +20,8 @@ from ramify.errors import RamifyError, nearest
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from ramify.zoo import Entry
+
 VERBS = {
     "demo": "search, retrain, evaluate, export and report on handwritten digits, in minutes and without a download",
     "search": "search a space with a strategy; the same command continues a search that was stopped",
@@ -28,8 +30,12 @@ VERBS = {
     "export": "write a retrained network as model.py, safetensors, torch.export and ONNX",
     "report": "write the HTML report of a run",
     "describe": "say what an architecture is and costs, and draw its cells",
+    "zoo": "list the published architectures; zoo:NAME stands for one wherever an architecture is expected",
+    "recipes": "list the published settings; --recipe NAME searches or retrains with them",
+    "bench": "tables of measured architectures, looked up instead of trained",
 }
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+_LAYOUT = dict[str, int | float | bool | str | None] | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,6 +94,8 @@ class _Command:
                 raise RamifyError(_one_line(message, self))
 
         self.words = [_source_of_data(word) for word in words]
+        if verb in ("search", "retrain"):
+            self.words = _with_recipe(verb, self.words)
         self.parser: ArgumentParser = OneLineParser(
             prog=f"ramify {verb}", description=f"{VERBS[verb].capitalize()}.", allow_abbrev=False
         )
@@ -99,7 +107,7 @@ class _Command:
     def parse(self) -> Namespace:
         """Return the options with spaces, strategies and settings as objects."""
         try:
-            return self.parser.instantiate(self.parser.parse_args(self.words))
+            return self.parser.instantiate(_with_cells(self.parser.parse_args(self.words)))
         except RamifyError:
             raise
         except UnicodeDecodeError as error:
@@ -122,8 +130,11 @@ class _Command:
         self.add("--precision", str, "32-true, 64-true, bf16-mixed or 16-mixed", default="32-true")
         self.add("--progress", bool, "whether to show progress", default=True)
 
+    def add_json(self) -> None:
+        self.add("--json", bool, "whether to print JSON", nargs="?", const=True, default=False)
+
     def add_network(self, text: str) -> None:
-        self.add("--network", dict[str, int | float | bool | str | None] | None, text, default=None)
+        self.add("--network", _LAYOUT, text, default=None)
 
 
 _DATA = "digits, cifar10, cifar100, fashion-mnist, svhn, a folder of images, a Parquet file, or hf:NAME; "
@@ -135,6 +146,75 @@ def _source_of_data(word: str) -> str:
     if word == "--data" or word.startswith("--data="):
         return f"--data.source{word.removeprefix('--data')}"
     return word
+
+
+def _with_cells(options: Namespace) -> Namespace:
+    """Read the cells of `--space.cell SOURCE`, where SOURCE is anything that stands for an architecture."""
+    space = options.get("space")
+    arguments = space.get("init_args") if space else None
+    source = arguments.get("cell") if arguments else None
+    if arguments is not None and isinstance(source, str):
+        from ramify import api
+
+        arguments["cell"] = api.architecture_of(source).to_dict()
+    return options
+
+
+def _with_lists(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    """Put the values of options that take lists in brackets, where they are only separated by commas."""
+    found: list[str] = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if equals and option in options:
+            word = f"{option}={_bracketed(value)}"
+        found.append(_bracketed(word) if found and found[-1] in options else word)
+    return found
+
+
+def _bracketed(values: str) -> str:
+    return values if values.startswith(("[", "--")) or values == "null" else f"[{values}]"
+
+
+def _with_recipe(verb: str, words: list[str]) -> list[str]:
+    """Put what `--recipe NAME` stands for before all other words, which so override it.
+
+    A training has an option of that name, a group; it may still be given as JSON or as a file.
+    """
+    first: list[str] = []
+    others: list[str] = []
+    source = _value_of("--data.source", words)
+    rest = iter(words)
+    for word in rest:
+        option, _, name = word.partition("=")
+        if option == "--recipe":
+            name = name or next(rest, "")
+            if verb == "search" or not (name.startswith("{") or Path(name).suffix):
+                first += ["--config", json.dumps(_recipe_options(name, verb, source))]
+                continue
+            word = f"{option}={name}"
+        others.append(word)
+    return first + others
+
+
+def _recipe_options(name: str, verb: str, source: str | None) -> dict[str, Any]:
+    """Return a recipe's options; with other data than its own, its fixed split has no meaning."""
+    from ramify import recipes
+
+    options = recipes.get(name, verb).options
+    data = options.get("data", {})
+    if source not in (None, data.get("source")):
+        data.pop("split", None)
+    return options
+
+
+def _value_of(option: str, words: Sequence[str]) -> str | None:
+    """Return the value that `option` has last in `words`."""
+    found = None
+    for position, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == option:
+            found = value if equals else "".join(words[position + 1 : position + 2])
+    return found
 
 
 def _one_line(message: str, parser: ArgumentParser) -> str:
@@ -179,7 +259,8 @@ def _joined(text: str) -> str:
 
 
 def _plain_types(text: str) -> str:
-    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("NoneType", "null")
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("NoneType", "null")
+    return re.sub(r"typing\.Literal\[(.*?)\]", lambda found: found[1].replace(", ", " or "), text)
 
 
 def _registries() -> dict[str, Mapping[str, type]]:
@@ -200,17 +281,84 @@ def _search(command: _Command) -> int:
     from ramify.spaces import SPACES, Space
     from ramify.strategies import STRATEGIES, Strategy
 
+    if names := _levels_in(command.words):
+        return _search_levels(command, names)
+    command.words = _with_lists(command.words, ("--strategy.objectives", "--strategy.reference"))
     command.add("--space", Space, f"what to search: {', '.join(SPACES)}", required=True)
     command.add("--restriction", dict | None, "choice → table of the candidates that exist (edges × operations)")
     command.add("--strategy", Strategy, f"how: {', '.join(STRATEGIES)}; options as --strategy.epochs N", required=True)
     command.add_data(_DATA)
     command.add_network("layout of the supernet or of the trained networks, as --network.channels 16")
+    command.add("--table", str | None, "table of the space, or its CSV file: its values go into progress and history")
+    command.add("--recipe", str | None, "a name from `ramify recipes`; other options override what it sets")
     command.add("--out", str, "the run folder", required=True)
     command.add_run()
     options = command.parse()
+    if options.recipe is not None:
+        raise RamifyError("`recipe` is an option of the command line; a configuration file gives the values themselves")
     space = options.space.restrict(options.restriction) if options.restriction else options.space
-    result = api.search(space, options.strategy, options.data or "digits", network=options.network, **_shared(options))
+    result = api.search(
+        space,
+        options.strategy,
+        options.data or "digits",
+        network=options.network,
+        table=options.table,
+        **_shared(options),
+    )
     print(json.dumps(result.notation) if not isinstance(result.notation, str) else result.notation)
+    return 0
+
+
+def _levels_in(words: Sequence[str]) -> list[str]:
+    """Return the names of the levels that the configurations in `words` consist of; none for a single search."""
+    import yaml
+
+    names: dict[str, None] = {}
+    for position, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        if option != "--config":
+            continue
+        source = value if equals else "".join(words[position + 1 : position + 2])
+        try:
+            found = yaml.safe_load(source if source.startswith("{") else Path(source).read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue  # the parser says what is wrong
+        levels = found.get("levels") if isinstance(found, dict) else None
+        names |= dict.fromkeys(map(str, levels or ()))
+    return list(names)
+
+
+def _search_levels(command: _Command, names: Sequence[str]) -> int:
+    from ramify.pipeline import TRAINING, Level, search_levels
+    from ramify.spaces import Space
+    from ramify.strategies import Strategy
+    from ramify.training import Recipe
+
+    for name in names:
+        command.add(f"--levels.{name}.space", Space, f"what level {name} searches", required=True)
+        command.add(f"--levels.{name}.strategy", Strategy, "how", required=True)
+        command.add(f"--levels.{name}.network", _LAYOUT, "layout of its supernet", default=None)
+        command.add(f"--levels.{name}.around", str | None, "the level whose result are its cells", default=None)
+    command.add(f"--{TRAINING}.recipe", Recipe | None, "how the last level's architecture is trained", default=None)
+    command.add(f"--{TRAINING}.network", _LAYOUT, "layout of the trained network", default=None)
+    command.add_data(_DATA)
+    command.add("--out", str, "the run folder", required=True)
+    command.add_run()
+    options = command.parse()
+    levels = {
+        name: Level(found.space, found.strategy, found.network or {}, found.around)
+        for name, found in ((name, options.levels[name]) for name in names)
+    }
+    training = options[TRAINING]
+    result = search_levels(
+        levels,
+        options.data or "digits",
+        recipe=training.recipe,
+        network=training.network,
+        **_shared(options),
+    )
+    for name, level in result.levels.items():
+        print(f"{name}: {level.notation if isinstance(level.notation, str) else json.dumps(level.notation)}")
     return 0
 
 
@@ -218,17 +366,18 @@ def _retrain(command: _Command) -> int:
     from ramify import api
     from ramify.training import Recipe
 
-    command.add("source", str | None, "run folder of a search, architecture file, or notation", nargs="?")
+    command.add("source", str | None, "run folder of a search, architecture file, notation, or zoo:NAME", nargs="?")
     command.add("--architecture", dict | str | None, "the same as an option; an architecture's JSON in a config file")
     command.add_data(f"{_DATA}; default: that of the search")
-    command.add("--recipe", Recipe, "how to train, as --recipe.epochs 100", default=Recipe())
+    text = "how to train: a name from `ramify recipes`, as --recipe NAME, and single values, as --recipe.epochs 100"
+    command.add("--recipe", Recipe, text, default=Recipe())
     command.add_network("layout of the network, as --network.channels 36")
     command.add("--out", str | None, "the run folder; default: `retrain` inside the search's")
     command.add_run()
     options = command.parse()
     source = options.source or options.architecture
     if source is None:
-        raise RamifyError("retrain needs a run folder, an architecture file or a notation")
+        raise RamifyError("retrain needs a run folder, an architecture file, a notation or zoo:NAME")
     if options.out is None and not _is_folder(str(source)):
         raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
     result = api.retrain(source, options.data, recipe=options.recipe, network=options.network, **_shared(options))
@@ -290,15 +439,16 @@ def _describe(command: _Command) -> int:
     from ramify import api
     from ramify.spaces import SPACES, Space
 
-    command.add("source", str, "notation, architecture file, or run folder")
+    command.add("source", str, "notation, architecture file, run folder, or zoo:NAME")
     command.add("--space", Space | None, f"what a notation belongs to, if it is not evident: {', '.join(SPACES)}")
     command.add_network("layout of the network, as --network.channels 36")
     command.add(
-        "--input_size", tuple[int, int, int], "channels, height, width of an image, as [3,32,32]", default=(3, 32, 32)
+        "--input_size", tuple[int, int, int], "channels, height, width of an image, as 3,32,32", default=(3, 32, 32)
     )
     command.add("--num_classes", int, "classes", default=10)
     command.add("--pictures", str, "folder for the pictures", default="pictures")
-    command.add("--json", bool, "whether to print JSON", nargs="?", const=True, default=False)
+    command.add_json()
+    command.words = [re.sub(r"^(--input_size=)?(-?\d+(?:,-?\d+)+)$", r"\1[\2]", word) for word in command.words]
     options = command.parse()
     found = api.describe(
         options.source,
@@ -308,15 +458,90 @@ def _describe(command: _Command) -> int:
         num_classes=options.num_classes,
         pictures=options.pictures,
     )
-    about = dataclasses.asdict(found) | {"picture": found.pictures[0]}
     if options.json:
+        published = None if found.published is None else found.published.to_dict()
+        about = dataclasses.asdict(found) | {"picture": found.pictures[0], "published": published}
         print(json.dumps(about, indent=2))
         return 0
     notation = found.notation if isinstance(found.notation, str) else json.dumps(found.notation)
     print(f"{found.space}\n{notation}")
     print(f"{found.params:,} parameters, {found.macs:,} multiply-adds")
+    if found.published is not None:
+        _print_entry(found.published)
     print("\n".join(found.pictures))
     return 0
+
+
+def _print_entry(entry: Entry) -> None:
+    print(f"{entry.name}, {entry.about}: {entry.source}")
+    for figure in entry.figures:
+        print(f"  published: {figure}")
+    if entry.figures_from:
+        print(f"  printed in: {entry.figures_from}")
+    for name, network in entry.networks.items():
+        layout = " ".join(f"--network.{key} {value}" for key, value in network.layout.items())
+        size = ",".join(map(str, network.input_size))
+        shape = f"{layout} --input_size {size} --num_classes {network.num_classes}"
+        print(f"  network {name}: {network.params:,} parameters, {network.macs:,} multiply-adds; {shape}")
+
+
+def _zoo(command: _Command) -> int:
+    from ramify import zoo
+
+    command.add_json()
+    options = command.parse()
+    if options.json:
+        print(json.dumps([entry.to_dict() for entry in zoo.entries()], indent=2))
+        return 0
+    families: dict[str, list[Sequence[str]]] = {}
+    for entry in zoo.entries():
+        network, figure, published = next(iter(entry.networks.values()), None), entry.headline, ""
+        if figure is not None:
+            remark = ", ".join(filter(None, (figure.note.split(",")[0], "recalled" if figure.recalled else "")))
+            published = f"{figure.data} {figure.metric} {figure.number} %{f' ({remark})' if remark else ''}"
+        cost = ("", "") if network is None else (f"{network.params / 1e6:.2f}", f"{network.macs / 1e6:.1f}")
+        row = (entry.name, *cost, published, entry.about)
+        families.setdefault(entry.family, []).append(row)
+    for family, rows in families.items():
+        _print_table(family, ("name", "M params", "M mult-adds", "published", "what it is"), rows)
+    return 0
+
+
+def _recipes(command: _Command) -> int:
+    from ramify import recipes
+
+    command.add_json()
+    options = command.parse()
+    if options.json:
+        listed = [
+            {"name": recipe.name, "verb": recipe.verb, "title": recipe.title, "source": recipe.source}
+            | {"options": recipe.options}
+            for recipe in recipes.entries()
+        ]
+        print(json.dumps(listed, indent=2))
+        return 0
+    for verb in ("search", "retrain"):
+        rows = [(recipe.name, recipe.title, recipe.source) for recipe in recipes.entries(verb)]
+        _print_table(f"ramify {verb} --recipe NAME", ("name", "what it is", "source"), rows)
+    return 0
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: drawn where a person reads, else in lines of aligned columns."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*columns, title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    print(title)
+    for row in (columns, *rows):
+        print("  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip())
+    print()
 
 
 def _demo(command: _Command) -> int:
@@ -330,6 +555,12 @@ def _demo(command: _Command) -> int:
     return 0
 
 
+def _bench(command: _Command) -> int:
+    from ramify import bench_cli
+
+    return bench_cli.run(command)
+
+
 _RUN: dict[str, Callable[[_Command], int]] = {
     "demo": _demo,
     "search": _search,
@@ -338,6 +569,9 @@ _RUN: dict[str, Callable[[_Command], int]] = {
     "export": _export,
     "report": _report,
     "describe": _describe,
+    "zoo": _zoo,
+    "recipes": _recipes,
+    "bench": _bench,
 }
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ramify.report.palette import ACCENT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, WASH, operation_colour
-from ramify.report.story import ChoiceHistory, MixingHistory, Panel, Trial
+from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial
 
 _HEAT = LinearSegmentedColormap.from_list("mixing", HEAT)
 
@@ -70,6 +70,24 @@ def draw_trials(trials: Sequence[Trial]) -> Figure:
     axes.step(numbers, [trial.best for trial in trials], where="post", color=ACCENT, lw=1.8, label="best so far")
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
     _dress(axes, "score", "trial")
+    return figure
+
+
+def draw_front(found: FrontStory, labels: Sequence[str]) -> Figure:
+    """Draw the first objective of every trial over each other one, and what the front reaches."""
+    others = range(1, len(found.objectives))
+    figure = _figure(5.2 * len(others), 3.6)
+    for other in others:
+        axes = figure.add_subplot(1, len(others), other)
+        x, y = [point[other] for point in found.points], [point[0] for point in found.points]
+        axes.scatter(x, y, s=14, color=SERIES[0], alpha=0.35, lw=0, label="trial")
+        axes.step(*zip(*found.stairs(other), strict=True), where="post", color=ACCENT, lw=1.4)
+        chosen = [x[at] for at in found.members], [y[at] for at in found.members]
+        axes.scatter(*chosen, s=30, color=ACCENT, edgecolor=PAPER, lw=0.8, label="front", zorder=3)
+        _dress(axes, labels[0], labels[other])
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper right")
     return figure
 
 

@@ -9,7 +9,7 @@ from textwrap import wrap
 import plotly.graph_objects as go
 
 from ramify.report.palette import ACCENT, FAINT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, operation_colour
-from ramify.report.story import ChoiceHistory, MixingHistory, Panel, Trial
+from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial
 
 _FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -127,6 +127,37 @@ def trade_off(found: Sequence[Trial], metric: str, label: str) -> go.Figure:
     measured = [trial for trial in found if metric in trial.metrics]
     _add_trials(figure, measured, [trial.metrics[metric] for trial in measured])
     return figure.update_yaxes(title_text="score").update_layout(legend={"y": -0.18, "yanchor": "top"})
+
+
+def front(found: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
+    """Draw the first objective of every trial over another one, and what the front reaches; both are minimised."""
+    figure = _figure(400, labels[1])
+    steps = found.stairs(other)
+    figure.add_scatter(
+        x=[x for x, _ in steps],
+        y=[y for _, y in steps],
+        mode="lines",
+        line={"color": ACCENT, "width": 1.6, "shape": "hv"},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    on_front = set(found.members)
+    for name, wanted, colour, size, opacity in (
+        ("trial", False, SERIES[0], 7, 0.35),
+        ("front", True, ACCENT, 10, 1.0),
+    ):
+        shown = [at for at in range(len(found.trials)) if (at in on_front) is wanted]
+        figure.add_scatter(
+            x=[found.points[at][other] for at in shown],
+            y=[found.points[at][0] for at in shown],
+            name=name,
+            mode="markers",
+            marker={"color": colour, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
+            text=[_hover(found.trials[at]) for at in shown],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    figure.update_xaxes(showgrid=True)
+    return figure.update_yaxes(title_text=labels[0]).update_layout(legend={"y": -0.18, "yanchor": "top"})
 
 
 def _add_trials(figure: go.Figure, found: Sequence[Trial], positions: Sequence[float]) -> None:

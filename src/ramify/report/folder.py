@@ -17,6 +17,7 @@ from ramify.errors import RunError
 _NUMBERS = (
     "step", "steps", "epoch", "trial", "seconds", "loss", "accuracy", "validation_loss", "validation_accuracy",
     "test_loss", "test_accuracy", "lr", "temperature", "drop_path", "score", "best",
+    "skip_share", "mixing_entropy", "discretisation_gap", "hessian_eigenvalue", "skip_dropout", "baseline",
 )  # fmt: skip
 
 
@@ -34,6 +35,7 @@ class RunFolder:
     reads: tuple[Mapping[str, Any], ...]
     manifest: Mapping[str, Any]
     retrain: RunFolder | None
+    levels: Mapping[str, RunFolder]
 
     def rows(self, phase: str) -> list[Mapping[str, Any]]:
         """Return the rows of the history that belong to a phase."""
@@ -46,7 +48,7 @@ class RunFolder:
 
 
 def read_folder(path: Path) -> RunFolder:
-    """Read a run folder and the retraining in it.
+    """Read a run folder, the retraining in it, and the levels of a pipeline.
 
     Raises:
         RunError: If the folder has no config.yaml, or a file in it is malformed.
@@ -54,9 +56,11 @@ def read_folder(path: Path) -> RunFolder:
     if not (path / "config.yaml").is_file():
         raise RunError(f"{path} is no run folder: it has no config.yaml")
     retrain = path / "retrain"
+    config = _mapping(path / "config.yaml", _read_yaml(path / "config.yaml"))
+    levels = [str(name) for name in config.get("levels") or () if (path / str(name) / "config.yaml").is_file()]
     return RunFolder(
         path=path,
-        config=_mapping(path / "config.yaml", _read_yaml(path / "config.yaml")),
+        config=config,
         provenance=_read_mapping(path / "provenance.json"),
         history=_read_history(path / "history.jsonl"),
         result=_read_mapping(path / "result.json"),
@@ -65,6 +69,7 @@ def read_folder(path: Path) -> RunFolder:
         reads=tuple(row for _, row in _read_lines(path / "reads.jsonl")),
         manifest=_read_mapping(path / "export" / "manifest.json"),
         retrain=read_folder(retrain) if (retrain / "config.yaml").is_file() else None,
+        levels={name: read_folder(path / name) for name in levels},
     )
 
 

@@ -39,7 +39,7 @@ from ramify.report.elements import (
 from ramify.report.folder import RunFolder, number, read_folder
 from ramify.report.palette import HEAT, colours_in, on_dark, operation_colour
 from ramify.report.pictures import save_figure, svg
-from ramify.report.story import MixingHistory, last_change, mixing_history, panels, trials
+from ramify.report.story import MixingHistory, last_change, mixing_history, panels, pareto_front, trials
 
 if TYPE_CHECKING:
     from ramify.spaces import CellGraph
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 # In this order: the first of them that the trials measured is set against their score.
 _COSTS = {"macs": "multiply-adds", "params": "parameters", "latency_ms": "latency, ms"}
+_OBJECTIVES = {**_COSTS, "error": "error, %"}
 _LOGO = (
     '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.9" stroke-linecap="round" '
     'aria-hidden="true"><path d="M12 22V13M12 13C12 9 6 10 6 5.5M12 13c0-4 6-3 6-7.5M12 13V5.5"/>'
@@ -60,6 +61,7 @@ def write_report(
     *,
     graphs: Mapping[str, CellGraph],
     choices: Mapping[str, Choice] | None,
+    levels: Mapping[str, tuple[Mapping[str, CellGraph], Mapping[str, Choice]]] | None = None,
     title: str | None = None,
 ) -> Path:
     """Write `report.html` and `pictures/` into a run folder and return the path of the page.
@@ -71,12 +73,13 @@ def write_report(
         folder: The run folder; of its files only config.yaml has to exist.
         graphs: The cells of the architecture found, by name.
         choices: The mixing choices of the space, for the names of edges and operations (None: numbers).
+        levels: The same two for every level of a pipeline, by name.
         title: The headline (None: strategy and space).
 
     Raises:
         RunError: If the folder has no config.yaml, or a file in it is malformed.
     """
-    page = _Page(read_folder(Path(folder)), graphs, choices)
+    page = _Page(read_folder(Path(folder)), graphs, choices, levels or {})
     path = Path(folder) / "report.html"
     files.write(path, page.render(title))
     return path
@@ -85,21 +88,30 @@ def write_report(
 class _Page:
     """A page in the making: its sections, and the figures that its script is going to draw."""
 
-    def __init__(self, run: RunFolder, graphs: Mapping[str, CellGraph], choices: Mapping[str, Choice] | None) -> None:
-        self.run = run
+    def __init__(
+        self,
+        run: RunFolder,
+        graphs: Mapping[str, CellGraph],
+        choices: Mapping[str, Choice] | None,
+        levels: Mapping[str, tuple[Mapping[str, CellGraph], Mapping[str, Choice]]],
+    ) -> None:
+        self.run, self.levels = run, levels
         self.final = run.retrain or run  # the run whose network is the finished one
         self.graphs = graphs
         self.mixing = mixing_history(run, graphs, choices)
         self.trials = trials(run.rows("trial"))
+        self.front = pareto_front(run.result, self.trials)
         self.interactive: dict[str, PlotlyFigure] = {}
 
     def render(self, title: str | None) -> str:
         sections = {
             "Architecture": self._architecture(),
+            **{f"Level {name}": self._level(name) for name in self.levels},
             "Decision": self._decision(),
+            "Front": self._front(),
             "Trials": self._trials(),
             "Search" if self.run.config.get("strategy") else "Training": self._curves(self.run),
-            "Retraining": self._curves(self.run.retrain) if self.run.retrain else "",
+            "Retraining": self._curves(self.run.retrain, "retrain-") if self.run.retrain else "",
             "Cost": self._cost(),
             "Test reads": self._reads(),
             "Export": self._export(),
@@ -251,12 +263,43 @@ class _Page:
         body = slider + grid(maps, wide=True, screen=True) + grid(lines, wide=True, screen=True) + still
         return titled("How the search decided", lead, body)
 
+    def _front(self) -> str:
+        found = self.front
+        if not found:
+            return ""
+        labels = [_OBJECTIVES.get(name, spaced(name)) for name in found.objectives]
+        plots = (
+            card(
+                " and ".join(label.partition(",")[0] for label in (labels[0], labels[other])).capitalize(),
+                self._plot(f"front-{other}", figures.front(found, other, (labels[0], labels[other]))),
+            )
+            for other in range(1, len(labels))
+        )
+        members = (
+            (
+                f"{at:02}",
+                f"{found.trials[member].number:g}",
+                *(f"{value:,.0f}" if value % 1 == 0 else f"{value:,.6g}" for value in found.points[member]),
+                f"<code>{escape(found.trials[member].notation)}</code>",
+            )
+            for at, member in enumerate(found.members)
+        )
+        numbers = range(2, 2 + len(labels))
+        listing = table(("file", "trial", *labels, "architecture"), members, numbers=numbers)
+        lead = "No other architecture of the search is as good in every objective and better in one; less is better."
+        if found.hypervolume is not None:
+            lead += f" It dominates {found.hypervolume:.4f} of the box up to the reference point."
+        still = self._still("front", "Pareto front", curves.draw_front(found, labels))
+        listing = card("Its members, as they lie in the folder front", listing)
+        return titled("Pareto front", lead, grid(plots, wide=True, screen=True) + still + listing)
+
     def _trials(self) -> str:
         found = self.trials
         if not found:
             return ""
         plots = [card("Score of every trial", self._plot("trials", figures.scores(found)))]
-        if cost := next((key for key in _COSTS if any(key in trial.metrics for trial in found)), None):
+        cost = next((key for key in _COSTS if any(key in trial.metrics for trial in found)), None)
+        if cost and not self.front:
             plots.append(card("Score and cost", self._plot("trade-off", figures.trade_off(found, cost, _COSTS[cost]))))
         ranked = sorted(found, key=lambda trial: (trial.score, -trial.number))
         best = list({trial.notation or trial.number: trial for trial in ranked}.values())[:-11:-1]
@@ -266,23 +309,38 @@ class _Page:
         lead = "Every point is an architecture that was evaluated; point at it to see which."
         return titled("Trials", lead, grid(plots, wide=True, screen=True) + still + listing)
 
-    def _curves(self, run: RunFolder) -> str:
+    def _level(self, name: str) -> str:
+        """Return what a level of a pipeline found, how it decided, and its curves."""
+        run, (graphs, choices) = self.run.levels[name], self.levels[name]
+        cells = "".join(self._cell(f"{name}, {cell}", graph) for cell, graph in graphs.items())
+        body = f'<div class="cells">{cells}</div>'
+        if found := mixing_history(run, graphs, choices):
+            maps = (
+                card(choice.name, self._plot(f"{slug(name)}-mixing-{at}", figures.heatmap(choice, found.highest)))
+                for at, choice in enumerate(found.choices)
+            )
+            body += grid(maps, wide=True, screen=True)
+            body += self._still(f"{name}-mixing", "Final mixing weights, and entropy", curves.draw_mixing(found))
+        names = [_name(run.config.get(key)) for key in ("strategy", "space")]
+        return titled(f"Level {name}: {' on '.join(filter(None, names))}", "", body) + self._curves(run, f"{name}-")
+
+    def _curves(self, run: RunFolder, before: str = "") -> str:
         """Return the curves of every phase of a run but its trials, which have a section of their own."""
-        before = "" if run is self.run else "retrain-"
         content = ""
         for phase in run.phases:
             found = panels(run.rows(phase)) if phase != "trial" else []
             if not found:
                 continue
-            stem = f"{before}{slug(phase)}"
-            title = _PHASES.get(before + phase, spaced(phase).capitalize())
+            stem = slug(f"{before}{phase}")
+            title = _PHASES.get(before + phase) or _PHASES.get(phase, spaced(phase).capitalize())
             plots = (
                 card(panel.title.capitalize(), self._plot(f"{stem}-{at}", figures.curve(panel)))
                 for at, panel in enumerate(found)
             )
             still = self._still(f"curves-{stem}", title, curves.draw_panels(found))
             even = len(found) in (2, 4)  # two columns, where three would leave gaps
-            content += f'<div class="phase">{titled(title, "", grid(plots, wide=even, screen=True) + still)}</div>'
+            lead = escape(_ending(run.rows(phase)[-1]))
+            content += f'<div class="phase">{titled(title, lead, grid(plots, wide=even, screen=True) + still)}</div>'
         return content
 
     def _cost(self) -> str:
@@ -307,7 +365,8 @@ class _Page:
             reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
         for key, value in self.run.result.items():
             if key not in ("seconds", "params", "macs", "latency_ms") and number(value) is not None:
-                reaches.append((spaced(key).capitalize(), f"{value:,.6g}"))
+                shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
+                reaches.append((spaced(key).capitalize(), shown))
         cards = (
             card(title, table((), ((escape(label), value) for label, value in rows), numbers=(1,)))
             for title, rows in (("What it takes", takes), ("What it reaches", reaches))
@@ -467,6 +526,15 @@ def _name(setting: Any) -> str:
             return Path(str(source)).name
         setting = setting.get("class_path") or setting.get("space") or ""
     return str(setting or "").rsplit(".", 1)[-1]
+
+
+def _ending(last: Mapping[str, Any]) -> str:
+    """Say how a search ended whose strategy or guard stopped it; empty for all others."""
+    if (returned := number(last.get("returned_to_epoch"))) is None:
+        return ""
+    at, to = f"epoch {last.get('epoch')}", f"epoch {returned:g}"
+    where = "with the architecture it had" if at == to else f"with the architecture parameters of {to}"
+    return f"The search was ended after {at}, {where}."
 
 
 def _seconds(run: RunFolder) -> float | None:

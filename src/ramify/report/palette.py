@@ -12,7 +12,8 @@ import zlib
 
 PAPER, INK, MUTED, LINE, WASH, FAINT = "#ffffff", "#1d232b", "#5e6874", "#d9dde2", "#f1f3f5", "#aeb5bd"
 ACCENT = "#1c7a5a"
-SERIES = ("#2f6690", "#cf5c36", "#5f8f3e", "#8367c7", "#b0892a")  # lines that are not operations
+# lines that are not operations
+SERIES = ("#2f6690", "#cf5c36", "#5f8f3e", "#8367c7", "#b0892a", "#c2447e", "#3a9d9d", "#7a5c3e")
 SPLITS = dict(zip(("training", "validation", "test"), SERIES, strict=False))
 HEAT = ("#ffffff", "#dbe3ec", "#9fb3c8", "#56708f", "#1f3a5a")  # a mixing weight from nothing to everything
 

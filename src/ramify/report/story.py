@@ -21,7 +21,9 @@ Row = Mapping[str, Any]
 Matrix = list[list[float | None]]
 
 _FRAMES, _POINTS = 200, 2000  # at most so many positions of the slider, points of a curve
-_POSITIONS = ("phase", "step", "steps", "epoch", "seconds", "trial")  # where a row stands, not what it measured
+_POSITIONS = (  # where a row stands, not what it measured
+    "phase", "step", "steps", "epoch", "seconds", "trial", "stage", "returned_to_epoch",
+)  # fmt: skip
 _SPLITS = {"validation_": "validation", "test_": "test", "train_": "training"}
 
 
@@ -44,6 +46,28 @@ class Trial:
     best: float
     notation: str
     metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FrontStory:
+    """The Pareto front of a search: what was measured of its trials, and which of them no other one dominates.
+
+    All objectives are minimised; errors are in percent.
+    """
+
+    objectives: tuple[str, ...]
+    trials: tuple[Trial, ...]
+    points: tuple[tuple[float, ...], ...]  # of the trials
+    members: tuple[int, ...]  # indices of trials, by the first objective
+    hypervolume: float | None  # as a share of the box up to the reference point
+
+    def stairs(self, other: int) -> list[tuple[float, float]]:
+        """Return the members (other objective, first objective) that no member dominates in these two, by the other."""
+        best: list[tuple[float, float]] = []
+        for x, y in sorted((self.points[at][other], self.points[at][0]) for at in self.members):
+            if not best or y < best[-1][1]:
+                best.append((x, y))
+        return best
 
 
 @dataclass(frozen=True)
@@ -71,11 +95,11 @@ class MixingHistory:
 
     @property
     def highest(self) -> float:
-        """The greatest weight of the whole search, where the colours of all heat maps end."""
+        """Where the colours of all heat maps end: the greatest weight of the search, a half if it decided nothing."""
         weights = (
             weight for choice in self.choices for frame in choice.frames for row in frame for weight in row if weight
         )
-        return max(weights, default=1.0)
+        return max(0.5, *weights)
 
 
 def panels(rows: Sequence[Row]) -> list[Panel]:
@@ -116,6 +140,26 @@ def trials(rows: Sequence[Row]) -> list[Trial]:
             Trial(at if at_trial is None else at_trial, score, best, notation(row.get("architecture")), metrics)
         )
     return found
+
+
+def pareto_front(result: Row, found: Sequence[Trial]) -> FrontStory | None:
+    """Return the front that a result holds, None if its search had a single objective."""
+    names = tuple(map(str, result.get("objectives") or ()))
+    on_front = {number(member.get("trial")) for member in result.get("front") or () if isinstance(member, Mapping)}
+    measured = [(trial, point) for trial in found if (point := _point(trial, names)) is not None]
+    members = [at for at, (trial, _) in enumerate(measured) if trial.number in on_front]
+    if len(names) < 2 or not members:
+        return None
+    trials, points = zip(*measured, strict=True)
+    members.sort(key=lambda at: points[at])
+    return FrontStory(names, trials, points, tuple(members), number(result.get("hypervolume")))
+
+
+def _point(trial: Trial, objectives: Sequence[str]) -> tuple[float, ...] | None:
+    metrics = dict(trial.metrics)
+    if "score" in metrics:
+        metrics.setdefault("error", float(f"{100 - 100 * metrics['score']:.10g}"))
+    return tuple(metrics[name] for name in objectives) if all(name in metrics for name in objectives) else None
 
 
 def mixing_history(
@@ -192,15 +236,23 @@ def _choice_history(
             f"but the choice has {len(choice.edges)} edges and {len(choice.ops)} operations"
         )
     mask = choice.mask.tolist() if hasattr(choice.mask, "tolist") else choice.mask
-    states = graph.states if graph else ()
     kept = Counter(graph.edges if graph else ())
     return ChoiceHistory(
         name,
-        tuple(" → ".join(states[end] if end < len(states) else str(end) for end in edge) for edge in choice.edges),
+        tuple(" → ".join(_state(end, graph) for end in edge) for edge in choice.edges),
         tuple(choice.ops),
         frozenset(_chosen(choice, kept)),
         tuple(_rounded(frame, mask) for frame in frames),
     )
+
+
+def _state(number: int, graph: CellGraph | None) -> str:
+    """Return what the picture calls a state of the choice, its number where the picture ends before it."""
+    if graph is None:
+        return str(number)
+    joins = not any(op for _, target, op in graph.edges if target == graph.output)
+    beyond = number > graph.output or (joins and number == graph.output)
+    return f"state {number}" if beyond else graph.states[number]
 
 
 def _chosen(choice: Choice, kept: Counter[tuple[int, int, str]]) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,167 @@
+"""Several searches, one inside what another found, and a training at the end: the whole of H-DAS in one command.
+
+The folder of a pipeline looks like that of a search: `architecture.json` and `result.json` are those of the last
+level, `retrain` holds its training, so the other verbs take it. Every level is a run of its own below it, which
+continues where it was stopped.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ramify import api
+from ramify.architecture import Architecture
+from ramify.data import load as load_data
+from ramify.errors import ConfigurationError
+from ramify.run import RunFolder, make_fabric, say
+from ramify.run.configuration import described, fields_of
+from ramify.spaces import Space, create, space_of
+from ramify.strategies import Strategy, compatible
+from ramify.training import Recipe
+
+TRAINING = "retrain"
+
+
+@dataclass(frozen=True)
+class Level:
+    """One search of a pipeline.
+
+    Args:
+        space: What is searched.
+        strategy: How.
+        network: Layout keywords of the supernet, or of the networks that are trained.
+        around: Name of an earlier level whose result becomes the space's `cell`; None where the space is complete.
+    """
+
+    space: Space
+    strategy: Strategy
+    network: Mapping[str, Any] = field(default_factory=dict)
+    around: str | None = None
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What a pipeline found.
+
+    Args:
+        levels: What each level found.
+        trained: The network of the last level's architecture; None where nothing was to be trained.
+        out: The run folder.
+    """
+
+    levels: Mapping[str, api.SearchResult]
+    trained: api.RetrainResult | None
+    out: Path
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of the last level."""
+        return list(self.levels.values())[-1].architecture
+
+
+def search_levels(
+    levels: Mapping[str, Level | Mapping[str, Any]],
+    data: Any = "digits",
+    *,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32-true",
+    threads: int | None = None,
+    progress: bool = True,
+) -> PipelineResult:
+    """Search level by level and train the result, or continue what `out` holds.
+
+    Args:
+        levels: Name → level, or its arguments, in the order of the work.
+        data: As for `search`.
+        out: The run folder; each level gets a folder of its name in it.
+        recipe: How the last level's architecture is trained; it is not trained when None.
+        network: Layout keywords of the trained network.
+        seed: All randomness follows from it.
+        device: `auto`, `cpu`, `cuda`, …
+        precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        threads: Threads of CPU operations.
+        progress: Whether to show progress on standard error.
+
+    Raises:
+        RamifyError: If anything handed in cannot work; nothing has been trained then.
+    """
+    named = {name: level if isinstance(level, Level) else Level(**level) for name, level in levels.items()}
+    _check(named)
+    last = list(named.values())[-1]
+    fabric = make_fabric(device, precision, threads)
+    loaded = load_data(data, device=fabric.device)
+    if recipe is not None:  # what cannot work at the end is refused at the beginning
+        last.space.checked_layout("build", network or {})
+        recipe.augmentation(loaded.augmentation, loaded.input_size[-1])
+    common = api.common_settings(api.data_settings(data), network, seed, fabric, precision, threads)
+    training = None if recipe is None else {"recipe": fields_of(recipe), "network": common.pop("network")}
+    config = {"levels": {name: _described(level) for name, level in named.items()}, TRAINING: training, **common}
+    machine: dict[str, Any] = {"seed": seed, "device": device, "precision": precision, "threads": threads}
+    machine["progress"] = progress
+    found: dict[str, api.SearchResult] = {}
+    with RunFolder(out) as folder:
+        folder.open(config, seed)
+        for number, (name, level) in enumerate(named.items(), start=1):
+            say(f"level {number} of {len(levels)}: {name}", enabled=progress)
+            space = level.space
+            if level.around is not None:
+                space = with_cell(space, found[level.around].architecture)
+            layout = dict(level.network)
+            found[name] = api.search(space, level.strategy, data, network=layout, out=folder.path / name, **machine)
+        result = found[name]
+        if not folder.finished:
+            folder.write_json("architecture.json", result.architecture.to_dict())
+        trained = None
+        if recipe is not None:
+            trained = api.retrain(
+                result.architecture, data, recipe=recipe, network=network, out=folder.path / TRAINING, **machine
+            )
+        if not folder.finished:
+            notations = {name: level.notation for name, level in found.items()}
+            folder.write_json("result.json", {"notation": result.notation, "levels": notations})
+    return PipelineResult(found, trained, Path(out))
+
+
+def with_cell(space: Space, arch: Architecture) -> Space:
+    """Return the same space around other cells."""
+    cell = space_of(arch).format(arch)
+    made = create({"space": space.name, "arguments": {**space.arguments, "cell": cell}})
+    return made.restrict(space.restriction) if space.restriction else made
+
+
+def _check(levels: Mapping[str, Level]) -> None:
+    """Refuse, before any work, what cannot work."""
+    if not levels:
+        raise ConfigurationError("a pipeline needs at least one level")
+    earlier: list[str] = []
+    for name, level in levels.items():
+        if not re.fullmatch(r"[A-Za-z][\w-]*", name) or name == TRAINING:
+            raise ConfigurationError(f"level {name!r}: a name is letters, digits, `-` and `_`, and not `{TRAINING}`")
+        if level.around is not None:
+            if level.around not in earlier:
+                raise ConfigurationError(f"level {name!r} is around {level.around!r}, which must be one of {earlier}")
+            if "cell" not in inspect.signature(type(level.space)).parameters:
+                raise ConfigurationError(f"level {name!r}: {level.space.name} has no `cell` to be around of")
+        verdict = compatible(level.space, level.strategy)
+        if not verdict:
+            kind = type(level.strategy).__name__
+            raise ConfigurationError(f"level {name!r}: {kind} cannot search {level.space.name}: {verdict.reason}")
+        earlier.append(name)
+
+
+def _described(level: Level) -> dict[str, Any]:
+    return {
+        "space": described(level.space),
+        "strategy": described(level.strategy),
+        "network": described(dict(level.network)),
+        "around": level.around,
+    }
