@@ -112,6 +112,7 @@ def test_regrets_are_those_of_the_searches(table, tmp_path):
         assert it["std"] == pytest.approx(np.std(final, ddof=1))
         assert it["interval"][0] <= it["mean"] <= it["interval"][1]
         assert it["curve"]["mean"][-1] == pytest.approx(it["mean"], abs=1e-6)
+        assert it["curve"]["std"][-1] == pytest.approx(it["std"], abs=1e-6)
     # After four evaluations of one epoch, BOHB stands for the best of them, whose accuracy after all epochs counts.
     curve = dict(zip(found["grid"], column["strategies"]["BOHB(startup=4)"]["curve"]["mean"], strict=True))
     drawn = [opened.space.sample(rng(seed, "ask", number)) for seed in range(4) for number in range(4)]

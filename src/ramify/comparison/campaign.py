@@ -239,7 +239,7 @@ class _Worker:
         self.plan = plan
         self.table: Table = open_table(plan.table)
         self.space = _whole(self.table)
-        self.fabric = make_fabric("cpu", threads=1)
+        self.fabric = make_fabric("cpu")
         self.data = load_data(plan.data)
 
     def session(self, job: _Job) -> AskTellSession:
@@ -375,7 +375,12 @@ def _statistics(label: str, regrets: Mapping[str, np.ndarray], spent: np.ndarray
         "interval": [float(low[-1]), float(high[-1])],
         "spent": dict(zip(_AXES, map(float, spent), strict=True)),
         "final": values[:, -1].tolist(),
-        "curve": {"mean": _plain(values.mean(axis=0)), "low": _plain(low), "high": _plain(high)},
+        "curve": {
+            "mean": _plain(values.mean(axis=0)),
+            "std": _plain(values.std(axis=0, ddof=1)),
+            "low": _plain(low),
+            "high": _plain(high),
+        },
     }
     if label == BASELINE:
         return {**found, "verdict": "the baseline"}

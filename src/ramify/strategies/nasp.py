@@ -25,8 +25,8 @@ from ramify.spaces import Space
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
 
 BELOW = 1e-3
-"""How much lower `none` starts. In the released spaces it is no candidate; where it can be chosen, a tie would start the
-search at a network that nothing passes, whose gradient is zero for ever."""
+"""How much lower `none` starts. In the released spaces it is no candidate; where it can be chosen, a tie would start
+the search at a network that nothing passes, whose gradient is zero for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)

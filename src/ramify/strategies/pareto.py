@@ -11,7 +11,7 @@ Point = Sequence[float]
 
 def dominates(a: Point, b: Point) -> bool:
     """Return whether `a` is nowhere worse than `b` and somewhere better."""
-    return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))
+    return _as_good(a, b) and not _as_good(b, a)
 
 
 def front(points: Sequence[Point]) -> list[int]:
@@ -19,7 +19,7 @@ def front(points: Sequence[Point]) -> list[int]:
     found: list[int] = []
     for at in sorted(range(len(points)), key=lambda at: (*points[at], at)):
         # Whatever dominates a point stands before it in this order.
-        if not any(all(x <= y for x, y in zip(points[other], points[at], strict=True)) for other in found):
+        if not any(_as_good(points[other], points[at]) for other in found):
             found.append(at)
     return found
 
@@ -28,33 +28,46 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
     """Return the exact volume that the points dominate up to a reference point.
 
     With two objectives it is a sum of rectangles. With more, the space is cut into slices along the last objective
-    (HSO; While et al., A Faster Algorithm for Calculating Hypervolume, IEEE TEC 2006): exact, and quick enough for
-    fronts of up to about a hundred points in four objectives.
+    (HSO; While et al., A Faster Algorithm for Calculating Hypervolume, IEEE TEC 2006): exact, but the time grows with
+    the number of points to the power of the number of objectives less one.
 
     Args:
         points: N points of D objectives; those that do not dominate the reference add nothing.
         reference: The worst values that count, D of them.
     """
-    inside = [tuple(point) for point in points if all(x < r for x, r in zip(point, reference, strict=True))]
-    return _volume([inside[at] for at in front(inside)], tuple(reference))
+    inside: list[tuple[float, ...]] = []
+    for point in points:
+        if all(x < r for x, r in zip(point, reference, strict=True)):
+            inside = _with(inside, tuple(point))
+    return _volume(inside, tuple(reference))
+
+
+def _with(points: list[tuple[float, ...]], new: tuple[float, ...]) -> list[tuple[float, ...]]:
+    """Return the front of the points of a front and a new one."""
+    if any(_as_good(point, new) for point in points):
+        return points
+    return [point for point in points if not _as_good(new, point)] + [new]
+
+
+def _as_good(a: Point, b: Point) -> bool:
+    return all(x <= y for x, y in zip(a, b, strict=True))
 
 
 def _volume(points: list[tuple[float, ...]], reference: tuple[float, ...]) -> float:
-    """Return the volume of points that do not dominate each other, ascending in the first objective."""
+    """Return the volume of points that do not dominate each other."""
     if not points:
         return 0.0
     if len(reference) == 1:
-        return reference[0] - points[0][0]
-    if len(reference) == 2:
-        ends = [*(x for x, _ in points[1:]), reference[0]]
-        return sum((end - x) * (reference[1] - y) for (x, y), end in zip(points, ends, strict=True))
+        return reference[0] - min(x for (x,) in points)
     points = sorted(points, key=lambda point: point[-1])
     ends = [*(point[-1] for point in points[1:]), reference[-1]]
-    total = 0.0
-    for count, (point, end) in enumerate(zip(points, ends, strict=True), start=1):
+    if len(reference) == 2:  # the first objective falls as the second rises
+        return sum((end - y) * (reference[0] - x) for (x, y), end in zip(points, ends, strict=True))
+    total, below = 0.0, list[tuple[float, ...]]()
+    for point, end in zip(points, ends, strict=True):
+        below = _with(below, point[:-1])
         if end > point[-1]:
-            below = [other[:-1] for other in points[:count]]
-            total += (end - point[-1]) * _volume([below[at] for at in front(below)], reference[:-1])
+            total += (end - point[-1]) * _volume(below, reference[:-1])
     return total
 
 
@@ -86,7 +99,7 @@ class Front:
     def add(self, point: Point, number: int) -> bool:
         """Add a point, which `members` calls by its number; return whether it is on the front."""
         point = tuple(point)
-        if any(all(x <= y for x, y in zip(other, point, strict=True)) for other, _ in self._points):
+        if any(_as_good(other, point) for other, _ in self._points):
             return False
         self._points = [(other, at) for other, at in self._points if not dominates(point, other)]
         self._points.append((point, number))
