@@ -22,6 +22,7 @@ from ramify.evaluators import InheritedWeights
 from ramify.run import make_fabric
 from ramify.spaces import DARTSCells
 from ramify.strategies import (
+    BOHB,
     DARTS,
     ENAS,
     GDAS,
@@ -30,8 +31,13 @@ from ramify.strategies import (
     PDARTS,
     RSPS,
     SETN,
+    BayesianOptimization,
     DARTSPlus,
+    LocalSearch,
+    OptunaSampler,
     RandomSearch,
+    RegularizedEvolution,
+    Reinforce,
 )
 from ramify.training import Recipe, Task, TrainingSession, measure
 
@@ -45,19 +51,41 @@ NETWORK = {"channels": 8, "layers": 3}
 WEIGHTS = {"batch_size": 32, "lr": 0.1}
 PARAMETERS = {"arch_lr": 0.03, "arch_weight_decay": 0.0}
 
+
+class SharedWeights(InheritedWeights):
+    """Inherited weights, trained once for each space and seed: they do not depend on who asks."""
+
+    def start(self, space, task):
+        key = (self, str(space.to_dict()), task.seed, task.data.fingerprint)
+        if key not in _STARTED:
+            _STARTED[key] = super().start(space, task)
+        return _STARTED[key]
+
+
+_STARTED = {}
+
+
+ASKED = {"evaluations": 30, "evaluator": SharedWeights(epochs=14, **WEIGHTS)}
+
 # Budgets of seconds instead of hours, so both learning rates are higher than published, and nothing holds the
-# architecture parameters back. What the others need besides stands beside them.
+# architecture parameters back. What a strategy needs besides stands beside it.
 STRATEGIES = {
+    "BOHB": BOHB(**ASKED),
+    "BayesianOptimization": BayesianOptimization(**ASKED),
     "DARTS": DARTS(epochs=6, **WEIGHTS, **PARAMETERS),
     "DARTS, second order": DARTS(epochs=6, order=2, **WEIGHTS, **PARAMETERS),
     "DARTSPlus": DARTSPlus(epochs=6, **WEIGHTS, **PARAMETERS),
     "ENAS": ENAS(epochs=12, controller_updates=5, samples=5, selected=10, controller_lr=0.01, **WEIGHTS),
     "GDAS": GDAS(epochs=10, **WEIGHTS, **PARAMETERS),
+    "LocalSearch": LocalSearch(**ASKED),
     "NASP": NASP(epochs=6, **WEIGHTS, **PARAMETERS),
+    "OptunaSampler": OptunaSampler(**ASKED),
     "PCDARTS": PCDARTS(epochs=6, arch_start=1, partial_channels=2, **WEIGHTS, **PARAMETERS),
     "PDARTS": PDARTS(epochs=6, arch_start=2, depth=3, added_depth=(0, 0, 0), **WEIGHTS, **PARAMETERS),
     "RSPS": RSPS(epochs=14, candidates=30, **WEIGHTS),
-    "RandomSearch": RandomSearch(evaluations=30, evaluator=InheritedWeights(epochs=14, **WEIGHTS)),
+    "RandomSearch": RandomSearch(**ASKED),
+    "RegularizedEvolution": RegularizedEvolution(**ASKED),
+    "Reinforce": Reinforce(**ASKED),
     "SETN": SETN(epochs=12, selected=2, **WEIGHTS, **PARAMETERS),
 }
 
