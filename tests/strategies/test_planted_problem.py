@@ -23,7 +23,8 @@ def test_no_window_of_the_lag_shows_a_toss_twice(rows):
 def test_one_edge_is_searched_and_everything_else_is_fixed():
     space = planted.space()
     members = [
-        space.architecture([value, *(d.choices[0] for d in space.decisions[1:])]) for value in space.decisions[0]
+        space.architecture([value, *(d.choices[0] for d in space.decisions[1:])])
+        for value in space.decisions[0].choices
     ]
     assert space.size == len(members) == len(OPERATIONS) - 1
     assert [planted.found(arch) for arch in members] == [op for op in OPERATIONS if op != "none"]
