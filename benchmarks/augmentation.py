@@ -5,19 +5,7 @@ batches of 96. All run in one process, in turns, and the best round counts.
 
     OMP_NUM_THREADS=1 python benchmarks/augmentation.py [--images 6000] [--rounds 6]
 
-Measured on 2 cores of a virtual Intel Xeon (AVX-512, AMX), torch 2.15.0, Python 3.11, one thread, while
-others kept the machine at a load of 5 to 8; images/s in three runs, and how many times `Split.batches` is faster:
-
-| | images/s | ratio |
-|---|---|---|
-| torchvision v1, no workers | 4,300 · 4,500 · 7,000 | 10.4 · 9.3 · 10.4 |
-| torchvision v1, 2 workers | 5,100 · 3,800 · 5,000 | 8.7 · 10.8 · 14.5 |
-| torchvision v2, no workers | 2,800 · 2,500 · 4,000 | 16.2 · 16.4 · 18.2 |
-| torchvision v2, 2 workers | 2,600 · 2,100 · 3,500 | 17.1 · 20.1 · 20.8 |
-| `Split.batches` | 44,700 · 41,300 · 72,700 | |
-
-With two threads on the same crowded machine threads wait for each other, and the ratio falls to 1.8 to 3.7
-(13,000 images/s): give a run as many threads as it has cores to itself.
+Figures are in README.md beside it.
 """
 
 from __future__ import annotations

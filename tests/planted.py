@@ -23,6 +23,7 @@ from ramify.run import make_fabric
 from ramify.spaces import DARTSCells
 from ramify.strategies import (
     BOHB,
+    CDARTS,
     DARTS,
     ENAS,
     GDAS,
@@ -31,10 +32,15 @@ from ramify.strategies import (
     PDARTS,
     RSPS,
     SETN,
+    SPOS,
     BayesianOptimization,
+    CostTerm,
     DARTSPlus,
+    Evolution,
+    FairNAS,
     LocalSearch,
     OptunaSampler,
+    ProxylessNAS,
     RandomSearch,
     RegularizedEvolution,
     Reinforce,
@@ -72,22 +78,42 @@ ASKED = {"evaluations": 30, "evaluator": SharedWeights(epochs=14, **WEIGHTS)}
 STRATEGIES = {
     "BOHB": BOHB(**ASKED),
     "BayesianOptimization": BayesianOptimization(**ASKED),
+    "CDARTS": CDARTS(pretrain_epochs=2, cycles=4, penalty=0.0, **WEIGHTS, **PARAMETERS),
     "DARTS": DARTS(epochs=6, **WEIGHTS, **PARAMETERS),
     "DARTS, second order": DARTS(epochs=6, order=2, **WEIGHTS, **PARAMETERS),
     "DARTSPlus": DARTSPlus(epochs=6, **WEIGHTS, **PARAMETERS),
     "ENAS": ENAS(epochs=16, controller_updates=5, samples=5, selected=10, controller_lr=0.01, **WEIGHTS),
+    "Evolution": Evolution(population=4, parents=2, crossovers=1, **ASKED),
+    # An epoch learns on every candidate.
+    "FairNAS": FairNAS(epochs=6, recalibrate=256, evaluations=30, population=4, parents=2, crossovers=1, **WEIGHTS),
     "GDAS": GDAS(epochs=14, **WEIGHTS, **PARAMETERS),
     "LocalSearch": LocalSearch(**ASKED),
-    # Weight decay keeps the parameters off the end of their box, where ties are settled by the order of operations.
+    # Without weight decay parameters gather at the end of their box, and the lead goes on changing.
     "NASP": NASP(epochs=12, arch_lr=0.1, arch_weight_decay=0.01, **WEIGHTS),
     "OptunaSampler": OptunaSampler(**ASKED),
     "PCDARTS": PCDARTS(epochs=6, arch_start=1, partial_channels=2, **WEIGHTS, **PARAMETERS),
     "PDARTS": PDARTS(epochs=6, arch_start=2, depth=3, added_depth=(0, 0, 0), **WEIGHTS, **PARAMETERS),
+    # Steps are few, so the architecture learns after each of them, not after every fifth.
+    "ProxylessNAS": ProxylessNAS(
+        epochs=8, warmup_epochs=6, arch_every=1, warmup_lr=0.1, cost=CostTerm(of="nothing"), **WEIGHTS, **PARAMETERS
+    ),
     "RSPS": RSPS(epochs=14, candidates=30, **WEIGHTS),
     "RandomSearch": RandomSearch(**ASKED),
     "RegularizedEvolution": RegularizedEvolution(**ASKED),
     "Reinforce": Reinforce(**ASKED),
+    "SPOS": SPOS(epochs=14, recalibrate=256, evaluations=30, population=4, parents=2, crossovers=1, **WEIGHTS),
     "SETN": SETN(epochs=12, selected=2, **WEIGHTS, **PARAMETERS),
+}
+
+# One of each way to search, for `FEW` operations: enough to find the right one of three within seconds.
+QUICK = {
+    "DARTS": replace(STRATEGIES["DARTS"], epochs=4),
+    "ENAS": replace(STRATEGIES["ENAS"], epochs=6),
+    "GDAS": replace(STRATEGIES["GDAS"], epochs=6),
+    "RSPS": replace(STRATEGIES["RSPS"], epochs=6, candidates=12),
+    "RegularizedEvolution": RegularizedEvolution(
+        evaluations=12, population=4, evaluator=SharedWeights(epochs=6, **WEIGHTS)
+    ),
 }
 
 

@@ -16,9 +16,19 @@ from ramify.data import DataSpec, load
 from ramify.evaluators import Evaluator, Images, InheritedWeights, TrainFromScratch
 from ramify.run import make_fabric
 from ramify.seeding import rng
-from ramify.spaces import CellDistribution, DARTSCells, NASBench201, NATSBenchSize, StageCells, StageGraph
+from ramify.spaces import (
+    CDARTSChain,
+    CellDistribution,
+    DARTSCells,
+    MobileChain,
+    NASBench201,
+    NATSBenchSize,
+    StageCells,
+    StageGraph,
+)
 from ramify.strategies import (
     BOHB,
+    CDARTS,
     DARTS,
     ENAS,
     GDAS,
@@ -27,11 +37,16 @@ from ramify.strategies import (
     PDARTS,
     RSPS,
     SETN,
+    SPOS,
     BayesianOptimization,
     CollapseGuard,
+    CostTerm,
     DARTSPlus,
+    Evolution,
+    FairNAS,
     LocalSearch,
     OptunaSampler,
+    ProxylessNAS,
     RandomSearch,
     RegularizedEvolution,
     Reinforce,
@@ -54,6 +69,8 @@ SMALL_CELL = {
     "reduce": [["skip_connect", 0], ["avg_pool_3x3", 1]],
 }
 
+SMALL_CHAIN = {"channels": 2, "last_channels": 80, "resolution": 16}
+
 SPACES = {  # a space and the layout of its small networks
     "nasbench201": (NASBench201(), {"channels": 4, "cells": 1}),
     "darts": (DARTSCells(), {"channels": 4, "layers": 3}),
@@ -63,6 +80,8 @@ SPACES = {  # a space and the layout of its small networks
     "stage-cells": (StageCells(nodes=1, operations=[*FEW, "none"]), {"channels": 4, "layers": 5}),
     "stage-graph": (StageGraph(SMALL_CELL, cells=2), {"channels": 4}),
     "distribution": (CellDistribution(SMALL_CELL, cells=3), {"channels": 4}),
+    "cdarts-chain": (CDARTSChain(blocks=(1, 2, 1, 1, 1)), SMALL_CHAIN),
+    "mobile-chain": (MobileChain(blocks=(1, 2, 1, 1, 1, 1)), SMALL_CHAIN),
 }
 
 
@@ -105,6 +124,7 @@ class Guessing:
 
 
 STRATEGIES = {  # two epochs of two steps; where steps are many, a test sets its own
+    "CDARTS": CDARTS(cycles=1, pretrain_epochs=1, batch_size=16, fix_heads=False),
     "DARTS": DARTS(epochs=2, batch_size=16),
     "DARTS-second-order": DARTS(epochs=2, batch_size=16, order=2),
     "DARTSPlus": DARTSPlus(epochs=2, batch_size=16, max_skip=1, stable_epochs=1),
@@ -115,16 +135,31 @@ STRATEGIES = {  # two epochs of two steps; where steps are many, a test sets its
         guard=CollapseGuard(measures=("skip_share", "entropy", "gap", "eigenvalue"), batches=1, iterations=2),
     ),
     "ENAS": ENAS(epochs=2, batch_size=16, controller_updates=2, samples=2, selected=2),
+    "FairNAS": FairNAS(epochs=1, batch_size=16, recalibrate=16, evaluations=4, population=2, parents=2, crossovers=1),
     "GDAS": GDAS(epochs=2, batch_size=16),
     "NASP": NASP(epochs=2, batch_size=16, complexity=0.01),
     "PCDARTS": PCDARTS(epochs=2, batch_size=16, arch_start=1, partial_channels=2),
     "PDARTS": PDARTS(
         epochs=1, batch_size=16, arch_start=0, depth=1, added_depth=(0, 1), skip_dropout=(0.1, 0.4), kept=(5,)
     ),
+    "ProxylessNAS": ProxylessNAS(
+        epochs=1, warmup_epochs=1, batch_size=16, arch_start=0, arch_every=1, cost=CostTerm(of="nothing")
+    ),
+    "ProxylessNAS-reinforced": ProxylessNAS(
+        epochs=2,
+        warmup_epochs=0,
+        batch_size=16,
+        arch_start=0,
+        learning="reinforce",
+        samples=2,
+        cost=CostTerm(of="nothing"),
+    ),
     "RSPS": RSPS(epochs=1, batch_size=16, candidates=2),
     "SETN": SETN(epochs=2, batch_size=16, selected=2),
+    "SPOS": SPOS(epochs=1, batch_size=16, recalibrate=16, evaluations=4, population=2, parents=2, crossovers=1),
     "BayesianOptimization": BayesianOptimization(evaluations=16, startup=4, candidates=20, evaluator=Guess()),
     "BOHB": BOHB(evaluations=24, startup=4, evaluator=Guess(epochs=9)),
+    "Evolution": Evolution(evaluations=12, population=4, parents=2, crossovers=2, evaluator=Guess()),
     "LocalSearch": LocalSearch(evaluations=40, evaluator=Guess()),
     "OptunaSampler-TPE": OptunaSampler(evaluations=16, settings={"n_startup_trials": 4}, evaluator=Guess()),
     "OptunaSampler-NSGAII": OptunaSampler(
@@ -147,8 +182,8 @@ def loaded(spec=DATA):
     return load(spec)
 
 
-def task_of(layout, *, seed=0, data=None, precision="32-true"):
-    return Task(data or loaded(), seed, make_fabric("cpu", precision, threads=1), layout)
+def task_of(layout, *, seed=0, data=None, precision="32-true", executor=None):
+    return Task(data or loaded(), seed, make_fabric("cpu", precision, threads=1), layout, executor)
 
 
 def session_of(space, strategy, **task):

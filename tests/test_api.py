@@ -15,7 +15,7 @@ from ramify.data import DataSpec, load
 from ramify.errors import ArchitectureError, ConfigurationError, RunError
 from ramify.evaluators import InheritedWeights
 from ramify.spaces import NASBench201
-from ramify.strategies import ENAS, RSPS, SETN, AskTell
+from ramify.strategies import ENAS, RSPS, SETN, SPOS, AskTell, FairNAS
 from ramify.training import measure
 from small_runs import DATA, SPACES, STRATEGIES, differences, loaded, outcome, timeless
 
@@ -49,7 +49,7 @@ def test_what_a_search_returns_is_what_its_folder_holds(space, strategy, tmp_pat
     assert found["architecture"] == json.loads((tmp_path / "architecture.json").read_text())
     assert found["seconds"] >= result.history[-1]["seconds"]
     assert found.get("score") == result.history[-1].get("best")  # a mixture of networks has no score
-    assert ("score" in found) == isinstance(STRATEGIES[strategy], AskTell | RSPS | SETN | ENAS)
+    assert ("score" in found) == isinstance(STRATEGIES[strategy], AskTell | RSPS | SETN | ENAS | SPOS | FairNAS)
     assert result.architecture in SPACES[space][0]
     own = isinstance(STRATEGIES[strategy], AskTell) and not isinstance(STRATEGIES[strategy].evaluator, InheritedWeights)
     assert (tmp_path / "supernet.safetensors").exists() != own

@@ -126,7 +126,7 @@ def test_unknown_names(refused, command, message):
         ("--progress maybe", "--progress: expected bool, got 'maybe'"),
         ("--precision 16-mixed --device cpu", "'16-mixed' needs a GPU; on the CPU take 'bf16-mixed'"),
         ("--network 5", "--network: expected dict or null, got '5'"),
-        ("--restriction 5", "--restriction: expected dict or null, got '5'"),
+        ("--restriction 5", "--restriction: there is no file 5; give one with a list"),
         ('--restriction {"cell":[[1]]}', "must hold booleans of shape (E, O) = (6, 5), got shape (1, 1)"),
         ('--restriction {"cll":[[1]]}', "unknown choice 'cll' of NASBench201; did you mean 'cell'?"),
         (

@@ -70,7 +70,7 @@ def test_every_verb_explains_itself(verb, capsys):
 def test_help_names_what_can_be_chosen(capsys):
     called("search", "--help")
     out = " ".join(capsys.readouterr().out.split())
-    for name in ("DARTSCells, NASBench201", ", ".join(strategies.STRATEGIES), "digits, cifar10", "bf16-mixed"):
+    for name in (", ".join(library.spaces.SPACES), ", ".join(strategies.STRATEGIES), "digits, cifar10", "bf16-mixed"):
         assert name in out
     assert called("search", "--strategy.help", "GDAS") == 0
     out = capsys.readouterr().out

@@ -8,7 +8,22 @@ import pytest
 from ramify.cli import main
 from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.seeding import rng
-from ramify.strategies import DARTS, ENAS, GDAS, NASP, PCDARTS, PDARTS, RSPS, SETN, DARTSPlus, RandomSearch
+from ramify.strategies import (
+    CDARTS,
+    DARTS,
+    ENAS,
+    GDAS,
+    NASP,
+    PCDARTS,
+    PDARTS,
+    RSPS,
+    SETN,
+    SPOS,
+    DARTSPlus,
+    FairNAS,
+    ProxylessNAS,
+    RandomSearch,
+)
 from small_runs import differences, outcome, process, ramify, words_of
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
@@ -37,6 +52,7 @@ RUNS = {
         "nasbench201", RandomSearch(evaluations=40, evaluator=InheritedWeights(epochs=100, batch_size=16))
     ),
     "retrain": retraining,
+    "CDARTS": searching("darts", CDARTS(cycles=4, pretrain_epochs=2, batch_size=16)),
     "ENAS": searching("nasbench201", ENAS(epochs=12, batch_size=16, controller_updates=3, samples=4, selected=4)),
     "PDARTS": searching("nasbench201", PDARTS(**PROGRESSIVE, epochs=6, batch_size=16, arch_start=1, depth=1)),
     "DARTS-second-order": searching("nasbench201", DARTS(epochs=15, batch_size=16, order=2)),
@@ -45,8 +61,26 @@ RUNS = {
     "PCDARTS": searching("nasbench201", PCDARTS(epochs=40, batch_size=16, partial_channels=2)),
     "RSPS": searching("nasbench201", RSPS(epochs=100, batch_size=16, candidates=20)),
     "SETN": searching("nasbench201", SETN(epochs=40, batch_size=16, selected=10)),
+    "SPOS": searching(
+        "nasbench201", SPOS(epochs=60, batch_size=16, recalibrate=16, evaluations=20, population=5, crossovers=2)
+    ),
+    "FairNAS": searching(
+        "nasbench201", FairNAS(epochs=20, batch_size=16, recalibrate=16, evaluations=20, population=5, crossovers=2)
+    ),
+    "ProxylessNAS": searching("nasbench201", ProxylessNAS(epochs=30, warmup_epochs=5, batch_size=16, arch_every=1)),
 }
-SLOW_ONLY = {"DARTS", "DARTS-second-order", "DARTSPlus", "NASP", "PCDARTS", "RSPS", "SETN"}
+SLOW_ONLY = {
+    "DARTS",
+    "DARTS-second-order",
+    "DARTSPlus",
+    "NASP",
+    "PCDARTS",
+    "RSPS",
+    "SETN",
+    "SPOS",
+    "FairNAS",
+    "ProxylessNAS",
+}
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,12 @@ def test_the_auxiliary_head_is_counted_apart_in_parameters_and_not_in_macs():
     assert cost.params == (4 * 27 + 4) + 8 + 2 * 25
 
 
+def test_the_thop_count_adds_norms_and_global_poolings():
+    cost = ramify.profile(WithAuxiliary(), (3, 8, 8))
+    assert cost.thop == cost.macs + 2 * 4 * 64 + (4 * 64 + 4)
+    assert ramify.profile(nn.AvgPool2d(2), (3, 8, 8)).thop == 0
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_network_stays_as_it_is(training, dtype):

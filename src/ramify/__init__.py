@@ -12,12 +12,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     **dict.fromkeys(
-        ("search", "retrain", "evaluate", "export", "describe", "load_network", "write_report"), "ramify.api"
+        ("search", "shrink", "retrain", "evaluate", "export", "describe", "load_network", "write_report"), "ramify.api"
     ),
     "build_table": "ramify.building",
     "compare": "ramify.comparison",
     "search_levels": "ramify.pipeline",
     "Recipe": "ramify.training",
+    "angle": "ramify.shrinking",
     "compatible": "ramify.strategies",
     "Architecture": "ramify.architecture",
     "Decision": "ramify.architecture",
@@ -30,10 +31,12 @@ _PACKAGES = (
     "benchmarks",
     "data",
     "evaluators",
+    "executors",
     "ops",
     "recipes",
     "report",
     "run",
+    "shrinking",
     "spaces",
     "strategies",
     "supernet",

@@ -1,4 +1,4 @@
-"""The verbs: search, retrain, evaluate, export, report, describe. The command line calls the same functions."""
+"""The verbs: search, shrink, retrain, evaluate, export, report, describe. The command line calls the same functions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from ramify import files, zoo
+from ramify import files, parallel, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
 from ramify.data import Data, DataSpec
 from ramify.data import load as load_data
 from ramify.errors import ArchitectureError, ConfigurationError, RunError
+from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
-from ramify.run import RunFolder, drive, make_fabric, say
+from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
 from ramify.run.configuration import described, fields_of
 from ramify.seeding import seeded
-from ramify.spaces import Space, recognise, space_of
+from ramify.shrinking import Shrinking, ShrinkSession
+from ramify.spaces import Space, create, recognise, space_of
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe, Task, TrainingSession, measure
 
@@ -89,6 +91,7 @@ class RetrainResult:
     data: Data = field(repr=False)
 
 
+@data_parallel
 def search(
     space: Space,
     strategy: Strategy,
@@ -97,8 +100,10 @@ def search(
     out: str | Path | None = None,
     network: Mapping[str, Any] | None = None,
     table: str | Path | Table | None = None,
+    executor: Executor | None = None,
     seed: int = 0,
     device: str = "auto",
+    devices: int = 1,
     precision: str = "32-true",
     threads: int | None = None,
     progress: bool = True,
@@ -115,8 +120,12 @@ def search(
         network: Layout keywords of the supernet, or of the networks that are trained, such as `channels`.
         table: A table of the space, or its file: its values of the architecture of every row go into the history and
             the progress, and change nothing about the search.
+        executor: Where architectures are evaluated, by a strategy that does so one by one: `InProcess` when None. The
+            result does not depend on it, and another one may continue the search, with the same
+            `threads_per_evaluation`.
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …
+        devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
@@ -129,9 +138,20 @@ def search(
     verdict = compatible(space, strategy)
     if not verdict:
         raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.name}: {verdict.reason}")
+    if strategy.evaluates:
+        executor = executor or InProcess()
+    elif executor is not None:
+        raise ConfigurationError(
+            f"{type(strategy).__name__} evaluates no architectures one by one, so an executor has nothing to do"
+        )
+    if devices > 1 and not isinstance(executor, InProcess | None):
+        raise ConfigurationError(
+            f"{devices} devices share every batch, so architectures are evaluated one by one; leave out the executor, "
+            "or take one device"
+        )
     fabric = make_fabric(device, precision, threads)
-    loaded = load_data(data, device=fabric.device)
-    task = Task(loaded, seed, fabric, dict(network or {}))
+    loaded = _loaded(data, fabric)
+    task = Task(loaded, seed, fabric, dict(network or {}), executor)
     settings = data_settings(data)
     annotate = None
     if table is not None:
@@ -141,14 +161,18 @@ def search(
         "restriction": space.restriction or None,
         "strategy": described(strategy),
         "table": f"python:{table.digest}" if isinstance(table, Table) else described(table),
-        **common_settings(settings, network, seed, fabric, precision, threads),
+        "executor": described(executor),
+        **common_settings(settings, network, seed, fabric, precision, threads, devices),
     }
     with _folder(out) as path, RunFolder(path) as folder:
         session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
+        if executor is not None and not folder.finished:
+            executor.check(fabric.device)
         if _open(folder, config, seed, loaded, progress, None if annotate is None else annotate.table):
             title = type(strategy).__name__
             seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
             _write_search(folder, space, session, seconds, annotate)
+            parallel.wait()
         arch = space.checked(Architecture.from_json(folder.read_json("architecture.json")))
         kept = None if out is None else folder.path
         return SearchResult(arch, folder.history(), space, kept, loaded, settings)
@@ -164,7 +188,7 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
     result = {
         "notation": space.format(arch),
         # of the architecture found, or of the whole mixture: two things that must not go by one name
-        **({"score": last["best"]} if "best" in last else {"supernet_accuracy": last["validation_accuracy"]}),
+        **({"score": last["best"]} if "best" in last else {"supernet_accuracy": last.get("validation_accuracy")}),
         "seconds": round(seconds, 3),
         **({} if annotate is None else {"table": annotate.of(arch)}),
         **session.summary(),
@@ -178,6 +202,108 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
     folder.write_json("result.json", result)  # last: it marks the run as finished
 
 
+@dataclass(frozen=True)
+class ShrinkResult:
+    """A space that was shrunk.
+
+    Args:
+        space: What is left, of the same kind as the space before.
+        history: The rows of `history.jsonl`; those of the phase `shrink` say which operators went, and all scores.
+        summary: What `result.json` says: sizes before and after, iterations.
+        out: The run folder, with the space as `space.json`; None where nothing was kept.
+    """
+
+    space: Space
+    history: list[dict[str, Any]] = field(repr=False)
+    summary: dict[str, Any] = field(repr=False)
+    out: Path | None
+
+
+@data_parallel
+def shrink(
+    space: Space,
+    data: AnyData = "digits",
+    *,
+    shrinking: Shrinking | None = None,
+    out: str | Path | None = None,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    devices: int = 1,
+    precision: str = "32-true",
+    threads: int | None = None,
+    progress: bool = True,
+) -> ShrinkResult:
+    """Shrink a space by the angles of a supernet (ABS), or continue the shrinking that `out` holds.
+
+    Whatever searches the space searches what is left of it as well.
+
+    Args:
+        space: A space of cells, or a chain of layers; it may be restricted already.
+        data: A name, a path, a `DataSpec`, or a PyTorch data set; the supernet learns on `search_train` alone.
+        shrinking: How; the published settings for the mobile space of SPOS when None.
+        out: The run folder; None keeps nothing.
+        network: Layout keywords of the supernet, such as `channels`.
+        seed: All randomness follows from it.
+        device: `auto`, `cpu`, `cuda`, …
+        devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
+        precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        threads: Threads of CPU operations.
+        progress: Whether to show progress on standard error.
+
+    Raises:
+        RamifyError: If anything handed in cannot work.
+    """
+    shrinking = shrinking or Shrinking()
+    if not (isinstance(space, Space) and isinstance(shrinking, Shrinking)):
+        raise ConfigurationError(f"shrink takes a space and settings, got {space!r:.60} and {shrinking!r:.60}")
+    fabric = make_fabric(device, precision, threads)
+    loaded = _loaded(data, fabric)
+    task = Task(loaded, seed, fabric, dict(network or {}))
+    config = {
+        "space": described(space),
+        "restriction": space.restriction or None,
+        "shrinking": fields_of(shrinking),
+        **common_settings(data_settings(data), network, seed, fabric, precision, threads, devices),
+    }
+    with _folder(out) as path, RunFolder(path) as folder:
+        session = ShrinkSession(shrinking, space, task)  # before anything is written
+        if _open(folder, config, seed, loaded, progress):
+            seconds = drive(session, folder, fabric.device, title="shrink", progress=progress, annotate=_left)
+            left = session.space()
+            folder.write_json("space.json", _space_file(left))
+            folder.write_json("result.json", {**session.summary(), "seconds": round(seconds, 3)})
+            parallel.wait()
+        summary = folder.read_json("result.json")
+        if not summary["is_small"]:
+            say(
+                f"{summary['iterations']} iterations leave {summary['size']:,} combinations, more than the threshold "
+                f"of {shrinking.threshold:,}",
+                enabled=progress,
+            )
+        left = create(folder.read_json("space.json"))
+        return ShrinkResult(left, folder.history(), summary, None if out is None else folder.path)
+
+
+def _left(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return nothing to add to a row, and for the progress what an iteration leaves."""
+    dropped = row.get("dropped", ())
+    return {}, f"{len(dropped)} operators go, {row['size']:,} combinations are left" if dropped else ""
+
+
+def _space_file(space: Space) -> dict[str, Any]:
+    """Return what `space.json` says: how to make the space, and for people what is left on every edge."""
+    left = {
+        name: {
+            f"{source}-{target}": [op for op, exists in zip(choice.ops, row, strict=True) if exists]
+            for (source, target), row in zip(choice.edges, choice.mask.tolist(), strict=True)
+        }
+        for name, choice in space.choices.items()
+    }
+    return {"format": "ramify.space", "version": 1, **space.to_dict(), "size": space.size, "left": left}
+
+
+@data_parallel
 def retrain(
     source: SearchResult | Architecture | Mapping[str, Any] | str | Path,
     data: AnyData | None = None,
@@ -187,6 +313,7 @@ def retrain(
     network: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
+    devices: int = 1,
     precision: str = "32-true",
     threads: int | None = None,
     progress: bool = True,
@@ -201,6 +328,7 @@ def retrain(
         network: Layout keywords of `build`, such as `channels`.
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …
+        devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
@@ -217,13 +345,13 @@ def retrain(
         settings = data_settings(data)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
-    loaded = load_data(data, device=fabric.device)
+    loaded = _loaded(data, fabric)
     layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
     task = Task(loaded, seed, fabric, layout)
     config = {
         "architecture": arch.to_dict(),
         "recipe": fields_of(recipe),
-        **common_settings(settings, network, seed, fabric, precision, threads),
+        **common_settings(settings, network, seed, fabric, precision, threads, devices),
     }
     if out is None and home is not None:
         out = home / "retrain"
@@ -232,9 +360,13 @@ def retrain(
             built = space.build(arch, **task.shape, **layout)
         session = TrainingSession(built, recipe, task)
         session.rehearse()  # before anything is written
+        ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
+        if session.recipe != recipe:
+            set_to = " and ".join(f"{name} {value}" for name, value in ruled.items())
+            say(f"the size rule sets {set_to}", enabled=progress)
         if _open(folder, config, seed, loaded, progress):
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
-            weights = save({name: value.cpu().contiguous() for name, value in session.network.state_dict().items()})
+            weights = save({name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()})
             files.write(folder.path / "model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
             shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
@@ -250,8 +382,10 @@ def retrain(
                 "seconds": round(seconds, 3),
                 "params": cost.params - cost.auxiliary_params,
                 "macs": cost.macs,
+                **(ruled if recipe.size_rule else {}),
             }
             folder.write_json("result.json", result)
+            parallel.wait()
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
         return RetrainResult(arch, trained, shape, folder.history(), kept, loaded)
@@ -390,7 +524,7 @@ def export(
     )
 
 
-def write_report(source: SearchResult | RetrainResult | str | Path) -> Path:
+def write_report(source: SearchResult | ShrinkResult | RetrainResult | str | Path) -> Path:
     """Write `report.html` and the pictures into a run folder and return the page's path."""
     from ramify import report
 
@@ -401,6 +535,10 @@ def write_report(source: SearchResult | RetrainResult | str | Path) -> Path:
     for name in RunFolder(path).config().get("levels") or ():
         found, _ = _architecture(path / name)
         levels[name] = space_of(found).graphs(found), space_of(found).choices
+    if "shrinking" in RunFolder(path).config():
+        description = RunFolder(path).read_json("space.json")
+        whole = create({name: value for name, value in description.items() if name != "restriction"})
+        return report.write_report(path, graphs={}, choices=whole.choices)
     arch, _ = _architecture(path)
     space = space_of(arch)
     return report.write_report(path, graphs=space.graphs(arch), choices=space.choices, levels=levels)
@@ -414,7 +552,8 @@ class Description:
         notation: Native notation, canonical.
         space: Its space.
         params: Parameters of the network.
-        macs: Multiply-adds of one image.
+        macs: Multiply-adds of one image, of convolutions and linear layers.
+        thop: The same as the thop package counts them, with batch norms and global poolings.
         pictures: PNG and SVG files of the cells.
         published: What is published of it, for an architecture of the zoo.
     """
@@ -423,6 +562,7 @@ class Description:
     space: str
     params: int
     macs: int
+    thop: int
     pictures: list[str]
     published: zoo.Entry | None = None
 
@@ -461,7 +601,7 @@ def describe(
             drawn += map(str, reversed(save_cell(graph, Path(pictures) / name, title=name)))
     params = cost.params - cost.auxiliary_params
     published = zoo.find(source) if isinstance(source, str | Path) else None
-    return Description(space.format(arch), repr(space), params, cost.macs, drawn, published)
+    return Description(space.format(arch), repr(space), params, cost.macs, cost.thop, drawn, published)
 
 
 def architecture_of(source: SearchResult | RetrainResult | Mapping[str, Any] | str | Path) -> Architecture:
@@ -479,6 +619,7 @@ def common_settings(
     fabric: Fabric,
     precision: str,
     threads: int | None,
+    devices: int,
 ) -> dict[str, Any]:
     """Return what the configurations of all verbs that work on data have in common."""
     return {
@@ -486,8 +627,9 @@ def common_settings(
         "network": described(dict(network or {})),
         "seed": seed,
         "device": str(fabric.device),
+        "devices": devices,  # another number gives other bits
         "precision": precision,
-        "threads": torch.get_num_threads() if threads is None else threads,  # another number gives other bits
+        "threads": torch.get_num_threads() if threads is None else threads,  # so does another number of these
     }
 
 
@@ -501,21 +643,32 @@ def data_settings(data: Any) -> dict[str, Any]:
     return {"source": f"python:{name}"}
 
 
+def _loaded(data: AnyData, fabric: Fabric) -> Data:
+    with parallel.first_before_others():  # there may be something to download
+        return load_data(data, device=fabric.device)
+
+
 @contextmanager
 def _folder(out: str | Path | None) -> Iterator[Path]:
     if out is not None:
         yield Path(out)
         return
+    if scratch() is not None:
+        yield cast(Path, scratch())
+        return
     with tempfile.TemporaryDirectory(prefix="ramify-") as path:
-        yield Path(path)
+        yield Path(parallel.text_of_first(path))
 
 
 def _open(
     folder: RunFolder, config: Mapping[str, Any], seed: int, data: Data, progress: bool, table: Table | None = None
 ) -> bool:
     """Open a run folder for this configuration, these very images and this very table; return whether work is left."""
-    folder.open(config, seed)
+    folder.open(config, seed, free=_may_change)
     found = folder.read_json("provenance.json")
+    if config.get("executor") is not None and found.get("executors", [])[-1:] != [config["executor"]]:
+        found["executors"] = [*found.get("executors", ()), config["executor"]]
+        folder.write_json("provenance.json", found)
     if "data" not in found:
         found["data"] = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
         folder.write_json("provenance.json", found)
@@ -532,13 +685,18 @@ def _open(
     return not folder.finished
 
 
+def _may_change(name: str) -> bool:
+    """Return whether a value of the configuration may differ where a run is continued: how its jobs are done."""
+    return name.startswith("executor.") and not name.endswith(".threads_per_evaluation")
+
+
 def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture, Path | None]:
     """Return the architecture that `source` stands for, and the run folder it comes from."""
     if isinstance(source, Architecture):
         return source, None
     if isinstance(source, SearchResult | RetrainResult):
         return source.architecture, source.out
-    if isinstance(source, Mapping):
+    if isinstance(source, Mapping | list | tuple):
         return _read(source, space), None
     text = str(source)
     entry = zoo.find(text)
@@ -556,13 +714,13 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
             return _read(_json_or_text(text), space), None
         except ArchitectureError as error:
             raise ArchitectureError(f"{path}: {error}") from None
-    if not text.lstrip().startswith(("|", "{", "Genotype")) and (path.suffix or os.sep in text):
+    if not text.lstrip().startswith(("|", "{", "[", "Genotype")) and (path.suffix or os.sep in text):
         raise ArchitectureError(f"there is no file or folder {text[:80]!r}")
     return _read(_json_or_text(text), space), None
 
 
 def _json_or_text(text: str) -> Any:
-    if not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith(("{", "[")):
         return text
     try:
         return json.loads(text)

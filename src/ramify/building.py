@@ -8,17 +8,11 @@ alone, not on when and where it was computed; only the measured seconds differ f
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +28,7 @@ from ramify.data import Data, DataSpec
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
+from ramify.executors import run_jobs
 from ramify.run import Interrupted, RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.progress import Progress
@@ -274,7 +269,7 @@ class _Trainer:
                 continue
             measured = time.perf_counter()
             trained += measured - start
-            found = measure(session.network, validation, device=self.fabric.device)
+            found = measure(session.trained, validation, device=self.fabric.device)
             start = time.perf_counter()
             row = metrics.values
             seconds = round(trained + start - measured, 6)
@@ -282,35 +277,13 @@ class _Trainer:
             for name, value in zip(names, epoch, strict=True):
                 curves[name].append(float(value))
         if self.plan.test:
-            found = measure(session.network, self.data.split("test", "bench build"), device=self.fabric.device)
+            found = measure(session.trained, self.data.split("test", "bench build"), device=self.fabric.device)
             curves |= {"test": [found.top1], "test_loss": [found.loss]}
         return curves
 
 
-_trainer: _Trainer | None = None
-"""That of this process, where it is one of a build's."""
-
-
-def _begin(plan: _Plan, parent: Connection) -> None:
-    """Set a process up: it ends with the one that started it, however that ends."""
-    global _trainer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets go
-
-    def follow() -> None:
-        try:
-            parent.recv()
-        except (EOFError, OSError):
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-    fabric = make_fabric(plan.device, plan.precision, threads=1)
-    _trainer = _Trainer(plan, fabric, load_data(plan.data, device=fabric.device))
-
-
-def _train(arch: Architecture, seed: int) -> dict[str, Any]:
-    """Train in one of the processes."""
-    assert _trainer is not None
-    return _outcome(_trainer, arch, seed)
+Job = tuple[str, Architecture, int]
+"""Notation, architecture, seed."""
 
 
 def _outcome(trainer: _Trainer, arch: Architecture, seed: int) -> dict[str, Any]:
@@ -322,40 +295,15 @@ def _outcome(trainer: _Trainer, arch: Architecture, seed: int) -> dict[str, Any]
         return {"error": said if isinstance(error, RamifyError) else f"{type(error).__name__}: {said}"}
 
 
-Job = tuple[str, Architecture, int]
-"""Notation, architecture, seed."""
+class _Worker:
+    """Trains one architecture after the other, in whatever process."""
 
+    def __init__(self, plan: _Plan, data: Data | None = None) -> None:
+        fabric = make_fabric(plan.device, plan.precision, threads=1)
+        self.trainer = _Trainer(plan, fabric, data or load_data(plan.data, device=fabric.device))
 
-def _here(plan: _Plan, data: Data, jobs: Sequence[Job]) -> Generator[tuple[Job, dict[str, Any]]]:
-    """Train in this process; yield every job with what came of it."""
-    threads = torch.get_num_threads()
-    fabric = make_fabric(plan.device, plan.precision, threads=1)
-    try:
-        trainer = _Trainer(plan, fabric, data)
-        for job in jobs:
-            yield job, _outcome(trainer, *job[1:])
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _in_processes(plan: _Plan, jobs: Sequence[Job], count: int) -> Generator[tuple[Job, dict[str, Any]]]:
-    """Train in processes that end with this generator at the latest; yield jobs as they are finished."""
-    context = get_context("spawn")
-    theirs, ours = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(plan, theirs))
-    try:
-        futures = {executor.submit(_train, arch, seed): (name, arch, seed) for name, arch, seed in jobs}
-        for future in as_completed(futures):
-            yield futures.pop(future), future.result()
-    except BrokenProcessPool:
-        raise RunError(
-            "a process that trained has died, perhaps for lack of memory; the same command continues, with fewer "
-            "--processes if need be"
-        ) from None
-    finally:
-        ours.close()  # what still trains ends now
-        executor.shutdown(wait=False, cancel_futures=True)
-        theirs.close()
+    def __call__(self, job: Job) -> dict[str, Any]:
+        return _outcome(self.trainer, *job[1:])
 
 
 def _train_all(
@@ -372,8 +320,8 @@ def _train_all(
     if not jobs:
         return
     total, begun = done + len(jobs), time.monotonic()
-    count = min(os.cpu_count() or 1 if processes is None else processes, len(jobs))
-    results = _in_processes(plan, jobs, count) if count else _here(plan, data, jobs)
+    count = (os.cpu_count() or 1) if processes is None else processes
+    results = run_jobs(jobs, _Worker, (plan,) if count else (plan, data), processes=count)
     with Progress("bench build", enabled=progress) as bar, closing(results):
         try:
             for (name, _, seed), found in results:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ramify import parallel
 from ramify.errors import RamifyError, nearest
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 VERBS = {
     "demo": "search, retrain, evaluate, export and report on handwritten digits, in minutes and without a download",
     "search": "search a space with a strategy; the same command continues a search that was stopped",
+    "shrink": "shrink a space by the angles of a supernet (ABS); search takes what is left as --space",
     "retrain": "train a found architecture from scratch",
     "evaluate": "measure a retrained network on the test split",
     "export": "write a retrained network as model.py, safetensors, torch.export and ONNX",
@@ -50,15 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ramify {__version__}")
         return 0
     verb, rest = words[0], words[1:]
+    name = "ramify"
+    if not parallel.is_first():  # started by torchrun: results are printed once, and errors say whose they are
+        name = f"ramify (process {parallel.rank()})"
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- until this process ends
     try:
         if verb not in VERBS:
             raise RamifyError(f"unknown verb {verb!r}; {nearest(verb, VERBS)}")
         return _RUN[verb](_Command(verb, rest))
     except RamifyError as error:
-        print(f"ramify: {_joined(str(error))}", file=sys.stderr)
+        print(f"{name}: {_joined(str(error))}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt as interruption:
-        print(f"ramify: {interruption or 'interrupted'}", file=sys.stderr)
+        print(f"{name}: {interruption or 'interrupted'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `ramify … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if "memory" not in str(error).lower():
             raise
-        print(f"ramify: there is not enough memory: {str(error).splitlines()[0][:160]}", file=sys.stderr)
+        print(f"{name}: there is not enough memory: {str(error).splitlines()[0][:160]}", file=sys.stderr)
         return EXIT_ERROR
     except OSError as error:
-        print(f"ramify: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+        print(f"{name}: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_ERROR
 
 
@@ -93,8 +99,10 @@ class _Command:
             def error(self, message: str, ex: Exception | None = None) -> NoReturn:
                 raise RamifyError(_one_line(message, self))
 
-        self.words = [_source_of_data(word) for word in words]
-        if verb in ("search", "retrain"):
+        self.words = _spelt_out([_source_of_data(word) for word in words])
+        if verb in ("search", "shrink"):
+            self.words = _with_space(self.words)
+        if verb in ("search", "shrink", "retrain"):
             self.words = _with_recipe(verb, self.words)
         self.parser: ArgumentParser = OneLineParser(
             prog=f"ramify {verb}", description=f"{VERBS[verb].capitalize()}.", allow_abbrev=False
@@ -127,6 +135,7 @@ class _Command:
     def add_run(self) -> None:
         self.add("--seed", int, "all randomness follows from it", default=0)
         self.add_machine()
+        self.add("--devices", int, "how many devices share every batch, each in a process of its own", default=1)
         self.add("--precision", str, "32-true, 64-true, bf16-mixed or 16-mixed", default="32-true")
         self.add("--progress", bool, "whether to show progress", default=True)
 
@@ -146,6 +155,25 @@ def _source_of_data(word: str) -> str:
     if word == "--data" or word.startswith("--data="):
         return f"--data.source{word.removeprefix('--data')}"
     return word
+
+
+def _spelt_out(words: list[str]) -> list[str]:
+    """`--executor ray --address X` is short for `--executor RayCluster --executor.address X`, and so on."""
+    if not any(word.partition("=")[0] == "--executor" for word in words):
+        return words
+    from ramify.executors import SHORT
+
+    found: list[str] = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option == "--address":
+            word = f"--executor.address{equals}{value}"
+        elif option == "--executor":
+            word = f"{option}{equals}{SHORT.get(value, value)}"
+        elif found and found[-1] == "--executor":
+            word = SHORT.get(word, word)
+        found.append(word)
+    return found
 
 
 def _with_cells(options: Namespace) -> Namespace:
@@ -188,7 +216,7 @@ def _with_recipe(verb: str, words: list[str]) -> list[str]:
         option, _, name = word.partition("=")
         if option == "--recipe":
             name = name or next(rest, "")
-            if verb == "search" or not (name.startswith("{") or Path(name).suffix):
+            if verb != "retrain" or not (name.startswith("{") or Path(name).suffix):
                 first += ["--config", json.dumps(_recipe_options(name, verb, source))]
                 continue
             word = f"{option}={name}"
@@ -205,6 +233,47 @@ def _recipe_options(name: str, verb: str, source: str | None) -> dict[str, Any]:
     if source not in (None, data.get("source")):
         data.pop("split", None)
     return options
+
+
+def _with_space(words: list[str]) -> list[str]:
+    """Put what a file of `ramify shrink`, or its run folder, says of a space in the place of `--space FILE`."""
+    source = _value_of("--space", words)
+    if not source or not (source.endswith(".json") or os.sep in source or Path(source, "space.json").is_file()):
+        return words
+    from ramify.spaces import create, read_description
+
+    if _value_of("--restriction", words) is not None:
+        raise RamifyError(f"--restriction: {source} restricts its space already")
+    create(source)  # so that a wrong file is named
+    description = read_description(source)
+    found = ["--space", str(description["space"])]
+    for name, value in description.get("arguments", {}).items():
+        found += [f"--space.{name}", value if isinstance(value, str) else json.dumps(value)]
+    if restriction := description.get("restriction"):
+        found += ["--restriction", json.dumps(restriction)]
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--space":
+            next(rest)
+        kept += found if word.partition("=")[0] == "--space" else [word]
+    return kept
+
+
+def _restricted(options: Namespace) -> Any:
+    """Return the space of the options, restricted by masks or by a file with candidate lists."""
+    if not options.restriction:
+        return options.space
+    if isinstance(options.restriction, str):
+        from ramify.shrinking.lists import read_lists, restricted_by
+
+        if not Path(options.restriction).is_file():
+            raise RamifyError(
+                f"--restriction: there is no file {options.restriction}; give one with a list of operators for each "
+                "edge, or masks by choice, as in a space.json"
+            )
+        return restricted_by(options.space, read_lists(options.restriction))
+    return options.space.restrict(options.restriction)
 
 
 def _value_of(option: str, words: Sequence[str]) -> str | None:
@@ -264,12 +333,13 @@ def _plain_types(text: str) -> str:
 
 
 def _registries() -> dict[str, Mapping[str, type]]:
-    from ramify import evaluators, spaces, strategies
+    from ramify import evaluators, executors, spaces, strategies
 
     return {
         "space": spaces.SPACES,
         "strategy": strategies.STRATEGIES,
         "evaluator": evaluators.EVALUATORS,
+        "executor": executors.EXECUTORS,
     }
 
 
@@ -278,6 +348,7 @@ def _registries() -> dict[str, Mapping[str, type]]:
 
 def _search(command: _Command) -> int:
     from ramify import api
+    from ramify.executors import Executor
     from ramify.spaces import SPACES, Space
     from ramify.strategies import STRATEGIES, Strategy
 
@@ -285,27 +356,64 @@ def _search(command: _Command) -> int:
         return _search_levels(command, names)
     command.words = _with_lists(command.words, ("--strategy.objectives", "--strategy.reference"))
     command.add("--space", Space, f"what to search: {', '.join(SPACES)}", required=True)
-    command.add("--restriction", dict | None, "choice → table of the candidates that exist (edges × operations)")
+    command.add("--restriction", dict | str | None, _RESTRICTION)
     command.add("--strategy", Strategy, f"how: {', '.join(STRATEGIES)}; options as --strategy.epochs N", required=True)
     command.add_data(_DATA)
     command.add_network("layout of the supernet or of the trained networks, as --network.channels 16")
     command.add("--table", str | None, "table of the space, or its CSV file: its values go into progress and history")
+    command.add(
+        "--executor",
+        Executor | None,
+        "where architectures are evaluated one by one: local (the default), processes, as --executor.processes 2, or "
+        "ray, as --executor.address HOST:PORT",
+    )
     command.add("--recipe", str | None, "a name from `ramify recipes`; other options override what it sets")
     command.add("--out", str, "the run folder", required=True)
     command.add_run()
     options = command.parse()
     if options.recipe is not None:
         raise RamifyError("`recipe` is an option of the command line; a configuration file gives the values themselves")
-    space = options.space.restrict(options.restriction) if options.restriction else options.space
     result = api.search(
-        space,
+        _restricted(options),
         options.strategy,
         options.data or "digits",
         network=options.network,
         table=options.table,
+        executor=options.executor,
         **_shared(options),
     )
     print(json.dumps(result.notation) if not isinstance(result.notation, str) else result.notation)
+    return 0
+
+
+_RESTRICTION = "choice → table of the candidates that exist (edges × operations), or a file with candidate lists"
+
+
+def _shrink(command: _Command) -> int:
+    from ramify import api
+    from ramify.shrinking import Shrinking
+    from ramify.spaces import SPACES, Space
+
+    command.add("--space", Space, f"what to shrink: {', '.join(SPACES)}, or the file of a space", required=True)
+    command.add("--restriction", dict | str | None, _RESTRICTION)
+    command.add("--shrinking", Shrinking, "how, as --shrinking.first_epochs 100", default=Shrinking())
+    command.add_data(_DATA)
+    command.add_network("layout of the supernet, as --network.channels 16")
+    command.add("--recipe", str | None, "a name from `ramify recipes`; other options override what it sets")
+    command.add("--out", str, "the run folder", required=True)
+    command.add_run()
+    options = command.parse()
+    if options.recipe is not None:
+        raise RamifyError("`recipe` is an option of the command line; a configuration file gives the values themselves")
+    result = api.shrink(
+        _restricted(options),
+        options.data or "digits",
+        shrinking=options.shrinking,
+        network=options.network,
+        **_shared(options),
+    )
+    found = result.summary
+    print(f"{result.out}/space.json: {found['members']:,} of {found['members_before']:,} members are left")
     return 0
 
 
@@ -394,7 +502,7 @@ def _is_folder(text: str) -> bool:
 
 
 def _shared(options: Namespace) -> dict[str, Any]:
-    names = ("out", "seed", "device", "precision", "threads", "progress")
+    names = ("out", "seed", "device", "devices", "precision", "threads", "progress")
     return {name: options[name] for name in names}
 
 
@@ -465,7 +573,8 @@ def _describe(command: _Command) -> int:
         return 0
     notation = found.notation if isinstance(found.notation, str) else json.dumps(found.notation)
     print(f"{found.space}\n{notation}")
-    print(f"{found.params:,} parameters, {found.macs:,} multiply-adds")
+    print(f"{found.params:,} parameters, {found.macs:,} multiply-adds of convolutions and linear layers")
+    print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
     if found.published is not None:
         _print_entry(found.published)
     print("\n".join(found.pictures))
@@ -481,8 +590,9 @@ def _print_entry(entry: Entry) -> None:
     for name, network in entry.networks.items():
         layout = " ".join(f"--network.{key} {value}" for key, value in network.layout.items())
         size = ",".join(map(str, network.input_size))
+        thop = "" if network.thop is None else f" ({network.thop:,} as thop counts)"
         shape = f"{layout} --input_size {size} --num_classes {network.num_classes}"
-        print(f"  network {name}: {network.params:,} parameters, {network.macs:,} multiply-adds; {shape}")
+        print(f"  network {name}: {network.params:,} parameters, {network.macs:,} multiply-adds{thop}; {shape}")
 
 
 def _zoo(command: _Command) -> int:
@@ -520,7 +630,7 @@ def _recipes(command: _Command) -> int:
         ]
         print(json.dumps(listed, indent=2))
         return 0
-    for verb in ("search", "retrain"):
+    for verb in ("search", "shrink", "retrain"):
         rows = [(recipe.name, recipe.title, recipe.source) for recipe in recipes.entries(verb)]
         _print_table(f"ramify {verb} --recipe NAME", ("name", "what it is", "source"), rows)
     return 0
@@ -564,6 +674,7 @@ def _bench(command: _Command) -> int:
 _RUN: dict[str, Callable[[_Command], int]] = {
     "demo": _demo,
     "search": _search,
+    "shrink": _shrink,
     "retrain": _retrain,
     "evaluate": _evaluate,
     "export": _export,

@@ -3,97 +3,75 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from ramify.architecture import Architecture, Value
+from ramify.chain_costs import ChainCosts
 from ramify.errors import RunError
 from ramify.profiling import profile
 from ramify.spaces import Space
-
-_CHECKS = 16
-"""Sums that are compared with a profile before sums are trusted."""
+from ramify.spaces.chain import ChainSpace
 
 
-class MemberCosts:
-    """Parameters and multiply-adds of the members of a space, as `profile` counts them.
+class SummedCosts(ABC):
+    """Costs of the members of a space, most of them as sums.
 
     In most spaces what a network costs is a sum over the candidates that it uses. Then the cost of a member follows
-    exactly from those of members that were profiled before, as soon as its candidates are a linear combination of
-    theirs: NAS-Bench-201 needs 25 profiles for all 15,625 cells. The first sums are compared with a profile; where
-    one of them differs, the space is not additive and every member is profiled.
+    from those of members that were looked at before, as soon as its candidates are a linear combination of theirs:
+    NAS-Bench-201 needs 25 members for all 15,625 cells.
 
     Args:
         space: The members' space.
-        num_classes: Width of the classifier.
-        input_size: (C, H, W) of one image.
-        layout: Layout keywords of `build`.
     """
 
-    def __init__(
-        self, space: Space, num_classes: int, input_size: Sequence[int], layout: Mapping[str, Any] | None = None
-    ) -> None:
-        self.space, self.num_classes = space, num_classes
-        self.input_size = tuple(input_size)
-        self.layout = space.checked_layout("build", layout or {})
+    checks: ClassVar[int]
+    """How many sums are compared with what is found by a look, before sums are trusted."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
         self.additive = True
-        self.profiled = 0
-        self._known: dict[Architecture, tuple[int, int]] = {}
+        self._known: dict[Architecture, tuple[float, ...]] = {}
         self._columns: dict[Any, int] = {}
         self._used: dict[tuple[str, Value], tuple[int, ...]] = {}
         self._directions = np.zeros((0, 0))  # orthonormal rows that span the profiled members
         self._members: list[np.ndarray] = []
-        self._costs: list[tuple[int, int]] = []
+        self._costs: list[tuple[float, ...]] = []
         self._solution: np.ndarray | None = None
         self._checked = 0
 
-    def __call__(self, arch: Architecture) -> dict[str, float]:
-        """Return `params` and `macs` of a member; auxiliary heads do not count."""
+    @abstractmethod
+    def look(self, arch: Architecture) -> tuple[float, ...]:
+        """Return the costs of a member without any sum."""
+
+    def of(self, arch: Architecture) -> tuple[float, ...]:
+        """Return the costs of a member."""
         found = self._known.get(arch)
         if found is None:
             found = self._known[arch] = self._count(arch)
-        return {"params": float(found[0]), "macs": float(found[1])}
+        return found
 
-    def _count(self, arch: Architecture) -> tuple[int, int]:
+    def _count(self, arch: Architecture) -> tuple[float, ...]:
         if not self.additive:
-            return self._profiled(arch)
+            return self.look(arch)
         uses = self._uses(arch)
         if self._is_new(uses):
-            found = self._profiled(arch)
+            found = self.look(arch)
             self._members.append(uses)
             self._costs.append(found)
             self._solution = None
             return found
         summed = self._sum(uses)
-        if self._checked == _CHECKS:
+        if self._checked == self.checks:
             return summed
         self._checked += 1
-        found = self._profiled(arch)
+        found = self.look(arch)
         self.additive = found == summed
         return found
-
-    def verify(self, arch: Architecture, costs: Mapping[str, float]) -> None:
-        """Compare what was said of a member with a profile of it.
-
-        Raises:
-            RunError: If they differ.
-        """
-        params, macs = self._profiled(arch)
-        if costs.get("params", params) != params or costs.get("macs", macs) != macs:
-            raise RunError(f"the costs of {self.space.name} are no sums, though {_CHECKS} comparisons said so")
-
-    def _profiled(self, arch: Architecture) -> tuple[int, int]:
-        """Count on the meta device: nothing is initialised and nothing is computed."""
-        self.profiled += 1
-        with torch.device("meta"):
-            network = self.space.build(
-                arch, num_classes=self.num_classes, in_channels=self.input_size[0], **self.layout
-            )
-        cost = profile(network, self.input_size)
-        return cost.params - cost.auxiliary_params, cost.macs
 
     def _uses(self, arch: Architecture) -> np.ndarray:
         """Return how often a member uses every candidate seen so far, and a one for what all members have."""
@@ -119,14 +97,100 @@ class MemberCosts:
         self._directions = np.vstack([known, rest / length])
         return True
 
-    def _sum(self, uses: np.ndarray) -> tuple[int, int]:
+    def _sum(self, uses: np.ndarray) -> tuple[float, ...]:
         if self._solution is None:
             rows = np.zeros((len(self._members), len(uses)))
             for row, member in zip(rows, self._members, strict=True):
                 row[: len(member)] = member
             self._solution = np.linalg.lstsq(rows, np.array(self._costs, dtype=float), rcond=None)[0]
-        params, macs = uses @ self._solution
-        return round(params), round(macs)
+        return tuple((uses @ self._solution).tolist())
+
+
+class MemberCosts(SummedCosts):
+    """Parameters and multiply-adds of the members of a space, as `profile` counts them: exact.
+
+    The first sums are compared with a profile; where one of them differs, the space is not additive and every member is
+    profiled.
+
+    Args:
+        space: The members' space.
+        num_classes: Width of the classifier.
+        input_size: (C, H, W) of one image.
+        layout: Layout keywords of `build`.
+    """
+
+    checks = 16
+
+    def __init__(
+        self, space: Space, num_classes: int, input_size: Sequence[int], layout: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(space)
+        self.num_classes = num_classes
+        self.input_size = tuple(input_size)
+        self.layout = space.checked_layout("build", layout or {})
+        self.profiled = 0
+
+    def __call__(self, arch: Architecture) -> dict[str, float]:
+        """Return `params` and `macs` of a member; auxiliary heads do not count."""
+        params, macs = self.of(arch)
+        return {"params": float(params), "macs": float(macs)}
+
+    def look(self, arch: Architecture) -> tuple[float, ...]:
+        """Count on the meta device: nothing is initialised and nothing is computed."""
+        self.profiled += 1
+        with torch.device("meta"):
+            network = self.space.build(
+                arch, num_classes=self.num_classes, in_channels=self.input_size[0], **self.layout
+            )
+        cost = profile(network, self.input_size)
+        return cost.params - cost.auxiliary_params, cost.macs
+
+    def _sum(self, uses: np.ndarray) -> tuple[float, ...]:
+        return tuple(map(round, super()._sum(uses)))
+
+    def verify(self, arch: Architecture, costs: Mapping[str, float]) -> None:
+        """Compare what was said of a member with a profile of it.
+
+        Raises:
+            RunError: If they differ.
+        """
+        params, macs = self.look(arch)
+        if costs.get("params", params) != params or costs.get("macs", macs) != macs:
+            raise RunError(f"the costs of {self.space.name} are no sums, though {self.checks} comparisons said so")
+
+
+class ChainMemberCosts(MemberCosts):
+    """The same of the members of a chain, from a table of its operators."""
+
+    def __init__(
+        self, space: ChainSpace, num_classes: int, input_size: Sequence[int], layout: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(space, num_classes, input_size, layout)
+        self._table = ChainCosts(space, input_size, num_classes, layout)
+
+    def of(self, arch: Architecture) -> tuple[float, ...]:
+        """Return the costs of a member."""
+        found = self._table(arch)
+        return found["params"], found["macs"]
+
+
+class EstimatedCosts(SummedCosts):
+    """A measured cost of members, as if it were a sum over their candidates: measured for some, estimated for others.
+
+    Args:
+        space: The members' space.
+        measure: Returns the cost of a member.
+    """
+
+    checks = 0
+
+    def __init__(self, space: Space, measure: Callable[[Architecture], float]) -> None:
+        super().__init__(space)
+        self._measure = measure
+
+    def look(self, arch: Architecture) -> tuple[float, ...]:
+        """Measure."""
+        return (self._measure(arch),)
 
 
 _SHARED: dict[str, MemberCosts] = {}
@@ -138,5 +202,6 @@ def member_costs(
     """Return the `MemberCosts` of these networks; what one search of a process has learnt, the next ones know."""
     key = json.dumps([type(space).__module__, space.to_dict(), num_classes, *input_size, dict(layout or {})])
     if key not in _SHARED:
-        _SHARED[key] = MemberCosts(space, num_classes, input_size, layout)
+        kind = ChainMemberCosts if isinstance(space, ChainSpace) else MemberCosts
+        _SHARED[key] = kind(space, num_classes, input_size, layout)  # type: ignore[arg-type]
     return _SHARED[key]

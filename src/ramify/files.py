@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from ramify import parallel
 from ramify.errors import RunError
 
 _UNFINISHED = ".unfinished"
@@ -20,9 +22,14 @@ _UNFINISHED = ".unfinished"
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` that takes its place when the block ends without an error.
 
+    Of the processes of one piece of work, the first alone writes.
+
     Raises:
         RunError: If the folder cannot be written.
     """
+    if not parallel.is_first():
+        yield io.BytesIO()
+        return
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from ramify import api
 from ramify.architecture import Architecture
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError
-from ramify.run import RunFolder, make_fabric, say
+from ramify.run import RunFolder, data_parallel, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.spaces import Space, create, space_of
 from ramify.strategies import Strategy, compatible
@@ -64,6 +64,7 @@ class PipelineResult:
         return list(self.levels.values())[-1].architecture
 
 
+@data_parallel
 def search_levels(
     levels: Mapping[str, Level | Mapping[str, Any]],
     data: Any = "digits",
@@ -73,6 +74,7 @@ def search_levels(
     network: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
+    devices: int = 1,
     precision: str = "32-true",
     threads: int | None = None,
     progress: bool = True,
@@ -87,6 +89,7 @@ def search_levels(
         network: Layout keywords of the trained network.
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …
+        devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
@@ -102,10 +105,11 @@ def search_levels(
     if recipe is not None:  # what cannot work at the end is refused at the beginning
         last.space.checked_layout("build", network or {})
         recipe.augmentation(loaded.augmentation, loaded.input_size[-1])
-    common = api.common_settings(api.data_settings(data), network, seed, fabric, precision, threads)
+    common = api.common_settings(api.data_settings(data), network, seed, fabric, precision, threads, devices)
     training = None if recipe is None else {"recipe": fields_of(recipe), "network": common.pop("network")}
     config = {"levels": {name: _described(level) for name, level in named.items()}, TRAINING: training, **common}
-    machine: dict[str, Any] = {"seed": seed, "device": device, "precision": precision, "threads": threads}
+    machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices}
+    machine |= {"precision": precision, "threads": threads}
     machine["progress"] = progress
     found: dict[str, api.SearchResult] = {}
     with RunFolder(out) as folder:

@@ -1,7 +1,15 @@
-"""What a network costs: parameters, multiply-adds, latency."""
+"""What a network costs: parameters, multiply-adds, latency.
+
+Papers count operations by different conventions. `macs` is that of most: multiply-adds of convolutions and linear
+layers, nothing else. `thop` is that of the thop package, by which the chain-structured networks of Cream and CDARTS
+were published: to the former it adds 2 for every element that leaves a batch norm, and for every pooling to one pixel
+the elements that enter it and 1 for each that leaves it. For these networks it is some 4 % more. Figures of either kind
+can only be compared with their own kind.
+"""
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ramify import parallel
 from ramify.supernet import existing
 
 _COUNTED = ("convolution", "_convolution", "addmm", "mm", "linear")
+_NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training")
+_POOLS = ("mean", "_adaptive_avg_pool2d")
 
 
 @dataclass(frozen=True)
@@ -26,11 +37,13 @@ class Profile:
         params: Number of trainable parameters, those of an auxiliary head included.
         auxiliary_params: The part of them that belongs to the auxiliary head.
         macs: Multiply-adds of convolutions and linear layers for one image, without the auxiliary head.
+        thop: The same with batch norms and global poolings, as the thop package counts them.
     """
 
     params: int
     auxiliary_params: int
     macs: int
+    thop: int
 
 
 def profile(network: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Profile:
@@ -47,17 +60,30 @@ def profile(network: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Prof
     }
     dtype = next((t.dtype for t in state.values() if t.is_floating_point()), torch.float32)
     image = torch.empty((1, *input_size), device="meta", dtype=dtype)
-    with _evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    further = {getattr(torch.ops.aten, name): _norm_operations for name in _NORMS}
+    further |= {getattr(torch.ops.aten, name): _pool_operations for name in _POOLS}
+    counting = FlopCounterMode(display=False, custom_mapping=further)
+    with _evaluating(network), torch.no_grad(), counting as counter:
         torch.func.functional_call(network, state, (image, *_mix_for(network, dtype)))
     counted = counter.get_flop_counts().get("Global", {})
     flops = {str(op).rpartition(".")[2]: count for op, count in counted.items()}
+    macs = sum(count for op, count in flops.items() if op in _COUNTED) // 2
     return Profile(
         params=sum(p.numel() for p in network.parameters()),
         auxiliary_params=sum(
             p.numel() for name, p in zip(names, network.parameters(), strict=True) if name.startswith("auxiliary.")
         ),
-        macs=sum(count for op, count in flops.items() if op in _COUNTED) // 2,
+        macs=macs,
+        thop=macs + sum(flops.get(op, 0) for op in (*_NORMS, *_POOLS)),
     )
+
+
+def _norm_operations(shape: Sequence[int], *_: Any, **__: Any) -> int:
+    return 2 * math.prod(shape)
+
+
+def _pool_operations(shape: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    return math.prod(shape) + math.prod(out_shape) if len(shape) == 4 else 0  # means of maps, no others
 
 
 @contextmanager
@@ -84,6 +110,8 @@ def latency_ms(
 ) -> float:
     """Return the median time of a forward pass in milliseconds, measured on the network's device.
 
+    Of several processes all return what the first one has measured.
+
     Args:
         network: The network, evaluated in evaluation mode.
         input_size: (C, H, W) of one image.
@@ -103,7 +131,7 @@ def latency_ms(
             _wait_for(parameter.device)
             if repeat >= warmup:
                 times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+    return parallel.of_first([1000 * statistics.median(times)])[0]
 
 
 def _wait_for(device: torch.device) -> None:

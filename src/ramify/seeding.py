@@ -39,7 +39,9 @@ def seeded(seed: int, *key: str | int) -> Iterator[None]:
     """Seed PyTorch's global generators for code that takes none (initialisation, drop path); restore them after."""
     import torch
 
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=list(devices)):
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    if devices and torch.distributed.is_available() and torch.distributed.is_initialized():
+        devices = [torch.cuda.current_device()]  # the others belong to other processes
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(derive(seed, *key))
         yield

@@ -39,13 +39,14 @@ def test_the_score_is_that_of_the_extracted_network(space, layout):
 def test_every_batch_trains_one_uniform_path():
     searched, task, evaluation = started("nasbench201")
     paths = []
-    descend = evaluation.weights.descend
+    descend = evaluation.weights.descend_paths
 
-    def recorded(step, x, y, mix, active):
+    def recorded(step, x, y, drawn):
+        ((mix, active),) = drawn
         paths.append((step, mix["cell"], active["cell"]))
-        descend(step, x, y, mix, active)
+        descend(step, x, y, drawn)
 
-    evaluation.weights.descend = recorded
+    evaluation.weights.descend_paths = recorded
     rows = [dict(metrics.values) for metrics in evaluation.prepare() if metrics.values]
     assert [step for step, *_ in paths] == [0, 1, 2, 3]
     for step, mix, active in paths:

@@ -111,6 +111,15 @@ def test_validation_images_of_the_source_are_used_unless_random_is_asked_for(fol
     assert torch.equal(images_of(mixed, "train"), images_of(data, "train"))
 
 
+def test_an_ordered_split_keeps_the_order(parquet):
+    path = str(parquet("a.parquet", [row % 4 for row in range(160)]))
+    data = load(DataSpec(source=path, split="ordered", validation_fraction=0.25))
+    assert sizes(data) == [128, 96, 32, 32]
+    whole = images_of(data, "train")
+    assert torch.equal(images_of(data, "search_train"), whole[:96])
+    assert torch.equal(images_of(data, "search_validation"), whole[96:])
+
+
 def test_image_size_resizes_and_grey_stays_grey(folder):
     path = str(folder("x", {"a": 4, "b": 4}, width=12, height=9, mode="L"))
     assert "000.png: 12x9 pixels; images must be square and of one size" in refused(path)

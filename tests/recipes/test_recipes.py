@@ -1,7 +1,7 @@
 """The recipes: what is published, through the command line that users have, and from Python."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,10 @@ import yaml
 import ramify
 from ramify import recipes, zoo
 from ramify.cli import main
-from ramify.data import Augmentation, DataSpec
+from ramify.data import Augmentation, DataSpec, Distortion
 from ramify.errors import ConfigurationError
 from ramify.spaces import DARTSCells, Space
-from ramify.strategies import STRATEGIES, Regularisation
+from ramify.strategies import CDARTS, STRATEGIES, CostTerm, Regularisation
 from ramify.training import Recipe, WeightSettings
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +39,7 @@ def asked(monkeypatch, capsys):
     monkeypatch.setattr("ramify.api.search", stop)
     monkeypatch.setattr("ramify.pipeline.search_levels", stop)
     monkeypatch.setattr("ramify.api.retrain", stop)
+    monkeypatch.setattr("ramify.api.shrink", stop)
 
     def call(*words):
         with pytest.raises(Done):
@@ -47,6 +48,9 @@ def asked(monkeypatch, capsys):
         if "space" not in named and isinstance(positional[0], dict):
             levels = {name: vars(level) for name, level in positional[0].items()}
             return {"levels": levels, "data": positional[1], "recipe": named["recipe"], "network": named["network"]}
+        if words[0] == "shrink":
+            found = {name: named[name] for name in ("shrinking", "network")}
+            return {"space": positional[0], "data": positional[1], **found}
         if words[0] == "search":
             space, strategy, data = positional
             return {"space": space, "strategy": strategy, "data": data, "network": named["network"]}
@@ -87,7 +91,7 @@ class TestEveryRecipe:
 
     def test_what_it_is_about(self, name):
         recipe = recipes.get(name)
-        assert recipe.verb in ("search", "retrain")
+        assert recipe.verb in ("search", "shrink", "retrain")
         assert recipe.title and recipe.source
         assert [other.name for other in recipes.entries() if other.title == recipe.title] == [name]
 
@@ -109,41 +113,61 @@ class TestEveryRecipe:
         for level in settings.get("levels", {"": settings}).values():
             if "space" in level:
                 level["space"].checked_layout("supernet", level["network"])
-                assert ramify.compatible(level["space"], level["strategy"])
+                assert "strategy" not in level or ramify.compatible(level["space"], level["strategy"])
         if "recipe" in settings:
             trained = {"nasbench201": "NB201_0", "h-das-retrain-stage": "HS_DAS_cifar", "h-das-full": "HS_DAS_cifar"}
+            trained |= {"cdarts-retrain-chain": "cdarts_a"}
             entry = zoo.get(next((e for start, e in trained.items() if name.startswith(start)), "DARTS_V2"))
             entry.space.checked_layout("build", settings["network"])
 
     def test_it_states_what_is_published_instead_of_relying_on_defaults(self, name):
         options = recipes.get(name).options
         if training := options.get("retrain", options).get("recipe"):
-            wanted = {field.name for field in fields(Recipe)} - {"decay", "crop", "flip", "cutout", "auxiliary_weight"}
-            assert wanted <= training.keys()
+            optional = {"decay", "crop", "flip", "cutout", "auxiliary_weight"}
+            optional |= {"warmup", "optimizer", "decay_norms", "accumulate", "mixup", "ema", "size_rule", "distortion"}
+            assert {field.name for field in fields(Recipe)} - optional <= training.keys()
         for level in options.get("levels", {"": options}).values():
             if "strategy" in level:
-                wanted = {field.name for field in fields(WeightSettings)} - {"accumulate"}
+                optional = {"accumulate", "schedule", "stepwise", "decay_norms", "clip_by", "label_smoothing"}
+                wanted = {field.name for field in fields(WeightSettings)} - optional
+                if level["strategy"]["class_path"] == "CDARTS":
+                    wanted = {field.name for field in fields(CDARTS)} - {"accumulate", "legacy_clip"}
+                    assert wanted <= level["strategy"]["init_args"].keys()
+                    continue
                 if "arch_lr" in {field.name for field in fields(STRATEGIES[level["strategy"]["class_path"]])}:
                     wanted |= {"arch_lr", "arch_betas", "arch_weight_decay", "first"}
                 assert wanted <= level["strategy"]["init_args"].keys()
+            if "shrinking" in level:
+                wanted = {field.name for field in fields(WeightSettings)} - {"accumulate"}
+                wanted |= {"first_epochs", "next_epochs", "iterations", "threshold", "rule", "reset_after", "samples"}
+                assert wanted <= level["shrinking"].keys()
 
 
 def test_one_recipe_for_every_published_setting():
     searches = [
+        *("cdarts-cifar10", "cdarts-cifar10-4-gpus", "cdarts-cifar100", "cdarts-cifar100-4-gpus", "cdarts-imagenet"),
+        "cdarts-nasbench201",
         *("darts-cifar10", "darts-nasbench201", "darts-plus-cifar10", "darts-v2-cifar10", "enas-nasbench201"),
+        "fairnas-imagenet",
         *("gdas-cifar10", "gdas-frc-cifar10", "gdas-nasbench201"),
         *("h-das-cell-cifar10", "h-das-cell-cifar10-released", "h-das-distribution-cifar10"),
         *("h-das-distribution-cifar10-released", "h-das-stage-cifar10", "h-das-stage-cifar10-released"),
         *("h-das-stage-imagenet", "h-das-stage-imagenet-released", "nasp-12ops-cifar10", "nasp-cifar10"),
-        *("p-darts-cifar10", "pc-darts-cifar10", "rsps-nasbench201", "setn-nasbench201"),
+        *("p-darts-cifar10", "pc-darts-cifar10", "proxylessnas-imagenet", "rsps-nasbench201", "setn-nasbench201"),
+        *("spos-mobile-imagenet", "spos-shuffle-imagenet"),
     ]
     trainings = [
-        *("abs-retrain-imagenet", "autodl-retrain-cifar10", "autodl-retrain-imagenet", "darts-retrain-cifar10"),
+        *("abs-retrain-imagenet", "autodl-retrain-cifar10", "autodl-retrain-imagenet"),
+        *("cdarts-retrain-chain-imagenet", "cdarts-retrain-cifar10", "cdarts-retrain-cifar10-4-gpus"),
+        *("cdarts-retrain-cifar100", "cdarts-retrain-cifar100-4-gpus", "cdarts-retrain-imagenet"),
+        "darts-retrain-cifar10",
         *("darts-retrain-imagenet", "gdas-retrain-cifar10", "h-das-retrain-cell-cifar10"),
         *("h-das-retrain-stage-cifar10", "h-das-retrain-stage-imagenet"),
         *("nasbench201-retrain-12", "nasbench201-retrain-200"),
     ]
+    shrinkings = ["abs-darts", "abs-fairnas", "abs-mobile", "abs-nasbench201"]
     assert (searches, trainings, PIPELINES) == (SEARCHES, TRAININGS, ["h-das-full"])
+    assert [recipe.name for recipe in recipes.entries("shrink")] == shrinkings
 
 
 @pytest.mark.parametrize(
@@ -216,6 +240,142 @@ def test_searches_as_published(name, values, network):
     assert settings["data"].split == ("nasbench201" if name.startswith("gdas") or "201" in name else "auto")
 
 
+@pytest.mark.parametrize(
+    ("name", "space", "values"),
+    [
+        (
+            "spos-shuffle-imagenet",
+            "ShuffleChain",
+            {"batch_size": 1024, "lr": 0.5, "clip": 0, "mutation_rate": 0.1, "recalibrate": 200 * 128}
+            | {"bins": tuple(1e6 * bound for bound in range(290, 370, 10)), "limits": {"macs": 330e6}},
+        ),
+        (
+            "spos-mobile-imagenet",
+            "MobileChain",
+            {"epochs": 100, "batch_size": 512, "lr": 0.25, "clip": 5, "clip_by": "value", "mutation_rate": 0.5}
+            | {"recalibrate": 20_000, "limits": {"macs": 475_000_000 - 1_727_000}},
+        ),
+        (
+            "fairnas-imagenet",
+            "FairMobileChain",
+            {"batch_size": 1024, "lr": 0.5, "clip": 5, "clip_by": "value", "mutation_rate": 0.5}
+            | {"limits": {"macs": 327_000_000 - 12_845_056 - 1_279_000}},
+        ),
+        (
+            "proxylessnas-imagenet",
+            "MobileChain",
+            {"epochs": 120, "warmup_epochs": 40, "batch_size": 256, "gates": "full", "arch_every": 5}
+            | {"cost": CostTerm(reference=475e6, factor=0.2, exponent=0.3)},
+        ),
+    ],
+)
+def test_searches_of_chains(name, space, values):
+    settings = recipes.load(name)
+    assert {field: getattr(settings["strategy"], field) for field in values} == values
+    assert (settings["space"].name, settings["data"].source) == (space, "imagenet")
+    assert settings["strategy"].label_smoothing == 0.1 and settings["strategy"].weight_decay == 4e-5
+    assert round(1_281_167 * settings["data"].validation_fraction) == 50_000
+    assert settings["network"] == {
+        "resolution": 224,
+        "affine": name != "spos-shuffle-imagenet",
+        "track_running_stats": True,
+    }
+
+
+RETRAINED = {"momentum": 0.9, "nesterov": False, "clip": 5, "auxiliary_weight": 0.4, "warmup": "epoch"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "network", "data"),
+    [
+        *(
+            (
+                f"cdarts-cifar{classes}{gpus}",
+                values,
+                {"layout": "cifar", "layers": 8, "stem_multiplier": 3},
+                f"cifar{classes}",
+            )
+            for classes in (10, 100)
+            for gpus, values in (("", {"batch_size": 64, "lr": 0.08}), ("-4-gpus", {"batch_size": 256, "lr": 0.2}))
+        ),
+        (
+            "cdarts-imagenet",
+            {
+                "pretrain_epochs": 10,
+                "cycles": 30,
+                "warmup_epochs": 3,
+                "sample_ratio": 0.2,
+                "batch_size": 1024,
+                "lr": 0.8,
+            }
+            | {"weight_decay": 1e-5, "arch_weight_decay": 1e-5, "penalty_ratio": 0.5, "distance": "kl"}
+            | {"fix_heads": False, "evaluation": {"layers": 14}},
+            {"layout": "imagenet", "layers": 8, "stem_multiplier": 1},
+            "imagenet",
+        ),
+        (
+            "cdarts-nasbench201",
+            {"pretrain_epochs": 0, "cycles": 50, "edges": "sum", "penalised": ("none",), "penalty_reduction": "mean"}
+            | {"stage_multiplicity": 1, "evaluation": {"affine": True}, "fix_heads": False},
+            {"cells": 5, "final_norm": False},
+            "cifar10",
+        ),
+    ],
+)
+def test_searches_of_cdarts(name, values, network, data):
+    """What the scripts of the authors set; everything else is the setting for CIFAR-10 with one GPU."""
+    settings = recipes.load(name)
+    expected = vars(CDARTS(evaluation={"layers": 20})) | {"evaluation_lr": values.get("lr", 0.08)} | values
+    assert vars(settings["strategy"]) == expected
+    shared = {"channels": 16, "affine": False, "track_running_stats": True}
+    assert settings["network"].items() >= (shared | network).items()
+    assert settings["network"].get("pool_norm", False) is False
+    assert settings["data"].source == data
+    if name != "cdarts-nasbench201":
+        layout = {name: value for name, value in settings["network"].items() if name in ("pool_norm", "layout")}
+        assert layout == {"pool_norm": False, "layout": network["layout"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "network"),
+    [
+        *(
+            (
+                f"cdarts-retrain-cifar{classes}{gpus}",
+                values | {"epochs": 600, "size_rule": True, "label_smoothing": 0},
+                {"channels": 36},
+            )
+            for classes in (10, 100)
+            for gpus, values in (("", {"batch_size": 128, "lr": 0.025}), ("-4-gpus", {"batch_size": 512, "lr": 0.1}))
+        ),
+        (
+            "cdarts-retrain-imagenet",
+            {"epochs": 250, "batch_size": 1024, "lr": 0.5, "warmup_epochs": 5, "weight_decay": 3e-5, "drop_path": 0}
+            | {"label_smoothing": 0.1, "size_rule": False},
+            {"channels": 48, "layers": 14, "stem_multiplier": 1},
+        ),
+        (
+            "cdarts-retrain-chain-imagenet",
+            {
+                "epochs": 500,
+                "optimizer": "rmsprop",
+                "lr": 0.064,
+                "weight_decay": 1e-5,
+                "ema": 0.9999,
+                "warmup_epochs": 3,
+            }
+            | {"clip": 0, "decay_norms": False, "batch_size": 1024},
+            {"dropout": 0.2},
+        ),
+    ],
+)
+def test_trainings_of_cdarts(name, values, network):
+    settings = recipes.load(name)
+    expected = RETRAINED | values
+    assert {field: getattr(settings["recipe"], field) for field in expected} == expected
+    assert settings["network"].items() >= network.items()
+
+
 def test_the_spaces_of_the_searches():
     spaces = {name: recipes.load(name)["space"] for name in SEARCHES}
     assert spaces["gdas-cifar10"].arguments == spaces["darts-cifar10"].arguments == {}
@@ -280,12 +440,25 @@ def test_trainings_as_published(name, values, network):
     assert settings["network"].items() >= network.items()
 
 
+DISTORTIONS = {
+    "autodl-retrain-imagenet": Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2)),
+    "cdarts-retrain-imagenet": Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2)),
+    "cdarts-retrain-chain-imagenet": Distortion(resized=0.08, policy="randaugment", magnitude_std=0.5, erase=0.2),
+    "darts-retrain-imagenet": Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2)),
+    "h-das-retrain-cell-cifar10": Distortion(fill=128),
+    "h-das-retrain-stage-cifar10": Distortion(fill=128),
+    "h-das-retrain-stage-imagenet": Distortion(resized=0.08),
+}
+
+
 @pytest.mark.parametrize("name", TRAININGS)
 def test_the_augmentation_of_trainings(name):
     side = 224 if "imagenet" in name else 32
     own = Augmentation(crop=side // 8, flip=True)  # what a data set of coloured images brings
-    cutout = 16 if name.endswith("cifar10") or name.startswith("h-das") else 0
-    expected = Augmentation(crop=4 if side == 32 else 28, flip=True, cutout=cutout)
+    cutout = 16 if "cifar10" in name or name.startswith("h-das") else 0
+    distortion = DISTORTIONS.get(name, Distortion())
+    crop = 0 if distortion.resized else side // 8
+    expected = Augmentation(crop=crop, flip=True, cutout=cutout, distortion=distortion)
     assert recipes.load(name)["recipe"].augmentation(own, side) == expected
 
 
@@ -354,9 +527,9 @@ def test_a_file_for_the_values_of_a_training(asked, tmp_path):
     [
         (
             "search --recipe gdas-cifar --out x",
-            "unknown recipe 'gdas-cifar'; did you mean 'gdas-cifar10'? Known: darts",
+            "unknown recipe 'gdas-cifar'; did you mean 'gdas-cifar10'? Known: cdarts",
         ),
-        ("search --out x --recipe", "unknown recipe ''; known: darts-cifar10"),
+        ("search --out x --recipe", "unknown recipe ''; known: cdarts-cifar10"),
         ("search --out x --recipe gdas-cifar10 --data", "argument --data: expected one argument"),
         ("search --recipe darts-retrain-cifar10 --out x", "is for `ramify retrain`; did you mean"),
         ("retrain zoo:SETN --recipe darts-cifar10 --out x", "recipe 'darts-cifar10' is for `ramify search`; did you"),
@@ -437,6 +610,20 @@ def test_a_small_search_and_training_from_python(tmp_path):
         found, **recipes.load("nasbench201-retrain-12") | {"recipe": Recipe(epochs=1, cutout=0)} | small
     )
     assert trained.architecture == found.architecture
+
+
+def test_a_small_cyclic_search_and_its_training(tmp_path):
+    settings = recipes.load("cdarts-cifar10")
+    strategy = replace(settings["strategy"], cycles=1, pretrain_epochs=1, batch_size=16, evaluation={"layers": 4})
+    small = {"data": DataSpec(subset=64), "threads": 1, "progress": False}
+    layout = settings["network"] | {"channels": 2, "layers": 3}
+    found = ramify.search(**settings | {"strategy": strategy, "network": layout, **small})
+    training = recipes.load("cdarts-retrain-cifar10-4-gpus")
+    recipe = replace(training["recipe"], epochs=1, batch_size=16, cutout=2, auxiliary=False)
+    layout = training["network"] | {"channels": 2, "layers": 3}
+    trained = ramify.retrain(found, **training | {"recipe": recipe, "network": layout, **small})
+    assert trained.architecture == found.architecture
+    assert trained.shape["layout"]["pool_norm"] is False
 
 
 def test_a_small_training(tmp_path, capsys):

@@ -37,6 +37,7 @@ class Graph:
     edges: tuple[tuple[int, int, str], ...]
     inputs: tuple[int, ...]
     output: int
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

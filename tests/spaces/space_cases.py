@@ -60,6 +60,8 @@ TINY = {"channels": 4, "cells": 1}
 CELLS = {"channels": 2, "layers": 3, "stem_multiplier": 2}
 STAGES = {"channels": 2, "stem_multiplier": 2}
 
+CHAIN = {"channels": 2, "resolution": 8}
+
 SMALL_CELL = {  # as few operations as show that cells in stages are cells
     "normal": [["dil_conv_3x3", 0], ["max_pool_3x3", 1]],
     "reduce": [["skip_connect", 0], ["avg_pool_3x3", 1]],
@@ -107,4 +109,14 @@ CASES = [
         STAGES,
     ),
     Case("CellDistribution", spaces.CellDistribution(SMALL_CELL, cells=4), STAGES),
+    Case("CDARTSChain", spaces.CDARTSChain(blocks=(1, 2, 1, 1, 1)), CHAIN),
+    Case("CDARTSChain with all blocks", spaces.CDARTSChain(blocks=(1, 1, 2, 1, 2), absent=False), CHAIN),
+    Case("MobileChain", spaces.MobileChain(blocks=(2, 1, 1, 1, 2, 1)), CHAIN | {"channels": 4}),
+    Case(
+        "MobileChain restricted",
+        restricted(spaces.MobileChain(blocks=(2, 1, 3, 1, 1, 1)), lambda edge, op: op in ("k7e6", "k3e3")),
+        CHAIN | {"channels": 4},
+    ),
+    Case("FairMobileChain", spaces.FairMobileChain(blocks=(1, 2, 1, 1, 1, 1)), CHAIN | {"channels": 4}),
+    Case("ShuffleChain", spaces.ShuffleChain(blocks=(2, 1, 2, 1)), CHAIN),
 ]

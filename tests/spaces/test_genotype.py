@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from space_cases import GENOTYPES
 
 from ramify import spaces
+from ramify.cli import main
 from ramify.errors import ArchitectureError
 from ramify.spaces.genotype import (
     GENOTYPE,
@@ -143,7 +144,18 @@ class TestText:
 
     @pytest.mark.parametrize(
         "value",
-        ["__import__('os').getcwd()", "range(10**9)", "range(2, 6, 1)", "range('a')", "[x for x in y]", "open", "f(2)"],
+        [
+            "{[]: 1}",
+            "{[1]}",
+            "'\\d' + x",
+            "__import__('os').getcwd()",
+            "range(10**9)",
+            "range(2, 6, 1)",
+            "range('a')",
+            "[x for x in y]",
+            "open",
+            "f(2)",
+        ],
     )
     def test_nothing_is_evaluated(self, value):
         with pytest.raises(ArchitectureError, match="genotype text"):
@@ -256,3 +268,137 @@ class TestForms:
         text = write_genotype(read_genotype(GRAPHS, GENOTYPE2), style="text", form=GENOTYPE2)
         with pytest.raises(ArchitectureError):
             read_genotype(text[: data.draw(st.integers(0, len(text) - 1))], GENOTYPE2)
+
+
+RELEASED = (
+    "Genotype(normal=[[('sep_conv_3x3', 0), ('sep_conv_3x3', 1)], [('sep_conv_3x3', 1), ('sep_conv_3x3', 2)], "
+    "[('sep_conv_3x3', 0), ('sep_conv_3x3', 1)], [('skip_connect', 0), ('skip_connect', 2)]], "
+    "normal_concat=range(2, 6), reduce=[[('sep_conv_5x5', 1), ('max_pool_3x3', 0)], [('dil_conv_5x5', 2), "
+    "('skip_connect', 0)], [('sep_conv_3x3', 0), ('sep_conv_5x5', 1)], [('sep_conv_3x3', 0), ('dil_conv_5x5', 2)]], "
+    "reduce_concat=range(2, 6))"
+)
+"""CDARTS' cell for CIFAR, as its program writes it."""
+
+OTHER = RELEASED.replace("'dil_conv_5x5', 2)]], reduce", "'max_pool_3x3', 3)]], reduce")
+
+
+def stages(*texts):
+    return dict(zip("012", texts, strict=True))
+
+
+class TestStages:
+    """The files of CDARTS: a genotype for each of three stages, most often the same one."""
+
+    @pytest.mark.parametrize("name", ["CDARTS_cifar", "CDARTS_imagenet", "CDARTS_imagenet_2019", "DARTS_V1", "PDARTS"])
+    def test_published_cells_come_back(self, name):
+        arch = spaces.DARTSCells().parse(GENOTYPES[name])
+        written = spaces.DARTSCells().format(arch, style="stages")
+        assert list(written) == ["0", "1", "2"] and len(set(written.values())) == 1
+        assert written["0"].startswith("Genotype(normal=[[('") and "normal_concat=range(2, 6), reduce" in written["0"]
+        for text in (
+            written,
+            json.dumps(written),
+            json.loads(json.dumps(written).replace("range(2, 6)", "[2, 3, 4, 5]")),
+        ):
+            assert spaces.recognise(text).name == "DARTSCells"
+            assert spaces.recognise(text).parse(text) == arch
+
+    def test_a_released_file(self):
+        arch = spaces.DARTSCells().parse(GENOTYPES["CDARTS_cifar"])
+        assert spaces.DARTSCells().parse(stages(*[RELEASED] * 3)) == arch
+        assert form_of(json.dumps(stages(*[RELEASED] * 3))) is GENOTYPE
+
+    @pytest.mark.parametrize(
+        "notation",
+        [
+            dict(zip(("stage0", "stage1", "stage2"), [GENOTYPES["CDARTS_cifar"]] * 3, strict=True)) | {"name": "x"},
+            {"stages": [RELEASED, GENOTYPES["CDARTS_cifar"], json.dumps(GENOTYPES["CDARTS_cifar"])]},
+            stages(
+                RELEASED,
+                RELEASED.replace("range(2, 6)", "[5, 4, 3, 2]"),
+                RELEASED.replace("range(2, 6)", "list(range(2, 6))"),
+            ),
+        ],
+        ids=["stage0", "list", "spellings"],
+    )
+    def test_spellings(self, notation):
+        assert spaces.recognise(notation).parse(notation) == spaces.DARTSCells().parse(GENOTYPES["CDARTS_cifar"])
+
+    def test_stages_that_differ_are_five_cells(self):
+        notation = stages(RELEASED, OTHER, RELEASED)
+        space = spaces.recognise(notation)
+        assert space.name == "StageCells"
+        arch = space.parse(notation)
+        assert arch["reduce1.5"] != arch["reduce2.5"]
+        assert {arch[f"normal{stage}.5"] for stage in (1, 2, 3)} == {arch["normal1.5"]}
+        with pytest.raises(ArchitectureError, match="the stages have different cells"):
+            spaces.DARTSCells().parse(notation)
+        assert space.parse(space.format(arch, style="stages")) == arch
+        assert space.parse(json.loads(json.dumps(space.format(arch)))) == arch
+
+    def test_five_cells_of_stages_that_agree(self):
+        arch = spaces.StageCells().parse(stages(*[RELEASED] * 3))
+        assert arch["normal1.2"] == arch["normal2.2"] == arch["normal3.2"]
+
+    def test_the_last_stage_has_no_reduction_cell(self):
+        assert spaces.recognise(stages(RELEASED, RELEASED, OTHER)).name == "DARTSCells"
+        five = spaces.StageCells().parse(stages(RELEASED, OTHER, RELEASED))
+        assert spaces.StageCells().parse(stages(RELEASED, OTHER, OTHER)) == five
+
+    def test_other_concats_and_repeated_reads_are_covered(self):
+        notation = stages(*[RELEASED.replace("normal_concat=range(2, 6)", "normal_concat=[3, 5]")] * 3)
+        space = spaces.recognise(notation)
+        arch = space.parse(notation)
+        assert "normal_concat=[3, 5], reduce" in space.format(arch, style="stages")["1"]
+        assert space.parse(space.format(arch, style="stages")) == arch
+
+    @pytest.mark.parametrize(
+        ("notation", "message"),
+        [
+            ({"0": RELEASED, "1": RELEASED}, r"a genotype of stages has the keys \['0', '1', '2'\], got \['0', '1'\]"),
+            ({**stages(*[RELEASED] * 3), "3": RELEASED}, r"has the keys \['0', '1', '2'\], got \['0', '1', '2', '3'\]"),
+            ({"stages": [RELEASED]}, "`stages` must list three genotypes"),
+            ({"stages": 7}, "`stages` must list three genotypes, got 7"),
+            (stages(RELEASED, None, RELEASED), r"stage 2: a genotype is a JSON object or Genotype\(...\) text"),
+            (stages(RELEASED, RELEASED, RELEASED[:200]), "stage 3: .* is neither JSON nor"),
+            (
+                stages(RELEASED.replace("sep_conv_5x5", "sep_conv_9x9"), RELEASED, RELEASED),
+                "stage 1: reduce, node 0 .*'sep_co",
+            ),
+            (
+                stages(RELEASED.replace("('skip_connect', 2)]]", "('skip_connect', 5)]]"), RELEASED, RELEASED),
+                "source 5 is out",
+            ),
+            (
+                stages("__import__('os').system('touch EXECUTED')", RELEASED, RELEASED),
+                "stage 1: .* is neither JSON nor",
+            ),
+            (
+                stages(RELEASED.replace("range(2, 6)", "open('EXECUTED', 'w')"), RELEASED, RELEASED),
+                "genotype text: cannot read .open",
+            ),
+            (stages(RELEASED.replace("range(2, 6)", "range(2, 10**9)"), RELEASED, RELEASED), "genotype text"),
+            (stages({"0": RELEASED, "1": RELEASED, "2": RELEASED}, RELEASED, RELEASED), "stage 1: .* plain genotypes"),
+        ],
+    )
+    def test_bad_files_are_refused_in_a_line(self, notation, message, tmp_path, monkeypatch, capsys):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ArchitectureError, match=message):
+            spaces.recognise(notation)
+        with pytest.raises(ArchitectureError):
+            spaces.StageCells().parse(notation)
+        (tmp_path / "file.json").write_text(json.dumps(notation))
+        assert main(["describe", "file.json"]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "file.json" in err
+        assert not (tmp_path / "EXECUTED").exists()
+
+    def test_fixed_cells_cannot_be_written(self):
+        space = spaces.DARTSCells(reduction="frc")
+        with pytest.raises(ArchitectureError, match="the style 'stages' is for searched"):
+            space.format(space.parse(GENOTYPES["GDAS_F1"]), style="stages")
+
+    def test_the_command_line_describes_a_file(self, tmp_path, capsys):
+        (tmp_path / "cifar_genotype.json").write_text(json.dumps(stages(*[RELEASED] * 3)))
+        assert main(["describe", str(tmp_path / "cifar_genotype.json"), "--pictures", str(tmp_path)]) == 0
+        assert "3,859,318 parameters, 590,069,376 multiply-adds" in capsys.readouterr().out

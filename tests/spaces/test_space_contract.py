@@ -16,10 +16,13 @@ from torch import nn
 
 from ramify import Architecture, spaces
 from ramify.errors import ArchitectureError
+from ramify.spaces.chain import ChainSpace
 from ramify.supernet import edge_names, existing, needed_states
 
 every_case = pytest.mark.parametrize("case", CASES, ids=repr)
-every_case_of_cells = pytest.mark.parametrize("case", [c for c in CASES if c.layout], ids=repr)
+every_case_of_cells = pytest.mark.parametrize(
+    "case", [c for c in CASES if c.layout and not isinstance(c.space, ChainSpace)], ids=repr
+)
 case_and_seed = given(st.sampled_from(CASES), st.integers(0, 2**32))
 
 # (affine, running statistics) of the norms inside cells, with a norm behind poolings where the space knows that
@@ -38,6 +41,11 @@ def random_mix(case, seed=0):
         name: choice.softmax(torch.randn(choice.shape, dtype=torch.float64))
         for name, choice in case.space.choices.items()
     }
+
+
+def sup_strides(case):
+    """The strides of the stages of a chain."""
+    return case.space.layout_of(**case.layout).strides[1:]
 
 
 def member(case, seed=0):
@@ -322,7 +330,9 @@ class TestRestrict:
     def test_restrictions_add_up_and_travel(self, case):
         name, choice = next(iter(case.space.choices.items()))
         first, second = choice.mask.clone(), choice.mask.clone()
-        first[0, -1], second[-1, -1] = False, False
+        free = [edge for edge, row in enumerate(choice.mask) if row.sum() > 1]
+        for mask, edge in ((first, free[0]), (second, free[-1])):
+            mask[edge, int(mask[edge].nonzero()[-1])] = False
         both = case.space.restrict({name: first}).restrict({name: second})
         assert torch.equal(both.choices[name].mask, first & second)
         assert both.to_dict()["restriction"][name] == (first & second).tolist()
@@ -502,14 +512,19 @@ class TestSupernet:
     @every_case
     def test_taps_are_the_ends_of_the_stages(self, case):
         sup, arch, x = shared_supernet(case), member(case), case.images(size=(16, 12))
-        names = ("stage1", "stage2", "stage3")
+        sizes = [(8, 6), (4, 3), (4, 3)]
+        if isinstance(case.space, ChainSpace):  # laid out for 8 pixels: the last of the strides is left
+            halved = [2 in sup_strides(case)[: number + 1] for number in range(len(case.space.stages) + 1)]
+            sizes = [(8, 6) if half else (16, 12) for half in halved]
+        names = tuple(f"stage{number}" for number in range(1, len(sizes) + 1))
         mix = case.space.mix(arch)
         logits, features = sup(x, mix, taps=names)
         built_logits, built_features = case.space.extract(sup, arch)(x, taps=names)
         assert torch.equal(logits, sup(x, mix))
         torch.testing.assert_close(built_logits, logits)
         assert list(features) == list(built_features) == list(names)
-        assert [tuple(features[name].shape[2:]) for name in names] == [(8, 6), (4, 3), (4, 3)]
+        assert [tuple(features[name].shape[2:]) for name in names] == sizes
+        assert set(sup.distilled) < set(names)
         for name in names:
             width = built_features[name].shape[1]  # channels that a member lacks are zeros in the supernet
             torch.testing.assert_close(built_features[name], features[name][:, :width])
@@ -520,8 +535,8 @@ class TestSupernet:
     def test_unknown_taps_are_answered_with_the_nearest(self, case):
         sup = shared_supernet(case)
         for network, arguments in ((sup, (random_mix(case),)), (case.space.extract(sup, member(case)), ())):
-            with pytest.raises(ArchitectureError, match="unknown tap 'stage4'; did you mean 'stage"):
-                network(case.images(), *arguments, taps=("stage4",))
+            with pytest.raises(ArchitectureError, match="unknown tap 'stage9'; did you mean 'stage"):
+                network(case.images(), *arguments, taps=("stage9",))
 
     @every_case
     def test_it_is_a_pure_function(self, case):
@@ -587,11 +602,14 @@ class TestSupernet:
         moving = {name: value.clone().requires_grad_() for name, value in mix.items()}
         second = torch.autograd.grad(slope(moving, create_graph=True), list(moving.values()))
         found = sum((g * towards[name]).sum() for name, g in zip(moving, second, strict=True))
-        step = 1e-8  # small, so that no ReLU changes sides
-        ahead, behind = (
-            slope({name: value + sign * step * towards[name] for name, value in mix.items()}) for sign in (1, -1)
-        )
-        torch.testing.assert_close(found, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-5)
+        steps = (1e-8, 3e-9, 1e-9)  # small, so that no ReLU changes sides; now and then one does all the same
+        differences = []
+        for step in steps:
+            ahead, behind = (
+                slope({name: value + sign * step * towards[name] for name, value in mix.items()}) for sign in (1, -1)
+            )
+            differences.append((ahead - behind) / (2 * step))
+        assert any(torch.isclose(found, difference, rtol=1e-5, atol=1e-5) for difference in differences)
 
     @every_case
     def test_functional_call_uses_the_given_weights_and_buffers(self, case):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ramify import spaces
-from ramify.ops.operations import count_weights
+from ramify.ops.weights import count_weights
 from ramify.strategies import NASP
 from ramify.strategies.differentiable import Moment
 from ramify.strategies.nasp import complexities

@@ -8,7 +8,6 @@ from ramify import spaces
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import make_operation, standard_norm
 from ramify.strategies import PCDARTS
-from ramify.strategies.pc_darts import edge_softmax
 from ramify.supernet import Choice, MixedGraph, prepare
 from small_runs import SPACES, session_of
 
@@ -28,12 +27,12 @@ def test_the_weights_of_all_edges_into_a_node_sum_to_1(name):
 
 def test_the_edge_softmax_by_hand():
     choice = Choice(((0, 2), (1, 2), (0, 3), (1, 3), (2, 3)), ("skip_connect",))
-    found = edge_softmax(choice, torch.tensor([0.0, 1.0, 0.0, 0.0, 2.0]))
+    found = choice.edge_softmax(torch.tensor([0.0, 1.0, 0.0, 0.0, 2.0]))
     e, e2 = torch.e, torch.e**2
     expected = [1 / (1 + e), e / (1 + e), 1 / (2 + e2), 1 / (2 + e2), e2 / (2 + e2)]
     assert found.tolist() == pytest.approx(expected, rel=1e-5)
     masked = choice.restricted([[1], [0], [1], [1], [1]], "cell")
-    assert edge_softmax(masked, torch.zeros(5))[:2].tolist() == [1.0, 0.0]
+    assert masked.edge_softmax(torch.zeros(5))[:2].tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -1,10 +1,11 @@
 """The recipe: DARTS' by default, and nothing that cannot be meant."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from ramify.data import Augmentation
+from ramify.data import Augmentation, Distortion
 from ramify.errors import ConfigurationError
 from ramify.training import Recipe
 
@@ -24,6 +25,12 @@ from ramify.training import Recipe
         ({"decay": math.inf}, "`decay` must be"),
         ({"crop": -1}, "`crop` must be a number from 0, got -1"),
         ({"cutout": -1}, "`cutout` must be"),
+        ({"warmup": "epochs"}, "unknown warmup 'epochs'; did you mean 'epoch'"),
+        ({"optimizer": "adam"}, "unknown optimizer 'adam'; known: rmsprop, sgd"),
+        ({"nesterov": True, "optimizer": "rmsprop"}, "`nesterov` is for the optimizer 'sgd'"),
+        ({"accumulate": 0}, "`accumulate` must be at least 1, got 0"),
+        ({"mixup": -1.0}, "`mixup` must be a number from 0"),
+        ({"ema": 1.0}, r"`ema` must be in \[0, 1\), got 1.0"),
         ({"nesterov": True, "momentum": 0.0}, "`nesterov` needs a `momentum` above 0"),
     ],
 )
@@ -43,6 +50,25 @@ def test_augmentation_is_the_data_sets_own_where_the_recipe_leaves_it_open():
     own = Augmentation(crop=4, flip=True)
     assert Recipe(cutout=3).augmentation(own, 32) == Augmentation(crop=4, flip=True, cutout=3)
     assert Recipe(crop=0, flip=False, cutout=0).augmentation(own, 32) == Augmentation()
+
+
+def test_a_resized_crop_replaces_the_other():
+    own = Augmentation(crop=4, flip=True)
+    distortion = Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2))
+    found = Recipe(distortion=distortion).augmentation(own, 224)
+    assert found == Augmentation(crop=0, flip=True, distortion=distortion)
+    assert Recipe(distortion=Distortion(fill=128)).augmentation(own, 32).crop == 4
+
+
+@pytest.mark.parametrize(
+    ("params", "weight_decay", "drop_path"),
+    [(2_900_000, 3e-4, 0.2), (3_350_000, 3e-4, 0.3), (3_859_318, 5e-4, 0.3), (3_000_000, 3e-4, 0.3)],
+)
+def test_cdarts_size_rule(params, weight_decay, drop_path):
+    recipe = Recipe(weight_decay=0.1, drop_path=0.5, lr=0.1)
+    assert recipe.sized(params) is recipe
+    ruled = replace(recipe, size_rule=True).sized(params)
+    assert (ruled.weight_decay, ruled.drop_path, ruled.lr) == (weight_decay, drop_path, 0.1)
 
 
 def test_the_cutout_follows_the_size_of_the_images_and_never_covers_one():

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ramify.data import DataSpec
+from ramify.data import DataSpec, Distortion
 from ramify.errors import ConfigurationError
 from ramify.ops import DropPath
-from ramify.seeding import rng, seeded
+from ramify.seeding import rng, seeded, stream
 from ramify.spaces import NASBench201
 from ramify.training import Recipe, TrainingSession, measure
 from small_runs import SPACES, differences, finish, loaded, restored, saved, task_of
@@ -97,6 +97,17 @@ def test_drop_path_grows_linearly_from_zero():
     assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
 
 
+def test_drop_path_of_600_epochs():
+    """CDARTS' setting, at the beginning, in the middle and at the end."""
+    session = training(Recipe(epochs=600, batch_size=64, drop_path=0.3), space="nasbench201", drop_path=0.3)
+    found = {}
+    for epoch in (0, 300, 599):
+        session.step = epoch
+        next(session.run())
+        found[epoch] = session.drop_paths[0].rate
+    assert found == {0: 0.0, 300: pytest.approx(0.15), 599: pytest.approx(0.2995)}
+
+
 def test_drop_path_acts_in_training_only():
     session = training(Recipe(epochs=1), drop_path=0.9)
     x, _ = first_batch(session)
@@ -110,6 +121,105 @@ def test_the_rate_of_each_step_is_the_schedules():
     rates = [session.optimizer.param_groups[0]["lr"] for _ in session.run()]
     assert rates == [session.recipe.lr_at(step, 4) for step in range(12)]
     assert len(set(rates)) == 6
+
+
+def test_rmsprop_is_tensorflows():
+    recipe = Recipe(epochs=1, lr=0.01, clip=0.0, optimizer="rmsprop", weight_decay=0.1, decay_norms=False, **PLAIN)
+    session, network, _ = plain_step(recipe, F.cross_entropy)
+    with torch.no_grad():
+        for value in network.parameters():
+            gradient = value.grad + (0.1 * value if value.ndim > 1 else 0)
+            value -= 0.01 * gradient / (0.9 + 0.1 * gradient**2 + 1e-3).sqrt()  # the mean of squares starts at 1
+    assert_equal_networks(session, network)
+
+
+def test_accumulated_parts_give_the_gradient_of_the_batch():
+    """In evaluation mode of the norms; their statistics are those of a part."""
+    recipe = Recipe(epochs=1, lr=0.1, clip=0.0, weight_decay=0.0, accumulate=3, **PLAIN)
+    session, other = (training(recipe, space="nasbench201") for _ in range(2))
+    for each in (session, other):
+        each.network.module.train = lambda mode=True, module=each.network.module: module
+        each.network.module.eval()
+        for module in each.network.module.modules():
+            module.training = False
+    next(session.run())
+    network = other.network.module
+    x, y = first_batch(other)
+    F.cross_entropy(network(x), y).backward()
+    torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9).step()
+    assert_equal_networks(session, network)
+    assert float(session.averages.sums[2]) == 16
+
+
+def test_mixup_is_that_of_its_paper():
+    recipe = Recipe(epochs=1, lr=0.1, clip=0.0, weight_decay=0.0, mixup=0.5, label_smoothing=0.1, **PLAIN)
+    share = rng(0, "mixup", 0).betavariate(0.5, 0.5)
+    partner = torch.randperm(16, generator=stream(0, "mixup", 0))
+    assert 0.01 < share < 0.99 and not torch.equal(partner, torch.arange(16))
+    session, other = (training(recipe) for _ in range(2))
+    next(session.run())
+    network = other.network.module.train()
+    x, y = first_batch(other)
+    logits = network(share * x + (1 - share) * x[partner])
+    losses = [F.cross_entropy(logits, labels, label_smoothing=0.1) for labels in (y, y[partner])]
+    (share * losses[0] + (1 - share) * losses[1]).backward()
+    torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9).step()
+    assert_equal_networks(session, network)
+
+
+def test_the_moving_average_follows_weights_and_statistics():
+    session = training(Recipe(epochs=1, lr=0.1, ema=0.75, **PLAIN))
+    expected = {name: value.clone() for name, value in session.network.state_dict().items()}
+    for _ in session.run():
+        for name, value in session.network.state_dict().items():
+            mean = expected[name]
+            expected[name] = 0.75 * mean + 0.25 * value if mean.is_floating_point() else value.clone()
+    found = session.trained.state_dict()
+    assert found.keys() == expected.keys()
+    assert any(not torch.equal(found[name], value) for name, value in session.network.state_dict().items())
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_the_moving_average_takes_images_in_every_precision(precision):
+    session = training(Recipe(epochs=1, ema=0.5, **PLAIN), space="nasbench201", precision=precision)
+    finish(session)
+    found = measure(session.trained, session.task.data.split("search_train"), device=torch.device("cpu"))
+    assert 0 <= found.top1 <= 1
+
+
+def test_the_size_rule_decides_before_training():
+    session = training(Recipe(epochs=2, batch_size=64, size_rule=True, weight_decay=0.5, drop_path=0.0), drop_path=0.0)
+    assert (session.recipe.weight_decay, session.recipe.drop_path) == (3e-4, 0.2)
+    assert session.optimizer.param_groups[0]["weight_decay"] == 3e-4
+    assert [row["drop_path"] for row in finish(session)] == [0.0, 0.1]
+
+
+EVERYTHING = {
+    "optimizer": "rmsprop",
+    "decay_norms": False,
+    "accumulate": 2,
+    "mixup": 0.2,
+    "ema": 0.9,
+    "warmup_epochs": 2,
+    "warmup": "epoch",
+    "distortion": Distortion(
+        resized=0.3, jitter=(0.4, 0.4, 0.4, 0.2), policy="randaugment", magnitude_std=0.5, erase=0.5
+    ),
+}
+
+
+def test_a_continued_training_with_everything_is_the_undisturbed_one():
+    recipe = Recipe(epochs=3, batch_size=16, drop_path=0.3, lr=0.01, **EVERYTHING)
+    whole = training(recipe, drop_path=0.3, auxiliary=True)
+    expected = finish(whole)
+    session = training(recipe, drop_path=0.3, auxiliary=True)
+    rows = [dict(m.values) for m in itertools.islice(session.run(), 6) if m.values]
+    continued = training(recipe, drop_path=0.3, auxiliary=True)
+    continued.load_state_dict(restored(saved(session)))
+    assert rows + finish(continued) == expected
+    assert not differences(restored(saved(continued)), restored(saved(whole)))
 
 
 @pytest.mark.parametrize("space", ["nasbench201", "darts", "frc", "nasp"])

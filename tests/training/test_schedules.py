@@ -53,3 +53,13 @@ def test_a_search_starts_at_the_highest_rate_and_its_settings_are_the_papers():
     strategy = DARTS()
     assert (strategy.epochs, strategy.batch_size, strategy.lr, strategy.min_lr) == (50, 64, 0.025, 0.001)
     assert (strategy.momentum, strategy.weight_decay, strategy.clip, strategy.nesterov) == (0.9, 3e-4, 5.0, False)
+
+
+def test_cdarts_warms_up_on_the_cosine_of_all_epochs():
+    """Its setting for ImageNet, 250 epochs from 0.5 with 5 to warm up."""
+    recipe = Recipe(epochs=250, lr=0.5, warmup_epochs=5, warmup="epoch")
+    rates = [recipe.lr_at(epoch * 7, 7) for epoch in range(7)]
+    published = [0.1, 0.199992, 0.299953, 0.399858, 0.499684, 0.499507, 0.499290]
+    assert rates == pytest.approx(published, abs=5e-7)
+    assert [recipe.lr_at(epoch * 7 + 6, 7) for epoch in range(7)] == rates  # constant inside an epoch
+    assert Recipe(epochs=250, lr=0.5, warmup="epoch").lr_at(3, 7) == 0.5

@@ -16,6 +16,13 @@ def test_label_smoothing():
     )
 
 
+def test_label_smoothing_of_cdarts():
+    """Four classes and 0.1, worked by hand."""
+    logits, label = torch.tensor([[2.0, 0.0, -1.0, 0.5]]), torch.tensor([0])
+    assert cross_entropy(logits, label, 0.1).item() == pytest.approx(0.504850, abs=1e-6)
+    assert cross_entropy(logits, label).item() == pytest.approx(0.342350, abs=1e-6)
+
+
 @pytest.mark.parametrize(("images", "count"), [(8, 1), (8, 3), (5, 2), (2, 4)])
 def test_parts_of_a_batch_are_the_batch(images, count):
     x, y = torch.randn(images, 3), torch.arange(images)

@@ -44,6 +44,33 @@ def test_the_rate_follows_the_step():
     assert weights.optimizer.param_groups[0]["lr"] == weights.lr_at(99)
 
 
+def test_a_linear_rate_may_fall_with_every_step():
+    settings = {"epochs": 10, "batch_size": 16, "lr": 0.5, "min_lr": 0.1, "schedule": "linear"}
+    weights = weights_of(WeightSettings(**settings, stepwise=True))
+    assert [round(weights.lr_at(step), 6) for step in (0, 1, 10, 19)] == [0.5, 0.48, 0.3, 0.12]
+    weights = weights_of(WeightSettings(**settings))
+    assert [round(weights.lr_at(step), 6) for step in (0, 1, 10, 19)] == [0.5, 0.5, 0.3, 0.14]
+
+
+def test_a_step_with_bounded_entries_smoothed_labels_and_norms_that_do_not_decay():
+    settings = WeightSettings(
+        batch_size=16, lr=0.1, clip=0.01, clip_by="value", weight_decay=0.5, decay_norms=False, label_smoothing=0.1
+    )
+    weights, other = weights_of(settings), weights_of(settings)
+    mix = existing(weights.supernet.choices)
+    x, y = next(weights.split.batches(16, seed=0))
+    weights.descend(0, x, y, mix)
+
+    network = other.supernet.module.train()
+    F.cross_entropy(network(x, mix), y, label_smoothing=0.1).backward()
+    assert max(float(p.grad.abs().max()) for p in network.parameters()) > 0.01
+    with torch.no_grad():
+        for p in network.parameters():
+            p -= 0.1 * (p.grad.clamp(-0.01, 0.01) + (0.5 * p if p.ndim > 1 else 0))
+    for value, expected in zip(weights.supernet.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(value, expected)
+
+
 def test_weights_that_no_path_used_do_not_move():
     weights = weights_of(WeightSettings(epochs=1, batch_size=16, weight_decay=0.1))
     space = SPACES["nasbench201"][0]
@@ -78,6 +105,9 @@ def test_the_supernet_lies_in_channels_last():
         ({"min_lr": math.nan}, "`min_lr` must be a number from 0, got nan"),
         ({"weight_decay": math.inf}, "`weight_decay` must be a number from 0, got inf"),
         ({"nesterov": True, "momentum": 0.0}, "`nesterov` needs a `momentum` above 0"),
+        ({"schedule": "step"}, "`schedule` must be 'cosine' or 'linear', got 'step'"),
+        ({"clip_by": "sum"}, "`clip_by` must be 'norm' or 'value', got 'sum'"),
+        ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\), got 1.0"),
     ],
 )
 def test_impossible_settings(options, message):

@@ -1,5 +1,6 @@
 """The zoo: every published architecture is what it is said to be, and counts as its authors' program does."""
 
+import inspect
 import itertools
 import json
 import random
@@ -35,10 +36,13 @@ class TestCounts:
         """In all of its networks, with an auxiliary head where there can be one, which costs no multiply-adds."""
         entry = ENTRIES[name]
         for network, known in entry.networks.items():
-            cost = profile(entry, network, auxiliary=True)
+            headed = "auxiliary" in inspect.signature(entry.space.build).parameters
+            cost = profile(entry, network, **({"auxiliary": True} if headed else {}))
             assert cost.params - cost.auxiliary_params == known.params, network
             assert cost.macs == known.macs, network
-            assert cost.auxiliary_params == (known.auxiliary or imagenet_head(entry, known)), network
+            assert cost.thop == known.thop or known.thop is None, network
+            if headed:
+                assert cost.auxiliary_params == (known.auxiliary or imagenet_head(entry, known)), network
 
     def test_the_auxiliary_head_is_optional(self):
         for name in ("DARTS_V2", "GDAS_F1"):
@@ -48,7 +52,8 @@ class TestCounts:
     @pytest.mark.parametrize("name", BENCHMARK)
     def test_cells_of_the_benchmark(self, name):
         known = ENTRIES[name].networks["cifar10"]
-        assert profile(ENTRIES[name], "cifar10") == ramify.profiling.Profile(known.params, 0, known.macs)
+        cost = profile(ENTRIES[name], "cifar10")
+        assert (cost.params, cost.auxiliary_params, cost.macs) == (known.params, 0, known.macs)
 
     def test_cells_of_the_benchmark_on_its_other_data(self):
         """The closed form for the rest: 65 parameters and 64 multiply-adds a class, a quarter of the convolutions."""
@@ -58,7 +63,8 @@ class TestCounts:
             assert (small.params, small.macs) == (tens.params + 110 * 65, (tens.macs - 640) // 4 + 120 * 64)
         for data in ("cifar100", "imagenet16-120"):
             known = ENTRIES["NB201_0"].networks[data]
-            assert profile(ENTRIES["NB201_0"], data) == ramify.profiling.Profile(known.params, 0, known.macs)
+            cost = profile(ENTRIES["NB201_0"], data)
+            assert (cost.params, cost.auxiliary_params, cost.macs) == (known.params, 0, known.macs)
 
     def test_all_that_is_known_is_there(self):
         """The numbers of the reference, by hand: a count that vanished from the data would go unnoticed."""
@@ -137,10 +143,40 @@ class TestEntries:
             ("NB201_13714", "cifar10 test accuracy 94.3733 % (200 epochs, mean of seeds 777, 888 and 999)"),
             ("NB201_2581", "imagenet16-120 validation accuracy 38.6667 % (12 epochs, seed 111)"),
             ("DARTS_ABS", "imagenet top-1 accuracy 75.19 % (network imagenet-45)"),
+            ("CDARTS_cifar", "cifar100 test accuracy 84.31 %"),
+            ("CDARTS_cifar", "parameters 3.90 ± 0.08 M (network cifar)"),
+            ("CDARTS_imagenet", "imagenet top-5 accuracy 92.9 ± 0.2 % (network imagenet-48)"),
+            ("CDARTS_imagenet", "imagenet multiply-adds 701 ± 32 M (network imagenet-48)"),
         ],
     )
     def test_figures_as_published(self, name, text):
         assert text in map(str, ENTRIES[name].figures)
+
+    def test_cells_of_cdarts(self):
+        """Five of the ten that its releases hold are its own; the other five are those of DARTS and its relatives."""
+        own = {name for name, entry in ENTRIES.items() if entry.family == "Cells of CDARTS"}
+        both = {"CDARTS_cifar", "CDARTS_imagenet"}
+        assert own == both | {"CDARTS_cifar_2019", "CDARTS_cifar_2020", "CDARTS_imagenet_2019"}
+        assert {name for name in own if ENTRIES[name].figures} == both
+        assert ENTRIES["CDARTS_cifar"].headline.number == "97.52 ± 0.04"
+        assert [next(iter(ENTRIES[name].networks)) for name in sorted(both)] == ["cifar", "imagenet-48"]
+        assert {ENTRIES[name].space.name for name in own} == {"DARTSCells"}
+
+    def test_chains(self):
+        """Published costs of the chains of CDARTS follow another convention than those of the others."""
+        chains = {name: entry for name, entry in ENTRIES.items() if entry.family.startswith("Chains")}
+        assert len(chains) == 7
+        assert {name for name, e in chains.items() if any(n.thop for n in e.networks.values())} == {
+            "cdarts_a",
+            "cdarts_b",
+            "cdarts_b_published",
+        }
+        for name in ("cdarts_a", "cdarts_b_published"):
+            (printed,) = (f for f in chains[name].figures if f.metric == "multiply-adds" and f.network == "imagenet")
+            known = chains[name].networks["imagenet"]
+            assert abs(known.thop / 1e6 - printed.value) < 0.5 < printed.value - known.macs / 1e6
+        published, coded = (chains[name].architecture for name in ("cdarts_b_published", "cdarts_b"))
+        assert {name for name in coded if coded[name] != published[name]} == {"layer12"}
 
     def test_the_figure_that_says_most(self):
         assert ENTRIES["DARTS_V2"].headline.value == 2.76

@@ -6,11 +6,12 @@ pixels: both only say which row and which column of the padded image each output
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ramify.data.distortion import Distortion
 from ramify.errors import DataError
 
 
@@ -23,6 +24,7 @@ class Augmentation:
         flip: Mirror left and right with probability one half.
         cutout: Side in pixels of one square that is set to zero after normalisation. Its centre is uniform on
             the image, so a part of it may lie outside (DeVries and Taylor, 2017, arXiv:1708.04552).
+        distortion: What else happens to images. Its resized crop replaces the crop.
 
     Raises:
         DataError: If `crop` or `cutout` is negative.
@@ -31,6 +33,7 @@ class Augmentation:
     crop: int = 0
     flip: bool = False
     cutout: int = 0
+    distortion: Distortion = field(default_factory=Distortion)
 
     def __post_init__(self) -> None:
         if self.crop < 0 or self.cutout < 0:
@@ -52,7 +55,7 @@ class Augmentation:
         return (uniform * options[:, None]).long()
 
 
-def windows(pixels: Tensor, rows: Tensor, draws: Tensor, *, side: int, crop: int) -> Tensor:
+def windows(pixels: Tensor, rows: Tensor, draws: Tensor, *, side: int, crop: int, fill: int = 0) -> Tensor:
     """Cut one window out of each of the images `rows`, mirrored where asked.
 
     Args:
@@ -61,6 +64,7 @@ def windows(pixels: Tensor, rows: Tensor, draws: Tensor, *, side: int, crop: int
         draws: (5, B) int64 from `Augmentation.draw`, on the device of `pixels`.
         side: S, side of an image without its padding.
         crop: The `crop` of the augmentation that made `draws`.
+        fill: Value of the pixels outside of an image, which are 0 in `pixels`.
 
     Returns:
         (B, S, S, C) uint8.
@@ -73,7 +77,12 @@ def windows(pixels: Tensor, rows: Tensor, draws: Tensor, *, side: int, crop: int
     x = left[:, None] + torch.where(mirrored[:, None] == 1, side - 1 - along, along)  # (B, S)
     flat = (y[:, :, None] * padded + x[:, None, :]).flatten()
     # One index per pixel: three to five times as fast as indexing the four-dimensional tensor.
-    return pixels.view(-1, channels).index_select(0, flat).view(len(rows), side, side, channels)
+    window = pixels.view(-1, channels).index_select(0, flat).view(len(rows), side, side, channels)
+    if fill and crop:
+        edge = (padded - side) // 2
+        outside = [(at < edge) | (at >= edge + side) for at in (y - rows[:, None] * padded, x)]  # (B, S) each
+        window.masked_fill_((outside[0][:, :, None] | outside[1][:, None, :])[..., None], fill)
+    return window
 
 
 def normalise(window: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ramify.data.augmentation import Augmentation, cut_out, normalise, windows
+from ramify.data.distortion import Distortion
 from ramify.data.pixels import Pixels
 from ramify.errors import DataError, nearest
-from ramify.seeding import stream
+from ramify.seeding import derive, stream
 
 SPLIT_NAMES = ("train", "search_train", "search_validation", "test")
 
@@ -53,6 +54,8 @@ class Split:
         shuffle: bool = False,
         drop_last: bool = False,
         start: int = 0,
+        every: int = 1,
+        part: tuple[int, int] = (0, 1),
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -66,6 +69,9 @@ class Split:
             shuffle: Whether the order is random.
             drop_last: Whether a smaller last batch is left out.
             start: First batch to give. It and the following are what the full pass would have given.
+            every: Distance from one batch to give to the next.
+            part: First image to give of every batch, and the distance to the next; all by default. The images are
+                what the full batch would have had.
             device: Where batches are wanted; default: where the data is.
             dtype: Floating type of the images.
 
@@ -73,43 +79,62 @@ class Split:
             Batches of images (B, C, S, S), normalised, in `torch.channels_last`, and classes (B,) int64.
 
         Raises:
-            ValueError: If `batch_size` is below 1, `start` is negative, or `dtype` is not a floating type.
+            ValueError: If `batch_size` or `every` is below 1, `start` is negative, `part` is none, or `dtype` is not a
+                floating type.
         """
         if batch_size < 1 or start < 0:
             raise ValueError(f"`batch_size` >= 1 and `start` >= 0 must hold, got {batch_size} and {start}")
+        if every < 1 or not 0 <= part[0] < part[1]:
+            raise ValueError(f"`every` >= 1 and 0 <= `part[0]` < `part[1]` must hold, got {every} and {part}")
         if not dtype.is_floating_point:
             raise ValueError(f"`dtype` must be a floating type, got {dtype}")
         rows = self._rows
         if shuffle:
             rows = rows[torch.randperm(len(rows), generator=stream(seed, "order", self.name, epoch))]
-        chunks = rows.split(batch_size)[start : self.num_batches(batch_size, drop_last)]
-        return self._generate(chunks, seed, epoch, augmentation or Augmentation(), start, device, dtype)
+        numbers = range(start, self.num_batches(batch_size, drop_last), every)
+        chunks = [(number, rows[number * batch_size : (number + 1) * batch_size]) for number in numbers]
+        return self._generate(chunks, seed, epoch, augmentation or Augmentation(), part, device, dtype)
 
     def _generate(
         self,
-        chunks: tuple[Tensor, ...],
+        chunks: Sequence[tuple[int, Tensor]],
         seed: int,
         epoch: int,
         augmentation: Augmentation,
-        start: int,
+        part: tuple[int, int],
         device: torch.device | str | None,
         dtype: torch.dtype,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         pixels, here = self._pixels, self._pixels.device
         exact = dtype if dtype == torch.float64 else torch.float32  # half precision comes last, for one rounding
         mean, std = (torch.tensor(values, dtype=exact, device=here) for values in (self._mean, self._std))
-        batches = zip(chunks, pixels.padded(chunks, augmentation.crop), strict=True)
-        for number, (chunk, (images, rows)) in enumerate(batches, start):
+        mine = [chunk[part[0] :: part[1]] for _, chunk in chunks]
+        batches = zip(chunks, mine, pixels.padded(mine, augmentation.crop), strict=True)
+        for (number, whole), chunk, (images, rows) in batches:
             # Drawn on the CPU, and in one tensor, so that a GPU gets one small copy and never waits.
             generator = stream(seed, "augment", self.name, epoch, number)
-            draws = augmentation.draw(len(chunk), pixels.side, generator).to(here, non_blocking=True)
-            cropped = windows(images, rows, draws, side=pixels.side, crop=augmentation.crop)
-            x = normalise(cropped, mean, std)
+            draws = augmentation.draw(len(whole), pixels.side, generator)[:, part[0] :: part[1]]
+            draws = draws.to(here, non_blocking=True)
+            fill = augmentation.distortion.fill
+            cropped = windows(images, rows, draws, side=pixels.side, crop=augmentation.crop, fill=fill)
+            distort, finish = self._distorting(augmentation.distortion, len(whole), seed, epoch, number, part)
+            x = normalise(distort(cropped), mean, std)
             if augmentation.cutout:
                 x = cut_out(x, draws, augmentation.cutout)
+            x = finish(x)
             y = self._labels[chunk.to(here, non_blocking=True)]
             # (B, S, S, C) in memory is (B, C, S, S) in channels_last: the permutation moves nothing.
             yield x.permute(0, 3, 1, 2).to(device or here, dtype, non_blocking=True), y.to(device or here)
+
+    def _distorting(
+        self, distortion: Distortion, count: int, seed: int, epoch: int, number: int, part: tuple[int, int]
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Return what happens to a batch, or to a part of it, before and after it is normalised."""
+        if not distortion.distorts:
+            return (lambda x: x), (lambda x: x)
+        draws = distortion.draw(count, stream(seed, "distort", self.name, epoch, number))[:, part[0] :: part[1]]
+        keys = [derive(seed, "distort", self.name, epoch, number, image) for image in range(part[0], count, part[1])]
+        return (lambda x: distortion.before(x, draws, keys)), (lambda x: distortion.after(x, draws, keys))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

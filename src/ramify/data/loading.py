@@ -169,7 +169,11 @@ def _split(
         search = [train, validation]
     else:
         pool = train if validation is None else torch.cat([train, validation])
-        halves = stratified(labels[pool], spec.validation_fraction, stream(spec.seed, "split"))
+        if spec.split == "ordered":
+            last = round(len(pool) * spec.validation_fraction)
+            halves: tuple[Tensor, ...] = torch.arange(len(pool)).split([len(pool) - last, last])
+        else:
+            halves = stratified(labels[pool], spec.validation_fraction, stream(spec.seed, "split"))
         search = [pool[half] for half in halves]
     whole = torch.cat(search).sort().values
     return {"train": whole, "search_train": search[0], "search_validation": search[1], "test": test}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ramify.errors import DataError, nearest
 
-SPLITS = ("auto", "random", "nasbench201")
+SPLITS = ("auto", "random", "ordered", "nasbench201")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,9 @@ class DataSpec:
         test_fraction: Share of each class that is held out for testing when the source has no test images.
             Which ones does not depend on `seed`.
         validation_fraction: Share of the training images that is `search_validation`; 0.5 are halves.
-        split: `random` halves the training images class by class; `nasbench201` takes the fixed lists of that
-            benchmark; `auto` takes the validation images that the source brings, else `random`.
+        split: `random` halves the training images class by class; `ordered` searches on the first of them and
+            validates on the last, as the program of CDARTS does (classes have to be mixed); `nasbench201` takes the
+            fixed lists of that benchmark; `auto` takes the validation images that the source brings, else `random`.
         split_file: Index lists to use instead, in the format of the AutoDL-Projects repository: JSON with
             `train` and `valid` (both within the training images), or `xvalid` and `xtest` (within the test
             images, as for CIFAR-100 in NAS-Bench-201).
@@ -60,8 +61,8 @@ class DataSpec:
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise DataError(f"unknown split {self.split!r}: {nearest(self.split, SPLITS)}")
-        if self.split == "random" and self.split_file is not None:
-            raise DataError("`split_file` gives the split, so `split` cannot be 'random'; leave it 'auto'")
+        if self.split in ("random", "ordered") and self.split_file is not None:
+            raise DataError(f"`split_file` gives the split, so `split` cannot be {self.split!r}; leave it 'auto'")
         for name in ("test_fraction", "validation_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"`{name}` must be at least 0 and below 1, got {getattr(self, name)}")

@@ -1,6 +1,7 @@
 """Evaluators: from an `Architecture` to metrics, by training it, by inherited supernet weights, or by look-up."""
 
 from ramify.evaluators.base import Evaluation, Evaluator, Images
+from ramify.evaluators.evaluations import Evaluations
 from ramify.evaluators.inherited import InheritedWeights
 from ramify.evaluators.table import TableLookup
 from ramify.evaluators.training import TrainFromScratch
@@ -10,4 +11,13 @@ EVALUATORS: dict[str, type[Evaluator]] = {
 }
 """Every evaluator by name."""
 
-__all__ = ["EVALUATORS", "Evaluation", "Evaluator", "Images", "InheritedWeights", "TableLookup", "TrainFromScratch"]
+__all__ = [
+    "EVALUATORS",
+    "Evaluation",
+    "Evaluations",
+    "Evaluator",
+    "Images",
+    "InheritedWeights",
+    "TableLookup",
+    "TrainFromScratch",
+]

@@ -2,41 +2,78 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 
 from ramify.architecture import Architecture
+from ramify.errors import ConfigurationError
 from ramify.evaluators.base import Evaluation, Evaluator, Images
-from ramify.seeding import rng
 from ramify.spaces import Space
-from ramify.training import Metrics, SupernetWeights, Task, WeightSettings, single_path
+from ramify.training import FairPaths, Metrics, SupernetWeights, Task, UniformPaths, WeightSettings, single_path
+from ramify.training.paths import draw_within
 
 
 @dataclass(frozen=True, kw_only=True)
 class InheritedWeights(WeightSettings, Evaluator):
-    """Train a supernet on uniformly sampled paths, then score members by accuracy on `search_validation`.
+    """Train a supernet on sampled paths, then score members by accuracy on `search_validation`.
 
     One architecture is drawn per batch and only its operations run (Li & Talwalkar, UAI 2019; Guo et al., ECCV
-    2020). Members are scored on the whole validation split, with norms that use the statistics of the batch.
-    The defaults are those of the weight-sharing methods of NAS-Bench-201, whose search runs for 250 epochs;
-    here 50 are the default.
+    2020), or several that use every candidate once (Chu et al., FairNAS, 2019). Members are scored on the whole
+    validation split. The defaults are those of the weight-sharing methods of NAS-Bench-201, whose search runs for 250
+    epochs; here 50 are the default.
+
+    Args:
+        paths: What learns in a step: one `uniform` path, or `fair` ones, that use every candidate exactly once.
+        bins: Ascending bounds of a cost, for uniform paths: a path is drawn within two neighbouring ones, which are
+            drawn uniformly. Two bounds are a constraint.
+        bins_of: What they bound, `macs` or `params`, of the network that the layout of the search builds.
+        recalibrate: Training images on which the running statistics of norms are computed anew for each member that
+            is scored; 0 leaves them. In the default layout of cells almost all norms use those of the batch.
     """
 
     nesterov: bool = True
     weight_decay: float = 5e-4
+    paths: str = "uniform"
+    bins: tuple[float, ...] = ()
+    bins_of: str = "macs"
+    recalibrate: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "bins", tuple(map(float, self.bins)))
+        if self.paths not in ("uniform", "fair"):
+            raise ConfigurationError(f"`paths` must be 'uniform' or 'fair', got {self.paths!r}")
+        if self.bins_of not in ("macs", "params"):
+            raise ConfigurationError(f"`bins_of` must be 'macs' or 'params', got {self.bins_of!r}")
+        if len(self.bins) == 1 or not all(0 <= a < b for a, b in pairwise(self.bins)):
+            raise ConfigurationError(f"`bins` must be ascending bounds from 0, two or more, got {list(self.bins)}")
+        if self.bins and self.paths == "fair":
+            raise ConfigurationError("`bins` are for uniform paths: fair ones use every candidate, whatever it costs")
+        if self.recalibrate < 0 or self.recalibrate == 1:
+            raise ConfigurationError(f"`recalibrate` must be 0, or 2 images or more, got {self.recalibrate}")
 
     def start(self, space: Space, task: Task) -> Evaluation:
         """Return the evaluator at work; preparation trains the supernet."""
         return _Inherited(self, space, task)
+
+    def drawing(self, space: Space, task: Task) -> FairPaths | UniformPaths:
+        """Return what draws the paths of a step."""
+        if self.paths == "fair":
+            return FairPaths(space, task.seed)
+        layout = space.checked_layout("build", task.network) if self.bins else {}
+        draws = [draw_within(space, self.bins_of, low, high, task, layout) for low, high in pairwise(self.bins)]
+        return UniformPaths(space, task.seed, draws)
 
 
 class _Inherited:
     fidelities: tuple[int, ...] = ()
     metrics: tuple[str, ...] = ("score", "loss")
 
-    def __init__(self, settings: WeightSettings, space: Space, task: Task) -> None:
-        self.space, self.seed = space, task.seed
+    def __init__(self, settings: InheritedWeights, space: Space, task: Task) -> None:
+        self.settings, self.space = settings, space
+        self.paths = settings.drawing(space, task)
         self.weights = SupernetWeights(settings, space, task)
         self.images = Images.of(task)
         self.step = 0
@@ -45,8 +82,7 @@ class _Inherited:
         weights = self.weights
         batches = weights.batches(weights.split, self.step)
         while self.step < weights.steps:
-            mix, active = single_path(self.space, self.space.sample(rng(self.seed, "path", self.step)))
-            weights.descend(self.step, *next(batches), mix, active)
+            weights.descend_paths(self.step, *next(batches), self.paths(self.step))
             rate = weights.lr_at(self.step)
             self.step += 1
             epoch, inside = divmod(self.step, weights.steps_per_epoch)
@@ -54,7 +90,7 @@ class _Inherited:
             yield Metrics("prepare", self.step, weights.steps, values)
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
-        found = self.weights.measure(*single_path(self.space, arch))
+        found = self.weights.measure(*single_path(self.space, arch), recalibrate=self.settings.recalibrate)
         return {"score": found.top1, "loss": found.loss}
 
     @property

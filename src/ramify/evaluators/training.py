@@ -83,7 +83,7 @@ class _Training:
             if metrics.values and metrics.values["epoch"] + 1 == epochs:
                 break
         validation = task.data.split("search_validation")
-        found = measure(session.network, validation, device=task.fabric.device)
+        found = measure(session.trained, validation, device=task.fabric.device)
         return {"score": found.top1, "loss": found.loss, "train_loss": float(training["loss"])}
 
     def state_dict(self) -> dict[str, Any]:

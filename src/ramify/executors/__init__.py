@@ -1,5 +1,14 @@
-"""Executors: where jobs that do not depend on each other run."""
+"""Executors: where jobs that do not depend on each other run, in this process, in others, or on a Ray cluster."""
 
-from ramify.executors.local import run_jobs
+from ramify.executors.base import Done, Executor, Workers
+from ramify.executors.jobs import run_jobs
+from ramify.executors.local import InProcess, LocalProcesses
+from ramify.executors.ray_cluster import RayCluster
 
-__all__ = ["run_jobs"]
+EXECUTORS: dict[str, type[Executor]] = {cls.__name__: cls for cls in (InProcess, LocalProcesses, RayCluster)}
+"""Every executor by name."""
+
+SHORT = {"local": "InProcess", "processes": "LocalProcesses", "ray": "RayCluster"}
+"""How the command line may call them."""
+
+__all__ = ["EXECUTORS", "SHORT", "Done", "Executor", "InProcess", "LocalProcesses", "RayCluster", "Workers", "run_jobs"]

@@ -1,84 +1,271 @@
-"""Jobs in processes of this machine, one thread each."""
+"""Jobs in this process, or in processes of this machine."""
 
-from __future__ import annotations
+# No postponed annotations: the command line reads the types of the fields.
 
 import os
+import pickle
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from multiprocessing.connection import Connection, wait
+from typing import Any
 
 import torch
 
-from ramify.errors import RunError
+from ramify.errors import ConfigurationError, RamifyError, RunError
+from ramify.executors.base import (
+    Done,
+    Executor,
+    Ledger,
+    Outcome,
+    Settings,
+    Setup,
+    Work,
+    Workers,
+    attempt,
+    log,
+    threads,
+)
 
-Job = TypeVar("Job")
 
-_worker: Callable[[Any], Any] | None = None
-"""What works in this process, where it is one of a pool."""
+@dataclass(frozen=True, kw_only=True)
+class InProcess(Settings, Executor):
+    """This process does one job after the other."""
+
+    def check(self, device: torch.device) -> None:
+        """Raise nothing: what can be asked for can be done."""
+
+    def start(
+        self,
+        begin: Callable[..., Work],
+        pack: Callable[[], Sequence[Any]],
+        *,
+        here: Work | None = None,
+        device: torch.device | None = None,
+    ) -> Workers:
+        """Return the only worker there is."""
+        return _Here(self, begin, pack, here)
 
 
-def run_jobs(
-    jobs: Sequence[Job], begin: Callable[..., Callable[[Job], Any]], arguments: Sequence[Any], *, processes: int
-) -> Generator[tuple[Job, Any]]:
-    """Yield every job with its result, in the order in which they are finished.
+class _Here(Workers):
+    ahead = ready = 1
 
-    The processes are spawned, and end with this generator, or with this process, however that ends.
+    def __init__(
+        self, settings: InProcess, begin: Callable[..., Work], pack: Callable[[], Sequence[Any]], here: Work | None
+    ) -> None:
+        self.settings, self.begin, self.pack, self.work = settings, begin, pack, here
+        self.ledger = Ledger(settings.retries)
+
+    def submit(self, number: int, job: Any) -> None:
+        self.ledger.add(number, job)
+
+    def next(self) -> Done:
+        with threads(self.settings.threads_per_evaluation):
+            self.work = self.work or self.begin(*self.pack())
+            done = None
+            while done is None:
+                taken = self.ledger.take()
+                if taken is None:
+                    raise ValueError("there is no job to wait for")
+                done = self.ledger.settle(taken[0], attempt(self.work, taken[1]))
+        return done
+
+    def close(self) -> None:
+        self.work = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalProcesses(Settings, Executor):
+    """Spawned processes of this machine. One that dies is replaced.
+
+    On GPUs every process leases one of its own and sees no other. A script that uses this needs the usual
+    `if __name__ == "__main__":`, because every process imports it.
 
     Args:
-        jobs: What is to be done; they travel to the processes.
-        begin: Called once in every process; returns what does a job. A function of a module, so that it can travel.
-        arguments: Of `begin`.
-        processes: How many; with 0 this process does it alone.
-
-    Raises:
-        RunError: If a process dies.
+        processes: How many; when None one for each GPU where GPUs are searched on, else one for each
+            `threads_per_evaluation` processors.
     """
-    if not jobs:
-        return
-    if processes < 1:
-        yield from _here(jobs, begin, arguments)
-        return
-    context = get_context("spawn")
-    theirs, ours = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(
-        min(processes, len(jobs)), context, initializer=_begin, initargs=(theirs, begin, tuple(arguments))
-    )
+
+    processes: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.processes is not None and self.processes < 1:
+            raise ConfigurationError(f"`processes` must be at least 1, got {self.processes}")
+
+    def check(self, device: torch.device) -> None:
+        """Raise `ConfigurationError` if there are fewer GPUs than processes."""
+        if device.type == "cuda" and (self.processes or 0) > torch.cuda.device_count():
+            raise ConfigurationError(
+                f"{self.processes} processes need a GPU each, and there are {torch.cuda.device_count()} here"
+            )
+
+    def start(
+        self,
+        begin: Callable[..., Work],
+        pack: Callable[[], Sequence[Any]],
+        *,
+        here: Work | None = None,
+        device: torch.device | None = None,
+    ) -> Workers:
+        """Return the processes; each is started when there is a job for it."""
+        leases: list[str | None] = []
+        if device is not None and device.type == "cuda":
+            self.check(device)
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            leases += visible.split(",") if visible else map(str, range(torch.cuda.device_count()))
+        else:
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            leases += [None] * (self.processes or max(1, cores // self.threads_per_evaluation))
+        setup = _packed(Setup(begin, tuple(pack()), self.threads_per_evaluation))
+        return _Processes(setup, leases[: self.processes], self.retries)
+
+
+def _packed(setup: Setup) -> bytes:
     try:
-        futures = {executor.submit(_work, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures.pop(future), future.result()
-    except BrokenProcessPool:
-        raise RunError(
-            "a process has died, perhaps for lack of memory; the same command continues, with fewer --processes if "
-            "need be"
+        return pickle.dumps(setup)  # once for all processes; their connection reads it
+    except Exception as error:  # whatever the objects of others raise
+        raise ConfigurationError(
+            f"what jobs need cannot be sent to another process ({type(error).__name__}: {' '.join(str(error).split())}"
+            "); run them in this one"
         ) from None
-    finally:
-        ours.close()  # what still works ends now
-        executor.shutdown(wait=False, cancel_futures=True)
-        theirs.close()
 
 
-def _here(
-    jobs: Sequence[Job], begin: Callable[..., Callable[[Job], Any]], arguments: Sequence[Any]
-) -> Generator[tuple[Job, Any]]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        work = begin(*arguments)
-        for job in jobs:
-            yield job, work(job)
-    finally:
-        torch.set_num_threads(threads)
+@dataclass(eq=False)
+class _Process:
+    """A process, seen from here."""
+
+    number: int
+    process: Any
+    connection: Connection
+    lease: str | None
+    ready: bool = False
+    job: int | None = None
+
+    def end(self) -> str:
+        """Take leave of it and return how it died."""
+        self.connection.close()
+        self.process.join(5)
+        if self.process.exitcode is None:  # it cannot be heard any more, whatever it does
+            self.process.kill()
+            self.process.join()
+        code = self.process.exitcode
+        self.process.close()
+        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _begin(parent: Connection, begin: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
-    """Set a process of the pool up."""
-    global _worker
+class _Processes(Workers):
+    def __init__(self, setup: bytes, leases: Sequence[str | None], retries: int) -> None:
+        self.setup, self.retries, self.ledger = setup, retries, Ledger(retries)
+        self.ahead = 2 * len(leases)
+        self._free = deque(leases)
+        self._processes: list[_Process] = []
+        self._done: deque[Done] = deque()
+        self._started = self._stillborn = 0
+        self._context = get_context("spawn")
+        self._theirs, self._ours = self._context.Pipe(duplex=False)
+
+    @property
+    def ready(self) -> int:  # type: ignore[override]
+        return sum(process.ready for process in self._processes)
+
+    def submit(self, number: int, job: Any) -> None:
+        self.ledger.add(number, job)
+        self._assign()
+
+    def next(self) -> Done:
+        while not self._done:
+            if not self.ledger:
+                raise ValueError("there is no job to wait for")
+            self._assign()
+            heard = {process.connection: process for process in self._processes}
+            for connection in wait(list(heard)):
+                self._hear(heard[connection])  # type: ignore[index]
+        return self._done.popleft()
+
+    def _assign(self) -> None:
+        """Give jobs to processes that have none, and start as many processes as there are jobs left for."""
+        for process in [process for process in self._processes if process.ready and process.job is None]:
+            taken = self.ledger.take(process.number, others=len(self._processes) > 1)
+            if taken is not None:
+                process.job = taken[0]
+                try:
+                    process.connection.send(taken[1])
+                except (BrokenPipeError, ConnectionResetError):
+                    self._bury(process)
+        idle = sum(process.job is None for process in self._processes)
+        for _ in range(min(len(self._free), self.ledger.waiting - idle)):
+            self._start()
+
+    def _start(self) -> None:
+        lease = self._free.popleft()
+        ours, theirs = self._context.Pipe()
+        # Daemonic, so that they end with this process even where nobody closes these workers.
+        started = self._context.Process(target=_serve, args=(theirs, self._theirs, lease), daemon=True)
+        started.start()
+        theirs.close()  # so that the end of the process ends the connection
+        self._started += 1
+        self._processes.append(_Process(self._started, started, ours, lease))
+
+    def _hear(self, process: _Process) -> None:
+        try:
+            said = process.connection.recv()
+            if said == _HELLO:  # it is up, so sending does not wait for it
+                process.connection.send_bytes(self.setup)
+                return
+        except (EOFError, ConnectionResetError, BrokenPipeError):
+            self._bury(process)
+            return
+        if not process.ready:
+            if said.error:
+                raise _unprepared(said)
+            process.ready, self._stillborn = True, 0
+        elif process.job is not None:
+            number, process.job = process.job, None
+            self._settle(number, said, process)
+
+    def _settle(self, number: int, outcome: Outcome, process: _Process) -> None:
+        done = self.ledger.settle(number, outcome, process.number)
+        if done is not None:
+            self._done.append(done)
+
+    def _bury(self, process: _Process) -> None:
+        """Give the job of a process that died to another, and its lease to the next."""
+        self._processes.remove(process)
+        how = process.end()
+        self._free.append(process.lease)
+        if process.job is not None:
+            self._settle(process.job, Outcome(error=f"its process has died ({how})", died=True), process)
+        elif not process.ready:
+            self._stillborn += 1
+            if self._stillborn > self.retries:
+                raise RunError(f"processes die before they are ready ({how}), perhaps for lack of memory")
+            log.warning("a process has died before it was ready (%s); another one is started", how)
+
+    def close(self) -> None:
+        self._ours.close()  # whatever they do, it ends now
+        self._theirs.close()
+        for process in self._processes:
+            process.process.kill()
+            process.end()
+        self._processes.clear()
+
+
+def _unprepared(outcome: Outcome) -> RamifyError:
+    error = RunError(f"no worker can be set up: {outcome.error}")
+    if outcome.details:
+        error.add_note(outcome.details)
+    return error
+
+
+_HELLO = "hello"
+
+
+def _serve(connection: Connection, parent: Connection, lease: str | None) -> None:
+    """Do jobs until the process that started this one ends, or has no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets go
 
     def follow() -> None:
@@ -88,10 +275,34 @@ def _begin(parent: Connection, begin: Callable[..., Callable[[Any], Any]], argum
             os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-    torch.set_num_threads(1)
-    _worker = begin(*arguments)
+    if lease is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = lease  # before CUDA is initialised
+    try:
+        connection.send(_HELLO)
+        prepared = attempt(lambda receive: receive().work(), _alive(connection.recv))
+        connection.send(Outcome(error=prepared.error, details=prepared.details))
+        while not prepared.error:
+            connection.send(_sendable(attempt(lambda receive: prepared.value(receive()), _alive(connection.recv))))
+    except (BrokenPipeError, ConnectionResetError):
+        return
 
 
-def _work(job: Any) -> Any:
-    assert _worker is not None
-    return _worker(job)
+def _alive(receive: Callable[[], Any]) -> Callable[[], Any]:
+    """Return the same, but for the end of this process where there is nobody to receive from."""
+
+    def received() -> Any:
+        try:
+            return receive()
+        except (EOFError, ConnectionResetError):
+            os._exit(1)
+
+    return received
+
+
+def _sendable(outcome: Outcome) -> Outcome:
+    """Return the outcome, or one that says why its value cannot travel."""
+    try:
+        pickle.dumps(outcome)
+    except Exception as error:  # whatever the objects of others raise
+        return Outcome(error=f"what it returned cannot be sent: {' '.join(str(error).split())[:200]}")
+    return outcome

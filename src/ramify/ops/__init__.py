@@ -1,6 +1,6 @@
 """The candidate operations that search spaces share."""
 
-from ramify.ops.blocks import DropPath, FactorizedReduce, Norm, PreActivation, standard_norm
+from ramify.ops.blocks import DropPath, FactorizedReduce, Norm, PreActivation, dropout, standard_norm
 from ramify.ops.operations import (
     NONE,
     OPERATIONS,
@@ -8,6 +8,7 @@ from ramify.ops.operations import (
     Prelude,
     make_operation,
 )
+from ramify.ops.synchronised import SynchronisedNorm, is_synchronised, synchronise, synchronised_norm
 
 __all__ = [
     "NONE",
@@ -18,6 +19,11 @@ __all__ = [
     "Operation",
     "PreActivation",
     "Prelude",
+    "SynchronisedNorm",
+    "dropout",
+    "is_synchronised",
     "make_operation",
     "standard_norm",
+    "synchronise",
+    "synchronised_norm",
 ]

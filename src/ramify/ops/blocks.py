@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ramify import parallel
+
 Norm = Callable[[int], nn.BatchNorm2d]
 """How a block makes its batch norms: from a number of channels."""
 
@@ -50,10 +52,20 @@ class PreActivation(nn.Module):
         return self.norm(self.conv(F.relu(x)))
 
 
+def dropout(x: Tensor, probability: float) -> Tensor:
+    """Drop elements of `x` (B, C, H, W) and scale up the rest; the images of every process have draws of their own."""
+    if parallel.world() == 1:
+        return F.dropout(x, probability)
+    keep = 1.0 - probability
+    drawn = x.new_empty((x.shape[0] * parallel.world(), *x.shape[1:])).bernoulli_(keep)
+    return x * parallel.share(drawn) / keep
+
+
 class DropPath(nn.Module):
     """Drop whole samples of a path in training and scale up the rest (ScheduledDropPath of NASNet).
 
-    `rate` is the probability; the training recipe raises it epoch by epoch.
+    `rate` is the probability; the training recipe raises it epoch by epoch. Several processes draw for all their
+    samples together, and so what one process would draw.
     """
 
     def __init__(self, rate: float = 0.0) -> None:
@@ -64,7 +76,7 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0.0:
             return x
         keep = 1.0 - self.rate
-        kept = x.new_empty((x.shape[0], 1, 1, 1)).bernoulli_(keep)
+        kept = parallel.share(x.new_empty((x.shape[0] * parallel.world(), 1, 1, 1)).bernoulli_(keep))
         return x * kept / keep
 
     def extra_repr(self) -> str:

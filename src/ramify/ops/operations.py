@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 
 import torch.nn.functional as F
@@ -55,7 +54,12 @@ class Operation(nn.Module):
         prelude: What is done to the source first.
         body: The rest up to the last norm; None for nothing.
         norm: The last norm; None for nothing.
+
+    Attributes:
+        channels: C, where `make_operation` made it.
     """
+
+    channels: int = 0
 
     def __init__(
         self,
@@ -198,19 +202,9 @@ def make_operation(
     """
     norm = norm or standard_norm()
     operation = OPERATIONS[check_operation(name)](channels, stride, norm)
+    operation.channels = channels
     if pool_norm and operation.prelude.kind.endswith("pool"):
         standard = norm(channels)
         affine = pool_affine and standard.affine
         operation.norm = nn.BatchNorm2d(channels, affine=affine, track_running_stats=standard.track_running_stats)
     return operation
-
-
-@cache
-def count_weights(name: str, channels: int = 16) -> int:
-    """Return the number of weights of an operation that keeps the resolution; those of norms are left out.
-
-    Candidates that are no operations, such as a number of cells, have none.
-    """
-    if name == NONE or name not in OPERATIONS:
-        return 0
-    return sum(p.numel() for p in make_operation(name, channels, norm=standard_norm(affine=False)).parameters())

@@ -1,7 +1,7 @@
 """Reading the recipes. A further one is a further file NAME.yaml, a configuration for one verb as `--config` takes it:
 
     # title: what it is, in a line
-    # verb: search, or retrain
+    # verb: search, shrink, or retrain
     # source: paper and arXiv number
 
     # Where it differs from what is published, and other remarks.
@@ -31,7 +31,7 @@ class PublishedSetting:
     Args:
         name: Of its file.
         title: What it is, in a line.
-        verb: What it configures, `search` or `retrain`.
+        verb: What it configures, `search`, `shrink` or `retrain`.
         source: The paper.
         text: The file.
     """
@@ -48,7 +48,7 @@ class PublishedSetting:
         return yaml.safe_load(self.text)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the configuration as keyword arguments of `search` or `retrain`, with levels of `search_levels`."""
+        """Return the configuration as keyword arguments of its verb, with levels of `search_levels`."""
         options = self.options
         levels, training = options.pop("levels", None), options.pop("retrain", {})
         made = _made({**options, **training})
@@ -62,11 +62,13 @@ def _made(options: dict[str, Any]) -> dict[str, Any]:
     from jsonargparse import ArgumentParser
 
     from ramify.data import DataSpec
+    from ramify.shrinking import Shrinking
     from ramify.spaces import Space
     from ramify.strategies import Strategy
     from ramify.training import Recipe
 
     kinds = {"space": Space, "strategy": Strategy, "data": DataSpec, "network": dict, "recipe": Recipe, "around": str}
+    kinds["shrinking"] = Shrinking
     parser = ArgumentParser(exit_on_error=False)
     for name in options:
         parser.add_argument(f"--{name}", type=kinds[name])
@@ -87,7 +89,7 @@ def _catalogue() -> dict[str, PublishedSetting]:
 
 
 def entries(verb: str | None = None) -> tuple[PublishedSetting, ...]:
-    """Return all recipes, or those for `search` or `retrain`."""
+    """Return all recipes, or those for one verb."""
     return tuple(recipe for recipe in _catalogue().values() if verb in (None, recipe.verb))
 
 
@@ -96,10 +98,10 @@ def get(name: str, verb: str | None = None) -> PublishedSetting:
 
     Args:
         name: Of its file, without the ending.
-        verb: What it must be for, `search` or `retrain`; None for either.
+        verb: What it must be for, such as `search`; None for any.
 
     Raises:
-        ConfigurationError: If there is none, or it is for the other verb; the message suggests the nearest name.
+        ConfigurationError: If there is none, or it is for another verb; the message suggests the nearest name.
     """
     known = [recipe.name for recipe in entries(verb)]
     if name in known:
@@ -111,7 +113,7 @@ def get(name: str, verb: str | None = None) -> PublishedSetting:
 
 
 def load(name: str) -> dict[str, Any]:
-    """Return a recipe as keyword arguments of `search`, `search_levels` or `retrain`, whichever it is for.
+    """Return a recipe as keyword arguments of `search`, `search_levels`, `shrink` or `retrain`, whichever it is for.
 
     Example:
         >>> from ramify import recipes

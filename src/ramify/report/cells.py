@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +22,7 @@ from ramify.report.pictures import save_figure
 if TYPE_CHECKING:
     from ramify.spaces import CellGraph
 
-_MARGIN, _TITLE, _ARROW = 0.14, 0.4, 0.09  # inches
+_MARGIN, _TITLE, _ARROW, _ROW_GAP = 0.14, 0.4, 0.09, 0.22  # inches
 _STATE_FONT, _LABEL_FONT = FontProperties(size=10), FontProperties(size=8.5)
 
 
@@ -33,27 +34,57 @@ def draw_cell(graph: CellGraph, *, title: str = "") -> Figure:
             operation (the concatenation into the output) thin and grey.
         title: A line above the cell.
     """
-    layout = arrange(graph, _state_size, _label_size)
+    rows = [(row, arrange(row, _state_size, _label_size)) for row in _rows(graph)]
     top = _MARGIN + (_TITLE if title else 0)
-    width, height = layout.width + 2 * _MARGIN, layout.height + top + _MARGIN
+    width = max(layout.width for _, layout in rows) + 2 * _MARGIN
+    height = sum(layout.height for _, layout in rows) + _ROW_GAP * (len(rows) - 1) + top + _MARGIN
     figure = Figure(figsize=(width, height), facecolor=PAPER)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(-_MARGIN, width - _MARGIN), ylim=(height - top, -top))
-    axes.set_axis_off()
-    if title:
-        axes.text(0, -0.6 * _TITLE, title, size=12, weight="bold", color=INK, va="center", parse_math=False)
+    above = 0.0
+    for number, (row, layout) in enumerate(rows):
+        axes = figure.add_axes(
+            (0, 0, 1, 1),
+            xlim=(-_MARGIN, width - _MARGIN),
+            ylim=(height - top - above, -top - above),
+            label=str(number),
+        )
+        axes.set_axis_off()
+        if title and number == 0:
+            axes.text(0, -0.6 * _TITLE, title, size=12, weight="bold", color=INK, va="center", parse_math=False)
+        _draw_row(axes, row, layout, ends=number == len(rows) - 1)
+        above += layout.height + _ROW_GAP
+    return figure
 
+
+def _rows(graph: CellGraph) -> list[CellGraph]:
+    """Return the rows of a picture: a chain is cut where it says, any other cell is one row."""
+    if not graph.rows:
+        return [graph]
+    return [
+        replace(
+            graph,
+            states=graph.states[start : end + 1],
+            edges=tuple((a - start, b - start, op) for a, b, op in graph.edges if start <= a and b <= end),
+            inputs=(0,),
+            output=end - start,
+            rows=(),
+        )
+        for start, end in pairwise((0, *graph.rows, graph.output))
+    ]
+
+
+def _draw_row(axes: Axes, graph: CellGraph, layout: Layout, *, ends: bool) -> None:
+    """Draw a cell, or a row of a chain, whose last state is the output where the chain `ends` with it."""
     _draw_edges(axes, layout)
     for route in layout.routes:
         if route.label:
             _draw_label(axes, route.label, route.operation)
     for state, (vertex, name) in enumerate(zip(layout.states, graph.states, strict=True)):
-        if state == graph.output:
+        if state == graph.output and ends:
             fill, line, ink = INK, INK, PAPER
         else:
             fill, line, ink = (WASH, FAINT, INK) if state in graph.inputs else (PAPER, MUTED, INK)
         axes.add_patch(_box(vertex, 0.09, facecolor=fill, edgecolor=line, linewidth=1.1))
         _write(axes, vertex, name, _STATE_FONT, ink)
-    return figure
 
 
 def save_cell(graph: CellGraph, stem: Path, title: str = "") -> tuple[Path, Path]:

@@ -22,7 +22,7 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
     """Draw the quantities of a phase side by side."""
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = _figure(3.6 * columns, 2.6 * rows)
+    figure = new_figure(3.6 * columns, 2.6 * rows)
     for at, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, at)
         for split, values in panel.series.items():
@@ -41,7 +41,7 @@ def draw_mixing(mixing: MixingHistory) -> Figure:
     columns = min(2, len(choices))
     rows = math.ceil(len(choices) / columns)
     tall = max(1.5 + 0.24 * len(choice.edges) for choice in choices)
-    figure = _figure(5.2 * columns, tall * rows + 2.4)
+    figure = new_figure(5.2 * columns, tall * rows + 2.4)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[tall] * rows + [2.4])
     highest = mixing.highest
     for at, choice in enumerate(choices):
@@ -63,7 +63,7 @@ def draw_mixing(mixing: MixingHistory) -> Figure:
 
 def draw_trials(trials: Sequence[Trial]) -> Figure:
     """Draw the score of every trial, and the best so far."""
-    figure = _figure(7.2, 3.4)
+    figure = new_figure(7.2, 3.4)
     axes = figure.add_subplot()
     numbers = [trial.number for trial in trials]
     axes.scatter(numbers, [trial.score for trial in trials], s=14, color=SERIES[0], alpha=0.5, lw=0, label="trial")
@@ -76,7 +76,7 @@ def draw_trials(trials: Sequence[Trial]) -> Figure:
 def draw_front(found: FrontStory, labels: Sequence[str]) -> Figure:
     """Draw the first objective of every trial over each other one, and what the front reaches."""
     others = range(1, len(found.objectives))
-    figure = _figure(5.2 * len(others), 3.6)
+    figure = new_figure(5.2 * len(others), 3.6)
     for other in others:
         axes = figure.add_subplot(1, len(others), other)
         x, y = [point[other] for point in found.points], [point[0] for point in found.points]
@@ -91,7 +91,8 @@ def draw_front(found: FrontStory, labels: Sequence[str]) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of so many inches."""
     space = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.03, hspace=0.03)
     return Figure(figsize=(width, height), facecolor=PAPER, layout=space)
 

@@ -16,7 +16,7 @@ _FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica
 
 def curve(panel: Panel) -> go.Figure:
     """Draw one quantity over the course of a run."""
-    figure = _figure(260, panel.axis)
+    figure = new_plot(260, panel.axis)
     few = len(panel.positions) < 40
     for split, values in panel.series.items():
         figure.add_scatter(
@@ -34,7 +34,7 @@ def curve(panel: Panel) -> go.Figure:
 
 def heatmap(choice: ChoiceHistory, highest: float) -> go.Figure:
     """Draw the mixing weights of one choice at its last frame; frames mark what the architecture found keeps."""
-    figure = _figure(92 + 25 * len(choice.edges))
+    figure = new_plot(92 + 25 * len(choice.edges))
     figure.add_heatmap(
         z=choice.frames[-1],
         zmin=0,
@@ -70,7 +70,7 @@ def heatmap(choice: ChoiceHistory, highest: float) -> go.Figure:
 
 def edge_lines(mixing: MixingHistory) -> go.Figure:
     """Draw the weights of the operations on the first edge over the search; the page exchanges the edge."""
-    figure = _figure(360, mixing.axis)
+    figure = new_plot(360, mixing.axis)
     first = mixing.choices[0]
     for at, operation in enumerate(first.operations):
         figure.add_scatter(
@@ -88,7 +88,7 @@ def edge_lines(mixing: MixingHistory) -> go.Figure:
 
 def entropy(mixing: MixingHistory) -> go.Figure:
     """Draw the mean entropy of the edges of every choice, with the range from the least to the greatest."""
-    figure = _figure(360, mixing.axis)
+    figure = new_plot(360, mixing.axis)
     for at, choice in enumerate(mixing.choices):
         known = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
         if not known:
@@ -108,7 +108,7 @@ def entropy(mixing: MixingHistory) -> go.Figure:
 
 def scores(found: Sequence[Trial]) -> go.Figure:
     """Draw the score of every trial and the best so far; pointing at one shows its architecture."""
-    figure = _figure(380, "trial")
+    figure = new_plot(380, "trial")
     _add_trials(figure, found, [trial.number for trial in found])
     figure.add_scatter(
         x=[trial.number for trial in found],
@@ -123,7 +123,7 @@ def scores(found: Sequence[Trial]) -> go.Figure:
 
 def trade_off(found: Sequence[Trial], metric: str, label: str) -> go.Figure:
     """Draw the score of every trial against a cost that was measured with it."""
-    figure = _figure(380, label)
+    figure = new_plot(380, label)
     measured = [trial for trial in found if metric in trial.metrics]
     _add_trials(figure, measured, [trial.metrics[metric] for trial in measured])
     return figure.update_yaxes(title_text="score").update_layout(legend={"y": -0.18, "yanchor": "top"})
@@ -131,7 +131,7 @@ def trade_off(found: Sequence[Trial], metric: str, label: str) -> go.Figure:
 
 def front(found: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
     """Draw the first objective of every trial over another one, and what the front reaches; both are minimised."""
-    figure = _figure(400, labels[1])
+    figure = new_plot(400, labels[1])
     steps = found.stairs(other)
     figure.add_scatter(
         x=[x for x, _ in steps],
@@ -186,7 +186,8 @@ def _hover(trial: Trial) -> str:
     return "<br>".join([f"<b>trial {trial.number:g}: {trial.score:,.6g}</b>", *map(escape, lines), *facts])
 
 
-def _figure(height: int, axis: str = "") -> go.Figure:
+def new_plot(height: int, axis: str = "") -> go.Figure:
+    """Return an empty figure of so many pixels, in the light colours."""
     clear = "rgba(0,0,0,0)"
     title = {"standoff": 8, "font": {"size": 12}}
     lines = {"gridcolor": LINE, "zeroline": False, "showline": False, "automargin": True, "ticks": ""}

@@ -16,7 +16,7 @@ from plotly.graph_objects import Figure as PlotlyFigure
 from plotly.offline import get_plotlyjs
 
 from ramify import files
-from ramify.report import curves, figures
+from ramify.report import curves, figures, shrinking
 from ramify.report.cells import draw_cell
 from ramify.report.elements import (
     amount,
@@ -39,7 +39,16 @@ from ramify.report.elements import (
 from ramify.report.folder import RunFolder, number, read_folder
 from ramify.report.palette import HEAT, colours_in, on_dark, operation_colour
 from ramify.report.pictures import save_figure, svg
-from ramify.report.story import MixingHistory, last_change, mixing_history, panels, pareto_front, trials
+from ramify.report.story import (
+    MixingHistory,
+    cycle_panels,
+    cycles,
+    last_change,
+    mixing_history,
+    panels,
+    pareto_front,
+    trials,
+)
 
 if TYPE_CHECKING:
     from ramify.spaces import CellGraph
@@ -99,6 +108,7 @@ class _Page:
         self.final = run.retrain or run  # the run whose network is the finished one
         self.graphs = graphs
         self.mixing = mixing_history(run, graphs, choices)
+        self.shrunk = shrinking.shrunk(run.rows("shrink"), choices)
         self.trials = trials(run.rows("trial"))
         self.front = pareto_front(run.result, self.trials)
         self.interactive: dict[str, PlotlyFigure] = {}
@@ -108,6 +118,8 @@ class _Page:
             "Architecture": self._architecture(),
             **{f"Level {name}": self._level(name) for name in self.levels},
             "Decision": self._decision(),
+            "Cycles": self._cycles(),
+            "Shrinking": self._shrinking(),
             "Front": self._front(),
             "Trials": self._trials(),
             "Search" if self.run.config.get("strategy") else "Training": self._curves(self.run),
@@ -153,6 +165,8 @@ class _Page:
         story = "A run"
         if space:
             story = f"A member of <strong>{space}</strong>, trained from scratch"
+        if config.get("shrinking"):
+            story = f"<strong>{space}</strong> was shrunk by the angles of a supernet"
         if strategy:
             story = f"<strong>{strategy}</strong> searched <strong>{space or 'an unnamed space'}</strong>"
         story += f" on <strong>{data}</strong>" if data else ""
@@ -172,6 +186,9 @@ class _Page:
         if (score := number(self.run.result.get("score"))) is not None:
             note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
             tiles.append(("Score of the search", (f"{score:.4g}", ""), note))
+        for key, label in (("members", "Members left"), ("members_before", "Members before")):
+            if self.shrunk and (count := number(self.run.result.get(key))) is not None:
+                tiles.append((label, (f"{count:,.0f}" if count < 1e7 else f"{count:.2e}", ""), ""))
         if (params := self._measured("params")) is not None:
             tiles.append(("Parameters", amount(params), ""))
         if (macs := self._measured("macs")) is not None:
@@ -263,6 +280,56 @@ class _Page:
         body = slider + grid(maps, wide=True, screen=True) + grid(lines, wide=True, screen=True) + still
         return titled("How the search decided", lead, body)
 
+    def _cycles(self) -> str:
+        """Return what the two networks of a cyclic search did, and the architecture of every cycle."""
+        rows = self.run.rows("search")
+        found = cycles(rows)
+        if not found:
+            return ""
+        curves_of = cycle_panels(rows)
+        plots = (
+            card(panel.title[0].upper() + panel.title[1:], self._plot(f"cycles-{at}", figures.curve(panel)))
+            for at, panel in enumerate(curves_of)
+        )
+        shown = (
+            (
+                f"{it.number}",
+                " ".join(percent(it.accuracy)),
+                "" if it.distance is None else f"{it.distance:.4g}",
+                f"<code>{escape(it.notation)}</code>" if it.is_new else "as before",
+            )
+            for it in found
+        )
+        heads = ("cycle", "accuracy", "distance", "architecture of the evaluation network")
+        lead = "In every cycle the evaluation network is built anew, learns, and is compared with the search network."
+        still = self._still("cycles", "Both networks over the cycles", curves.draw_panels(curves_of))
+        listing = card("Every cycle", table(heads, shown, numbers=(0, 1, 2)))
+        return titled("How the two networks taught each other", lead, grid(plots, screen=True) + still + listing)
+
+    def _shrinking(self) -> str:
+        """Return which operators went when, and their angles."""
+        found, rows = self.shrunk, self.run.rows("shrink")
+        if not found:
+            return ""
+        cards = []
+        for at, story in enumerate(found):
+            plot = self._plot(f"lives-{at}", shrinking.lives(story, len(rows)))
+            cards.append(card(f"{story.name}: what went when", plot))
+            plot = self._plot(f"angles-{at}", shrinking.angles(story))
+            cards.append(card("Its angles, iteration by iteration; dark: the largest of all", plot))
+        before = number(self.run.result.get("size_before"))
+        if before is not None:
+            cards.append(card("Combinations that are left", self._plot("sizes", shrinking.sizes(before, rows))))
+        gone = sum(len(row["dropped"]) for row in rows)
+        lead = (
+            f"{gone} operations went in {len(rows)} iterations, those with the smallest angles first; a number says in "
+            "which iteration, the others are left."
+        )
+        if (reset := self.run.result.get("base_reset_after")) is not None:
+            lead += f" After iteration {reset} the angles are measured from the weights of that moment."
+        still = self._still("shrinking", "What went when, and all angles", shrinking.draw_shrunk(found, len(rows)))
+        return titled("How the space shrank", lead, grid(cards, wide=True, screen=True) + still)
+
     def _front(self) -> str:
         found = self.front
         if not found:
@@ -325,10 +392,10 @@ class _Page:
         return titled(f"Level {name}: {' on '.join(filter(None, names))}", "", body) + self._curves(run, f"{name}-")
 
     def _curves(self, run: RunFolder, before: str = "") -> str:
-        """Return the curves of every phase of a run but its trials, which have a section of their own."""
+        """Return the curves of every phase of a run but trials and shrinking, which have sections of their own."""
         content = ""
         for phase in run.phases:
-            found = panels(run.rows(phase)) if phase != "trial" else []
+            found = panels(run.rows(phase)) if phase not in ("trial", "shrink") else []
             if not found:
                 continue
             stem = slug(f"{before}{phase}")
@@ -364,7 +431,7 @@ class _Page:
         if (loss := number(evaluation.get("loss"))) is not None:
             reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
         for key, value in self.run.result.items():
-            if key not in ("seconds", "params", "macs", "latency_ms") and number(value) is not None:
+            if key not in ("seconds", "params", "macs", "latency_ms") and number(value) is not None and not self.shrunk:
                 shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
                 reaches.append((spaced(key).capitalize(), shown))
         cards = (

@@ -14,7 +14,7 @@ PAPER, INK, MUTED, LINE, WASH, FAINT = "#ffffff", "#1d232b", "#5e6874", "#d9dde2
 ACCENT = "#1c7a5a"
 # lines that are not operations
 SERIES = ("#2f6690", "#cf5c36", "#5f8f3e", "#8367c7", "#b0892a", "#c2447e", "#3a9d9d", "#7a5c3e")
-SPLITS = dict(zip(("training", "validation", "test"), SERIES, strict=False))
+SPLITS = dict(zip(("training", "validation", "test", "evaluation network", "search network"), SERIES, strict=False))
 HEAT = ("#ffffff", "#dbe3ec", "#9fb3c8", "#56708f", "#1f3a5a")  # a mixing weight from nothing to everything
 
 _LISTED_ON_DARK = {
@@ -41,6 +41,9 @@ _FAMILIES: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
     (r"sep|dw|depthwise", ("#4a90dc", "#2f78c9", "#1f589f", "#173f74")),
     (r"(nor_)?conv_\d+x1_1x\d+", ("#7c9a22", "#6c8c1b", "#5a7817", "#496413")),
     (r"(nor_)?conv", ("#23a08f", "#13806f", "#0d6759", "#094c42")),
+    (r"k\d+e[1-4]", ("#4a90dc", "#2f78c9", "#1f589f", "#173f74")),  # inverted residuals: narrow
+    (r"k\d+e", ("#a06bdd", "#8a55d0", "#6d37b5", "#51258f")),  # and wide
+    (r"shuffle_\d", ("#23a08f", "#13806f", "#0d6759", "#094c42")),
 )
 _FREE_HUES = (338, 192, 6, 312)  # degrees that no family occupies
 
@@ -52,7 +55,7 @@ def operation_colour(name: str) -> str:
     """
     for prefix, shades in _FAMILIES:
         if re.match(prefix, name):
-            kernel = max((int(side) for side in re.findall(r"\d+", name)), default=1)
+            kernel = max((int(side) for side in re.findall(r"\d+", re.sub(r"e\d+$", "", name))), default=1)
             return shades[min(kernel, 7) // 2]
     family, variant = zlib.crc32(re.split(r"[\d_]", name, maxsplit=1)[0].encode()), zlib.crc32(name.encode())
     hue = _FREE_HUES[family % len(_FREE_HUES)] + variant % 21 - 10

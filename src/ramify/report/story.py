@@ -22,9 +22,9 @@ Matrix = list[list[float | None]]
 
 _FRAMES, _POINTS = 200, 2000  # at most so many positions of the slider, points of a curve
 _POSITIONS = (  # where a row stands, not what it measured
-    "phase", "step", "steps", "epoch", "seconds", "trial", "stage", "returned_to_epoch",
+    "phase", "step", "steps", "epoch", "seconds", "trial", "stage", "returned_to_epoch", "cycle",
 )  # fmt: skip
-_SPLITS = {"validation_": "validation", "test_": "test", "train_": "training"}
+_SPLITS = {"validation_": "validation", "test_": "test", "train_": "training", "evaluation_": "evaluation network"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,17 @@ class FrontStory:
             if not best or y < best[-1][1]:
                 best.append((x, y))
         return best
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One cycle of a search that couples two networks."""
+
+    number: int
+    accuracy: float  # of its evaluation network, a share
+    distance: float | None  # of the two networks
+    notation: str  # of its evaluation network
+    is_new: bool  # whether the cycle before had another one
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,46 @@ def _point(trial: Trial, objectives: Sequence[str]) -> tuple[float, ...] | None:
     if "score" in metrics:
         metrics.setdefault("error", float(f"{100 - 100 * metrics['score']:.10g}"))
     return tuple(metrics[name] for name in objectives) if all(name in metrics for name in objectives) else None
+
+
+def cycles(rows: Sequence[Row]) -> list[Cycle]:
+    """Return the cycles of a search that couples two networks, those that have ended."""
+    found, before = [], ""
+    for row in rows:
+        cycle, accuracy = number(row.get("cycle")), number(row.get("cycle_accuracy"))
+        if cycle is None or accuracy is None:
+            continue
+        now = notation(row.get("evaluated"))
+        found.append(Cycle(int(cycle), accuracy, number(row.get("distillation")), now, now != before))
+        before = now
+    return found
+
+
+def cycle_panels(rows: Sequence[Row]) -> list[Panel]:
+    """Return both networks' losses on the validation half, their distance, and how good each cycle's network was."""
+    rows = [row for row in rows if number(row.get("cycle")) is not None and "distillation" in row]
+    rows = thin(rows, _POINTS)
+    axis = "cycle" if len({row["cycle"] for row in rows}) == len(rows) else "epoch"
+    positions = tuple(row[axis] for row in rows)
+
+    def column(key: str, factor: float = 1) -> tuple[float | None, ...]:
+        return tuple(_scaled(row.get(key), factor) for row in rows)
+
+    return [
+        Panel(
+            "loss of both networks, validation half",
+            axis,
+            positions,
+            {"search network": column("validation_loss"), "evaluation network": column("evaluation_loss")},
+        ),
+        Panel("distillation distance", axis, positions, {"training": column("distillation")}),
+        Panel(
+            "accuracy of the evaluation network, %",
+            axis,
+            positions,
+            {"evaluation network": column("cycle_accuracy", 100)},
+        ),
+    ]
 
 
 def mixing_history(

@@ -2,7 +2,8 @@
 
 from ramify.run.environment import make_fabric
 from ramify.run.folder import RunFolder
+from ramify.run.processes import data_parallel, scratch
 from ramify.run.progress import say
 from ramify.run.runner import Interrupted, drive
 
-__all__ = ["Interrupted", "RunFolder", "drive", "make_fabric", "say"]
+__all__ = ["Interrupted", "RunFolder", "data_parallel", "drive", "make_fabric", "say", "scratch"]

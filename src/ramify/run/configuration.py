@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,26 @@ def fields_of(settings: Any) -> dict[str, Any]:
     return {item.name: described(getattr(settings, item.name)) for item in dataclasses.fields(settings)}
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield a phrase for every value that differs between two configurations."""
+def differences(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    prefix: str = "",
+    *,
+    free: Callable[[str], bool] = lambda name: False,
+) -> Iterator[str]:
+    """Yield a phrase for every value that differs between two configurations.
+
+    Args:
+        old: One of them.
+        new: The other.
+        prefix: Goes before the names.
+        free: Says which values may differ, by their dotted names.
+    """
     for name in [*old, *(name for name in new if name not in old)]:
         a, b = old.get(name), new.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            yield from differences(a, b, f"{prefix}{name}.")
+            yield from differences(a, b, f"{prefix}{name}.", free=free)
+        elif free(f"{prefix}{name}"):
+            continue
         elif a != b:
             yield f"{(prefix + name).replace('init_args.', '')} is {a!r} there and {b!r} now"

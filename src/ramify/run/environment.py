@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
 from typing import TYPE_CHECKING
 
 import torch
 
-from ramify.errors import ConfigurationError, nearest
+from ramify import parallel
+from ramify.errors import ConfigurationError, RunError, nearest
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -17,6 +20,8 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 
 def make_fabric(device: str = "auto", precision: str = "32-true", threads: int | None = None) -> Fabric:
     """Return Lightning Fabric for one device, and make PyTorch deterministic.
+
+    In one of several processes that work together, the device is that of the process, and they are connected.
 
     Args:
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, or `mps`.
@@ -44,13 +49,52 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
         raise ConfigurationError(f"there is no device {device!r} here; this machine has {available}")
     if kind == "cpu" and precision == "16-mixed":
         raise ConfigurationError("precision '16-mixed' needs a GPU; on the CPU take 'bf16-mixed'")
-    if threads is not None:
-        if threads < 1:
-            raise ConfigurationError(f"`threads` must be at least 1, got {threads}")
-        torch.set_num_threads(threads)
+    if threads is not None and threads < 1:
+        raise ConfigurationError(f"`threads` must be at least 1, got {threads}")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling every new tensor with NaN, which comes with it, costs 10 %.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return Fabric(accelerator=kind, devices=1 if kind == "cpu" else [int(number or 0)], precision=precision)  # type: ignore[arg-type]
+    if parallel.started() > 1:
+        fabric = _connected(kind, number, precision, available[kind])
+    else:
+        fabric = Fabric(accelerator=kind, devices=1 if kind == "cpu" else [int(number or 0)], precision=precision)  # type: ignore[arg-type]
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return fabric
+
+
+def _connected(kind: str, number: str, precision: str, available: int) -> Fabric:
+    """Return the Fabric of a process that was started together with others, connected with them."""
+    from lightning_fabric import Fabric
+
+    from ramify.run.fabric_strategy import DataParallel
+
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", parallel.started()))
+    if number or kind == "mps":
+        named = f"{kind}:{number}" if number else kind
+        raise ConfigurationError(f"device {named!r} is a single one; with several, take 'cuda' or 'cpu'")
+    if kind == "cuda" and here > available:
+        raise ConfigurationError(f"{here} devices are asked for, and this machine has {available}")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric = Fabric(
+        accelerator=kind,
+        devices=here,
+        num_nodes=parallel.started() // here,
+        precision=precision,  # type: ignore[arg-type]
+        # What lies on the host, as architecture parameters do, travels from there on GPUs too.
+        strategy=DataParallel("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"),
+    )
+    try:
+        fabric.launch()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0][:160]
+        raise RunError(f"the {parallel.started()} processes cannot be connected: {reason}") from None
+    atexit.register(_disconnect)
+    return fabric
+
+
+def _disconnect() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""`RunFolder`: one folder per run.
+"""`RunFolder`: one folder per run. Of several processes the first writes, and the others read.
 
 config.yaml        the resolved configuration; `--config` reads it back
 provenance.json    versions, machine, revision, command, when it was started and continued
@@ -14,14 +14,14 @@ from __future__ import annotations
 import fcntl
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 import yaml
 
-from ramify import files
+from ramify import files, parallel
 from ramify.errors import RunError
 from ramify.run.configuration import differences
 from ramify.run.provenance import now, provenance
@@ -40,12 +40,22 @@ class RunFolder:
 
     # Opening
 
-    def open(self, config: Mapping[str, Any], seed: int) -> None:
+    def open(self, config: Mapping[str, Any], seed: int, *, free: Callable[[str], bool] = lambda name: False) -> None:
         """Create the folder for this configuration, or take up one that was made with the same.
+
+        Of several processes the first does it; the others see the same folder.
+
+        Args:
+            config: Plain values.
+            seed: Of the run, for its provenance.
+            free: Says which values may differ from those of the folder, by their dotted names.
 
         Raises:
             RunError: If it cannot be written, is in use, or was made with another configuration.
         """
+        parallel.by_first(lambda: self._open(config, seed, free))
+
+    def _open(self, config: Mapping[str, Any], seed: int, free: Callable[[str], bool]) -> None:
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise RunError(f"{self.path} is a file; --out needs a folder")
@@ -60,7 +70,7 @@ class RunFolder:
         files.sweep(self.path)
         config = json.loads(json.dumps(config))
         if (self.path / "config.yaml").exists():
-            changed = list(differences(self.config(), config))
+            changed = list(differences(self.config(), config, free=free))
             if changed:
                 more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
                 raise RunError(f"{self.path} holds another run: {changed[0]}{more}; choose another --out")
@@ -155,6 +165,8 @@ class RunFolder:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row to the history."""
+        if not parallel.is_first():
+            return
         with (self.path / "history.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ramify import parallel
 from ramify.training import Metrics
 
 _SHOWN = ("loss", "accuracy", "validation_accuracy", "score", "best", "temperature")
 
 
 def say(text: str, *, enabled: bool = True) -> None:
-    """Print a line on standard error."""
-    if enabled:
+    """Print a line on standard error, from the first of several processes."""
+    if enabled and parallel.is_first():
         print(text, file=sys.stderr)
 
 
@@ -25,7 +26,7 @@ class Progress:
     """
 
     def __init__(self, title: str, *, enabled: bool = True) -> None:
-        self.title, self.enabled = title, enabled
+        self.title, self.enabled = title, enabled and parallel.is_first()
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
 
@@ -68,4 +69,5 @@ class Progress:
 
 def _note(metrics: Metrics) -> str:
     shown = (f"{name.replace('_', ' ')} {metrics.values[name]:.3f}" for name in _SHOWN if name in metrics.values)
-    return "  ".join(shown)
+    failed = [f"failed: {metrics.values['failed']}"] if metrics.values.get("failed") else []
+    return "  ".join([*shown, *failed])

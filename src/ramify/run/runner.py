@@ -7,11 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
+from ramify import parallel
 from ramify.errors import ConfigurationError
 from ramify.run.events import Events
 from ramify.run.folder import RunFolder
@@ -65,6 +66,11 @@ def _pause() -> float | None:
         raise ConfigurationError(f"RAMIFY_SAVE_EVERY_S must be a number of seconds, got {wanted!r}") from None
 
 
+def _found(row: Mapping[str, Any], session: Session | None) -> dict[str, str]:
+    """Return fingerprints of a row of the history, and of all that a session holds."""
+    return parallel.fingerprints({"row": row, **({} if session is None else session.state_dict())})
+
+
 def drive(
     session: Session,
     folder: RunFolder,
@@ -76,6 +82,8 @@ def drive(
     annotate: Annotate | None = None,
 ) -> float:
     """Run a session to its end from wherever the folder's checkpoint left it.
+
+    Several processes stop together, and compare after every epoch what they hold; the first one keeps the folder.
 
     Args:
         session: Freshly made.
@@ -91,9 +99,11 @@ def drive(
 
     Raises:
         Interrupted: After a request to stop; everything up to the last step is saved.
+        RunError: If several processes do not hold the same any more, or one of them is gone.
     """
     pause = _pause() if save_every_s is None else save_every_s
     saved = folder.load(device)
+    parallel.wait()  # nobody goes on, and saves, before all have read
     before = 0.0
     if saved is not None:
         session.load_state_dict(saved["session"])
@@ -105,10 +115,12 @@ def drive(
     step, count = (saved["step"], saved["rows"]) if saved else (0, 0)
 
     def save() -> None:
+        if not parallel.is_first():
+            return
         seconds = before + time.monotonic() - start
         folder.save({"session": session.state_dict(), "rows": count, "seconds": seconds, "step": step})
 
-    tensorboard = closing(Events(folder.path / "tensorboard", rows))
+    tensorboard = closing(Events(folder.path / "tensorboard", rows)) if parallel.is_first() else nullcontext()
     with tensorboard as events, _stoppable() as stop, Progress(title, enabled=progress) as bar:
         for metrics in session.run():
             step, note = metrics.step, ""
@@ -119,17 +131,22 @@ def drive(
                 if annotate is not None:
                     further, note = annotate(row)
                     row |= further
+                whole = session if "epoch" in metrics.values else None
+                parallel.agree(lambda: _found(metrics.values, whole), f"at step {step}")  # noqa: B023
                 folder.append(row)
-                events.add(row)
+                if events is not None:
+                    events.add(row)
                 count += 1
             bar.update(metrics, note)
+            stopping = parallel.any_of(stop.requested)
             due = time.monotonic() - last_save >= (max(SAVE_EVERY_S, 20 * cost) if pause is None else pause)
-            if due or stop.requested:
+            if due or stopping:
                 began = time.monotonic()
                 save()
                 last_save = time.monotonic()
                 cost = last_save - began
-            if stop.requested:
+            if stopping:
                 raise Interrupted(f"stopped at step {step} of {metrics.steps}; the same command continues")
+        parallel.agree(lambda: _found({}, session), "at the end")
         save()
     return before + time.monotonic() - start

@@ -2,49 +2,72 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.spaces.base import CellGraph, Space
+from ramify.spaces.cdarts_chain import CDARTSChain
 from ramify.spaces.cell_distribution import CellDistribution
 from ramify.spaces.darts import DARTSCells
 from ramify.spaces.genotype import GENOTYPE2, GENOTYPE3, form_of
+from ramify.spaces.mobile import FairMobileChain, MobileChain
 from ramify.spaces.nasbench201 import NASBench201
 from ramify.spaces.nats_size import NATSBenchSize
+from ramify.spaces.shuffle import ShuffleChain
 from ramify.spaces.stage_cells import StageCells
 from ramify.spaces.stage_graph import StageGraph
 
 SPACES: dict[str, type[Space]] = {
     space.__name__: space
-    for space in (CellDistribution, DARTSCells, NASBench201, NATSBenchSize, StageCells, StageGraph)
+    for space in (
+        CDARTSChain,
+        CellDistribution,
+        DARTSCells,
+        FairMobileChain,
+        MobileChain,
+        NASBench201,
+        NATSBenchSize,
+        ShuffleChain,
+        StageCells,
+        StageGraph,
+    )
 }
 """Every space by name."""
 
 __all__ = [
     "SPACES",
+    "CDARTSChain",
     "CellDistribution",
     "CellGraph",
     "DARTSCells",
+    "FairMobileChain",
+    "MobileChain",
     "NASBench201",
     "NATSBenchSize",
+    "ShuffleChain",
     "Space",
     "StageCells",
     "StageGraph",
     "create",
+    "read_description",
     "recognise",
     "space_of",
 ]
 
 
-def create(description: Mapping[str, Any]) -> Space:
-    """Make a space from what `Space.to_dict` returned.
+def create(description: Mapping[str, Any] | str | Path) -> Space:
+    """Make a space from what `Space.to_dict` returned, or from a JSON file of it such as `ramify shrink` leaves.
 
     Raises:
-        ArchitectureError: If there is no such space, or it does not take these arguments.
+        ArchitectureError: If there is no such space, or it does not take these arguments, or the file is none.
     """
+    if isinstance(description, str | Path):
+        description = read_description(description)
     name, arguments = description.get("space"), description.get("arguments", {})
     if not isinstance(name, str) or name not in SPACES:
         raise ArchitectureError(f"unknown space {name!r}; {nearest(str(name), SPACES)}")
@@ -54,6 +77,24 @@ def create(description: Mapping[str, Any]) -> Space:
         raise ArchitectureError(f"space {name} with arguments {dict(arguments)}: {error}") from None
     restriction = description.get("restriction")
     return space.restrict(restriction) if restriction else space
+
+
+def read_description(path: str | Path) -> dict[str, Any]:
+    """Read the JSON file of a space, or the one in the run folder of `ramify shrink`.
+
+    Raises:
+        ArchitectureError: If there is none, or it describes no space.
+    """
+    path = Path(path) / "space.json" if Path(path).is_dir() else Path(path)
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise ArchitectureError(f"{path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise ArchitectureError(f"{path} is not valid JSON ({error}); is it truncated?") from None
+    if not isinstance(found, dict) or not isinstance(found.get("arguments", {}), dict) or "space" not in found:
+        raise ArchitectureError(f"{path} describes no space: it must hold `space` (a name) and `arguments` (an object)")
+    return found
 
 
 def space_of(arch: Architecture) -> Space:
@@ -79,4 +120,11 @@ def recognise(notation: Any) -> Space:
         if form is GENOTYPE2:
             return StageGraph.covering(notation)
         return StageCells.covering(notation) if form is GENOTYPE3 else DARTSCells.covering(notation)
+    if isinstance(notation, list | tuple) and any(isinstance(stage, list | tuple) for stage in notation):
+        return CDARTSChain()
+    if isinstance(notation, list | tuple):
+        fitting = [s for s in (FairMobileChain(), MobileChain(), ShuffleChain()) if len(s.places) == len(notation)]
+        if fitting:
+            return fitting[0]
+        raise ArchitectureError(f"a list of {len(notation)} codes belongs to no known chain; name the space")
     raise ArchitectureError(f"{str(notation)[:60]!r} is no run folder, no file, and no notation of a known space")

@@ -40,12 +40,14 @@ class CellGraph:
         edges: (source state, target state, operation); the operation is empty where states are only joined.
         inputs: Indices of the input states.
         output: Index of the output state.
+        rows: States of a chain at which the picture begins a new row; they end the row before, too. Empty for one row.
     """
 
     states: tuple[str, ...]
     edges: tuple[tuple[int, int, str], ...]
     inputs: tuple[int, ...]
     output: int
+    rows: tuple[int, ...] = ()
 
 
 class Space(ABC):
@@ -55,6 +57,10 @@ class Space(ABC):
     """The paper that introduced the space."""
     depth: ClassVar[str | None] = None
     """The layout keyword of `supernet` that says how many cells follow one another; None where that is fixed."""
+    additive: ClassVar[bool] = True
+    """Whether what the network of a member costs is a sum over the candidates that the member uses."""
+    same_widths: ClassVar[bool] = True
+    """Whether the maps of a member have the widths of the supernet's."""
 
     # What a subclass says about itself
 
@@ -233,6 +239,16 @@ class Space(ABC):
         return restricted
 
     @property
+    def alike(self) -> tuple[tuple[str, ...], ...]:
+        """The choices in groups that may be decided as one, because they have the same edges and candidates."""
+        return tuple((name,) for name in self.choices)
+
+    @property
+    def drawing(self) -> str:
+        """How ABS draws the children it scores (`ramify.shrinking.drawing`)."""
+        return "uniform"
+
+    @property
     def regularisers(self) -> Mapping[str, Regulariser]:
         """Name → what the space's paper adds to the loss of the architecture, to be weighed by a strategy."""
         return {}
@@ -240,7 +256,12 @@ class Space(ABC):
     @property
     def restriction(self) -> dict[str, list[list[bool]]]:
         """The masks of the choices that are restricted, as plain JSON values."""
-        return {name: choice.mask.tolist() for name, choice in self.choices.items() if not bool(choice.mask.all())}
+        whole = self._all_choices()
+        return {
+            name: choice.mask.tolist()
+            for name, choice in self.choices.items()
+            if not torch.equal(choice.mask, whole[name].mask)
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form from which `ramify.spaces.create` makes an equal space."""

@@ -16,7 +16,17 @@ from torch import Tensor, nn
 
 from ramify.errors import ConfigurationError
 from ramify.ops import DropPath, FactorizedReduce, Norm, PreActivation, standard_norm
-from ramify.supernet import Built, FixedGraph, MixedGraph, Mixture, Skeleton, Supernet, tapped
+from ramify.supernet import (
+    Built,
+    FixedGraph,
+    MixedGraph,
+    Mixture,
+    Skeleton,
+    Supernet,
+    WeightVector,
+    tapped,
+    vector_of_cells,
+)
 from ramify.supernet.network import RunCell
 
 LAYOUTS = ("cifar", "imagenet")
@@ -33,6 +43,7 @@ class CellPlan:
         channels: C of the cell.
         older_is_larger: Whether the older input still has twice the resolution.
         stage: 1, 2 or 3; a reducing cell is the last of its stage.
+        newer_twice: Whether it reads its newer input in place of the older one as well.
     """
 
     index: int
@@ -42,6 +53,7 @@ class CellPlan:
     channels: int
     older_is_larger: bool
     stage: int
+    newer_twice: bool = False
 
 
 class Inputs(nn.Module):
@@ -159,10 +171,12 @@ def plan_cells(
     width_of: Callable[[CellPlan], int],
     *,
     older_is_larger: bool,
+    newer_twice: bool = False,
 ) -> tuple[list[CellPlan], list[int]]:
     """Return what every cell is told, and the widths of their outputs.
 
-    The cells at ⌊L/3⌋ and ⌊2L/3⌋ reduce the resolution and double C.
+    The cells at ⌊L/3⌋ and ⌊2L/3⌋ reduce the resolution and double C. With `newer_twice`, those whose two inputs have
+    different widths read the newer one twice.
     """
     reductions = {layers // 3, 2 * layers // 3}
     c_older, c_newer = stem
@@ -170,7 +184,9 @@ def plan_cells(
     for index in range(layers):
         reduction = index in reductions
         channels *= 2 if reduction else 1
-        plan = CellPlan(index, reduction, c_older, c_newer, channels, older_is_larger, stage)
+        twice = newer_twice and reduction and c_older != c_newer
+        first = (c_newer, False) if twice else (c_older, older_is_larger)
+        plan = CellPlan(index, reduction, first[0], c_newer, channels, first[1], stage, twice)
         stage += reduction
         older_is_larger = reduction
         c_older, c_newer = c_newer, width_of(plan)
@@ -193,6 +209,7 @@ class CellSkeleton(Skeleton):
         stem_multipliers: Width of the stem in units of C, and, for ImageNet, of its last convolution.
         auxiliary: Whether training also returns the logits of an auxiliary head.
         chained: Whether a cell also reads the output before the last one, as in DARTS; else it reads the last twice.
+        newer_twice: Whether reducing cells whose inputs have different widths read the last output twice, as in ABS.
     """
 
     def __init__(
@@ -208,21 +225,25 @@ class CellSkeleton(Skeleton):
         stem_multipliers: tuple[int, int],
         auxiliary: bool = False,
         chained: bool = True,
+        newer_twice: bool = False,
     ) -> None:
         super().__init__()
         if layout not in LAYOUTS:
             raise ConfigurationError(f"`layout` must be one of {list(LAYOUTS)}, got {layout!r}")
         if layers < 1 or channels < 1:
             raise ConfigurationError(f"`layers` and `channels` must be at least 1, got {layers} and {channels}")
-        self.chained = chained
         first, last = (channels * multiplier for multiplier in stem_multipliers)
         if layout == "cifar":
             last = first
             self.stem, self.second_stem = _cifar_stem(in_channels, first), None
         else:
             self.stem, self.second_stem = _imagenet_stem(in_channels, first), _second_imagenet_stem(first, last)
+            self.stems = ("stem", "second_stem")
         older_is_larger = layout == "imagenet"
-        plans, widths = plan_cells(layers, channels, (first, last), width_of, older_is_larger=older_is_larger)
+        plans, widths = plan_cells(
+            layers, channels, (first, last), width_of, older_is_larger=older_is_larger, newer_twice=newer_twice
+        )
+        self.twice = frozenset(plan.index for plan in plans if plan.newer_twice or not chained)
         self.cells = nn.ModuleList(make_cell(plan) for plan in plans)
         self.reductions = tuple(plan.index for plan in plans if plan.reduction)
         self.stages = len(self.reductions) + 1
@@ -239,7 +260,7 @@ class CellSkeleton(Skeleton):
         newer = older if self.second_stem is None else self.second_stem(older)
         features: dict[str, Tensor] = {}
         for index, cell in enumerate(self.cells):
-            older, newer = newer, run_cell(cell, older if self.chained else newer, newer)
+            older, newer = newer, run_cell(cell, newer if index in self.twice else older, newer)
             if index in self.reductions:
                 features[f"stage{len(features) + 1}"] = newer
         logits = self.classifier(newer.mean(dim=(2, 3)))
@@ -256,6 +277,18 @@ class CellNetwork(Built, CellSkeleton):
 
 class CellSupernet(Supernet, CellSkeleton):
     """`CellSkeleton` with mixed cells."""
+
+    def weight_vector(self) -> WeightVector:
+        """Count the weights of all convolutions around the candidates and of the classifier, but no norm and no bias.
+
+        So in the released code (Hu et al., ABS, ECCV 2020). Paths end at the last of the joined states.
+        """
+        cells = [
+            (f"cells.{index}.graph", cell.kind, cell.graph, cell.concat)
+            for index, cell in enumerate(self.cells)
+            if isinstance(cell, MixedCell)
+        ]
+        return vector_of_cells(self, cells, lambda parameter: parameter.dim() > 1)
 
 
 def _cifar_stem(in_channels: int, width: int) -> nn.Module:

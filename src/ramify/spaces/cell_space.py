@@ -116,6 +116,24 @@ class CellSpace(PairSpace):
             repeat=any(a == b for cell in searched.values() for (_, a), (_, b) in cell.nodes or ()),
         )
 
+    @property
+    def alike(self) -> tuple[tuple[str, ...], ...]:
+        """The kinds of cells in groups: those of equal edges and candidates."""
+        groups: list[list[str]] = []
+        for name, choice in self.choices.items():
+            for group in groups:
+                if self.choices[group[0]].equals(choice):
+                    group.append(name)
+                    break
+            else:
+                groups.append([name])
+        return tuple(map(tuple, groups))
+
+    @property
+    def drawing(self) -> str:
+        """Two operations enter every node."""
+        return "two-inputs"
+
     @abstractmethod
     def kind_at(self, plan: CellPlan) -> str:
         """Return the kind of the cell at a place of the network."""
@@ -207,6 +225,7 @@ class CellSpace(PairSpace):
         pool_norm: bool | None = None,
         affine: bool = True,
         track_running_stats: bool = True,
+        newer_twice: bool = False,
     ) -> nn.Module:
         """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
 
@@ -224,6 +243,7 @@ class CellSpace(PairSpace):
                 supernets only and without scale and shift, H-DAS always and like the others.
             affine: Whether the norms inside the cells scale and shift.
             track_running_stats: Whether the norms inside the cells keep running statistics.
+            newer_twice: Whether reducing cells whose two inputs have different widths read the newer one twice.
         """
         return CellNetwork(
             self.cell_maker(
@@ -237,6 +257,7 @@ class CellSpace(PairSpace):
             layers=(14 if layout == "imagenet" else 20) if layers is None else layers,
             stem_multipliers=_stem(layout, stem_multiplier),
             auxiliary=auxiliary,
+            newer_twice=newer_twice,
         )
 
     def supernet(
@@ -252,11 +273,15 @@ class CellSpace(PairSpace):
         affine: bool = False,
         track_running_stats: bool = False,
         partial_channels: int = 1,
+        newer_twice: bool | None = None,
     ) -> nn.Module:
         """Return the network of all members: `sup(x, mix)` with one (E, O) tensor for each kind of cell.
 
-        Of `partial_channels` K, only C/K channels of a state enter the candidates (PC-DARTS).
+        Of `partial_channels` K, only C/K channels of a state enter the candidates (PC-DARTS). With `newer_twice`,
+        reducing cells whose two inputs have different widths read the newer one twice; by default in the ImageNet
+        layout, as in the supernets of ABS, where it makes a difference to those of less than six cells.
         """
+        newer_twice = layout == "imagenet" if newer_twice is None else newer_twice
         after_poolings = self.POOL_NORM[1] if pool_norm is None else pool_norm
         keywords = {
             "num_classes": num_classes,
@@ -269,6 +294,7 @@ class CellSpace(PairSpace):
             "affine": affine,
             "track_running_stats": track_running_stats,
             "partial_channels": partial_channels,
+            "newer_twice": newer_twice,
         }
         check_partial(channels, partial_channels)
         norm = standard_norm(affine, track_running_stats)
@@ -295,6 +321,7 @@ class CellSpace(PairSpace):
             channels=channels,
             layers=layers,
             stem_multipliers=_stem(layout, stem_multiplier),
+            newer_twice=newer_twice,
         )
         supernet.choices, supernet.layout = self.choices, keywords
         return supernet

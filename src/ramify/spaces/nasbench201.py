@@ -30,7 +30,9 @@ from ramify.supernet import (
     Mixture,
     Skeleton,
     Supernet,
+    WeightVector,
     tapped,
+    vector_of_cells,
 )
 from ramify.supernet.network import RunCell
 
@@ -174,6 +176,7 @@ class NASBench201(Space):
         drop_path: float = 0.0,
         affine: bool = True,
         track_running_stats: bool = True,
+        final_norm: bool = True,
     ) -> nn.Module:
         """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
 
@@ -186,6 +189,7 @@ class NASBench201(Space):
             drop_path: Probability of dropping an operation's output in training.
             affine: Whether the norms inside the cells scale and shift.
             track_running_stats: Whether the norms inside the cells keep running statistics.
+            final_norm: Whether a batch norm and a ReLU precede the classifier; CDARTS' networks have neither.
         """
         self.checked(arch)
         chosen = [(edge, str(arch[f"{target}<-{source}"])) for edge, (source, target) in enumerate(self._edges)]
@@ -203,7 +207,7 @@ class NASBench201(Space):
                 )
             )
 
-        return _Network(cell, num_classes, in_channels, channels, cells)
+        return _Network(cell, num_classes, in_channels, channels, cells, final_norm)
 
     def supernet(
         self,
@@ -214,12 +218,13 @@ class NASBench201(Space):
         cells: int = 5,
         affine: bool = False,
         track_running_stats: bool = False,
+        final_norm: bool = True,
         partial_channels: int = 1,
     ) -> nn.Module:
         """Return the network of all members: `sup(x, mix)` with `mix["cell"]` of shape (E, O).
 
-        Stem, reduction blocks and the last norm are always affine with running statistics. Of `partial_channels`
-        K, only C/K channels of a state enter the candidates.
+        Stem, reduction blocks and the last norm (there is none with `final_norm=False`) are always affine with running
+        statistics. Of `partial_channels` K, only C/K channels of a state enter the candidates.
         """
         layout = {
             "num_classes": num_classes,
@@ -228,6 +233,7 @@ class NASBench201(Space):
             "cells": cells,
             "affine": affine,
             "track_running_stats": track_running_stats,
+            "final_norm": final_norm,
             "partial_channels": partial_channels,
         }
         check_partial(channels, partial_channels)
@@ -243,7 +249,7 @@ class NASBench201(Space):
                 )
             )
 
-        supernet = _Supernet(cell, num_classes, in_channels, channels, cells)
+        supernet = _Supernet(cell, num_classes, in_channels, channels, cells, final_norm)
         supernet.choices, supernet.layout = self.choices, layout
         return supernet
 
@@ -285,7 +291,7 @@ class Reduction(nn.Module):
 
 
 class _Skeleton(Skeleton):
-    """Stem, N cells, reduction, N cells, reduction, N cells, BN-ReLU, global average, linear."""
+    """Stem, N cells, reduction, N cells, reduction, N cells, BN-ReLU unless left out, global average, linear."""
 
     stages = 3
 
@@ -296,6 +302,7 @@ class _Skeleton(Skeleton):
         in_channels: int,
         channels: int,
         cells: int,
+        final_norm: bool,
     ) -> None:
         super().__init__()
         norm = standard_norm()
@@ -307,7 +314,7 @@ class _Skeleton(Skeleton):
             if stage < self.stages - 1:
                 blocks.append(Reduction(width, 2 * width))
         self.cells = nn.ModuleList(blocks)
-        self.last_norm = norm(width)
+        self.last_norm = norm(width) if final_norm else None
         self.classifier = nn.Linear(width, num_classes)
 
     def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
@@ -321,8 +328,8 @@ class _Skeleton(Skeleton):
             else:
                 x = run_cell(block, x)
         features[f"stage{self.stages}"] = x
-        pooled = F.relu(self.last_norm(x)).mean(dim=(2, 3))
-        return tapped(self.classifier(pooled), features, taps)
+        last = x if self.last_norm is None else F.relu(self.last_norm(x))
+        return tapped(self.classifier(last.mean(dim=(2, 3))), features, taps)
 
 
 class _Network(Built, _Skeleton):
@@ -331,3 +338,15 @@ class _Network(Built, _Skeleton):
 
 class _Supernet(Supernet, _Skeleton):
     """The skeleton with mixed cells."""
+
+    def weight_vector(self) -> WeightVector:
+        """Count every parameter around the cells, norms and biases too, and the convolutions inside.
+
+        So in the released code (Hu et al., ABS, ECCV 2020).
+        """
+        cells = [
+            (f"cells.{index}.graph", cell.kind, cell.graph, (cell.graph.states - 1,))
+            for index, cell in enumerate(self.cells)
+            if isinstance(cell, _MixedCell)
+        ]
+        return vector_of_cells(self, cells, lambda parameter: True)

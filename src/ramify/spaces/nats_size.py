@@ -24,7 +24,15 @@ from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
-from ramify.ops import Norm, Operation, Prelude, make_operation, standard_norm
+from ramify.ops import (
+    Norm,
+    Operation,
+    Prelude,
+    is_synchronised,
+    make_operation,
+    standard_norm,
+    synchronised_norm,
+)
 from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
 from ramify.spaces.nasbench201 import Reduction
 from ramify.supernet import Built, Choice, FixedGraph, Mixture, Skeleton, Supernet, tapped
@@ -55,6 +63,8 @@ class NATSBenchSize(Space):
     """
 
     source = "Dong et al., NATS-Bench, TPAMI 2021, arXiv:2009.00437"
+    additive = False
+    same_widths = False
 
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         given = tuple(widths)
@@ -396,6 +406,8 @@ def _norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     training = norm.training or mean is None
     if norm.training and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
+    if is_synchronised(norm, x):
+        return synchronised_norm(x, mean, var, weight, bias, norm.momentum or 0.0, norm.eps)
     return F.batch_norm(x, mean, var, weight, bias, training, norm.momentum or 0.0, norm.eps)
 
 

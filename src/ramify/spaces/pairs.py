@@ -260,7 +260,10 @@ class PairSpace(Space):
         return CellGenotype(nodes, graph.concat)  # type: ignore[arg-type]
 
     def format(self, arch: Architecture, style: str | None = None) -> Any:
-        """Write a genotype as `flat` or `nested` JSON values, or as `text`; the default is the space's own style."""
+        """Write a genotype as `flat` or `nested` JSON values, as `text`, or as CDARTS' JSON object of `stages`.
+
+        The default is the space's own style.
+        """
         return write_genotype(self.genotype(arch), style=style or self.STYLE, form=self.FORM)
 
     def graphs(self, arch: Architecture) -> dict[str, CellGraph]:

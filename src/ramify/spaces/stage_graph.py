@@ -23,7 +23,7 @@ from ramify.architecture import Architecture, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, make_operation, standard_norm
 from ramify.ops.blocks import Norm
-from ramify.ops.operations import count_weights
+from ramify.ops.weights import count_weights
 from ramify.spaces.base import Regulariser, check_partial
 from ramify.spaces.cell_network import Cell, CellNetwork, CellPlan, CellSupernet, Inputs, MixedCell
 from ramify.spaces.cell_space import CellSpace
@@ -71,6 +71,7 @@ class StageGraph(PairSpace):
     """
 
     source = "Liu et al., H-DAS, AAAI 2021, arXiv:2101.04028"
+    additive = False
 
     FORM = GENOTYPE2
     STYLE = "nested"

@@ -4,49 +4,60 @@ from ramify.strategies.ask_tell import AskTell, Proposal, Trial, Trials
 from ramify.strategies.base import Compatibility, SearchSession, Strategy, compatible
 from ramify.strategies.bayesian_optimization import BayesianOptimization
 from ramify.strategies.bohb import BOHB
+from ramify.strategies.cdarts import CDARTS
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.darts import DARTS
 from ramify.strategies.darts_plus import DARTSPlus
 from ramify.strategies.differentiable import Differentiable
 from ramify.strategies.enas import ENAS
+from ramify.strategies.evolution import Evolution
+from ramify.strategies.fairnas import FairNAS
 from ramify.strategies.gdas import GDAS
 from ramify.strategies.local_search import LocalSearch
 from ramify.strategies.nasp import NASP
 from ramify.strategies.optuna_sampler import OptunaSampler
 from ramify.strategies.p_darts import PDARTS
 from ramify.strategies.pc_darts import PCDARTS
+from ramify.strategies.proxyless import CostTerm, ProxylessNAS
 from ramify.strategies.random_search import RandomSearch
 from ramify.strategies.regularisation import Regularisation
 from ramify.strategies.regularized_evolution import RegularizedEvolution
 from ramify.strategies.reinforce import Reinforce
 from ramify.strategies.rsps import RSPS
 from ramify.strategies.setn import SETN
+from ramify.strategies.spos import SPOS
 
 STRATEGIES: dict[str, type[Strategy]] = {
     cls.__name__: cls
     for cls in (
         BayesianOptimization,
         BOHB,
+        CDARTS,
         DARTS,
         DARTSPlus,
         ENAS,
+        Evolution,
+        FairNAS,
         GDAS,
         LocalSearch,
         NASP,
         OptunaSampler,
         PCDARTS,
         PDARTS,
+        ProxylessNAS,
         RandomSearch,
         RegularizedEvolution,
         Reinforce,
         RSPS,
         SETN,
+        SPOS,
     )
 }
 """Every strategy by name."""
 
 __all__ = [
     "BOHB",
+    "CDARTS",
     "DARTS",
     "ENAS",
     "GDAS",
@@ -55,16 +66,21 @@ __all__ = [
     "PDARTS",
     "RSPS",
     "SETN",
+    "SPOS",
     "STRATEGIES",
     "AskTell",
     "BayesianOptimization",
     "CollapseGuard",
     "Compatibility",
+    "CostTerm",
     "DARTSPlus",
     "Differentiable",
+    "Evolution",
+    "FairNAS",
     "LocalSearch",
     "OptunaSampler",
     "Proposal",
+    "ProxylessNAS",
     "RandomSearch",
     "Regularisation",
     "RegularizedEvolution",

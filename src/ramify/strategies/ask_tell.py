@@ -4,16 +4,19 @@
 
 import time
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
+from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError, RunError
-from ramify.evaluators import Evaluation, Evaluator, TrainFromScratch
+from ramify.evaluators import Evaluation, Evaluations, Evaluator, TrainFromScratch
+from ramify.executors import Done
 from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
@@ -27,6 +30,11 @@ __all__ = ["AskTell", "AskTellSession", "Proposal", "Trial", "Trials", "best"]
 
 _ASKED, _DRAWN = 50, 10_000
 """How often a strategy is asked for a member within the limits, and how many are drawn uniformly after that."""
+
+_HOPELESS = 5
+"""Failures, the first of a search, after which it ends: then it is not the architectures."""
+_WORST = 1e9
+"""Of a metric that is minimised, where nothing was measured yet."""
 
 
 @dataclass(frozen=True)
@@ -50,27 +58,50 @@ class AskTell(Budget, Objectives, Strategy):
 
     Args:
         evaluator: How architectures are evaluated; by training from scratch when None.
+        parallel: How many evaluations may be under way when the next architecture is asked for, itself included: with
+            more than one, a strategy that learns from results decides before it knows the last of them. What is found
+            depends on this number, and not on what runs where or ends when. What follows from no result, such as the
+            members of a first population, is evaluated in parallel anyway.
     """
 
+    evaluates: ClassVar[bool] = True
+
     evaluator: Evaluator | None = field(default=None)
+    parallel: int = 1
 
     def __post_init__(self) -> None:
         Budget.__post_init__(self)
         Objectives.__post_init__(self)
+        if self.parallel < 1:
+            raise ConfigurationError(f"`parallel` must be at least 1, got {self.parallel}")
 
     @abstractmethod
-    def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | Proposal:
+    def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | Proposal | None:
         """Return what to evaluate next: a function of the arguments, so that a continued search is the same one.
+
+        None ends the search: nothing is left to ask for.
 
         Args:
             space: What is searched.
-            trials: What was found so far; `trials.fold` keeps what follows from it.
+            trials: What was found so far; `trials.fold` keeps what follows from it. What is beyond the limits is not
+                evaluated, and another member is asked for; `trials.allows` says so beforehand.
             rng: For this question alone.
         """
+
+    def ready(self, trials: Trials) -> bool:
+        """Return whether the next architecture can be asked for, though `trials.pending` are not evaluated.
+
+        A strategy extends this where an answer follows from no result, or only from those that are known.
+        """
+        return len(trials.pending) < self.parallel
 
     def session(self, space: Space, task: Task) -> SearchSession:
         """Return the multi-trial search of a space."""
         return AskTellSession(self, space, task)
+
+
+_Key = tuple[Architecture, int | None]
+"""What is evaluated once: a member, and after how many epochs."""
 
 
 class AskTellSession:
@@ -78,75 +109,160 @@ class AskTellSession:
 
     def __init__(self, strategy: AskTell, space: Space, task: Task) -> None:
         self.strategy, self.space, self.task = strategy, space, task
-        self.evaluation = (strategy.evaluator or TrainFromScratch()).start(space, task)
+        evaluator = strategy.evaluator or TrainFromScratch()
+        self.evaluation = evaluator.start(space, task)
+        self.evaluations = Evaluations(evaluator, self.evaluation, space, task)
         _check_budget(strategy, self.evaluation)
         strategy.check(self.evaluation)
         self.costs = Costs(strategy.costs, space, task, self.evaluation)
-        self.trials = Trials(objectives=strategy.objectives, fidelities=self.evaluation.fidelities)
+        self.trials = Trials(
+            objectives=strategy.objectives, fidelities=self.evaluation.fidelities, allows=self._allowed
+        )
         self.front = Front(strategy.reference)
         self.spent = Spent()
-        self._known: dict[tuple[Architecture, int | None], Mapping[str, float]] = {}
+        self._pending: deque[Proposal] = deque()
+        self._known: dict[_Key, tuple[Mapping[str, float], str]] = {}
 
     def run(self) -> Iterator[Metrics]:
-        """Prepare the evaluator, then ask, evaluate and record."""
+        """Prepare the evaluator, then ask, have evaluated, and record in the order of asking."""
         yield from self.evaluation.prepare()
         before = time.monotonic() - self.spent.wall_seconds
-        while (share := self.strategy.share(self.spent)) < 1:
-            proposal = self._ask()
-            metrics = self._evaluate(proposal)
-            epochs = self._epochs(proposal)
-            self._add(Trial(len(self.trials), proposal.architecture, metrics, epochs, (), dict(proposal.memo)))
-            self.spent = replace(self.spent, wall_seconds=time.monotonic() - before)
-            share = self.strategy.share(self.spent)
-            done = len(self.trials)
-            yield Metrics("trial", done, max(done, round(done / share)) if share < 1 else done, self._row())
+        with self.evaluations as evaluations:
+            under_way: dict[int, _Key] = {}
+            for number, proposal in enumerate(self._pending, len(self.trials)):  # those of a search that was stopped
+                self._hand_over(evaluations, under_way, number, proposal)
+            while self.strategy.share(self.spent) < 1:
+                while self._may_ask(evaluations):
+                    asked, number = self._ask(), self.trials.asked
+                    if asked is None:  # for now; with nothing under way, for good
+                        break
+                    self._pending.append(asked)
+                    self._note_pending()
+                    self._hand_over(evaluations, under_way, number, asked)
+                if not self._pending:
+                    self._check_success()
+                    return
+                key = self._key(self._pending[0])
+                while key not in self._known:
+                    done = evaluations.next()
+                    self._learn(under_way.pop(done.number), done)
+                self._record(self._pending.popleft())
+                seconds = parallel.of_first([time.monotonic() - before])[0]
+                self.spent = replace(self.spent, wall_seconds=seconds)
+                share = self.strategy.share(self.spent)
+                if share >= 1:
+                    self._pending.clear()  # what reached the budget is kept, and nothing after it
+                    self._check_success()
+                self._note_pending()
+                count = len(self.trials)
+                yield Metrics("trial", count, max(count, round(count / share)) if share < 1 else count, self._row())
+
+    def _may_ask(self, evaluations: Evaluations) -> bool:
+        """Return whether another architecture may be asked for now."""
+        epochs = sum(self._epochs(proposal) or 0 for proposal in self._pending)
+        count = len(self._pending)
+        planned = replace(self.spent, evaluations=len(self.trials) + count, epochs=self.spent.epochs + epochs)
+        if self.strategy.share(planned) >= 1:
+            return False
+        if not count:
+            return True
+        return count < max(self.strategy.parallel, evaluations.ahead) and self.strategy.ready(self.trials)
+
+    def _note_pending(self) -> None:
+        self.trials.pending = tuple(proposal.architecture for proposal in self._pending)
+
+    def _hand_over(self, evaluations: Evaluations, under_way: dict[int, _Key], number: int, proposal: Proposal) -> None:
+        """Have a proposal evaluated, unless that was done before or is under way: evaluators are deterministic."""
+        key = self._key(proposal)
+        if key not in self._known and key not in under_way.values():
+            under_way[number] = key
+            evaluations.submit(number, *key)
+
+    def _key(self, proposal: Proposal) -> _Key:
+        return proposal.architecture, self._epochs(proposal)
+
+    def _learn(self, key: _Key, done: Done) -> None:
+        """Keep what became of an evaluation."""
+        if done.error and not any(not trial.failed for trial in self.trials) and len(self.trials) >= _HOPELESS - 1:
+            self._give_up(done)
+        costs = self.costs(key[0])
+        found = {} if done.error else self.strategy.rewarded({**done.value, **costs})
+        self._known[key] = ({**found, **costs} if done.error else found), done.error
 
     def _epochs(self, proposal: Proposal) -> int | None:
         fidelities = self.evaluation.fidelities
         return proposal.epochs if proposal.epochs is not None else fidelities[-1] if fidelities else None
 
-    def _ask(self) -> Proposal:
-        """Ask the strategy for a member within the limits; if it knows none, draw one."""
-        number, seed = len(self.trials), self.task.seed
+    def _ask(self) -> Proposal | None:
+        """Ask the strategy for a member within the limits; if it knows none, draw one. None ends the search."""
+        number, seed = self.trials.asked, self.task.seed
+        proposal: Proposal | None = None
         for attempt in range(_ASKED):
             asked = self.strategy.ask(self.space, self.trials, rng(seed, "ask", number, *[attempt] * (attempt > 0)))
+            if asked is None:
+                if self.trials.asked:
+                    return None
+                break
             proposal = asked if isinstance(asked, Proposal) else Proposal(asked)
             if self._allowed(proposal.architecture):
                 return proposal
         for attempt in range(_DRAWN):
             arch = self.space.sample(rng(seed, "within the limits", number, attempt))
             if self._allowed(arch):
-                return Proposal(arch, proposal.epochs)
+                return Proposal(arch, None if proposal is None else proposal.epochs)
         limits = ", ".join(f"{name} ≤ {limit:,.6g}" for name, limit in self.strategy.limits.items())
         raise RunError(f"none of {_DRAWN:,} members of {self.space.name} keeps the limits {limits}; allow more")
 
     def _allowed(self, arch: Architecture) -> bool:
         return not self.strategy.limits or self.strategy.within(self.costs(arch))
 
-    def _evaluate(self, proposal: Proposal) -> Mapping[str, float]:
-        key = (proposal.architecture, self._epochs(proposal))
-        if key not in self._known:  # evaluators are deterministic, so nothing is computed twice
-            found = self.evaluation(proposal.architecture, epochs=key[1])
-            self._known[key] = self.strategy.rewarded({**found, **self.costs(proposal.architecture)})
-        return self._known[key]
+    def _record(self, proposal: Proposal) -> None:
+        metrics, failed = self._known[self._key(proposal)]
+        epochs, memo = self._epochs(proposal), dict(proposal.memo)
+        self._add(Trial(len(self.trials), proposal.architecture, metrics, epochs, (), memo, failed))
 
     def _add(self, trial: Trial) -> None:
         """Take a trial into account, a new one or one of a search that is continued."""
+        self._known.setdefault((trial.architecture, trial.epochs), (trial.metrics, trial.failed))
+        if trial.failed:
+            trial = replace(trial, metrics=self._worst(trial.metrics))
         trial = replace(trial, values=self.strategy.values(trial.metrics))
         self.trials.append(trial)
-        self._known.setdefault((trial.architecture, trial.epochs), trial.metrics)
-        if self.strategy.several and trial.epochs == self._epochs(Proposal(trial.architecture)):
+        if self.strategy.several and not trial.failed and trial.epochs == self._epochs(Proposal(trial.architecture)):
             self.front.add(trial.values, trial.number)
         self.spent = replace(
             self.spent,
             evaluations=len(self.trials),
             epochs=self.spent.epochs + (trial.epochs or 0),
-            seconds=self.spent.seconds + trial.metrics.get("seconds", 0.0),
+            seconds=self.spent.seconds + (0.0 if trial.failed else trial.metrics.get("seconds", 0.0)),
         )
+
+    def _worst(self, costs: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the metrics that a strategy sees of a member that could not be evaluated: the worst so far."""
+        known = [trial.metrics for trial in self.trials if not trial.failed]
+        worst = {
+            name: max((metrics[name] for metrics in known if name in metrics), default=_WORST)
+            for name in self.evaluation.metrics
+        }
+        worst["score"] = min([0.0, *(metrics["score"] for metrics in known)])
+        return self.strategy.rewarded({**worst, **costs})
+
+    def _check_success(self) -> None:
+        """Raise `RunError` if not a single evaluation succeeded."""
+        if self.trials.best.failed:
+            raise RunError(f"all {len(self.trials)} evaluations failed; the last: {self.trials[-1].failed}")
+
+    def _give_up(self, done: Done) -> None:
+        try:
+            done.result()
+        except RunError as error:
+            raise RunError(f"the first {_HOPELESS} evaluations all failed; the last: {error}") from error
 
     def _row(self) -> dict[str, Any]:
         trial, evaluation = self.trials[-1], self.evaluation
-        row: dict[str, Any] = {"trial": trial.number, "score": trial.score, "best": self.trials.best.score}
+        row: dict[str, Any] = {"trial": trial.number} | ({} if trial.failed else {"score": trial.score})
+        if not self.trials.best.failed:
+            row["best"] = self.trials.best.score
         if trial.epochs is not None:
             row |= {"epochs": trial.epochs, "epochs_spent": self.spent.epochs}
         if "seconds" in evaluation.metrics:
@@ -156,7 +272,12 @@ class AskTellSession:
             if self.front.hypervolume is not None:
                 row["hypervolume"] = self.front.hypervolume
         architecture = {"notation": self.space.format(trial.architecture), **trial.architecture.to_dict()}
-        return {**row, "metrics": dict(trial.metrics), "architecture": architecture}
+        row |= {"metrics": dict(self._measured(trial)), "architecture": architecture}
+        return row | ({"failed": trial.failed} if trial.failed else {})
+
+    def _measured(self, trial: Trial) -> Mapping[str, float]:
+        """Return the metrics without what only stands for a failure."""
+        return self._known[trial.architecture, trial.epochs][0] if trial.failed else trial.metrics
 
     def architecture(self) -> Architecture:
         """Return the architecture with the best score so far; of a front, the one with the best first objective."""
@@ -170,6 +291,8 @@ class AskTellSession:
         if "seconds" not in self.evaluation.metrics:
             del spent["seconds"]
         found: dict[str, Any] = {"spent": spent}
+        if failed := sum(bool(trial.failed) for trial in self.trials):
+            found["failed"] = failed
         if self.strategy.several:
             names = self.strategy.objectives
             found["objectives"] = list(names)
@@ -194,9 +317,13 @@ class AskTellSession:
         return getattr(self.evaluation, "supernet", None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all trials and the state of the evaluator."""
+        """Return all trials, what was asked for since, and the state of the evaluator."""
         state = {
-            "trials": [[t.architecture.to_json(), dict(t.metrics), t.epochs, dict(t.memo)] for t in self.trials],
+            "trials": [
+                [t.architecture.to_json(), dict(self._measured(t)), t.epochs, dict(t.memo), t.failed]
+                for t in self.trials
+            ],
+            "asked": [[p.architecture.to_json(), p.epochs, dict(p.memo)] for p in self._pending],
             "evaluation": self.evaluation.state_dict(),
         }
         return state | ({"wall_seconds": self.spent.wall_seconds} if self.strategy.wall_seconds else {})
@@ -204,10 +331,12 @@ class AskTellSession:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.evaluation.load_state_dict(state["evaluation"])
-        for number, (text, metrics, epochs, memo) in enumerate(state["trials"]):
+        for number, (text, metrics, epochs, memo, failed) in enumerate(state["trials"]):
             arch = Architecture.from_json(text)
             self.costs.remember(arch, metrics)
-            self._add(Trial(number, arch, metrics, epochs, (), memo))
+            self._add(Trial(number, arch, metrics, epochs, (), memo, failed))
+        self._pending.extend(Proposal(Architecture.from_json(text), *rest) for text, *rest in state["asked"])
+        self._note_pending()
         self.spent = replace(self.spent, wall_seconds=state.get("wall_seconds", 0.0))
 
 

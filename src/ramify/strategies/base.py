@@ -43,6 +43,9 @@ class Strategy(ABC):
     source: ClassVar[str]
     """The paper."""
 
+    evaluates: ClassVar[bool] = False
+    """Whether it evaluates architectures one by one, so that an executor has something to do."""
+
     def compatible(self, space: Space) -> Compatibility:
         """Return whether this strategy can search `space`; strategies that need more than a choice extend this."""
         if space.size == 1:

@@ -12,6 +12,7 @@ to the best value of each (Knowles, ParEGO, IEEE TEC 2006).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -58,13 +59,17 @@ class BayesianOptimization(AskTell):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
 
+    def ready(self, trials: Trials) -> bool:
+        """Return whether members are still drawn, or as usual."""
+        return trials.asked < self.startup or super().ready(trials)
+
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
         """Return the most promising of the candidates that were not evaluated."""
         found = trials.fold("found", lambda: _Found(Encoding(space), self.memory), _Found.add)
-        if len(trials) < self.startup or len(found) < 2:
+        if trials.asked < self.startup or len(found) < 2:
             return space.sample(rng)
         draw = np.random.default_rng(rng.getrandbits(64))
-        candidates = self._candidates(found, draw)
+        candidates = self._candidates(found, trials.pending, draw)
         if not len(candidates):  # everything in reach is known
             return space.sample(rng)
         features = torch.from_numpy(found.encoding.features(candidates))
@@ -78,13 +83,14 @@ class BayesianOptimization(AskTell):
         chosen = (distances.amax(dim=0) + 0.05 * distances.sum(dim=0)).argmin()
         return found.encoding.architecture(candidates[int(chosen)])
 
-    def _candidates(self, found: "_Found", draw: np.random.Generator) -> np.ndarray:
-        """Return different members (N, D) that were not evaluated: mutations, every other one twice, and draws."""
+    def _candidates(self, found: "_Found", pending: Sequence[Architecture], draw: np.random.Generator) -> np.ndarray:
+        """Return different members (N, D) that were not asked for: mutations, every other one twice, and draws."""
+        asked = found.seen | {found.encoding.indices(arch).tobytes() for arch in pending}
         parents = found.parents(self.parents)
         mutated = found.encoding.mutate(parents[draw.integers(0, len(parents), self.candidates // 2)], draw)
         mutated[::2] = found.encoding.mutate(mutated[::2], draw)
         pool = np.concatenate([mutated, found.encoding.sample(self.candidates - len(mutated), draw)])
-        new = {row.tobytes(): at for at, row in enumerate(pool) if row.tobytes() not in found.seen}
+        new = {row.tobytes(): at for at, row in enumerate(pool) if row.tobytes() not in asked}
         return pool[list(new.values())]
 
 

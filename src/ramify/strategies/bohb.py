@@ -54,7 +54,7 @@ class BOHB(AskTell):
     def ask(self, space: Space, trials: Trials, rng: Random) -> Proposal:
         """Return the next architecture of the bracket and after how many epochs it is evaluated."""
         levels = rungs(trials.fidelities, self.min_epochs, self.eta)
-        place = _Place.of(len(trials), brackets(len(levels), self.eta))
+        place = self._place(trials)
         epochs = levels[place.rung + len(levels) - len(place.sizes)]
         if place.rung:
             return Proposal(place.promoted(trials), epochs)
@@ -63,6 +63,15 @@ class BOHB(AskTell):
         if not fitted or rng.random() < self.random_fraction:
             return Proposal(space.sample(rng), epochs)
         return Proposal(fitted[-1][0].ask(rng.getrandbits(32))[0], epochs)
+
+    def ready(self, trials: Trials) -> bool:
+        """Return whether the rung that the next one is promoted from is complete, or as usual in the lowest."""
+        place = self._place(trials)
+        return len(trials) >= place.begin if place.rung else super().ready(trials)
+
+    def _place(self, trials: Trials) -> "_Place":
+        levels = rungs(trials.fidelities, self.min_epochs, self.eta)
+        return _Place.of(trials.asked, brackets(len(levels), self.eta))
 
     def _told(self, space: Space, studies: dict[Any, tuple[OptunaStudy, int]], trial: Trial) -> dict[Any, Any]:
         study, count = studies.get(trial.epochs) or (OptunaStudy(space, self._make_sampler), 0)
@@ -130,8 +139,12 @@ class _Place:
             left, rung = left - cycle[at][rung], rung + 1
         return cls(cycle[at], rung, left, start)
 
+    @property
+    def begin(self) -> int:
+        """Number of the rung's first trial."""
+        return self.start + sum(self.sizes[: self.rung])
+
     def promoted(self, trials: Trials) -> Any:
         """Return the architecture that is evaluated here: the best of the rung below, then the next best, …"""
-        begin = self.start + sum(self.sizes[: self.rung - 1])
-        below = trials[begin : begin + self.sizes[self.rung - 1]]
+        below = trials[self.begin - self.sizes[self.rung - 1] : self.begin]
         return sorted(below, key=lambda trial: (-trial.score, trial.number))[self.index].architecture

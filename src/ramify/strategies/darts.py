@@ -47,6 +47,10 @@ class DARTS(Differentiable):
             raise ConfigurationError(f"`order` must be 1 or 2, got {self.order}")
         if self.order == 2 and self.gradient == "stale":
             raise ConfigurationError("`gradient='stale'` is of the first order; with `order=2` it must be 'live'")
+        if self.order == 2 and not (self.decay_norms and self.label_smoothing == 0):
+            raise ConfigurationError(
+                "`order=2` looks through a step with weight decay on everything and without label smoothing"
+            )
         if self.hessian not in HESSIANS:
             raise ConfigurationError(f"`hessian` must be one of {list(HESSIANS)}, got {self.hessian!r}")
 

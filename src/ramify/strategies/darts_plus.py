@@ -18,7 +18,7 @@ from math import inf
 import torch
 
 from ramify.errors import ConfigurationError
-from ramify.ops.operations import count_weights
+from ramify.ops.weights import count_weights
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility
 from ramify.strategies.collapse import SKIP, skips

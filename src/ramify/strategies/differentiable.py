@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
@@ -136,6 +137,10 @@ class Differentiable(WeightSettings, Strategy):
         if extra is not None:
             extra.backward(inputs=list(session.alphas.values()))
 
+    def learns(self, step: int, steps_per_epoch: int) -> bool:
+        """Return whether a step of the architecture belongs to a step of the weights; to each of them by default."""
+        return True
+
     def project(self, alphas: Alphas) -> None:
         """Bring the parameters back to where they may be, in place, after a step."""
 
@@ -211,19 +216,21 @@ class BilevelSession:
         """Search; one yield a step, one row of the history an epoch."""
         weights = self.weights
         training = weights.batches(weights.split, self.step)
-        validation = weights.batches(self.validation, self.step)
+        validation = weights.batches(self.validation, sum(map(self._learns, range(self.step))))
         while self.step < weights.steps and not self.stopped:
-            train, valid = next(training), next(validation)
-            if self.strategy.first == "architecture":
-                self._architecture_step(valid, train)
-                self._weight_step(train)
-            else:
-                self._weight_step(train)
-                self._architecture_step(valid, train)
+            train, learns = next(training), self._learns(self.step)
+            if learns and self.strategy.first == "architecture":
+                self._architecture_step(next(validation), train)
+            self._weight_step(train)
+            if learns and self.strategy.first == "weights":
+                self._architecture_step(next(validation), train)
             self.step += 1
             ends_epoch = self.step % weights.steps_per_epoch == 0
             yield Metrics("search", self.step, weights.steps, self._end_epoch() if ends_epoch else {})
         yield from self.selection.run(self.strategy.candidates(self.space, self.alphas))
+
+    def _learns(self, step: int) -> bool:
+        return self.strategy.learns(step, self.weights.steps_per_epoch)
 
     def _moment(self, step: Literal["weights", "architecture"]) -> Moment:
         draw = 2 * self.step + (step == "architecture")
@@ -263,7 +270,7 @@ class BilevelSession:
     def backward(self, losses: Iterable[Tensor]) -> None:
         """Set the gradients of the parameters to those of a loss, whose parts come one by one; weights get none.
 
-        Half precision scales the loss meanwhile.
+        They are the means over all processes. Half precision scales the loss meanwhile.
         """
         alphas = list(self.alphas.values())
         inputs = alphas if self.stale is None else list(self.stale.alphas.values())
@@ -274,6 +281,7 @@ class BilevelSession:
                 differentiated.grad /= self.weights.scale.factor
                 if self.stale is not None:
                     alpha.grad, differentiated.grad = differentiated.grad, None
+        parallel.average(alpha.grad for alpha in alphas)
 
     def _gradients(self) -> list[Tensor]:
         return [alpha.grad for alpha in self.alphas.values() if alpha.grad is not None]
@@ -393,7 +401,8 @@ class BilevelSession:
             member = self.weights.measure(*single_path(space, arch), batches=guard.batches)
             found[MEASURES["gap"]] = mixture.top1 - member.top1
         if guard.wants("eigenvalue"):
-            found[MEASURES["eigenvalue"]] = self._eigenvalue()
+            with parallel.apart():
+                found[MEASURES["eigenvalue"]] = self._eigenvalue()
         return found
 
     def _eigenvalue(self) -> float:

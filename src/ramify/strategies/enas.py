@@ -12,7 +12,7 @@ the whole search. It scores the final candidates on one batch each; here it is t
 (`selection_batches=1` gives the other).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
@@ -135,7 +136,7 @@ class ENASSession:
         steps = strategy.epochs * self.steps_per_epoch
         trained, updated = self._done()
         training = weights.batches(weights.split, trained)
-        validation = weights.batches(self.validation, updated * strategy.samples, augmented=False)
+        validation = weights.batches(self.validation, updated * strategy.samples, augmented=False, whole=True)
         while self.step < steps and not self.stopped:
             trained, updated = self._done()
             if self.step % self.steps_per_epoch < weights.steps_per_epoch:
@@ -161,12 +162,13 @@ class ENASSession:
     def _controller_update(self, number: int, validation: Iterator[tuple[Tensor, Tensor]]) -> None:
         """Raise the probability of what does better than the baseline (REINFORCE; section 2.2)."""
         strategy = self.strategy
+        samples = [
+            self.controller.write(stream(self.task.seed, "sample", number, sample))
+            for sample in range(strategy.samples)
+        ]
         losses = []
-        for sample in range(strategy.samples):
-            written = self.controller.write(stream(self.task.seed, "sample", number, sample))
-            reward = self._accuracy(written, *next(validation)) + strategy.entropy_weight * float(
-                written.entropy.detach()
-            )
+        for written, accuracy in zip(samples, self._accuracies(samples, validation), strict=True):
+            reward = accuracy + strategy.entropy_weight * float(written.entropy.detach())
             losses.append(-written.log_prob * self._advantage(reward))
         self.optimizer.zero_grad()
         (torch.stack(losses).sum() / strategy.samples).backward()
@@ -180,15 +182,26 @@ class ENASSession:
         self.baseline = reward if self.baseline is None else decay * self.baseline + (1 - decay) * reward
         return reward - self.baseline
 
+    def _accuracies(self, samples: Sequence[Written], validation: Iterator[tuple[Tensor, Tensor]]) -> list[float]:
+        """Return the accuracy of each sample on a batch of its own; several processes divide the samples."""
+        accuracies = torch.zeros(len(samples), dtype=torch.float64)
+        first, step = parallel.part()
+        with self.averages.divided(), parallel.apart():
+            for number, written in enumerate(samples):
+                batch = next(validation)
+                if number % step == first:
+                    accuracies[number] = self._accuracy(written, *batch)
+                for name, weights in self.space.mix(written.architecture).items():
+                    self.written[name] += weights
+                self.entropy += float(written.entropy.detach())
+        return parallel.total(accuracies).tolist()
+
     def _accuracy(self, written: Written, x: Tensor, y: Tensor) -> float:
         """Return the accuracy of a sample on a batch, and count it."""
         mix, active = single_path(self.space, written.architecture)
         with torch.no_grad():
             logits = self.weights.supernet.eval()(x, mix, active=active)
             self.averages.add(logits, y, cross_entropy(logits, y))
-        for name, weights in mix.items():
-            self.written[name] += weights
-        self.entropy += float(written.entropy.detach())
         return float((logits.argmax(dim=1) == y).double().mean())
 
     def _candidates(self) -> list[Architecture]:

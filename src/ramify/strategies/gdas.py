@@ -90,10 +90,14 @@ def gumbel_one_hot(choice: Choice, alpha: Tensor, tau: float, generator: torch.G
         Straight-through weights h (E, O), exactly one-hot in the forward pass, and the draw as bool (E, O).
         An edge without any candidate is a row of zeros.
     """
+    return straight_through(choice, alpha, gumbel_like(alpha, generator), tau)
+
+
+def gumbel_like(alpha: Tensor, generator: torch.Generator) -> Tensor:
+    """Return Gumbel noise of the shape and type of `alpha`: the largest of log p + noise is a draw from p."""
     # In float64 and away from 0, the noise is finite always, so nothing ever has to be drawn again.
     uniform = torch.rand(alpha.shape, generator=generator, dtype=torch.float64).clamp_min(1e-300)
-    gumbel = -torch.log(-torch.log(uniform).clamp_max(-1e-300))
-    return straight_through(choice, alpha, gumbel.to(alpha.dtype), tau)
+    return (-torch.log(-torch.log(uniform).clamp_max(-1e-300))).to(alpha.dtype)
 
 
 def straight_through(choice: Choice, alpha: Tensor, gumbel: Tensor, tau: float) -> tuple[Tensor, Tensor]:

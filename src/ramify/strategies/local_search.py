@@ -21,7 +21,8 @@ class LocalSearch(AskTell):
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
         """Return a neighbour of where the search stands that was not tried, or a random member where all were."""
         climb = trials.fold("climb", lambda: _Climb(space), _Climb.step)
-        return rng.choice(climb.untried) if climb.untried else space.sample(rng)
+        untried = [arch for arch in climb.untried if arch not in trials.pending]
+        return rng.choice(untried) if untried else space.sample(rng)
 
 
 class _Climb:

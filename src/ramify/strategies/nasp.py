@@ -20,7 +20,7 @@ from torch import Tensor
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError
 from ramify.ops import NONE
-from ramify.ops.operations import count_weights
+from ramify.ops.weights import count_weights
 from ramify.spaces import Space
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
 

@@ -4,12 +4,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ramify.architecture import Architecture
 from ramify.costs import MemberCosts, member_costs
 from ramify.errors import ConfigurationError, nearest
-from ramify.evaluators import Evaluation
+from ramify.evaluators import Evaluation, Images
 from ramify.profiling import latency_ms
 from ramify.seeding import seeded
 from ramify.spaces import Space
@@ -121,6 +121,14 @@ def _value(name: str, metrics: Mapping[str, float]) -> float:
     return 1 - metrics["score"] if name == "error" and "error" not in metrics else metrics[name]
 
 
+def member_latency(space: Space, arch: Architecture, task: Task, images: Images, layout: Mapping[str, Any]) -> float:
+    """Return the milliseconds that a member's network takes for one image on the device of a task."""
+    classes, (channels, *_) = images.num_classes, images.input_size
+    with seeded(task.seed, "network"):
+        network = space.build(arch, num_classes=classes, in_channels=channels, **layout)
+    return latency_ms(network.to(task.fabric.device), images.input_size)
+
+
 class Costs:
     """What is known of a member's network before it is trained.
 
@@ -144,15 +152,9 @@ class Costs:
         found = self._counts(arch) if self._counts is not None else {}
         if "latency_ms" in self.names:
             if arch not in self._latencies:
-                self._latencies[arch] = self._latency(arch)
+                self._latencies[arch] = member_latency(self.space, arch, self.task, self.images, self.layout)
             found["latency_ms"] = self._latencies[arch]
         return {name: found[name] for name in self.names}
-
-    def _latency(self, arch: Architecture) -> float:
-        classes, (channels, *_) = self.images.num_classes, self.images.input_size
-        with seeded(self.task.seed, "network"):
-            network = self.space.build(arch, num_classes=classes, in_channels=channels, **self.layout)
-        return latency_ms(network.to(self.task.fabric.device), self.images.input_size)
 
     def verify(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
         """Compare what was counted of a member that the search found with a profile of its network."""

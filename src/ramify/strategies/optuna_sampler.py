@@ -88,7 +88,7 @@ class OptunaSampler(AskTell):
         study, known = trials.fold("study", lambda: (start(), set()), _told)
         for _ in range(self.attempts):
             architecture, memo = study.ask(rng.getrandbits(32))
-            if architecture not in known:
+            if architecture not in known and architecture not in trials.pending:
                 break
         return Proposal(architecture, memo=memo)
 

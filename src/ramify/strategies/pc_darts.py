@@ -23,7 +23,6 @@ from ramify.errors import ConfigurationError
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
-from ramify.supernet import Choice
 
 EDGES = "{}/edges"
 """Name of the parameters β (E,) that belong to a choice."""
@@ -56,7 +55,8 @@ class PCDARTS(Differentiable):
     def compatible(self, space: Space) -> Compatibility:
         """Return whether a supernet of the space can let a part of the channels in."""
         if "partial_channels" not in signature(space.supernet).parameters:
-            return Compatibility(False, f"the supernet of {space.name} has no operations to let a part of a state into")
+            reason = f"the supernet of {space.name} cannot let a part of a state past its candidates"
+            return Compatibility(False, reason)
         return super().compatible(space)
 
     @property
@@ -75,18 +75,10 @@ class PCDARTS(Differentiable):
     def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
         """Return softmax(α) · softmax(β) (Eq. 3)."""
         return {
-            name: choice.softmax(alphas[name]) * edge_softmax(choice, alphas[EDGES.format(name)])[:, None]
+            name: choice.softmax(alphas[name]) * choice.edge_softmax(alphas[EDGES.format(name)])[:, None]
             for name, choice in space.choices.items()
         }
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Mix with the scores; all candidates are computed."""
         return self.scores(space, alphas), None
-
-
-def edge_softmax(choice: Choice, beta: Tensor) -> Tensor:
-    """Softmax of `beta` (E,) over the edges that enter each node; edges without a candidate take no part."""
-    beta = beta.masked_fill(~choice.mask.any(dim=1), float("-inf"))
-    parts = [beta[choice.incoming(target)].softmax(dim=0) for target in dict.fromkeys(t for _, t in choice.edges)]
-    order = [e for target in dict.fromkeys(t for _, t in choice.edges) for e in choice.incoming(target)]
-    return torch.nan_to_num(torch.cat(parts)[torch.tensor(order).argsort()])

@@ -15,6 +15,10 @@ class RandomSearch(AskTell):
     source = "Li & Talwalkar, Random Search and Reproducibility for NAS, UAI 2019, arXiv:1902.07638"
     takes_several = True
 
+    def ready(self, trials: Trials) -> bool:
+        """Return that no draw waits for another."""
+        return True
+
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
         """Return a uniform draw, whatever was found so far."""
         return space.sample(rng)

@@ -46,9 +46,15 @@ class RegularizedEvolution(AskTell):
                 f"got {self.population}"
             )
 
+    def ready(self, trials: Trials) -> bool:
+        """Return whether the population still grows, or as usual once a tournament can be held."""
+        if trials.asked < self.population:
+            return True
+        return len(trials) >= min(self.tournament, self.population) and super().ready(trials)
+
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
         """Return a random member while the population grows, then a mutated winner of a tournament."""
-        if len(trials) < self.population:
+        if trials.asked < self.population:
             return space.sample(rng)
         living = trials[-self.population :]
         drawn = rng.choices(living, k=self.tournament) if self.replacement else rng.sample(living, self.tournament)

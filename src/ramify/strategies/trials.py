@@ -20,6 +20,8 @@ class Trial:
         epochs: After how many epochs it was evaluated; None where the evaluator knows no epochs.
         values: The objectives, all to be minimised; empty outside of searches for objectives.
         memo: What the strategy noted when it asked, as plain JSON values.
+        failed: Why it could not be evaluated; empty where it could. The metrics of such a trial are the worst so far,
+            so that a strategy keeps away from it.
     """
 
     number: int
@@ -28,6 +30,7 @@ class Trial:
     epochs: int | None = None
     values: tuple[float, ...] = ()
     memo: Mapping[str, Any] = field(default_factory=dict)
+    failed: str = ""
 
     @property
     def score(self) -> float:
@@ -35,8 +38,8 @@ class Trial:
         return self.metrics["reward"] if "reward" in self.metrics else self.metrics["score"]
 
 
-def _rank(trial: Trial) -> tuple[int, float, int]:
-    return trial.epochs or 0, trial.score, -trial.number
+def _rank(trial: Trial) -> tuple[bool, int, float, int]:
+    return not trial.failed, trial.epochs or 0, trial.score, -trial.number
 
 
 def best(trials: Sequence[Trial]) -> Trial:
@@ -51,12 +54,23 @@ class Trials(Sequence[Trial]):
         trials: The first of them.
         objectives: Names of what is minimised.
         fidelities: Epochs after which the evaluator can evaluate, ascending; empty where it knows no epochs.
+        allows: Whether a member keeps the limits of the search; all do by default.
+
+    Attributes:
+        pending: What was asked for since, oldest first, and is not evaluated yet.
     """
 
+    pending: tuple[Architecture, ...] = ()
+
     def __init__(
-        self, trials: Iterable[Trial] = (), *, objectives: Sequence[str] = ("error",), fidelities: Sequence[int] = ()
+        self,
+        trials: Iterable[Trial] = (),
+        *,
+        objectives: Sequence[str] = ("error",),
+        fidelities: Sequence[int] = (),
+        allows: Callable[[Architecture], bool] = lambda arch: True,
     ) -> None:
-        self.objectives, self.fidelities = tuple(objectives), tuple(fidelities)
+        self.objectives, self.fidelities, self.allows = tuple(objectives), tuple(fidelities), allows
         self._trials: list[Trial] = []
         self._folded: dict[str, tuple[int, Any]] = {}
         self._best: Trial | None = None
@@ -78,6 +92,11 @@ class Trials(Sequence[Trial]):
 
     def __len__(self) -> int:
         return len(self._trials)
+
+    @property
+    def asked(self) -> int:
+        """How many were asked for: the number of the next trial."""
+        return len(self._trials) + len(self.pending)
 
     @property
     def best(self) -> Trial:

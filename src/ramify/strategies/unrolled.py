@@ -7,7 +7,7 @@ take, the gradient of L_val(w'(α), α) with respect to α is
 
 The product is exact, by differentiating ∇_w L_train once more (`exact`), or the paper's central difference with
 R = 0.01 / ‖v‖ over all weights together (`difference`). A loss may come in parts, whose graphs are then built one
-after the other.
+after the other, and several processes average every gradient.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ramify import parallel
 
 Loss = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """Loss of (weights, architecture parameters)."""
@@ -73,16 +75,16 @@ def unrolled_gradient(
     exact = hessian == "exact"
     once = exact and len(train) == 1  # then one graph serves both derivatives
     found = [_gradients(loss(weights, alphas), weights, create_graph=once) for loss in train]
-    moved = step(weights, _sum([[g.detach() for g in part] for part in found]), buffers)
+    moved = step(weights, parallel.averaged(_sum([[g.detach() for g in part] for part in found])), buffers)
     moved = [w.detach().requires_grad_() for w in moved]
-    both = _sum([_gradients(loss(moved, alphas), [*alphas, *moved]) for loss in validation])
+    both = parallel.averaged(_sum([_gradients(loss(moved, alphas), [*alphas, *moved]) for loss in validation]))
     direct, v = both[: len(alphas)], both[len(alphas) :]
     if exact:
         again = found if once else (_gradients(loss(weights, alphas), weights, create_graph=True) for loss in train)
         product = _sum([_mixed_product(part, alphas, v) for part in again])
     else:
         product = _central_difference(train, weights, alphas, v, radius)
-    return [d - step.xi * p for d, p in zip(direct, product, strict=True)]
+    return [d - step.xi * p for d, p in zip(direct, parallel.averaged(product), strict=True)]
 
 
 def _mixed_product(gradients: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor]) -> list[Tensor]:

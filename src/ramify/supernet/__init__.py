@@ -4,20 +4,26 @@ from ramify.supernet.choice import Choice, Mix, as_mask, existing
 from ramify.supernet.graph import FixedGraph, MixedGraph, edge_names, needed_states
 from ramify.supernet.mixture import Mixture, prepare
 from ramify.supernet.network import Built, Skeleton, Supernet, tapped
+from ramify.supernet.vector import Ends, Piece, WeightVector, piece_of, vector_of_cells
 
 __all__ = [
     "Built",
     "Choice",
+    "Ends",
     "FixedGraph",
     "Mix",
     "MixedGraph",
     "Mixture",
+    "Piece",
     "Skeleton",
     "Supernet",
+    "WeightVector",
     "as_mask",
     "edge_names",
     "existing",
     "needed_states",
+    "piece_of",
     "prepare",
     "tapped",
+    "vector_of_cells",
 ]

@@ -52,6 +52,19 @@ class Choice:
         # An edge without any candidate is a row of zeros. NaN in the scores stays, so that it is found.
         return weights.masked_fill(~self.mask.any(dim=-1, keepdim=True), 0.0)
 
+    def edge_softmax(self, scores: Tensor) -> Tensor:
+        """Softmax of `scores` (E,) over the edges that enter each node; edges without a candidate take no part."""
+        scores = scores.masked_fill(~self.mask.any(dim=1), float("-inf"))
+        targets = dict.fromkeys(target for _, target in self.edges)
+        parts = [scores[self.incoming(target)].softmax(dim=0) for target in targets]
+        order = [edge for target in targets for edge in self.incoming(target)]
+        return torch.nan_to_num(torch.cat(parts)[torch.tensor(order).argsort()])
+
+    def equals(self, other: Choice) -> bool:
+        """Return whether both have the same edges, operations and candidates."""
+        same = self.edges == other.edges and self.ops == other.ops
+        return same and torch.equal(self.mask, other.mask)
+
     def incoming(self, target: int) -> Sequence[int]:
         """Indices of the edges that end in `target`."""
         return [e for e, (_, t) in enumerate(self.edges) if t == target]

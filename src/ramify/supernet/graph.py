@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ramify.ops import NONE, DropPath, Operation, Prelude
+from ramify.ops import NONE, DropPath, Operation, Prelude, dropout
 from ramify.supernet.choice import Choice
 from ramify.supernet.mixture import Mixture, accumulate, accumulate_scaled, weighted
 
@@ -183,7 +183,7 @@ class MixedGraph(nn.Module):
                 operation: Operation = candidates[op]
                 weight, probability = mixture.weights[edge][index], mixture.dropout[index]
                 if probability and self.training and self._strides[edge] == 1:
-                    y = F.dropout(operation.norm(operation.body(source.after(operation.prelude))), probability)
+                    y = dropout(operation.norm(operation.body(source.after(operation.prelude))), probability)
                     sums[target] = accumulate_scaled(sums[target], y, weight)
                 elif index in self._stateless[edge]:
                     if op not in stateless:

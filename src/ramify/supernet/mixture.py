@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify.errors import ArchitectureError, nearest
-from ramify.ops import NONE, Operation
+from ramify.ops import NONE, Operation, is_synchronised, synchronised_norm
 from ramify.supernet.choice import Choice, Mix
 
 
@@ -119,6 +119,9 @@ def weighted(operation: Operation, h: Tensor, weight: Tensor) -> Tensor:
         scale, shift = norm.weight * weight, norm.bias * weight
     if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
+    if is_synchronised(norm, h):
+        momentum = 0.1 if norm.momentum is None else norm.momentum
+        return synchronised_norm(h, norm.running_mean, norm.running_var, scale, shift, momentum, norm.eps)
     return F.batch_norm(
         h,
         norm.running_mean,

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from ramify.errors import ArchitectureError, nearest
 from ramify.supernet.choice import Choice, Mix
 from ramify.supernet.mixture import prepare
+from ramify.supernet.vector import WeightVector
 
 RunCell = Callable[..., Tensor]
 """`run(cell, *states)`: how a skeleton calls a cell."""
@@ -21,9 +22,19 @@ class Skeleton(nn.Module):
 
     `run` sends images through the network and calls every cell through `run_cell`; `taps` names the stage
     outputs (`stage1`, `stage2`, …; a stage ends with the cell that reduces) to return beside the logits.
+
+    Attributes:
+        stages: How many there are.
+        stems: Names of the submodules that images pass first, before anything that is searched.
     """
 
     stages: int
+    stems: tuple[str, ...] = ("stem",)
+
+    @property
+    def distilled(self) -> tuple[str, ...]:
+        """The stages whose features a distilling strategy compares beside the logits: all but the last."""
+        return tuple(f"stage{number}" for number in range(1, self.stages))
 
     @abstractmethod
     def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
@@ -66,6 +77,14 @@ class Supernet:
 
     choices: Mapping[str, Choice]
     layout: Mapping[str, Any]
+
+    def weight_vector(self) -> WeightVector:
+        """Return what the weight vectors of its members are made of (`ramify.angle`).
+
+        Raises:
+            ArchitectureError: If these are not defined for such networks.
+        """
+        raise ArchitectureError("the angle is defined for cells and chains of operations, not for this supernet")
 
     def forward(
         self,

@@ -1,6 +1,7 @@
 """Training: the retraining recipe, the weights of supernets, schedules, measuring."""
 
 from ramify.training.measure import Measurement, measure
+from ramify.training.paths import FairPaths, UniformPaths
 from ramify.training.recipe import Recipe
 from ramify.training.retraining import TrainingSession
 from ramify.training.session import Averages, Metrics, Session, Task, endless
@@ -8,6 +9,7 @@ from ramify.training.supernet import SupernetWeights, WeightSettings, single_pat
 
 __all__ = [
     "Averages",
+    "FairPaths",
     "Measurement",
     "Metrics",
     "Recipe",
@@ -15,6 +17,7 @@ __all__ = [
     "SupernetWeights",
     "Task",
     "TrainingSession",
+    "UniformPaths",
     "WeightSettings",
     "endless",
     "measure",

@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from ramify import parallel
 from ramify.data import Split
 from ramify.training.session import cross_entropy
 
@@ -43,7 +44,7 @@ def measure(
     batches: int = 0,
     forward: Callable[[Tensor], Tensor] | None = None,
 ) -> Measurement:
-    """Evaluate a network on the images of a split, without augmentation.
+    """Evaluate a network on the images of a split, without augmentation; several processes divide its batches.
 
     Args:
         network: Put into evaluation mode for the time being.
@@ -56,17 +57,20 @@ def measure(
     forward = forward or network
     was_training = network.training
     network.eval()
-    sums = torch.zeros(3, dtype=torch.float64).to(device)
-    images = 0
+    sums = torch.zeros(4, dtype=torch.float64).to(device)
+    count = split.num_batches(batch_size)
+    count = min(count, batches) if batches else count
+    first, step = parallel.part()  # batches stay whole, because norms may use their statistics
     try:
         with torch.no_grad():
-            for x, y in islice(split.batches(batch_size, seed=0, device=device), batches or None):
+            own = split.batches(batch_size, seed=0, start=first, every=step, device=device)
+            for x, y in islice(own, -(-(count - first) // step)):
                 logits = forward(x)
                 ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]
                 loss = cross_entropy(logits, y) * len(y)
-                images += len(y)
-                sums += torch.stack([ranked[:, 0].sum().double(), ranked.any(dim=1).sum().double(), loss.double()])
+                correct = [ranked[:, 0].sum().double(), ranked.any(dim=1).sum().double()]
+                sums += torch.stack([*correct, loss.double(), loss.new_full((), len(y)).double()])
     finally:
         network.train(was_training)
-    top1, top5, mean_loss = (value / images for value in sums.tolist())
-    return Measurement(images, top1, top5, mean_loss)
+    top1, top5, loss_sum, images = parallel.total(sums).tolist()
+    return Measurement(int(images), top1 / images, top5 / images, loss_sum / images)

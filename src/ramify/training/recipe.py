@@ -1,13 +1,15 @@
 """The one recipe by which built networks are trained, alone or inside a search."""
 
-from __future__ import annotations
+# No postponed annotations: the command line reads the types of these fields.
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Self
 
-from ramify.data import Augmentation
+from ramify.data import Augmentation, Distortion
 from ramify.errors import ConfigurationError, nearest
-from ramify.training.schedules import SCHEDULES, learning_rate
+from ramify.training.optimizers import OPTIMIZERS
+from ramify.training.schedules import SCHEDULES, WARMUPS, learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +24,23 @@ class Recipe:
         schedule: `cosine`, `linear`, `exponential` or `constant`.
         decay: Factor of each epoch of the exponential schedule.
         warmup_epochs: Epochs in which the rate rises linearly.
-        momentum: Of SGD.
-        nesterov: Whether the momentum is Nesterov's.
-        weight_decay: Of SGD, on all parameters.
+        warmup: `step`, the rate rises with every step and the schedule begins afterwards; or `epoch`, the schedule
+            begins at once, and of its rate epoch e of W takes (e + 1) / W.
+        optimizer: `sgd`, or `rmsprop` as in TensorFlow, whose mean of squares has a decay of 0.9 and ε = 0.001.
+        momentum: Of the optimiser.
+        nesterov: Whether the momentum of SGD is Nesterov's.
+        weight_decay: Of the optimiser.
+        decay_norms: Whether the decay is also on norms and biases, which are tensors of rank 1.
         clip: Largest L2 norm of the gradient; 0 leaves it.
+        accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the
+            whole batch, but norms see the statistics of a part.
         label_smoothing: Share of the label spread over all classes.
+        mixup: α of the Beta(α, α) that the share of an image in its mixture with another one is drawn from, once a
+            step (Zhang et al., ICLR 2018); 0 for none. Both are images of the same part of the batch.
+        ema: Decay of the moving average of weights and statistics that is kept in the end; 0 for the weights
+            themselves.
         drop_path: Probability at the last epoch; it grows linearly from 0.
+        size_rule: Whether weight decay and drop path follow from the number of parameters, by CDARTS' rule for CIFAR.
         auxiliary: Whether to train with an auxiliary head, where the space has one.
         auxiliary_weight: Factor of that head's loss.
         crop: Padding of the random crop in pixels; None for the data set's own.
@@ -43,35 +56,59 @@ class Recipe:
     schedule: str = "cosine"
     decay: float = 0.97
     warmup_epochs: int = 0
+    warmup: str = "step"
+    optimizer: str = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
+    decay_norms: bool = True
     clip: float = 5.0
+    accumulate: int = 1
     label_smoothing: float = 0.0
+    mixup: float = 0.0
+    ema: float = 0.0
     drop_path: float = 0.2
+    size_rule: bool = False
     auxiliary: bool = True
     auxiliary_weight: float = 0.4
     crop: int | None = None
     flip: bool | None = None
     cutout: int | None = None
+    distortion: Distortion = field(default_factory=Distortion)
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise ConfigurationError(f"unknown schedule {self.schedule!r}; {nearest(self.schedule, SCHEDULES)}")
-        for name in ("epochs", "batch_size"):
+        for name, known in (("schedule", SCHEDULES), ("warmup", WARMUPS), ("optimizer", OPTIMIZERS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigurationError(f"unknown {name} {value!r}; {nearest(value, known)}")
+        for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigurationError(f"`warmup_epochs` must be in [0, {self.epochs}), got {self.warmup_epochs}")
-        for name in ("drop_path", "label_smoothing"):
+        for name in ("drop_path", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be in [0, 1), got {getattr(self, name)}")
-        for name in ("lr", "min_lr", "decay", "momentum", "weight_decay", "clip", "auxiliary_weight", "crop", "cutout"):
+        numbers = ("lr", "min_lr", "decay", "momentum", "weight_decay", "clip", "mixup", "auxiliary_weight")
+        for name in (*numbers, "crop", "cutout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {value}")
         if self.nesterov and self.momentum == 0:
             raise ConfigurationError("`nesterov` needs a `momentum` above 0")
+        if self.nesterov and self.optimizer != "sgd":
+            raise ConfigurationError("`nesterov` is for the optimizer 'sgd'")
+
+    def sized(self, params: int) -> Self:
+        """Return the recipe for a network of `params` parameters, which changes it only with `size_rule`.
+
+        Below 3 M parameters, weight decay 3e-4 and drop path 0.2; below 3.5 M, 3e-4 and 0.3; from there on, 5e-4 and
+        0.3. (In CDARTS' program exactly 3 M fall to the last case.)
+        """
+        if not self.size_rule:
+            return self
+        weight_decay, drop_path = (3e-4, 0.2) if params < 3e6 else (3e-4, 0.3) if params < 3.5e6 else (5e-4, 0.3)
+        return replace(self, weight_decay=weight_decay, drop_path=drop_path)
 
     def lr_at(self, step: int, steps_per_epoch: int) -> float:
         """Return the learning rate of a step."""
@@ -84,6 +121,7 @@ class Recipe:
             min_lr=self.min_lr,
             warmup_epochs=self.warmup_epochs,
             decay=self.decay,
+            warmup=self.warmup,
         )
 
     def augmentation(self, default: Augmentation, side: int) -> Augmentation:
@@ -95,9 +133,11 @@ class Recipe:
         cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
         if cutout >= side:
             raise ConfigurationError(f"`cutout` must be below the side of the images, {side}, got {cutout}")
+        crop = default.crop if self.crop is None else self.crop
         return replace(
             default,
-            crop=default.crop if self.crop is None else self.crop,
+            crop=0 if self.distortion.resized else crop,
             flip=default.flip if self.flip is None else self.flip,
             cutout=cutout,
+            distortion=self.distortion,
         )

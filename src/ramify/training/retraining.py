@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.ops import DropPath
-from ramify.seeding import seeded
+from ramify.seeding import rng, seeded, stream
 from ramify.training.loss_scale import LossScale
+from ramify.training.optimizers import MovingAverage, RMSPropTF
 from ramify.training.recipe import Recipe
-from ramify.training.session import Averages, Metrics, Task, cross_entropy, descend
+from ramify.training.session import Averages, Metrics, Task, cross_entropy, descend, fitting, parts
 
 
 class TrainingSession:
@@ -21,31 +23,35 @@ class TrainingSession:
 
     Args:
         network: Freshly built.
-        recipe: How to train it.
+        recipe: How to train it; the attribute is what it is for a network of this size.
         task: Data, seed and device.
         split: Which images to train on.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe, task: Task, *, split: str = "train") -> None:
+        params = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary."))
+        recipe = recipe.sized(params)
         self.recipe, self.task = recipe, task
         self.augmentation = recipe.augmentation(task.data.augmentation, task.data.input_size[-1])
         self.split = task.data.split(split)
-        self.batch_size = min(recipe.batch_size, len(self.split))
+        self.batch_size = fitting(recipe.batch_size, self.split)
         self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=True)
         self.steps = recipe.epochs * self.steps_per_epoch
         network = network.to(memory_format=torch.channels_last)
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-        )
+        optimizer = _optimizer(network, recipe)
         self.network, self.optimizer = task.fabric.setup(network, optimizer)
+        self.average = MovingAverage(self.network.module, recipe.ema) if recipe.ema else None
+        if self.average is not None:  # takes images as the network itself does, whatever the precision
+            self._averaged = task.fabric.setup_module(self.average.network)
         self.scale = LossScale(task.fabric)
         self.drop_paths = [module for module in network.modules() if isinstance(module, DropPath)]
         self.averages = Averages(task.fabric.device)
         self.step = 0
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network that the training is for: what has been trained, or its moving average."""
+        return self.network if self.average is None else self._averaged
 
     def rehearse(self) -> None:
         """Send a batch through the network as training does, on the meta device: shapes only.
@@ -55,7 +61,8 @@ class TrainingSession:
         """
         network = self.network.module
         state = {name: value.to("meta") for name, value in network.state_dict().items()}
-        images = torch.empty((self.batch_size, *self.task.data.input_size), device="meta")
+        size = max(1, self.batch_size // parallel.world() // self.recipe.accumulate)
+        images = torch.empty((size, *self.task.data.input_size), device="meta")
         try:
             with torch.no_grad():
                 torch.func.functional_call(network.train(), state, (images,))
@@ -64,7 +71,7 @@ class TrainingSession:
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigurationError(
-                f"the network cannot be trained on batches of {self.batch_size} × {self.task.data.input_size}: {reason}"
+                f"the network cannot be trained on batches of {size} × {self.task.data.input_size}: {reason}"
             ) from error
 
     def run(self) -> Iterator[Metrics]:
@@ -84,6 +91,7 @@ class TrainingSession:
                 shuffle=True,
                 drop_last=True,
                 start=first_batch if epoch == first_epoch else 0,
+                part=parallel.part(),
                 device=task.fabric.device,
             )
             for x, y in batches:
@@ -96,22 +104,45 @@ class TrainingSession:
                 yield Metrics("train", self.step, self.steps, values)
 
     def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
-        with seeded(self.task.seed, "train", self.step):
-            output = self.network(x)
-        logits, auxiliary = output if isinstance(output, tuple) else (output, None)
-        loss = cross_entropy(logits, y, self.recipe.label_smoothing)
-        total = loss
-        if auxiliary is not None:
-            extra = cross_entropy(auxiliary, y, self.recipe.label_smoothing)
-            total = loss + self.recipe.auxiliary_weight * extra
-        descend(self.task.fabric, self.network, self.optimizer, [total], lr=rate, clip=self.recipe.clip)
-        self.averages.add(logits, y, loss)
+        clip = self.recipe.clip
+        descend(self.task.fabric, self.network, self.optimizer, self._losses(x, y), lr=rate, clip=clip)
+        if self.average is not None:
+            self.average.follow(self.network.module)
+
+    def _losses(self, x: Tensor, y: Tensor) -> Iterator[Tensor]:
+        """Yield what the parts of a batch lose."""
+        count = self.recipe.accumulate
+        for number, (xs, ys, share) in enumerate(parts(x, y, count)):
+            key = (self.step,) if count == 1 else (self.step, number)
+            xs, targets = self._mixed(xs, ys, key)
+            with seeded(self.task.seed, "train", *key):
+                output = self.network(xs)
+            logits, auxiliary = output if isinstance(output, tuple) else (output, None)
+            loss = self._loss(logits, targets)
+            self.averages.add(logits, ys, loss)
+            yield share * (
+                loss if auxiliary is None else loss + self.recipe.auxiliary_weight * self._loss(auxiliary, targets)
+            )
+
+    def _mixed(self, x: Tensor, y: Tensor, key: tuple[int, ...]) -> tuple[Tensor, list[tuple[Tensor, float]]]:
+        """Return images, and the labels that each of them has with their shares (mixup)."""
+        alpha = self.recipe.mixup
+        if not alpha:
+            return x, [(y, 1.0)]
+        share = rng(self.task.seed, "mixup", self.step).betavariate(alpha, alpha)
+        partners = torch.randperm(len(y), generator=stream(self.task.seed, "mixup", *key)).to(y.device)
+        return torch.lerp(x[partners], x, share), [(y, share), (y[partners], 1 - share)]
+
+    def _loss(self, logits: Tensor, targets: list[tuple[Tensor, float]]) -> Tensor:
+        losses = [share * cross_entropy(logits, labels, self.recipe.label_smoothing) for labels, share in targets]
+        return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return network, optimiser, the scale of the loss and position."""
+        """Return network, its moving average, optimiser, the scale of the loss and position."""
         return {
             "step": self.step,
             "network": self.network.state_dict(),
+            **({} if self.average is None else {"average": self.average.network.state_dict()}),
             "optimizer": self.optimizer.state_dict(),
             "scale": self.scale.state_dict(),
             "averages": self.averages.sums,
@@ -121,6 +152,19 @@ class TrainingSession:
         """Continue from `state`."""
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
+        if self.average is not None:
+            self.average.network.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scale.load_state_dict(state["scale"])
         self.averages.sums.copy_(state["averages"])
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    decayed = [p for p in network.parameters() if recipe.decay_norms or p.ndim > 1]
+    groups: list[dict[str, Any]] = [{"params": decayed}]
+    if not recipe.decay_norms:
+        groups.append({"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0})
+    settings: dict[str, Any] = {"lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "rmsprop":
+        return RMSPropTF(groups, **settings)
+    return torch.optim.SGD(groups, nesterov=recipe.nesterov, **settings)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ramify import parallel
 from ramify.data import Augmentation, Data, Split
-from ramify.errors import RunError
+from ramify.errors import ConfigurationError, RunError
+from ramify.executors import Executor
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -27,12 +30,14 @@ class Task:
         seed: All randomness follows from it.
         fabric: Device and precision.
         network: Layout keywords of the space's `supernet` or `build`.
+        executor: Where architectures are evaluated, by strategies that evaluate one by one; in this process when None.
     """
 
     data: Data
     seed: int
     fabric: Fabric
     network: Mapping[str, Any] = field(default_factory=dict)
+    executor: Executor | None = None
 
     @property
     def shape(self) -> dict[str, int]:
@@ -71,16 +76,28 @@ class Session(Protocol):
 
 
 class Averages:
-    """Running means of loss and accuracy, kept on the device so that no step waits for it."""
+    """Running means of loss and accuracy over the images of all processes.
+
+    They are kept on the device, so that no step waits for it.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.sums = torch.zeros(3, dtype=torch.float64).to(device)
 
     def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Count a batch: logits (B, K), labels (B,), its mean loss."""
+        """Count a batch, of which every process has its share: logits (B, K), labels (B,), its mean loss."""
         count = labels.new_full((), len(labels))
         correct = (logits.detach().argmax(dim=1) == labels).sum()
-        self.sums += torch.stack([loss.detach().double() * count, correct.double(), count.double()]).to(self.sums)
+        sums = torch.stack([loss.detach().double() * count, correct.double(), count.double()])
+        self.sums += parallel.total(sums).to(self.sums)
+
+    @contextmanager
+    def divided(self) -> Iterator[None]:
+        """Let every process count whole batches of its own in the block, and add them up after it."""
+        before = self.sums.clone()
+        yield
+        if parallel.world() > 1:
+            self.sums.copy_(before + parallel.total(self.sums - before))
 
     def take(self, prefix: str = "") -> dict[str, float]:
         """Return `loss` and `accuracy` so far and start again.
@@ -97,12 +114,43 @@ class Averages:
         return {f"{prefix}loss": loss / max(count, 1), f"{prefix}accuracy": correct / max(count, 1)}
 
 
+def fitting(batch_size: int, split: Split) -> int:
+    """Return how many images a batch of a split has, in all processes together: fewer than wanted in a small split.
+
+    Raises:
+        ConfigurationError: If they cannot be divided among the processes.
+    """
+    count = parallel.world()
+    if batch_size % count:
+        near = [size for size in (batch_size - batch_size % count, batch_size + count - batch_size % count) if size]
+        raise ConfigurationError(
+            f"`batch_size` {batch_size} cannot be divided among {count} devices; take {' or '.join(map(str, near))}"
+        )
+    size = min(batch_size, parallel.divisible(len(split)))
+    if not size:
+        raise ConfigurationError(f"the {len(split)} images of {split.name} are too few for {count} devices")
+    return size
+
+
 def endless(
-    split: Split, batch_size: int, *, seed: int, augmentation: Augmentation | None, device: torch.device, start: int
+    split: Split,
+    batch_size: int,
+    *,
+    seed: int,
+    augmentation: Augmentation | None,
+    device: torch.device,
+    start: int,
+    drop_last: bool = True,
+    whole: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield shuffled batches for ever, from batch number `start` counted from the very first one."""
-    size = min(batch_size, len(split))
-    count = split.num_batches(size, drop_last=True)
+    """Yield shuffled batches for ever, from batch number `start` counted from the very first one.
+
+    Of several processes each gets its share of a batch, or the `whole` of it. A smaller last batch that cannot be
+    divided is given up.
+    """
+    size = fitting(batch_size, split)
+    drop_last = drop_last or (not whole and bool(len(split) % size % parallel.world()))
+    count = split.num_batches(size, drop_last=drop_last)
     epoch, first = divmod(start, count)
     while True:
         yield from split.batches(
@@ -111,8 +159,9 @@ def endless(
             epoch=epoch,
             augmentation=augmentation,
             shuffle=True,
-            drop_last=True,
+            drop_last=drop_last,
             start=first,
+            part=(0, 1) if whole else parallel.part(),
             device=device,
         )
         epoch, first = epoch + 1, 0
@@ -126,9 +175,19 @@ def parts(x: Tensor, y: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, fl
 
 
 def descend(
-    fabric: Fabric, network: nn.Module, optimizer: Any, losses: Iterable[Tensor], *, lr: float, clip: float
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: Any,
+    losses: Iterable[Tensor],
+    *,
+    lr: float,
+    clip: float,
+    clip_by: str = "norm",
+    inputs: Sequence[Tensor] | None = None,
 ) -> None:
     """Take one step on the sum of `losses`, each of which is computed only when the one before has been dealt with.
+
+    The gradient is the mean of those of all processes.
 
     Args:
         fabric: Scales the loss in half precision.
@@ -136,14 +195,19 @@ def descend(
         optimizer: Of its parameters.
         losses: Parts of a batch' mean loss; their gradients are accumulated.
         lr: Learning rate of this step.
-        clip: Largest L2 norm of the gradient; 0 leaves it.
+        clip: Largest L2 norm of the gradient, or largest absolute value of its entries; 0 leaves it.
+        clip_by: `norm` or `value`, what `clip` bounds.
+        inputs: What to differentiate with respect to; everything the losses depend on by default.
     """
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.zero_grad()
     for loss in losses:
-        fabric.backward(loss)
-    if clip:
+        fabric.backward(loss, inputs=inputs)
+    parallel.average(p.grad for p in (network.parameters() if inputs is None else inputs))
+    if clip and clip_by == "value":
+        fabric.clip_gradients(network, optimizer, clip_val=clip)
+    elif clip:
         fabric.clip_gradients(network, optimizer, max_norm=clip, error_if_nonfinite=False)
     optimizer.step()
 

@@ -1,12 +1,13 @@
 """Training the weights of a supernet: what every one-shot strategy shares."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import inf
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ramify.architecture import Architecture
 from ramify.data import Split
@@ -16,8 +17,9 @@ from ramify.spaces import Space
 from ramify.supernet import Mix
 from ramify.training.loss_scale import LossScale
 from ramify.training.measure import Measurement, measure
+from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
 from ramify.training.schedules import learning_rate
-from ramify.training.session import Averages, Task, cross_entropy, descend, endless, parts
+from ramify.training.session import Averages, Task, cross_entropy, descend, endless, fitting, parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +29,17 @@ class WeightSettings:
     Args:
         epochs: Passes over the images of `search_train`.
         batch_size: Images in a step.
-        lr: Learning rate at the start; it falls as a cosine, constant inside an epoch.
+        lr: Learning rate at the start.
         min_lr: Learning rate at the end.
+        schedule: How the rate falls: `cosine` or `linear`.
+        stepwise: Whether it falls with every step, or is constant inside an epoch.
         momentum: Of SGD.
         nesterov: Whether the momentum is Nesterov's.
         weight_decay: Of SGD.
+        decay_norms: Whether the decay is also on norms and biases, which are tensors of rank 1.
         clip: Largest L2 norm of the weights' gradient; 0 leaves it.
+        clip_by: `norm`, or `value`: then `clip` is the largest absolute value of an entry of the gradient.
+        label_smoothing: Share of the label spread over all classes.
         accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the
             whole batch, but norms see the statistics of a part.
     """
@@ -41,10 +48,15 @@ class WeightSettings:
     batch_size: int = 64
     lr: float = 0.025
     min_lr: float = 0.001
+    schedule: str = "cosine"
+    stepwise: bool = False
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
+    decay_norms: bool = True
     clip: float = 5.0
+    clip_by: str = "norm"
+    label_smoothing: float = 0.0
     accumulate: int = 1
 
     def __post_init__(self) -> None:
@@ -56,6 +68,32 @@ class WeightSettings:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
         if self.nesterov and self.momentum == 0:
             raise ConfigurationError("`nesterov` needs a `momentum` above 0")
+        for name, known in (("schedule", ("cosine", "linear")), ("clip_by", ("norm", "value"))):
+            if getattr(self, name) not in known:
+                raise ConfigurationError(f"`{name}` must be {known[0]!r} or {known[1]!r}, got {getattr(self, name)!r}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigurationError(f"`label_smoothing` must be in [0, 1), got {self.label_smoothing}")
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of the whole search."""
+        return self.epochs
+
+    def lr_at(self, step: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of a step."""
+        return learning_rate(
+            step,
+            steps_per_epoch,
+            self.epochs,
+            schedule=self.schedule,
+            lr=self.lr,
+            min_lr=self.min_lr,
+            stepwise=self.stepwise,
+        )
+
+
+Path = tuple[Mix, Mapping[str, Tensor] | None]
+"""Mixing weights and which candidates to compute (None: all)."""
 
 
 def single_path(space: Space, arch: Architecture) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -79,27 +117,31 @@ class SupernetWeights:
             supernet = space.supernet(**task.shape, **space.checked_layout("supernet", task.network))
         supernet = supernet.to(memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(
-            supernet.parameters(),
+            _groups(supernet, settings),
             lr=settings.lr,
             momentum=settings.momentum,
             nesterov=settings.nesterov,
             weight_decay=settings.weight_decay,
         )
         self.split = task.data.split("search_train")
-        self.batch_size = min(settings.batch_size, len(self.split))
+        self.batch_size = fitting(settings.batch_size, self.split)
         self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=True)
-        self.steps = settings.epochs * self.steps_per_epoch
+        self.steps = settings.total_epochs * self.steps_per_epoch
         self.supernet, self.optimizer = task.fabric.setup(supernet, optimizer)
         self.scale = LossScale(task.fabric)
         self.averages = Averages(task.fabric.device)
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step."""
-        settings = self.settings
-        return learning_rate(step, self.steps_per_epoch, settings.epochs, lr=settings.lr, min_lr=settings.min_lr)
+        return self.settings.lr_at(step, self.steps_per_epoch)
 
-    def batches(self, split: Split, start: int, *, augmented: bool = True) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield shuffled batches of a split for ever, from batch number `start`."""
+    def batches(
+        self, split: Split, start: int, *, augmented: bool = True, drop_last: bool = True, whole: bool = False
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield shuffled batches of a split for ever, from batch number `start`; of several processes, each its share.
+
+        All get the `whole` of them where asked.
+        """
         return endless(
             split,
             self.batch_size,
@@ -107,12 +149,14 @@ class SupernetWeights:
             augmentation=self.task.data.augmentation if augmented else None,
             device=self.task.fabric.device,
             start=start,
+            drop_last=drop_last,
+            whole=whole,
         )
 
     def loss(self, x: Tensor, y: Tensor, mix: Mix, active: Mapping[str, Tensor] | None, **options: Any) -> Tensor:
         """Return the mean cross-entropy of a batch and count it in the averages."""
         logits = self.supernet(x, mix, active=active, **options)
-        loss = cross_entropy(logits, y)
+        loss = cross_entropy(logits, y, self.settings.label_smoothing)
         self.averages.add(logits, y, loss)
         return loss
 
@@ -120,30 +164,49 @@ class SupernetWeights:
         self, step: int, x: Tensor, y: Tensor, mix: Mix, active: Mapping[str, Tensor] | None = None, **options: Any
     ) -> None:
         """Take one step on a batch. `mix` is a constant here: no gradient reaches the architecture."""
+        self.descend_paths(step, x, y, [(mix, active)], **options)
+
+    def descend_paths(self, step: int, x: Tensor, y: Tensor, paths: Sequence[Path], **options: Any) -> None:
+        """Take one step on the sum of what several paths lose on the same batch."""
         settings = self.settings
-        constant = {name: weights.detach() for name, weights in mix.items()}
 
         def losses() -> Iterator[Tensor]:
-            for number, (xs, ys, share) in enumerate(parts(x, y, settings.accumulate)):
-                with seeded(self.task.seed, "weights", step, number):
-                    loss = self.loss(xs, ys, constant, active, **options)
-                yield loss * share
+            numbers = count()
+            for mix, active in paths:
+                constant = {name: weights.detach() for name, weights in mix.items()}
+                for xs, ys, share in parts(x, y, settings.accumulate):
+                    with seeded(self.task.seed, "weights", step, next(numbers)):
+                        loss = self.loss(xs, ys, constant, active, **options)
+                    yield loss * share
 
         self.supernet.train()
-        descend(self.task.fabric, self.supernet, self.optimizer, losses(), lr=self.lr_at(step), clip=settings.clip)
+        descend(
+            self.task.fabric,
+            self.supernet,
+            self.optimizer,
+            losses(),
+            lr=self.lr_at(step),
+            clip=settings.clip,
+            clip_by=settings.clip_by,
+        )
 
-    def measure(self, mix: Mix, active: Mapping[str, Tensor] | None = None, *, batches: int = 0) -> Measurement:
+    def measure(
+        self, mix: Mix, active: Mapping[str, Tensor] | None = None, *, batches: int = 0, recalibrate: int = 0
+    ) -> Measurement:
         """Score a mixture, or a member by the weights it inherits, on `search_validation` or its first `batches`.
 
-        Norms use the statistics of the batch, unless the layout of the supernet says otherwise.
+        Norms without running statistics, the default layout of cells, use those of the batch. The statistics of the
+        others are averages over all paths, unless they are computed anew on `recalibrate` images of `search_train`.
         """
-        return measure(
-            self.supernet,
-            self.task.data.split("search_validation"),
-            device=self.task.fabric.device,
-            batches=batches,
-            forward=lambda x: self.supernet(x, mix, active=active),
-        )
+        device = self.task.fabric.device
+
+        def forward(x: Tensor) -> Any:
+            return self.supernet(x, mix, active=active)
+
+        fixed = self.split.batches(CALIBRATION_BATCH, seed=0, shuffle=True, device=device) if recalibrate else ()
+        with recalibrated(self.supernet, forward, fixed, images=recalibrate):
+            split = self.task.data.split("search_validation")
+            return measure(self.supernet, split, device=device, batches=batches, forward=forward)
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, momenta, the scale of the loss and averages."""
@@ -160,3 +223,14 @@ class SupernetWeights:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scale.load_state_dict(state["scale"])
         self.averages.sums.copy_(state["averages"])
+
+
+def _groups(supernet: nn.Module, settings: WeightSettings) -> list[dict[str, Any]]:
+    """Return the parameters in groups of the same weight decay."""
+    parameters = list(supernet.parameters())
+    if settings.decay_norms:
+        return [{"params": parameters}]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1]},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]

@@ -9,7 +9,7 @@
          "space": as `Space.to_dict` writes it; left out where the notation says it,
          "figures": [{"metric": one of `METRICS`, "value": …, …further fields of `Figure`}],
          "figures_from": where the figures are printed,
-         "counts": {name of a network: {"params": …, "auxiliary": …, "macs": …}}}}}
+         "counts": {name of a network: {"params": …, "auxiliary": …, "macs": …, "thop": …}}}}}
 
 `space`, `figures` with `figures_from`, and `counts` may be left out. The first network of an entry's counts is the one
 it is known by. Names are unique over all files.
@@ -42,6 +42,7 @@ METRICS = {
     "top-1 error": "%",
     "top-5 error": "%",
     "top-1 accuracy": "%",
+    "top-5 accuracy": "%",
     "parameters": "M",
     "multiply-adds": "M",
     "search cost": "GPU-days",
@@ -103,6 +104,7 @@ class Network:
         params: Parameters, without an auxiliary head.
         macs: Multiply-adds of one image.
         auxiliary: Parameters of the auxiliary head, where it is known.
+        thop: Multiply-adds as the thop package counts them, where published figures do.
     """
 
     num_classes: int
@@ -111,6 +113,7 @@ class Network:
     params: int
     macs: int
     auxiliary: int | None = None
+    thop: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,120 @@
+"""Evaluations wherever an executor has them done: here with the evaluator at work, elsewhere with its like.
+
+What travels to a worker, once, is the evaluator's settings, the space, the images, and the evaluator's state, in which
+the weights of a supernet are. A job is an architecture with its fidelity.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+
+from ramify.architecture import Architecture
+from ramify.data import Data
+from ramify.evaluators.base import Evaluation, Evaluator
+from ramify.executors import Done, Executor, InProcess, Workers
+from ramify.spaces import Space
+from ramify.training import Task
+
+Job = tuple[Architecture, int | None]
+"""A member, and after how many epochs it is evaluated."""
+
+
+class Evaluations:
+    """An evaluator's evaluations, handed to an executor. Workers start with the first of them.
+
+    Args:
+        evaluator: The settings.
+        evaluation: The evaluator at work here, prepared by the time of the first job.
+        space: What the architectures are members of.
+        task: Data, seed, device, layout, and the executor; `InProcess` where it names none.
+    """
+
+    def __init__(self, evaluator: Evaluator, evaluation: Evaluation, space: Space, task: Task) -> None:
+        self.executor: Executor = task.executor or InProcess()
+        self._evaluator, self._evaluation, self._space, self._task = evaluator, evaluation, space, task
+        self._workers: Workers | None = None
+
+    @property
+    def ahead(self) -> int:
+        """How many evaluations keep all workers busy."""
+        return self._started().ahead
+
+    @property
+    def ready(self) -> int:
+        """How many workers are set up."""
+        return 0 if self._workers is None else self._workers.ready
+
+    def submit(self, number: int, arch: Architecture, epochs: int | None = None) -> None:
+        """Hand over the evaluation of a member; numbers differ."""
+        self._started().submit(number, (arch, epochs))
+
+    def next(self) -> Done:
+        """Wait until an evaluation is done, in whatever order; its value are the metrics."""
+        return self._started().next()
+
+    def close(self) -> None:
+        """End the workers, whatever they do."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _started(self) -> Workers:
+        if self._workers is None:
+            device = self._task.fabric.device
+            self._workers = self.executor.start(Elsewhere, self._pack, here=self._here, device=device)
+        return self._workers
+
+    def _here(self, job: Job) -> dict[str, float]:
+        return self._evaluation(job[0], epochs=job[1])
+
+    def _pack(self) -> tuple[Any, ...]:
+        task, state = self._task, io.BytesIO()
+        torch.save(self._evaluation.state_dict(), state)
+        fabric = {"accelerator": task.fabric.device.type, "precision": task.fabric.strategy.precision.precision}
+        images = task.data.to("cpu")
+        return self._evaluator, self._space, images, task.seed, dict(task.network), fabric, state.getvalue()
+
+
+class Elsewhere:
+    """The same evaluator at work in a worker.
+
+    Args:
+        evaluator: The settings.
+        space: What the architectures are members of.
+        data: The images.
+        seed: The search's.
+        network: The search's layout.
+        fabric: Kind of device, and precision.
+        state: That of the evaluator at work in the search, as `torch.save` writes it.
+    """
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        space: Space,
+        data: Data,
+        seed: int,
+        network: Mapping[str, Any],
+        fabric: Mapping[str, Any],
+        state: bytes,
+    ) -> None:
+        from lightning_fabric import Fabric
+
+        leased = Fabric(**fabric, devices=1)  # a worker sees no GPU but its own
+        task = Task(data.to(leased.device), seed, leased, network)
+        self._evaluation = evaluator.start(space, task)
+        found = torch.load(io.BytesIO(state), map_location=leased.device, weights_only=True)
+        self._evaluation.load_state_dict(found)
+
+    def __call__(self, job: Job) -> dict[str, float]:
+        return self._evaluation(job[0], epochs=job[1])

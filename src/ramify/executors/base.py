@@ -1,0 +1,275 @@
+"""What executors share: settings, workers, the ledger of jobs, and what a worker is told once.
+
+A job has a number and is recorded once, whatever becomes of the workers. What raises an error or loses its worker is
+tried again, elsewhere if it can be; when the tries are used up, it is handed back with the reason. Errors that Ramify
+itself names follow from the job and are not tried again.
+"""
+
+# No postponed annotations: the command line reads the types of inherited fields in the modules of subclasses.
+
+import logging
+import os
+import traceback
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ramify import parallel
+from ramify.errors import ConfigurationError, RamifyError, RunError
+from ramify.executors.numerics import Numerics
+
+Work = Callable[[Any], Any]
+"""What does a job."""
+
+log = logging.getLogger("ramify.executors")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a job.
+
+    Args:
+        number: Of the job.
+        value: What it returned; None where it failed.
+        error: Why it failed for good, in one line; empty where it did not.
+        died: Whether it failed because its workers died.
+        details: The traceback of an unexpected error.
+    """
+
+    number: int
+    value: Any = None
+    error: str = ""
+    died: bool = False
+    details: str = ""
+
+    def result(self) -> Any:
+        """Return the value.
+
+        Raises:
+            RunError: If the job failed.
+        """
+        if self.error:
+            error = RunError(self.error)
+            if self.details:
+                error.add_note(self.details)
+            raise error
+        return self.value
+
+
+class Workers(ABC):
+    """Workers that were started for one kind of work.
+
+    Attributes:
+        ahead: How many jobs keep all of them busy.
+        ready: How many are set up.
+    """
+
+    ahead: int
+    ready: int
+
+    @abstractmethod
+    def submit(self, number: int, job: Any) -> None:
+        """Take on a job; numbers differ."""
+
+    @abstractmethod
+    def next(self) -> Done:
+        """Wait until a job that was taken on is done, in whatever order; each is handed back once.
+
+        Raises:
+            RunError: If there are no workers that could do it.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the workers, whatever they do."""
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class Executor(ABC):
+    """Where jobs run. What they return does not depend on it."""
+
+    threads_per_evaluation: int
+    retries: int
+
+    @abstractmethod
+    def check(self, device: torch.device) -> None:
+        """Raise `RamifyError`, before any work, if no job can run here.
+
+        Args:
+            device: What kind of device the jobs need.
+        """
+
+    @abstractmethod
+    def start(
+        self,
+        begin: Callable[..., Work],
+        pack: Callable[[], Sequence[Any]],
+        *,
+        here: Work | None = None,
+        device: torch.device | None = None,
+    ) -> Workers:
+        """Return workers.
+
+        Args:
+            begin: Called once by every worker; returns what does a job. A function or class of a module, so that it
+                can travel.
+            pack: Returns the arguments of `begin`; they travel once to every worker.
+            here: What does a job in this very process, where that exists already.
+            device: What kind of device jobs need; every worker elsewhere leases a GPU of its own if that is `cuda`,
+                and sees no other.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of all executors.
+
+    Args:
+        threads_per_evaluation: Threads of the CPU operations of a job. Another number gives other bits, so a run
+            keeps to it, whatever executor continues it.
+        retries: How often a job is tried again after its worker died or it raised an unexpected error.
+    """
+
+    threads_per_evaluation: int = 1
+    retries: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in (("threads_per_evaluation", 1), ("retries", 0)):
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a worker is told before its first job.
+
+    Args:
+        begin: Returns what does a job.
+        arguments: Of `begin`.
+        threads: Of CPU operations.
+        numerics: Of the process that starts the workers.
+        folder: Its working directory, to which relative paths refer.
+    """
+
+    begin: Callable[..., Work]
+    arguments: Sequence[Any]
+    threads: int
+    numerics: Numerics = field(default_factory=Numerics.here)
+    folder: str = field(default_factory=os.getcwd)
+
+    def work(self) -> Work:
+        """Prepare this process, which is a worker's, and return what does a job."""
+        if os.path.isdir(self.folder):  # noqa: PTH112
+            os.chdir(self.folder)
+        torch.set_num_threads(self.threads)
+        self.numerics.apply()
+        return self.begin(*self.arguments)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a single try ended: with a value, or with an error, after which another try may help or not."""
+
+    value: Any = None
+    error: str = ""
+    again: bool = False
+    died: bool = False
+    details: str = ""
+
+
+def attempt(work: Work, job: Any) -> Outcome:
+    """Do a job and return how that ended."""
+    try:
+        return Outcome(work(job))
+    except parallel.LostError:
+        raise
+    except RamifyError as error:
+        return Outcome(error=_line(str(error)))
+    except Exception as error:
+        if parallel.world() > 1:  # the others are in the middle of the same job
+            raise
+        said = _line(f"{type(error).__name__}: {error}")
+        return Outcome(error=said, again=True, details=traceback.format_exc())
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+class Ledger:
+    """Which jobs wait, and how often each was tried. Every job leaves it once.
+
+    Args:
+        retries: How often a job is tried again.
+    """
+
+    def __init__(self, retries: int) -> None:
+        self.retries = retries
+        self._waiting: deque[int] = deque()
+        self._jobs: dict[int, Any] = {}
+        self._tries: dict[int, int] = {}
+        self._failed_at: dict[int, int] = {}
+        self._taken: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return how many jobs have not left."""
+        return len(self._jobs)
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs nobody works on."""
+        return len(self._waiting)
+
+    def add(self, number: int, job: Any) -> None:
+        """Enter a job."""
+        if number in self._tries:
+            raise ValueError(f"job {number} was submitted before")
+        self._jobs[number], self._tries[number] = job, 0
+        self._waiting.append(number)
+
+    def take(self, worker: int = 0, *, others: bool = False) -> tuple[int, Any] | None:
+        """Return the oldest job for a worker; if there are other workers, none that has failed with this one."""
+        for number in self._waiting:
+            if not others or self._failed_at.get(number) != worker:
+                self._waiting.remove(number)
+                self._taken.add(number)
+                return number, self._jobs[number]
+        return None
+
+    def settle(self, number: int, outcome: Outcome, worker: int = 0) -> Done | None:
+        """Enter how a try ended; return what became of the job, or None if it waits for another try."""
+        self._taken.remove(number)
+        self._tries[number] += 1
+        if outcome.error and (outcome.again or outcome.died) and self._tries[number] <= self.retries:
+            log.warning("job %d: %s; it is tried again", number, outcome.error)
+            self._failed_at[number] = worker
+            self._waiting.appendleft(number)
+            return None
+        del self._jobs[number]
+        tries = self._tries[number]
+        error = f"{outcome.error} ({tries} tries)" if outcome.error and tries > 1 else outcome.error
+        return Done(number, outcome.value, error, outcome.died, outcome.details)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Give the CPU operations of this process so many threads for the time being."""
+    before = torch.get_num_threads()
+    if before == count:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

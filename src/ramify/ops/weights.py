@@ -1,0 +1,30 @@
+"""How many weights an operation has, by its name."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from torch import nn
+
+from ramify.ops.blocks import standard_norm
+from ramify.ops.inverted_residual import inverted_residual, kernel_and_expansion
+from ramify.ops.operations import NONE, OPERATIONS, make_operation
+from ramify.ops.shuffle_block import KERNELS, shuffle_block
+
+
+@cache
+def count_weights(name: str, channels: int = 16) -> int:
+    """Return the number of weights of an operation that keeps width and resolution; those of norms are left out.
+
+    Those of squeeze-and-excitation are left out too. Candidates that are no operations, such as a number of cells, have
+    none.
+    """
+    norm, operation = standard_norm(affine=False), nn.Module()
+    if re.fullmatch(r"k\d+e\d+", name):
+        operation = inverted_residual(channels, channels, *kernel_and_expansion(name), 1, norm)
+    elif name in KERNELS:
+        operation = shuffle_block(name, channels, channels, 1, norm, changes=False)
+    elif name in OPERATIONS and name != NONE:
+        operation = make_operation(name, channels, norm=norm)
+    return sum(p.numel() for p in operation.parameters())

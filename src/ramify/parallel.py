@@ -1,0 +1,302 @@
+"""The processes of one piece of work: each holds a share of every batch, and all of them the same state.
+
+What they have to tell each other is a sum over all of them, so one collective carries everything. Where this process
+is alone, every function returns what it got. PyTorch is imported when there is something to tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ramify import errors
+from ramify.errors import RamifyError, RunError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Result = TypeVar("Result")
+
+
+class LostError(RunError):
+    """Another process of the same work is gone."""
+
+
+def started() -> int:
+    """Return how many processes `torchrun`, or a run with `devices`, has started; 1 where nobody has."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+_apart = False
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let every process do the whole of the work in the block by itself, as if it were alone."""
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
+
+
+def world() -> int:
+    """Return how many processes share the work."""
+    distributed = None if _apart else _distributed()
+    return 1 if distributed is None else distributed.get_world_size()
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    distributed = _distributed()
+    if distributed is not None:
+        return distributed.get_rank()
+    return int(os.environ.get("RANK", 0)) if started() > 1 else 0
+
+
+def is_first() -> bool:
+    """Return whether this process writes files and speaks; the others do neither."""
+    return rank() == 0
+
+
+def _distributed() -> Any:
+    """Return `torch.distributed` where processes are connected."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return None
+    return torch.distributed
+
+
+# Sums
+
+
+def total(x: Tensor) -> Tensor:
+    """Return the sum of `x`, of any shape and on any device, over all processes.
+
+    Raises:
+        LostError: If one of them is gone.
+    """
+    if world() == 1:
+        return x
+    x = x.detach().contiguous().clone()
+    reduce(x)
+    return x
+
+
+def reduce(x: Tensor) -> None:
+    """Replace a contiguous `x` by its sum over all processes.
+
+    Raises:
+        LostError: If one of them is gone.
+    """
+    distributed = _distributed()
+    if distributed is None:
+        return
+    try:
+        distributed.all_reduce(x)
+    except RuntimeError as error:
+        raise LostError(
+            f"the other processes of the run cannot be reached any more ({str(error).splitlines()[0][:100]}); "
+            "the same command continues"
+        ) from None
+
+
+def average(tensors: Iterable[Tensor | None]) -> None:
+    """Replace tensors by their means over all processes, in place and in one exchange for each type and device.
+
+    Args:
+        tensors: The same ones in every process; None stands for what is none in all of them.
+    """
+    count = world()
+    if count == 1:
+        return
+    import torch
+
+    groups: dict[Any, list[Tensor]] = {}
+    for tensor in tensors:
+        if tensor is not None:
+            groups.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    with torch.no_grad():
+        for group in groups.values():
+            flat = torch.cat([tensor.reshape(-1) for tensor in group])
+            reduce(flat)
+            flat /= count
+            for tensor, mean in zip(group, flat.split([tensor.numel() for tensor in group]), strict=True):
+                tensor.copy_(mean.view(tensor.shape))
+
+
+def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return the means over all processes; what was handed in is left alone where there are several."""
+    if world() == 1:
+        return list(tensors)
+    copies = [tensor.detach().clone() for tensor in tensors]
+    average(copies)
+    return copies
+
+
+# Shares
+
+
+def share(x: Tensor) -> Tensor:
+    """Return this process' share of the images `x` (B, …): every one whose number leaves its rank as remainder."""
+    count = world()
+    return x if count == 1 else x[rank() :: count]
+
+
+def part() -> tuple[int, int]:
+    """Return the first image of every batch that belongs to this process, and the distance to the next."""
+    return (0, 1) if world() == 1 else (rank(), world())
+
+
+def divisible(images: int) -> int:
+    """Return the largest number of images, at most `images`, that can be divided among the processes."""
+    return images - images % world()
+
+
+# One process decides
+
+
+def any_of(condition: bool) -> bool:
+    """Return whether a condition holds in any process."""
+    return condition if world() == 1 else any(value != 0 for value in _numbers([float(condition)]))
+
+
+def of_first(values: Sequence[float]) -> list[float]:
+    """Return the first process' numbers in all of them, bit for bit."""
+    if world() == 1:
+        return list(values)
+    return _numbers([float(value) if is_first() else 0.0 for value in values])
+
+
+def _numbers(values: Sequence[float]) -> list[float]:
+    import torch
+
+    return total(torch.tensor(values, dtype=torch.float64)).tolist()
+
+
+def text_of_first(text: str) -> str:
+    """Return the first process' text in all of them."""
+    if world() == 1:
+        return text
+    import torch
+
+    content = text.encode() if is_first() else b""
+    size = int(of_first([len(content)])[0])
+    buffer = torch.zeros(size, dtype=torch.uint8)
+    if is_first() and size:
+        buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    return bytes(total(buffer).tolist()).decode()
+
+
+def by_first(work: Callable[[], Result]) -> Result | None:
+    """Let the first process do something; what it raises is raised in all of them.
+
+    Returns:
+        What it returned, to the first process alone.
+
+    Raises:
+        RamifyError: If the work did.
+    """
+    if world() == 1:
+        return work()
+    result, problem, kind = None, "", ""
+    if is_first():
+        try:
+            result = work()
+        except RamifyError as error:
+            problem, kind = str(error), type(error).__name__
+    kind, problem = text_of_first(kind), text_of_first(problem)
+    if kind:
+        raise error_of(kind, problem)
+    return result
+
+
+def error_of(kind: str, message: str) -> RamifyError:
+    """Return the error that another process has reported."""
+    known = {"LostError": LostError, **vars(errors)}.get(kind)
+    proper = isinstance(known, type) and issubclass(known, RamifyError) and known is not errors.MissingExtraError
+    return known(message) if proper else RamifyError(message)  # type: ignore[misc]
+
+
+def wait() -> None:
+    """Wait until all processes are here."""
+    any_of(False)
+
+
+@contextmanager
+def first_before_others() -> Iterator[None]:
+    """Let the first process go through the block alone, then the others, who find done what it did."""
+    if not is_first():
+        wait()
+    try:
+        yield
+    finally:
+        if is_first():
+            wait()
+
+
+# Agreement
+
+
+def fingerprints(state: Any, name: str = "") -> dict[str, str]:
+    """Return a digest for every tensor and plain value of a nested state, by the names that lead to it."""
+    import torch
+
+    if isinstance(state, torch.Tensor):
+        content = state.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        return {name: _digest(str(state.dtype).encode(), str(tuple(state.shape)).encode(), content)}
+    if isinstance(state, Mapping):
+        items: Iterable[tuple[Any, Any]] = state.items()
+    elif isinstance(state, list | tuple):
+        items = enumerate(state)
+    else:
+        return {name: _digest(repr(state).encode())}
+    return {
+        place: digest
+        for key, value in items
+        for place, digest in fingerprints(value, f"{name}.{key}" if name else str(key)).items()
+    }
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\x1f".join(parts)).hexdigest()
+
+
+def agree(found: Callable[[], Mapping[str, str]], when: str) -> None:
+    """Make sure that all processes have found the same.
+
+    Args:
+        found: Returns a digest for every name; not called where this process is alone.
+        when: For the message, for instance `after step 100`.
+
+    Raises:
+        RunError: In all of them, if they have not.
+    """
+    if world() == 1:
+        return
+    mine = found()
+    names = sorted(mine)
+    if _same(_digest(*(f"{name}={mine[name]}".encode() for name in names))):
+        return
+    place = "not even about what there is to compare"
+    if _same(_digest(*(name.encode() for name in names))):
+        place = f"first in {next(name for name in names if not _same(mine[name]))!r}"
+    raise RunError(
+        f"the {world()} processes of the run disagree {when}, {place}: their machines compute differently, or an "
+        "operation is not deterministic; run with one device"
+    )
+
+
+def _same(digest: str) -> bool:
+    """Return whether all processes hold the same digest, in all of them."""
+    import torch
+
+    values = torch.zeros(world(), len(digest) // 2, dtype=torch.uint8)
+    values[rank()] = torch.frombuffer(bytearray(bytes.fromhex(digest)), dtype=torch.uint8)
+    values = total(values)
+    return bool((values == values[0]).all())

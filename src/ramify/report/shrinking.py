@@ -1,0 +1,268 @@
+"""What the report says of a space that was shrunk: which operators went when, and what their angles were."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from ramify.report.curves import new_figure
+from ramify.report.figures import new_plot
+from ramify.report.palette import ACCENT, HEAT, INK, MUTED, PAPER, WASH, operation_colour
+
+if TYPE_CHECKING:
+    from ramify.supernet import Choice
+
+Row = Mapping[str, Any]
+Table = Sequence[Sequence[float | None]]
+
+_SHADES = HEAT[1:]  # white is for operators that are gone
+_HEAT = LinearSegmentedColormap.from_list("angles", _SHADES)
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """The operators of one choice, or of several that share their candidate lists.
+
+    Args:
+        name: Of the choices.
+        edges: Labels of the edges or layers.
+        ops: Names of the operations.
+        exists: Bool (E, O), what there was at the start.
+        went: (E, O), the iteration, from 1, in which an operator went; 0 for those that stayed.
+        angles: For every iteration the mean angles (E, O) in radians, None where nothing was scored.
+        errors: Their standard errors.
+    """
+
+    name: str
+    edges: tuple[str, ...]
+    ops: tuple[str, ...]
+    exists: tuple[tuple[bool, ...], ...]
+    went: tuple[tuple[int, ...], ...]
+    angles: tuple[Table, ...]
+    errors: tuple[Table, ...]
+
+    @property
+    def strips(self) -> list[list[float | None]]:
+        """Return a row for every edge, in it a strip of iterations for every operation, with a gap behind it.
+
+        A value says where the operator's angle ranks among all of its iteration: 0 the smallest, 1 the largest. The
+        angles themselves grow while the supernet learns, so they say nothing from one iteration to the next.
+        """
+        ranks = [_ranks(table) for table in self.angles]
+        return [
+            [value for op in range(len(self.ops)) for value in (*(rank.get((edge, op)) for rank in ranks), None)][:-1]
+            for edge in range(len(self.edges))
+        ]
+
+    @property
+    def middles(self) -> list[float]:
+        """The places of the strips' middles."""
+        count = len(self.angles)
+        return [op * (count + 1) + (count - 1) / 2 for op in range(len(self.ops))]
+
+    def label(self, operator: tuple[int, int]) -> str:
+        """Return what an operator is called."""
+        return f"{self.edges[operator[0]]}  {self.ops[operator[1]]}"
+
+
+def shrunk(rows: Sequence[Row], choices: Mapping[str, Choice] | None) -> list[Shrunk]:
+    """Return what the rows of the iterations say, choices with the same story together.
+
+    Args:
+        rows: Those of the phase `shrink`.
+        choices: Of the space before it was shrunk.
+    """
+    if not rows or not choices:
+        return []
+    together: dict[str, list[str]] = {}
+    for name in rows[0]["angles"]:
+        together.setdefault(str([row["angles"][name] for row in rows]), []).append(name)
+    return [_story(rows, choices[names[0]], names) for names in together.values() if names[0] in choices]
+
+
+def _story(rows: Sequence[Row], choice: Choice, names: Sequence[str]) -> Shrunk:
+    edge_of: dict[tuple[int, int], list[int]] = {}
+    for at, ends in enumerate(choice.edges):
+        edge_of.setdefault(ends, []).append(at)
+    went = [[0] * len(choice.ops) for _ in choice.edges]
+    for number, row in enumerate(rows, start=1):
+        for gone in row["dropped"]:
+            if names[0] in gone["choices"]:
+                for edge in edge_of[tuple(gone["edge"])]:
+                    op = choice.ops.index(gone["operation"])
+                    if row["angles"][names[0]][edge][op] is not None and not went[edge][op]:
+                        went[edge][op] = number
+    chain = all(target == source + 1 for source, target in choice.edges) and len(choice.edges) > 1
+    labels = [f"layer {source}" if chain else f"{source} → {target}" for source, target in choice.edges]
+    return Shrunk(
+        name=", ".join(names),
+        edges=tuple(labels),
+        ops=choice.ops,
+        exists=tuple(map(tuple, choice.mask.tolist())),
+        went=tuple(map(tuple, went)),
+        angles=tuple(row["angles"][names[0]] for row in rows),
+        errors=tuple(row["errors"][names[0]] for row in rows),
+    )
+
+
+# Interactive
+
+
+def lives(found: Shrunk, iterations: int) -> go.Figure:
+    """Draw (edges × operations) by the iteration in which they went; those that stayed are marked."""
+    figure = new_plot(92 + 25 * len(found.edges))
+    values, texts, hover = [], [], []
+    for edge, (exists, row) in enumerate(zip(found.exists, found.went, strict=True)):
+        values.append([(at or iterations + 1) if there else None for at, there in zip(row, exists, strict=True)])
+        texts.append([str(at or "") if there else "" for at, there in zip(row, exists, strict=True)])
+        hover.append([_fate(found.label((edge, op)), number) for op, number in enumerate(row)])
+    figure.add_heatmap(
+        z=values,
+        zmin=1,
+        zmax=iterations + 1,
+        colorscale=[[at / (len(HEAT) - 1), colour] for at, colour in enumerate((WASH, *HEAT[1:-1], ACCENT))],
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        hoverongaps=False,
+        text=texts,
+        texttemplate="%{text}",
+        textfont={"size": 11},
+        customdata=hover,
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    columns = list(map(_coloured, found.ops))
+    figure.update_xaxes(
+        side="top", tickvals=list(range(len(columns))), ticktext=columns, tickangle=-35, fixedrange=True
+    )
+    return _with_edges(figure, found)
+
+
+def angles(found: Shrunk) -> go.Figure:
+    """Draw how the angle of every operator ranks, iteration by iteration."""
+    figure = new_plot(92 + 25 * len(found.edges))
+    known: list[list[str]] = []
+    for edge in range(len(found.edges)):
+        known.append([])
+        for op in range(len(found.ops)):
+            for number, (mean, error) in enumerate(zip(found.angles, found.errors, strict=True), start=1):
+                value = mean[edge][op]
+                what = "" if value is None else f"<b>{value:.4f} ± {error[edge][op]:.4f} rad</b>"
+                known[-1].append(f"{escape(found.label((edge, op)))}<br>iteration {number}: {what}")
+            known[-1].append("")
+    figure.add_heatmap(
+        z=found.strips,
+        customdata=[row[:-1] for row in known],
+        zmin=0,
+        zmax=1,
+        colorscale=[[at / (len(_SHADES) - 1), colour] for at, colour in enumerate(_SHADES)],
+        showscale=False,
+        ygap=2,
+        hoverongaps=False,
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    figure.update_xaxes(
+        side="top", tickvals=found.middles, ticktext=list(map(_coloured, found.ops)), tickangle=-35, fixedrange=True
+    )
+    return _with_edges(figure, found)
+
+
+def _with_edges(figure: go.Figure, found: Shrunk) -> go.Figure:
+    rows = list(map(escape, found.edges))
+    figure.update_yaxes(
+        autorange="reversed", tickvals=list(range(len(rows))), ticktext=rows, showgrid=False, fixedrange=True
+    )
+    longest = max(map(len, found.ops))  # leaning labels, as in the heat maps of mixing weights
+    return figure.update_layout(margin={"t": 20 + 4 * longest, "b": 8, "r": 12 + 5 * len(found.ops[-1])})
+
+
+def _fate(label: str, number: int) -> str:
+    return f"{escape(label)}<br><b>{f'went in iteration {number}' if number else 'is left'}</b>"
+
+
+def _coloured(op: str) -> str:
+    return f'<span style="color:{operation_colour(op)}">{escape(op)}</span>'
+
+
+def sizes(before: float, rows: Sequence[Row]) -> go.Figure:
+    """Draw how many combinations of operators are left after every iteration."""
+    figure = new_plot(260, "iteration")
+    figure.add_scatter(
+        x=list(range(len(rows) + 1)),
+        y=[before, *(row["size"] for row in rows)],
+        mode="lines+markers",
+        line={"color": ACCENT, "width": 2},
+        hovertemplate="%{y:,.4~g}<extra></extra>",
+    )
+    return figure.update_yaxes(type="log", dtick=_decades(before), exponentformat="power")
+
+
+def _decades(before: float) -> int:
+    return max(1, math.ceil(math.log10(max(before, 10)) / 6))
+
+
+def _ranks(table: Table) -> dict[tuple[int, int], float]:
+    """Return (edge, operation) → rank of its value from 0 to 1."""
+    known = [(value, edge, op) for edge, row in enumerate(table) for op, value in enumerate(row) if value is not None]
+    last = max(1, len(known) - 1)
+    return {(edge, op): place / last for place, (_, edge, op) in enumerate(sorted(known))}
+
+
+# On paper
+
+
+def draw_shrunk(stories: Sequence[Shrunk], iterations: int) -> Figure:
+    """Draw which operators went when, and how their angles ranked, a row for every story."""
+    tall = [1.5 + 0.24 * len(found.edges) for found in stories]
+    figure = new_figure(12.4, sum(tall))
+    grid = figure.add_gridspec(len(stories), 2, height_ratios=tall)
+    for at, found in enumerate(stories):
+        _draw_lives(figure.add_subplot(grid[at, 0]), found, iterations)
+        _draw_angles(figure.add_subplot(grid[at, 1]), found)
+    return figure
+
+
+def _draw_lives(axes: Axes, found: Shrunk, iterations: int) -> None:
+    shades = LinearSegmentedColormap.from_list("lives", (WASH, *HEAT[1:-1], ACCENT))
+    values = [
+        [(at or iterations + 1) if there else math.nan for at, there in zip(row, exists, strict=True)]
+        for row, exists in zip(found.went, found.exists, strict=True)
+    ]
+    axes.pcolormesh(values, cmap=shades, vmin=1, vmax=iterations + 1, edgecolor=PAPER, linewidth=1.5)
+    for edge, row in enumerate(found.went):
+        for op, number in enumerate(row):
+            if number:
+                colour = INK if number <= 0.6 * iterations else PAPER
+                axes.text(op + 0.5, edge + 0.5, str(number), ha="center", va="center", fontsize=7, color=colour)
+    _label(axes, [at + 0.5 for at in range(len(found.ops))], found)
+    axes.set_title(f"{found.name}: iteration in which it went", fontsize=10, color=INK, loc="left", parse_math=False)
+
+
+def _draw_angles(axes: Axes, found: Shrunk) -> None:
+    values = [[math.nan if value is None else value for value in row] for row in found.strips]
+    axes.pcolormesh(values, cmap=_HEAT, vmin=0, vmax=1)
+    for edge in range(1, len(found.edges)):
+        axes.axhline(edge, color=PAPER, lw=1.5)
+    _label(axes, [middle + 0.5 for middle in found.middles], found)
+    title = f"rank of its angle in iterations 1 to {len(found.angles)}, dark: the largest"
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+
+
+def _label(axes: Axes, places: Sequence[float], found: Shrunk) -> None:
+    axes.set_xticks(places, found.ops, rotation=35, ha="left", rotation_mode="anchor")
+    axes.set_yticks([at + 0.5 for at in range(len(found.edges))], found.edges)
+    axes.invert_yaxis()
+    axes.xaxis.tick_top()
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=8, labelcolor=MUTED)
+    axes.set_facecolor(PAPER)
+    for label, name in zip(axes.get_xticklabels(), found.ops, strict=True):
+        label.set(color=operation_colour(name), parse_math=False)

@@ -1,0 +1,441 @@
+"""ProxylessNAS: Direct NAS on Target Task and Hardware (Cai et al., ICLR 2019, arXiv:1812.00332).
+
+Every edge draws one of its candidates, by binary gates g from p = softmax(α). The weights learn on what is drawn. The
+gradient of α takes the gates for p (section 3.2, Eq. 4): dα_i = Σ_j ∂L/∂g_j · p_j · (δ_ij − p_i). In the supernet the
+gates are the mixing weights: one-hot forwards, p backwards. With `gates="two"` an architecture step computes two
+candidates of an edge, drawn without replacement, and p is that of the pair; afterwards both α are shifted by the same
+amount, so that the probabilities of the other candidates stay what they were. With `gates="full"`, as in the released
+program, all candidates are computed.
+
+What a network costs enters as an expectation (section 3.3). Or α learns by REINFORCE: from the accuracy of networks
+that are drawn, times a power of what they cost (Eq. 7 to 9).
+
+In the released program α learns nothing at all, or from the cost alone, where a drawn candidate has no value; here the
+gradient of its gate is zero then, and that of the cost counts always. Its loss reads a cost in multiply-adds, or in
+milliseconds that it looks up in tables of one telephone; here milliseconds are measured on the device of the search,
+which therefore is not repeatable to the bit.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import inf, log
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ramify import parallel
+from ramify.chain_costs import ChainCosts
+from ramify.costs import EstimatedCosts, member_costs
+from ramify.errors import ConfigurationError
+from ramify.evaluators import Images
+from ramify.seeding import seeded
+from ramify.spaces import Space
+from ramify.spaces.chain import ChainSpace
+from ramify.strategies.base import Compatibility, SearchSession
+from ramify.strategies.differentiable import Active, Alphas, Batch, BilevelSession, Differentiable, Moment
+from ramify.strategies.expected_cost import ExpectedCost
+from ramify.strategies.gdas import gumbel_like
+from ramify.strategies.objectives import COSTS, member_latency
+from ramify.supernet import Choice
+from ramify.training import Task
+from ramify.training.schedules import learning_rate
+from ramify.training.session import cross_entropy
+
+FORMS = ("mul#log", "add#linear")
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostTerm:
+    """What the cost of a network does to the loss, or to the reward, of the architecture.
+
+    With CE the cross-entropy, C the expected cost and R the reference, the loss is `mul#log`, factor · CE · (ln C / ln
+    R)^exponent, or `add#linear`, CE + strength · (C − R) / R. The reward is accuracy · (R / cost)^power.
+
+    Args:
+        of: `macs`, `params`, `latency_ms`, or `nothing`: the loss is CE then, and the reward the accuracy.
+        reference: R, in the unit of the cost; 0 for the expected cost when all candidates are equally probable.
+        form: `mul#log` or `add#linear`, of the loss.
+        factor: Of `mul#log`.
+        exponent: Of `mul#log`.
+        strength: λ of `add#linear`.
+        power: Of the reward.
+        network: Layout of the network whose cost it is, as `retrain` will build it; that of the search by default.
+    """
+
+    of: str = "macs"
+    reference: float = 0.0
+    form: str = "mul#log"
+    factor: float = 0.2
+    exponent: float = 0.3
+    strength: float = 0.1
+    power: float = 0.1
+    network: dict[str, int | float | bool | str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.of not in (*COSTS, NOTHING):
+            raise ConfigurationError(f"cost: `of` must be one of {[*COSTS, NOTHING]}, got {self.of!r}")
+        if self.form not in FORMS:
+            raise ConfigurationError(f"cost: `form` must be one of {list(FORMS)}, got {self.form!r}")
+        for name in ("reference", "exponent", "strength", "power"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"cost: `{name}` must be a number from 0, got {getattr(self, name)}")
+        if not 0 < self.factor < inf:
+            raise ConfigurationError(f"cost: `factor` must be above 0, got {self.factor}")
+
+    def loss(self, entropy: Tensor, cost: Tensor, reference: float) -> Tensor:
+        """Return the loss (scalar) for the cross-entropy and the expected cost C."""
+        if self.form == "mul#log":
+            return self.factor * entropy * ((cost.log() / log(reference)) ** self.exponent).to(entropy)
+        return entropy + self.strength * (cost / reference - 1).to(entropy)
+
+    def reward(self, accuracy: float, cost: float, reference: float) -> float:
+        """Return the reward of a network."""
+        return accuracy * (reference / cost) ** self.power
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The gates of one choice.
+
+    Args:
+        probabilities: p (E, O) over the live candidates, zero elsewhere.
+        live: Bool (E, O), the candidates that are computed.
+        drawn: Bool (E, O), the one of them whose gate is open.
+    """
+
+    probabilities: Tensor
+    live: Tensor
+    drawn: Tensor
+
+    @property
+    def mix(self) -> Tensor:
+        """Mixing weights: the open gate forwards, p backwards."""
+        return self.drawn.to(self.probabilities.dtype) - self.probabilities.detach() + self.probabilities
+
+
+def drawn_from(choice: Choice, alpha: Tensor, moment: Moment, *key: str, count: int = 1) -> Tensor:
+    """Return bool (E, O): `count` different existing candidates of each edge, drawn from softmax(α) one after the
+    other; all of them where there are fewer."""
+    perturbed = (alpha.detach() + gumbel_like(alpha, moment.generator(*key))).masked_fill(~choice.mask, -inf)
+    chosen = perturbed.topk(min(count, perturbed.shape[1]), dim=1).indices
+    return torch.zeros_like(choice.mask).scatter(1, chosen, True) & choice.mask
+
+
+def gates(choice: Choice, alpha: Tensor, moment: Moment, *key: str, two: bool) -> Gates:
+    """Draw the gates of a choice, among all of its candidates or, for each edge, among two."""
+    live = drawn_from(choice, alpha, moment, *key, "two", count=2) if two else choice.mask
+    among = Choice(choice.edges, choice.ops, live)
+    return Gates(among.softmax(alpha), live, drawn_from(among, alpha, moment, *key))
+
+
+def rescaled(before: Tensor, after: Tensor, live: Tensor) -> Tensor:
+    """Return updated α (E, O) such that candidates that were not live keep their α and their probabilities.
+
+    Args:
+        before: α before the step.
+        after: α behind it.
+        live: Bool (E, O), the candidates that the step was for.
+    """
+    offset = _mass(after, live) - _mass(before, live)
+    return torch.where(live, after - offset, before)
+
+
+def _mass(alpha: Tensor, live: Tensor) -> Tensor:
+    """Return ln Σ exp α (E, 1) of the live candidates, 0 where there are none."""
+    mass = alpha.masked_fill(~live, -inf).logsumexp(dim=1, keepdim=True)
+    return mass.masked_fill(~live.any(dim=1, keepdim=True), 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxylessNAS(Differentiable):
+    """ProxylessNAS with the settings of its search on ImageNet.
+
+    Args:
+        epochs: Passes over the images of `search_train` behind the warm-up.
+        warmup_epochs: Passes before, in which only the weights learn, with a schedule of their own.
+        warmup_lr: Learning rate at the start of the warm-up; it falls to 0.
+        arch_start: Epochs behind the warm-up in which only the weights learn.
+        learning: How α learns, by `gradient` or by `reinforce`.
+        gates: Candidates that an architecture step computes: `two` of an edge, or the `full` set; for `gradient`.
+        arch_every: Steps of the weights for a step of the architecture; for `gradient`.
+        arch_updates: Steps of the architecture in an epoch, evenly spaced, at most one for each step of the weights;
+            for `reinforce`.
+        samples: Networks that are drawn for such a step, all on the same batch; for `reinforce`.
+        baseline_step: How far the baseline moves towards the mean reward of each step; for `reinforce`.
+        cost: What the cost of a network does.
+
+    Example:
+        >>> from ramify import strategies
+        >>> strategies.ProxylessNAS(warmup_epochs=40, epochs=120).total_epochs
+        160
+    """
+
+    source = "Cai et al., ProxylessNAS, ICLR 2019, arXiv:1812.00332"
+
+    epochs: int = 120
+    batch_size: int = 256
+    min_lr: float = 0.0
+    stepwise: bool = True
+    nesterov: bool = True
+    weight_decay: float = 4e-5
+    clip: float = 0.0
+    label_smoothing: float = 0.1
+    arch_lr: float = 1e-3
+    arch_betas: tuple[float, float] = (0.0, 0.999)
+    arch_weight_decay: float = 0.0
+    arch_start: int = 1
+    first: str = "weights"
+    warmup_epochs: int = 40
+    warmup_lr: float = 0.05
+    learning: str = "gradient"
+    gates: str = "two"
+    arch_every: int = 5
+    arch_updates: int = 300
+    samples: int = 10
+    baseline_step: float = 0.99
+    cost: CostTerm = field(default_factory=CostTerm)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in (("learning", ("gradient", "reinforce")), ("gates", ("two", "full"))):
+            if getattr(self, name) not in known:
+                raise ConfigurationError(f"`{name}` must be {known[0]!r} or {known[1]!r}, got {getattr(self, name)!r}")
+        for name in ("arch_every", "arch_updates", "samples"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        for name in ("warmup_epochs", "warmup_lr"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
+        if not 0 < self.baseline_step <= 1:
+            raise ConfigurationError(f"`baseline_step` must be above 0 and at most 1, got {self.baseline_step}")
+        if self.gradient == "stale":
+            raise ConfigurationError("ProxylessNAS takes the architecture's gradient at `gradient='live'` only")
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs with those of the warm-up."""
+        return self.warmup_epochs + self.epochs
+
+    def lr_at(self, step: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of a step: that of the warm-up, then that of a search that begins behind it."""
+        behind = step - self.warmup_epochs * steps_per_epoch
+        if behind >= 0:
+            return super().lr_at(behind, steps_per_epoch)
+        return learning_rate(step, steps_per_epoch, self.warmup_epochs, lr=self.warmup_lr, stepwise=self.stepwise)
+
+    def learns(self, step: int, steps_per_epoch: int) -> bool:
+        """Return whether a step of the architecture belongs to a step of the weights."""
+        if step < (self.warmup_epochs + self.arch_start) * steps_per_epoch:
+            return False
+        if self.learning == "gradient":
+            return (step + 1) % self.arch_every == 0
+        inside = step % steps_per_epoch
+        return (inside + 1) * self.arch_updates // steps_per_epoch > inside * self.arch_updates // steps_per_epoch
+
+    def compatible(self, space: Space) -> Compatibility:
+        """Return whether the cost of a member is a sum, so that its expectation is one."""
+        found = super().compatible(space)
+        if found and self.cost.of != NOTHING and not space.additive:
+            return Compatibility(
+                False,
+                f"what a network of {space.name} costs is no sum over its candidates, so has no expectation in closed "
+                f"form; cost.of={NOTHING!r} leaves it out",
+            )
+        return found
+
+    def gates_of(self, space: Space, alphas: Alphas, moment: Moment) -> dict[str, Gates]:
+        """Return the gates of an architecture step."""
+        two = self.gates == "two"
+        return {name: gates(choice, alphas[name], moment, name, two=two) for name, choice in space.choices.items()}
+
+    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+        """One candidate of every edge for the weights; the gates for the architecture."""
+        if moment.step == "weights":
+            return path(space, alphas, moment)
+        drawn = self.gates_of(space, alphas, moment)
+        return {name: g.mix for name, g in drawn.items()}, {name: g.live for name, g in drawn.items()}
+
+    def differentiate(self, session: BilevelSession, valid: Batch, train: Batch) -> None:
+        """Leave the gradients of the regularised loss, or of the reward, in the parameters."""
+        assert isinstance(session, ProxylessSession)
+        if self.learning == "gradient":
+            session.backward(session.charged(session.validation_losses(valid)))
+        else:
+            session.reinforce(valid)
+
+    def session(self, space: Space, task: Task) -> SearchSession:
+        """Return the search of a space."""
+        return ProxylessSession(self, space, task)
+
+
+def path(space: Space, alphas: Alphas, moment: Moment, *key: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return a candidate of every edge, drawn from softmax(α), as mix and as what to compute."""
+    drawn = {name: drawn_from(choice, alphas[name], moment, name, *key) for name, choice in space.choices.items()}
+    return {name: d.to(alphas[name].dtype) for name, d in drawn.items()}, drawn
+
+
+class ProxylessSession(BilevelSession):
+    """ProxylessNAS at work: a bilevel search that knows what networks cost."""
+
+    strategy: ProxylessNAS
+
+    def __init__(self, strategy: ProxylessNAS, space: Space, task: Task) -> None:
+        super().__init__(strategy, space, task)
+        self.baseline: float | None = None
+        self._measured: tuple[float, list[list[float]]] | None = None  # latencies, of a search that is continued
+
+    @cached_property
+    def expected(self) -> ExpectedCost:
+        """The expected cost of a network.
+
+        Raises:
+            ConfigurationError: If it is no sum, or the form of the loss does not fit it.
+        """
+        term, space, task = self.strategy.cost, self.space, self.task
+        layout = space.checked_layout("build", term.network or task.network)
+        if term.of == "latency_ms":
+            self._measured = self._measured or self._latencies(layout)
+            found = ExpectedCost(space, *self._measured)
+        else:
+            counted = member_costs(space, task.data.num_classes, task.data.input_size, layout)
+            found = ExpectedCost.of(space, lambda arch: counted(arch)[term.of])
+            if not counted.additive:
+                raise ConfigurationError(f"what a network of {space.name} costs is no sum over its candidates")
+        cheapest = found.base + sum(map(min, found.costs))
+        if (
+            self.strategy.learning == "gradient"
+            and term.form == "mul#log"
+            and min(cheapest, term.reference or inf) <= 1
+        ):
+            raise ConfigurationError(
+                f"cost: 'mul#log' takes logarithms, but {term.of} are {cheapest:.3g} or more and the reference "
+                f"{term.reference:g}: they must be above 1; take form='add#linear'"
+            )
+        return found
+
+    def _latencies(self, layout: Mapping[str, Any]) -> tuple[float, list[list[float]]]:
+        """Measure the operators of a chain, or networks that together have all candidates."""
+        space, task, images = self.space, self.task, Images.of(self.task)
+        if isinstance(space, ChainSpace):
+            table = ChainCosts(space, images.input_size, images.num_classes, layout)
+            table.measure_latency(task.fabric.device)
+            found = ExpectedCost.of(space, lambda arch: table(arch)["latency_ms"])
+        else:
+            measured = EstimatedCosts(space, lambda arch: member_latency(space, arch, task, images, layout))
+            found = ExpectedCost.of(space, lambda arch: measured.of(arch)[0])
+        base, *flat = parallel.of_first([found.base, *(cost for row in found.costs for cost in row)])
+        costs = iter(flat)
+        return base, [[next(costs) for _ in row] for row in found.costs]
+
+    @cached_property
+    def reference(self) -> float:
+        """What costs are compared with."""
+        if self.strategy.cost.reference:
+            return self.strategy.cost.reference
+        return float(
+            self.expected(
+                {n: choice.softmax(torch.zeros(choice.shape, dtype=torch.float64)) for n, choice in self._choices}
+            )
+        )
+
+    @property
+    def _choices(self) -> Any:
+        return self.space.choices.items()
+
+    @property
+    def _charges(self) -> bool:
+        return self.strategy.cost.of != NOTHING
+
+    def run(self) -> Iterator[Any]:
+        """Search; what networks cost is known before anything learns."""
+        if self._charges:
+            _ = self.reference
+            _ = self.expected
+        yield from super().run()
+
+    def charged(self, losses: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Yield the parts of the regularised loss for those of the cross-entropy."""
+        term, moment = self.strategy.cost, self._moment("architecture")
+        for number, loss in enumerate(losses):
+            if not self._charges or (number and term.form == "add#linear"):  # what is added is added once
+                yield loss
+                continue
+            drawn = self.strategy.gates_of(self.space, self.alphas, moment)
+            cost = self.expected({name: g.probabilities for name, g in drawn.items()})
+            yield term.loss(loss, cost, self.reference)
+
+    def _architecture_step(self, valid: Batch, train: Batch) -> None:
+        before = {name: alpha.detach().clone() for name, alpha in self.alphas.items()}
+        super()._architecture_step(valid, train)
+        if self.strategy.learning == "gradient" and self.strategy.gates == "two":
+            drawn = self.strategy.gates_of(self.space, before, self._moment("architecture"))
+            with torch.no_grad():
+                for name, alpha in self.alphas.items():
+                    alpha.copy_(rescaled(before[name], alpha, drawn[name].live))
+
+    def reinforce(self, valid: Batch) -> None:
+        """Set the gradients of the parameters to those of −Σ (reward − baseline) · ln p, averaged over networks."""
+        strategy, moment = self.strategy, self._moment("architecture")
+        rewards, log_probabilities = [], []
+        for sample in range(strategy.samples):
+            mix, active = path(self.space, self.alphas, moment, str(sample))
+            accuracy = self._accuracy(valid, mix, active, sample)
+            cost = float(self.expected(mix)) if self._charges else 0.0
+            rewards.append(strategy.cost.reward(accuracy, cost, self.reference) if self._charges else accuracy)
+            log_probabilities.append(
+                torch.stack(
+                    [
+                        F.log_softmax(self.alphas[name].masked_fill(~choice.mask, -inf), dim=1)[active[name]].sum()
+                        for name, choice in self._choices
+                    ]
+                ).sum()
+            )
+        self.baseline = moved(self.baseline, rewards, strategy.baseline_step)
+        terms = [-(r - self.baseline) * p for r, p in zip(rewards, log_probabilities, strict=True)]
+        (torch.stack(terms).sum() / strategy.samples).backward(inputs=list(self.alphas.values()))
+
+    def _accuracy(self, valid: Batch, mix: Mapping[str, Tensor], active: Mapping[str, Tensor], sample: int) -> float:
+        """Return the accuracy of a path on a batch, with the statistics of the batch, and count it."""
+        supernet = self.weights.supernet.train()
+        counted = torch.zeros(2, dtype=torch.float64)
+        with torch.no_grad(), seeded(self.task.seed, "sample", self.step, sample):
+            for x, y, _ in self.parts(valid):
+                logits = supernet(x, mix, active=active)
+                self.averages.add(logits, y, cross_entropy(logits, y))
+                counted += torch.tensor([int((logits.argmax(dim=1) == y).sum()), len(y)])
+        correct, images = parallel.total(counted).tolist()
+        return correct / images
+
+    def _end_epoch(self) -> dict[str, Any]:
+        """Return a row of the history, with the expected cost; without validation figures where α learnt nothing."""
+        validated = bool(self.averages.sums[2] > 0)
+        row = super()._end_epoch()
+        if not validated:
+            row = {name: value for name, value in row.items() if not name.startswith("validation_")}
+        if self._charges:
+            row[f"expected_{self.strategy.cost.of}"] = float(self.expected(self.mixing_weights()))
+        if self.baseline is not None:
+            row["baseline"] = self.baseline
+        return row
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the bilevel search, the baseline, and latencies where they were measured."""
+        return super().state_dict() | {"baseline": self.baseline, "latencies": self._measured}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        super().load_state_dict(state)
+        self.baseline = state["baseline"]
+        if state["latencies"] is not None:
+            base, costs = state["latencies"]
+            self._measured = base, [list(row) for row in costs]
+
+
+def moved(baseline: float | None, rewards: list[float], step: float) -> float:
+    """Return the baseline after some rewards: it starts at their mean."""
+    mean = sum(rewards) / len(rewards)
+    return mean if baseline is None else baseline + step * (mean - baseline)

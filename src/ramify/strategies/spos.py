@@ -1,0 +1,79 @@
+"""SPOS: Single Path One-Shot NAS with Uniform Sampling (Guo et al., ECCV 2020, arXiv:1904.00420).
+
+A supernet learns on one uniformly drawn path per batch (section 3.2), which may be drawn within bounds of its cost.
+Then an evolution searches for the member that is best with the weights that it inherits (section 3.3). Before a member
+is scored, the norms get the statistics of its own path: those that they have are averages over all paths.
+
+The released program draws the paths of its training in bins of multiply-adds (`bins`), and recalibrates by a moving
+average of the last batches; here it is the mean over all of them. AngleNAS has other settings, in its recipe.
+"""
+
+from dataclasses import dataclass, field, fields
+
+from ramify.evaluators import InheritedWeights
+from ramify.spaces import Space
+from ramify.strategies.base import SearchSession, Strategy
+from ramify.strategies.evolution import Evolution
+from ramify.training import Task, WeightSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SPOS(WeightSettings, Strategy):
+    """SPOS with the settings of the released program for ImageNet.
+
+    Args:
+        bins: Ascending bounds of a cost: a path is drawn within two neighbouring ones, which are drawn uniformly. Two
+            bounds are a constraint; none by default.
+        bins_of: What they bound, `macs` or `params`.
+        recalibrate: Training images on which the running statistics of norms are computed for each member.
+        evaluations: How many members are scored.
+        population: Members of a generation.
+        parents: How many of the best members of all generations before have children.
+        crossovers: Children of a generation that take every decision from one of two parents; the others mutate.
+        mutation_rate: Probability with which a mutation draws a decision anew.
+        limits: `params`, `macs` or `latency_ms` → the most that a member may have.
+
+    Example:
+        >>> from ramify import strategies
+        >>> strategies.SPOS(limits={"macs": 330e6}).evaluations
+        1000
+    """
+
+    source = "Guo et al., Single Path One-Shot NAS with Uniform Sampling, ECCV 2020, arXiv:1904.00420"
+    evaluates = True
+
+    epochs: int = 120
+    batch_size: int = 1024
+    lr: float = 0.5
+    min_lr: float = 0.0
+    schedule: str = "linear"
+    stepwise: bool = True
+    weight_decay: float = 4e-5
+    decay_norms: bool = False
+    clip: float = 0.0
+    label_smoothing: float = 0.1
+    bins: tuple[float, ...] = ()
+    bins_of: str = "macs"
+    recalibrate: int = 25_600
+    evaluations: int = 1000
+    population: int = 50
+    parents: int = 10
+    crossovers: int = 25
+    mutation_rate: float = 0.1
+    limits: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.search()  # checks the other settings
+
+    def search(self) -> Evolution:
+        """Return the evolution by inherited weights that follows: what all of this is made of."""
+        weights = {item.name: getattr(self, item.name) for item in fields(WeightSettings)}
+        paths = {name: getattr(self, name) for name in ("bins", "bins_of", "recalibrate")}
+        names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits")
+        settings = {name: getattr(self, name) for name in names}
+        return Evolution(**settings, evaluator=InheritedWeights(**weights, **paths))
+
+    def session(self, space: Space, task: Task) -> SearchSession:
+        """Return the supernet and the evolution at work."""
+        return self.search().session(space, task)

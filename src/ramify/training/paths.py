@@ -1,0 +1,136 @@
+"""Which paths of a supernet learn in a step: one drawn uniformly, within bounds if wanted, or a fair share of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ramify.architecture import Architecture
+from ramify.chain_costs import ChainCosts
+from ramify.costs import member_costs
+from ramify.errors import ConfigurationError, RunError
+from ramify.seeding import rng
+from ramify.spaces import Space
+from ramify.spaces.chain import ChainSpace
+from ramify.training.session import Task
+from ramify.training.supernet import Path, single_path
+
+TRIES = 10_000
+"""How often a member is drawn until its cost is within bounds."""
+
+Draw = Callable[[Random], Architecture]
+"""Draws a member."""
+
+
+class UniformPaths:
+    """One member a step, drawn uniformly (Guo et al., SPOS, ECCV 2020, section 3.2).
+
+    Args:
+        space: Whose members.
+        seed: Of the run.
+        draws: What draws a member. With several, one of them is drawn uniformly first.
+    """
+
+    def __init__(self, space: Space, seed: int, draws: Sequence[Draw] = ()) -> None:
+        self.space, self.seed, self.draws = space, seed, tuple(draws) or (space.sample,)
+
+    def __call__(self, step: int) -> list[Path]:
+        """Return the path of a step."""
+        return [single_path(self.space, self.member(step))]
+
+    def member(self, step: int) -> Architecture:
+        """Return the member whose path it is."""
+        number = rng(self.seed, "bin", step).randrange(len(self.draws)) if len(self.draws) > 1 else 0
+        return self.draws[number](rng(self.seed, "path", step))
+
+
+def draw_within(
+    space: Space, cost: str, low: float, high: float, task: Task, layout: Mapping[str, Any] | None = None
+) -> Draw:
+    """Return what draws uniformly among the members whose cost is within bounds.
+
+    In chains it counts them; elsewhere it draws until a member is within. (The program of SPOS takes any member after
+    500 draws.)
+
+    Args:
+        space: Whose members.
+        cost: `macs` or `params`.
+        low, high: The bounds, both allowed.
+        task: Says what the networks see.
+        layout: Layout keywords of `build`.
+
+    Raises:
+        ConfigurationError: If a chain has no such member.
+    """
+    classes, size = task.data.num_classes, task.data.input_size
+    if isinstance(space, ChainSpace):
+        return ChainCosts(space, size, classes, layout).sampler(cost, at_least=low, at_most=high).sample
+    costs = member_costs(space, classes, size, layout)
+
+    def draw(generator: Random) -> Architecture:
+        for _ in range(TRIES):
+            arch = space.sample(generator)
+            if low <= costs(arch)[cost] <= high:
+                return arch
+        raise RunError(f"none of {TRIES:,} members of {space.name} has {low:,.6g} to {high:,.6g} {cost}; widen `bins`")
+
+    return draw
+
+
+class FairPaths:
+    """As many paths a step as an edge has candidates, so that each candidate learns exactly once (Chu et al., FairNAS,
+    2019, section 3.3): every edge goes through its candidates in an order of its own.
+
+    Candidates are those that members use. In a space of cells all edges are computed, because members that read two
+    states at a node leave no fair share. An edge with one candidate takes part in every path.
+
+    Args:
+        space: Whose paths.
+        seed: Of the run.
+
+    Raises:
+        ConfigurationError: If the edges do not have the same number of candidates.
+    """
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self.space, self.seed = space, seed
+        self.candidates = used_candidates(space)
+        counts = sorted({len(ops) for edges in self.candidates.values() for ops in edges} - {0, 1})
+        if len(counts) != 1:
+            numbers = " or ".join(map(str, counts)) or "one"
+            raise ConfigurationError(
+                f"strict fairness needs edges with the same number of candidates, those of {space.name} have {numbers}"
+            )
+        self.count = counts[0]
+
+    def __call__(self, step: int) -> list[Path]:
+        """Return the paths of a step."""
+        generator = rng(self.seed, "fair", step)
+        paths = [self._nothing() for _ in range(self.count)]
+        for name, edges in self.candidates.items():
+            for edge, ops in enumerate(edges):
+                order = generator.sample(ops, len(ops)) if len(ops) > 1 else ops * self.count
+                for mix, op in zip(paths, order, strict=False):  # an edge that no member uses has no candidates
+                    mix[name][edge, op] = 1.0
+        return [(mix, {name: weights > 0 for name, weights in mix.items()}) for mix in paths]
+
+    def _nothing(self) -> dict[str, Tensor]:
+        return {name: torch.zeros(choice.shape, device="cpu") for name, choice in self.space.choices.items()}
+
+
+def used_candidates(space: Space) -> Mapping[str, list[list[int]]]:
+    """Return for every choice and edge the operations that members use, ascending."""
+    used = {
+        candidate
+        for decision in space.decisions
+        for value in decision.choices
+        for candidate in space.candidates(decision.name, value)
+    }
+    return {
+        name: [[op for op in range(len(choice.ops)) if (name, edge, op) in used] for edge in range(len(choice.edges))]
+        for name, choice in space.choices.items()
+    }

@@ -1,0 +1,65 @@
+"""Statistics of norms for one path of a supernet (Guo et al., SPOS, ECCV 2020, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ramify import parallel
+
+CALIBRATION_BATCH = 128
+"""Images at a time, as in the program of SPOS."""
+
+
+@contextmanager
+def recalibrated(
+    network: nn.Module, forward: Callable[[Tensor], Any], batches: Iterable[tuple[Tensor, Tensor]], *, images: int
+) -> Iterator[None]:
+    """Give the norms of a network the statistics of some images for the time being; then they get their own back.
+
+    The statistics are the mean over all images. The released programs let the last batches dominate instead, by
+    moving averages. Everything but the norms is in evaluation mode meanwhile, so nothing is dropped.
+
+    Args:
+        network: Whose norms; those without running statistics are left alone.
+        forward: Sends images (B, C, H, W) through it.
+        batches: Images and labels; no more are taken than needed.
+        images: On how many of them; 0 leaves the norms as they are.
+    """
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    if not norms or images < 1:
+        yield
+        return
+    modes = {module: module.training for module in network.modules()}
+    momenta = {norm: norm.momentum for norm in norms}
+    kept = {norm: {name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)} for norm in norms}
+    try:
+        network.eval()
+        seen = 0
+        with torch.no_grad(), parallel.apart():
+            for x, _ in batches:
+                x = x[: images - seen]
+                if seen and len(x) == 1:  # one image may have no variance
+                    break
+                seen += len(x)
+                for norm in norms:
+                    norm.train()
+                    norm.momentum = len(x) / seen  # 1 at first, so what was there before does not count
+                forward(x)
+                if seen >= images:
+                    break
+        network.eval()
+        yield
+    finally:
+        with torch.no_grad():
+            for norm in norms:
+                norm.momentum = momenta[norm]
+                for name, buffer in norm.named_buffers(recurse=False):
+                    buffer.copy_(kept[norm][name])
+        for module, training in modes.items():
+            module.training = training

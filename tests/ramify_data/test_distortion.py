@@ -1,0 +1,194 @@
+"""Distortions against torchvision's, one image at a time, and what is drawn for them."""
+
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as TF
+
+from ramify.data import Augmentation, Distortion
+from ramify.data.augmentation import windows
+from ramify.data.distortion import POLICIES, _brightness, _contrast, _hue, _saturation, jitter, rectangles, resized_crop
+from ramify.errors import ConfigurationError
+from ramify.seeding import derive, stream
+from small_runs import loaded
+
+
+def images(count=4, side=12, channels=3):
+    return torch.randint(0, 256, (count, side, side, channels), generator=stream(0, "images"), dtype=torch.uint8)
+
+
+def uniform(rows, count, key="draws"):
+    return torch.rand(rows, count, dtype=torch.float64, generator=stream(0, key))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resized": 1.1}, "`resized` must be a share of the area from 0 to 1, got 1.1"),
+        ({"jitter": (0.4, 0.4, 0.4, 0.6)}, "`jitter` must be four numbers from 0, the last at most 0.5"),
+        ({"jitter": (0.4, 0.4)}, "`jitter` must be four numbers"),
+        ({"jitter": (-0.1, 0, 0, 0)}, "`jitter` must be four numbers"),
+        ({"policy": "autoaugment"}, "unknown policy 'autoaugment'; did you mean 'autoaugment-"),
+        ({"magnitude": 11.0}, r"`magnitude` must be in \[0, 10\], got 11.0"),
+        ({"magnitude_std": -1.0}, "`magnitude_std` must be a number from 0"),
+        ({"erase": 2.0}, "`erase` must be a probability, got 2.0"),
+        ({"fill": 256}, r"`fill` must be in \[0, 255\], got 256"),
+    ],
+)
+def test_impossible_distortions(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Distortion(**options)
+
+
+def test_the_default_does_nothing():
+    assert not Distortion().distorts
+    assert not Distortion(fill=128, magnitude=3.0).distorts
+    x = images()
+    assert torch.equal(Distortion().before(x.clone(), uniform(53, 4), [0] * 4), x)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "factors"),
+    [
+        (_brightness, TF.adjust_brightness, (0.0, 0.6, 1.0, 1.9)),
+        (_contrast, TF.adjust_contrast, (0.0, 0.6, 1.0, 1.9)),
+        (_saturation, TF.adjust_saturation, (0.0, 0.6, 1.0, 1.9)),
+        (_hue, TF.adjust_hue, (-0.5, -0.2, 0.1, 0.5)),
+    ],
+)
+def test_colours_are_torchvisions(ours, theirs, factors):
+    x = images().float() / 255
+    x[0, 0, :4] = torch.tensor([[0.0, 0, 0], [1, 1, 1], [0.4, 0.4, 0.4], [1, 0, 0]])  # without hue, without saturation
+    found = ours(x, torch.tensor(factors)[:, None, None, None])
+    expected = torch.stack(
+        [theirs(image, factor) for image, factor in zip(x.permute(0, 3, 1, 2), factors, strict=True)]
+    )
+    torch.testing.assert_close(found.permute(0, 3, 1, 2), expected, rtol=0, atol=1e-5)
+
+
+def test_colours_change_in_the_drawn_order():
+    x, strength, draws = images(), (0.8, 0.8, 0.8, 0.4), uniform(4, 4)
+    order = uniform(4, 4, "order").argsort(dim=0)
+    assert len({tuple(column) for column in order.T.tolist()}) > 1
+    found = jitter(x, strength, draws, order)
+    changes = (TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation, TF.adjust_hue)
+    for number, image in enumerate(x.permute(0, 3, 1, 2)):
+        expected = image.float() / 255
+        for change in order[:, number].tolist():
+            low, high = (-0.4, 0.4) if change == 3 else (1 - 0.8, 1 + 0.8)
+            expected = changes[change](expected, low + (high - low) * float(draws[change, number]))
+        assert (found[number].permute(2, 0, 1).float() - 255 * expected).abs().max() < 0.51
+
+
+def test_grey_images_keep_their_channel():
+    x = images(channels=1)
+    order = torch.arange(4)[:, None].expand(4, 4)
+    found = jitter(x, (0.4, 0.4, 0.4, 0.2), uniform(4, 4), order)
+    assert found.shape == x.shape and not torch.equal(found, x)
+    assert torch.equal(jitter(x, (0.0, 0.0, 0.4, 0.2), uniform(4, 4), order), x)
+
+
+def test_rectangles_have_the_drawn_areas_and_lie_inside():
+    boxes = rectangles(uniform(22, 5000), 64, (0.08, 1.0), 3 / 4)
+    top, left, height, width = boxes.T
+    assert min(top.min(), left.min()) == 0 and (top + height).max() == (left + width).max() == 64
+    area, ratio = (height * width) / 64**2, width / height
+    assert 0.07 < area.min() < 0.09 and area.max() > 0.97
+    assert 0.7 < ratio.min() < 0.77 and 1.3 < ratio.max() < 1.43
+    # shapes that do not fit are drawn anew, which makes large ones rarer: 0.54 would be the mean of all
+    assert 0.47 < area.mean() < 0.52
+    assert abs(ratio.log().mean()) < 0.02
+
+
+def test_where_nothing_fits_the_rectangle_is_the_image():
+    draws = torch.zeros(22, 1, dtype=torch.float64)
+    draws[:10] = 0.999  # the whole area, as a strip
+    assert rectangles(draws, 32, (0.9, 1.0), 0.1).tolist() == [[0, 0, 32, 32]]
+
+
+def test_resized_crops_are_torchvisions():
+    x = images(8, 24)
+    boxes = rectangles(uniform(22, 8), 24, (0.08, 1.0), 3 / 4)
+    found = resized_crop(x, boxes).permute(0, 3, 1, 2)
+    for image, box, result in zip(x.permute(0, 3, 1, 2), boxes.tolist(), found, strict=True):
+        expected = TF.resized_crop(image, *box, size=[24, 24], antialias=True)
+        assert (result.int() - expected.int()).abs().max() <= 1  # it rounds after each direction
+    whole = torch.tensor([[0, 0, 24, 24]]).expand(8, 4)
+    assert torch.equal(resized_crop(x, whole), x)
+
+
+@pytest.mark.parametrize("policy", POLICIES[1:])
+def test_policies_follow_from_the_keys_alone(policy):
+    x, distortion = images(6, 16), Distortion(policy=policy, magnitude_std=2.0, fill=128)
+    state = torch.random.get_rng_state()
+    found = distortion.before(x, uniform(53, 6), list(range(6)))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert found.shape == x.shape and found.dtype == torch.uint8
+    assert sum(not torch.equal(a, b) for a, b in zip(found, x, strict=True)) >= 4
+    assert torch.equal(distortion.before(x[2:4], uniform(53, 2), [2, 3]), found[2:4])
+    assert not torch.equal(distortion.before(x, uniform(53, 6), list(range(6, 12))), found)
+
+
+def test_randaugment_of_no_magnitude_moves_nothing():
+    x = images(20, 16)
+    changed = [
+        (
+            Distortion(policy="randaugment", magnitude=m).before(x, uniform(53, 20), list(range(20))).int() - x.int()
+        ).abs()
+        for m in (0.0, 3.0, 10.0)
+    ]
+    mild, medium, strong = (float(change.float().mean()) for change in changed)
+    assert mild < medium < strong
+
+
+def test_erased_rectangles():
+    x, draws = torch.zeros(400, 20, 20, 3), uniform(53, 400)
+    keys = [derive(0, "key", image) for image in range(400)]
+    found = Distortion(erase=0.25).after(x.clone(), draws, keys)
+    erased = (found != 0).flatten(1).any(dim=1)
+    assert torch.equal(erased, draws[30] < 0.25)
+    assert 70 < erased.sum() < 130
+    share = (found[erased] != 0).float().mean(dim=(1, 2, 3))
+    assert share.min() > 0.015 and share.max() < 0.36
+    noise = found[found != 0]
+    assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
+    assert torch.equal(Distortion(erase=0.25).after(x[:10].clone(), draws[:, :10], keys[:10]), found[:10])
+
+
+def test_what_lies_outside_is_filled():
+    pixels = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    pixels[:, 2:6, 2:6] = images(1, 4)
+    corner = torch.tensor([[0], [0], [0], [0], [0]])  # the window at the top left, of a 4×4 image padded by 2
+    plain, grey = (windows(pixels, torch.tensor([0]), corner, side=4, crop=2, fill=fill) for fill in (0, 128))
+    assert (grey[0, :2] == 128).all() and (grey[0, :, :2] == 128).all()
+    assert torch.equal(grey[0, 2:, 2:], plain[0, 2:, 2:])
+
+
+EVERYTHING = Distortion(
+    resized=0.3, jitter=(0.4, 0.4, 0.4, 0.2), policy="autoaugment-cifar10", erase=0.5, magnitude_std=1.0
+)
+
+
+def test_batches_follow_from_their_number_alone():
+    """From anywhere in a pass, and of every process its part."""
+    split = loaded().split("search_train")
+    options = {"seed": 3, "epoch": 2, "shuffle": True, "augmentation": Augmentation(flip=True, distortion=EVERYTHING)}
+    whole = [x for x, _ in split.batches(8, **options)]
+    plain = [x for x, _ in split.batches(8, **options | {"augmentation": Augmentation(flip=True)})]
+    assert not any(torch.equal(a, b) for a, b in zip(whole, plain, strict=True))
+    later = [x for x, _ in split.batches(8, start=2, **options)]
+    assert all(torch.equal(a, b) for a, b in zip(later, whole[2:], strict=True))
+    for first in (0, 1):
+        part = [x for x, _ in split.batches(8, part=(first, 2), **options)]
+        assert all(torch.equal(a, b[first::2]) for a, b in zip(part, whole, strict=True))
+
+
+def test_other_augmentation_stays_as_it_was():
+    """Distortions draw from streams of their own."""
+    split = loaded().split("search_train")
+    options = {"seed": 3, "epoch": 2, "shuffle": True}
+    own = Augmentation(crop=1, flip=True, cutout=2)
+    erasing = Augmentation(crop=1, flip=True, cutout=2, distortion=Distortion(erase=1e-12))
+    for (a, _), (b, _) in zip(
+        split.batches(8, augmentation=own, **options), split.batches(8, augmentation=erasing, **options), strict=True
+    ):
+        assert torch.equal(a, b)
