@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import random
+from collections import Counter
 
 import pytest
 import torch
@@ -125,7 +126,7 @@ OUTCOMES = {
 
 @given(st.integers(0, 3), st.integers(1, 6), st.integers(1, 3), st.randoms(use_true_random=False))
 def test_every_job_leaves_the_ledger_once(retries, jobs, workers, rng: random.Random):
-    ledger, left, tries = Ledger(retries), [], dict.fromkeys(range(jobs), 0)
+    ledger, left, tries = Ledger(retries), [], Counter()
     for number in range(jobs):
         ledger.add(number, f"job {number}")
     busy = {}
@@ -137,9 +138,9 @@ def test_every_job_leaves_the_ledger_once(retries, jobs, workers, rng: random.Ra
                 busy[worker] = taken[0]
         worker = rng.choice(sorted(busy))
         number, kind = busy.pop(worker), rng.choice(sorted(OUTCOMES))
-        tries[number] += 1
+        tries[number, kind] += 1
         done = ledger.settle(number, OUTCOMES[kind], worker)
-        final = kind in ("done", "wrong") or tries[number] > retries
+        final = kind in ("done", "wrong") or tries[number, kind] > retries
         assert (done is not None) == final
         if done is not None:
             left.append(done.number)
@@ -163,6 +164,16 @@ def test_another_worker_takes_what_failed_if_there_is_one():
     ledger.settle(0, OUTCOMES["again"], 1)
     assert ledger.take(1, others=True) is None
     assert ledger.take(2, others=True) == (0, "a")
+
+
+def test_what_a_job_says_of_itself_does_not_depend_on_workers_that_die():
+    ledger = Ledger(1)
+    ledger.add(0, "a")
+    for kind in ("again", "died"):
+        ledger.take()
+        assert ledger.settle(0, OUTCOMES[kind]) is None
+    ledger.take()
+    assert ledger.settle(0, OUTCOMES["again"]).error == "again (2 tries)"
 
 
 def test_settings_travel():

@@ -11,7 +11,7 @@ import logging
 import os
 import traceback
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -137,7 +137,8 @@ class Settings:
     Args:
         threads_per_evaluation: Threads of the CPU operations of a job. Another number gives other bits, so a run
             keeps to it, whatever executor continues it.
-        retries: How often a job is tried again after its worker died or it raised an unexpected error.
+        retries: How often a job is tried again after it raised an unexpected error, and how often after its worker
+            died; each is counted by itself.
     """
 
     threads_per_evaluation: int = 1
@@ -209,15 +210,18 @@ def _line(text: str) -> str:
 class Ledger:
     """Which jobs wait, and how often each was tried. Every job leaves it once.
 
+    Deaths of workers and errors of the job are counted apart: what a job says of itself must not depend on whether a
+    machine was lost meanwhile.
+
     Args:
-        retries: How often a job is tried again.
+        retries: How often a job is tried again after an error, and how often after the death of its worker.
     """
 
     def __init__(self, retries: int) -> None:
         self.retries = retries
         self._waiting: deque[int] = deque()
         self._jobs: dict[int, Any] = {}
-        self._tries: dict[int, int] = {}
+        self._tries: dict[int, Counter[bool]] = {}  # by whether the worker died
         self._failed_at: dict[int, int] = {}
         self._taken: set[int] = set()
 
@@ -234,7 +238,7 @@ class Ledger:
         """Enter a job."""
         if number in self._tries:
             raise ValueError(f"job {number} was submitted before")
-        self._jobs[number], self._tries[number] = job, 0
+        self._jobs[number], self._tries[number] = job, Counter()
         self._waiting.append(number)
 
     def take(self, worker: int = 0, *, others: bool = False) -> tuple[int, Any] | None:
@@ -249,14 +253,14 @@ class Ledger:
     def settle(self, number: int, outcome: Outcome, worker: int = 0) -> Done | None:
         """Enter how a try ended; return what became of the job, or None if it waits for another try."""
         self._taken.remove(number)
-        self._tries[number] += 1
-        if outcome.error and (outcome.again or outcome.died) and self._tries[number] <= self.retries:
+        self._tries[number][outcome.died] += 1
+        tries = self._tries[number][outcome.died]
+        if outcome.error and (outcome.again or outcome.died) and tries <= self.retries:
             log.warning("job %d: %s; it is tried again", number, outcome.error)
             self._failed_at[number] = worker
             self._waiting.appendleft(number)
             return None
         del self._jobs[number]
-        tries = self._tries[number]
         error = f"{outcome.error} ({tries} tries)" if outcome.error and tries > 1 else outcome.error
         return Done(number, outcome.value, error, outcome.died, outcome.details)
 

@@ -49,14 +49,12 @@ from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
+from ramify.strategies.pc_darts import EDGES
 from ramify.supernet import existing
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
 from ramify.training.schedules import cosine
 from ramify.training.session import cross_entropy, descend, parts
-
-EDGES = "{}/edges"
-"""Name of the parameters β (E,) that belong to a choice."""
 
 SEPARATELY, EVALUATION, JOINTLY = "search", "evaluation", "joint"
 """What an epoch trains: S alone, E alone, or both."""
