@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import operator
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 
+from ramify.data.depth import Extent, Scale, UnmeasuredError
 from ramify.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,16 +23,26 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "F"})
+DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
+GREY_MODES = frozenset({"1", "L", "LA", "La"}) | DEEP_MODES
+
+MAX_PIXELS = 2**26
+"""Pixels of one image above which it is refused before it is decoded."""
+
+RESIZED_BY_SPEC = "set `image_size` of DataSpec (--data.image_size N)"
+RESIZED_IN_PYTHON = "resize them in the data set, or hand over ramify.data.load(dataset, image_size=N)"
 
 
 class Encoded(Protocol):
     """A sequence of images that are not decoded yet."""
 
+    advice: str
+    """What brings these images to one size, for messages."""
+
     def __len__(self) -> int: ...
 
-    def open(self, row: int) -> Image:
-        """Return image `row`; its pixels may still be unread."""
+    def open(self, row: int) -> Image | np.ndarray:
+        """Return image `row`; its pixels may still be unread. An array is (H, W) or (H, W, 3), of any depth."""
         ...
 
     def where(self, row: int) -> str:
@@ -37,6 +52,8 @@ class Encoded(Protocol):
 
 class Arrays:
     """Images that are an array already: `pixels` (N, H, W) or (N, H, W, C) uint8."""
+
+    advice = RESIZED_BY_SPEC
 
     def __init__(self, pixels: np.ndarray, name: str) -> None:
         self.pixels, self.name = pixels, name
@@ -58,6 +75,8 @@ class Arrays:
 class Files:
     """One image file per image."""
 
+    advice = RESIZED_BY_SPEC
+
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
 
@@ -78,6 +97,8 @@ class Files:
 class Table:
     """A column of encoded images: bytes, or records of bytes and path; read from one file."""
 
+    advice = RESIZED_BY_SPEC
+
     def __init__(self, column: pyarrow.ChunkedArray, file: Path) -> None:
         self.column, self.file = column, file
 
@@ -96,8 +117,8 @@ class Table:
 class HuggingFace:
     """The images of a Hugging Face data set whose image column is not decoded by itself."""
 
-    def __init__(self, dataset: Any, column: str, name: str) -> None:
-        self.dataset, self.column, self.name = dataset, column, name
+    def __init__(self, dataset: Any, column: str, name: str, advice: str = RESIZED_BY_SPEC) -> None:
+        self.dataset, self.column, self.name, self.advice = dataset, column, name, advice
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -112,21 +133,27 @@ class HuggingFace:
 
 
 class Items:
-    """The images of a map-style `torch.utils.data.Dataset` of (image, label)."""
+    """The images of a map-style data set in Python, whose items are (image, label) unless `select` says otherwise."""
 
-    def __init__(self, dataset: Any, name: str) -> None:
-        self.dataset, self.name = dataset, name
+    advice = RESIZED_IN_PYTHON
+
+    def __init__(
+        self,
+        dataset: Any,
+        name: str,
+        select: Callable[[Any], Any] = operator.itemgetter(0),
+        extent: Extent | None = None,
+    ) -> None:
+        self.dataset, self.name, self.select, self.extent = dataset, name, select, extent
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def open(self, row: int) -> Image:
+    def open(self, row: int) -> Image | np.ndarray:
         """Return image `row`."""
-        from PIL import Image
-
-        image = self.dataset[row][0]
+        image = as_image(self.select(self.dataset[row]), self.where(row))
         # A copy, because the reader closes what it is given, and this image is the data set's own.
-        return image.copy() if isinstance(image, Image.Image) else Image.fromarray(_to_bytes(image))
+        return image if isinstance(image, np.ndarray) else image.copy()
 
     def where(self, row: int) -> str:
         """Return how to find image `row`, for messages."""
@@ -137,7 +164,7 @@ class Joined:
     """Several sequences of images, one after the other."""
 
     def __init__(self, parts: Sequence[Encoded]) -> None:
-        self.parts = parts
+        self.parts, self.advice = parts, parts[0].advice
         self.starts = np.cumsum([0] + [len(part) for part in parts])
 
     def __len__(self) -> int:
@@ -147,7 +174,7 @@ class Joined:
         part = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.parts[part], row - int(self.starts[part])
 
-    def open(self, row: int) -> Image:
+    def open(self, row: int) -> Image | np.ndarray:
         """Return image `row`."""
         part, row = self._find(row)
         return part.open(row)
@@ -181,44 +208,109 @@ def _open(record: Any, folder: Path) -> Image:
     return Image.open(io.BytesIO(record))
 
 
-def _to_bytes(image: Any) -> np.ndarray:
-    """Map a tensor or array, HW, HWC or CHW, uint8 or float in 0..1, to uint8 (H, W) or (H, W, 3 or 4)."""
-    array = np.asarray(image.detach().cpu() if isinstance(image, torch.Tensor) else image)
-    if array.ndim == 3 and _channels_first(array.shape, isinstance(image, torch.Tensor)):
-        array = array.transpose(1, 2, 0)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
-        raise ValueError(f"shape {tuple(array.shape)} is none of HW, CHW and HWC with 1, 3 or 4 channels")
-    if np.issubdtype(array.dtype, np.floating):
-        if not (array.min() >= 0 and array.max() <= 1):  # so written that NaN fails, too
-            raise ValueError(
-                f"floats must lie in 0..1, before any normalisation, and reach from {array.min():g} to {array.max():g}"
+def as_image(image: Any, where: str) -> Image | np.ndarray:
+    """Take a PIL image as it is; map a tensor or array, HW, HWC or CHW, of any depth, to (H, W) or (H, W, 3).
+
+    Raises:
+        DataError: If it is no image, or a tensor or array whose channels are not 1 or 3.
+    """
+    from PIL import Image as factory
+
+    if isinstance(image, factory.Image):
+        return image
+    if isinstance(image, str | Path | bytes | Mapping) or image is None:
+        advice = {bytes: "PIL.Image.open(io.BytesIO(data))", str: "PIL.Image.open(path)"}
+        opened = f"open it in the data set: {advice[type(image)]}" if type(image) in advice else "wanted is an image"
+        raise DataError(f"{where}: the image is {type(image).__name__} ({image!r:.40}), not pixels; {opened}")
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+        image = image.float() if image.dtype == torch.bfloat16 else image  # NumPy knows no bfloat16
+    tensor = isinstance(image, torch.Tensor)
+    try:
+        array = np.asarray(image)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: {type(image).__name__} is no array of pixels ({error!s:.100})") from None
+    if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating) or array.dtype == bool):
+        raise DataError(f"{where}: an image is numbers, not {type(image).__name__} of {array.dtype}")
+    if array.ndim not in (2, 3) or not array.size:
+        raise DataError(f"{where}: shape {array.shape} is none of HW, CHW and HWC")
+    if array.ndim == 3:
+        if array.shape[0] not in (1, 3) and array.shape[2] not in (1, 3):
+            raise DataError(
+                f"{where}: shape {array.shape} has {min(array.shape[0], array.shape[2])} channels; images have 1 or 3"
             )
-        array = np.rint(array * 255).astype(np.uint8)
-    if array.dtype != np.uint8:
-        raise ValueError(f"images are uint8, or floats in 0..1, not {array.dtype}")
+        if _channels_first(array.shape, tensor):
+            array = array.transpose(1, 2, 0)
+        if array.shape[2] == 1:
+            array = array[:, :, 0]
     return np.ascontiguousarray(array)
 
 
 def _channels_first(shape: tuple[int, ...], tensor: bool) -> bool:
     """Tell CHW from HWC; a tiny image can be both, and then a tensor is CHW and an array HWC."""
-    first, last = shape[0] in (1, 3, 4), shape[2] in (1, 3, 4)
+    first, last = shape[0] in (1, 3), shape[2] in (1, 3)
     if first and last:
         return shape[1] == shape[2] and (tensor or shape[0] != shape[1])
     return first
 
 
-def _read(images: Encoded, row: int, use: Callable[[Image], T]) -> T:
+def _read(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
     """Apply `use` to image `row`; whatever goes wrong becomes one line that says where."""
+    from PIL import Image as factory
+
+    giant = (
+        f"{images.where(row)}: claims {{}} pixels, and {MAX_PIXELS} are the most that one image may have; shrink it"
+    )
     try:
-        with images.open(row) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", factory.DecompressionBombWarning)
+            image = images.open(row)
+        with nullcontext(image) if isinstance(image, np.ndarray) else image:
+            if not isinstance(image, np.ndarray) and image.width * image.height > MAX_PIXELS:
+                raise DataError(giant.format(f"{image.width}x{image.height}"))
             return use(image)
     except DataError:
         raise
+    except (factory.DecompressionBombError, factory.DecompressionBombWarning) as error:
+        raise DataError(giant.format("".join(re.findall(r"\d+", str(error))[:1]) or "too many")) from error
     except Exception as error:  # damaged files make decoders fail in ways without number
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{images.where(row)}: not a readable image ({reason}); repair or remove it") from error
+        raise DataError(f"{images.where(row)}: not a readable image ({reason:.160}); repair or remove it") from error
+
+
+def _size(image: Image | np.ndarray) -> tuple[int, int]:
+    """Return (width, height)."""
+    return (image.shape[1], image.shape[0]) if isinstance(image, np.ndarray) else image.size
+
+
+def _coloured(image: Image | np.ndarray) -> bool:
+    return image.ndim == 3 if isinstance(image, np.ndarray) else image.mode not in GREY_MODES
+
+
+def is_deep(images: Encoded, row: int) -> bool:
+    """Return whether image `row` is deeper than bytes."""
+
+    def deep(image: Image | np.ndarray) -> bool:
+        if isinstance(image, np.ndarray):
+            return image.dtype not in (np.uint8, np.bool_)
+        return image.mode in DEEP_MODES
+
+    return _read(images, row, deep)
+
+
+def extent(images: Encoded, rows: Sequence[int]) -> Extent:
+    """Return from where to where the values of the images `rows` reach, as far as they are deeper than bytes."""
+    found = Extent()
+
+    for row in rows:
+        _read(images, row, lambda image, where=images.where(row): measure(image, where, found))
+    return found
+
+
+def measure(image: Image | np.ndarray, where: str, found: Extent) -> None:
+    """Add the values of an image to `found`, if they are deeper than bytes."""
+    if isinstance(image, np.ndarray) or image.mode in DEEP_MODES:
+        found.add(np.asarray(image), where)
 
 
 def probe(images: Encoded, rows: Sequence[int], image_size: int | None) -> tuple[int, int]:
@@ -226,38 +318,76 @@ def probe(images: Encoded, rows: Sequence[int], image_size: int | None) -> tuple
 
     The side is `image_size`, else that of the first image. One coloured image makes all of them coloured.
     """
-    side = image_size or _read(images, rows[0], lambda image: image.size)[0]
+    side = image_size or _read(images, rows[0], _size)[0]
     if isinstance(images, Arrays):
         return side, 1 if images.pixels.ndim == 3 else 3
-    coloured = any(_read(images, row, lambda image: image.mode not in GREY_MODES) for row in rows)
-    return side, 3 if coloured else 1
+    return side, 3 if any(_read(images, row, _coloured) for row in rows) else 1
 
 
-def decode(images: Encoded, row: int, side: int, channels: int, image_size: int | None) -> np.ndarray:
-    """Return image `row` as (side, side, channels) uint8, resized and cropped only if `image_size` is given.
+def decode(
+    images: Encoded, row: int, side: int, channels: int, image_size: int | None, scale: Scale | None = None
+) -> np.ndarray:
+    """Return image `row` as (side, side, channels) uint8, upright; resized and cropped only if `image_size` is given.
 
     Raises:
+        UnmeasuredError: If the image is deeper than bytes and there is no `scale`.
         DataError: If the image cannot be decoded, or has another size although no `image_size` is given.
     """
 
-    def pixels(image: Image) -> np.ndarray:
-        if image.mode.startswith("I"):  # 16 bits per pixel; PIL would clip instead of scaling
-            from PIL import Image as factory
-
-            image = factory.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-        if "transparency" in image.info:
-            image = image.convert("RGBA")
-        return np.asarray(_squared(image.convert("RGB" if channels == 3 else "L"), side))
-
-    def checked(image: Image) -> np.ndarray:
-        if image_size is None and image.size != (side, side):
+    def pixels(image: Image | np.ndarray) -> np.ndarray:
+        shallow = _of_bytes(image, scale, images.where(row))
+        if image_size is None and shallow.size != (side, side):
             raise DataError(
-                f"{images.where(row)}: {image.width}x{image.height} pixels; images must be square and of one "
-                f"size (the first is {side} wide), or set `image_size`"
+                f"{images.where(row)}: {shallow.width}x{shallow.height} pixels; images must be square and of one "
+                f"size (the first is {side} wide): {images.advice}"
             )
-        return pixels(image)
+        if "transparency" in shallow.info:
+            shallow = shallow.convert("RGBA")
+        return np.asarray(_squared(shallow.convert("RGB" if channels == 3 else "L"), side))
 
-    return _read(images, row, checked).reshape(side, side, channels)
+    return _read(images, row, pixels).reshape(side, side, channels)
+
+
+def _of_bytes(image: Image | np.ndarray, scale: Scale | None, where: str) -> Image:
+    """Return the image with bytes for values, upright."""
+    from PIL import Image as factory
+
+    turn = None
+    if not isinstance(image, np.ndarray):
+        image.load()
+        turn = _turn(image)
+        if image.mode not in DEEP_MODES:
+            return image if turn is None else image.transpose(turn)
+        image = np.asarray(image)
+    if image.dtype == np.bool_:
+        image = image * np.uint8(255)
+    if image.dtype != np.uint8:
+        if scale is None:
+            raise UnmeasuredError(f"{where}: is deeper than 8 bits, as others are not; convert it to 8 bits")
+        image = scale.to_bytes(image, where)
+    shallow = factory.fromarray(image)
+    return shallow if turn is None else shallow.transpose(turn)
+
+
+def _turn(image: Image) -> Any:
+    """Return what turns a photograph upright by its EXIF orientation, None if it is or says nothing legible."""
+    from PIL.Image import Transpose
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            orientation = image.getexif().get(0x0112)
+    except Exception:  # damaged metadata; the pixels are whole
+        return None
+    return {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }.get(orientation)
 
 
 def _squared(image: Image, side: int) -> Image:

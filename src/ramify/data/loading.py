@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from ramify.data.augmentation import Augmentation
 from ramify.data.dataset import Data
 from ramify.data.encoded import join
-from ramify.data.pixels import InMemory, Pixels, load_pixels
+from ramify.data.pixels import InMemory, Pixels, load_pixels, sample
 from ramify.data.sources import Part, Parts, from_datasets, open_source
 from ramify.data.spec import DataSpec
 from ramify.data.splits import (
@@ -33,7 +33,6 @@ PUBLISHED = {  # mean and standard deviation times 255, as in the DARTS and Auto
     "cifar100": ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
 }
 HANDED = frozenset({"digits", "mnist", "svhn"})  # a mirrored digit is another digit, or none
-SAMPLE = 1024  # streamed images that are measured and fingerprinted for all
 
 
 def load(
@@ -245,8 +244,7 @@ def _sample(pixels: Pixels) -> list[Tensor]:
     """Return the images, or a fixed sample of streamed ones, as uint8 (n, S, S, C) chunks."""
     if isinstance(pixels, InMemory):
         return [pixels[first : first + 4096].cpu() for first in range(0, len(pixels), 4096)]
-    rows = torch.randperm(len(pixels), generator=stream(0, "sample"))[:SAMPLE].sort().values
-    return [images[index].cpu() for images, index in pixels.padded(rows.split(64), 0)]
+    return [images[index].cpu() for images, index in pixels.padded(sample(pixels).split(64), 0)]
 
 
 def _measure(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ramify.data.encoded import Arrays, Encoded, decode, probe
+from ramify.data.depth import Extent, Scale, UnmeasuredError
+from ramify.data.encoded import Arrays, Encoded, Items, Joined, decode, extent, is_deep, probe
 from ramify.errors import DataError
+from ramify.seeding import stream
 
 memory_limit = 4 * 2**30
 """Bytes of decoded pixels above which a data set is streamed from where it lies."""
 
+SAMPLE = 1024  # streamed images that are looked at, measured and fingerprinted for all
 WORTH_WORKERS = 4096  # images; fewer are decoded sooner than worker processes start
 
 
@@ -86,9 +89,10 @@ class Streamed:
         channels: int,
         image_size: int | None,
         device: torch.device | None = None,
+        scale: Scale | None = None,
     ) -> None:
         self.side, self.channels, self.device = side, channels, device or torch.device("cpu")
-        self._decode = _Decoder(images, rows, side, channels, image_size)
+        self._decode = _Decoder(images, rows, side, channels, image_size, scale)
         self._rows = rows
 
     def __len__(self) -> int:
@@ -96,42 +100,65 @@ class Streamed:
 
     def padded(self, batches: Sequence[Tensor], crop: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the padded images of each batch alone; see `Pixels.padded`."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        # Daemonic processes (executors use them) may not have children.
-        workers = 0 if multiprocessing.current_process().daemon else min(8, cores, len(batches))
-        loader: Any = torch.utils.data.DataLoader(
-            self._decode,
-            batch_size=None,  # the items of the sampler are batches already
-            sampler=[rows.tolist() for rows in batches],
-            num_workers=workers,
-            generator=torch.Generator(),  # else the loader draws its seed from the global one
-        )
-        for pixels in loader:
-            if isinstance(pixels, str):
-                raise DataError(pixels)
+        for pixels in _in_workers(self._decode, [rows.tolist() for rows in batches]):
             yield _pad(pixels.to(self.device, non_blocking=True), crop), torch.arange(len(pixels), device=self.device)
 
     def to(self, device: torch.device) -> Streamed:
         """Return the same images on `device`."""
         decoder = self._decode
-        return Streamed(decoder.images, self._rows, self.side, self.channels, decoder.image_size, device)
+        return Streamed(
+            decoder.images, self._rows, self.side, self.channels, decoder.image_size, device, decoder.scale
+        )
 
 
 class _Decoder(torch.utils.data.Dataset[Any]):
-    """Rows of a split → (B, S, S, C) uint8, or the message of what went wrong.
+    """Rows of a split → (B, S, S, C) uint8, or the error that says what went wrong.
 
-    A message, because the loader wraps exceptions of its workers in pages of traceback.
+    It is returned, because the loader wraps exceptions of its workers in pages of traceback.
     """
 
-    def __init__(self, images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None) -> None:
+    def __init__(
+        self, images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None, scale: Scale | None
+    ) -> None:
         self.images, self.rows, self.side, self.channels = images, rows, side, channels
-        self.image_size = image_size
+        self.image_size, self.scale = image_size, scale
 
-    def __getitem__(self, batch: list[int]) -> Tensor | str:
+    def __getitem__(self, batch: list[int]) -> Tensor | DataError:
         try:
-            return _decode_some(self.images, self.rows[batch], self.side, self.channels, self.image_size)
+            return _decode_some(self.images, self.rows[batch], self.side, self.channels, self.image_size, self.scale)
         except DataError as error:
-            return str(error)
+            return type(error)(str(error))
+
+
+class _Measurer(torch.utils.data.Dataset[Any]):
+    """Images → from where to where they reach, or the error that says what went wrong."""
+
+    def __init__(self, images: Encoded) -> None:
+        self.images = images
+
+    def __getitem__(self, rows: list[int]) -> Extent | DataError:
+        try:
+            return extent(self.images, rows)
+        except DataError as error:
+            return type(error)(str(error))
+
+
+def _in_workers(work: torch.utils.data.Dataset[Any], batches: Sequence[list[int]]) -> Iterator[Any]:
+    """Yield what `work` gives for each batch, in order, while worker processes are ahead; raise errors it gives."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Daemonic processes (executors use them) may not have children.
+    workers = 0 if multiprocessing.current_process().daemon else min(8, cores, len(batches))
+    loader: Any = torch.utils.data.DataLoader(
+        work,
+        batch_size=None,  # the items of the sampler are batches already
+        sampler=batches,
+        num_workers=workers,
+        generator=torch.Generator(),  # else the loader draws its seed from the global one
+    )
+    for result in loader:
+        if isinstance(result, DataError):
+            raise result
+        yield result
 
 
 def _pad(pixels: Tensor, margin: int) -> Tensor:
@@ -147,21 +174,68 @@ def load_pixels(
     Size and channels are those of the training images.
     """
     side, channels = probe(images, pool.tolist(), image_size)
-    if (len(pool) + len(test)) * side * side * channels > memory_limit:
-        return (
-            Streamed(images, pool, side, channels, image_size, device),
-            Streamed(images, test, side, channels, image_size, device),
+    streamed = (len(pool) + len(test)) * side * side * channels > memory_limit
+
+    def arranged(scale: Scale | None) -> tuple[Pixels, Pixels]:
+        if streamed:
+            first, second = (Streamed(images, rows, side, channels, image_size, device, scale) for rows in (pool, test))
+            return first, second
+        both = [_decode_all(images, rows, side, channels, image_size, scale) for rows in (pool, test)]
+        return InMemory(both[0].to(device)), InMemory(both[1].to(device))
+
+    try:
+        if streamed and any(is_deep(images, row) for row in sample(images).tolist()):
+            found = arranged(_scale(images))
+        else:
+            found = arranged(None)
+    except UnmeasuredError:  # met on the way, so that images of bytes are read only once
+        found = arranged(_scale(images))
+    _refuse_constant(found[0], images.where(int(pool[0])))
+    return found
+
+
+def sample(images: Sized) -> Tensor:
+    """Return the fixed rows (n,) of images that stand for all where these are too many, on the CPU."""
+    return torch.randperm(len(images), generator=stream(0, "sample"))[:SAMPLE].sort().values
+
+
+def _scale(images: Encoded) -> Scale:
+    """Measure all images, used or not, so that every subset has the same scale."""
+    found = Extent()
+    for part in images.parts if isinstance(images, Joined) else (images,):
+        if isinstance(part, Items) and part.extent is not None:
+            found.join(part.extent)
+        elif len(part) < WORTH_WORKERS:
+            found.join(extent(part, range(len(part))))
+        else:
+            for some in _in_workers(_Measurer(part), [rows.tolist() for rows in torch.arange(len(part)).split(256)]):
+                found.join(some)
+    return found.scale()
+
+
+def _refuse_constant(pixels: Pixels, where: str) -> None:
+    """Refuse training images of which none shows anything; a single pixel cannot."""
+    if pixels.side == 1:
+        return
+    if isinstance(pixels, InMemory):
+        some: Iterator[Tensor] = (pixels[first : first + 256] for first in range(0, len(pixels), 256))
+    else:
+        some = (images for images, _ in pixels.padded(sample(pixels).split(64), 0))
+    if all(bool((images == images[:, :1, :1]).all()) for images in some):
+        raise DataError(
+            f"every training image is of one color throughout, such as {where}; there is nothing to learn from them: "
+            "were they written as they should be?"
         )
-    both = [_decode_all(images, rows, side, channels, image_size) for rows in (pool, test)]
-    return InMemory(both[0].to(device)), InMemory(both[1].to(device))
 
 
-def _decode_all(images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None) -> Tensor:
+def _decode_all(
+    images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None, scale: Scale | None
+) -> Tensor:
     """Decode `rows` to one tensor (n, S, S, C) uint8, with worker processes where they are worth their start."""
     if isinstance(images, Arrays) or len(rows) < WORTH_WORKERS:
-        return _decode_some(images, rows, side, channels, image_size)
+        return _decode_some(images, rows, side, channels, image_size, scale)
     chunk = max(1, 2**20 // (side * side * channels))  # about a megabyte, for containers with little shared memory
-    streamed = Streamed(images, rows, side, channels, image_size)
+    streamed = Streamed(images, rows, side, channels, image_size, scale=scale)
     out = torch.empty(len(rows), side, side, channels, dtype=torch.uint8)
     parts = streamed.padded(torch.arange(len(rows)).split(chunk), 0)
     for target, (pixels, _) in zip(out.split(chunk), parts, strict=True):
@@ -169,11 +243,13 @@ def _decode_all(images: Encoded, rows: Tensor, side: int, channels: int, image_s
     return out
 
 
-def _decode_some(images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None) -> Tensor:
+def _decode_some(
+    images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None, scale: Scale | None
+) -> Tensor:
     """Decode `rows` to one tensor (n, S, S, C) uint8, here."""
     if isinstance(images, Arrays) and images.pixels.shape[1:3] == (side, side):
         return torch.from_numpy(images.pixels[rows.numpy()]).view(-1, side, side, channels)
     out = np.empty((len(rows), side, side, channels), dtype=np.uint8)
     for position, row in enumerate(rows.tolist()):
-        out[position] = decode(images, row, side, channels, image_size)
+        out[position] = decode(images, row, side, channels, image_size, scale)
     return torch.from_numpy(out)

@@ -1,0 +1,126 @@
+"""Images deeper than bytes, with 16 or 32 bits or floats: one scale for a whole data set makes bytes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ramify.errors import DataError
+
+WHITES = (1.0, *(2.0**bits - 1 for bits in (8, 10, 12, 14, 16)))  # what floats are taken to reach to
+OVERSHOOT = 1.01  # of floats that were resized
+DARKEST = 1 / 64  # as largest float of a data set in 0..1: four of 256 levels would be left
+FEWEST = 64  # as largest float of a data set beyond 0..1: which range is meant would be a guess
+
+
+class UnmeasuredError(DataError):
+    """An image is deeper than bytes, and the range of the data set is not known."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How deep images become bytes, the same way for every image of a data set.
+
+    Args:
+        bits: Depth of integers; the upper eight bits are kept.
+        white: The float that becomes 255.
+    """
+
+    bits: int = 8
+    white: float = 1.0
+
+    def to_bytes(self, values: np.ndarray, where: str) -> np.ndarray:
+        """Map integers or floats of any shape to uint8.
+
+        Raises:
+            DataError: If they do not lie in the range that was measured.
+        """
+        floating = np.issubdtype(values.dtype, np.floating)
+        white = self.white if floating else 2**self.bits - 1
+        if not (values.min() >= 0 and values.max() <= white):  # so written that NaN fails, too
+            raise DataError(
+                f"{where}: reaches from {values.min():g} to {values.max():g}, beyond 0..{white:g} as measured before; "
+                "a data set has to give the same image every time"
+            )
+        if floating:
+            return np.rint(values * (255 / self.white)).astype(np.uint8)
+        return (values >> (self.bits - 8)).astype(np.uint8)
+
+
+@dataclass
+class Reach:
+    """The least and the greatest value of some images, and which image has it."""
+
+    least: float = np.inf
+    greatest: float = -np.inf
+    least_at: str = ""
+    greatest_at: str = ""
+
+    def add(self, other: Reach) -> None:
+        """Take in what other images reach."""
+        if other.least < self.least:
+            self.least, self.least_at = other.least, other.least_at
+        if other.greatest > self.greatest:
+            self.greatest, self.greatest_at = other.greatest, other.greatest_at
+
+    def __str__(self) -> str:
+        return f"{self.least:g} to {self.greatest:g}"
+
+
+class Extent:
+    """From where to where the deep images of a data set reach; integers and floats apart."""
+
+    def __init__(self) -> None:
+        self.integers, self.floats = Reach(), Reach()
+        self.not_finite = ""
+
+    def add(self, values: np.ndarray, where: str) -> None:
+        """Take in the values of one image; bytes and truth values need no measuring."""
+        if values.dtype in (np.uint8, np.bool_) or not values.size:
+            return
+        if np.issubdtype(values.dtype, np.integer):
+            self.integers.add(Reach(int(values.min()), int(values.max()), where, where))
+            return
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            self.floats.add(Reach(float(finite.min()), float(finite.max()), where, where))
+        if finite.size < values.size:
+            self.not_finite = self.not_finite or where
+
+    def join(self, other: Extent) -> None:
+        """Take in what other images reach."""
+        self.integers.add(other.integers)
+        self.floats.add(other.floats)
+        self.not_finite = self.not_finite or other.not_finite
+
+    def scale(self) -> Scale:
+        """Return the scale for all of these images.
+
+        Integers count as 8, 10, 12, ... bits, the fewest that hold them all, and floats as 0..1, 0..255, 0..1023, ...
+        0..65535. Steps this coarse give another part of the same pictures the same scale.
+
+        Raises:
+            DataError: If there are negative or infinite values or NaN, or the range of floats can mean anything.
+        """
+        if self.not_finite:
+            raise DataError(f"{self.not_finite}: holds NaN or infinity; the finite values reach from {self.floats}")
+        for kind, reach in (("integers", self.integers), ("floats", self.floats)):
+            if reach.least < 0:
+                wanted = "" if kind == "integers" else "lie in 0..1, 0..255 or 0..65535, before any normalisation, and "
+                must = f"{kind} must {wanted or 'not be negative and '}reach from {reach}"
+                raise DataError(f"{reach.least_at}: {must}")
+        bits = max(8, int(max(self.integers.greatest, 0)).bit_length())
+        return Scale(bits + bits % 2, self._white())
+
+    def _white(self) -> float:
+        greatest = self.floats.greatest
+        for white in WHITES:
+            if greatest <= white * OVERSHOOT:
+                if (white > 1 and greatest < FEWEST) or 0 < greatest < DARKEST:
+                    break
+                return max(white, greatest)
+        raise DataError(
+            f"{self.floats.greatest_at}: floats must lie in 0..1, 0..255 or 0..65535 and make use of it, before any "
+            f"normalisation, and reach from {self.floats}; scale them"
+        )
