@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,7 @@ from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
 from ramify.data import Data, DataSpec
 from ramify.data import load as load_data
+from ramify.data.sources import NAMED
 from ramify.errors import ArchitectureError, ConfigurationError, RunError
 from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     from ramify.exporting import ExportResult
 
-    AnyData = str | Path | DataSpec | Data | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]]
+    AnyData = str | Path | DataSpec | Data | Dataset[Any] | Sequence[Any] | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def search(
     Args:
         space: What to search.
         strategy: How.
-        data: A name, a path, a `DataSpec`, or a PyTorch data set; its test split is not touched.
+        data: A name, a path, a `DataSpec`, a data set in Python, or what `ramify.data.load` made of one; its test
+            split is not touched.
         out: The run folder; None keeps nothing.
         network: Layout keywords of the supernet, or of the networks that are trained, such as `channels`.
         table: A table of the space, or its file: its values of the architecture of every row go into the history and
@@ -240,7 +243,7 @@ def shrink(
 
     Args:
         space: A space of cells, or a chain of layers; it may be restricted already.
-        data: A name, a path, a `DataSpec`, or a PyTorch data set; the supernet learns on `search_train` alone.
+        data: A name, a path, a `DataSpec`, or a data set in Python; the supernet learns on `search_train` alone.
         shrinking: How; the published settings for the mobile space of SPOS when None.
         out: The run folder; None keeps nothing.
         network: Layout keywords of the supernet, such as `channels`.
@@ -338,11 +341,14 @@ def retrain(
     """
     arch, home = _architecture(source)
     space = space_of(arch)
-    if data is None and isinstance(source, SearchResult):
+    directory = _directory(home if data is None else None)
+    if data is not None:
+        settings = data_settings(data)
+    elif isinstance(source, SearchResult):
         data, settings = source.data, source.data_settings
     else:
-        data = _searched_data(home) if data is None else data
-        settings = data_settings(data)
+        recorded = _searched_data(home)
+        data, settings = _located(recorded, home), data_settings(recorded)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
     loaded = _loaded(data, fabric)
@@ -364,7 +370,7 @@ def retrain(
         if session.recipe != recipe:
             set_to = " and ".join(f"{name} {value}" for name, value in ruled.items())
             say(f"the size rule sets {set_to}", enabled=progress)
-        if _open(folder, config, seed, loaded, progress):
+        if _open(folder, config, seed, loaded, progress, directory=directory):
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
             weights = save({name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()})
             files.write(folder.path / "model.safetensors", weights)
@@ -466,7 +472,7 @@ def evaluate(
     network, shape, path = _trained(source)
     fabric = make_fabric(device, threads=threads)
     if data is None:
-        data = source.data if isinstance(source, RetrainResult | SearchResult) else _searched_data(path)
+        data = source.data if isinstance(source, RetrainResult | SearchResult) else _located(_searched_data(path), path)
     loaded = load_data(data, device=fabric.device)
     if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
         raise ConfigurationError(
@@ -661,7 +667,13 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
 
 
 def _open(
-    folder: RunFolder, config: Mapping[str, Any], seed: int, data: Data, progress: bool, table: Table | None = None
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    seed: int,
+    data: Data,
+    progress: bool,
+    table: Table | None = None,
+    directory: str | None = None,
 ) -> bool:
     """Open a run folder for this configuration, these very images and this very table; return whether work is left."""
     folder.open(config, seed, free=_may_change)
@@ -671,6 +683,8 @@ def _open(
         folder.write_json("provenance.json", found)
     if "data" not in found:
         found["data"] = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
+        if directory is not None:
+            found["data"]["directory"] = directory
         folder.write_json("provenance.json", found)
     if found["data"]["fingerprint"] != data.fingerprint:
         raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
@@ -756,10 +770,10 @@ def _trained(source: Any) -> tuple[nn.Module, dict[str, Any], Path | None]:
     raise RunError(f"{path or 'the search'} holds no retrained network; run `ramify retrain {path or ''}` first")
 
 
-def _searched_data(path: Path | None) -> AnyData:
-    """Return the data that the run at `path` was made with."""
+def _searched_data(path: Path | None) -> DataSpec:
+    """Return the data that the run at `path` was made with, as it was named."""
     if path is None:
-        return "digits"
+        return DataSpec()
     settings = RunFolder(path).config().get("data")
     try:
         spec = DataSpec(**settings)  # type: ignore[arg-type]
@@ -768,6 +782,35 @@ def _searched_data(path: Path | None) -> AnyData:
     if spec.source.startswith("python:"):
         raise ConfigurationError(f"{path} was made with a data set from Python; name one with --data or `data=`")
     return spec
+
+
+def _directory(path: Path | None) -> str:
+    """Return what the relative data paths of the run at `path` are relative to."""
+    if path is None:
+        return os.getcwd()
+    found = RunFolder(path).read_json("provenance.json")
+    return str(found.get("data", {}).get("directory") or found.get("directory") or os.getcwd())
+
+
+def _located(spec: DataSpec, path: Path | None) -> DataSpec:
+    """Return data with the relative paths of the run at `path` taken from where it was made, else from here."""
+    if path is None:
+        return spec
+    made = _directory(path)
+    places: dict[str, Any] = {}
+    for name in ("source", "test", "split_file"):
+        value = getattr(spec, name)
+        if value is None or value in NAMED or value.startswith("hf:") or Path(value).expanduser().is_absolute():
+            continue
+        candidates = [Path(place, value).absolute() for place in (made, ".")]
+        there = [place for place in candidates if _is(place, Path.exists) or glob(str(place))]
+        if not there:
+            raise ConfigurationError(
+                f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
+                "--data or `data=`"
+            )
+        places[name] = str(there[0])
+    return replace(spec, **places)
 
 
 def layout_of(space: Space, recipe: Recipe) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -15,18 +16,19 @@ import numpy as np
 import torch
 
 from ramify.data.depth import Extent, Scale, UnmeasuredError
+from ramify.data.spec import MAX_SIDE
 from ramify.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow
-    from PIL.Image import Image
+    from PIL.Image import Image, Transpose
 
 T = TypeVar("T")
 
 DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 GREY_MODES = frozenset({"1", "L", "LA", "La"}) | DEEP_MODES
 
-MAX_PIXELS = 2**26
+MAX_PIXELS = MAX_SIDE**2
 """Pixels of one image above which it is refused before it is decoded."""
 
 RESIZED_BY_SPEC = "set `image_size` of DataSpec (--data.image_size N)"
@@ -219,9 +221,11 @@ def as_image(image: Any, where: str) -> Image | np.ndarray:
     if isinstance(image, factory.Image):
         return image
     if isinstance(image, str | Path | bytes | Mapping) or image is None:
-        advice = {bytes: "PIL.Image.open(io.BytesIO(data))", str: "PIL.Image.open(path)"}
-        opened = f"open it in the data set: {advice[type(image)]}" if type(image) in advice else "wanted is an image"
-        raise DataError(f"{where}: the image is {type(image).__name__} ({image!r:.40}), not pixels; {opened}")
+        wanted = "hand over an image, or its values"
+        if isinstance(image, str | Path | bytes):
+            source = "io.BytesIO(data)" if isinstance(image, bytes) else "path"
+            wanted = f"open it in the data set: PIL.Image.open({source})"
+        raise DataError(f"{where}: the image is {type(image).__name__} ({image!r:.40}), not pixels; {wanted}")
     if isinstance(image, torch.Tensor):
         image = image.detach().cpu()
         image = image.float() if image.dtype == torch.bfloat16 else image  # NumPy knows no bfloat16
@@ -258,9 +262,7 @@ def _read(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
     """Apply `use` to image `row`; whatever goes wrong becomes one line that says where."""
     from PIL import Image as factory
 
-    giant = (
-        f"{images.where(row)}: claims {{}} pixels, and {MAX_PIXELS} are the most that one image may have; shrink it"
-    )
+    giant = f"{images.where(row)}: claims {{}} pixels, and {MAX_PIXELS} are the most that one image may have; shrink it"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", factory.DecompressionBombWarning)
@@ -303,7 +305,7 @@ def extent(images: Encoded, rows: Sequence[int]) -> Extent:
     found = Extent()
 
     for row in rows:
-        _read(images, row, lambda image, where=images.where(row): measure(image, where, found))
+        _read(images, row, partial(measure, where=images.where(row), found=found))
     return found
 
 
@@ -369,7 +371,7 @@ def _of_bytes(image: Image | np.ndarray, scale: Scale | None, where: str) -> Ima
     return shallow if turn is None else shallow.transpose(turn)
 
 
-def _turn(image: Image) -> Any:
+def _turn(image: Image) -> Transpose | None:
     """Return what turns a photograph upright by its EXIF orientation, None if it is or says nothing legible."""
     from PIL.Image import Transpose
 
@@ -379,7 +381,7 @@ def _turn(image: Image) -> Any:
             orientation = image.getexif().get(0x0112)
     except Exception:  # damaged metadata; the pixels are whole
         return None
-    return {
+    turns: dict[Any, Transpose] = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
         4: Transpose.FLIP_TOP_BOTTOM,
@@ -387,7 +389,8 @@ def _turn(image: Image) -> Any:
         6: Transpose.ROTATE_270,
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
-    }.get(orientation)
+    }
+    return turns.get(orientation)
 
 
 def _squared(image: Image, side: int) -> Image:

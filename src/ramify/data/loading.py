@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -14,8 +16,9 @@ from torch.utils.data import Dataset
 from ramify.data.augmentation import Augmentation
 from ramify.data.dataset import Data
 from ramify.data.encoded import join
+from ramify.data.objects import from_objects
 from ramify.data.pixels import InMemory, Pixels, load_pixels, sample
-from ramify.data.sources import Part, Parts, from_datasets, open_source
+from ramify.data.sources import Part, Parts, open_source
 from ramify.data.spec import DataSpec
 from ramify.data.splits import (
     CIFAR10_TRAIN,
@@ -25,7 +28,7 @@ from ramify.data.splits import (
     read_split_file,
     stratified,
 )
-from ramify.errors import DataError
+from ramify.errors import DataError, nearest
 from ramify.seeding import stream
 
 PUBLISHED = {  # mean and standard deviation times 255, as in the DARTS and AutoDL-Projects repositories
@@ -36,18 +39,29 @@ HANDED = frozenset({"digits", "mnist", "svhn"})  # a mirrored digit is another d
 
 
 def load(
-    spec: str | Path | DataSpec | Data | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]],
+    spec: str | Path | DataSpec | Data | Dataset[Any] | Sequence[Any] | Mapping[str, Any],
     *,
     device: torch.device | str = "cpu",
+    **options: Any,
 ) -> Data:
     """Load a data set.
 
     Args:
-        spec: A `DataSpec`; a string or path, short for `DataSpec(source=...)`; a map-style PyTorch data set, or two of
-            them, train and test, whose items are (image, label). An image is a PIL image, or a tensor or array
-            (C, S, S), (S, S, C) or (S, S), uint8 or float in 0..1; a label is a class number. Data that is
-            loaded already is only moved.
+        spec: A `DataSpec`; a string or path, short for `DataSpec(source=...)`; a data set in Python, or two of them,
+            (train, test). Data that is loaded already is only moved.
+
+            In Python, that is a map-style data set of PyTorch, or a `Dataset` or `DatasetDict` of Hugging Face. An item
+            is (image, label), or a mapping or named tuple with keys such as image, img or pixel_values, and label,
+            labels or target, in any case. An image is a PIL image, or a tensor or array (C, S, S), (S, S, C) or (S, S)
+            with 1 or 3 channels. A label is a class number (an integer, a whole float, an array of one), a class name
+            or a truth value.
         device: Where the images shall be kept, as bytes.
+        options: Further fields of `DataSpec`, such as `image_size`, `subset` or `label_column`; they hold for data
+            sets in Python, too.
+
+    Images become upright and bytes: EXIF orientation is applied; the alpha of a PIL image is dropped; 16 and 32 bits,
+    and floats, are scaled by one range for the whole data set (`ramify.data.depth`). One image has at most
+    `ramify.data.encoded.MAX_PIXELS`.
 
     Returns:
         The data. Images above `ramify.data.pixels.memory_limit` are not kept but decoded for each batch.
@@ -56,20 +70,22 @@ def load(
         DataError: If the data is missing, damaged, ambiguous, or too small for its splits.
     """
     if isinstance(spec, Data):
+        if options:
+            raise DataError(f"{', '.join(options)}: no options for data that is loaded already; give them where it is")
         return spec.to(device)
-    if isinstance(spec, Path):
-        spec = str(spec)
-    if isinstance(spec, str):
-        spec = DataSpec(source=spec)
-    if isinstance(spec, DataSpec):
-        return _assemble(open_source(spec), spec, torch.device(device))
-    if isinstance(spec, Dataset):
-        return _assemble(from_datasets(spec, None), DataSpec(), torch.device(device))
-    if isinstance(spec, tuple) and len(spec) == 2:
-        return _assemble(from_datasets(*spec), DataSpec(), torch.device(device))
-    raise DataError(
-        f"data is a name, a DataSpec, Data, a PyTorch data set or a pair of them, not {type(spec).__name__}"
-    )
+    known = [each.name for each in fields(DataSpec)]
+    if strange := next((name for name in options if name not in known), None):
+        raise DataError(f"data has no option {strange!r}: {nearest(strange, known)}")
+    if isinstance(spec, str | Path):
+        spec = DataSpec(**{"source": str(spec), **options})
+    elif isinstance(spec, DataSpec):
+        spec = replace(spec, **options)
+    else:
+        if place := next((name for name in ("source", "test", "root", "download") if name in options), None):
+            raise DataError(f"`{place}` says where data lie, and a data set in Python was handed over; leave it out")
+        chosen = DataSpec(**options)
+        return _assemble(from_objects(spec, chosen), chosen, torch.device(device))
+    return _assemble(open_source(spec), spec, torch.device(device))
 
 
 def _assemble(parts: Parts, spec: DataSpec, device: torch.device) -> Data:
@@ -135,6 +151,11 @@ def _number(present: dict[str, Part], names: tuple[str, ...] | None) -> tuple[tu
         for row, label in enumerate(part.labels):
             if label not in numbers:
                 known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+                if isinstance(label, int | np.integer) and label < 0:
+                    raise DataError(
+                        f"{part.images.where(row)}: the label {label} is negative, as where labels are hidden; "
+                        "leave such images out, or number the classes from 0"
+                    )
                 raise DataError(f"{part.images.where(row)}: the label {label!r} is none of the classes ({known})")
         labels[part_name] = torch.tensor([numbers[label] for label in part.labels], dtype=torch.int64)
     if len(names) < 2:

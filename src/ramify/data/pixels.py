@@ -106,9 +106,7 @@ class Streamed:
     def to(self, device: torch.device) -> Streamed:
         """Return the same images on `device`."""
         decoder = self._decode
-        return Streamed(
-            decoder.images, self._rows, self.side, self.channels, decoder.image_size, device, decoder.scale
-        )
+        return Streamed(decoder.images, self._rows, self.side, self.channels, decoder.image_size, device, decoder.scale)
 
 
 class _Decoder(torch.utils.data.Dataset[Any]):

@@ -1,4 +1,4 @@
-"""Finding a data set: by name, as a folder of images, in Parquet files, from Hugging Face, or from PyTorch.
+"""Finding a data set: by name, as a folder of images, in Parquet files, or from Hugging Face.
 
 Every source becomes `Parts`: encoded images and raw labels of the training images, and of the validation and
 test images where the source brings them. Nothing is decoded here.
@@ -7,7 +7,6 @@ test images where the source brings them. Nothing is decoded here.
 from __future__ import annotations
 
 import json
-import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ramify.data.encoded import Arrays, Encoded, Files, HuggingFace, Items, Table, join
+from ramify.data.encoded import RESIZED_BY_SPEC, Arrays, Encoded, Files, HuggingFace, Table, join
+from ramify.data.labels import read_label
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, MissingExtraError, nearest
 
@@ -84,7 +84,8 @@ def _open(source: str, spec: DataSpec) -> Parts:
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
     if os.sep in source or path.suffix:
-        raise DataError(f"{source}: no such file or folder")
+        here = "" if path.is_absolute() else f" in {Path.cwd()}, where it was looked for"
+        raise DataError(f"{source}: no such file or folder{here}")
     raise DataError(f"{source!r} is neither a folder or Parquet file nor a data set; {nearest(source, NAMED)}, hf:NAME")
 
 
@@ -333,19 +334,44 @@ def _hugging_face_folder(path: Path, spec: DataSpec) -> Parts:
 
 
 def _hugging_face(found: Any, name: str, where: str, spec: DataSpec) -> Parts:
-    splits = {"train": found} if not isinstance(found, dict) else {}
+    def read(dataset: Any, where: str) -> tuple[Part, tuple[str, ...] | None]:
+        return hugging_face_part(dataset, where, spec)
+
     if isinstance(found, dict):
-        splits = {PART_OF[split.lower()]: found[split] for split in found if split.lower() in PART_OF}
-        if "train" not in splits:
-            raise DataError(f"{where}: has no split `train`; its splits: {', '.join(found)}")
+        return hugging_face_splits(found, name, where, read)
+    part, names = read(found, where)
+    return Parts(name, part, class_names=names)
+
+
+def hugging_face_splits(
+    found: dict[str, Any],
+    name: str,
+    where: str,
+    read: Callable[[Any, str], tuple[Part, tuple[str, ...] | None]],
+) -> Parts:
+    """Read the splits of a Hugging Face data set, each by `read(dataset, where)`."""
+    splits = {PART_OF[split.lower()]: found[split] for split in found if split.lower() in PART_OF}
+    if "train" not in splits:
+        raise DataError(f"{where}: has no split `train`; its splits: {', '.join(found)}")
     parts, names = {}, None
     for part, dataset in splits.items():
-        parts[part], names = _hugging_face_part(dataset, where if len(splits) == 1 else f"{where}, {part}", spec)
+        parts[part], names = read(dataset, where if len(splits) == 1 else f"{where}, {part}")
     return Parts(name, parts["train"], parts.get("validation"), parts.get("test"), names)
 
 
-def _hugging_face_part(dataset: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] | None]:
+def hugging_face_part(
+    dataset: Any, where: str, spec: DataSpec, advice: str = RESIZED_BY_SPEC
+) -> tuple[Part, tuple[str, ...] | None]:
+    """Return encoded images and labels of one Hugging Face data set that has a column of images, and its class names.
+
+    Args:
+        dataset: The data set, not a dictionary of them.
+        where: How to find it, for messages.
+        spec: Says which columns.
+        advice: What brings its images to one size, for messages.
+    """
     datasets = _datasets()
+    dataset = dataset.with_format(None)
     features = dataset.features
     image = _column(
         where,
@@ -359,39 +385,17 @@ def _hugging_face_part(dataset: Any, where: str, spec: DataSpec) -> tuple[Part, 
     integers = [
         name
         for name, feature in features.items()
-        if isinstance(feature, datasets.ClassLabel) or re.match("u?int", str(getattr(feature, "dtype", "")))
+        if isinstance(feature, datasets.ClassLabel) or re.match("u?int|bool", str(getattr(feature, "dtype", "")))
     ]
+    classes = [name for name in integers if isinstance(features[name], datasets.ClassLabel)]
     default = spec.label_column or ("label" if "label" in features else None)
-    label = _column(where, features, default, "label_column", integers)
+    label = _column(where, features, default, "label_column", classes if len(classes) == 1 else integers)
     names = getattr(features[label], "names", None)
-    if names is None and getattr(features[label], "dtype", None) != "string" and label not in integers:
-        raise DataError(f"{where}: column {label!r} is {features[label]}, not integers or names")
-    images = HuggingFace(dataset.cast_column(image, datasets.Image(decode=False)), image, where)
-    return Part(images, list(dataset[label])), tuple(names) if names else None
-
-
-# Data sets of PyTorch
-
-
-def from_datasets(train: Any, test: Any | None) -> Parts:
-    """Take map-style data sets of (image, label); see `ramify.data.load` for the images they may give."""
-    name = type(train).__name__.lower()
-    names = getattr(train, "classes", None)
-    held = None if test is None else _items(test, f"{name}, test")
-    return Parts(name, _items(train, name), test=held, class_names=tuple(map(str, names)) if names else None)
-
-
-def _items(dataset: Any, name: str) -> Part:
-    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+    scalar = re.match("float|(large_)?string", str(getattr(features[label], "dtype", "")))
+    if names is None and label not in integers and not scalar:
         raise DataError(
-            f"{name}: needs __len__ and __getitem__, as map-style data sets have; {type(dataset).__name__} has not"
+            f"{where}: column {label!r} is {features[label]!s:.80}, not integers or names; a class number is wanted"
         )
-    labels: list[int | str | None] = []
-    for row in range(len(dataset)):
-        try:
-            _, label = dataset[row]
-            labels.append(label if isinstance(label, str) else operator.index(label))
-        except (TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"{name}, item {row}: is not a pair of image and class number ({reason})") from error
-    return Part(Items(dataset, name), labels)
+    images = HuggingFace(dataset.cast_column(image, datasets.Image(decode=False)), image, where, advice)
+    labels = [read_label(value, images.where(row)) for row, value in enumerate(dataset[label])]
+    return Part(images, labels), tuple(names) if names else None

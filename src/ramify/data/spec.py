@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from ramify.errors import DataError, nearest
 
+MAX_SIDE = 8192
+"""Largest side in pixels that images are brought to."""
+
 SPLITS = ("auto", "random", "ordered", "nasbench201")
 
 
@@ -26,7 +29,7 @@ class DataSpec:
         image_column: Column of the encoded images in a table. Default: the only one that can hold them.
         label_column: Column of the labels in a table. Default: `label`, else the only column of integers.
         image_size: Side in pixels that images are brought to: shorter side resized, then the centre cropped.
-            Needed when images differ in size or are not square.
+            Needed when images differ in size or are not square. At most 8192.
         subset: Use this many training images, the same number of each class as far as possible, and at most as
             many test images.
         test_fraction: Share of each class that is held out for testing when the source has no test images.
@@ -69,3 +72,5 @@ class DataSpec:
         for name in ("image_size", "subset"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise DataError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+        if self.image_size is not None and self.image_size > MAX_SIDE:
+            raise DataError(f"`image_size` must be at most {MAX_SIDE}, got {self.image_size}")

@@ -1,0 +1,182 @@
+"""Data sets that are handed over in Python: map-style ones of PyTorch, and those of Hugging Face's `datasets`.
+
+An item is (image, label), or a mapping or named tuple that has both by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from ramify.data.depth import Extent
+from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure
+from ramify.data.labels import read_label
+from ramify.data.sources import Part, Parts, hugging_face_part, hugging_face_splits
+from ramify.data.spec import DataSpec
+from ramify.errors import DataError, nearest
+
+IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "pixels", "picture", "photo", "input", "inputs", "x")
+LABEL_KEYS = (
+    *("label", "labels", "fine_label", "fine_labels", "coarse_label", "coarse_labels", "target", "targets"),
+    *("class", "cls", "category", "label_id", "class_id", "class_label", "y"),
+)
+WANTED = "a data set is given by a name, a path, a DataSpec, Data, or as a data set in Python or a pair (train, test)"
+
+
+def from_objects(data: Any, spec: DataSpec) -> Parts:
+    """Take a data set, a pair (train, test) of them, or a `DatasetDict` of Hugging Face; see `ramify.data.load`.
+
+    Args:
+        data: What was handed over.
+        spec: Its options; `source` and what else says where data lie are not looked at.
+
+    Raises:
+        DataError: If it is none of these, or an item is not an image and a label.
+    """
+    if _of_hugging_face(data) and isinstance(data, dict):
+        name = _name(next(iter(data.values()), data))
+        return hugging_face_splits(data, name, type(data).__name__, partial(_part, spec=spec))
+    if isinstance(data, tuple) or (isinstance(data, list) and data and all(map(_is_data_set, data))):
+        if len(data) != 2:
+            raise DataError(f"got {len(data)} data sets; hand over one, or a pair (train, test)")
+        train, test = data
+    else:
+        train, test = data, None
+    name = _name(train)
+    part, names = _part(train, name, spec)
+    held = None if test is None else _part(test, f"{name}, test", spec)[0]
+    return Parts(name, part, test=held, class_names=names)
+
+
+def _is_data_set(data: Any) -> bool:
+    """Return whether this is a data set for certain, and not an item of one."""
+    return isinstance(data, Dataset) or _of_hugging_face(data)
+
+
+def _of_hugging_face(data: Any) -> bool:
+    return type(data).__module__.split(".")[0] == "datasets"
+
+
+def _name(data: Any) -> str:
+    recorded = getattr(data.info, "dataset_name", None) if hasattr(data, "info") and _of_hugging_face(data) else None
+    return str(recorded or type(data).__name__.lower())
+
+
+def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] | None]:
+    """Return images and labels of one data set, and its class names."""
+    if isinstance(data, IterableDataset):
+        advice = (
+            "load it without streaming=True, or keep some: datasets.Dataset.from_list(list(data.take(1000)))"
+            if _of_hugging_face(data)
+            else "give a map-style one, such as list(data) where it fits into memory"
+        )
+        raise DataError(
+            f"{where}: is iterable, so it has no length and no items by number (__len__, __getitem__); {advice}"
+        )
+    if isinstance(data, DataLoader):
+        raise DataError(f"{where}: is a DataLoader; hand over its data set, loader.dataset")
+    if isinstance(data, Mapping):
+        raise DataError(f"{where}: a mapping of {', '.join(map(str, data))!s:.80}; hand over a pair (train, test)")
+    if isinstance(data, np.ndarray | torch.Tensor):
+        raise DataError(f"{where}: an array has no labels; hand over TensorDataset(images, labels)")
+    if isinstance(data, str | bytes) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        missing = "needs __len__ and __getitem__, as map-style data sets have"
+        raise DataError(f"{where}: {missing}; {WANTED}, not {type(data).__name__}")
+    names = getattr(data, "classes", None)
+    if _of_hugging_face(data):
+        # A transform of the user's makes the images; without one, they are best taken as they are encoded.
+        custom = data.format["type"] == "custom"
+        if not custom and any(type(feature).__name__ == "Image" for feature in data.features.values()):
+            return hugging_face_part(data, where, spec, RESIZED_IN_PYTHON)
+        data = data if custom else data.with_format("numpy")
+        label = [spec.label_column] if spec.label_column else _candidates(data.features, LABEL_KEYS)
+        names = getattr(data.features.get(label[0]), "names", None) if label else None
+    known = isinstance(names, list | tuple) and len(names) > 0
+    return _items(data, where, spec), tuple(map(str, names)) if names is not None and known else None
+
+
+def _items(data: Any, name: str, spec: DataSpec) -> Part:
+    """Read every item once, for its label and the range of its image."""
+    labels: list[int | str | None] = []
+    found = Extent()
+    try:
+        count = len(data)
+    except Exception as error:
+        raise DataError(f"{name}: has no length ({_reason(error)}); a map-style data set is wanted") from error
+    for row in range(count):
+        where = f"{name}, item {row}"
+        try:
+            item = data[row]
+        except Exception as error:  # whatever the data set's own code raises
+            raise DataError(f"{where}: the data set raised {type(error).__name__} ({_reason(error)})") from error
+        image, label = pair_of(item, where, spec)
+        labels.append(read_label(label, where))
+        measure(as_image(image, where), where, found)
+    return Part(Items(data, name, partial(_image_of, name=name, spec=spec), found), labels)
+
+
+def _reason(error: Exception) -> str:
+    return f"{' '.join(str(error).split())!s:.120}"
+
+
+def _image_of(item: Any, name: str, spec: DataSpec) -> Any:
+    return pair_of(item, name, spec)[0]
+
+
+def pair_of(item: Any, where: str, spec: DataSpec) -> tuple[Any, Any]:
+    """Return image and label of an item.
+
+    Args:
+        item: A pair, or a mapping or named tuple whose keys are those of the specification, or usual ones.
+        where: How to find it, for messages.
+        spec: Names the keys, as `image_column` and `label_column`, where they are others.
+
+    Raises:
+        DataError: If it is something else, or which is meant is open.
+    """
+    if isinstance(item, Mapping):
+        keys = _keys(item, where, spec)
+        return item[keys[0]], item[keys[1]]
+    if isinstance(item, tuple) and hasattr(item, "_asdict"):
+        fields = item._asdict()
+        if len(item) != 2 or (_candidates(fields, IMAGE_KEYS) and _candidates(fields, LABEL_KEYS)):
+            return pair_of(fields, where, spec)
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    inside = f" of {len(item)} ({', '.join(type(value).__name__ for value in item)!s:.60})"
+    what = type(item).__name__ + (inside if isinstance(item, tuple | list) else "")
+    raise DataError(
+        f"{where}: is not a pair of image and class number, but {what}; give (image, label), or a mapping with the "
+        "keys image and label"
+    )
+
+
+def _keys(item: Mapping[Any, Any], where: str, spec: DataSpec) -> tuple[Any, Any]:
+    """Return which keys of a mapping hold image and label."""
+    found: list[Any] = []
+    for asked, option, known in (
+        (spec.image_column, "image_column", IMAGE_KEYS),
+        (spec.label_column, "label_column", LABEL_KEYS),
+    ):
+        if asked is not None and asked not in item:
+            raise DataError(f"{where}: no key {asked!r}; {nearest(asked, map(str, item))}")
+        candidates = [asked] if asked is not None else _candidates(item, known)
+        if len(candidates) != 1:
+            which = " and ".join(map(str, candidates)) + " could be it" if candidates else "an (image, label) is wanted"
+            raise DataError(
+                f"{where}: items are mappings with the keys {', '.join(map(str, item))!s:.100}; which is the "
+                f"{option.split('_')[0]} is open ({which}): load(dataset, {option}=...)"
+            )
+        found += candidates
+    return found[0], found[1]
+
+
+def _candidates(keys: Iterable[Any], known: Sequence[str]) -> list[Any]:
+    """Return the keys with known names, in any case; the first of these names outdoes the others."""
+    found = {str(key).casefold(): key for key in keys if str(key).casefold() in known}
+    return [found[known[0]]] if known[0] in found else list(found.values())
