@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -787,9 +786,9 @@ def _searched_data(path: Path | None) -> DataSpec:
 def _directory(path: Path | None) -> str:
     """Return what the relative data paths of the run at `path` are relative to."""
     if path is None:
-        return os.getcwd()
+        return str(Path.cwd())
     found = RunFolder(path).read_json("provenance.json")
-    return str(found.get("data", {}).get("directory") or found.get("directory") or os.getcwd())
+    return str(found.get("data", {}).get("directory") or found.get("directory") or Path.cwd())
 
 
 def _located(spec: DataSpec, path: Path | None) -> DataSpec:
@@ -802,14 +801,15 @@ def _located(spec: DataSpec, path: Path | None) -> DataSpec:
         value = getattr(spec, name)
         if value is None or value in NAMED or value.startswith("hf:") or Path(value).expanduser().is_absolute():
             continue
-        candidates = [Path(place, value).absolute() for place in (made, ".")]
-        there = [place for place in candidates if _is(place, Path.exists) or glob(str(place))]
+        pattern = any(mark in value for mark in "*?[")
+        bases = [Path(made), Path.cwd()]
+        there = [base for base in bases if (base / value).exists() or (pattern and any(base.glob(value)))]
         if not there:
             raise ConfigurationError(
                 f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
                 "--data or `data=`"
             )
-        places[name] = str(there[0])
+        places[name] = str(there[0] / value)
     return replace(spec, **places)
 
 

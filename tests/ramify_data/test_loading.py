@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import picture
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import TensorDataset
 
 from ramify.data import Augmentation, Data, DataSpec, load
 from ramify.data import loading as module
@@ -164,7 +163,10 @@ def test_labels_are_numbered_in_order(parquet):
 
 def test_labels_that_cannot_be(parquet, tmp_path):
     negative = parquet("a.parquet", [0, 1, -1, 0])
-    assert refused(str(negative)) == f"{negative}, row 2: the label -1 is none of the classes (0, 1)"
+    assert refused(str(negative)) == (
+        f"{negative}, row 2: the label -1 is negative, as where labels are hidden; leave such images out, or number "
+        "the classes from 0"
+    )
     empty = parquet("b.parquet", ["x", None, "y"])
     assert refused(str(empty)) == f"{empty}, row 1: the label None is none of the classes (x, y)"
     features = {"info": {"features": {"label": {"names": ["cat", "dog"]}}}}
@@ -185,27 +187,13 @@ def test_a_damaged_image_in_a_table_is_named(parquet):
     assert "not a readable image (the cell is empty)" in refused(str(hollow))
 
 
-def test_torch_datasets():
-    class Pairs(Dataset):
-        classes = ("left", "right")
-
-        def __len__(self):
-            return 20
-
-        def __getitem__(self, row):
-            return picture(row), row % 2
-
-    data = load((Pairs(), Pairs()))
-    assert data.name == "pairs" and data.classes == ("left", "right") and sizes(data) == [20, 10, 10, 20]
-
-    class Endless(IterableDataset):
-        def __iter__(self):
-            return iter(())
-
-    assert "needs __len__" in refused(Endless())
-    assert "item 0: is not a pair of image and class number" in refused(TensorDataset(torch.zeros(4, 1, 2, 2)))
-    floats = TensorDataset(torch.zeros(4, 1, 2, 2), torch.tensor([0.0, 1.5, 0, 1]))
-    assert "item 0: is not a pair of image and class number" in refused(floats)
+def test_options_beside_the_source(parquet):
+    path = str(parquet("a.parquet", [0, 1] * 20))
+    assert load(path, subset=10).fingerprint == load(DataSpec(source=path, subset=10)).fingerprint
+    assert load(DataSpec(source=path), subset=10).fingerprint == load(path, subset=10).fingerprint
+    assert "data has no option 'imagesize': did you mean 'image_size'?" in refused(path, imagesize=3)
+    assert "subset: no options for data that is loaded already" in refused(load(path), subset=10)
+    assert refused(path, subset="x") == "`subset` must be at least 1, got 'x'"
     assert "not int" in refused(3)
 
 

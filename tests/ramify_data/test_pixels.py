@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from pictures import picture, png
@@ -66,3 +67,34 @@ def test_streaming_draws_nothing_from_the_global_generator():
     before = torch.get_rng_state()
     list(Streamed(items(2), torch.arange(2), 8, 3, None).padded([torch.arange(2)], 1))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_streamed_deep_images_are_measured_as_a_whole(monkeypatch):
+    deep = Items([(np.arange(100 * row, 100 * row + 16, dtype=np.uint16).reshape(4, 4), 0) for row in range(9)], "l")
+    rows = torch.tensor([1, 2, 5])
+    kept = load_pixels(deep, rows, rows[:0], None, CPU)[0]
+    monkeypatch.setattr(module, "memory_limit", 8)
+    monkeypatch.setattr(module, "WORTH_WORKERS", 1)
+    streamed = load_pixels(deep, rows, rows[:0], None, CPU)[0]
+    held, given = next(kept.padded([torch.arange(3)], 0))[0], next(streamed.padded([torch.arange(3)], 0))[0]
+    assert isinstance(streamed, Streamed) and torch.equal(held, given)
+    assert held[..., 0].amax(dim=(1, 2)).tolist() == [115 >> 2, 215 >> 2, 515 >> 2]  # 815 takes ten bits
+
+
+def test_a_deep_image_that_no_sample_met_is_refused(monkeypatch):
+    images = Items([(np.arange(16, dtype=np.uint8).reshape(4, 4), 0)] * 2 + [(np.eye(4) * 0.5, 0)], "list")
+    monkeypatch.setattr(module, "sample", lambda images: torch.tensor([0]))
+    monkeypatch.setattr(module, "memory_limit", 8)
+    streamed = load_pixels(images, torch.arange(3), torch.arange(0), None, CPU)[0]
+    with pytest.raises(DataError, match=r"^list, item 2: is deeper than 8 bits, as others are not; convert it"):
+        list(streamed.padded([torch.arange(3)], 0))
+
+
+@pytest.mark.parametrize("limit", [1, 2**20])
+def test_images_that_show_nothing_are_refused(monkeypatch, limit):
+    monkeypatch.setattr(module, "memory_limit", limit)
+    plain = [(np.full((4, 4, 3), [row, 7, 9], np.uint8), 0) for row in range(5)]
+    with pytest.raises(DataError, match=r"^every training image is of one color throughout, such as list, item 1; "):
+        load_pixels(Items(plain, "list"), torch.arange(1, 5), torch.arange(1), None, CPU)
+    plain[2][0][0, 0, 2] = 8
+    assert len(load_pixels(Items(plain, "list"), torch.arange(5), torch.arange(1), None, CPU)[0]) == 5

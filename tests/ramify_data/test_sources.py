@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,7 +108,9 @@ def test_image_folders_that_are_none(tmp_path, folder):
 
 def test_names_and_paths_that_do_not_exist(tmp_path):
     assert "'digit' is neither a folder or Parquet file nor a data set; did you mean 'digits'?" in refused("digit")
-    assert refused("nowhere/at.all") == "nowhere/at.all: no such file or folder"
+    here = f"nowhere/at.all: no such file or folder in {Path.cwd()}, where it was looked for"
+    assert refused("nowhere/at.all") == here
+    assert refused(tmp_path / "no" / "where") == f"{tmp_path}/no/where: no such file or folder"
     assert refused(tmp_path / "*.parquet") == f"{tmp_path}/*.parquet: no file matches"
     (tmp_path / "a.csv").write_text("")
     assert refused(tmp_path / "a.csv").endswith("must be .parquet; else give a folder of images")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ramify.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 WHITES = (1.0, *(2.0**bits - 1 for bits in (8, 10, 12, 14, 16)))  # what floats are taken to reach to
 OVERSHOOT = 1.01  # of floats that were resized
@@ -68,6 +72,14 @@ class Reach:
         return f"{self.least:g} to {self.greatest:g}"
 
 
+def values_of(image: Image) -> np.ndarray:
+    """Return the values of an image of a deep mode; PIL gives unsigned 32 bits of a TIFF file as signed ones."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    unsigned = values.dtype == np.int32 and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,)
+    return values.view(np.uint32) if unsigned else values
+
+
 class Extent:
     """From where to where the deep images of a data set reach; integers and floats apart."""
 
@@ -104,12 +116,15 @@ class Extent:
             DataError: If there are negative or infinite values or NaN, or the range of floats can mean anything.
         """
         if self.not_finite:
-            raise DataError(f"{self.not_finite}: holds NaN or infinity; the finite values reach from {self.floats}")
-        for kind, reach in (("integers", self.integers), ("floats", self.floats)):
-            if reach.least < 0:
-                wanted = "" if kind == "integers" else "lie in 0..1, 0..255 or 0..65535, before any normalisation, and "
-                must = f"{kind} must {wanted or 'not be negative and '}reach from {reach}"
-                raise DataError(f"{reach.least_at}: {must}")
+            rest = f"the finite values reach from {self.floats}" if self.floats.least_at else "no value is finite"
+            raise DataError(f"{self.not_finite}: holds NaN or infinity ({rest}); repair or remove it")
+        if self.integers.least < 0:
+            raise DataError(
+                f"{self.integers.least_at}: integers must not be negative, and reach from {self.integers}; shift them "
+                "to begin at 0"
+            )
+        if self.floats.least < 0:
+            raise self._unclear(self.floats.least_at)
         bits = max(8, int(max(self.integers.greatest, 0)).bit_length())
         return Scale(bits + bits % 2, self._white())
 
@@ -120,7 +135,10 @@ class Extent:
                 if (white > 1 and greatest < FEWEST) or 0 < greatest < DARKEST:
                     break
                 return max(white, greatest)
-        raise DataError(
-            f"{self.floats.greatest_at}: floats must lie in 0..1, 0..255 or 0..65535 and make use of it, before any "
-            f"normalisation, and reach from {self.floats}; scale them"
+        raise self._unclear(self.floats.greatest_at)
+
+    def _unclear(self, where: str) -> DataError:
+        return DataError(
+            f"{where}: floats must lie in 0..1, 0..255 or 0..65535 and make use of it, before any normalisation, and "
+            f"reach from {self.floats}; scale them"
         )

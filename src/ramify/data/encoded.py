@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import torch
 
-from ramify.data.depth import Extent, Scale, UnmeasuredError
+from ramify.data.depth import Extent, Scale, UnmeasuredError, values_of
 from ramify.data.spec import MAX_SIDE
 from ramify.errors import DataError
 
@@ -311,8 +311,10 @@ def extent(images: Encoded, rows: Sequence[int]) -> Extent:
 
 def measure(image: Image | np.ndarray, where: str, found: Extent) -> None:
     """Add the values of an image to `found`, if they are deeper than bytes."""
-    if isinstance(image, np.ndarray) or image.mode in DEEP_MODES:
-        found.add(np.asarray(image), where)
+    if isinstance(image, np.ndarray):
+        found.add(image, where)
+    elif image.mode in DEEP_MODES:
+        found.add(values_of(image), where)
 
 
 def probe(images: Encoded, rows: Sequence[int], image_size: int | None) -> tuple[int, int]:
@@ -360,7 +362,7 @@ def _of_bytes(image: Image | np.ndarray, scale: Scale | None, where: str) -> Ima
         turn = _turn(image)
         if image.mode not in DEEP_MODES:
             return image if turn is None else image.transpose(turn)
-        image = np.asarray(image)
+        image = values_of(image)
     if image.dtype == np.bool_:
         image = image * np.uint8(255)
     if image.dtype != np.uint8:

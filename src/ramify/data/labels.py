@@ -27,8 +27,10 @@ def read_label(label: Any, where: str) -> int | str | None:
                 f"{where}: the label has {array.size} values (shape {array.shape}); wanted is a class number, {advice}"
             )
         label = array.item()
-    if label is None or isinstance(label, str | bool):
+    if label is None or isinstance(label, bool):
         return label
+    if isinstance(label, str):
+        return str(label)  # NumPy has a type of its own for them
     if isinstance(label, numbers.Integral) or (isinstance(label, float) and label.is_integer()):
         return int(label)
     raise DataError(

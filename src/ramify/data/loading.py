@@ -83,7 +83,7 @@ def load(
     else:
         if place := next((name for name in ("source", "test", "root", "download") if name in options), None):
             raise DataError(f"`{place}` says where data lie, and a data set in Python was handed over; leave it out")
-        chosen = DataSpec(**options)
+        chosen = replace(DataSpec(), **options)
         return _assemble(from_objects(spec, chosen), chosen, torch.device(device))
     return _assemble(open_source(spec), spec, torch.device(device))
 

@@ -70,7 +70,8 @@ class DataSpec:
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"`{name}` must be at least 0 and below 1, got {getattr(self, name)}")
         for name in ("image_size", "subset"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise DataError(f"`{name}` must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and value >= 1):
+                raise DataError(f"`{name}` must be at least 1, got {value!r}")
         if self.image_size is not None and self.image_size > MAX_SIDE:
             raise DataError(f"`image_size` must be at most {MAX_SIDE}, got {self.image_size}")
