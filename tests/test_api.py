@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 from torch.utils.data import TensorDataset
 
@@ -127,6 +129,39 @@ def test_any_pytorch_data_set(tmp_path):
     with pytest.raises(ConfigurationError, match="was made with a data set from Python; name one with --data"):
         ramify.evaluate(tmp_path)
     assert ramify.evaluate(tmp_path, images(), threads=1).images == 8
+
+
+def test_options_of_a_python_data_set(tmp_path):
+    result = searched(data=load(images(), image_size=6, subset=16), out=tmp_path)
+    assert result.data.input_size == (3, 6, 6)
+    assert ramify.evaluate(retrained(result), threads=1).images == 8
+
+
+def test_relative_data_paths_are_found_from_elsewhere(tmp_path, monkeypatch):
+    for number in range(20):
+        place = tmp_path / "made" / "pets" / "ab"[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)).save(
+            place / f"{number}.png"
+        )
+    monkeypatch.chdir(tmp_path / "made")
+    searched(data="./pets", out="run")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = tmp_path / "made" / "run"
+    trained = retrained(run)
+    assert yaml.safe_load((run / "retrain" / "config.yaml").read_text())["data"]["source"] == "./pets"
+    assert ramify.evaluate(run / "retrain", threads=1).images == 4
+    monkeypatch.chdir(tmp_path / "made")
+    assert retrained(run).history == trained.history  # the same configuration, from either place
+
+    (tmp_path / "made" / "pets").rename(tmp_path / "pets")
+    with pytest.raises(
+        ConfigurationError, match=r"its data ./pets was given relative to \S+/made, and is neither there"
+    ):
+        ramify.evaluate(run / "retrain")
+    monkeypatch.chdir(tmp_path)
+    assert ramify.evaluate(run / "retrain", threads=1).images == 4
 
 
 def test_other_images_are_another_run(tmp_path):
