@@ -161,6 +161,7 @@ def test_parquet_columns(parquet, tmp_path):
     assert "'image' and 'depth' could be it); set `image_column`" in refused(more)
     none = parquet("e.parquet", [0, 1], label_column="score", images=[None, None])
     assert opened(none).train.labels == [0, 1]
+    assert opened(parquet("g.parquet", [True, False], label_column="sick")).train.labels == [True, False]
     floats = parquet("f.parquet", [0.5, 1.5])
     assert "column 'label' is double, not integers or names" in refused(floats)
 

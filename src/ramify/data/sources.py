@@ -254,7 +254,7 @@ def _parquet_file(path: Path, spec: DataSpec) -> tuple[Part, tuple[str, ...] | N
     def holds_labels(kind: Any) -> bool:
         if types.is_dictionary(kind):
             kind = kind.value_type
-        return types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
+        return types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -263,7 +263,7 @@ def _parquet_file(path: Path, spec: DataSpec) -> tuple[Part, tuple[str, ...] | N
             image = _column(
                 path, kinds, spec.image_column, "image_column", [name for name in kinds if holds_images(kinds[name])]
             )
-            integers = [name for name in kinds if types.is_integer(kinds[name])]
+            integers = [name for name in kinds if types.is_integer(kinds[name]) or types.is_boolean(kinds[name])]
             default = spec.label_column or ("label" if "label" in kinds else None)
             label = _column(path, kinds, default, "label_column", integers)
             for name, fits, wanted in (
