@@ -29,7 +29,7 @@ LEVELS = (
     ("supernet",),
     ("ops",),
     ("architecture",),
-    ("files", "parallel"),
+    ("files", "parallel", "reading"),
     ("errors", "seeding"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
