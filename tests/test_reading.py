@@ -23,7 +23,7 @@ class Pet(TypedDict):
 PLAIN = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
+    | st.integers(-(2**999), 2**999)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs", "Cc"])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs", "Cc"])), inner),
@@ -66,7 +66,7 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1,
         ("[" * 100_000 + "]" * 100_000, "nested more than 60 levels deep"),
         ("[1e999]", "inf, which is no finite number"),
         ('{"a": NaN}', "nan, which is no finite number"),
-        ("1" * 30, "an integer of 30 digits, more than 64 bits"),
+        ("1" * 400, "an integer of 400 digits"),
         ("1" * 5000, "an integer of thousands of digits"),
         ('"\\ud800"', "a lone surrogate"),
         ("[" + "[]," * 1_000_001 + "1]", "more than 1,000,000 items"),

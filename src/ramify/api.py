@@ -175,7 +175,7 @@ def search(
             seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
             _write_search(folder, space, session, seconds, annotate)
             parallel.wait()
-        arch = space.checked(Architecture.from_json(folder.read_json("architecture.json")))
+        arch = space.checked(Architecture.from_json(folder.architecture()))
         kept = None if out is None else folder.path
         return SearchResult(arch, folder.history(), space, kept, loaded, settings)
 
@@ -184,7 +184,7 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
     arch = session.architecture()
     if session.supernet is not None:
         state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
-        files.write(folder.path / "supernet.safetensors", save(state))
+        folder.write("supernet.safetensors", save(state))
     last = folder.history()[-1]
     folder.write_json("architecture.json", arch.to_dict())
     result = {
@@ -201,7 +201,7 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         say(f"the budget is missed: {budget['cost']:,} {budget['of']}, where {budget['target']:,.0f} were asked for")
     for number, member in enumerate(result.get("front", ())):
         folder.write_json(f"front/{number:02}.json", member["architecture"])
-    folder.write_json("result.json", result)  # last: it marks the run as finished
+    folder.finish(result)
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def shrink(
             seconds = drive(session, folder, fabric.device, title="shrink", progress=progress, annotate=_left)
             left = session.space()
             folder.write_json("space.json", _space_file(left))
-            folder.write_json("result.json", {**session.summary(), "seconds": round(seconds, 3)})
+            folder.finish({**session.summary(), "seconds": round(seconds, 3)})
             parallel.wait()
         summary = folder.read_json("result.json")
         if not summary["is_small"]:
@@ -372,7 +372,7 @@ def retrain(
         if _open(folder, config, seed, loaded, progress, directory=directory):
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
             weights = save({name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()})
-            files.write(folder.path / "model.safetensors", weights)
+            folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
             shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
             pixels = {"mean": loaded.mean, "std": loaded.std, "classes": loaded.classes}
@@ -389,7 +389,7 @@ def retrain(
                 "macs": cost.macs,
                 **(ruled if recipe.size_rule else {}),
             }
-            folder.write_json("result.json", result)
+            folder.finish(result)
             parallel.wait()
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
@@ -676,7 +676,7 @@ def _open(
 ) -> bool:
     """Open a run folder for this configuration, these very images and this very table; return whether work is left."""
     folder.open(config, seed, free=_may_change)
-    found = folder.read_json("provenance.json")
+    found = folder.provenance()
     if config.get("executor") is not None and found.get("executors", [])[-1:] != [config["executor"]]:
         found["executors"] = [*found.get("executors", ()), config["executor"]]
         folder.write_json("provenance.json", found)
@@ -717,7 +717,7 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
         return (space or entry.space).checked(entry.architecture), None
     path = Path(text)
     if _is(path, Path.is_dir):
-        return Architecture.from_json(RunFolder(path).read_json("architecture.json")), path
+        return Architecture.from_json(RunFolder(path).architecture()), path
     if _is(path, Path.is_file):
         try:
             text = path.read_text()

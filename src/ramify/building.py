@@ -162,7 +162,7 @@ def build_table(
         table = _table(plan, list(names), list(seeds), folder.history(), loaded)
         table.save(folder.path / TABLE)
         failed = table.origin["failed"]
-        folder.write_json("result.json", {"architectures": len(table), "failed": failed, "sha256": table.digest})
+        folder.finish({"architectures": len(table), "failed": failed, "sha256": table.digest})
         for name, reason in failed.items():
             say(f"{name} is not in the table: {reason}", enabled=progress)
         return table
@@ -177,7 +177,7 @@ def _check_numbers(seeds: Sequence[int], processes: int | None) -> None:
 
 def _keep_to(folder: RunFolder, data: Data) -> None:
     """Raise `RunError` if the folder was made with other images."""
-    found = folder.read_json("provenance.json")
+    found = folder.provenance()
     if "data" not in found:
         found["data"] = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
         folder.write_json("provenance.json", found)

@@ -131,7 +131,7 @@ def search_levels(
             )
         if not folder.finished:
             notations = {name: level.notation for name, level in found.items()}
-            folder.write_json("result.json", {"notation": result.notation, "levels": notations})
+            folder.finish({"notation": result.notation, "levels": notations})
     return PipelineResult(found, trained, Path(out))
 
 

@@ -1,8 +1,8 @@
 """Reading what anybody may have written: JSON and YAML, bounded before it is used, checked against a type.
 
-What comes out is plain: objects, arrays, texts that can be printed, integers of 64 bits, finite numbers, booleans and
-null, neither deep nor large, every key once. `checked` holds such a value against a type, which for a file is a
-`TypedDict` that stands beside the code that writes it. Whatever is wrong becomes one line that names the file.
+What comes out is plain: objects, arrays, texts that can be encoded, integers that are floats too, finite numbers,
+booleans and null, neither deep nor large, every key once. `checked` holds such a value against a type; for a file that
+is a `TypedDict` beside the code that writes it. Whatever is wrong becomes one line that names the file.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ LIMIT_DEPTH = 60
 """Of arrays and objects in each other."""
 LIMIT_ITEMS = 1_000_000
 """Of all arrays and objects together, the contents of YAML aliases counted where they are used."""
+
+LIMIT_BITS = 1000
+"""Of an integer. Sizes of spaces need more than 64, and floats hold no more than 1024."""
 
 _SHOWN = 40  # characters of a wrong value in a message
 
@@ -228,8 +231,8 @@ def _check_scalar(value: Any) -> None:
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
-        if not -(2**63) <= value < 2**63:
-            raise _Malformed(f"it holds an integer of {len(str(abs(value)))} digits, more than 64 bits")
+        if value.bit_length() > LIMIT_BITS:
+            raise _Malformed(f"it holds an integer of {len(str(abs(value)))} digits")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise _Malformed(f"it holds {value}, which is no finite number")

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ramify import files
 from ramify.benchmarks import Table, open_table
 from ramify.comparison.drawing import draw
 from ramify.comparison.statistics import CONFIDENCE, Course, interval, verdict, versus
@@ -413,15 +412,15 @@ def _optimum(worker: _Worker, column: str) -> float:
 
 def _write(folder: RunFolder, found: dict[str, Any]) -> None:
     figure = draw(found)
-    files.write(folder.path / "comparison.svg", svg(figure))
-    files.write(folder.path / "comparison.png", png(figure))
-    files.write(folder.path / "comparison.txt", as_text(found))
+    folder.write("comparison.svg", svg(figure))
+    folder.write("comparison.png", png(figure))
+    folder.write("comparison.txt", as_text(found))
     folder.write_json("comparison.json", found)
     verdicts = {
         column: {label: it["verdict"] for label, it in about["strategies"].items()}
         for column, about in found["columns"].items()
     }
-    folder.write_json("result.json", {"verdicts": verdicts})  # last: it marks the comparison as finished
+    folder.finish({"verdicts": verdicts})
 
 
 def as_text(found: Mapping[str, Any]) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ramify import files
+
 
 class Events:
     """Writes the numbers of history rows as TensorBoard scalars.
@@ -19,6 +21,7 @@ class Events:
     def __init__(self, folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        files.below(folder.parent, f"{folder.name}/events")
         shutil.rmtree(folder, ignore_errors=True)
         self._writer = SummaryWriter(str(folder))
         for row in rows:

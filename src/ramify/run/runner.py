@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ramify import parallel
-from ramify.errors import ConfigurationError
+from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.run.events import Events
 from ramify.run.folder import RunFolder
 from ramify.run.progress import Progress
@@ -71,6 +71,20 @@ def _found(row: Mapping[str, Any], session: Session | None) -> dict[str, str]:
     return parallel.fingerprints({"row": row, **({} if session is None else session.state_dict())})
 
 
+def _restore(session: Session, state: Mapping[str, Any], folder: RunFolder) -> None:
+    """Load what a session has saved, or say that it is none of its states."""
+    try:
+        session.load_state_dict(state)
+    except RamifyError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:100]
+        raise RunError(
+            f"{folder.path}: the checkpoint does not fit this run ({reason}); delete the checkpoints, and the same "
+            "command starts from the beginning"
+        ) from None
+
+
 def drive(
     session: Session,
     folder: RunFolder,
@@ -106,7 +120,7 @@ def drive(
     parallel.wait()  # nobody goes on, and saves, before all have read
     before = 0.0
     if saved is not None:
-        session.load_state_dict(saved["session"])
+        _restore(session, saved["session"], folder)
         before = saved["seconds"]
     rows = folder.cut(saved["rows"] if saved else 0)
     folder.started(saved["step"] if saved else 0)
