@@ -30,7 +30,7 @@ LEVELS = (
     ("ops",),
     ("architecture",),
     ("files", "parallel", "reading"),
-    ("errors", "seeding"),
+    ("errors", "interruption", "seeding"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
 

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {_joined(str(error))}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt as interruption:
-        print(f"{name}: {interruption or 'interrupted'}", file=sys.stderr)
+        print(f"{name}: {str(interruption) or 'interrupted; the same command continues'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `ramify … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

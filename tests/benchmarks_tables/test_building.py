@@ -111,7 +111,8 @@ class TestTheTable:
         assert (read["split"], read["purpose"]) == ("test", "bench build")
         assert "threads: 1" in (folder / "config.yaml").read_text()
         result = json.loads((folder / "result.json").read_text())
-        assert result == {"architectures": 5, "failed": {}, "sha256": open_table(folder / TABLE).digest}
+        digest = open_table(folder / TABLE).digest
+        assert result == {"architectures": 5, "failed": {}, "sha256": digest, "history_rows": ROWS}
 
 
 class TestContinuing:
