@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -111,7 +110,7 @@ import os
 from listening import addresses
 from ramify.executors import RayCluster
 from small_work import Adder
-with RayCluster(workers=1).start(Adder, lambda: (1,)) as workers:
+with RayCluster(address="local", workers=1).start(Adder, lambda: (1,)) as workers:
     workers.submit(0, 1)
     workers.next()
     print(*addresses({os.getpid()}), sep="\\n")
@@ -123,9 +122,7 @@ def test_a_cluster_of_our_own_listens_on_the_loopback_address_alone(ray):
     tests = Path(__file__).parents[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment["PYTHONPATH"] = os.pathsep.join([str(tests), str(tests / "executors"), *sys.path])
-    with tempfile.TemporaryDirectory() as folder:  # where no cluster is noted; a short name, for Ray's sockets
-        environment["RAY_TMPDIR"] = folder
-        ended = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, env=environment)
+    ended = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, env=environment)
     found = set(ended.stdout.split())
     assert only_loopback(found), (found, ended.stderr[-1000:])
 

@@ -37,6 +37,9 @@ from ramify.executors.base import (
 )
 from ramify.interruption import request
 
+LOCAL = "local"
+"""The address of a cluster that is started here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RayCluster(WorkersElsewhere, Executor):
@@ -45,8 +48,8 @@ class RayCluster(WorkersElsewhere, Executor):
     All machines need the same versions of Ramify, PyTorch, Ray and Python.
 
     Args:
-        address: Of the cluster, as `ray start` prints it; when None what the environment variable RAY_ADDRESS says,
-            the cluster that runs on this machine, or else a cluster of this machine alone.
+        address: Of the cluster, as `ray start` prints it, or `local` for a new one of this machine alone; when None
+            what the environment variable RAY_ADDRESS says, the cluster that runs on this machine, or else a new one.
         workers: How many; when None as many as the cluster has room for. Each takes `threads_per_evaluation`
             processors, and on GPUs a GPU of its own.
         patience: Seconds without a single worker after which the search gives up.
@@ -143,16 +146,18 @@ def _connected(address: str | None) -> Any:
 def _connect(ray: Any, address: str | None) -> None:
     """Connect to the cluster at the address, else to the one that runs here, else start one that nobody else sees."""
     quiet = {"log_to_driver": False, "configure_logging": False}
-    if address is not None or "RAY_ADDRESS" in os.environ:
-        ray.init(address=address, **quiet)
-        return
-    try:
-        ray.init(address="auto", **quiet)
-    except ConnectionError:
-        # What Ray does of its own accord on systems that ask about every open port: all of it on the loopback address.
-        os.environ[ray._private.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(address="local", include_dashboard=False, **quiet)
+    wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if wanted != LOCAL:
+        try:
+            ray.init(address=wanted, **quiet)
+            return
+        except ConnectionError:
+            if wanted != "auto":
+                raise
+    # What Ray does of its own accord on systems that ask about every open port: all of it on the loopback address.
+    os.environ[ray._private.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+    ray.init(address=LOCAL, include_dashboard=False, **quiet)
 
 
 class _Server:
