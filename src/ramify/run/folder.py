@@ -54,6 +54,7 @@ class Images(TypedDict):
     name: str
     fingerprint: str
     classes: NotRequired[int]
+    directory: NotRequired[str]
 
 
 class Provenance(TypedDict):
