@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -30,9 +30,10 @@ from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratc
 from ramify.run.configuration import described, fields_of
 from ramify.seeding import seeded
 from ramify.shrinking import Shrinking, ShrinkSession
-from ramify.spaces import Space, create, recognise, space_of
+from ramify.spaces import Space, create, notation, recognise, space_of
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe, Task, TrainingSession, measure
+from ramify.wording import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -397,12 +398,15 @@ def retrain(
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network that a retraining left in its folder, in evaluation mode, and its `network.json`.
+    """Return the network that a retraining left, in evaluation mode, and its `network.json`.
+
+    Args:
+        path: The run folder of a retraining, or of its search.
 
     Raises:
         RunError: If the folder holds no finished retraining or its weights do not fit.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(_retrained(Path(path)))
     shape = folder.read_json("network.json")
     arch = Architecture.from_json(shape["architecture"])
     network = space_of(arch).build(
@@ -584,7 +588,8 @@ def describe(
     """Say what an architecture is and costs.
 
     Args:
-        source: An architecture, a run folder, a file with an architecture or a notation, a notation, or `zoo:NAME`.
+        source: An architecture, a run folder, a file with an architecture or a notation (`FILE:NAME` where there are
+            several), a notation, or `zoo:NAME`.
         space: What a notation is a member of; recognised from the notation when None.
         network: Layout keywords of `build`.
         input_size: (C, H, W) of one image.
@@ -719,30 +724,30 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
     if _is(path, Path.is_dir):
         return Architecture.from_json(RunFolder(path).architecture()), path
     if _is(path, Path.is_file):
-        try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArchitectureError(f"{path} cannot be read as text ({error})") from None
-        try:
-            return _read(_json_or_text(text), space), None
-        except ArchitectureError as error:
-            raise ArchitectureError(f"{path}: {error}") from None
-    if not text.lstrip().startswith(("|", "{", "[", "Genotype")) and (path.suffix or os.sep in text):
+        return _from_file(path, space), None
+    head, _, name = text.rpartition(":")
+    if _is(Path(head), Path.is_file):
+        return _from_file(Path(head), space, name), None
+    if not re.search(r"[|{\[(=]", text) and (path.suffix or os.sep in text):
         raise ArchitectureError(f"there is no file or folder {text[:80]!r}")
-    return _read(_json_or_text(text), space), None
-
-
-def _json_or_text(text: str) -> Any:
-    if not text.lstrip().startswith(("{", "[")):
-        return text
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ArchitectureError(f"not valid JSON ({error}); is it truncated?") from None
+        return _read(notation.read(text, tell=say), space), None
+    except notation.UnknownNotationError as error:
+        raise ArchitectureError(str(error).replace(" is no ", " is no run folder, no file, and no ")) from None
+
+
+def _from_file(path: Path, space: Space | None, name: str | None = None) -> Architecture:
+    """Return the architecture in a file; of several genotypes that of this name, or the last of a log."""
+    try:
+        return _read(notation.read_file(path, name=name, tell=lambda text: say(f"{path}: {text}")), space)
+    except ArchitectureError as error:
+        raise ArchitectureError(bounded(f"{path}: {error}")) from None
 
 
 def _read(content: Any, space: Space | None) -> Architecture:
-    """Read an architecture's JSON object, or a native notation."""
+    """Read an architecture's JSON object, a file of ours that holds one, or a native notation."""
+    if isinstance(content, Mapping) and isinstance(content.get("architecture"), Mapping):
+        content = content["architecture"]
     if isinstance(content, Mapping) and "format" in content:
         arch = Architecture.from_json(content)
         return (space or space_of(arch)).checked(arch)
@@ -761,12 +766,28 @@ def _trained(source: Any) -> tuple[nn.Module, dict[str, Any], Path | None]:
     if isinstance(source, RetrainResult):
         return copy.deepcopy(source.network), source.shape, source.out
     path = source.out if isinstance(source, SearchResult) else Path(source)
-    for candidate in (path, path / "retrain") if path else ():
+    if path is None:
+        raise RunError("the search was made without a run folder; hand over what `retrain` returned")
+    found = _retrained(path)
+    return *load_network(found), found
+
+
+def _retrained(path: Path) -> Path:
+    """Return the folder with the retrained network: the run folder itself, or `retrain` in that of a search.
+
+    Raises:
+        RunError: If there is none.
+    """
+    for candidate in (path, path / "retrain"):
         if (candidate / "network.json").exists():
-            return *load_network(candidate), candidate
-    if path and not path.is_dir():
+            return candidate
+    if not path.is_dir():
         raise RunError(f"there is no run folder {path}")
-    raise RunError(f"{path or 'the search'} holds no retrained network; run `ramify retrain {path or ''}` first")
+    if "recipe" in RunFolder(path).config():
+        raise RunError(f"the retraining in {path} is not finished; the same `ramify retrain` continues it")
+    if (path / "architecture.json").exists():
+        raise RunError(f"{path} is of a search and holds no retrained network; run `ramify retrain {path}` first")
+    raise RunError(f"{path} holds no retrained network, and no finished search that could be retrained")
 
 
 def _searched_data(path: Path | None) -> DataSpec:

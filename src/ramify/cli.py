@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ramify import parallel
 from ramify.errors import RamifyError, nearest
+from ramify.wording import sentence
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -105,7 +106,7 @@ class _Command:
         if verb in ("search", "shrink", "retrain"):
             self.words = _with_recipe(verb, self.words)
         self.parser: ArgumentParser = OneLineParser(
-            prog=f"ramify {verb}", description=f"{VERBS[verb].capitalize()}.", allow_abbrev=False
+            prog=f"ramify {verb}", description=f"{sentence(VERBS[verb])}.", allow_abbrev=False
         )
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options")
 

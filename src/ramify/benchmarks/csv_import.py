@@ -16,7 +16,7 @@ from ramify import files
 from ramify.benchmarks.columns import Column
 from ramify.benchmarks.costs import IMAGES, approximate_times, query_seconds
 from ramify.benchmarks.orders import ORDERS
-from ramify.benchmarks.table import Table, _plain, notation_of
+from ramify.benchmarks.table import Table, notation_of
 from ramify.errors import RamifyError, TableError, nearest
 
 if TYPE_CHECKING:
@@ -155,8 +155,8 @@ def _members(texts: Sequence[str], space: Space | None, path: str | Path) -> tup
     notations: dict[str, int] = {}
     for number, text in enumerate(texts, start=2):
         try:
-            space = space or recognise(_plain(text))
-            notation = notation_of(space, space.parse(_plain(text)))
+            space = space or recognise(text)
+            notation = notation_of(space, space.parse(text))
         except RamifyError as error:
             raise TableError(f"{path}: row {number}: {error}") from None
         if notation in notations:

@@ -19,7 +19,7 @@ from ramify.architecture import Architecture
 from ramify.benchmarks.columns import Column
 from ramify.benchmarks.container import is_container, pack, unpack
 from ramify.benchmarks.orders import ORDERS
-from ramify.errors import ArchitectureError, TableError, nearest
+from ramify.errors import TableError, nearest
 
 if TYPE_CHECKING:
     from ramify.spaces import Space
@@ -179,7 +179,7 @@ class Table:
         if isinstance(which, str):
             found = self._positions.get(which)
             # Other spellings of a member are rare: only they need the space, and with it PyTorch.
-            return self._find(self.space.parse(_plain(which))) if found is None else found
+            return self._find(self.space.parse(which)) if found is None else found
         if isinstance(which, Architecture):
             return self._find(which)
         position = operator.index(which)
@@ -207,7 +207,7 @@ class Table:
 
     def architecture(self, index: int) -> Architecture:
         """Return the architecture at a place."""
-        return self.space.parse(_plain(self.notations[self.index(index)]))
+        return self.space.parse(self.notations[self.index(index)])
 
     def check(self, space: Space) -> None:
         """Raise `TableError` unless members of this space, restricted or not, can be looked up here."""
@@ -344,16 +344,6 @@ def notation_of(space: Space, arch: Architecture) -> str:
     """Return the canonical notation of a member as a table spells it: JSON where the native one is no text."""
     notation = space.format(arch)
     return notation if isinstance(notation, str) else json.dumps(notation, sort_keys=True, separators=(",", ":"))
-
-
-def _plain(notation: str) -> Any:
-    """Return the native notation that `notation_of` wrote."""
-    if not notation.startswith("{"):
-        return notation
-    try:
-        return json.loads(notation)
-    except ValueError as error:
-        raise ArchitectureError(f"{notation[:60]!r} is not valid JSON ({error}); is it truncated?") from None
 
 
 def _sorted(arguments: Mapping[str, Any]) -> str:

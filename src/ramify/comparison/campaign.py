@@ -30,6 +30,7 @@ from ramify.strategies.ask_tell import AskTellSession
 from ramify.strategies.budget import Budget
 from ramify.strategies.pareto import front, normalised_hypervolume
 from ramify.training import Metrics, Task
+from ramify.wording import sentence
 
 BASELINE = "RandomSearch"
 _GRID = 200
@@ -428,7 +429,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     budget = ", ".join(f"{allowed:,g} {name}" for name, allowed in found["budget"].items())
     share = f"{100 * found['confidence']:.0f} %"
     lines = [
-        f"{found['measure'].capitalize()} after {budget}, {found['unit']}: mean ± standard deviation over "
+        f"{sentence(found['measure'])} after {budget}, {found['unit']}: mean ± standard deviation over "
         f"{found['seeds']} seeds, [{share} bootstrap interval of the mean]."
     ]
     if found["seeds"] < _ENOUGH:

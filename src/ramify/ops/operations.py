@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ramify.errors import ArchitectureError, nearest
 from ramify.ops.blocks import FactorizedReduce, Norm, standard_norm
+from ramify.wording import excerpt
 
 NONE = "none"
 """The candidate that contributes nothing. It has no module: spaces list it, networks leave it out."""
@@ -174,7 +175,7 @@ def check_operation(name: object) -> str:
         ArchitectureError: If it is not; the message suggests the nearest one.
     """
     if not isinstance(name, str) or name not in OPERATIONS:
-        raise ArchitectureError(f"unknown operation {name!r}; {nearest(str(name), OPERATIONS)}")
+        raise ArchitectureError(f"unknown operation {excerpt(str(name), 24)}; {nearest(str(name)[:40], OPERATIONS)}")
     return name
 
 

@@ -49,6 +49,7 @@ from ramify.report.story import (
     pareto_front,
     trials,
 )
+from ramify.wording import sentence
 
 if TYPE_CHECKING:
     from ramify.spaces import CellGraph
@@ -182,7 +183,7 @@ class _Page:
         if (top1 := number(evaluation.get("top1"))) is not None:
             images = number(evaluation.get("images"))
             note = f"top-1, {images:,.0f} images" if images else "top-1"
-            tiles.append((f"{split.capitalize()} accuracy", percent(top1), note))
+            tiles.append((f"{sentence(split)} accuracy", percent(top1), note))
         if (score := number(self.run.result.get("score"))) is not None:
             note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
             tiles.append(("Score of the search", (f"{score:.4g}", ""), note))
@@ -337,7 +338,7 @@ class _Page:
         labels = [_OBJECTIVES.get(name, spaced(name)) for name in found.objectives]
         plots = (
             card(
-                " and ".join(label.partition(",")[0] for label in (labels[0], labels[other])).capitalize(),
+                sentence(" and ".join(label.partition(",")[0] for label in (labels[0], labels[other]))),
                 self._plot(f"front-{other}", figures.front(found, other, (labels[0], labels[other]))),
             )
             for other in range(1, len(labels))
@@ -399,9 +400,9 @@ class _Page:
             if not found:
                 continue
             stem = slug(f"{before}{phase}")
-            title = _PHASES.get(before + phase) or _PHASES.get(phase, spaced(phase).capitalize())
+            title = _PHASES.get(before + phase) or _PHASES.get(phase, sentence(spaced(phase)))
             plots = (
-                card(panel.title.capitalize(), self._plot(f"{stem}-{at}", figures.curve(panel)))
+                card(sentence(panel.title), self._plot(f"{stem}-{at}", figures.curve(panel)))
                 for at, panel in enumerate(found)
             )
             still = self._still(f"curves-{stem}", title, curves.draw_panels(found))
@@ -433,7 +434,7 @@ class _Page:
         for key, value in self.run.result.items():
             if key not in ("seconds", "params", "macs", "latency_ms") and number(value) is not None and not self.shrunk:
                 shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
-                reaches.append((spaced(key).capitalize(), shown))
+                reaches.append((sentence(spaced(key)), shown))
         cards = (
             card(title, table((), ((escape(label), value) for label, value in rows), numbers=(1,)))
             for title, rows in (("What it takes", takes), ("What it reaches", reaches))
@@ -450,9 +451,7 @@ class _Page:
     def _export(self) -> str:
         titles = {"differences": "Differences to the network in the library"}
         manifest = self.run.manifest or self.final.manifest
-        cards = (
-            card(titles.get(key, spaced(key).capitalize()), facts(value)) for key, value in manifest.items() if value
-        )
+        cards = (card(titles.get(key, sentence(spaced(key))), facts(value)) for key, value in manifest.items() if value)
         return titled("Export", "", grid(cards, wide=True))
 
     def _configuration(self) -> str:
@@ -468,7 +467,7 @@ class _Page:
         known = {key: value for key, value in self.run.provenance.items() if key != "command" and value not in ({}, [])}
         plain = {key: value for key, value in known.items() if not isinstance(value, dict | list)}
         cards = [card("Run", facts(plain))] if plain else []
-        cards += (card(spaced(key).capitalize(), facts(value)) for key, value in known.items() if key not in plain)
+        cards += (card(sentence(spaced(key)), facts(value)) for key, value in known.items() if key not in plain)
         body = f'<div class="packed">{"".join(cards)}</div>' if cards else ""
         return titled("Provenance", "", body)
 

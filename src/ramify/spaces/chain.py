@@ -16,7 +16,6 @@ nearest even number.
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +29,12 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops import DropPath, Norm, Operation, dropout, standard_norm
 from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.notation import read
 from ramify.supernet import Built, Choice, Mixture, Skeleton, Supernet, WeightVector, piece_of, tapped
 from ramify.supernet.mixture import accumulate as add
 from ramify.supernet.mixture import accumulate_scaled, weighted
 from ramify.supernet.network import RunCell
+from ramify.wording import excerpt
 
 LAYERS = "layers"
 """Name of the one choice."""
@@ -180,7 +181,7 @@ class ChainSpace(Space):
     # Notation: [2, 2, -1, 0, …]
 
     def parse(self, notation: Any) -> Architecture:
-        """Read one code for every layer, -1 where it is left out; a list, or its JSON text.
+        """Read one code for every layer, -1 where it is left out; a list, or its text.
 
         Raises:
             ArchitectureError: Saying which layer is wrong.
@@ -211,12 +212,13 @@ class ChainSpace(Space):
         if isinstance(code, str):
             op = SKIP if code == "identity" else code
             if op not in self.operations:
-                raise ArchitectureError(f"layer {layer}: unknown operation {code!r}; {nearest(code, self.operations)}")
+                likely = nearest(code[:40], self.operations)
+                raise ArchitectureError(f"layer {layer}: unknown operation {excerpt(code)}; {likely}")
         elif type(code) is int and (0 <= code < count or code == ABSENT):
             op = SKIP if code == ABSENT else self.operations[code]
         else:
             also = ", and -1 for a layer left out" if SKIP in offered else ""
-            raise ArchitectureError(f"layer {layer}: {code!r} is no code; there are 0 to {count - 1}{also}")
+            raise ArchitectureError(f"layer {layer}: {excerpt(code)} is no code; there are 0 to {count - 1}{also}")
         if op not in offered:
             raise ArchitectureError(f"layer {layer} cannot be left out" + (self._why_not_absent(layer)))
         return op
@@ -427,16 +429,14 @@ def kept_strides(strides: Sequence[int], resolution: int) -> tuple[int, ...]:
 
 
 def listed(notation: Any, name: str) -> list[Any]:
-    """Return the list that a chain's notation is, or that its JSON text holds.
+    """Return the list that a chain's notation is, or that its text holds.
 
     Raises:
         ArchitectureError: If it is neither.
     """
+    notation = read(notation)
     if isinstance(notation, str):
-        try:
-            notation = json.loads(notation)
-        except (ValueError, RecursionError):
-            raise ArchitectureError(f"{name}: {notation[:60]!r} is no JSON list of codes, such as [2, -1, 0]") from None
+        raise ArchitectureError(f"{name}: {excerpt(notation)} is no list of codes, such as [2, -1, 0]")
     if not isinstance(notation, list | tuple):
         raise ArchitectureError(f"an architecture of {name} is a list of codes, got {type(notation).__name__}")
     return list(notation)
