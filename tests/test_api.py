@@ -182,6 +182,7 @@ def test_what_a_retraining_returns_is_what_its_folder_holds(tmp_path):
     assert not trained.network.training
     assert next(trained.network.parameters()).device.type == "cpu"
     again, shape = ramify.load_network(tmp_path / "retrain")
+    assert ramify.load_network(tmp_path)[1] == shape  # the search's folder stands for the retraining in it
     assert not differences(again.state_dict(), trained.network.state_dict())
     assert shape == json.loads((tmp_path / "retrain" / "network.json").read_text())
     assert shape["layout"] == {"auxiliary": True, "drop_path": 0.1, "channels": 4, "layers": 3}

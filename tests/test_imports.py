@@ -30,7 +30,7 @@ LEVELS = (
     ("ops",),
     ("architecture",),
     ("files", "parallel", "reading"),
-    ("errors", "interruption", "seeding", "wording"),
+    ("errors", "interruption", "orders", "seeding", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
 

@@ -734,6 +734,8 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
         return _read(notation.read(text, tell=say), space), None
     except notation.UnknownNotationError as error:
         raise ArchitectureError(str(error).replace(" is no ", " is no run folder, no file, and no ")) from None
+    except ArchitectureError as error:
+        raise ArchitectureError(bounded(str(error))) from None
 
 
 def _from_file(path: Path, space: Space | None, name: str | None = None) -> Architecture:

@@ -475,7 +475,7 @@ def _retrain(command: _Command) -> int:
     from ramify import api
     from ramify.training import Recipe
 
-    command.add("source", str | None, "run folder of a search, architecture file, notation, or zoo:NAME", nargs="?")
+    command.add("source", str | None, "run folder of a search, notation, zoo:NAME, or a file with one", nargs="?")
     command.add("--architecture", dict | str | None, "the same as an option; an architecture's JSON in a config file")
     command.add_data(f"{_DATA}; default: that of the search")
     text = "how to train: a name from `ramify recipes`, as --recipe NAME, and single values, as --recipe.epochs 100"
@@ -548,7 +548,9 @@ def _describe(command: _Command) -> int:
     from ramify import api
     from ramify.spaces import SPACES, Space
 
-    command.add("source", str, "notation, architecture file, run folder, or zoo:NAME")
+    command.add(
+        "source", str, "notation, run folder, zoo:NAME, or a file with one: architecture, log, genotypes.py:NAME"
+    )
     command.add("--space", Space | None, f"what a notation belongs to, if it is not evident: {', '.join(SPACES)}")
     command.add_network("layout of the network, as --network.channels 36")
     command.add(

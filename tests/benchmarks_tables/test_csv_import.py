@@ -165,7 +165,7 @@ class TestOtherTables:
             (f"arch,valid\n{CELL},good\n", [VALID], "row 2: 'good' in column 'valid' is no number"),
             (f"arch,valid\n{CELL},1\n{CELL},2\n", [VALID], "rows 2 and 3 hold the same architecture"),
             ("arch,valid\n|conv~0|+,1\n", [VALID], "row 2: .*unknown operation 'conv'"),
-            ("arch,valid\nresnet,1\n", [VALID], "row 2: 'resnet' is .* no notation of a known space"),
+            ("arch,valid\nresnet,1\n", [VALID], "row 2: 'resnet' is no notation of a known space"),
             ("arch,valid\n\0\xff", [VALID], "own.csv"),
         ],
     )

@@ -15,9 +15,9 @@ import numpy as np
 from ramify import files
 from ramify.benchmarks.columns import Column
 from ramify.benchmarks.costs import IMAGES, approximate_times, query_seconds
-from ramify.benchmarks.orders import ORDERS
 from ramify.benchmarks.table import Table, notation_of
 from ramify.errors import RamifyError, TableError, nearest
+from ramify.orders import ORDERS
 
 if TYPE_CHECKING:
     from ramify.spaces import Space

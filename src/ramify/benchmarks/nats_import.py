@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ramify.benchmarks.columns import Column
-from ramify.benchmarks.orders import ORDERS
 from ramify.benchmarks.table import Table
 from ramify.errors import MissingExtraError, TableError
+from ramify.orders import ORDERS
 
 SPACES = {"tss": "nasbench201", "sss": "nats-size"}
 """How the files' names call a space → the order of its members."""

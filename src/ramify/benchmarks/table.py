@@ -18,8 +18,8 @@ from ramify import files
 from ramify.architecture import Architecture
 from ramify.benchmarks.columns import Column
 from ramify.benchmarks.container import is_container, pack, unpack
-from ramify.benchmarks.orders import ORDERS
 from ramify.errors import TableError, nearest
+from ramify.orders import ORDERS
 
 if TYPE_CHECKING:
     from ramify.spaces import Space

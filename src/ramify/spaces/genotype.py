@@ -110,7 +110,7 @@ def read_genotype(notation: Any, form: GenotypeForm = GENOTYPE) -> dict[str, Cel
 
 
 def _mapping(notation: Any) -> Any:
-    """Return the mapping that a genotype is in another dress: text, in a record, a tuple without names, NAS-Bench-301."""
+    """Return the mapping that a genotype is in another dress: a text, a record of it, a tuple, NAS-Bench-301."""
     notation = read(notation)
     if isinstance(notation, Mapping) and "genotype" in notation and "DAG" not in notation:
         return _mapping(notation["genotype"])

@@ -142,7 +142,7 @@ class NASBench201(Space):
 
     def _numbered(self, index: str) -> str:
         """Return the string of the cell that the benchmark gives this number."""
-        from ramify.benchmarks.orders import ORDERS
+        from ramify.orders import ORDERS
 
         order = ORDERS["nasbench201"]
         if self.nodes != 4 or set(self.operations) != set(OPERATIONS):

@@ -95,7 +95,7 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
     if len(text) > MAX_CHARACTERS:
         raise ArchitectureError(f"a text of {len(text):,} characters is too long; at most {MAX_CHARACTERS:,} are read")
     text = text.lstrip("\ufeff").strip().rstrip(",;")
-    if name is None and not re.search(r"[\[({\n]", text):
+    if name is None and not re.search(r"[\[({\n\"']", text):
         found = None if text.startswith("|") else _CELL.search(text)
         return text if found is None else found[0]
     refusal: ArchitectureError | None = None
@@ -308,8 +308,7 @@ _TOKEN = re.compile(
 )
 _CONSTANTS = {"None": None, "null": None, "True": True, "true": True, "False": False, "false": False}
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
-_NUMBERS = ("int", "int8", "int16", "int32", "int64", "uint8", "long", "float", "float16", "float32", "float64")
-_NUMBERS += ("bfloat16", "str", "str_", "bool_")
+_NUMBERS = ("int", "int8", "int16", "int32", "int64", "uint8", "float", "float16", "float32", "float64", "str", "str_")
 _ARRAYS = ("array", "asarray", "tensor", "list", "tuple", "Structure", "CellStructure")
 _FIELDS = {form.name: form.fields for form in FORMS} | {"ModelSpec": ("matrix", "ops")}
 
@@ -341,6 +340,8 @@ class _Reader:
                 return _CONSTANTS[word]
             if self._peek() == "(":
                 return self._call(word, depth)
+            if depth and not self._peek():
+                raise _cut_off(self.text, self.start)
             self._refuse(word)
         if word == "{":
             return self._mapping(depth)
@@ -390,7 +391,10 @@ class _Reader:
                 given.append(self.value(depth + 1))
             else:
                 self.place = field.end()
-                named[field[1]] = self._option() if kind in _ARRAYS else self.value(depth + 1)
+                if kind in _ARRAYS:
+                    self._pass_option()
+                else:
+                    named[field[1]] = self.value(depth + 1)
             self._separated(")")
         self._next()
         if kind in _FIELDS:
@@ -415,7 +419,7 @@ class _Reader:
             raise ArchitectureError("only range(a, b) with small integers can be read")
         raise ArchitectureError(f"cannot read the arguments of {kind}(...)")
 
-    def _option(self) -> None:
+    def _pass_option(self) -> None:
         """Pass over what tells an array's type or device."""
         kind, word = self._next()
         if kind == "mark":
