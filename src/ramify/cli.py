@@ -100,7 +100,7 @@ class _Command:
             def error(self, message: str, ex: Exception | None = None) -> NoReturn:
                 raise RamifyError(_one_line(message, self))
 
-        self.words = _spelt_out([_source_of_data(word) for word in words])
+        self.words = _with_notations(_spelt_out([_source_of_data(word) for word in words]))
         if verb in ("search", "shrink"):
             self.words = _with_space(self.words)
         if verb in ("search", "shrink", "retrain"):
@@ -175,6 +175,28 @@ def _spelt_out(words: list[str]) -> list[str]:
             word = SHORT.get(word, word)
         found.append(word)
     return found
+
+
+def _with_notations(words: list[str]) -> list[str]:
+    """Read the values of options that take an architecture and look like YAML, which has other rules for quotes."""
+    found: list[str] = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if equals and option in _NOTATIONS:
+            word = f"{option}={_as_json(value)}"
+        found.append(_as_json(word) if found and found[-1] in _NOTATIONS else word)
+    return found
+
+
+_NOTATIONS = ("--space.cell", "--architecture")
+
+
+def _as_json(value: str) -> str:
+    if not value.lstrip().startswith(("{", "[", "(")):
+        return value
+    from ramify import api
+
+    return json.dumps(api.architecture_of(value).to_dict())
 
 
 def _with_cells(options: Namespace) -> Namespace:

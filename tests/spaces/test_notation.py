@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ramify import api, orders, spaces
-from ramify.cli import main
+from ramify.cli import _with_notations, main
 from ramify.errors import ArchitectureError, RamifyError
 from ramify.spaces import notation
 
@@ -378,6 +378,17 @@ def test_the_verbs_read_alike(written, tmp_path, capsys, monkeypatch):
     search = ["search", "--space", "StageGraph", "--space.cells", "1", "--strategy", "DARTS", "--data.subset", "1"]
     assert main([*search, "--space.cell", str(file), "--out", "run"]) == 2
     assert "FILE:NAME picks one" in capsys.readouterr().err
+    assert main([*search, "--space.cell", f"{{'normal': {PAIRS}, 'reduce': ", "--out", "run"]) == 2
+    assert "is cut off" in capsys.readouterr().err
     assert main(["retrain", f"{file}:nothing", "--data", "digits", "--out", "run"]) == 2
     assert "it holds no genotype 'nothing'; it holds 'FIRST', 'SECOND'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--space.cell", "--architecture"])
+def test_options_take_pythons_dress_too(option):
+    printed = f"{{'normal': {PAIRS}, 'reduce': {PAIRS}}}"
+    for words in (["--seed", "1", option, printed], ["--seed", "1", f"{option}={printed}"]):
+        value = _with_notations(words)[-1].removeprefix(f"{option}=")
+        assert api.architecture_of(json.loads(value)) == arch_of(GENOTYPE)
+    assert _with_notations([option, "zoo:DARTS_V1"]) == [option, "zoo:DARTS_V1"]

@@ -31,7 +31,7 @@ MAX_JSON = 1_000_000
 """Characters of a text that is one JSON value."""
 MAX_DEPTH = 24
 """Brackets within brackets."""
-MAX_TOKENS = 1_000_000
+MAX_TOKENS = 400_000
 """Words, numbers and brackets of all that is read of a text."""
 MAX_DIGITS = 40
 MAX_RANGE = 99
@@ -215,7 +215,7 @@ def _find(text: str) -> list[_Found]:
         start = match.start()
         if start < end:
             continue
-        begin = max(text.rfind("\n", 0, start) + 1, start - 200)
+        begin = max(text.rfind("\n", max(0, start - 200), start) + 1, start - 200, 0)
         head = text[begin:start]
         if head.lstrip().startswith("#") or re.search(r"\b(?:class|def|import)\s+$", head):
             continue
@@ -226,6 +226,8 @@ def _find(text: str) -> list[_Found]:
             try:
                 value = reader.value()
             except ArchitectureError as error:
+                if reader.left < 0:
+                    raise
                 value = error
             end, budget = max(end, reader.place), reader.left
         before = _BEFORE.search(head)
@@ -306,6 +308,7 @@ _TOKEN = re.compile(
     | (?P<mark>[\[\](){},:=])""",
     re.X,
 )
+_FIELD = re.compile(r"([A-Za-z_]\w*)\s*=(?!=)\s*")
 _CONSTANTS = {"None": None, "null": None, "True": True, "true": True, "False": False, "false": False}
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 _NUMBERS = ("int", "int8", "int16", "int32", "int64", "uint8", "float", "float16", "float32", "float64", "str", "str_")
@@ -325,6 +328,7 @@ class _Reader:
     def __init__(self, text: str, place: int = 0, left: int = MAX_TOKENS) -> None:
         self.text, self.place, self.left = text, place, left
         self.start = place
+        self._seen: re.Match[str] | None = None
 
     def value(self, depth: int = 0) -> Any:
         """Read a literal, a collection, or one of the calls that stand for a value."""
@@ -353,7 +357,7 @@ class _Reader:
     def end(self) -> None:
         """Raise `ArchitectureError` if anything follows."""
         if self._peek():
-            rest = self.text[self.place :].strip()
+            rest = self.text[self.place : self.place + 80].strip()
             raise ArchitectureError(f"cannot read the text from {excerpt(rest)} on")
 
     def _items(self, closing: str, depth: int) -> tuple[list[Any], int]:
@@ -386,7 +390,7 @@ class _Reader:
         given: list[Any] = []
         named: dict[str, Any] = {}
         while self._peek() != ")":
-            field = re.compile(r"([A-Za-z_]\w*)\s*=(?!=)\s*").match(self.text, self.place)
+            field = _FIELD.match(self.text, self.place)
             if field is None:
                 given.append(self.value(depth + 1))
             else:
@@ -440,32 +444,37 @@ class _Reader:
 
     def _peek(self) -> str:
         """Return the next word without passing over it; empty at the end."""
-        self._skip()
-        match = _TOKEN.match(self.text, self.place)
+        match = self._ahead()
         return match[0] if match else self.text[self.place : self.place + 1]
 
-    def _skip(self) -> None:
-        while (match := _TOKEN.match(self.text, self.place)) and match.lastgroup == "gap":
-            self.place = match.end()
+    def _ahead(self) -> re.Match[str] | None:
+        """Return the next word that is one, having passed over what lies before it."""
+        if self._seen is None or self._seen.start() != self.place:
+            while (match := _TOKEN.match(self.text, self.place)) and match.lastgroup == "gap":
+                self.place = match.end()
+            self._seen = match
+        return self._seen
 
     def _next(self) -> tuple[str, str]:
-        self._skip()
+        match = self._ahead()
         self.left -= 1
         if self.left < 0:
             raise ArchitectureError(f"the text has more than {MAX_TOKENS:,} words and brackets; hand over one notation")
-        match = _TOKEN.match(self.text, self.place)
         if match is not None:
             self.place = match.end()
             return match.lastgroup or "", match[0]
-        rest = self.text[self.place : self.place + 200]
-        if not rest or (rest[0] in "'\"" and "\n" not in self.text[self.place :]) or rest in ("+", "-"):
+        rest = self.text[self.place : self.place + 1000]
+        open_text = rest[:1] in ("'", '"') and len(rest) < 1000 and "\n" not in rest
+        if not rest or open_text or rest in ("+", "-"):
             if self.place == self.start:
                 raise ArchitectureError("the text is empty")
             raise _cut_off(self.text, self.start)
         return self._refuse(rest.split()[0])
 
     def _refuse(self, word: str) -> NoReturn:
-        raise ArchitectureError(f"cannot read {excerpt(word, 40)} in {excerpt(self.text[self.start :], 40)}")
+        raise ArchitectureError(
+            f"cannot read {excerpt(word, 40)} in {excerpt(self.text[self.start : self.start + 80], 40)}"
+        )
 
     def _string(self, word: str) -> str:
         try:
