@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -231,31 +231,58 @@ def _with_recipe(verb: str, words: list[str]) -> list[str]:
 
     A training has an option of that name, a group; it may still be given as JSON or as a file.
     """
+    from ramify import recipes
+
     first: list[str] = []
     others: list[str] = []
-    source = _value_of("--data.source", words)
+    source = _source_in(words)
+    asks_for_help = any(word in ("-h", "--help") or word.endswith(".help") for word in words)
     rest = iter(words)
     for word in rest:
         option, _, name = word.partition("=")
         if option == "--recipe":
             name = name or next(rest, "")
             if verb != "retrain" or not (name.startswith("{") or Path(name).suffix):
-                first += ["--config", json.dumps(_recipe_options(name, verb, source))]
+                recipe = recipes.get(name, verb)
+                if not asks_for_help:
+                    recipe.check_data(source)
+                first += ["--config", json.dumps(recipe.options_for(source))]
                 continue
             word = f"{option}={name}"
         others.append(word)
     return first + others
 
 
-def _recipe_options(name: str, verb: str, source: str | None) -> dict[str, Any]:
-    """Return a recipe's options; with other data than its own, its fixed split has no meaning."""
-    from ramify import recipes
+def _source_in(words: Sequence[str]) -> str | None:
+    """Return the source of the data that `words`, or configurations in them, give last."""
+    found = None
+    for option, value in _options_in(words):
+        if option == "--data.source":
+            found = value
+        elif option == "--config":
+            data = _configuration(value).get("data")
+            source = data.get("source") if isinstance(data, dict) else data
+            found = found if source is None else str(source)
+    return found
 
-    options = recipes.get(name, verb).options
-    data = options.get("data", {})
-    if source not in (None, data.get("source")):
-        data.pop("split", None)
-    return options
+
+def _options_in(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield every option in `words` with what follows it."""
+    for position, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            yield name, value if equals else "".join(words[position + 1 : position + 2])
+
+
+def _configuration(source: str) -> dict[str, Any]:
+    """Return what `--config SOURCE` holds; nothing where it cannot be read, of which the parser says more."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(source if source.startswith("{") else Path(source).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _with_space(words: list[str]) -> list[str]:
@@ -301,12 +328,7 @@ def _restricted(options: Namespace) -> Any:
 
 def _value_of(option: str, words: Sequence[str]) -> str | None:
     """Return the value that `option` has last in `words`."""
-    found = None
-    for position, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == option:
-            found = value if equals else "".join(words[position + 1 : position + 2])
-    return found
+    return dict(_options_in(words)).get(option)
 
 
 def _one_line(message: str, parser: ArgumentParser) -> str:
@@ -442,20 +464,10 @@ def _shrink(command: _Command) -> int:
 
 def _levels_in(words: Sequence[str]) -> list[str]:
     """Return the names of the levels that the configurations in `words` consist of; none for a single search."""
-    import yaml
-
     names: dict[str, None] = {}
-    for position, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option != "--config":
-            continue
-        source = value if equals else "".join(words[position + 1 : position + 2])
-        try:
-            found = yaml.safe_load(source if source.startswith("{") else Path(source).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            continue  # the parser says what is wrong
-        levels = found.get("levels") if isinstance(found, dict) else None
-        names |= dict.fromkeys(map(str, levels or ()))
+    for option, value in _options_in(words):
+        if option == "--config":
+            names |= dict.fromkeys(map(str, _configuration(value).get("levels") or ()))
     return list(names)
 
 

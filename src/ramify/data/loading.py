@@ -89,6 +89,8 @@ def load(
 
 
 def _assemble(parts: Parts, spec: DataSpec, device: torch.device) -> Data:
+    if spec.validation_is_test and parts.test is None:
+        parts = replace(parts, validation=None, test=parts.validation)
     named = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     present = {name: part for name, part in named.items() if part is not None}
     for name, part in present.items():

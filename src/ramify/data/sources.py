@@ -83,6 +83,11 @@ def _open(source: str, spec: DataSpec) -> Parts:
             return _parquet(_by_part(sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor)))), source), spec)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
+    if (name := source.lower()) in BY_FOLDER:
+        raise DataError(
+            f"{BY_FOLDER[name]} cannot be had by name; give its folder (train/ and val/) with --data, e.g. --data "
+            f"/data/{name} --data.image_size 224, from Python DataSpec(source='/data/{name}', image_size=224)"
+        )
     if os.sep in source or path.suffix:
         here = "" if path.is_absolute() else f" in {Path.cwd()}, where it was looked for"
         raise DataError(f"{source}: no such file or folder{here}")
@@ -146,6 +151,10 @@ NAMED: dict[str, Callable[[DataSpec], Parts]] = {
     "fashion-mnist": _torchvision("fashion-mnist", "FashionMNIST"),
     "svhn": _torchvision("svhn", "SVHN"),
 }
+
+
+BY_FOLDER = {"imagenet": "ImageNet"}
+"""Data sets that everybody has to fetch on their own: the name that stands for them, and what they are called."""
 
 
 # Image folders

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
-from ramify.data import Split
+from ramify.data import Distortion, Split
 from ramify.errors import ConfigurationError, nearest
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
@@ -83,6 +83,7 @@ class CDARTS(Strategy):
         sample_ratio: q; an epoch ends after ⌊q·batches⌋ + 1 batches.
         batch_size: Images of each half in a step.
         accumulate: Parts that every batch is sent through the networks in, to save memory; norms see a part.
+        distortion: What happens to images beyond the data set's own crop and mirror.
         lr: Learning rate of S (`w_lr`).
         evaluation_lr: Learning rate of E (`nasnet_lr`); None for that of S.
         schedule: `constant`, as released, or `cosine` over the joint epochs.
@@ -128,6 +129,7 @@ class CDARTS(Strategy):
     sample_ratio: float = 1.0
     batch_size: int = 64
     accumulate: int = 1
+    distortion: Distortion = field(default_factory=Distortion)
     lr: float = 0.08
     evaluation_lr: float | None = None
     schedule: str = "constant"
@@ -280,6 +282,7 @@ class CyclicSession:
             weight_decay=strategy.weight_decay,
             clip=strategy.clip,
             accumulate=strategy.accumulate,
+            distortion=strategy.distortion,
         )
         self.weights = SupernetWeights(settings, space, task)
         if strategy.legacy_clip and self.weights.scale.factor != 1:

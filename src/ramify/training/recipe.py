@@ -47,6 +47,7 @@ class Recipe:
         flip: Whether images are mirrored at random; None for the data set's own.
         cutout: Side of the square that is cut out, in pixels; 0 for none. None for half the side of images up to
             64 pixels, which is 16 for CIFAR as published, and none for larger ones.
+        distortion: What else happens to training images.
     """
 
     epochs: int = 600
@@ -133,11 +134,10 @@ class Recipe:
         cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
         if cutout >= side:
             raise ConfigurationError(f"`cutout` must be below the side of the images, {side}, got {cutout}")
-        crop = default.crop if self.crop is None else self.crop
-        return replace(
+        own = replace(
             default,
-            crop=0 if self.distortion.resized else crop,
+            crop=default.crop if self.crop is None else self.crop,
             flip=default.flip if self.flip is None else self.flip,
             cutout=cutout,
-            distortion=self.distortion,
         )
+        return own.distorted(self.distortion)

@@ -1,7 +1,7 @@
 """Training the weights of a supernet: what every one-shot strategy shares."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from math import inf
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture
-from ramify.data import Split
+from ramify.data import Distortion, Split
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded
 from ramify.spaces import Space
@@ -42,6 +42,7 @@ class WeightSettings:
         label_smoothing: Share of the label spread over all classes.
         accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the
             whole batch, but norms see the statistics of a part.
+        distortion: What happens to the images of both halves beyond the data set's own crop and mirror.
     """
 
     epochs: int = 50
@@ -58,6 +59,7 @@ class WeightSettings:
     clip_by: str = "norm"
     label_smoothing: float = 0.0
     accumulate: int = 1
+    distortion: Distortion = field(default_factory=Distortion)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
@@ -146,7 +148,7 @@ class SupernetWeights:
             split,
             self.batch_size,
             seed=self.task.seed,
-            augmentation=self.task.data.augmentation if augmented else None,
+            augmentation=self.task.data.augmentation.distorted(self.settings.distortion) if augmented else None,
             device=self.task.fabric.device,
             start=start,
             drop_last=drop_last,
