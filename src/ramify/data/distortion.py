@@ -201,7 +201,7 @@ def resized_crop(x: Tensor, boxes: Tensor) -> Tensor:
     rows, columns = ((2 * at + 1) / side - 1).float().to(x.device, non_blocking=True).unbind(dim=1)
     grid = torch.stack([columns[:, None, :].expand(-1, side, -1), rows[:, :, None].expand(-1, -1, side)], dim=-1)
     y = F.grid_sample(x.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return y.permute(0, 2, 3, 1).round_().clamp_(0, 255).to(torch.uint8)
+    return y.permute(0, 2, 3, 1).round_().clamp_(0, 255).to(torch.uint8, memory_format=torch.contiguous_format)
 
 
 def jitter(x: Tensor, strength: Sequence[float], draws: Tensor, order: Tensor) -> Tensor:
