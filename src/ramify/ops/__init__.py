@@ -1,6 +1,6 @@
 """The candidate operations that search spaces share."""
 
-from ramify.ops.blocks import DropPath, FactorizedReduce, Norm, PreActivation, dropout, standard_norm
+from ramify.ops.blocks import DropPath, FactorizedReduce, Norm, PreActivation, dropout, standard_norm, with_eps
 from ramify.ops.operations import (
     NONE,
     OPERATIONS,
@@ -26,4 +26,5 @@ __all__ = [
     "standard_norm",
     "synchronise",
     "synchronised_norm",
+    "with_eps",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify import parallel
+from ramify.errors import ConfigurationError
 
 Norm = Callable[[int], nn.BatchNorm2d]
 """How a block makes its batch norms: from a number of channels."""
@@ -21,6 +23,20 @@ def standard_norm(affine: bool = True, track_running_stats: bool = True) -> Norm
     Without running statistics a norm uses those of the batch in evaluation mode too.
     """
     return partial(nn.BatchNorm2d, affine=affine, track_running_stats=track_running_stats)
+
+
+def with_eps(network: nn.Module, eps: float) -> nn.Module:
+    """Give all batch norms of a fresh network, in place, another ε.
+
+    Raises:
+        ConfigurationError: If it is not above 0.
+    """
+    if not 0 < eps < inf:
+        raise ConfigurationError(f"layout keyword `norm_eps` must be a number above 0, got {eps}")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
+    return network
 
 
 class FactorizedReduce(nn.Module):
@@ -57,7 +73,7 @@ def dropout(x: Tensor, probability: float) -> Tensor:
     if parallel.world() == 1:
         return F.dropout(x, probability)
     keep = 1.0 - probability
-    drawn = x.new_empty((x.shape[0] * parallel.world(), *x.shape[1:])).bernoulli_(keep)
+    drawn = x.new_empty((sum(parallel.held(len(x))), *x.shape[1:])).bernoulli_(keep)
     return x * parallel.share(drawn) / keep
 
 
@@ -76,7 +92,7 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0.0:
             return x
         keep = 1.0 - self.rate
-        kept = parallel.share(x.new_empty((x.shape[0] * parallel.world(), 1, 1, 1)).bernoulli_(keep))
+        kept = parallel.share(x.new_empty((sum(parallel.held(len(x))), 1, 1, 1)).bernoulli_(keep))
         return x * kept / keep
 
     def extra_repr(self) -> str:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
-from ramify.ops import DropPath, Norm, Operation, dropout, standard_norm
+from ramify.ops import DropPath, Norm, Operation, dropout, standard_norm, with_eps
 from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
 from ramify.spaces.notation import read
 from ramify.supernet import Built, Choice, Mixture, Skeleton, Supernet, WeightVector, piece_of, tapped
@@ -296,6 +296,7 @@ class ChainSpace(Space):
         dropout: float = 0.0,
         affine: bool = True,
         track_running_stats: bool = True,
+        norm_eps: float = 1e-5,
     ) -> nn.Module:
         """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
 
@@ -310,6 +311,7 @@ class ChainSpace(Space):
             dropout: Probability of dropping what enters the classifier in training.
             affine: Whether the norms behind the stem scale and shift.
             track_running_stats: Whether they keep running statistics.
+            norm_eps: ε of all norms.
         """
         layout = self.layout_of(channels, last_channels, resolution)
         norm, plan = standard_norm(affine, track_running_stats), self.plan(layout)
@@ -320,7 +322,7 @@ class ChainSpace(Space):
         frame = self._frame(num_classes, in_channels, layout, norm)
         network = _Network(frame, layers, plan, self.distilled, dropout)
         self._initialise(network)
-        return network
+        return with_eps(network, norm_eps)
 
     def supernet(
         self,
@@ -332,12 +334,13 @@ class ChainSpace(Space):
         resolution: int = 224,
         affine: bool = False,
         track_running_stats: bool = False,
+        norm_eps: float = 1e-5,
     ) -> nn.Module:
         """Return the network of all members: `sup(x, mix)` with `mix["layers"]` of shape (layers, operations).
 
         The norms of stems are always affine with running statistics, except in `ShuffleChain`; those behind them are as
-        the keywords say. A part of the channels cannot go past a layer that changes their number, so there are no
-        partial channels.
+        the keywords say, and `norm_eps` is the ε of all. A part of the channels cannot go past a layer that changes
+        their number, so there are no partial channels.
         """
         layout = self.layout_of(channels, last_channels, resolution)
         norm, plan = standard_norm(affine, track_running_stats), self.plan(layout)
@@ -360,9 +363,10 @@ class ChainSpace(Space):
             "resolution": resolution,
             "affine": affine,
             "track_running_stats": track_running_stats,
+            "norm_eps": norm_eps,
             "partial_channels": 1,
         }
-        return supernet
+        return with_eps(supernet, norm_eps)
 
     # Sampling by depth
 

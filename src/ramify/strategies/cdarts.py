@@ -54,7 +54,7 @@ from ramify.supernet import existing
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
 from ramify.training.schedules import cosine
-from ramify.training.session import cross_entropy, descend, parts
+from ramify.training.session import cross_entropy, descend
 
 SEPARATELY, EVALUATION, JOINTLY = "search", "evaluation", "joint"
 """What an epoch trains: S alone, E alone, or both."""
@@ -283,6 +283,7 @@ class CyclicSession:
             clip=strategy.clip,
             accumulate=strategy.accumulate,
             distortion=strategy.distortion,
+            drop_last=False,
         )
         self.weights = SupernetWeights(settings, space, task)
         if strategy.legacy_clip and self.weights.scale.factor != 1:
@@ -364,9 +365,8 @@ class CyclicSession:
         return split.num_batches(self.weights.batch_size, drop_last=self._drops_last(split))
 
     def _drops_last(self, split: Split) -> bool:
-        """Return whether an epoch's last batch cannot be divided, or is too small for the norms of heads."""
-        left, processes = len(split) % self.weights.batch_size, parallel.world()
-        return left < 2 * self.strategy.accumulate * processes or left % processes > 0
+        """Return whether an epoch's last batch is too small for the norms of heads."""
+        return len(split) % self.weights.batch_size < 2 * self.strategy.accumulate * parallel.world()
 
     def place(self, step: int) -> Place:
         """Return where a step is."""
@@ -478,10 +478,10 @@ class CyclicSession:
         """Let the weights of S descend on a batch."""
 
         def losses() -> Iterator[Tensor]:
-            mix = self.strategy.scores(self.space, self.alphas)
-            if not self.strategy.legacy_clip:
-                mix = {name: weights.detach() for name, weights in mix.items()}
-            for number, (x, y, share) in enumerate(parts(*batch, self.strategy.accumulate)):
+            for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
+                mix = self.strategy.scores(self.space, self.alphas)
+                if not self.strategy.legacy_clip:
+                    mix = {name: weights.detach() for name, weights in mix.items()}
                 with seeded(self.task.seed, "weights", self.step, number):
                     yield self.weights.loss(x, y, mix, None) * share
 
@@ -493,7 +493,7 @@ class CyclicSession:
         """Let E descend on a batch."""
 
         def losses() -> Iterator[Tensor]:
-            for number, (x, y, share) in enumerate(parts(*batch, self.strategy.accumulate)):
+            for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
                 with seeded(self.task.seed, "evaluation", self.step, number):
                     logits = self.evaluation(x)
                 loss = cross_entropy(logits, y)
@@ -512,7 +512,7 @@ class CyclicSession:
         strategy, shared = self.strategy, self.search.distilled
 
         def losses() -> Iterator[Tensor]:
-            for number, (x, y, share) in enumerate(parts(*batch, strategy.accumulate)):
+            for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
                 mix = strategy.scores(self.space, self.alphas)
                 with seeded(self.task.seed, "joint", self.step, number):
                     logits, maps = self.weights.supernet(x, mix, taps=shared)
@@ -646,6 +646,7 @@ class CyclicSession:
             "cycles": self.cycles,
             "averages": {name: averages.sums for name, averages in self.averages.items()},
             "terms": self.terms,
+            **({"gradients": [p.grad for p in self._everything()]} if self.strategy.legacy_clip else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -666,6 +667,9 @@ class CyclicSession:
         for name, averages in self.averages.items():
             averages.sums.copy_(state["averages"][name])
         self.terms.copy_(state["terms"])
+        if self.strategy.legacy_clip:  # what is left of earlier steps counts
+            for parameter, gradient in zip(self._everything(), state["gradients"], strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter)
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

@@ -70,7 +70,8 @@ class GDAS(Differentiable):
 
     def options(self, space: Space, moment: Moment) -> dict[str, Any]:
         """Let the weights of candidates that were not drawn enter as constants, where they are learnt."""
-        return {"constants": self.unselected == "constant" and moment.step == "architecture"}
+        learnt = moment.step == "architecture" or self.legacy_clip
+        return {"constants": self.unselected == "constant" and learnt}
 
     def recorded(self, epoch: int) -> dict[str, float]:
         """Add τ to the history."""

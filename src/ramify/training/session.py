@@ -132,6 +132,21 @@ def fitting(batch_size: int, split: Split) -> int:
     return size
 
 
+def leaves_out(split: Split, size: int, *, drop_last: bool, whole: bool = False) -> bool:
+    """Return whether a pass leaves out its last batch, where that is smaller than `size`.
+
+    It does if it is told to, and also where this batch has a single image, whose statistics no norm could take, or,
+    unless every process gets the `whole` of it, fewer images than there are processes.
+    """
+    left = len(split) % size
+    return drop_last or left < max(2, 1 if whole else parallel.world())
+
+
+def uneven(split: Split, size: int, *, drop_last: bool) -> bool:
+    """Return whether processes hold different numbers of images of the last batch of a pass."""
+    return len(split) % size % parallel.world() > 0 and not leaves_out(split, size, drop_last=drop_last)
+
+
 def endless(
     split: Split,
     batch_size: int,
@@ -145,11 +160,11 @@ def endless(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield shuffled batches for ever, from batch number `start` counted from the very first one.
 
-    Of several processes each gets its share of a batch, or the `whole` of it. A smaller last batch that cannot be
-    divided is given up.
+    Of several processes each gets its share of a batch, or the `whole` of it. Which smaller last batches are left out,
+    `leaves_out` says.
     """
     size = fitting(batch_size, split)
-    drop_last = drop_last or (not whole and bool(len(split) % size % parallel.world()))
+    drop_last = leaves_out(split, size, drop_last=drop_last, whole=whole)
     count = split.num_batches(size, drop_last=drop_last)
     epoch, first = divmod(start, count)
     while True:
@@ -167,11 +182,28 @@ def endless(
         epoch, first = epoch + 1, 0
 
 
-def parts(x: Tensor, y: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """Split a batch into `count` parts, fewer where it has fewer images; yield each with its share of the images."""
-    count = min(count, len(y))
-    for xs, ys in zip(x.tensor_split(count), y.tensor_split(count), strict=True):
-        yield xs, ys, len(ys) / len(y)
+def parts(
+    x: Tensor, y: Tensor, count: int, *, size: int | None = None, uneven: bool = False
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """Split a batch into `count` parts, fewer where it has fewer images; yield each with its share of the images.
+
+    Weighed with these shares, the mean over processes of what they lose is what the images of all lose on average.
+
+    Args:
+        x: Images of this process (B, C, H, W).
+        y: Their classes (B,).
+        count: How many parts.
+        size: Images of a full batch, of all processes together; this is one where it is None. A smaller one has no
+            parts of a single image, whose statistics no norm could take.
+        uneven: Whether the processes may hold different numbers of images; then they tell each other.
+    """
+    held = parallel.counted(len(y)) if uneven else parallel.held(len(y))
+    total = sum(held)
+    full = size is None or total == size
+    count = min(count, min(held) if full else max(1, total // max(2, len(held))))
+    for number, (xs, ys) in enumerate(zip(x.tensor_split(count), y.tensor_split(count), strict=True)):
+        with parallel.holding([images // count + (number < images % count) for images in held]):
+            yield xs, ys, len(ys) * len(held) / total
 
 
 def descend(

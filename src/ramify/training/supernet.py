@@ -1,6 +1,6 @@
 """Training the weights of a supernet: what every one-shot strategy shares."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import inf
@@ -19,7 +19,7 @@ from ramify.training.loss_scale import LossScale
 from ramify.training.measure import Measurement, measure
 from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
 from ramify.training.schedules import learning_rate
-from ramify.training.session import Averages, Task, cross_entropy, descend, endless, fitting, parts
+from ramify.training.session import Averages, Task, cross_entropy, descend, endless, fitting, leaves_out, parts, uneven
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,9 @@ class WeightSettings:
         accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the
             whole batch, but norms see the statistics of a part.
         distortion: What happens to the images of both halves beyond the data set's own crop and mirror.
+        drop_last: Whether an epoch ends before a last batch that is smaller than the others. Released programs keep it:
+            of 25,000 images they make 391 batches of 64. What holds for the images to train on holds for those of
+            `search_validation`, of which one batch follows the other, pass after pass, however long an epoch is.
     """
 
     epochs: int = 50
@@ -60,6 +63,7 @@ class WeightSettings:
     label_smoothing: float = 0.0
     accumulate: int = 1
     distortion: Distortion = field(default_factory=Distortion)
+    drop_last: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
@@ -127,8 +131,11 @@ class SupernetWeights:
         )
         self.split = task.data.split("search_train")
         self.batch_size = fitting(settings.batch_size, self.split)
-        self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=True)
+        drops = leaves_out(self.split, self.batch_size, drop_last=settings.drop_last)
+        self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=drops)
         self.steps = settings.total_epochs * self.steps_per_epoch
+        splits = (self.split, task.data.split("search_validation"))
+        self.uneven = any(uneven(split, self.batch_size, drop_last=settings.drop_last) for split in splits)
         self.supernet, self.optimizer = task.fabric.setup(supernet, optimizer)
         self.scale = LossScale(task.fabric)
         self.averages = Averages(task.fabric.device)
@@ -138,11 +145,11 @@ class SupernetWeights:
         return self.settings.lr_at(step, self.steps_per_epoch)
 
     def batches(
-        self, split: Split, start: int, *, augmented: bool = True, drop_last: bool = True, whole: bool = False
+        self, split: Split, start: int, *, augmented: bool = True, drop_last: bool | None = None, whole: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled batches of a split for ever, from batch number `start`; of several processes, each its share.
 
-        All get the `whole` of them where asked.
+        All get the `whole` of them where asked. Smaller last batches are left out as the settings say, unless told.
         """
         return endless(
             split,
@@ -151,9 +158,13 @@ class SupernetWeights:
             augmentation=self.task.data.augmentation.distorted(self.settings.distortion) if augmented else None,
             device=self.task.fabric.device,
             start=start,
-            drop_last=drop_last,
+            drop_last=self.settings.drop_last if drop_last is None else drop_last,
             whole=whole,
         )
+
+    def parts(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Split a batch as `accumulate` says; yield images, labels and the share of the images."""
+        return parts(x, y, self.settings.accumulate, size=self.batch_size, uneven=self.uneven)
 
     def loss(self, x: Tensor, y: Tensor, mix: Mix, active: Mapping[str, Tensor] | None, **options: Any) -> Tensor:
         """Return the mean cross-entropy of a batch and count it in the averages."""
@@ -170,23 +181,27 @@ class SupernetWeights:
 
     def descend_paths(self, step: int, x: Tensor, y: Tensor, paths: Sequence[Path], **options: Any) -> None:
         """Take one step on the sum of what several paths lose on the same batch."""
-        settings = self.settings
 
         def losses() -> Iterator[Tensor]:
             numbers = count()
             for mix, active in paths:
                 constant = {name: weights.detach() for name, weights in mix.items()}
-                for xs, ys, share in parts(x, y, settings.accumulate):
+                for xs, ys, share in self.parts(x, y):
                     with seeded(self.task.seed, "weights", step, next(numbers)):
                         loss = self.loss(xs, ys, constant, active, **options)
                     yield loss * share
 
+        self.step(step, losses())
+
+    def step(self, step: int, losses: Iterable[Tensor], beside: Sequence[Tensor] = ()) -> None:
+        """Take one step on the sum of `losses`, which come one by one; gradients of `beside` count in their norm."""
+        settings = self.settings
         self.supernet.train()
         descend(
             self.task.fabric,
-            self.supernet,
+            nn.ParameterList([*self.supernet.parameters(), *beside]) if beside else self.supernet,
             self.optimizer,
-            losses(),
+            losses,
             lr=self.lr_at(step),
             clip=settings.clip,
             clip_by=settings.clip_by,
