@@ -283,11 +283,41 @@ def test_searches_of_chains(name, space, values):
     assert (settings["space"].name, settings["data"].source) == (space, "imagenet")
     assert settings["strategy"].label_smoothing == 0.1 and settings["strategy"].weight_decay == 4e-5
     assert round(1_281_167 * settings["data"].validation_fraction) == 50_000
-    assert settings["network"] == {
+    eps = {"norm_eps": 1e-3} if name == "proxylessnas-imagenet" else {}
+    assert settings["network"] == eps | {
         "resolution": 224,
         "affine": name != "spos-shuffle-imagenet",
         "track_running_stats": True,
     }
+
+
+def _parts(settings):
+    """Yield what trains anything in a recipe: strategies, a shrinking, a training."""
+    for level in settings.get("levels", {"": settings}).values():
+        yield from (level[kind] for kind in ("strategy", "shrinking") if kind in level)
+    yield from [settings["recipe"]] if "recipe" in settings else []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_batch_is_kept_where_the_program_has_an_ordinary_loader(name):
+    """Programs that draw images with replacement, or by timm's loader, have no smaller one."""
+    drawn = ("abs-darts", "abs-fairnas", "abs-mobile", "abs-retrain", "fairnas", "spos", "proxyless")
+    for part in _parts(recipes.load(name)):
+        if not isinstance(part, CDARTS):  # keeps it always
+            assert part.drop_last == name.startswith((*drawn, "cdarts-retrain-chain"))
+
+
+def test_the_originals_values_of_what_deviates_by_default():
+    for name in NAMES:
+        for part in _parts(recipes.load(name)):
+            kind = type(part).__name__
+            assert getattr(part, "arch_clip", 0) == (5 if kind == "PDARTS" else 0)
+            scripts = kind == "GDAS" or name == "darts-nasbench201"
+            assert getattr(part, "legacy_clip", False) == scripts
+            if kind == "NASP":
+                assert (part.derivation, part.released_complexity) == ("softmax", True)
+            if kind == "ProxylessNAS":
+                assert part.arch_counted == "epoch"
 
 
 RETRAINED = {"momentum": 0.9, "nesterov": False, "clip": 5, "auxiliary_weight": 0.4, "warmup": "epoch"}

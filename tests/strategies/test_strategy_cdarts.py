@@ -228,6 +228,16 @@ def test_released_clipping_counts_what_earlier_steps_left_behind():
     assert not torch.equal(*results)
 
 
+def test_released_clipping_is_continued_with_what_was_left_behind():
+    settings = {"legacy_clip": True, "clip": 0.05, "accumulate": 2, "fix_heads": False}
+    whole, before, after = (session(**settings) for _ in range(3))
+    finish(whole)
+    list(itertools.islice(before.run(), 6))  # in the joint epoch
+    after.load_state_dict(restored(saved(before)))
+    finish(after)
+    assert differences(restored(saved(whole)), restored(saved(after))) == []
+
+
 def test_the_optimisers_forget_at_the_end_of_a_cycle_unless_they_are_kept():
     for keep in (False, True):
         found = session(keep_optimizers=keep)
