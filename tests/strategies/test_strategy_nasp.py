@@ -130,7 +130,7 @@ def test_the_result_is_the_closest_member_or_ranked_by_the_softmax_of_rows():
 
 
 def test_the_released_complexity_is_that_of_the_discrete_copy_and_of_normal_cells():
-    space = SPACES["nasp"][0]
+    space = SPACES["darts"][0]
     alphas = random_alphas(space)
     term = NASP(complexity=0.3, released_complexity=True).penalty(space, alphas)
     discrete = space.mix(space.discretize({name: alpha.detach() for name, alpha in alphas.items()}))["normal"]

@@ -553,9 +553,10 @@ class CyclicSession:
         lr: float,
     ) -> None:
         """Take a step of `group`; leave the gradients of `alphas` to the caller."""
-        moved = nn.ParameterList(self._everything() if self.strategy.legacy_clip else group)
-        inputs = None if self.strategy.legacy_clip else [*group, *alphas]
-        descend(self.task.fabric, moved, optimizer, losses, lr=lr, clip=self.strategy.clip, inputs=inputs)
+        legacy, clip = self.strategy.legacy_clip, self.strategy.clip
+        moved = nn.ParameterList(self._everything() if legacy else group)
+        inputs = None if legacy else [*group, *alphas]
+        descend(self.task.fabric, moved, optimizer, losses, lr=lr, clip=clip, everything=legacy, inputs=inputs)
 
     def _everything(self) -> list[Tensor]:
         """Return all parameters there are, once each."""

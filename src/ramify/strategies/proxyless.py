@@ -13,7 +13,8 @@ that are drawn, times a power of what they cost (Eq. 7 to 9).
 In the released program α learns nothing at all, or from the cost alone, where a drawn candidate has no value; here the
 gradient of its gate is zero then, and that of the cost counts always. Its loss reads a cost in multiply-adds, or in
 milliseconds that it looks up in tables of one telephone; here milliseconds are measured on the device of the search,
-which therefore is not repeatable to the bit.
+which therefore is not repeatable to the bit. The program counts the steps between those of the architecture anew in
+every epoch (`arch_counted="epoch"`), and its norms have ε = 0.001 (the layout's `norm_eps`).
 """
 
 from collections.abc import Iterator, Mapping

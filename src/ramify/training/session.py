@@ -215,6 +215,7 @@ def descend(
     lr: float,
     clip: float,
     clip_by: str = "norm",
+    everything: bool = False,
     inputs: Sequence[Tensor] | None = None,
 ) -> None:
     """Take one step on the sum of `losses`, each of which is computed only when the one before has been dealt with.
@@ -223,12 +224,14 @@ def descend(
 
     Args:
         fabric: Scales the loss in half precision.
-        network: Whose gradients are clipped.
+        network: Whose gradients are averaged and clipped.
         optimizer: Of its parameters.
         losses: Parts of a batch' mean loss; their gradients are accumulated.
         lr: Learning rate of this step.
         clip: Largest L2 norm of the gradient, or largest absolute value of its entries; 0 leaves it.
         clip_by: `norm` or `value`, what `clip` bounds.
+        everything: Whether it bounds the norm of all gradients of `network`, and not only of what `optimizer` moves.
+            Not for half precision, which scales these alone.
         inputs: What to differentiate with respect to; everything the losses depend on by default.
     """
     for group in optimizer.param_groups:
@@ -239,6 +242,8 @@ def descend(
     parallel.average(p.grad for p in (network.parameters() if inputs is None else inputs))
     if clip and clip_by == "value":
         fabric.clip_gradients(network, optimizer, clip_val=clip)
+    elif clip and everything:  # Fabric would look at the optimiser's parameters only
+        nn.utils.clip_grad_norm_(network.parameters(), clip)
     elif clip:
         fabric.clip_gradients(network, optimizer, max_norm=clip, error_if_nonfinite=False)
     optimizer.step()

@@ -205,6 +205,7 @@ class SupernetWeights:
             lr=self.lr_at(step),
             clip=settings.clip,
             clip_by=settings.clip_by,
+            everything=bool(beside),
         )
 
     def measure(
