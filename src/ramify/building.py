@@ -359,6 +359,8 @@ def _table(
         ).transpose(0, 2, 1)
         for column in columns
     }
+    for array in values.values():
+        array[np.isinf(array)] = np.nan  # no number that could be compared: it is missing
     own = plan.space.to_dict()
     description = {"space": own["space"], "arguments": own["arguments"]}
     order = next((n for n, o in ORDERS.items() if description == o.described and o.notations() == members), "")
@@ -366,7 +368,12 @@ def _table(
         "source": "trained by Ramify",
         "recipe": fields_of(plan.recipe),
         "network": described(dict(plan.layout)),
-        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "classes": data.num_classes,
+            "input_size": list(data.input_size),
+        },
         "device": plan.device,
         "precision": plan.precision,
         "threads": 1,

@@ -146,7 +146,7 @@ class TestOtherTables:
 
     def test_the_benchmark_s_order_is_recognised(self, tmp_path):
         cells = ORDERS["nasbench201"].notations()
-        path = write(tmp_path / "own.csv", [f"{cell},1" for cell in cells])
+        path = write(tmp_path / "own.csv", [f"{cell},10" for cell in cells])
         assert import_csv(path, columns=[VALID]).order == "nasbench201"
 
     @pytest.mark.parametrize(

@@ -175,6 +175,7 @@ class _Collected:
             for number, seed in enumerate(seeds):
                 for place, rows in by_seed[seed]:
                     read[:, number, :, place] = rows.T
+            read[np.isinf(read)] = np.nan  # a loss of a training that diverged
             for column, array in _described(source, schedule, tuple(epochs), tuple(seeds), read):
                 columns.append(column)
                 values[column.name] = array

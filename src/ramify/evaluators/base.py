@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ramify.architecture import Architecture
 from ramify.spaces import Space
@@ -66,6 +66,9 @@ class Evaluation(Protocol):
 
 class Evaluator(ABC):
     """The settings of an evaluator."""
+
+    needs_data: ClassVar[bool] = True
+    """Whether it needs the images of a data set; `Task.data` has them."""
 
     @abstractmethod
     def start(self, space: Space, task: Task) -> Evaluation:

@@ -26,18 +26,29 @@ class Task:
     """What a session works on.
 
     Args:
-        data: The data set; a search takes its search splits only.
+        given: The data set; a search takes its search splits only. None where nothing has to be trained or measured.
         seed: All randomness follows from it.
         fabric: Device and precision.
         network: Layout keywords of the space's `supernet` or `build`.
         executor: Where architectures are evaluated, by strategies that evaluate one by one; in this process when None.
     """
 
-    data: Data
+    given: Data | None
     seed: int
     fabric: Fabric
     network: Mapping[str, Any] = field(default_factory=dict)
     executor: Executor | None = None
+
+    @property
+    def data(self) -> Data:
+        """The data set.
+
+        Raises:
+            ConfigurationError: If there is none.
+        """
+        if self.given is None:
+            raise ConfigurationError("this needs images, and no data was named; name it with --data or `data=`")
+        return self.given
 
     @property
     def shape(self) -> dict[str, int]:
