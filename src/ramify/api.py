@@ -22,12 +22,12 @@ from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
 from ramify.data import Data, DataSpec
 from ramify.data import load as load_data
-from ramify.data.sources import NAMED
 from ramify.errors import ArchitectureError, ConfigurationError, RunError
 from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
 from ramify.run.configuration import described, fields_of
+from ramify.run.origin import data_of, directory_of, images_of, in_words, located, network_of, shape_of, without_images
 from ramify.seeding import seeded
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.spaces import Space, create, notation, recognise, space_of
@@ -55,21 +55,30 @@ class SearchResult:
         history: The rows of `history.jsonl`.
         space: What was searched.
         out: The run folder; None where nothing was kept.
-        data: What it searched on, for the verbs that follow.
+        data: What it searched on, for the verbs that follow; None where it needed no images.
         data_settings: How the configuration names that data.
+        network: The layout keywords of the search.
+        lookup: Where its scores come from, as in `provenance.json`, if they were looked up in a table.
     """
 
     architecture: Architecture
     history: list[dict[str, Any]] = field(repr=False)
     space: Space
     out: Path | None
-    data: Data = field(repr=False)
-    data_settings: dict[str, Any] = field(repr=False)
+    data: Data | None = field(repr=False)
+    data_settings: dict[str, Any] | None = field(repr=False)
+    network: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    lookup: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def notation(self) -> Any:
         """The architecture in the native notation of its space."""
         return self.space.format(self.architecture)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Layout, classes and size of the images of the network that the architecture stands for, where known."""
+        return shape_of(self.space, self.network, self.lookup or (images_of(self.data) if self.data else {}))
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class RetrainResult:
 def search(
     space: Space,
     strategy: Strategy,
-    data: AnyData = "digits",
+    data: AnyData | None = None,
     *,
     out: str | Path | None = None,
     network: Mapping[str, Any] | None = None,
@@ -118,7 +127,7 @@ def search(
         space: What to search.
         strategy: How.
         data: A name, a path, a `DataSpec`, a data set in Python, or what `ramify.data.load` made of one; its test
-            split is not touched.
+            split is not touched. Default: digits, and none where scores are looked up in a table.
         out: The run folder; None keeps nothing.
         network: Layout keywords of the supernet, or of the networks that are trained, such as `channels`.
         table: A table of the space, or its file: its values of the architecture of every row go into the history and
@@ -153,12 +162,17 @@ def search(
             "or take one device"
         )
     fabric = make_fabric(device, precision, threads)
-    loaded = _loaded(data, fabric)
+    if data is None and strategy.needs_data:
+        data = "digits"
+    loaded = None if data is None else _loaded(data, fabric)
     task = Task(loaded, seed, fabric, dict(network or {}), executor)
-    settings = data_settings(data)
+    settings = None if data is None else data_settings(data)
+    session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
+    lookup: dict[str, Any] | None = getattr(session, "lookup", None)
     annotate = None
     if table is not None:
-        annotate = Annotation(table if isinstance(table, Table) else open_table(table), space, loaded.name)
+        name = loaded.name if loaded is not None else lookup["data"] if lookup else ""
+        annotate = Annotation(table if isinstance(table, Table) else open_table(table), space, name)
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
@@ -168,17 +182,18 @@ def search(
         **common_settings(settings, network, seed, fabric, precision, threads, devices),
     }
     with _folder(out) as path, RunFolder(path) as folder:
-        session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
         if executor is not None and not folder.finished:
             executor.check(fabric.device)
-        if _open(folder, config, seed, loaded, progress, None if annotate is None else annotate.table):
+        if lookup:
+            say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
+        if _open(folder, config, seed, loaded, progress, None if annotate is None else annotate.table, lookup):
             title = type(strategy).__name__
             seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
             _write_search(folder, space, session, seconds, annotate)
             parallel.wait()
         arch = space.checked(Architecture.from_json(folder.architecture()))
         kept = None if out is None else folder.path
-        return SearchResult(arch, folder.history(), space, kept, loaded, settings)
+        return SearchResult(arch, folder.history(), space, kept, loaded, settings, dict(network or {}), lookup)
 
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
@@ -341,14 +356,19 @@ def retrain(
     """
     arch, home = _architecture(source)
     space = space_of(arch)
-    directory = _directory(home if data is None else None)
-    if data is not None:
-        settings = data_settings(data)
-    elif isinstance(source, SearchResult):
+    directory = directory_of(home if data is None else None)
+    settings = None
+    if data is None and isinstance(source, SearchResult):
+        if source.data is None:
+            raise without_images("the search", source.lookup)
         data, settings = source.data, source.data_settings
-    else:
-        recorded = _searched_data(home)
-        data, settings = _located(recorded, home), data_settings(recorded)
+    elif data is None and home is None:
+        say("no data was named: training on digits", enabled=progress)
+        data = "digits"
+    elif data is None:
+        recorded = data_of(cast(Path, home))
+        data, settings = located(recorded, home), data_settings(recorded)
+    settings = settings or data_settings(data)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
     loaded = _loaded(data, fabric)
@@ -475,7 +495,7 @@ def evaluate(
     network, shape, path = _trained(source)
     fabric = make_fabric(device, threads=threads)
     if data is None:
-        data = source.data if isinstance(source, RetrainResult | SearchResult) else _located(_searched_data(path), path)
+        data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
     loaded = load_data(data, device=fabric.device)
     if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
         raise ConfigurationError(
@@ -563,6 +583,9 @@ class Description:
         params: Parameters of the network.
         macs: Multiply-adds of one image, of convolutions and linear layers.
         thop: The same as the thop package counts them, with batch norms and global poolings.
+        network: Layout keywords of the network; the others have their defaults.
+        input_size: (C, H, W) of one of its images.
+        num_classes: Of its classifier.
         pictures: PNG and SVG files of the cells.
         published: What is published of it, for an architecture of the zoo.
     """
@@ -572,17 +595,20 @@ class Description:
     params: int
     macs: int
     thop: int
+    network: dict[str, Any]
+    input_size: tuple[int, ...]
+    num_classes: int
     pictures: list[str]
     published: zoo.Entry | None = None
 
 
 def describe(
-    source: Architecture | SearchResult | str | Path,
+    source: Architecture | SearchResult | RetrainResult | str | Path,
     space: Space | None = None,
     *,
     network: Mapping[str, Any] | None = None,
-    input_size: Sequence[int] = (3, 32, 32),
-    num_classes: int = 10,
+    input_size: Sequence[int] | None = None,
+    num_classes: int | None = None,
     pictures: str | Path | None = None,
 ) -> Description:
     """Say what an architecture is and costs.
@@ -591,16 +617,25 @@ def describe(
         source: An architecture, a run folder, a file with an architecture or a notation (`FILE:NAME` where there are
             several), a notation, or `zoo:NAME`.
         space: What a notation is a member of; recognised from the notation when None.
-        network: Layout keywords of `build`.
-        input_size: (C, H, W) of one image.
-        num_classes: Width of the classifier.
+        network: Layout keywords of `build`; they override those of the run.
+        input_size: (C, H, W) of one image; as in the run, else (3, 32, 32), when None.
+        num_classes: Width of the classifier; as in the run, else 10, when None.
         pictures: Folder for pictures of the cells; none are drawn when None.
     """
-    if min(num_classes, *input_size) < 1:
+    if min(num_classes or 1, *(input_size or [1])) < 1 or num_classes == 0:
         raise ConfigurationError(f"sizes must be at least 1, got input_size={input_size}, num_classes={num_classes}")
-    arch, _ = _architecture(source, space)
+    arch, home = _architecture(source, space)
+    shape: Mapping[str, Any] = {}
+    if isinstance(source, RetrainResult):
+        shape = source.shape
+    elif home is not None:
+        shape = network_of(home, arch, images=input_size is None or num_classes is None)
+    elif isinstance(source, SearchResult):
+        shape = source.shape
+    input_size = tuple(shape.get("input_size", (3, 32, 32)) if input_size is None else input_size)
+    num_classes = shape.get("num_classes", 10) if num_classes is None else num_classes
     space = space_of(arch)
-    layout = space.checked_layout("build", network or {})
+    layout = space.checked_layout("build", {**shape.get("layout", {}), **(network or {})})
     built = space.build(arch, num_classes=num_classes, in_channels=input_size[0], **layout)
     cost = profile(built, input_size)
     drawn: list[str] = []
@@ -611,7 +646,18 @@ def describe(
             drawn += map(str, reversed(save_cell(graph, Path(pictures) / name, title=name)))
     params = cost.params - cost.auxiliary_params
     published = zoo.find(source) if isinstance(source, str | Path) else None
-    return Description(space.format(arch), repr(space), params, cost.macs, cost.thop, drawn, published)
+    return Description(
+        space.format(arch),
+        repr(space),
+        params,
+        cost.macs,
+        cost.thop,
+        layout,
+        input_size,
+        num_classes,
+        drawn,
+        published,
+    )
 
 
 def architecture_of(source: SearchResult | RetrainResult | Mapping[str, Any] | str | Path) -> Architecture:
@@ -623,7 +669,7 @@ def architecture_of(source: SearchResult | RetrainResult | Mapping[str, Any] | s
 
 
 def common_settings(
-    data: Mapping[str, Any],
+    data: Mapping[str, Any] | None,
     network: Mapping[str, Any] | None,
     seed: int,
     fabric: Fabric,
@@ -674,23 +720,34 @@ def _open(
     folder: RunFolder,
     config: Mapping[str, Any],
     seed: int,
-    data: Data,
+    data: Data | None,
     progress: bool,
     table: Table | None = None,
+    lookup: Mapping[str, Any] | None = None,
     directory: str | None = None,
 ) -> bool:
     """Open a run folder for this configuration, these very images and this very table; return whether work is left."""
-    folder.open(config, seed, free=_may_change)
-    found = folder.provenance()
+    folder.open(config, seed, free=lambda name: _may_change(name) or (data is None and name == "data"))
+    found: dict[str, Any] = {**folder.provenance()}
     if config.get("executor") is not None and found.get("executors", [])[-1:] != [config["executor"]]:
         found["executors"] = [*found.get("executors", ()), config["executor"]]
         folder.write_json("provenance.json", found)
-    if "data" not in found:
-        found["data"] = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
-        if directory is not None:
-            found["data"]["directory"] = directory
+    if lookup is not None:
+        if "lookup" not in found:
+            found["lookup"] = dict(lookup)
+            folder.write_json("provenance.json", found)
+        if found["lookup"].get("sha256") != lookup["sha256"]:
+            raise RunError(
+                f"{folder.path} was made with another {lookup['table']} than is there now; choose another --out"
+            )
+    if data is None:
+        about = {"name": lookup["data"] if lookup else None, "of": "the table"}
+        if found.get("data") != about:  # before, digits were recorded that played no part
+            folder.write_json("provenance.json", {**found, "data": about})
+    elif "data" not in found:
+        found["data"] = images_of(data) | ({} if directory is None else {"directory": directory})
         folder.write_json("provenance.json", found)
-    if found["data"]["fingerprint"] != data.fingerprint:
+    if data is not None and found["data"].get("fingerprint") != data.fingerprint:
         raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
     if table is not None:
         if "table" not in found:
@@ -792,48 +849,13 @@ def _retrained(path: Path) -> Path:
     raise RunError(f"{path} holds no retrained network, and no finished search that could be retrained")
 
 
-def _searched_data(path: Path | None) -> DataSpec:
-    """Return the data that the run at `path` was made with, as it was named."""
-    if path is None:
-        return DataSpec()
-    settings = RunFolder(path).config().get("data")
-    try:
-        spec = DataSpec(**settings)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise RunError(f"{path / 'config.yaml'} is damaged ({error}); name the data with --data or `data=`") from None
-    if spec.source.startswith("python:"):
-        raise ConfigurationError(f"{path} was made with a data set from Python; name one with --data or `data=`")
-    return spec
-
-
-def _directory(path: Path | None) -> str:
-    """Return what the relative data paths of the run at `path` are relative to."""
-    if path is None:
-        return str(Path.cwd())
-    found = RunFolder(path).read_json("provenance.json")
-    return str(found.get("data", {}).get("directory") or found.get("directory") or Path.cwd())
-
-
-def _located(spec: DataSpec, path: Path | None) -> DataSpec:
-    """Return data with the relative paths of the run at `path` taken from where it was made, else from here."""
-    if path is None:
-        return spec
-    made = _directory(path)
-    places: dict[str, Any] = {}
-    for name in ("source", "test", "split_file"):
-        value = getattr(spec, name)
-        if value is None or value in NAMED or value.startswith("hf:") or Path(value).expanduser().is_absolute():
-            continue
-        pattern = any(mark in value for mark in "*?[")
-        bases = [Path(made), Path.cwd()]
-        there = [base for base in bases if (base / value).exists() or (pattern and any(base.glob(value)))]
-        if not there:
-            raise ConfigurationError(
-                f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
-                "--data or `data=`"
-            )
-        places[name] = str(there[0] / value)
-    return replace(spec, **places)
+def _retrained_data(source: Any, path: Path) -> AnyData:
+    """Return the data of the retraining at `path`: as the search holds it, if that is the same."""
+    if isinstance(source, SearchResult) and source.data is not None:
+        images = RunFolder(path).provenance().get("data")
+        if images is not None and images.get("fingerprint") == source.data.fingerprint:
+            return source.data
+    return located(data_of(path), path)
 
 
 def layout_of(space: Space, recipe: Recipe) -> dict[str, Any]:

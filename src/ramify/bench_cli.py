@@ -156,7 +156,7 @@ def _compare(command: Command) -> int:
         _listed(options.columns),
         named(strategies) if isinstance(strategies, str) else strategies,
         objectives=_listed(options.objectives),
-        data=options.data or "digits",
+        data=options.data,
         **{name: options[name] for name in names},
     )
     print(found.text, end="")

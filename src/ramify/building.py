@@ -31,6 +31,7 @@ from ramify.evaluators import TrainFromScratch
 from ramify.executors import run_jobs
 from ramify.run import Interrupted, RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
+from ramify.run.origin import images_of
 from ramify.run.progress import Progress
 from ramify.run.provenance import now
 from ramify.seeding import derive, rng, seeded
@@ -179,9 +180,9 @@ def _keep_to(folder: RunFolder, data: Data) -> None:
     """Raise `RunError` if the folder was made with other images."""
     found = folder.provenance()
     if "data" not in found:
-        found["data"] = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
+        found["data"] = images_of(data)
         folder.write_json("provenance.json", found)
-    if found["data"]["fingerprint"] != data.fingerprint:
+    if found["data"].get("fingerprint") != data.fingerprint:
         raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
 
 
@@ -368,12 +369,7 @@ def _table(
         "source": "trained by Ramify",
         "recipe": fields_of(plan.recipe),
         "network": described(dict(plan.layout)),
-        "data": {
-            "name": data.name,
-            "fingerprint": data.fingerprint,
-            "classes": data.num_classes,
-            "input_size": list(data.input_size),
-        },
+        "data": images_of(data),
         "device": plan.device,
         "precision": plan.precision,
         "threads": 1,

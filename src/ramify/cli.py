@@ -421,7 +421,7 @@ def _search(command: _Command) -> int:
     result = api.search(
         _restricted(options),
         options.strategy,
-        options.data or "digits",
+        options.data,
         network=options.network,
         table=options.table,
         executor=options.executor,
@@ -495,7 +495,7 @@ def _search_levels(command: _Command, names: Sequence[str]) -> int:
     training = options[TRAINING]
     result = search_levels(
         levels,
-        options.data or "digits",
+        options.data,
         recipe=training.recipe,
         network=training.network,
         **_shared(options),
@@ -586,11 +586,13 @@ def _describe(command: _Command) -> int:
         "source", str, "notation, run folder, zoo:NAME, or a file with one: architecture, log, genotypes.py:NAME"
     )
     command.add("--space", Space | None, f"what a notation belongs to, if it is not evident: {', '.join(SPACES)}")
-    command.add_network("layout of the network, as --network.channels 36")
+    command.add_network("layout of the network, as --network.channels 36; overrides that of the run")
     command.add(
-        "--input_size", tuple[int, int, int], "channels, height, width of an image, as 3,32,32", default=(3, 32, 32)
+        "--input_size",
+        tuple[int, int, int] | None,
+        "channels, height, width of an image, as 3,32,32; default: as in the run, else 3,32,32",
     )
-    command.add("--num_classes", int, "classes", default=10)
+    command.add("--num_classes", int | None, "classes; default: as in the run, else 10")
     command.add("--pictures", str, "folder for the pictures", default="pictures")
     command.add_json()
     command.words = [re.sub(r"^(--input_size=)?(-?\d+(?:,-?\d+)+)$", r"\1[\2]", word) for word in command.words]
@@ -610,6 +612,9 @@ def _describe(command: _Command) -> int:
         return 0
     notation = found.notation if isinstance(found.notation, str) else json.dumps(found.notation)
     print(f"{found.space}\n{notation}")
+    size = " × ".join(map(str, found.input_size))
+    layout = ", ".join(f"{name} {value}" for name, value in found.network.items()) or "of the defaults"
+    print(f"layout {layout}; images {size}, {found.num_classes} classes")
     print(f"{found.params:,} parameters, {found.macs:,} multiply-adds of convolutions and linear layers")
     print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
     if found.published is not None:

@@ -99,6 +99,11 @@ class Column:
         share = value / _MOST[self.unit]
         return share if self.higher_is_better else 1 - share
 
+    def percent(self, value: float) -> float:
+        """Return the same in per cent."""
+        percent = value * (_MOST["percent"] / _MOST[self.unit])
+        return percent if self.higher_is_better else 100 - percent
+
     def settled(self, values: np.ndarray) -> "Column":
         """Return the column with a unit, that of these values, which may lack some (NaN).
 

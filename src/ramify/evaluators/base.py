@@ -36,12 +36,14 @@ class Evaluation(Protocol):
     Attributes:
         fidelities: Epochs after which an architecture can be evaluated, ascending; empty where there is but one way.
         metrics: Names of what a call returns.
-        images: What the evaluated networks see.
     """
 
     fidelities: tuple[int, ...]
     metrics: tuple[str, ...]
-    images: Images
+
+    @property
+    def images(self) -> Images:
+        """What the evaluated networks see."""
 
     def prepare(self) -> Iterator[Metrics]:
         """Do what must come before the first evaluation; every yield is a safe point."""

@@ -49,6 +49,7 @@ from ramify.report.story import (
     pareto_front,
     trials,
 )
+from ramify.run.origin import in_words, lookup_of
 from ramify.wording import sentence
 
 if TYPE_CHECKING:
@@ -170,7 +171,10 @@ class _Page:
             story = f"<strong>{space}</strong> was shrunk by the angles of a supernet"
         if strategy:
             story = f"<strong>{strategy}</strong> searched <strong>{space or 'an unnamed space'}</strong>"
-        story += f" on <strong>{data}</strong>" if data else ""
+        if lookup := lookup_of(config, self.run.provenance):
+            story += f", whose scores were looked up in <strong>{escape(in_words(lookup))}</strong>"
+        elif data:
+            story += f" on <strong>{data}</strong>"
         for key, before in (("seed", "with seed"), ("device", "on"), ("precision", "in")):
             if config.get(key) not in (None, ""):
                 story += f", {before} <strong>{escape(str(config[key]))}</strong>"
@@ -477,7 +481,7 @@ class _Page:
             for label, run in (("The run", self.run), ("The retraining", self.run.retrain))
             if run and (command := run.provenance.get("command"))
         ]
-        if self.run.config.get("data"):
+        if "data" in self.run.config:
             verb = "search" if self.run.config.get("strategy") else "retrain"
             again = f"ramify {verb} --config config.yaml --out ../again"
             commands.append(("With the configuration above, from this folder", again))

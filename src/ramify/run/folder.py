@@ -49,11 +49,13 @@ class Row(TypedDict):
 
 
 class Images(TypedDict):
-    """What the provenance says of the data."""
+    """What the provenance says of the data; a search in a table has no images, and names the table's data."""
 
-    name: str
-    fingerprint: str
+    name: str | None
+    of: NotRequired[str]
+    fingerprint: NotRequired[str]
     classes: NotRequired[int]
+    input_size: NotRequired[list[int]]
     directory: NotRequired[str]
 
 
@@ -64,6 +66,7 @@ class Provenance(TypedDict):
     executors: NotRequired[list[Any]]
     data: NotRequired[Images]
     table: NotRequired[str | None]
+    lookup: NotRequired[dict[str, Any]]
 
 
 class Checkpoint(TypedDict):
