@@ -103,7 +103,12 @@ def test_layout_mistakes_end_before_anything_is_written(tmp_path):
 def test_the_provenance_names_the_images(tmp_path):
     searched(out=tmp_path)
     found = json.loads((tmp_path / "provenance.json").read_text())
-    assert found["data"] == {"name": "digits", "fingerprint": loaded().fingerprint, "classes": 10}
+    assert found["data"] == {
+        "name": "digits",
+        "fingerprint": loaded().fingerprint,
+        "classes": 10,
+        "input_size": [1, 8, 8],
+    }
     assert found["seed"] == 0
     assert len(found["sessions"]) == 1
 

@@ -737,9 +737,7 @@ def _open(
             found["lookup"] = dict(lookup)
             folder.write_json("provenance.json", found)
         if found["lookup"].get("sha256") != lookup["sha256"]:
-            raise RunError(
-                f"{folder.path} was made with another {lookup['table']} than is there now; choose another --out"
-            )
+            raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
     if data is None:
         about = {"name": lookup["data"] if lookup else None, "of": "the table"}
         if found.get("data") != about:  # before, digits were recorded that played no part

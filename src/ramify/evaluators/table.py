@@ -49,6 +49,13 @@ _IMAGES = {
 }
 """What the networks of a benchmark were measured on, whatever the data set of the search is."""
 
+_NAMED = {
+    "digits": Images(10, (1, 8, 8)),
+    "fashion-mnist": Images(10, (1, 28, 28)),
+    "svhn": Images(10, (3, 32, 32)),
+}
+"""Further data sets of the library, as they are where the search has no images that may be of another size."""
+
 _NOT_THE_VALUE = frozenset({"score", "error", "reward", "seconds", "params", "macs", "latency_ms"})
 """Metrics that mean something else than the value of a column that happens to be called so."""
 
@@ -84,6 +91,8 @@ class _Lookup:
             return Images(trained_on["classes"], (channels, height, width))
         if self.column.data in _IMAGES:
             return _IMAGES[self.column.data]
+        if self.task.given is None and self.column.data in _NAMED:
+            return _NAMED[self.column.data]
         if self.task.given is None:
             raise ConfigurationError(
                 f"what networks cost depends on their images, and {self.settings.table} does not say of what size and "

@@ -146,7 +146,7 @@ def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[s
     for place in (path, path / "retrain"):
         if (place / "network.json").exists():
             shape = RunFolder(place).read_json("network.json")
-            if shape.get("architecture") == arch.to_dict():
+            if Architecture.from_json(shape.get("architecture", {})) == arch:
                 return shape
     config = RunFolder(path).config()
     network = config.get("network")

@@ -166,7 +166,7 @@ class AskTellSession:
                     self._check_success()
                 self._note_pending()
                 count = len(self.trials)
-                yield Metrics("trial", count, max(count, round(count / share)) if share < 1 else count, self._row())
+                yield Metrics("trial", count, max(count, round(count / share)) if 0 < share < 1 else count, self._row())
 
     def _may_ask(self, evaluations: Evaluations) -> bool:
         """Return whether another architecture may be asked for now."""
