@@ -739,7 +739,7 @@ def _open(
         if found["lookup"].get("sha256") != lookup["sha256"]:
             raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
     if data is None:
-        about = {"name": lookup["data"] if lookup else None, "of": "the table"}
+        about = {"name": lookup["data"], "of": "the table"} if lookup else {"name": None}
         if found.get("data") != about:  # before, digits were recorded that played no part
             folder.write_json("provenance.json", {**found, "data": about})
     elif "data" not in found:

@@ -48,8 +48,9 @@ def in_words(lookup: Mapping[str, Any]) -> str:
 def saw_images(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
     """Return whether a run had images: whether its scores were measured, or somebody handed it some."""
     data = provenance.get("data")
-    handed = "lookup" in provenance and isinstance(data, Mapping) and "fingerprint" in data
-    return handed or lookup_of(config, provenance) is None
+    none = isinstance(data, Mapping) and "fingerprint" not in data
+    older = lookup_of(config, provenance) is not None and "lookup" not in provenance  # digits were named unasked
+    return not (none or older)
 
 
 def without_images(who: str, lookup: Mapping[str, Any] | None) -> ConfigurationError:
@@ -67,9 +68,10 @@ def data_of(path: Path) -> DataSpec:
     """
     folder = RunFolder(path)
     config = folder.config()
-    provenance = folder.read_json("provenance.json") if lookup_of(config, {}) else {}
     settings = config.get("data")
-    if not saw_images(config, provenance) or (settings is None and "data" in config):
+    searched = settings is None or lookup_of(config, {}) is not None
+    provenance = folder.read_json("provenance.json") if searched else {}
+    if not saw_images(config, provenance):
         raise without_images(str(path), lookup_of(config, provenance))
     try:
         spec = DataSpec(**settings)  # type: ignore[arg-type]
