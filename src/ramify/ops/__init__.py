@@ -8,6 +8,7 @@ from ramify.ops.operations import (
     Prelude,
     make_operation,
 )
+from ramify.ops.pointwise import PointwiseConv2d, channels_last
 from ramify.ops.synchronised import SynchronisedNorm, is_synchronised, synchronise, synchronised_norm
 
 __all__ = [
@@ -17,9 +18,11 @@ __all__ = [
     "FactorizedReduce",
     "Norm",
     "Operation",
+    "PointwiseConv2d",
     "PreActivation",
     "Prelude",
     "SynchronisedNorm",
+    "channels_last",
     "dropout",
     "is_synchronised",
     "make_operation",

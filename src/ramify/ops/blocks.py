@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.errors import ConfigurationError
+from ramify.ops.pointwise import PointwiseConv2d
 
 Norm = Callable[[int], nn.BatchNorm2d]
 """How a block makes its batch norms: from a number of channels."""
@@ -48,8 +49,8 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.even = PointwiseConv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.odd = PointwiseConv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]

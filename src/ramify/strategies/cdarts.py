@@ -45,6 +45,7 @@ from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.data import Distortion, Split
 from ramify.errors import ConfigurationError, nearest
+from ramify.ops import channels_last
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
@@ -307,7 +308,7 @@ class CyclicSession:
             )
         if strategy.fix_heads:
             distiller.heads.requires_grad_(False)
-        self.distiller = task.fabric.setup_module(distiller.to(memory_format=torch.channels_last))
+        self.distiller = task.fabric.setup_module(channels_last(distiller))
 
         # Small, and on the host, so that nothing waits for a device.
         self.alphas = {name: nn.Parameter(value) for name, value in strategy.initial(space, task.seed).items()}
@@ -450,7 +451,7 @@ class CyclicSession:
         for name in self._shared_names():
             setattr(network, name, getattr(self.search, name))
         self.evaluated = arch
-        self.evaluation = fabric.setup_module(network.to(memory_format=torch.channels_last))
+        self.evaluation = fabric.setup_module(channels_last(network))
         self.optimizer = fabric.setup_optimizers(
             torch.optim.SGD(
                 self._evaluation_group(),

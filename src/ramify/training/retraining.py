@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError
-from ramify.ops import DropPath
+from ramify.ops import DropPath, channels_last
 from ramify.seeding import rng, seeded, stream
 from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF
@@ -39,7 +39,7 @@ class TrainingSession:
         self.uneven = uneven(self.split, self.batch_size, drop_last=recipe.drop_last)
         self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=self.drops_last)
         self.steps = recipe.epochs * self.steps_per_epoch
-        network = network.to(memory_format=torch.channels_last)
+        network = channels_last(network)
         optimizer = _optimizer(network, recipe)
         self.network, self.optimizer = task.fabric.setup(network, optimizer)
         self.average = MovingAverage(self.network.module, recipe.ema) if recipe.ema else None

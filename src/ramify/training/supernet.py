@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture
 from ramify.data import Distortion, Split
 from ramify.errors import ConfigurationError
+from ramify.ops import channels_last
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.supernet import Mix
@@ -121,7 +122,7 @@ class SupernetWeights:
         self.settings, self.space, self.task = settings, space, task
         with seeded(task.seed, "supernet"):
             supernet = space.supernet(**task.shape, **space.checked_layout("supernet", task.network))
-        supernet = supernet.to(memory_format=torch.channels_last)
+        supernet = channels_last(supernet)
         optimizer = torch.optim.SGD(
             _groups(supernet, settings),
             lr=settings.lr,
