@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ramify.errors import ArchitectureError, nearest
 from ramify.ops.blocks import FactorizedReduce, Norm, standard_norm
-from ramify.wording import excerpt
 from ramify.ops.pointwise import PointwiseConv2d
+from ramify.wording import excerpt
 
 NONE = "none"
 """The candidate that contributes nothing. It has no module: spaces list it, networks leave it out."""
