@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from ramify import files, parallel, zoo
 from ramify.architecture import Architecture
@@ -33,6 +33,7 @@ from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.spaces import Space, create, notation, recognise, space_of
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe, Task, TrainingSession, measure
+from ramify.training.session import DIVERGED
 from ramify.wording import bounded
 
 if TYPE_CHECKING:
@@ -198,10 +199,12 @@ def search(
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
     arch = session.architecture()
+    last = folder.history()[-1]
     if session.supernet is not None:
         state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
+        if "best" not in last:  # else members were evaluated with these weights, and the best of them is sound
+            _check_finite(state, "the supernet")
         folder.write("supernet.safetensors", save(state))
-    last = folder.history()[-1]
     folder.write_json("architecture.json", arch.to_dict())
     result = {
         "notation": space.format(arch),
@@ -218,6 +221,13 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
     for number, member in enumerate(result.get("front", ())):
         folder.write_json(f"front/{number:02}.json", member["architecture"])
     folder.finish(result)
+
+
+def _check_finite(state: Mapping[str, Tensor], what: str) -> None:
+    """Raise `RunError` if the last steps of a training have left something that is not finite, which no loss shows."""
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise RunError(f"{what} ends with weights that are not finite ({name}): {DIVERGED}")
 
 
 @dataclass(frozen=True)
@@ -392,7 +402,9 @@ def retrain(
             say(f"the size rule sets {set_to}", enabled=progress)
         if _open(folder, config, seed, loaded, progress, directory=directory):
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
-            weights = save({name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()})
+            state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
+            _check_finite(state, "the network")
+            weights = save(state)
             folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
             shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
@@ -509,7 +521,7 @@ def evaluate(
     if path is not None:
         RunFolder(path).record_reads(loaded.reads[before:])
     network = network.to(fabric.device)
-    found = measure(network, images, device=fabric.device)
+    found = measure(network, images, device=fabric.device).checked(images)
     cost = profile(network, loaded.input_size)
     result = EvaluationResult(
         split=split,

@@ -270,7 +270,7 @@ class _Trainer:
                 continue
             measured = time.perf_counter()
             trained += measured - start
-            found = measure(session.trained, validation, device=self.fabric.device)
+            found = measure(session.trained, validation, device=self.fabric.device).checked(validation)
             start = time.perf_counter()
             row = metrics.values
             seconds = round(trained + start - measured, 6)
@@ -278,7 +278,8 @@ class _Trainer:
             for name, value in zip(names, epoch, strict=True):
                 curves[name].append(float(value))
         if self.plan.test:
-            found = measure(session.trained, self.data.split("test", "bench build"), device=self.fabric.device)
+            test = self.data.split("test", "bench build")
+            found = measure(session.trained, test, device=self.fabric.device).checked(test)
             curves |= {"test": [found.top1], "test_loss": [found.loss]}
         return curves
 

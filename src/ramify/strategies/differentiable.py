@@ -202,6 +202,7 @@ class BilevelSession:
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
         self.validation = task.data.split("search_validation")
+        self.weights.check(self.validation)
         # They are small and stay on the host, so sampling never waits for a device.
         self.alphas = {
             name: nn.Parameter(value)
@@ -221,6 +222,10 @@ class BilevelSession:
         self.record: list[dict[str, Tensor]] = []
         self.measures: list[dict[str, float]] = []
         self.selection = Selection(space, self.weights, strategy.selection_batches)
+        if strategy.guard.wants("gap"):
+            self.weights.check_measured(batches=strategy.guard.batches)
+        if strategy.candidates(space, self.alphas):
+            self.weights.check_measured(batches=strategy.selection_batches)
         self.stopped = False
         self.step = 0
 

@@ -104,6 +104,8 @@ class ENASSession:
         self.strategy, self.space, self.task = strategy, space, task
         self.weights = SupernetWeights(strategy, space, task)
         self.validation = task.data.split("search_validation")
+        self.weights.check(self.validation, whole=True)
+        self.weights.check_measured(batches=strategy.selection_batches)
         with seeded(task.seed, "controller"):
             self.controller = Controller(space)  # small, and stays on the host
         self.optimizer = torch.optim.Adam(
