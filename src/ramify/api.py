@@ -135,7 +135,7 @@ def search(
             the progress, and change nothing about the search.
         executor: Where architectures are evaluated, by a strategy that does so one by one: `InProcess` when None. The
             result does not depend on it, and another one may continue the search, with the same
-            `threads_per_evaluation`.
+            `threads_per_evaluation`, which is `threads` unless the executor names another number.
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
@@ -152,7 +152,7 @@ def search(
     if not verdict:
         raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.name}: {verdict.reason}")
     if strategy.evaluates:
-        executor = executor or InProcess()
+        executor = (executor or InProcess()).with_threads(threads)
     elif executor is not None:
         raise ConfigurationError(
             f"{type(strategy).__name__} evaluates no architectures one by one, so an executor has nothing to do"
@@ -215,6 +215,11 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         **session.summary(),
         "architecture": arch.to_dict(),
     }
+    if cut := space.disconnected(arch):
+        result["disconnected"] = cut
+        say(f"`none` cuts every path through {' and '.join(cut)}: the architecture passes no information there")
+    if undecided := result.get("undecided"):
+        say(f"undecided: {undecided}")
     budget = result.get("budget", {"met": True})
     if not budget["met"]:
         say(f"the budget is missed: {budget['cost']:,} {budget['of']}, where {budget['target']:,.0f} were asked for")

@@ -265,7 +265,7 @@ def test_from_the_command_line(folder, tmp_path, capsys):
     assert main(["bench", "build", "--config", str(folder / "config.yaml"), "--out", str(folder)]) == 0
     assert "is finished: this is its table" in capsys.readouterr().err
     for words, message in (
-        (["--threads", "2"], "--threads is 1 in every process of a build"),
+        (["--threads", "0"], "`threads` must be at least 1, got 0"),
         (["--architectures", "28"], "`architectures` must be 1 to 27"),
         (["--space", "NASBench202"], "unknown space 'NASBench202'; did you mean 'NASBench201'"),
     ):

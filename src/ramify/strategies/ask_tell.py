@@ -24,6 +24,7 @@ from ramify.strategies.budget import Budget, Spent
 from ramify.strategies.objectives import Costs, Objectives
 from ramify.strategies.pareto import Front
 from ramify.strategies.trials import Trial, Trials, best, fault, plain
+from ramify.strategies.undecided import all_equal
 from ramify.training import Metrics, Task
 
 __all__ = ["AskTell", "AskTellSession", "Proposal", "Trial", "Trials", "best"]
@@ -312,6 +313,8 @@ class AskTellSession:
         found: dict[str, Any] = {"spent": spent}
         if failed := sum(bool(trial.failed) for trial in self.trials):
             found["failed"] = failed
+        if equal := all_equal(self.trials):
+            found["undecided"] = equal
         if self.strategy.several:
             names = self.strategy.objectives
             found["objectives"] = list(names)

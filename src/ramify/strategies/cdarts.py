@@ -51,6 +51,7 @@ from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.pc_darts import EDGES
+from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.supernet import existing
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
@@ -624,7 +625,11 @@ class CyclicSession:
         return {name: score.detach() for name, score in self.strategy.scores(self.space, self.alphas).items()}
 
     def _derived(self) -> Architecture:
-        return self.space.discretize(self.mixing_weights())
+        return self._derived_from(self.alphas)
+
+    def _derived_from(self, alphas: Mapping[str, Tensor]) -> Architecture:
+        scores = self.strategy.scores(self.space, alphas)
+        return self.space.discretize({name: score.detach() for name, score in scores.items()})
 
     def _best(self) -> dict[str, Any] | None:
         """Return the cycle to take the result from, None for what α prefer; the first of equals."""
@@ -638,9 +643,16 @@ class CyclicSession:
         return self._derived() if best is None else Architecture.from_json(best["architecture"])
 
     def summary(self) -> dict[str, Any]:
-        """Return the cycle that the result is from, where that is not the last word of α."""
+        """Return the cycle of the result, where that is not the last word of α, and whether nothing was decided."""
         best = self._best()
-        return {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
+        found = {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
+        return found | ({"undecided": UNMOVED} if self._is_undecided() else {})
+
+    def _is_undecided(self) -> bool:
+        """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
+        start = self.strategy.initial(self.space, self.task.seed)
+        same = not has_moved(self.space.choices, start, self.alphas)
+        return same and self._derived_from(start) == self.architecture()
 
     @property
     def supernet(self) -> nn.Module:

@@ -86,6 +86,8 @@ class OptunaStudy:
             return self
         if asked is not None:
             self._study.tell(asked, state=TrialState.FAIL)
-        parameters = {"params": indices, "distributions": dict(self._parameters)}
-        self._study.add_trial(create_trial(state=state, values=values, system_attrs=dict(memo), **parameters))
+        kinds = dict(self._parameters)
+        self._study.add_trial(
+            create_trial(state=state, params=indices, distributions=kinds, values=values, system_attrs=dict(memo))
+        )
         return self

@@ -33,6 +33,11 @@ class Selection:
         """The best candidate so far, None before there is one that could be scored."""
         return self.trials.best if self.trials and not self.trials.best.failed else None
 
+    @property
+    def decided(self) -> bool:
+        """Whether some candidates have turned out better than others."""
+        return len({trial.score for trial in self.trials if not trial.failed}) > 1
+
     def run(self, candidates: Sequence[Architecture]) -> Iterator[Metrics]:
         """Score the candidates that have no score yet.
 
