@@ -86,7 +86,7 @@ class OptunaStudy:
             return self
         if asked is not None:
             self._study.tell(asked, state=TrialState.FAIL)
-        kinds = dict(self._parameters)
+        kinds: dict[str, Any] = dict(self._parameters)
         self._study.add_trial(
             create_trial(state=state, params=indices, distributions=kinds, values=values, system_attrs=dict(memo))
         )
