@@ -70,7 +70,7 @@ class _Plan:
     device: str
     precision: str
     test: bool
-    threads: int
+    threads: int = 1
 
 
 def build_table(
