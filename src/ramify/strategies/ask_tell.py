@@ -157,8 +157,6 @@ class AskTellSession:
                     done = evaluations.next()
                     self._learn(under_way.pop(done.number), done)
                 self._record(self._pending.popleft())
-                if self._failed_in_a_row >= _FRUITLESS:
-                    raise RunError(f"{_FRUITLESS:,} evaluations in a row failed; the last: {self.trials[-1].failed}")
                 seconds = parallel.of_first([time.monotonic() - before])[0]
                 self.spent = replace(self.spent, wall_seconds=seconds)
                 share = self.strategy.share(self.spent)
@@ -168,7 +166,7 @@ class AskTellSession:
                 count = len(self.trials)
                 yield Metrics("trial", count, max(count, round(count / share)) if 0 < share < 1 else count, self._row())
                 if self._failed_in_a_row >= _FRUITLESS:
-                    self._check_success(f"{_FRUITLESS:,} evaluations in a row")
+                    raise RunError(f"{_FRUITLESS:,} evaluations in a row failed; the last: {self.trials[-1].failed}")
                 if share < 1 and count == _HOPELESS and not getattr(self.evaluation, "partial", False):
                     self._check_success(f"the first {_HOPELESS} evaluations all")
         self._check_success(f"all {len(self.trials)} evaluations")
