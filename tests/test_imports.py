@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "ramify"
 LEVELS = (
     ("__main__",),
     ("cli",),
-    ("bench_cli", "demo", "pipeline"),
+    ("bench_cli", "demo", "pipeline", "words"),
     ("building", "comparison"),
     ("api",),
     ("run", "report", "exporting", "recipes"),
@@ -29,6 +29,7 @@ LEVELS = (
     ("supernet",),
     ("ops",),
     ("architecture",),
+    ("imports",),
     ("files", "parallel", "reading"),
     ("errors", "interruption", "orders", "seeding", "wording"),
 )

@@ -445,6 +445,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """
     folder = RunFolder(_retrained(Path(path)))
     shape = folder.read_json("network.json")
+    folder.check_imports()
     arch = Architecture.from_json(shape["architecture"])
     network = space_of(arch).build(
         arch, num_classes=shape["num_classes"], in_channels=shape["in_channels"], **shape["layout"]
@@ -577,6 +578,7 @@ def write_report(source: SearchResult | ShrinkResult | RetrainResult | str | Pat
     path = Path(source) if isinstance(source, str | Path) else source.out
     if path is None:
         raise ConfigurationError("a report needs a run folder; search with `out`")
+    RunFolder(path).check_imports()
     levels = {}
     for name in RunFolder(path).config().get("levels") or ():
         found, _ = _architecture(path / name)

@@ -11,7 +11,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from argparse import SUPPRESS
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -38,6 +39,8 @@ VERBS = {
     "bench": "tables of measured architectures, looked up instead of trained",
 }
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+_TAKE_IMPORTS = frozenset(VERBS) - {"demo", "zoo", "recipes"}
+_IMPORT = "file or module with classes of your own, then known by their names like the library's; may be repeated"
 _LAYOUT = dict[str, int | float | bool | str | None] | None
 
 
@@ -96,10 +99,22 @@ class _Command:
     def __init__(self, verb: str, words: Sequence[str]) -> None:
         from jsonargparse import ArgumentParser
 
+        from ramify import words as given
+
         class OneLineParser(ArgumentParser):
+            def __init__(self, **options: Any) -> None:
+                super().__init__(**{**options, "parser_mode": given.MODE})
+
             def error(self, message: str, ex: Exception | None = None) -> NoReturn:
                 raise RamifyError(_one_line(message, self))
 
+        given.check(words)
+        imported = verb in _TAKE_IMPORTS
+        if imported:
+            _registries()  # whose names are taken
+            words = given.without_imports(words)
+        given.prepare_parser()
+        words = given.with_configs(words)
         self.words = _with_notations(_spelt_out([_source_of_data(word) for word in words]))
         if verb in ("search", "shrink"):
             self.words = _with_space(self.words)
@@ -109,6 +124,8 @@ class _Command:
             prog=f"ramify {verb}", description=f"{sentence(VERBS[verb])}.", allow_abbrev=False
         )
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options")
+        if imported:
+            self.add("--import", str, _IMPORT, default=SUPPRESS, metavar="FILE.py|MODULE")
 
     def add(self, name: str, kind: Any, text: str, **options: Any) -> None:
         self.parser.add_argument(name, type=kind, help=text, **options)
@@ -116,13 +133,21 @@ class _Command:
     def parse(self) -> Namespace:
         """Return the options with spaces, strategies and settings as objects."""
         try:
-            return self.parser.instantiate(_with_cells(self.parser.parse_args(self.words)))
+            return self.parser.instantiate(_with_cells(self._parsed()))
         except RamifyError:
             raise
-        except UnicodeDecodeError as error:
-            raise RamifyError(f"--config: the file is no text ({error})") from None
         except (TypeError, ValueError) as error:
             raise RamifyError(_one_line(str(error), self.parser)) from None
+
+    def _parsed(self) -> Namespace:
+        from ramify import words as given
+
+        options = {option for action in self.parser._actions for option in action.option_strings}
+        below = {option.rpartition(".")[0] for option in options if not option.endswith((".help", "+"))}
+        try:
+            return self.parser.parse_args(given.with_groups(self.words, sorted(options & below)))
+        except (KeyError, IndexError, AttributeError, RecursionError) as error:  # what the parser is not made for
+            raise RamifyError(f"the options cannot be understood ({_joined(str(error))[:120]}); see --help") from None
 
     def add_data(self, text: str) -> None:
         from ramify.data import DataSpec
@@ -255,34 +280,17 @@ def _with_recipe(verb: str, words: list[str]) -> list[str]:
 
 def _source_in(words: Sequence[str]) -> str | None:
     """Return the source of the data that `words`, or configurations in them, give last."""
+    from ramify import words as given
+
     found = None
-    for option, value in _options_in(words):
+    for _, _, option, value in given.options_of(words):
         if option == "--data.source":
             found = value
         elif option == "--config":
-            data = _configuration(value).get("data")
+            data = json.loads(value).get("data")
             source = data.get("source") if isinstance(data, dict) else data
             found = found if source is None else str(source)
     return found
-
-
-def _options_in(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield every option in `words` with what follows it."""
-    for position, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name.startswith("--"):
-            yield name, value if equals else "".join(words[position + 1 : position + 2])
-
-
-def _configuration(source: str) -> dict[str, Any]:
-    """Return what `--config SOURCE` holds; nothing where it cannot be read, of which the parser says more."""
-    import yaml
-
-    try:
-        found = yaml.safe_load(source if source.startswith("{") else Path(source).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _with_space(words: list[str]) -> list[str]:
@@ -328,7 +336,9 @@ def _restricted(options: Namespace) -> Any:
 
 def _value_of(option: str, words: Sequence[str]) -> str | None:
     """Return the value that `option` has last in `words`."""
-    return dict(_options_in(words)).get(option)
+    from ramify import words as given
+
+    return {name: value for _, _, name, value in given.options_of(words)}.get(option)
 
 
 def _one_line(message: str, parser: ArgumentParser) -> str:
@@ -340,14 +350,23 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
     return f"--{key}.{reason[2:]}" if reason.startswith("--") else f"--{key}: {reason}"
 
 
+_UNKNOWN_CLASS = r"(?:dot import path string: |Unexpected import path format: |Importing ')(.*?)(?:'|\s|$)"
+
+
 def _reason(text: str, kind: str, parser: ArgumentParser) -> str:
+    if found := re.match(r"(--[\w.]+)\.help: (.*)", text, re.S):
+        return f"{found[1]}.help: {_reason(found[2], found[1].lstrip('-').rpartition('.')[2], parser)}"
     if text.startswith("--"):
         return text
+    kind = {"strategies": "strategy"}.get(kind, kind)
     registry = _registries().get(kind, {})
     if registry and "is abstract" in text:
         return f"name the {kind} before its options; known: {', '.join(sorted(registry))}"
-    if found := re.search(r"dot import path string: (\S+)|No module named '(\S+)'", text):
-        return f"unknown {kind} {found[1] or found[2]!r}; {nearest(found[1] or found[2], registry)}"
+    if found := re.search(_UNKNOWN_CLASS, text, re.S):
+        name = re.search(r"given class_path ['\"](.+?)['\"]:?\s", text, re.S)
+        from ramify import imports
+
+        return imports.unknown(kind or "class", (name or found)[1], registry)
     if "Errors:" in text:  # one for each type that an option may have; the first that is no mere mismatch tells most
         reasons = [_joined(reason) for reason in re.split(r"^\s*- ", text, flags=re.M)[1:]]
         value = text.rpartition("Given value: ")[2]
@@ -464,10 +483,18 @@ def _shrink(command: _Command) -> int:
 
 def _levels_in(words: Sequence[str]) -> list[str]:
     """Return the names of the levels that the configurations in `words` consist of; none for a single search."""
+    from ramify import words as given
+    from ramify.reading import shown
+
     names: dict[str, None] = {}
-    for option, value in _options_in(words):
+    for _, _, option, value in given.options_of(words):
         if option == "--config":
-            names |= dict.fromkeys(map(str, _configuration(value).get("levels") or ()))
+            levels = json.loads(value).get("levels") or {}
+            if not isinstance(levels, dict):
+                raise RamifyError(f"--config: `levels` must be names with options, got {shown(levels)}")
+            names |= dict.fromkeys(levels)
+    if wrong := next((name for name in names if not re.fullmatch(r"[\w-]+", name)), None):
+        raise RamifyError(f"--config: level {shown(wrong)!r}: a name is letters, digits, `-` and `_`")
     return list(names)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from ramify import imports
 from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.executors.base import (
     Deadline,
@@ -216,7 +217,7 @@ class _Processes(Workers):
         lease = self._free.popleft()
         ours, theirs = self._context.Pipe()
         # Daemonic, so that they end with this process even where nobody closes these workers.
-        started = self._context.Process(target=_serve, args=(theirs, self._theirs, lease), daemon=True)
+        started = self._context.Process(target=_serve, args=(theirs, self._theirs, lease, imports.travelling()), daemon=True)
         started.start()
         theirs.close()  # so that the end of the process ends the connection
         self._started += 1
@@ -278,7 +279,9 @@ def _unprepared(outcome: Outcome) -> RamifyError:
 _HELLO = "hello"
 
 
-def _serve(connection: Connection, parent: Connection, lease: str | None) -> None:
+def _serve(
+    connection: Connection, parent: Connection, lease: str | None, imported: Sequence[imports.Imported]
+) -> None:
     """Do jobs until the process that started this one ends, or has no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets go
 
@@ -291,9 +294,14 @@ def _serve(connection: Connection, parent: Connection, lease: str | None) -> Non
     threading.Thread(target=follow, daemon=True).start()
     if lease is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = lease  # before CUDA is initialised
+
+    def prepare(receive: Callable[[], Setup]) -> Work:
+        imports.repeat(imported)  # before anything is unpickled
+        return receive().work()
+
     try:
         connection.send(_HELLO)
-        prepared = attempt(lambda receive: receive().work(), _alive(connection.recv))
+        prepared = attempt(prepare, _alive(connection.recv))
         connection.send(Outcome(error=prepared.error, details=prepared.details))
         while not prepared.error:
             connection.send(_sendable(attempt(lambda receive: prepared.value(receive()), _alive(connection.recv))))

@@ -8,6 +8,7 @@ is small. Ray restarts nothing and repeats nothing here: the ledger does, so tha
 
 import contextlib
 import os
+import pickle
 import platform
 import signal
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from ramify import __version__
+from ramify import __version__, imports
 from ramify.errors import ConfigurationError, MissingExtraError, RunError
 from ramify.executors.base import (
     Deadline,
@@ -102,8 +103,8 @@ class RayCluster(WorkersElsewhere, Executor):
         ray = _connected(self.address)
         workers, takes = self._room(ray, device)
         try:
-            setup = ray.put(Setup(begin, tuple(pack()), self.threads))
-        except (TypeError, AttributeError, ValueError) as error:
+            setup = ray.put(ray.cloudpickle.dumps(Setup(begin, tuple(pack()), self.threads)))
+        except (TypeError, AttributeError, ValueError, pickle.PicklingError) as error:
             raise ConfigurationError(
                 f"what jobs need cannot be sent to the cluster ({' '.join(str(error).split())[:200]}); run them in "
                 "this process"
@@ -165,19 +166,27 @@ class _Server:
 
     Args:
         path: Where the process that starts the workers finds modules, for those that are no installed package.
+        imported: What that process has imported for its user.
     """
 
     work: Work
 
-    def __init__(self, path: Sequence[str]) -> None:
+    def __init__(self, path: Sequence[str], imported: Sequence[imports.Imported]) -> None:
+        self.imported = imported
         sys.path += [entry for entry in path if entry not in sys.path]
 
-    def prepare(self, setup: Setup) -> "_Greeting":
+    def prepare(self, packed: bytes) -> "_Greeting":
         """Get ready and return how that ended, with all that must be known of this worker."""
         import ray
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        prepared = attempt(lambda setup: setup.work(), setup)
+
+        def begun(packed: bytes) -> Work:
+            imports.repeat(self.imported)  # before anything of the user's is unpickled
+            setup: Setup = pickle.loads(packed)  # noqa: S301 -- of the process that starts the workers
+            return setup.work()
+
+        prepared = attempt(begun, packed)
         if not prepared.error:
             self.work = prepared.value
         outcome = Outcome(error=prepared.error, details=prepared.details)
@@ -279,7 +288,7 @@ class _Actors(Workers):
 
     def _start(self) -> None:
         self._started += 1
-        worker = _Worker(self._started, self.actor.remote(list(sys.path)), Deadline(self.settings.timeout))
+        worker = _Worker(self._started, self.actor.remote(list(sys.path), imports.travelling()), Deadline(self.settings.timeout))
         self._workers.append(worker)
         self._expected[worker.actor.prepare.remote(self.setup)] = worker
 

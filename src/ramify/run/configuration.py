@@ -25,8 +25,10 @@ def described(value: Any) -> Any:
         else list(inspect.signature(type(value)).parameters)
     )
     kind = type(value)
+    package = kind.__module__.rpartition(".")[0]
+    own = package.partition(".")[0] == "ramify"
     return {
-        "class_path": f"{kind.__module__.rpartition('.')[0]}.{kind.__name__}",
+        "class_path": f"{package}.{kind.__name__}" if own else kind.__name__,
         "init_args": {name: described(getattr(value, name)) for name in names},
     }
 

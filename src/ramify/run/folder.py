@@ -27,7 +27,7 @@ import torch
 import yaml
 from typing_extensions import TypedDict
 
-from ramify import files, parallel, reading
+from ramify import files, imports, parallel, reading
 from ramify.errors import RunError
 from ramify.run.configuration import differences
 from ramify.run.progress import say
@@ -122,8 +122,12 @@ class RunFolder:
         self._acquire()
         files.sweep(self.path)
         config = json.loads(json.dumps(config))
+        if imported := imports.records():
+            config["import"] = imported
         if (self.path / "config.yaml").exists():
-            changed = list(differences(self.config(), config, free=free))
+            self.check_imports()
+            compared = {**config, "import": self.config().get("import")}
+            changed = list(differences(self.config(), compared, free=free))
             if changed:
                 more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
                 raise RunError(f"{self.path} holds another run: {changed[0]}{more}; choose another --out")
@@ -202,6 +206,15 @@ class RunFolder:
         except RunError as error:
             raise RunError(f"{path} is damaged ({_without(path, error)}); choose another --out") from None
 
+    def check_imports(self) -> None:
+        """Refuse what needs classes of users that were not imported, or have changed since.
+
+        Raises:
+            RunError: Naming what to import.
+        """
+        if (self.path / "config.yaml").exists():
+            imports.check(self.config().get("import"), self.path, error=RunError)
+
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the folder at once."""
         self.write(name, files.to_json(value, indent=2, ascii_only=False) + "\n")
@@ -245,6 +258,7 @@ class RunFolder:
             RunError: If it is missing or damaged, or `result.json` names another architecture.
         """
         found = self.read_json("architecture.json")
+        self.check_imports()
         named = self.read_json(RESULT).get("architecture", found) if self.finished else found
         if named != found:
             raise RunError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -27,7 +28,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from ramify import parallel
+from ramify import imports, parallel
 from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.run.runner import Interrupted
 
@@ -119,6 +120,7 @@ def spread(
         Interrupted: If they were asked to stop, and did.
         RamifyError: If one of them raised it, or died.
     """
+    work = pickle.dumps((function, args, kwargs or {}))  # apart: it is read once the imports are there
     context = get_context("spawn")
     store = _store()
     environments = [_environment(rank, devices, store.port) for rank in range(devices)]
@@ -131,7 +133,7 @@ def spread(
             reading, writing = context.Pipe(duplex=False)
             process = context.Process(
                 target=_work,
-                args=(environment, theirs, writing, list(sys.orig_argv), scratch, function, args, kwargs or {}),
+                args=(environment, theirs, writing, list(sys.orig_argv), scratch, imports.travelling(), work),
             )
             process.start()
             writing.close()
@@ -254,9 +256,8 @@ def _work(
     report: Connection,
     command: list[str],
     folder: Path | None,
-    function: Callable[..., Any],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    imported: Sequence[imports.Imported],
+    work: bytes,
 ) -> None:
     """Be one of the processes."""
     global _scratch
@@ -268,6 +269,8 @@ def _work(
     _scratch = folder
     said = _Report("done")
     try:
+        imports.repeat(imported)
+        function, args, kwargs = pickle.loads(work)  # noqa: S301 -- of the process that started this one
         function(*args, **kwargs)
     except KeyboardInterrupt as interruption:
         said = _Report("interrupted", message=str(interruption))

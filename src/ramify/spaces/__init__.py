@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ramify import imports
 from ramify.architecture import Architecture
-from ramify.errors import ArchitectureError, ConfigurationError, nearest
+from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.spaces.base import CellGraph, Space
 from ramify.spaces.cdarts_chain import CDARTSChain
 from ramify.spaces.cell_distribution import CellDistribution
@@ -45,7 +46,9 @@ SPACES: dict[str, type[Space]] = {
         StageGraph,
     )
 }
-"""Every space by name."""
+"""Every space by name, those of `--import` too."""
+
+imports.register("space", Space, SPACES)
 
 __all__ = [
     "SPACES",
@@ -78,7 +81,7 @@ def create(description: Mapping[str, Any] | str | Path) -> Space:
         description = read_description(description)
     name, arguments = description.get("space"), description.get("arguments", {})
     if not isinstance(name, str) or name not in SPACES:
-        raise ArchitectureError(f"unknown space {name!r}; {nearest(str(name), SPACES)}")
+        raise ArchitectureError(imports.unknown("space", str(name), SPACES))
     try:
         space = SPACES[name](**arguments)
     except (TypeError, ConfigurationError) as error:

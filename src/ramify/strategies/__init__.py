@@ -1,5 +1,6 @@
 """Strategies: one algorithm from one paper, one file."""
 
+from ramify import imports
 from ramify.strategies.ask_tell import AskTell, Proposal, Trial, Trials
 from ramify.strategies.base import Compatibility, SearchSession, Strategy, compatible
 from ramify.strategies.bayesian_optimization import BayesianOptimization
@@ -53,7 +54,9 @@ STRATEGIES: dict[str, type[Strategy]] = {
         SPOS,
     )
 }
-"""Every strategy by name."""
+"""Every strategy by name, those of `--import` too."""
+
+imports.register("strategy", Strategy, STRATEGIES)
 
 __all__ = [
     "BOHB",
