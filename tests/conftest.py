@@ -4,11 +4,19 @@ import hypothesis
 import pytest
 import torch
 
+from ramify import imports
+
 # Most tensors here are tiny: more threads would only wait for each other, and a busy machine makes that very slow.
 torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("ramify", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ramify")
+
+
+@pytest.fixture(autouse=True)
+def _what_a_test_imports_ends_with_it():
+    yield
+    imports.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -241,6 +241,8 @@ def words_of(space, strategy, out):
     for name, value in searched.arguments.items():
         words += [f"--space.{name}", value if isinstance(value, str) else json.dumps(value)]
     words += _settings("--strategy", strategy)
+    if isinstance(getattr(strategy, "evaluator", None), Guess):
+        words += ["--import", Guess.__module__]
     words += ["--data", "digits", "--data.subset", "64"]
     for name, value in layout.items():
         words += [f"--network.{name}", str(value)]
@@ -249,7 +251,7 @@ def words_of(space, strategy, out):
 
 def _settings(option, settings):
     kind = type(settings)
-    words = [option, kind.__name__ if kind.__module__.startswith("ramify.") else f"{kind.__module__}.{kind.__name__}"]
+    words = [option, kind.__name__]
     for item in fields(settings):
         value, default = getattr(settings, item.name), item.default
         if value == (default if default is not MISSING else item.default_factory()):

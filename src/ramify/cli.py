@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- until this process ends
     try:
         if verb not in VERBS:
-            raise RamifyError(f"unknown verb {verb!r}; {nearest(verb, VERBS)}")
+            raise RamifyError(f"unknown verb {verb[:40]!r}; {nearest(verb, VERBS)}")
         return _RUN[verb](_Command(verb, rest))
     except RamifyError as error:
-        print(f"{name}: {_joined(str(error))}", file=sys.stderr)
+        print(f"{name}: {_cut(_joined(str(error)))}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt as interruption:
         print(f"{name}: {str(interruption) or 'interrupted; the same command continues'}", file=sys.stderr)
@@ -81,6 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"{name}: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_ERROR
+
+
+_LONGEST = 290  # characters of a message
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[3 - _LONGEST // 2 :]}"
 
 
 def _overview() -> str:

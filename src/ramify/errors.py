@@ -37,13 +37,18 @@ class MissingExtraError(RamifyError):
         super().__init__(f"{purpose} needs the package `{package}`: pip install 'ramify[{extra}]'")
 
 
+_LISTED = 180  # characters of a list of names
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of an error message that helps with a misspelt `name`.
 
-    Case does not matter for the comparison, so `gdas` finds `GDAS`.
+    Case does not matter for the comparison, so `gdas` finds `GDAS`. A long list is cut.
     """
     known = sorted(known)
     folded = {candidate.casefold(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name[:_LISTED].casefold(), folded, n=1, cutoff=0.5)
     listing = ", ".join(known)
+    if len(listing) > _LISTED:
+        listing = f"{listing[:_LISTED].rpartition(', ')[0]}, … ({len(known)} in all)"
     return f"did you mean {folded[close[0]]!r}? Known: {listing}" if close else f"known: {listing}"

@@ -157,7 +157,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     text = reading.shown(name)
     where, _, last = name.replace(":", ".").rpartition(".")
     if not where:
-        return f"unknown {kind} {text!r}; {nearest(name, known)}"
+        return f"unknown {kind} {text!r}; {nearest(name, known)}; your own come with --import"
     if where.split(".")[0] == "ramify" or not last:
         return f"unknown {kind} {text!r}; {nearest(last, known)}"
     source = reading.shown(name.partition(":")[0] if ":" in name else where)

@@ -100,7 +100,9 @@ def _file(path: str | Path, parse: Callable[..., Any], kind: Any, error: type[Ra
     try:
         return parse(text_of(path, error=error), kind, where=shown(path), error=error)
     except error as problem:
-        raise error(f"{problem}; {advice}") from None if advice else problem
+        if not advice:
+            raise
+        raise error(f"{problem}; {advice}") from None
 
 
 def json_lines(text: str, kind: type[T] | Any = Any, *, where: str, error: type[RamifyError]) -> Iterator[T]:

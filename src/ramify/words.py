@@ -146,7 +146,7 @@ def _group(option: str, value: str) -> dict[str, Any]:
         found = reading.yaml_value(value, where=where, error=ConfigurationError)
     else:
         try:
-            found = reading.yaml_file(value, error=ConfigurationError)
+            found = reading.yaml_file(Path(value), error=ConfigurationError)
         except ConfigurationError as error:
             raise ConfigurationError(f"{option}: {error}") from None
     if not isinstance(found, dict):

@@ -197,7 +197,7 @@ def test_unknown_objectives_are_refused_before_anything_is_evaluated(options):
 def test_the_command_line_takes_objectives_and_limits(tmp_path):
     words = [
         *("search", "--space", "NASBench201", "--network.channels", "4", "--network.cells", "1", "--data", "digits"),
-        *("--strategy", "RandomSearch", "--strategy.evaluations", "6", "--strategy.evaluator", "small_runs.Guess"),
+        *("--strategy", "RandomSearch", "--strategy.evaluations", "6", "--import", "small_runs", "--strategy.evaluator", "Guess"),
         *("--strategy.objectives", "error,params", "--strategy.reference=1,5e+5", "--threads", "1"),
         *("--strategy.limits.macs", str(lower_third("macs")), "--progress", "false", "--out", str(tmp_path)),
     ]
@@ -224,7 +224,7 @@ def test_the_command_line_takes_objectives_and_limits(tmp_path):
 )
 def test_the_command_line_says_what_is_wrong_in_one_line(words, message, tmp_path, capsys):
     begin = ["search", "--space", "NASBench201", "--strategy", "RegularizedEvolution"]
-    begin += ["--strategy.evaluator", "small_runs.Guess", "--out", str(tmp_path / "out")]
+    begin += ["--import", "small_runs", "--strategy.evaluator", "Guess", "--out", str(tmp_path / "out")]
     assert main([*begin, *words]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
