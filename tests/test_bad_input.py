@@ -135,7 +135,7 @@ def test_unknown_names(refused, command, message):
             f'--restriction {{"cell":{json.dumps([[0] * 5] + [[1] * 5] * 5, separators=(",", ":"))}}}',
             "the restriction leaves decision '1<-0' of NASBench201 without any choice",
         ),
-        ("--config /tmp/missing.yaml", "--config: File does not exist: '/tmp/missing.yaml'"),
+        ("--config /tmp/missing.yaml", "--config: /tmp/missing.yaml: no such file"),
     ],
 )
 def test_impossible_options_of_a_search(refused, options, message):
@@ -198,7 +198,7 @@ def test_sizes_of_nothing(refused, option):
         ("Genotype(normal=[('sep_conv_3x3', 7), ('skip_connect', 0)], reduce=[])", "source 7 is out of range"),
         ("nonsense", "'nonsense' is no run folder, no file, and no notation of a known space"),
         ("missing/genotype.json", "there is no file or folder 'missing/genotype.json'"),
-        ("\x00", "is no run folder, no file, and no notation"),
+        ("\x00", "a word must not hold a zero byte"),
     ],
 )
 def test_architectures_that_are_none(refused, tmp_path, notation, message):
@@ -231,11 +231,14 @@ def test_a_retraining_needs_a_place(refused, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"space: [NASBench201", "Problems parsing config"),
+        (b"space: [NASBench201", "c.yaml, line 2: not valid YAML (did not find expected"),
         (b"strategi: GDAS\n", "unknown option 'strategi'; did you mean 'strategy'?"),
-        (b"5\n", "Unexpected config: 5"),
-        (b"\xff\xfe\x00\n", "--config: the file is no text"),
-        (b"space:\n  class_path: NASBench201\n  init_args: 5\n", "--space: "),
+        (b"5\n", "c.yaml: it must hold options, as `name: value`, got 5"),
+        (b"\xff\xfe\x00\n", "c.yaml, line 1: not UTF-8 text"),
+        (
+            b"space:\n  class_path: NASBench201\n  init_args: 5\n",
+            "c.yaml: `init_args` must be options, as `name: value`, got 5",
+        ),
         (b"strategy:\n  class_path: GDSA\n", "unknown strategy 'GDSA'; did you mean 'GDAS'?"),
         (b"strategy:\n  class_path: GDAS\n  init_args:\n    epoch: 3\n", "unknown option 'epoch'; did you mean"),
     ],

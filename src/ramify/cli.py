@@ -350,9 +350,10 @@ def _value_of(option: str, words: Sequence[str]) -> str | None:
 
 def _one_line(message: str, parser: ArgumentParser) -> str:
     """Turn the parser's report, which may hold one line of an inner parser, into one line that says what is right."""
-    found = re.match(r'Parser key "([\w.]+)":\s*(.*)', message.strip(), re.S)
+    message = message.strip().removeprefix('Parser key "config":').strip()  # whose options have names themselves
+    found = re.match(r'Parser key "([\w.]+)":\s*(.*)', message, re.S)
     if not found:
-        return _reason(message.strip(), "", parser)
+        return _reason(message, "", parser)
     key, reason = found[1], _reason(found[2], found[1].rpartition(".")[2], parser)
     return f"--{key}.{reason[2:]}" if reason.startswith("--") else f"--{key}: {reason}"
 

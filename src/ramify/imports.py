@@ -88,16 +88,16 @@ def bring(given: str) -> None:
     if given.endswith(".py") or "/" in given:
         path = Path(given)
         if path.suffix != ".py" or not path.name[:-3]:
-            raise ConfigurationError(f"--import {reading.shown(path)}: it must be a file FILE.py or the name of a module")
+            raise _refusal(given, "it must be a file FILE.py or the name of a module")
         source = reading.text_of(path, error=ConfigurationError)
         digest = hashlib.sha256(source.encode()).hexdigest()
         name = f"ramify_import_{re.sub('[^a-zA-Z0-9]', '_', path.stem)}_{digest[:12]}"
         _take(Imported(given, name, digest, source), str(path.absolute()))
         return
     if not all(part.isidentifier() for part in given.split(".")):
-        raise ConfigurationError(f"--import {reading.shown(given)}: it must be a file FILE.py or the name of a module")
+        raise _refusal(given, "it must be a file FILE.py or the name of a module")
     if given.partition(".")[0] == "ramify":
-        raise ConfigurationError(f"--import {reading.shown(given)}: the library's own classes are known without it")
+        raise _refusal(given, "the library's own classes are known without it")
     _take(Imported(given, given, "", None))
 
 
@@ -133,7 +133,8 @@ def check(found: Any, where: str | Path, *, error: type[RamifyError] = Configura
         RamifyError: Of the type `error`, saying what to import, or that it has changed.
     """
     shown = reading.shown(where)
-    for record in reading.checked(found or [], list[Record], where=f"{shown}: `import`", error=error):
+    made_with: list[Record] = reading.checked(found or [], list[Record], where=f"{shown}: `import`", error=error)
+    for record in made_with:
         given = record.get("file") or record.get("module") or ""
         if any(imported.sha256 == record["sha256"] for imported in _imported.values()):
             continue
@@ -192,6 +193,10 @@ class _Text(importlib.abc.SourceLoader):
         return self.text.encode()
 
 
+def _refusal(given: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"--import {reading.shown(given)}: {reason}")
+
+
 def _take(imported: Imported, path: str = "") -> None:
     if imported.module in _imported:
         return
@@ -201,11 +206,11 @@ def _take(imported: Imported, path: str = "") -> None:
     except (Exception, SystemExit) as error:  # whatever the code of others does
         sys.modules.pop(imported.module, None)
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise ConfigurationError(f"--import {reading.shown(imported.given)}: it cannot be imported ({reason})") from None
+        raise _refusal(imported.given, f"it cannot be imported ({reason})") from None
     if imported.source is None:
         digest = _digest(module)
         if imported.sha256 not in ("", digest):
-            raise ConfigurationError(f"--import {reading.shown(imported.given)}: it is another one in this process")
+            raise _refusal(imported.given, "it is another one in this process")
         imported = Imported(imported.given, imported.module, digest, None)
     _imported[imported.module] = imported
     try:
@@ -231,7 +236,7 @@ def _loaded(imported: Imported, path: str) -> ModuleType:
 
 def _add(name: str, kind: str) -> None:
     """Make the classes of one kind known that a module defines."""
-    base, known, own = _registries[kind]
+    base, known, _ = _registries[kind]
     given = _imported[name].given
     found: Mapping[str, type] = {
         key: item
@@ -245,11 +250,9 @@ def _add(name: str, kind: str) -> None:
     }
     for key, item in found.items():
         if any(key in names for _, _, names in _registries.values()):
-            raise ConfigurationError(f"--import {reading.shown(given)}: the library has a {key} already; rename the class")
+            raise _refusal(given, f"the library has a {key} already; rename the class")
         if _users.get(key, item) is not item:
-            raise ConfigurationError(
-                f"--import {reading.shown(given)}: another import has a {key} already; rename one of the classes"
-            )
+            raise _refusal(given, f"another import has a {key} already; rename one of the classes")
     known.update(found)
     _users.update(found)
 

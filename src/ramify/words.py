@@ -72,7 +72,8 @@ def without_imports(words: Sequence[str]) -> list[str]:
     Raises:
         ConfigurationError: If it cannot be imported.
     """
-    found, done = [], 0
+    found: list[str] = []
+    done = 0
     for start, end, name, value in options_of(words):
         found += words[done:start]
         done = end
@@ -123,7 +124,8 @@ def with_groups(words: Sequence[str], groups: Sequence[str]) -> list[str]:
 
 
 def _replaced(words: Sequence[str], options: Sequence[str], read: Any) -> list[str]:
-    found, done = [], 0
+    found: list[str] = []
+    done = 0
     for start, end, name, value in options_of(words):
         if name in options:
             found += [*words[done:start], f"{name}={json.dumps(read(name, value))}"]
@@ -143,7 +145,7 @@ def _group(option: str, value: str) -> dict[str, Any]:
     """Return the options in a value that is JSON, or a file of YAML."""
     where = _where(option, value)
     if value.lstrip().startswith("{"):
-        found = reading.yaml_value(value, where=where, error=ConfigurationError)
+        found: Any = reading.yaml_value(value, where=where, error=ConfigurationError)
     else:
         try:
             found = reading.yaml_file(Path(value), error=ConfigurationError)
@@ -151,7 +153,22 @@ def _group(option: str, value: str) -> dict[str, Any]:
             raise ConfigurationError(f"{option}: {error}") from None
     if not isinstance(found, dict):
         raise ConfigurationError(f"{where}: it must hold options, as `name: value`, got {reading.shown(found)}")
+    _check_classes(found, where)
     return found
+
+
+def _check_classes(value: Any, where: str) -> None:
+    """Refuse what names a class, or gives its options, in another form than the parser takes."""
+    if isinstance(value, list):
+        for item in value:
+            _check_classes(item, where)
+    elif isinstance(value, dict):
+        for name, kind in (("class_path", str), ("init_args", dict), ("dict_kwargs", dict)):
+            wanted = "a name" if kind is str else "options, as `name: value`"
+            if ("class_path" in value or "init_args" in value) and not isinstance(value.get(name, kind()), kind):
+                raise ConfigurationError(f"{where}: `{name}` must be {wanted}, got {reading.shown(value[name])}")
+        for item in value.values():
+            _check_classes(item, where)
 
 
 def _where(option: str, value: str) -> str:
@@ -177,7 +194,7 @@ def prepare_parser() -> None:
 def _value(text: str) -> Any:
     if not text.strip():
         return text
-    found = reading.yaml_value(text, where="it", error=RamifyError)
+    found: Any = reading.yaml_value(text, where="it", error=RamifyError)
     if isinstance(found, dict) and all(value is None for value in found.values()):
         return text  # `word:` and `{a, b}` are texts
     return found

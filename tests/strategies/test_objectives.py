@@ -197,7 +197,16 @@ def test_unknown_objectives_are_refused_before_anything_is_evaluated(options):
 def test_the_command_line_takes_objectives_and_limits(tmp_path):
     words = [
         *("search", "--space", "NASBench201", "--network.channels", "4", "--network.cells", "1", "--data", "digits"),
-        *("--strategy", "RandomSearch", "--strategy.evaluations", "6", "--import", "small_runs", "--strategy.evaluator", "Guess"),
+        *(
+            "--strategy",
+            "RandomSearch",
+            "--strategy.evaluations",
+            "6",
+            "--import",
+            "small_runs",
+            "--strategy.evaluator",
+            "Guess",
+        ),
         *("--strategy.objectives", "error,params", "--strategy.reference=1,5e+5", "--threads", "1"),
         *("--strategy.limits.macs", str(lower_third("macs")), "--progress", "false", "--out", str(tmp_path)),
     ]

@@ -217,7 +217,9 @@ class _Processes(Workers):
         lease = self._free.popleft()
         ours, theirs = self._context.Pipe()
         # Daemonic, so that they end with this process even where nobody closes these workers.
-        started = self._context.Process(target=_serve, args=(theirs, self._theirs, lease, imports.travelling()), daemon=True)
+        started = self._context.Process(
+            target=_serve, args=(theirs, self._theirs, lease, imports.travelling()), daemon=True
+        )
         started.start()
         theirs.close()  # so that the end of the process ends the connection
         self._started += 1
@@ -279,9 +281,7 @@ def _unprepared(outcome: Outcome) -> RamifyError:
 _HELLO = "hello"
 
 
-def _serve(
-    connection: Connection, parent: Connection, lease: str | None, imported: Sequence[imports.Imported]
-) -> None:
+def _serve(connection: Connection, parent: Connection, lease: str | None, imported: Sequence[imports.Imported]) -> None:
     """Do jobs until the process that started this one ends, or has no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets go
 

@@ -121,9 +121,8 @@ class RunFolder:
             raise RunError(f"{self.path} is not empty and holds no run; choose another --out")
         self._acquire()
         files.sweep(self.path)
-        config = json.loads(json.dumps(config))
-        if imported := imports.records():
-            config["import"] = imported
+        imported = {"import": imports.records()} if imports.records() else {}
+        config = json.loads(json.dumps({**config, **imported}))
         if (self.path / "config.yaml").exists():
             self.check_imports()
             compared = {**config, "import": self.config().get("import")}
