@@ -79,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: there is not enough memory: {str(error).splitlines()[0][:160]}", file=sys.stderr)
         return EXIT_ERROR
     except OSError as error:
-        print(f"{name}: {error.filename or 'file system'}: {error.strerror or error}", file=sys.stderr)
+        line = f"{error.filename or 'file system'}: {error.strerror or error}"
+        print(f"{name}: {_cut(_joined(line))}", file=sys.stderr)
         return EXIT_ERROR
 
 
@@ -358,7 +359,9 @@ def _one_line(message: str, parser: ArgumentParser) -> str:
     return f"--{key}.{reason[2:]}" if reason.startswith("--") else f"--{key}: {reason}"
 
 
-_UNKNOWN_CLASS = r"(?:dot import path string: |Unexpected import path format: |Importing ')(.*?)(?:'|\s|$)"
+_UNKNOWN_CLASS = (
+    r"(?:dot import path string: |Unexpected import path format: |Importing '|No module named ')(.*?)(?:'|\s|$)"
+)
 
 
 def _reason(text: str, kind: str, parser: ArgumentParser) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ramify import parallel
-from ramify.errors import RunError
+from ramify.errors import DataError, RunError
+from ramify.reading import shown
 
 _UNFINISHED = ".unfinished"
 """Ends the names of temporary files; after a kill they may be left."""
@@ -97,6 +98,26 @@ def append(path: Path, text: str) -> None:
     except OSError as error:
         reason = "it is a link; put a file in its place" if path.is_symlink() else error.strerror or error
         raise RunError(f"cannot write {path}: {reason}") from None
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home directory for `~`; as in a shell, `~nobody` stays what it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # nobody of that name
+        return Path(path)
+
+
+def matching(folder: Path, pattern: str) -> list[Path]:
+    """Return what there is below a folder by a pattern, sorted.
+
+    Raises:
+        DataError: If it is no pattern.
+    """
+    try:
+        return sorted(folder.glob(pattern))
+    except (ValueError, NotImplementedError, IndexError) as error:
+        raise DataError(f"{shown(pattern)} is no pattern of files ({str(error)[:80]})") from None
 
 
 def below(folder: Path, name: str | Path) -> Path:

@@ -153,6 +153,14 @@ def is_users(kind: type) -> bool:
     return _users.get(kind.__name__) is kind
 
 
+def path_of(kind: str, name: str) -> str:
+    """Return where in this process the class is that goes by a name; the name itself if there is none."""
+    item = _registries[kind][1].get(name) if kind in _registries else None
+    if item is None:
+        return name
+    return f"{item.__module__}.{name}" if is_users(item) else f"{item.__module__.rpartition('.')[0]}.{name}"
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return what to say of a name that no class of a kind has."""
     text = reading.shown(name)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ramify import imports, reading
 from ramify.errors import ConfigurationError, RamifyError
+from ramify.files import expanded
 
 LIMIT_CHARACTERS = 2**20
 """Of a word."""
@@ -73,25 +74,54 @@ def without_imports(words: Sequence[str]) -> list[str]:
         ConfigurationError: If it cannot be imported.
     """
     found: list[str] = []
-    done = 0
+    done, classes = 0, []
     for start, end, name, value in options_of(words):
         found += words[done:start]
         done = end
         if name == "--import":
             imports.bring(value)
         elif _names_class(name):
-            found += [name, ",".join(map(_brought, value.split(",")))] if ".py:" in value else words[start:end]
+            classes.append(len(found) + 1)
+            found += [name, ",".join(map(_brought, value.split(","))) if ".py:" in value else value]
         else:
             found += words[start:end]
     found += words[done:]
     if "--import" in found:
         raise ConfigurationError("--import needs a file FILE.py or the name of a module")
+    for place in classes:  # any import may come after it
+        found[place] = _placed(found[place - 1], found[place])
     return found
 
 
 def _names_class(option: str) -> bool:
-    parts = option[2:].split(".")
-    return parts[-1] in _CLASSES or (parts[-1] == "help" and parts[-2:-1] != [] and parts[-2] in _CLASSES)
+    return _kind(option) in _CLASSES
+
+
+def _kind(option: str) -> str:
+    return option.removeprefix("--").removesuffix(".help").rpartition(".")[2]
+
+
+def _placed(option: str, value: str) -> str:
+    """Return the value of an option that names a class, with its place for its name."""
+    if value.lstrip().startswith("{"):
+        try:
+            found: Any = reading.yaml_value(value, where=option, error=ConfigurationError)
+        except ConfigurationError:
+            return value  # the parser says what it expects
+        return json.dumps(_with_places(found, _kind(option)))
+    return value if _kind(option) == "strategies" else imports.path_of(_kind(option), value)
+
+
+def _with_places(value: Any, kind: str) -> Any:
+    """Put the places of classes for their names, where a value of a kind, or what is below it, names them."""
+    kind = "strategy" if kind == "strategies" else kind
+    if isinstance(value, str):
+        return imports.path_of(kind, value) if kind in _CLASSES else value
+    if isinstance(value, list):
+        return [_with_places(item, kind) for item in value]
+    if isinstance(value, dict):
+        return {name: _with_places(item, kind if name == "class_path" else name) for name, item in value.items()}
+    return value
 
 
 def _brought(value: str) -> str:
@@ -138,7 +168,7 @@ def _config(option: str, value: str) -> dict[str, Any]:
     if "config" in found:
         raise ConfigurationError(f"{_where(option, value)}: `config` is an option of the command line alone")
     imports.check(found.pop("import", None), _where(option, value))
-    return found
+    return {name: _with_places(item, name) for name, item in found.items()}
 
 
 def _group(option: str, value: str) -> dict[str, Any]:
@@ -148,7 +178,7 @@ def _group(option: str, value: str) -> dict[str, Any]:
         found: Any = reading.yaml_value(value, where=where, error=ConfigurationError)
     else:
         try:
-            found = reading.yaml_file(Path(value), error=ConfigurationError)
+            found = reading.yaml_file(expanded(value), error=ConfigurationError)
         except ConfigurationError as error:
             raise ConfigurationError(f"{option}: {error}") from None
     if not isinstance(found, dict):

@@ -20,6 +20,7 @@ from ramify.data.encoded import RESIZED_BY_SPEC, Arrays, Encoded, Files, Hugging
 from ramify.data.labels import read_label
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, MissingExtraError, nearest
+from ramify.files import expanded, matching
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
 PART_NAMES = {
@@ -71,7 +72,7 @@ def _open(source: str, spec: DataSpec) -> Parts:
         return NAMED[source](spec)
     if source.startswith("hf:"):
         return _hugging_face_hub(source.removeprefix("hf:"), spec)
-    path = Path(source).expanduser()
+    path = expanded(source)
     try:
         if path.is_dir():
             return _folder(path, spec)
@@ -80,7 +81,7 @@ def _open(source: str, spec: DataSpec) -> Parts:
                 raise DataError(f"{path}: a file of images must be .parquet; else give a folder of images")
             return _parquet(_with_siblings(path), spec)
         if any(mark in source for mark in "*?["):
-            return _parquet(_by_part(sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor)))), source), spec)
+            return _parquet(_by_part(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source), spec)
     except OSError as error:
         raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
     if (name := source.lower()) in BY_FOLDER:
@@ -118,7 +119,7 @@ def _torchvision(name: str, class_name: str) -> Callable[[DataSpec], Parts]:
     def read(spec: DataSpec) -> Parts:
         from torchvision import datasets
 
-        root = Path(spec.root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify").expanduser()
+        root = expanded(spec.root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
         parts, names = [], None
         for train in (True, False):
             which: dict[str, Any] = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}

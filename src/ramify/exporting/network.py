@@ -28,6 +28,7 @@ from ramify.exporting.formats import FORMATS, Format, Function, Subject
 from ramify.exporting.placing import replacing
 from ramify.exporting.source import write_source
 from ramify.exporting.tracing import reason, trace
+from ramify.files import expanded
 
 MANIFEST = "manifest.json"
 
@@ -96,7 +97,7 @@ def export_network(
         std=None if std is None else tuple(map(float, std)),
         classes=tuple(classes),
     )
-    folder = Path(folder).expanduser().resolve()
+    folder = expanded(folder).resolve()
     known = [form.file for form in FORMATS.values()]
     with replacing(folder, mark=MANIFEST, known=known) as staging:
         with _explained("the network cannot be copied to the CPU"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ramify import files
 from ramify.architecture import Architecture
 from ramify.data import Data, DataSpec
 from ramify.data import load as load_data
@@ -98,11 +99,11 @@ def located(spec: DataSpec, path: Path | None) -> DataSpec:
     places: dict[str, Any] = {}
     for name in ("source", "test", "split_file"):
         value = getattr(spec, name)
-        if value is None or value in NAMED or value.startswith("hf:") or Path(value).expanduser().is_absolute():
+        if value is None or value in NAMED or value.startswith("hf:") or files.expanded(value).is_absolute():
             continue
         pattern = any(mark in value for mark in "*?[")
         bases = [Path(made), Path.cwd()]
-        there = [base for base in bases if (base / value).exists() or (pattern and any(base.glob(value)))]
+        there = [base for base in bases if (base / value).exists() or (pattern and bool(files.matching(base, value)))]
         if not there:
             raise ConfigurationError(
                 f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "

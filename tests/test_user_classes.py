@@ -1,0 +1,192 @@
+"""Classes of a user, from the search to the report, in one process and in several."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ramify import imports
+from ramify.cli import main
+from ramify.spaces import SPACES
+from ramify.strategies import STRATEGIES
+from small_runs import ramify
+
+MINE = Path(__file__).with_name("mine.py")
+SMALL = ["--data", "digits", "--data.subset", "64", "--network.channels", "4", "--network.cells", "1"]
+SMALL += ["--threads", "1", "--progress", "false"]
+GREEDY = ["--space", "Mine", "--strategy", "Greedy", "--strategy.evaluations", "4", "--strategy.evaluator", "Skips"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory, with the user's file."""
+    shutil.copy(MINE, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(capfd):
+    """Return a function that runs the command line as a fresh process would and returns its line, or its output."""
+
+    def call(*words):
+        imports.forget()
+        capfd.readouterr()
+        code = main(list(map(str, words)))
+        printed = capfd.readouterr()
+        assert code == (2 if printed.err.startswith("ramify: ") else 0), printed.err
+        return printed.err.removeprefix("ramify: ").rstrip("\n") if code else printed.out
+
+    return call
+
+
+def history(folder):
+    rows = map(json.loads, (Path(folder) / "history.jsonl").read_text().splitlines())
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_a_search_and_all_that_follows(folder, call):
+    found = call("search", "--import", "mine.py", *GREEDY, *SMALL, "--out", "R").strip()
+    config = yaml.safe_load(Path("R/config.yaml").read_text())
+    assert [config[name]["class_path"] for name in ("space", "strategy")] == ["Mine", "Greedy"]
+    assert config["strategy"]["init_args"]["evaluator"] == {"class_path": "Skips", "init_args": {"worth": 0.1}}
+    assert [set(record) for record in config["import"]] == [{"file", "sha256"}]
+
+    advice = "R was made with classes of mine.py: add --import mine.py"
+    train = ["--recipe.epochs", "1", "--recipe.batch_size", "32", *SMALL[4:]]
+    assert call("retrain", "R", *train) == advice
+    assert call("search", "--config", "R/config.yaml", "--out", "R") == f"--config: R/config.yaml{advice[1:]}"
+    for verb in ("report", "describe"):
+        assert call(verb, "R") == advice
+    assert "unknown space 'Mine'" in call("describe", "R/architecture.json")
+    assert "unknown strategy 'Greedy'" in call("search", "--space", "NASBench201", "--strategy", "Greedy", "--out", "S")
+
+    with_it = ["--import", str(folder / "mine.py")]  # another path to the same source
+    assert call("search", "--config", "R/config.yaml", *with_it, "--out", "R").strip() == found
+    assert "training accuracy" in call("retrain", "R", *train, *with_it)
+    assert "R/retrain was made with classes of mine.py" in call("evaluate", "R")
+    assert json.loads(call("evaluate", "R", *with_it))["images"] > 0
+    assert call("report", "R", *with_it).strip() == "R/report.html"
+    assert found in call("describe", "R", *with_it)
+
+    with Path("mine.py").open("a") as file:
+        file.write("\n# changed\n")
+    for words in (["report", "R"], ["retrain", "R", *train], ["search", *GREEDY, *SMALL, "--out", "R"]):
+        line = call(*words, "--import", "mine.py")
+        assert "was made with another mine.py than --import gives now" in line
+
+
+def test_a_search_that_was_stopped_continues(folder, call):
+    call("search", "--import", "mine.py", *GREEDY, *SMALL, "--out", "whole")
+    call("search", "--import", "mine.py", *GREEDY, *SMALL, "--out", "stopped")
+    for name in ("result.json", "architecture.json"):
+        (folder / "stopped" / name).unlink()
+    call("search", "--import", "mine.py", *GREEDY, *SMALL, "--out", "stopped")
+    assert history("stopped") == history("whole")
+
+
+def test_a_file_with_a_name_stands_for_both(folder, call):
+    words = ["--space", "mine.py:Mine", "--strategy=mine.py:Greedy", "--strategy.evaluations", "4"]
+    call("search", *words, "--strategy.evaluator", "mine.py:Skips", *SMALL, "--out", "short")
+    call("search", "--import", "mine.py", *GREEDY, *SMALL, "--out", "long")
+    assert history("short") == history("long")
+
+
+def test_a_module(folder, call, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    (folder / "my_own").mkdir()
+    shutil.copy(MINE, folder / "my_own" / "classes.py")
+    (folder / "my_own" / "__init__.py").write_text("from my_own.classes import Greedy, Mine, Skips\n")
+    call("search", "--import", "my_own", *GREEDY, *SMALL, "--out", "R")
+    (record,) = yaml.safe_load(Path("R/config.yaml").read_text())["import"]
+    assert record["module"] == "my_own"
+    assert call("report", "R") == "R was made with classes of my_own: add --import my_own"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_own"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_jobs_in_other_processes_find_the_same(folder, call):
+    call("search", "--import", "mine.py", *GREEDY, *SMALL, "--out", "here")
+    words = ["--strategy.parallel", "1", "--executor", "processes", "--executor.processes", "1"]
+    call("search", "--import", "mine.py", *GREEDY, *SMALL, *words, "--out", "there")
+    assert [row["architecture"] for row in history("there")] == [row["architecture"] for row in history("here")]
+
+
+@pytest.mark.slow
+def test_two_devices_and_an_export(folder):
+    words = ["--space", "Mine", "--strategy", "GDAS", "--strategy.epochs", "1", "--strategy.batch_size", "32", *SMALL]
+    code, out, err = ramify("search", "--import", folder / "mine.py", *words, "--devices", "2", "--out", folder / "R")
+    assert (code, out.count("\n")) == (0, 1), err
+    train = ["--recipe.epochs", "1", "--recipe.batch_size", "32", *SMALL[4:], "--import", folder / "mine.py"]
+    code, _, err = ramify("retrain", folder / "R", *train, "--devices", "2")
+    assert code == 0, err
+    code, _, err = ramify("export", folder / "R", "--import", folder / "mine.py")
+    assert code == 0, err
+    assert (folder / "R" / "retrain" / "export" / "model.py").exists()
+
+
+@pytest.mark.slow
+def test_a_table_and_a_comparison(folder):
+    train = ["--recipe.epochs", "1", "--recipe.batch_size", "32", "--network.channels", "4", "--network.cells", "1"]
+    build = ["--space", "Mine", "--space.operations", '["skip_connect","nor_conv_1x1"]', "--progress", "false"]
+    words = [*build, "--data", "digits", "--data.subset", "64", *train, "--processes", "1", "--out", folder / "B"]
+    code, _, err = ramify("bench", "build", "--import", folder / "mine.py", *words)
+    assert code == 0, err
+    words = ["--table", folder / "B" / "benchmark.table", "--columns", "valid", "--seeds", "2", "--processes", "1"]
+    words += ["--strategies", f"RandomSearch,{folder / 'mine.py'}:Greedy", "--evaluations", "3", "--progress", "false"]
+    code, out, err = ramify("bench", "compare", *words, "--out", folder / "C")
+    assert code == 0, err
+    assert "Greedy" in out
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("import nothing_of_that_name", "it cannot be imported (ModuleNotFoundError: No module named 'nothing_of"),
+        ("def x(:", "it cannot be imported (SyntaxError: "),
+        ("raise SystemExit(0)", "it cannot be imported (SystemExit: 0)"),
+        (
+            "from ramify.strategies import RandomSearch\nclass GDAS(RandomSearch): pass",
+            "the library has a GDAS already",
+        ),
+        ("from ramify.strategies import RandomSearch\nclass Greedy(RandomSearch): pass", "another import has a Greedy"),
+    ],
+)
+def test_files_that_cannot_be_imported(folder, call, content, message):
+    Path("other.py").write_text(content)
+    before = dict(SPACES), dict(STRATEGIES)
+    line = call("search", "--import", "mine.py", "--import", "other.py", *GREEDY, "--out", "R")
+    assert line.startswith(f"--import other.py: {message}")
+    imports.forget()
+    assert (dict(SPACES), dict(STRATEGIES)) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("missing.py", "missing.py: no such file"),
+        ("a/b", "it must be a file FILE.py or the name of a module"),
+        ("1x", "it must be a file FILE.py or the name of a module"),
+        ("nothing_of_that_name", "it cannot be imported (ModuleNotFoundError"),
+        ("ramify.strategies", "the library's own classes are known without it"),
+        ("", "it must be a file FILE.py or the name of a module"),
+    ],
+)
+def test_what_cannot_be_imported(folder, call, given, message):
+    assert message in call("describe", "x", f"--import={given}")
+
+
+def test_the_same_file_twice_is_one(folder, call):
+    shutil.copy("mine.py", "copy.py")
+    call("search", "--import", "mine.py", "--import", "./mine.py", *GREEDY, *SMALL, "--out", "R")
+    assert len(yaml.safe_load(Path("R/config.yaml").read_text())["import"]) == 1
+
+
+def test_verbs_that_take_no_classes_take_no_import(call):
+    assert "unknown option 'import'" in call("zoo", "--import", "mine.py")
