@@ -138,7 +138,7 @@ def check(found: Any, where: str | Path, *, error: type[RamifyError] = Configura
         given = record.get("file") or record.get("module") or ""
         if any(imported.sha256 == record["sha256"] for imported in _imported.values()):
             continue
-        word = reading.shown(given)
+        word = reading.shown(Path(given))
         here = [imported for imported in _imported.values() if Path(imported.given).name == Path(given).name]
         if not here:
             raise error(f"{shown} was made with classes of {word}: add --import {word}")
@@ -202,7 +202,7 @@ class _Text(importlib.abc.SourceLoader):
 
 
 def _refusal(given: str, reason: str) -> ConfigurationError:
-    return ConfigurationError(f"--import {reading.shown(given)}: {reason}")
+    return ConfigurationError(f"--import {reading.shown(Path(given))}: {reason}")
 
 
 def _take(imported: Imported, path: str = "") -> None:
