@@ -6,8 +6,21 @@ import difflib
 from collections.abc import Iterable
 
 
+LIMIT = 299
+"""Characters of a message. What people hand in may be of any length, and messages quote it."""
+
+
 class RamifyError(ValueError):
-    """Base of every error caused by what the user handed in; the command line prints it and exits with 2."""
+    """Base of every error caused by what the user handed in; the command line prints it and exits with 2.
+
+    The message becomes one line that can be printed; the middle of a long one is left out.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        text = "".join(character if character.isprintable() else " " for character in message)
+        text = " ".join(text.split())
+        half = (LIMIT - 3) // 2
+        super().__init__(text if len(text) <= LIMIT else f"{text[:half].rstrip()} … {text[-half:].lstrip()}")
 
 
 class ArchitectureError(RamifyError):

@@ -1,0 +1,347 @@
+"""Damaged and hostile input for everything that reads: one line or a result, in time, in memory, and no traceback."""
+
+import io
+import json
+import os
+import random
+import resource
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from mutations import Damage, damaged_bytes, damaged_json, damaged_words
+
+import ramify
+from ramify import api, files, spaces
+from ramify.benchmarks import open_table
+from ramify.data import DataSpec, load
+from ramify.data.splits import read_split_file
+from ramify.errors import RamifyError
+from ramify.report.folder import read_folder
+from ramify.run import RunFolder
+from ramify.shrinking.lists import read_lists
+from ramify.strategies import GDAS, RandomSearch
+from ramify.evaluators import TrainFromScratch
+from ramify.training import Recipe
+
+SECONDS = 2.0  # of the processor, for one input
+BYTES = 2**30  # of memory, for all inputs of a kind
+SHARE = float(os.environ.get("RAMIFY_FUZZ", "1"))  # of the inputs; a longer campaign sets more
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is damaged, and what reads it.
+
+    Args:
+        seeds: Whole inputs.
+        read: Takes the path of a damaged one.
+        damage: How it is damaged.
+        count: Inputs of the long campaign.
+        name: Of the file.
+    """
+
+    seeds: list[bytes]
+    read: Callable[[Path], object]
+    damage: Damage = damaged_words
+    count: int = 10_000
+    name: str = "input.txt"
+
+
+DATA = Path(__file__).parents[1] / "data"
+
+NOTATIONS = [
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|",
+    "8:16:24:32:40",
+    "Genotype(normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('skip_connect', 0), ('sep_conv_3x3', 1)], "
+    "normal_concat=range(2, 4), reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), "
+    "('max_pool_3x3', 0)], reduce_concat=range(2, 4))",
+    "DARTS = genotypes.Genotype(normal=[('sep_conv_3x3', np.int64(1)), ('sep_conv_3x3', 0)], normal_concat=[2], "
+    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1)], reduce_concat=[2])",
+    "{'normal': [(('sep_conv_3x3', 1, 0.148), ('sep_conv_3x3', 0, 0.15))], 'normal_concat': [2], "
+    "'reduce': [(('skip_connect', 0, 0.2), ('sep_conv_3x3', 1, 0.1))], 'reduce_concat': [2], 'connectN': None}",
+    "OrderedDict([('normal', [('sep_conv_3x3', 1), ('sep_conv_3x3', 0)]), ('reduce', [('skip_connect', 0), "
+    "('skip_connect', 1)])])",
+    "[0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0, 1]",
+    "[[0, 1], [2, 3, 4], [5, 0]]",
+    "01/02 03:04:05 AM genotype = Genotype(normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0)], normal_concat=[2], "
+    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1)], reduce_concat=[2])\n02/02 valid_acc 97.1\n",
+]
+
+
+def plain(value) -> bytes:
+    return json.dumps(value).encode()
+
+
+def members() -> list[bytes]:
+    rng = random.Random(0)
+    kinds = (kind() for kind in spaces.SPACES.values())
+    return [space.sample(rng).to_json().encode() for space in kinds]
+
+
+def descriptions() -> list[bytes]:
+    found = []
+    for kind in spaces.SPACES.values():
+        space = kind()
+        name, choice = next(iter(space.choices.items()))
+        restricted = space.restrict({name: choice.mask.tolist()})
+        found += [plain(space.to_dict()), plain({**restricted.to_dict(), "restriction": {name: choice.mask.tolist()}})]
+    return found
+
+
+def architecture(path: Path) -> object:
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        return api.architecture_of(file.read())
+
+
+def architecture_file(path: Path) -> object:
+    return api.architecture_of(path)
+
+
+def described(path: Path) -> object:
+    space = spaces.create(path)
+    arch = space.sample(random.Random(0))
+    space.format(arch)
+    return space.size, spaces.space_of(arch)
+
+
+def image_folder(path: Path) -> object:
+    folder = path.parent / "images"
+    for label in ("a", "b"):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        (folder / label / f"whole{path.suffix}").write_bytes(WHOLE[path.suffix])
+    (folder / "a" / path.name).write_bytes(path.read_bytes())
+    return load(DataSpec(source=str(folder), test_fraction=0.0))
+
+
+WHOLE: dict[str, bytes] = {}
+
+
+def images() -> dict[str, bytes]:
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for suffix, kind in ((".png", "PNG"), (".jpg", "JPEG"), (".tif", "TIFF"), (".webp", "WEBP"), (".bmp", "BMP")):
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(buffer, kind)
+        WHOLE[suffix] = buffer.getvalue()
+    return WHOLE
+
+
+def parquet() -> bytes:
+    import pyarrow
+    import pyarrow.parquet
+
+    images()
+    cells = [{"bytes": WHOLE[".png"], "path": None}] * 8
+    table = pyarrow.table({"image": cells, "label": [0, 1] * 4})
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+CSV = (
+    b"arch,acc,seconds\n"
+    + b"\n".join(
+        f"|{op}~0|+|{op}~0|none~1|+|skip_connect~0|{op}~1|none~2|,{70 + n}.5,{n}".encode()
+        for n, op in enumerate(("nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3"))
+    )
+    + b"\n"
+)
+COLUMNS = [
+    {"name": "acc", "metric": "accuracy", "data": "mine", "split": "valid", "schedule": 12, "seeds": [0]},
+]
+
+
+def imported(path: Path) -> object:
+    from ramify.benchmarks.csv_import import import_csv
+    from ramify.benchmarks.columns import Column
+
+    return import_csv(path, columns=[Column.from_dict(column) for column in COLUMNS])
+
+
+def table(path: Path) -> object:
+    found = open_table(path)
+    return [found.architecture(index) for index in range(min(3, len(found)))]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """A finished search, an unfinished one, a finished retraining."""
+    folder = tmp_path_factory.mktemp("runs")
+    space, network = spaces.NASBench201(nodes=3), {"channels": 4, "cells": 1}
+    common = {"network": network, "progress": False, "threads": 1}
+    data = DataSpec(subset=64)
+    trial = TrainFromScratch(epochs=1, batch_size=32)
+    ramify.search(space, GDAS(epochs=1, batch_size=16), data, out=folder / "search", **common)
+    ramify.search(space, RandomSearch(evaluations=2, evaluator=trial), data, out=folder / "trials", **common)
+    recipe = Recipe(epochs=1, batch_size=32)
+    ramify.retrain(folder / "search", recipe=recipe, network=network, progress=False, threads=1)
+    return {name: folder / name for name in ("search", "trials")} | {"retrain": folder / "search" / "retrain"}
+
+
+def sealed(content: bytes) -> bytes:
+    """Return damaged content whose checksum is right."""
+    return files.sealed(content)
+
+
+def in_run(folder: Path, name: str, use: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Return what puts a damaged file into a run folder, uses that, and puts the whole file back."""
+    whole = (folder / name).read_bytes()
+
+    def read(path: Path) -> object:
+        (folder / name).write_bytes(path.read_bytes())
+        try:
+            return use(folder)
+        finally:
+            (folder / name).write_bytes(whole)
+
+    return read
+
+
+def looked_at(folder: Path) -> object:
+    """Use a run folder as the verbs do, without training or drawing."""
+    errors = []
+    for look in (
+        lambda: read_folder(folder),
+        lambda: RunFolder(folder).history(),
+        lambda: RunFolder(folder).config(),
+        lambda: RunFolder(folder).provenance(),
+        lambda: RunFolder(folder).load(torch.device("cpu")),
+        lambda: api.architecture_of(folder),
+        lambda: api._searched_data(folder),
+        lambda: api.load_network(folder) if (folder / "network.json").exists() else None,
+    ):
+        try:
+            look()
+        except RamifyError as error:
+            errors.append(error)
+    if errors:
+        raise max(errors, key=lambda error: len(str(error)))
+    return None
+
+
+def continued(folder: Path) -> object:
+    """Open a finished run again, as the command that made it."""
+    config = RunFolder(folder).config()
+    with RunFolder(folder) as opened:
+        opened.open(config, 0)
+        opened.history()
+    return None
+
+
+def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
+    """Return everything that reads files or texts, by name."""
+    found = {
+        "notation": Kind([text.encode() for text in NOTATIONS], architecture, count=40_000),
+        "notation file": Kind([text.encode() for text in NOTATIONS], architecture_file, count=10_000, name="a.py"),
+        "architecture": Kind(members(), architecture, damaged_json, 20_000),
+        "architecture file": Kind(members(), architecture_file, damaged_json, 5_000, "a.json"),
+        "space": Kind(descriptions(), described, damaged_json, 20_000, "space.json"),
+        "split file": Kind(
+            [plain({"train": ["int", ["0", "5"]], "valid": ["int", ["1", "2"]]})],
+            lambda path: read_split_file(str(path)),
+            damaged_json,
+            10_000,
+        ),
+        "candidate lists": Kind([plain([[0, 2], [2, -1], [5]])], read_lists, damaged_json, 10_000),
+        "pickled lists": Kind([PICKLED], read_lists, damaged_bytes, 10_000),
+        "CSV": Kind([CSV, CSV.replace(b",", b";"), b"\xef\xbb\xbf" + CSV], imported, count=10_000, name="t.csv"),
+        "table": Kind([table_file(runs)], table, damaged_bytes, 5_000, "t.table"),
+        "sealed table": Kind([table_file(runs)], resealed(table), damaged_bytes, 10_000, "t.table"),
+        "Parquet": Kind([parquet()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "p.parquet"),
+    }
+    for suffix, content in images().items():
+        found[f"image {suffix}"] = Kind([content], image_folder, damaged_bytes, 1_500, f"damaged{suffix}")
+    for run, folder in runs.items():
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() or path.name.startswith(".") or path.suffix in (".svg", ".html"):
+                continue
+            damage = damaged_json if path.suffix == ".json" else damaged_words
+            damage = damaged_bytes if path.suffix in (".pt", ".safetensors") else damage
+            seeds = [path.read_bytes()]
+            name = f"{run}: {path.name}"
+            found[name] = Kind(seeds, in_run(folder, path.name, looked_at), damage, 2_500, path.name)
+            if path.suffix != ".pt":
+                found[f"{name}, continued"] = Kind(seeds, in_run(folder, path.name, continued), damage, 1_000, path.name)
+    return found
+
+
+PICKLED = bytes.fromhex("80049513000000000000005d94285d94284b004b02655d94284b024affffffff655d94284b0565652e")
+
+
+def table_file(runs: dict[str, Path]) -> bytes:
+    path = next(iter(runs.values())).parent / "whole.csv"
+    path.write_bytes(CSV)
+    imported(path).save(path.with_suffix(".table"))
+    return path.with_suffix(".table").read_bytes()
+
+
+def resealed(read: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Return the same for a file whose checksum, its last 32 bytes, is that of what is before it."""
+
+    def read_sealed(path: Path) -> object:
+        path.write_bytes(files.sealed(path.read_bytes()[:-32]))
+        return read(path)
+
+    return read_sealed
+
+
+def failures_of(kind: Kind, folder: Path, count: int, seed: int = 0) -> list[str]:
+    """Return what went wrong with that many damaged inputs: anything but a result or one short line, in time."""
+    path = folder / kind.name
+    failures: dict[str, str] = {}
+    for number in range(count):
+        rng = random.Random(f"{seed} {number}")
+        content = kind.damage(rng, rng.choice(kind.seeds))
+        path.write_bytes(content)
+        began = time.process_time()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                kind.read(path)
+            problem = ""
+        except RamifyError as error:
+            said = str(error).replace(str(folder), "FOLDER")
+            problem = "" if len(said) < 300 and "\n" not in said else f"said {said!r:.400}"
+        except Exception as error:
+            place = error.__traceback__
+            while place.tb_next is not None and "ramify" in place.tb_next.tb_frame.f_code.co_filename:
+                place = place.tb_next
+            where = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}"
+            problem = f"{type(error).__name__} at {where}: {error!s:.150}"
+        took = time.process_time() - began
+        if took > SECONDS:
+            problem = f"took {took:.1f} s"
+        if problem:
+            failures.setdefault(problem.partition(":")[0], f"{problem} (input {number}: {content[:200]!r})")
+    return list(failures.values())
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_everything_that_reads(runs, tmp_path):
+    """A few inputs of every kind."""
+    failures = {name: failures_of(kind, tmp_path, 40, seed=1) for name, kind in kinds(runs).items()}
+    assert not {name: found for name, found in failures.items() if found}
+
+
+@pytest.mark.slow
+def test_everything_that_reads_at_length(runs, tmp_path):
+    """Over 200,000 inputs."""
+    failures, inputs = {}, 0
+    for name, kind in kinds(runs).items():
+        count, before = round(SHARE * kind.count), peak()
+        failures[name] = failures_of(kind, tmp_path, count)
+        inputs += count
+        if peak() - before > BYTES:
+            failures[name].append(f"took {(peak() - before) / 2**20:.0f} MiB more")
+    assert not {name: found for name, found in failures.items() if found}
+    assert inputs >= 200_000 * min(1, SHARE)
