@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 LIMIT = 299
 """Characters of a message. What people hand in may be of any length, and messages quote it."""
 

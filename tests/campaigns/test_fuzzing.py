@@ -21,11 +21,11 @@ from ramify.benchmarks import open_table
 from ramify.data import DataSpec, load
 from ramify.data.splits import read_split_file
 from ramify.errors import RamifyError
+from ramify.evaluators import TrainFromScratch
 from ramify.report.folder import read_folder
 from ramify.run import RunFolder
 from ramify.shrinking.lists import read_lists
 from ramify.strategies import GDAS, RandomSearch
-from ramify.evaluators import TrainFromScratch
 from ramify.training import Recipe
 
 SECONDS = 2.0  # of the processor, for one input
@@ -159,8 +159,8 @@ COLUMNS = [
 
 
 def imported(path: Path) -> object:
-    from ramify.benchmarks.csv_import import import_csv
     from ramify.benchmarks.columns import Column
+    from ramify.benchmarks.csv_import import import_csv
 
     return import_csv(path, columns=[Column.from_dict(column) for column in COLUMNS])
 
@@ -268,7 +268,9 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
             name = f"{run}: {path.name}"
             found[name] = Kind(seeds, in_run(folder, path.name, looked_at), damage, 2_500, path.name)
             if path.suffix != ".pt":
-                found[f"{name}, continued"] = Kind(seeds, in_run(folder, path.name, continued), damage, 1_000, path.name)
+                found[f"{name}, continued"] = Kind(
+                    seeds, in_run(folder, path.name, continued), damage, 1_000, path.name
+                )
     return found
 
 
