@@ -380,17 +380,21 @@ def test_a_damaged_history(refused, run, damage, state):
         unfinish(run)
     line = refused(["search", *words_of("nasbench201", "GDAS", run)])
     assert f"{path} is damaged (" in line
-    assert line.endswith("delete it, checkpoint.pt and result.json, and the same command starts from the beginning")
-    for name in ("history.jsonl", "checkpoint.pt", "result.json"):
+    assert line.endswith("delete it, both checkpoints and result.json, and the same command starts from the beginning")
+    for name in ("history.jsonl", "checkpoint.pt", "checkpoint.before.pt", "result.json"):
         (run / name).unlink(missing_ok=True)
     assert main(["search", *words_of("nasbench201", "GDAS", run)]) == 0
 
 
-def test_a_missing_history(refused, run):
+def test_a_missing_history(refused, run, capsys):
     (run / "history.jsonl").unlink()
     assert "history.jsonl is damaged (it is missing)" in refused(["search", *words_of("nasbench201", "GDAS", run)])
     unfinish(run)
-    assert "0 rows where the checkpoint has 2" in refused(["search", *words_of("nasbench201", "GDAS", run)])
+    result = (run / "architecture.json").read_bytes()
+    assert main(["search", *words_of("nasbench201", "GDAS", run)]) == 0
+    said = capsys.readouterr().err
+    assert "history.jsonl has 0 rows where checkpoint.pt counts 2; the run starts from the beginning" in said
+    assert (run / "architecture.json").read_bytes() == result
 
 
 def test_a_run_of_another_configuration(refused, run):
@@ -420,7 +424,7 @@ def test_an_unfinished_search_has_nothing_to_retrain(refused, run):
     unfinish(run)
     (run / "architecture.json").unlink()
     line = refused(["retrain", run, "--recipe.epochs", "1"])
-    assert "has no architecture.json: it is no run, or an unfinished one, which the same command continues" in line
+    assert "has no architecture.json: the run is unfinished, and the same command continues it" in line
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "export"])

@@ -6,17 +6,20 @@ import random
 from collections.abc import Callable
 
 ODD_VALUES = (
-    *(None, True, False, 0, -1, 1, 2.5, -0.0, 1e308, 2**31, 2**63, -(2**63) - 1, 10**30, 10**299, "", " ", "x", "0", "null"),
-    *("\x00", "\ud7ff", "\u202e", "..", "/etc/passwd", "~nobody/x", "a/**b", "os.system", "x" * 5000, [], {}, [[]], [None], [[[[[[]]]]]]),
-    *({"": None}, {"class_path": "os.system"}, [0] * 1000, ["x"] * 1000, [[True]], [[0.5, 0.5]], "digits", "cifar10", "NASBench201"),
-)  # fmt: skip
+    *(None, True, False, 0, -1, 1, 2.5, -0.0, 1e308, 2**31, 2**63, -(2**63) - 1, 10**30, 10**299),
+    *("", " ", "x", "0", "null", "\x00", "\ud7ff", "\u202e", "..", "/etc/passwd", "~nobody/x", "a/**b", "x" * 5000),
+    *("os.system", "digits", "cifar10", "NASBench201", [], {}, [[]], [None], [[[[[[]]]]]], [0] * 1000, ["x"] * 1000),
+    *({"": None}, {"class_path": "os.system"}, [[True]], [[0.5, 0.5]]),
+)
 
 TOKENS = (
-    *("null", "true", "NaN", "Infinity", "-1", "1e999", "9" * 25, "9" * 5000, "0x10", "1_000", '"', "'", "\\", "\\u0000", "\\ud800"),
-    *("{", "}", "[", "]", "(", ")", ",", ":", ";", "|", "+", "~", "~0|", "|none~0|", "=", "#", "&a", "*a", "!!python/name:os.system"),
-    *("!!set", "<<:", "---", "\n", "\r\n", "\t", " ", "\x00", "\x1b[31m", "\ufeff", "é", "\U0001f600", "Genotype(", "range(2, 6)"),
-    *("range(0, 10**9)", "__import__('os')", "lambda: 0", "np.int64(1)", "OrderedDict([", "normal=", "[" * 200, "{'a':" * 200, "(" * 5000),
-)  # fmt: skip
+    *("null", "true", "NaN", "Infinity", "-1", "1e999", "9" * 25, "9" * 5000, "0x10", "1_000"),
+    *('"', "'", "\\", "\\u0000", "\\ud800", "{", "}", "[", "]", "(", ")", ",", ":", ";", "|", "+", "~"),
+    *("~0|", "|none~0|", "=", "#", "&a", "*a", "!!python/name:os.system", "!!set", "<<:", "---", "\n", "\r\n"),
+    *("\t", " ", "\x00", "\x1b[31m", "\ufeff", "é", "\U0001f600", "Genotype(", "range(2, 6)", "range(0, 10**9)"),
+    *("__import__('os')", "lambda: 0", "np.int64(1)", "OrderedDict([", "normal="),
+    *("[" * 200, "{'a':" * 200, "(" * 5000),
+)
 
 
 def damaged_bytes(rng: random.Random, content: bytes) -> bytes:

@@ -24,6 +24,7 @@ from ramify.errors import RamifyError
 from ramify.evaluators import TrainFromScratch
 from ramify.report.folder import read_folder
 from ramify.run import RunFolder
+from ramify.run.origin import data_of, network_of
 from ramify.shrinking.lists import read_lists
 from ramify.strategies import GDAS, RandomSearch
 from ramify.training import Recipe
@@ -204,9 +205,13 @@ def in_run(folder: Path, name: str, use: Callable[[Path], object]) -> Callable[[
     return read
 
 
+ARCHITECTURE = spaces.NASBench201(nodes=3).sample(random.Random(0))
+
+
 def looked_at(folder: Path) -> object:
     """Use a run folder as the verbs do, without training or drawing."""
     errors = []
+    arch = ARCHITECTURE
     for look in (
         lambda: read_folder(folder),
         lambda: RunFolder(folder).history(),
@@ -214,7 +219,8 @@ def looked_at(folder: Path) -> object:
         lambda: RunFolder(folder).provenance(),
         lambda: RunFolder(folder).load(torch.device("cpu")),
         lambda: api.architecture_of(folder),
-        lambda: api._searched_data(folder),
+        lambda: data_of(folder),
+        lambda: network_of(folder, arch),
         lambda: api.load_network(folder) if (folder / "network.json").exists() else None,
     ):
         try:
