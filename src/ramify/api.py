@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from ramify import files, parallel, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
 from ramify.data import Data, DataSpec
 from ramify.data import load as load_data
-from ramify.errors import ArchitectureError, ConfigurationError, RunError
+from ramify.errors import ArchitectureError, ConfigurationError, RamifyError, RunError
 from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
@@ -31,6 +32,7 @@ from ramify.run.origin import data_of, directory_of, images_of, in_words, locate
 from ramify.seeding import seeded
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.spaces import Space, create, notation, recognise, space_of
+from ramify.spaces.base import LARGEST_WIDTH
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe, Task, TrainingSession, measure
 from ramify.training.session import DIVERGED
@@ -434,6 +436,20 @@ def retrain(
         return RetrainResult(arch, trained, shape, folder.history(), kept, loaded)
 
 
+class NetworkFile(TypedDict):
+    """What `network.json` says of a trained network: what builds it, and the images that it takes."""
+
+    architecture: dict[str, Any]
+    layout: dict[str, int | float | bool | str | None]
+    num_classes: int
+    in_channels: int
+    input_size: tuple[int, int, int]
+    mean: list[float]
+    std: list[float]
+    classes: list[str]
+    sha256: str
+
+
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network that a retraining left, in evaluation mode, and its `network.json`.
 
@@ -444,23 +460,43 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         RunError: If the folder holds no finished retraining or its weights do not fit.
     """
     folder = RunFolder(_retrained(Path(path)))
-    shape = folder.read_json("network.json")
+    shape = folder.read_json("network.json", NetworkFile)
     folder.check_imports()
-    arch = Architecture.from_json(shape["architecture"])
-    network = space_of(arch).build(
-        arch, num_classes=shape["num_classes"], in_channels=shape["in_channels"], **shape["layout"]
-    )
     weights = folder.path / "model.safetensors"
+    advice = "delete result.json beside it, and the same `ramify retrain` writes it anew"
     try:
         content = weights.read_bytes()
         if files.digest(content) != shape["sha256"]:
             raise ValueError("its checksum is wrong")
-        network.load_state_dict(load(content))
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0][:120]
-        advice = "delete result.json beside it, and the same `ramify retrain` writes it anew"
-        raise RunError(f"{weights} is damaged ({reason}); {advice}") from None
-    return network.eval(), shape
+        state = load(content)
+    except Exception as error:  # whatever a damaged file makes of the reader
+        raise RunError(f"{weights} is damaged ({str(error).strip().splitlines()[0]:.100}); {advice}") from None
+    try:
+        arch = Architecture.from_json(shape["architecture"])
+        space = space_of(arch)
+        layout = space.checked_layout("build", shape["layout"])
+        with torch.device("meta"):  # nothing is allocated before the weights are known to have these sizes
+            _check_shapes(_built(space, arch, shape, layout), state)
+    except RamifyError as error:
+        raise RunError(f"{folder.path / 'network.json'} does not fit its weights ({error!s:.120}); {advice}") from None
+    network = _built(space, arch, shape, layout)
+    network.load_state_dict(state)
+    return network.eval(), dict(shape)
+
+
+def _built(space: Space, arch: Architecture, shape: NetworkFile, layout: Mapping[str, Any]) -> nn.Module:
+    for name in ("num_classes", "in_channels"):
+        if not 1 <= shape[name] <= LARGEST_WIDTH:
+            raise ConfigurationError(f"`{name}` must be from 1 to {LARGEST_WIDTH:,}")
+    return space.build(arch, num_classes=shape["num_classes"], in_channels=shape["in_channels"], **layout)
+
+
+def _check_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Raise `RunError` unless a network has exactly the weights of `state`."""
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    if wrong := next((name for name in (*wanted, *found) if wanted.get(name) != found.get(name)), None):
+        raise RunError(f"{wrong} is {found.get(wrong)} there and {wanted.get(wrong)} in the network")
 
 
 @dataclass(frozen=True)
@@ -655,7 +691,8 @@ def describe(
     num_classes = shape.get("num_classes", 10) if num_classes is None else num_classes
     space = space_of(arch)
     layout = space.checked_layout("build", {**shape.get("layout", {}), **(network or {})})
-    built = space.build(arch, num_classes=num_classes, in_channels=input_size[0], **layout)
+    with torch.device("meta"):  # its shapes are all that is looked at
+        built = space.build(arch, num_classes=num_classes, in_channels=input_size[0], **layout)
     cost = profile(built, input_size)
     drawn: list[str] = []
     if pictures is not None:

@@ -9,6 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from ramify import reading
 from ramify.errors import ArchitectureError
 
 Value = str | int | tuple[Any, ...]
@@ -146,17 +147,15 @@ class Architecture:
         Raises:
             ArchitectureError: If the text is no JSON, of another format or version, or incomplete.
         """
-        if isinstance(text, str | bytes):
-            try:
-                text = json.loads(text)
-            except ValueError as error:
-                raise ArchitectureError(f"architecture is not valid JSON ({error}); is the file truncated?") from None
+        if isinstance(text, bytes):
+            text = text.decode(errors="replace")
+        if isinstance(text, str):
+            text = reading.json_value(text, where="architecture", error=ArchitectureError)
         if not isinstance(text, Mapping) or text.get("format") != cls.FORMAT:
             raise ArchitectureError(f'architecture JSON must be an object with "format": "{cls.FORMAT}"')
         if text.get("version") != cls.VERSION:
-            raise ArchitectureError(
-                f"architecture has version {text.get('version')!r}, this release reads version {cls.VERSION}"
-            )
+            found = reading.shown(text.get("version"))
+            raise ArchitectureError(f"architecture has version {found}, this release reads version {cls.VERSION}")
         space, choices, arguments = (text.get(name) for name in ("space", "choices", "arguments"))
         if not (isinstance(space, str) and isinstance(choices, Mapping) and isinstance(arguments, Mapping)):
             raise ArchitectureError("architecture JSON must hold `space` (a name), `choices` and `arguments` (objects)")

@@ -161,7 +161,14 @@ def yaml_value(text: str, kind: type[T] | Any = Any, *, where: str, error: type[
     return checked(value, kind, where=where, error=error)
 
 
-def checked(value: Any, kind: type[T] | Any, *, where: str, error: type[RamifyError] = RamifyError) -> T:
+def checked(
+    value: Any,
+    kind: type[T] | Any,
+    *,
+    where: str,
+    error: type[RamifyError] = RamifyError,
+    limit: int = LIMIT_BYTES,
+) -> T:
     """Return a plain value unchanged if it is what a type says.
 
     Numbers, texts and booleans do not stand for each other, but an integer for a float, and an array for a tuple.
@@ -171,14 +178,18 @@ def checked(value: Any, kind: type[T] | Any, *, where: str, error: type[RamifyEr
         kind: A type: `int`, `list[str]`, a `TypedDict`, … A `TypedDict` may have more keys than it names.
         where: Begins the message.
         error: What to raise.
+        limit: Characters that the value may have as JSON.
 
     Raises:
         RamifyError: Of the type `error`, naming the place inside the value and what would be right there.
     """
-    if kind is Any:
-        return cast(T, value)
     try:
-        _adapter(cast(Any, kind)).validate_json(json.dumps(value), strict=True)
+        text = json.dumps(value)
+        if len(text) > limit:
+            raise error(f"{where}: it has more than {limit:,} characters")
+        _adapter(cast(Any, kind)).validate_json(text, strict=True)
+    except TypeError:
+        raise error(f"{where}: JSON knows nothing like {shown(value)}") from None
     except pydantic.ValidationError as problem:
         first = problem.errors(include_url=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))

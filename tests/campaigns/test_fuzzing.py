@@ -84,8 +84,25 @@ def members() -> list[bytes]:
     return [space.sample(rng).to_json().encode() for space in kinds]
 
 
+CELL = {
+    "normal": [["sep_conv_3x3", 0], ["sep_conv_3x3", 1]],
+    "reduce": [["skip_connect", 0], ["max_pool_3x3", 1]],
+}
+ARGUMENTS = [
+    ("NASBench201", {"nodes": 3, "operations": ["none", "skip_connect"]}),
+    ("DARTSCells", {"nodes": {"normal": 2, "reduce": 1}, "operations": ["none", "skip_connect"], "concat": [2]}),
+    ("StageCells", {"nodes": 2, "reduction": "searched", "repeat": True}),
+    ("StageGraph", {"cell": CELL, "cells": [2, 3, 2], "window": 2}),
+    ("CellDistribution", {"cell": CELL, "cells": 4, "lengths": [2, 4]}),
+    ("CDARTSChain", {"blocks": [1, 2, 1, 1, 1], "absent": False}),
+    ("MobileChain", {"blocks": [1, 2, 1, 1, 1, 1]}),
+    ("ShuffleChain", {"blocks": [1, 2, 1, 1], "scales": [1.0, 0.5, 0.5, 2.0, 1.5]}),
+    ("NATSBenchSize", {"widths": [8, 16]}),
+]
+
+
 def descriptions() -> list[bytes]:
-    found = []
+    found = [plain({"space": name, "arguments": arguments}) for name, arguments in ARGUMENTS]
     for kind in spaces.SPACES.values():
         space = kind()
         name, choice = next(iter(space.choices.items()))

@@ -71,7 +71,7 @@ def data_of(path: Path) -> DataSpec:
     config = folder.config()
     settings = config.get("data")
     searched = settings is None or lookup_of(config, {}) is not None
-    provenance = folder.read_json("provenance.json") if searched else {}
+    provenance = folder.provenance() if searched else {}
     if not saw_images(config, provenance):
         raise without_images(str(path), lookup_of(config, provenance))
     try:
@@ -157,7 +157,7 @@ def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[s
         last = list(levels)[-1]
         network, path = (config.get("retrain") or levels[last]).get("network"), path / last
         config = RunFolder(path).config()
-    provenance = RunFolder(path).read_json("provenance.json")
+    provenance = RunFolder(path).provenance()
     lookup = lookup_of(config, provenance)
     found = shape_of(space_of(arch), network or {}, lookup or provenance.get("data") or {})
     if images and "input_size" not in found and saw_images(config, provenance):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, get_type_hints
 
-from ramify import imports
+from typing_extensions import TypedDict
+
+from ramify import imports, reading
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.spaces.base import CellGraph, Space
@@ -71,6 +72,21 @@ __all__ = [
 ]
 
 
+MOST_CHARACTERS = 100_000
+"""Of an argument of a space, as JSON."""
+
+Masks = dict[str, list[list[bool | int]]]
+"""Choice → which candidates exist, (E, O)."""
+
+
+class Description(TypedDict):
+    """What `space.json` says of a space."""
+
+    space: str
+    arguments: NotRequired[dict[str, Any]]
+    restriction: NotRequired[Masks | None]
+
+
 def create(description: Mapping[str, Any] | str | Path) -> Space:
     """Make a space from what `Space.to_dict` returned, or from a JSON file of it such as `ramify shrink` leaves.
 
@@ -79,15 +95,23 @@ def create(description: Mapping[str, Any] | str | Path) -> Space:
     """
     if isinstance(description, str | Path):
         description = read_description(description)
-    name, arguments = description.get("space"), description.get("arguments", {})
+    name, arguments = description.get("space"), dict(description.get("arguments", {}))
     if not isinstance(name, str) or name not in SPACES:
-        raise ArchitectureError(imports.unknown("space", str(name), SPACES))
+        raise ArchitectureError(imports.unknown("space", str(name)[:60], SPACES))
+    known = get_type_hints(SPACES[name].__init__)
+    for argument, value in arguments.items():
+        where = f"space {excerpt(name)}, argument {excerpt(argument)}"
+        kind = known.get(argument, Any)
+        reading.checked(value, kind, where=where, error=ArchitectureError, limit=MOST_CHARACTERS)
     try:
         space = SPACES[name](**arguments)
     except (TypeError, ConfigurationError) as error:
-        raise ArchitectureError(f"space {name} with arguments {dict(arguments)}: {error}") from None
+        raise ArchitectureError(f"space {name} with arguments {excerpt(arguments, 100)}: {error}") from None
     restriction = description.get("restriction")
-    return space.restrict(restriction) if restriction else space
+    if not restriction:
+        return space
+    masks: Masks = reading.checked(restriction, Masks, where=f"restriction of {name}", error=ArchitectureError)
+    return space.restrict(masks)
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
@@ -97,15 +121,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
         ArchitectureError: If there is none, or it describes no space.
     """
     path = Path(path) / "space.json" if Path(path).is_dir() else Path(path)
-    try:
-        found = json.loads(path.read_text())
-    except OSError as error:
-        raise ArchitectureError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise ArchitectureError(f"{path} is not valid JSON ({error}); is it truncated?") from None
-    if not isinstance(found, dict) or not isinstance(found.get("arguments", {}), dict) or "space" not in found:
-        raise ArchitectureError(f"{path} describes no space: it must hold `space` (a name) and `arguments` (an object)")
-    return found
+    return {**reading.json_file(path, Description, error=ArchitectureError, advice="that is no file of a space")}
 
 
 def space_of(arch: Architecture) -> Space:
@@ -126,7 +142,7 @@ def recognise(notation: Any) -> Space:
         raise ArchitectureError("a matrix with operations is a cell of NAS-Bench-101, which is none of the spaces here")
     if isinstance(notation, str):
         if notation.startswith("|"):
-            return NASBench201(nodes=min(notation.count("+"), _MOST_NODES) + 2)
+            return NASBench201(nodes=notation.count("+") + 2)
         if notation.startswith(INDEX):
             return NASBench201()
         if re.fullmatch(r"[0-9]+(\s*:\s*[0-9]+)+", notation):
@@ -145,9 +161,6 @@ def recognise(notation: Any) -> Space:
     if isinstance(notation, list | tuple):
         return _recognise_list(notation)
     raise ArchitectureError(f"{excerpt(notation)} is no genotype, and no other notation of a known space")
-
-
-_MOST_NODES = 20
 
 
 def _recognise_list(notation: Sequence[Any]) -> Space:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops import NONE
+from ramify.reading import shown
 from ramify.supernet import Choice
 
 Candidate = tuple[str, int, int]
@@ -324,7 +325,9 @@ class Space(ABC):
                 )
             wanted = _wanted(value, hints[name])
             if wanted:
-                raise ConfigurationError(f"layout keyword `{name}` must be {wanted}, got {value!r}")
+                raise ConfigurationError(f"layout keyword `{name}` must be {wanted}, got {shown(value)}")
+            if isinstance(value, int):
+                check_most(name, value, MOST_LAYERS if name in ("cells", "layers") else LARGEST_WIDTH)
         return dict(layout)
 
     def __repr__(self) -> str:
@@ -350,6 +353,22 @@ def _wanted(value: Any, hint: Any) -> str:
     if float in kinds:
         return "" if type(value) in (int, float) and 0 <= value < 1 else "a number in [0, 1)"
     return "" if isinstance(value, str) else "a name"
+
+
+MOST_NODES = 20
+"""Of a cell or a graph."""
+MOST_CELLS = 100
+"""Of a stage of which every cell is decided."""
+MOST_LAYERS = 1000
+"""Layers, cells or blocks of a network."""
+LARGEST_WIDTH = 2**16
+"""Channels, pixels of a side, and what else a layout counts."""
+
+
+def check_most(name: str, value: int, most: int) -> None:
+    """Raise `ConfigurationError` if a size, which may come from a file, is more than anybody can mean."""
+    if value > most:
+        raise ConfigurationError(f"`{name}` must be at most {most:,}, got {shown(value)}")
 
 
 def check_partial(channels: int, partial_channels: int, name: str = "`channels`") -> None:

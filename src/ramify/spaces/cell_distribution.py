@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.profiling import profile
-from ramify.spaces.base import Candidate, CellGraph, Regulariser, argmax_existing, check_scores
+from ramify.spaces.base import (
+    MOST_CELLS,
+    Candidate,
+    CellGraph,
+    Regulariser,
+    argmax_existing,
+    check_most,
+    check_scores,
+)
 from ramify.spaces.cell_network import Inputs, MixedCell
 from ramify.spaces.genotype import CellGenotype, Read
 from ramify.spaces.pairs import PairGraph
@@ -94,6 +102,7 @@ class CellDistribution(StageGraph):
     ) -> None:
         if type(cells) is not int or cells < 2:
             raise ConfigurationError(f"`cells` must be at least 2, got {cells!r}")
+        check_most("cells", cells, MOST_CELLS)
         default = list(range(max(2, cells - 4), cells + 1))
         given = default if lengths is None else list(lengths)
         if not given or sorted(set(given)) != given or not 2 <= given[0] <= given[-1] == cells:

@@ -28,7 +28,15 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops import DropPath, Norm, Operation, dropout, standard_norm, with_eps
-from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.base import (
+    MOST_LAYERS,
+    Candidate,
+    CellGraph,
+    Space,
+    argmax_existing,
+    check_most,
+    check_scores,
+)
 from ramify.spaces.notation import read
 from ramify.supernet import Built, Choice, Mixture, Skeleton, Supernet, WeightVector, piece_of, tapped
 from ramify.supernet.mixture import accumulate as add
@@ -141,6 +149,7 @@ class ChainSpace(Space):
             raise ConfigurationError(
                 f"`blocks` must be {len(self.stages)} whole numbers from 1, one for each stage, got {list(given)}"
             )
+        check_most("the sum of blocks", sum(given), MOST_LAYERS)
         return given
 
     @property

@@ -35,6 +35,9 @@ from ramify.spaces.notation import (
 )
 from ramify.wording import excerpt, listing
 
+_MOST_NODES = 100
+"""Of a cell, or of a stage of cells."""
+
 FIXED = "fixed"
 """Stands for the reduction cell of GDAS-FRC."""
 
@@ -249,6 +252,8 @@ def _read_cell(kind: str, listed: Any, concat: Any, form: GenotypeForm) -> CellG
     reads = listed if _is_read(listed[0]) else [read for node in listed for read in _as_list(kind, node)]
     if len(reads) % 2:
         raise ArchitectureError(f"{kind} lists {len(reads)} inputs; every node needs exactly two")
+    if len(reads) > 2 * _MOST_NODES:
+        raise ArchitectureError(f"{kind} has {len(reads) // 2:,} nodes, more than {_MOST_NODES}")
     nodes = []
     for position in range(0, len(reads), 2):
         state = position // 2 + 2

@@ -23,7 +23,16 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, PreActivation, make_operation, standard_norm
 from ramify.ops.operations import check_operation
-from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_partial, check_scores
+from ramify.spaces.base import (
+    MOST_NODES,
+    Candidate,
+    CellGraph,
+    Space,
+    argmax_existing,
+    check_most,
+    check_partial,
+    check_scores,
+)
 from ramify.spaces.notation import OP_INDICES, read
 from ramify.supernet import (
     Built,
@@ -67,6 +76,7 @@ class NASBench201(Space):
     def __init__(self, nodes: int = 4, operations: Sequence[str] = OPERATIONS) -> None:
         if nodes < 2:
             raise ConfigurationError(f"`nodes` must be at least 2 (an input and an output), got {nodes}")
+        check_most("nodes", nodes, MOST_NODES)
         if len(set(operations)) != len(operations) or not operations:
             raise ConfigurationError(f"`operations` must be different names, at least one, got {list(operations)}")
         self.nodes = nodes

@@ -33,7 +33,15 @@ from ramify.ops import (
     standard_norm,
     synchronised_norm,
 )
-from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.base import (
+    LARGEST_WIDTH,
+    Candidate,
+    CellGraph,
+    Space,
+    argmax_existing,
+    check_most,
+    check_scores,
+)
 from ramify.spaces.nasbench201 import Reduction
 from ramify.spaces.notation import read
 from ramify.supernet import Built, Choice, FixedGraph, Mixture, Skeleton, Supernet, tapped
@@ -41,6 +49,8 @@ from ramify.supernet.network import RunCell
 
 WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64)
 LAYERS = 5
+MOST_WIDTHS = 256
+"""That a layer may have to choose from."""
 CHANNELS = "channels"
 
 _RESIDUAL = (1, 3)
@@ -71,6 +81,8 @@ class NATSBenchSize(Space):
         given = tuple(widths)
         if not given or list(given) != sorted(set(given)) or not all(type(w) is int and w >= 1 for w in given):
             raise ConfigurationError(f"`widths` must be ascending whole numbers from 1, got {list(given)}")
+        check_most("widths", given[-1], LARGEST_WIDTH)
+        check_most("the number of widths", len(given), MOST_WIDTHS)
         self.widths = given
 
     def _all_choices(self) -> dict[str, Choice]:

@@ -19,7 +19,7 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE
 from ramify.ops.operations import check_operation
-from ramify.spaces.base import Candidate, CellGraph, Space, check_scores
+from ramify.spaces.base import MOST_NODES, Candidate, CellGraph, Space, check_most, check_scores
 from ramify.spaces.genotype import CellGenotype, Read, read_genotype, write_genotype
 from ramify.spaces.notation import GenotypeForm
 from ramify.supernet import Choice
@@ -92,6 +92,7 @@ def pair_graph(
     *,
     window: int | None = None,
     repeat: bool = False,
+    most: int = MOST_NODES,
 ) -> PairGraph:
     """Return the graphs with these settings, having checked them; `name` is for messages.
 
@@ -100,6 +101,7 @@ def pair_graph(
     """
     if type(nodes) is not int or nodes < 1:
         raise ConfigurationError(f"`nodes` must be at least 1, got {nodes} for {name}")
+    check_most(f"nodes of {name}", nodes, most)
     ops = tuple(check_operation(op) for op in operations)
     if len(set(ops)) < len(ops) or not set(ops) - {NONE}:
         raise ConfigurationError(f"`operations` must be different names, one besides `none`, got {list(ops)}")

@@ -24,7 +24,7 @@ from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, make_operation, standard_norm
 from ramify.ops.blocks import Norm
 from ramify.ops.weights import count_weights
-from ramify.spaces.base import Regulariser, check_partial
+from ramify.spaces.base import MOST_CELLS, MOST_NODES, Regulariser, check_most, check_partial
 from ramify.spaces.cell_network import Cell, CellNetwork, CellPlan, CellSupernet, Inputs, MixedCell
 from ramify.spaces.cell_space import CellSpace
 from ramify.spaces.darts import DARTSCells
@@ -94,8 +94,10 @@ class StageGraph(PairSpace):
         counts = [cells] * len(STAGES) if isinstance(cells, int) else list(cells)
         if len(counts) != len(STAGES) or any(type(count) is not int or count < 1 for count in counts):
             raise ConfigurationError(f"`cells` must be a number from 1, or one for each of 3 stages, got {cells!r}")
+        check_most("cells", max(counts), MOST_CELLS)
         if type(window) is not int or window < 2:
             raise ConfigurationError(f"`window` must be at least 2, got {window!r}")
+        check_most("window", window, MOST_NODES)
         if weighty := [op for op in operations if count_weights(op)]:
             raise ConfigurationError(f"`operations` of a stage graph are poolings and skips, {weighty} have weights")
         if isinstance(concat, Mapping) and set(concat) != set(STAGES):
@@ -106,7 +108,9 @@ class StageGraph(PairSpace):
         else:
             joined = {stage: list(concat[stage] if isinstance(concat, Mapping) else concat) for stage in STAGES}
         self._graphs = {
-            stage: pair_graph(f"the cells of {stage}", count, operations, joined[stage], window=window, repeat=repeat)
+            stage: pair_graph(
+                f"the cells of {stage}", count, operations, joined[stage], window=window, repeat=repeat, most=MOST_CELLS
+            )
             for stage, count in zip(STAGES, counts, strict=True)
         }
         # one way to write each space down
