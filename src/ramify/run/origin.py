@@ -71,7 +71,7 @@ def data_of(path: Path) -> DataSpec:
     config = folder.config()
     settings = config.get("data")
     searched = settings is None or lookup_of(config, {}) is not None
-    provenance = folder.provenance() if searched else {}
+    provenance: Mapping[str, Any] = folder.provenance() if searched else {}
     if not saw_images(config, provenance):
         raise without_images(str(path), lookup_of(config, provenance))
     try:
