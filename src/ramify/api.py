@@ -20,10 +20,9 @@ from torch import nn
 from ramify import files, parallel, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
-from ramify.data import Data, DataSpec
+from ramify.data import NAMED, Data, DataSpec
 from ramify.data import load as load_data
-from ramify.data.sources import NAMED
-from ramify.errors import ArchitectureError, ConfigurationError, RunError
+from ramify.errors import ArchitectureError, ConfigurationError, DataError, RunError
 from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
@@ -82,6 +81,7 @@ class RetrainResult:
         history: The rows of `history.jsonl`.
         out: The run folder; None where nothing was kept.
         data: What it was trained on.
+        data_settings: How the configuration names that data.
     """
 
     architecture: Architecture
@@ -90,6 +90,7 @@ class RetrainResult:
     history: list[dict[str, Any]] = field(repr=False)
     out: Path | None
     data: Data = field(repr=False)
+    data_settings: dict[str, Any] = field(repr=False)
 
 
 @data_parallel
@@ -393,7 +394,7 @@ def retrain(
             parallel.wait()
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
-        return RetrainResult(arch, trained, shape, folder.history(), kept, loaded)
+        return RetrainResult(arch, trained, shape, folder.history(), kept, loaded, settings)
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -460,7 +461,8 @@ def evaluate(
 
     Args:
         source: What `retrain` returned, or the run folder of a retraining or of its search.
-        data: What to measure on; the data set of the retraining when None.
+        data: What to measure on; the data set of the retraining when None. Of other data without a part for testing,
+            all images are measured. Classes are matched by their names, where both sides have names.
         split: `test`, `train`, `search_train` or `search_validation`.
         device: `auto`, `cpu`, `cuda`, …
         threads: Threads of CPU operations.
@@ -472,7 +474,12 @@ def evaluate(
     fabric = make_fabric(device, threads=threads)
     if data is None:
         data = source.data if isinstance(source, RetrainResult | SearchResult) else _located(_searched_data(path), path)
-    loaded = load_data(data, device=fabric.device)
+        loaded = load_data(data, device=fabric.device)
+    elif split == "test":
+        loaded = _to_measure(data, source, path, fabric)
+    else:
+        loaded = load_data(data, device=fabric.device)
+    loaded = _numbered(loaded, shape["classes"])
     if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
         raise ConfigurationError(
             f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
@@ -615,6 +622,42 @@ def architecture_of(source: SearchResult | RetrainResult | Mapping[str, Any] | s
 
 
 # Shared by the verbs
+
+
+def _to_measure(data: AnyData, source: Any, path: Path | None, fabric: Fabric) -> Data:
+    """Load data for the test of a network: all of it, where there is no part for testing.
+
+    Named data sets keep their splits, and so does what the network was trained on, which its path or, elsewhere, its
+    fingerprint tells.
+    """
+    if path is None:
+        fingerprint, settings = source.data.fingerprint, source.data_settings
+    else:
+        fingerprint = RunFolder(path).read_json("provenance.json").get("data", {}).get("fingerprint")
+        settings = RunFolder(path).config().get("data")
+    trained = _data_spec(settings, path)
+    if isinstance(data, str | Path):
+        data = DataSpec(source=str(data))
+    alike = data
+    if isinstance(data, DataSpec):
+        if data.source in NAMED or _same_path(data.source, trained.source):
+            return load_data(data, device=fabric.device)
+        alike = replace(trained, source=data.source, test=data.test)
+    try:
+        own = load_data(alike, device=fabric.device, quiet=True).fingerprint == fingerprint
+    except DataError:  # such as images that nothing can be trained on
+        own = False
+    return load_data(data, device=fabric.device, measured=not own)
+
+
+def _same_path(one: str, other: str) -> bool:
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
+def _numbered(data: Data, known: Sequence[str]) -> Data:
+    """Number classes as a network knows them: by their names, or as they are where one side has only numbers."""
+    nameless = any(all(name.lstrip("-").isdecimal() for name in names) for names in (data.classes, known))
+    return data if nameless and not set(data.classes) <= set(known) else data.numbered(known)
 
 
 def common_settings(
@@ -773,11 +816,7 @@ def _searched_data(path: Path | None) -> DataSpec:
     """Return the data that the run at `path` was made with, as it was named."""
     if path is None:
         return DataSpec()
-    settings = RunFolder(path).config().get("data")
-    try:
-        spec = DataSpec(**settings)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise RunError(f"{path / 'config.yaml'} is damaged ({error}); name the data with --data or `data=`") from None
+    spec = _data_spec(RunFolder(path).config().get("data"), path)
     if spec.source.startswith("python:"):
         raise ConfigurationError(f"{path} was made with a data set from Python; name one with --data or `data=`")
     return spec
@@ -811,6 +850,15 @@ def _located(spec: DataSpec, path: Path | None) -> DataSpec:
             )
         places[name] = str(there[0] / value)
     return replace(spec, **places)
+
+
+def _data_spec(settings: Any, path: Path | None) -> DataSpec:
+    """Return the data that a configuration names; that of a data set from Python has its name alone."""
+    try:
+        return DataSpec(**settings)
+    except TypeError as error:
+        where = (path or Path()) / "config.yaml"
+        raise RunError(f"{where} is damaged ({error}); name the data with --data or `data=`") from None
 
 
 def layout_of(space: Space, recipe: Recipe) -> dict[str, Any]:

@@ -64,6 +64,12 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def say(text: str, *, enabled: bool = True) -> None:
+    """Print a line on standard error, from the first of several processes."""
+    if enabled and is_first():
+        print(text, file=sys.stderr)
+
+
 def _distributed() -> Any:
     """Return `torch.distributed` where processes are connected."""
     torch = sys.modules.get("torch")

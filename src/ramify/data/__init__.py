@@ -12,6 +12,7 @@ from ramify.data.augmentation import Augmentation
 from ramify.data.dataset import Data, Split
 from ramify.data.distortion import Distortion
 from ramify.data.loading import load
+from ramify.data.sources import NAMED
 from ramify.data.spec import DataSpec
 
-__all__ = ["Augmentation", "Data", "DataSpec", "Distortion", "Split", "load"]
+__all__ = ["NAMED", "Augmentation", "Data", "DataSpec", "Distortion", "Split", "load"]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ramify.data.augmentation import Augmentation, cut_out, normalise, windows
 from ramify.data.distortion import Distortion
+from ramify.data.parts import listed
 from ramify.data.pixels import Pixels
 from ramify.errors import DataError, nearest
 from ramify.seeding import derive, stream
@@ -195,6 +196,21 @@ class Data:
             self.reads.append({"split": name, "purpose": purpose, "images": len(rows), "time": now})
         pixels, labels = self._stores["test" if name == "test" else "pool"]
         return Split(name, pixels, labels, rows, self.mean, self.std)
+
+    def numbered(self, classes: Sequence[str]) -> Data:
+        """Return the same images with their classes numbered as a network knows them, which has all of their names.
+
+        Raises:
+            DataError: If a class has another name.
+        """
+        if strange := [name for name in self.classes if name not in classes]:
+            raise DataError(
+                f"{self.name} has the classes {listed(strange)}, but the network knows {listed(list(classes))}; "
+                "classes are matched by their names"
+            )
+        numbers = torch.tensor([classes.index(name) for name in self.classes], dtype=torch.int64)
+        stores = {name: (pixels, numbers.to(y.device)[y]) for name, (pixels, y) in self._stores.items()}
+        return replace(self, classes=tuple(classes), _stores=stores)
 
     def to(self, device: torch.device | str) -> Data:
         """Return the same data with its images on `device`; both keep one record of test reads."""

@@ -187,6 +187,24 @@ class Joined:
         return part.where(row)
 
 
+class Chosen:
+    """Some rows of a sequence of images."""
+
+    def __init__(self, images: Encoded, rows: Sequence[int]) -> None:
+        self.images, self.rows, self.advice = images, rows, images.advice
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def open(self, row: int) -> Image | np.ndarray:
+        """Return image `row`."""
+        return self.images.open(self.rows[row])
+
+    def where(self, row: int) -> str:
+        """Return how to find image `row`, for messages."""
+        return self.images.where(self.rows[row])
+
+
 def join(parts: Sequence[Encoded]) -> Encoded:
     """Put sequences of images one after the other; arrays of one shape stay an array."""
     arrays = [part for part in parts if isinstance(part, Arrays)]

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from ramify.data.depth import Extent
 from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure
 from ramify.data.labels import read_label
-from ramify.data.sources import Part, Parts, hugging_face_part, hugging_face_splits
+from ramify.data.parts import Part, Parts
+from ramify.data.sources import hugging_face_part, hugging_face_splits
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, nearest
 

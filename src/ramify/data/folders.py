@@ -1,0 +1,181 @@
+"""Folders of images: one subfolder for each class, or folders of that kind for training, validation and test images."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from ramify.data.encoded import Files
+from ramify.data.part_names import USUAL_PART, assign, told_by
+from ramify.data.parts import Part, Parts, listed, subfolders, unused, visible
+from ramify.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+WANTED = "wanted is one subfolder per class with images in it"
+
+
+def image_folder(path: Path) -> Parts:
+    """Read a folder of images.
+
+    Folders count as parts by their names (`ramify.data.part_names`) and by what they hold: folders of classes. A
+    folder `train` with images in it is a class, where others lie beside it.
+
+    Raises:
+        DataError: If there are no images, or it is open which of them are the training images.
+    """
+    top, path = path, _unwrapped(path)
+    folders = _parts_in(path)
+    notes = [] if top == path else unused(top, [top / path.relative_to(top).parts[0]])
+    if folders is None:
+        classes = subfolders(path)
+        part, more = _image_part(path, classes)
+        name = top.parent.name if top.name.lower() in USUAL_PART else top.name
+        return Parts(name, part, notes=(*notes, *unused(path, classes), *more))
+    used = [folder for several in folders.values() for folder in several]
+    bare = [child for child in subfolders(path) if child not in used and told_by(child.name) and _loose(child)]
+    notes += unused(path, [*used, *bare])
+    parts: dict[str, Part] = {}
+    for part_name in [name for name in ("train", "validation", "test") if name in folders]:
+        known = set(parts["train"].labels) if "train" in parts else set()
+        classes = _class_folders(folders[part_name], known)
+        if classes:
+            parts[part_name], more = _image_part(folders[part_name][0], classes)
+            notes += more
+        else:
+            bare += folders[part_name]
+    notes += [f"{folder}: not used, its images lie in no folders of the classes" for folder in bare]
+    return Parts(top.name, parts.get("train"), parts.get("validation"), parts.get("test"), notes=tuple(notes))
+
+
+def _unwrapped(path: Path) -> Path:
+    """Follow folders that hold nothing but one folder of folders of images: `archive/dataset/train`."""
+    while not _loose(path):
+        inner = _holding(path)
+        names = [child.name for child in _holding(inner[0])] if len(inner) == 1 else []
+        if not names or (told_by(inner[0].name) and len(assign(names, inner[0])) < 2):
+            break
+        path = inner[0]
+    return path
+
+
+def _parts_in(path: Path) -> dict[str, list[Path]] | None:
+    """Return part → its folder, or the folders of its classes; None where the folders of `path` are classes."""
+    named = {child.name: child for child in subfolders(path)}
+    holding = [child for child in named.values() if holds_images(child)]
+    for name, child in named.items():
+        if USUAL_PART.get(name.lower()) == "train" and child not in holding:
+            raise DataError(f"{child}: no images; {WANTED}, or Parquet files")
+    nested = [child.name for child in holding if _holding(child)]
+    flat = [child.name for child in holding if child.name not in nested]
+    found = assign(nested, path)
+    strangers = [child.name for child in holding if child.name not in found.values()]
+    if "train" in found:
+        exact = found["train"].lower() in USUAL_PART
+        if len(found) > 1 or not strangers or (exact and len(strangers) == 1):
+            return {part: [named[name]] for part, name in found.items()}
+        if exact:
+            raise DataError(
+                f"{path}: {found['train']} may hold the training images or be a class, as {listed(strangers, 2)} seem "
+                f"to be; give {named[found['train']]} itself, or rename it"
+            )
+        return None
+    told = {child.name for child in holding if told_by(child.name)}
+    if found and len(told) == len(holding):
+        return {part: [named[name]] for part, name in found.items()}
+    for part, name in found.items():  # classes, and beside them a folder with test images of the same classes
+        inner = {child.name for child in _holding(named[name])}
+        if inner <= set(strangers):
+            return {"train": [named[stranger] for stranger in strangers], part: [named[name]]}
+    flat_parts = assign(flat, path)
+    if "train" in flat_parts and (len(flat_parts) > 1 or len(flat) == 1 == len(holding)):
+        names = " and ".join(flat_parts.values())
+        raise DataError(
+            f"{path}: {names} look like parts of a data set, but hold images directly; wanted is one subfolder per "
+            f"class in each, as in {flat_parts['train']}/CLASS/IMAGE"
+        )
+    if nested:
+        _check_classes(path, [named[name] for name in nested])
+    return None
+
+
+def _check_classes(path: Path, classes: Sequence[Path]) -> None:
+    """Refuse classes that are divided into parts each, where all of their images would become training images."""
+    first = classes[0]
+    inner = assign([child.name for child in _holding(first)], first)
+    if "train" in inner and len(inner) > 1:
+        names = " and ".join(inner.values())
+        raise DataError(
+            f"{path}: its classes hold {names} each, as in {first.name}/{inner['train']}; wanted are the parts first: "
+            f"{inner['train']}/{first.name}"
+        )
+
+
+def _class_folders(folders: Sequence[Path], known: Collection[object]) -> list[Path]:
+    """Return the folders of the classes of a part: in its folder, or in one folder therein; `known` are names of some.
+
+    None are returned where there is only a folder of images without a class.
+    """
+    if len(folders) > 1:
+        return list(folders)
+    holding = _holding(folders[0])
+    if len(holding) == 1 and holding[0].name not in known:
+        inner = {child.name for child in _holding(holding[0])}
+        if inner & set(known) or len(inner) > 1:
+            return _class_folders(holding, known)
+        if known:
+            return []
+    return subfolders(folders[0])
+
+
+def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
+    """Read the images in folders of classes; also returns a note on the files there that are none."""
+    files: list[Path] = []
+    labels: list[int | str | None] = []
+    others: Counter[str] = Counter()
+    for folder in classes:
+        found = []
+        for file in visible(folder.rglob("*")):
+            if file.suffix.lower() in IMAGE_SUFFIXES:
+                found.append(file)
+            elif file.is_file():
+                others[file.suffix.lower() or file.name] += 1
+        if not found:
+            raise DataError(
+                f"{folder}: this class has no image ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"
+            )
+        files += found
+        labels += [folder.name] * len(found)
+    if not files:
+        raise DataError(f"{path}: no images; {WANTED}, or Parquet files")
+    count = others.total()
+    notes = [f"{path}: {count} files of no known image format not used ({listed(sorted(others))})"] if count else []
+    return Part(Files(files), labels), notes
+
+
+def _loose(path: Path) -> bool:
+    """Return whether images lie in a folder itself."""
+    with os.scandir(path) as entries:
+        return any(_is_image(entry.name) for entry in entries)
+
+
+def _holding(path: Path) -> list[Path]:
+    """Return the folders in a folder that hold images."""
+    return [child for child in subfolders(path) if holds_images(child)]
+
+
+def holds_images(path: Path) -> bool:
+    """Return whether images lie somewhere in a folder."""
+    inner = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if _is_image(entry.name):
+                return True
+            if entry.is_dir(follow_symlinks=False):
+                inner.append(Path(entry.path))
+    return any(map(holds_images, inner))
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
