@@ -20,7 +20,7 @@ from torch import nn
 from ramify import files, parallel, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
-from ramify.data import NAMED, Data, DataSpec
+from ramify.data import NAMED, Data, DataSpec, numbered
 from ramify.data import load as load_data
 from ramify.errors import ArchitectureError, ConfigurationError, DataError, RunError
 from ramify.executors import Executor, InProcess
@@ -638,16 +638,22 @@ def _to_measure(data: AnyData, source: Any, path: Path | None, fabric: Fabric) -
     trained = _data_spec(settings, path)
     if isinstance(data, str | Path):
         data = DataSpec(source=str(data))
-    alike = data
+    alike = held = data
     if isinstance(data, DataSpec):
-        if data.source in NAMED or _same_path(data.source, trained.source):
+        # What was held out then is held out now.
+        held = replace(data, test_fraction=trained.test_fraction, test=data.test or trained.test)
+        if _same_path(data.source, trained.source):
+            return load_data(held, device=fabric.device)
+        if data.source in NAMED:
             return load_data(data, device=fabric.device)
-        alike = replace(trained, source=data.source, test=data.test)
+        alike = replace(trained, source=data.source, test=held.test)
     try:
         own = load_data(alike, device=fabric.device, quiet=True).fingerprint == fingerprint
     except DataError:  # such as images that nothing can be trained on
         own = False
-    return load_data(data, device=fabric.device, measured=not own)
+    if own:
+        return load_data(held, device=fabric.device)
+    return load_data(data, device=fabric.device, measured=True)
 
 
 def _same_path(one: str, other: str) -> bool:
@@ -657,7 +663,7 @@ def _same_path(one: str, other: str) -> bool:
 def _numbered(data: Data, known: Sequence[str]) -> Data:
     """Number classes as a network knows them: by their names, or as they are where one side has only numbers."""
     nameless = any(all(name.lstrip("-").isdecimal() for name in names) for names in (data.classes, known))
-    return data if nameless and not set(data.classes) <= set(known) else data.numbered(known)
+    return data if nameless and not set(data.classes) <= set(known) else numbered(data, known)
 
 
 def common_settings(

@@ -9,10 +9,10 @@ Images are kept as bytes (uint8) until a batch is asked for, test images are han
 """
 
 from ramify.data.augmentation import Augmentation
-from ramify.data.dataset import Data, Split
+from ramify.data.dataset import Data, Split, numbered
 from ramify.data.distortion import Distortion
 from ramify.data.loading import load
 from ramify.data.sources import NAMED
 from ramify.data.spec import DataSpec
 
-__all__ = ["NAMED", "Augmentation", "Data", "DataSpec", "Distortion", "Split", "load"]
+__all__ = ["NAMED", "Augmentation", "Data", "DataSpec", "Distortion", "Split", "load", "numbered"]

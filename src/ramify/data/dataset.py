@@ -197,23 +197,24 @@ class Data:
         pixels, labels = self._stores["test" if name == "test" else "pool"]
         return Split(name, pixels, labels, rows, self.mean, self.std)
 
-    def numbered(self, classes: Sequence[str]) -> Data:
-        """Return the same images with their classes numbered as a network knows them, which has all of their names.
-
-        Raises:
-            DataError: If a class has another name.
-        """
-        if strange := [name for name in self.classes if name not in classes]:
-            raise DataError(
-                f"{self.name} has the classes {listed(strange)}, but the network knows {listed(list(classes))}; "
-                "classes are matched by their names"
-            )
-        numbers = torch.tensor([classes.index(name) for name in self.classes], dtype=torch.int64)
-        stores = {name: (pixels, numbers.to(y.device)[y]) for name, (pixels, y) in self._stores.items()}
-        return replace(self, classes=tuple(classes), _stores=stores)
-
     def to(self, device: torch.device | str) -> Data:
         """Return the same data with its images on `device`; both keep one record of test reads."""
         place = torch.device(device)
         stores = {name: (pixels.to(place), labels.to(place)) for name, (pixels, labels) in self._stores.items()}
         return replace(self, _stores=stores)
+
+
+def numbered(data: Data, classes: Sequence[str]) -> Data:
+    """Return the same images with their classes numbered as a network knows them, which has all of their names.
+
+    Raises:
+        DataError: If a class has another name.
+    """
+    if strange := [name for name in data.classes if name not in classes]:
+        raise DataError(
+            f"{data.name} has the classes {listed(strange)}, but the network knows {listed(list(classes))}; "
+            "classes are matched by their names"
+        )
+    numbers = torch.tensor([classes.index(name) for name in data.classes], dtype=torch.int64)
+    stores = {name: (pixels, numbers.to(y.device)[y]) for name, (pixels, y) in data._stores.items()}
+    return replace(data, classes=tuple(classes), _stores=stores)

@@ -43,10 +43,20 @@ def image_folder(path: Path) -> Parts:
         if classes:
             parts[part_name], more = _image_part(folders[part_name][0], classes)
             notes += more
+            if classes[0].parent != path:
+                notes += unused(classes[0].parent, classes)
         else:
             bare += folders[part_name]
     notes += [f"{folder}: not used, its images lie in no folders of the classes" for folder in bare]
-    return Parts(top.name, parts.get("train"), parts.get("validation"), parts.get("test"), notes=tuple(notes))
+    lacking = f"{path}: has {', '.join(sorted(folder.name for folder in used))}, but no folder train"
+    return Parts(
+        top.name,
+        parts.get("train"),
+        parts.get("validation"),
+        parts.get("test"),
+        notes=tuple(notes),
+        lacking="" if "train" in parts else lacking,
+    )
 
 
 def _unwrapped(path: Path) -> Path:

@@ -19,7 +19,7 @@ from ramify.data.encoded import join
 from ramify.data.objects import from_objects
 from ramify.data.parts import Part, Parts
 from ramify.data.pixels import InMemory, Pixels, load_pixels, sample
-from ramify.data.sources import open_source, to_measure
+from ramify.data.sources import open_source, open_to_measure, to_measure, to_train
 from ramify.data.spec import DataSpec
 from ramify.data.splits import (
     CIFAR10_TRAIN,
@@ -92,10 +92,10 @@ def load(
             raise DataError(f"`{place}` says where data lie, and a data set in Python was handed over; leave it out")
         chosen = replace(DataSpec(), **options)
     if isinstance(spec, str | Path | DataSpec):
-        parts = open_source(chosen, measured)
+        parts = open_to_measure(chosen) if measured else open_source(chosen)
     else:
         parts = from_objects(spec, chosen)
-        parts = to_measure(parts) if measured else parts
+        parts = to_measure(parts) if measured else to_train(parts)
     parts = _without_hidden(parts, chosen)
     data = _assemble(parts, chosen, torch.device(device))
     for note in (*parts.notes, *_trained_on(data)):

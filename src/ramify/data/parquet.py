@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,10 @@ def _by_part(named: Sequence[_Named], source: str, spec: DataSpec, name: str | N
     if len(found) == 1:  # a folder of test files, given as `test`
         found = {"train": list(named)}
     first = next(iter(found.get("train", named)))
-    return _read(found, spec, name or first.name, [])
+    parts = _read(found, spec, name or first.name, [])
+    if parts.train is None:
+        parts = replace(parts, lacking=f"{source}: has files for {' and '.join(found)}, but none for train")
+    return parts
 
 
 def parquet_folder(path: Path, spec: DataSpec) -> Parts | None:

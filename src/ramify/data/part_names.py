@@ -98,7 +98,8 @@ def assign(names: Iterable[str], where: object) -> dict[str, str]:
         return {}
     best = max(groups, key=lambda rest: ("train" in groups[rest], len(groups[rest]), not rest))
     chosen = {}
-    for part, candidates in groups[best].items():
+    for part in [part for part in USUAL if part in groups[best]]:
+        candidates = groups[best][part]
         # `test` alone is meant, where there is `test_images` as well
         candidates = [name for name in candidates if name.lower() in USUAL_PART] or candidates
         if len(candidates) > 1:

@@ -23,7 +23,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a source brings; `class_names` where it names the classes of its numbers, `notes` on what is left out."""
+    """What a source brings.
+
+    Args:
+        name: For people.
+        train: Training images.
+        validation: Images to choose architectures on.
+        test: Images that are only measured on.
+        class_names: Where the source names the classes of its numbers.
+        notes: What is said of images that are left out.
+        lacking: What is said where there are no training images, but some are wanted.
+    """
 
     name: str
     train: Part | None = None
@@ -31,6 +41,7 @@ class Parts:
     test: Part | None = None
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    lacking: str = ""
 
     def present(self) -> dict[str, Part]:
         """Return the parts there are, by name."""
@@ -39,10 +50,8 @@ class Parts:
 
     def having(self, name: str, part: Part | None) -> Parts:
         """Return the same with another part `name`, or without it."""
-        parts = {**self.present(), name: part}
-        return Parts(
-            self.name, parts.get("train"), parts.get("validation"), parts.get("test"), self.class_names, self.notes
-        )
+        parts = {"train": self.train, "validation": self.validation, "test": self.test, name: part}
+        return replace(self, train=parts["train"], validation=parts["validation"], test=parts["test"])
 
     def noting(self, *notes: str) -> Parts:
         """Return the same with further notes."""

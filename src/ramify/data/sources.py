@@ -29,27 +29,30 @@ from ramify.errors import DataError, MissingExtraError, nearest
 T = TypeVar("T")
 
 
-def open_source(spec: DataSpec, measured: bool = False) -> Parts:
-    """Find the data set of `spec`; its test images are in no other part.
-
-    Args:
-        spec: Says where.
-        measured: Whether nothing will be trained on it; see `to_measure`.
+def open_source(spec: DataSpec) -> Parts:
+    """Find the data set of `spec`, with images to train on; its test images are in no other part.
 
     Raises:
         DataError: If there is none, it is damaged, or it leaves open what its images or labels are.
         MissingExtraError: If reading it takes a package that is not installed.
     """
-    parts = _open(spec.source, spec)
-    if parts.train is None and not measured:
-        there = " and ".join(parts.present())
-        raise DataError(f"{spec.source}: has {there} images, but none to train on, in a folder or file named train")
-    if spec.test is not None:
-        if Path(spec.test).expanduser().resolve() == Path(spec.source).expanduser().resolve():
-            raise DataError(f"{spec.test}: `test` is the same as `source`; test images must not be trained on")
-        other = to_measure(_open(spec.test, spec))
-        parts = _apart(replace(parts, test=other.test).noting(*other.notes), spec)
-    return to_measure(parts) if measured else parts
+    return _with_test(to_train(_open(spec.source, spec)), spec)
+
+
+def open_to_measure(spec: DataSpec) -> Parts:
+    """Find the data set of `spec`, as `open_source` does, where nothing will be trained on it."""
+    return to_measure(_with_test(_open(spec.source, spec), spec))
+
+
+def to_train(parts: Parts) -> Parts:
+    """Return data that has images to train on.
+
+    Raises:
+        DataError: If there are none.
+    """
+    if parts.train is None:
+        raise DataError(parts.lacking)
+    return parts
 
 
 def to_measure(parts: Parts) -> Parts:
@@ -60,6 +63,16 @@ def to_measure(parts: Parts) -> Parts:
         return replace(parts, train=None, validation=None, test=parts.train or parts.validation)
     note = f"{parts.name}: has no test part, so its {len(parts.validation.images)} validation images are measured"
     return replace(parts, train=None, validation=None, test=parts.validation).noting(note)
+
+
+def _with_test(parts: Parts, spec: DataSpec) -> Parts:
+    """Add the test images that `spec` names."""
+    if spec.test is None:
+        return parts
+    if Path(spec.test).expanduser().resolve() == Path(spec.source).expanduser().resolve():
+        raise DataError(f"{spec.test}: `test` is the same as `source`; test images must not be trained on")
+    other = to_measure(_open(spec.test, spec))
+    return _apart(replace(parts, test=other.test).noting(*other.notes), spec)
 
 
 def _apart(parts: Parts, spec: DataSpec) -> Parts:
@@ -230,14 +243,15 @@ def hugging_face_splits(
 ) -> Parts:
     """Read the splits of a Hugging Face data set, each by `read(dataset, where)`."""
     splits = assign(found, where)
+    lacking = "" if "train" in splits else f"{where}: has no split `train`; its splits: {', '.join(found)}"
     if not splits:
-        raise DataError(f"{where}: has no split `train`; its splits: {', '.join(found)}")
+        raise DataError(lacking)
     left = [split for split in found if split not in splits.values()]
     parts, names = {}, None
     for part, split in splits.items():
         parts[part], names = read(found[split], where if len(splits) == 1 else f"{where}, {part}")
     notes = (f"{where}: the splits {listed(left)} are not used",) if left else ()
-    return Parts(name, parts.get("train"), parts.get("validation"), parts.get("test"), names, notes)
+    return Parts(name, parts.get("train"), parts.get("validation"), parts.get("test"), names, notes, lacking)
 
 
 def hugging_face_part(

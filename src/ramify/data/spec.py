@@ -17,13 +17,13 @@ class DataSpec:
     """Everything that decides which images a search sees.
 
     Args:
-        source: A name (digits, cifar10, cifar100, fashion-mnist, svhn), a folder of images with one subfolder
-            per class, a Parquet file (or folder or glob of them), or a Hugging Face data set: `hf:NAME`, or a
-            folder written by `save_to_disk`.
-        test: The file or folder of the test images, when it is another one. By themselves are found:
-            `X-test.parquet` beside `X-train.parquet`, the subfolders train, val (valid, validation) and test of
-            an image folder, and the splits of a Hugging Face data set. Where there is none, a part of the
-            training images is held out.
+        source: A name (digits, cifar10, cifar100, mnist, fashion-mnist, svhn), a folder of images with one subfolder
+            per class, a Parquet file (or folder or glob of them), or a Hugging Face data set: `hf:NAME`, a clone
+            of it, or a folder written by `save_to_disk`.
+        test: The file or folder of the test images, when it is another one; images that are also in `source` are
+            taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
+            train, val and test of an image folder, by these names or others (docs/data.md), and the splits of a
+            Hugging Face data set. Where there is none, a part of the training images is held out.
         root: Folder of downloads. Default: the environment variable RAMIFY_DATA, else ~/.cache/ramify.
         download: Whether missing files may be downloaded.
         image_column: Column of the encoded images in a table. Default: the only one that can hold them.
