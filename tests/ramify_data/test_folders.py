@@ -71,6 +71,14 @@ def test_parts_in_a_folder_in_a_folder(folder, tmp_path):
     assert notes(tmp_path / "archive") == f"{tmp_path}/archive/data set: seg_pred not used"
 
 
+def test_parts_beside_other_pictures(folder, tmp_path):
+    folder("whole/images/train_data", PETS)
+    folder("whole/images/valid_data", {"cat": 1})
+    loose(tmp_path / "whole" / "docs" / "figures")
+    assert sizes(tmp_path / "whole") == {"train": 5, "validation": 1}
+    assert notes(tmp_path / "whole") == f"{tmp_path}/whole: docs not used"
+
+
 def test_what_is_not_used_is_said(folder, tmp_path):
     folder("whole/train", PETS)
     folder("whole/test", PETS)
@@ -120,7 +128,7 @@ def test_folders_that_leave_open_what_they_are(folder, tmp_path):
     for name in ("cat", "dog"):
         for part in ("train", "test"):
             loose(tmp_path / "inside out" / name / part)
-    assert "its classes hold train and test each, as in cat/train; wanted are the parts first" in refused(
+    assert "its folder cat holds train and test, as others do; wanted are the parts first, as in train/cat" in refused(
         tmp_path / "inside out"
     )
     folder("mixed", {"bus": 1, "car": 1})

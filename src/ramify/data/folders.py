@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from ramify.data.encoded import Files
@@ -25,9 +26,10 @@ def image_folder(path: Path) -> Parts:
     Raises:
         DataError: If there are no images, or it is open which of them are the training images.
     """
-    top, path = path, _unwrapped(path)
+    chain = _unwrapped(path)
+    top, path = path, chain[-1]
     folders = _parts_in(path)
-    notes = [] if top == path else unused(top, [top / path.relative_to(top).parts[0]])
+    notes = [note for around, inner in pairwise(chain) for note in unused(around, [inner])]
     if folders is None:
         classes = subfolders(path)
         part, more = _image_part(path, classes)
@@ -59,15 +61,25 @@ def image_folder(path: Path) -> Parts:
     )
 
 
-def _unwrapped(path: Path) -> Path:
-    """Follow folders that hold nothing but one folder of folders of images: `archive/dataset/train`."""
-    while not _loose(path):
-        inner = _holding(path)
-        names = [child.name for child in _holding(inner[0])] if len(inner) == 1 else []
-        if not names or (told_by(inner[0].name) and len(assign(names, inner[0])) < 2):
+def _unwrapped(path: Path) -> list[Path]:
+    """Follow folders around the data, as in `archive/dataset/train`; the last of those returned holds the data."""
+    chain = [path]
+    while not _loose(chain[-1]):
+        inner = _holding(chain[-1])
+        divided = [child for child in inner if _is_divided(child)]
+        if len(divided) == 1 and "train" not in assign([child.name for child in inner], chain[-1]):
+            chain.append(divided[0])
+        elif len(inner) == 1 and not told_by(inner[0].name) and _holding(inner[0]):
+            chain.append(inner[0])
+        else:
             break
-        path = inner[0]
-    return path
+    return chain
+
+
+def _is_divided(path: Path) -> bool:
+    """Return whether a folder holds folders of training images and of others."""
+    found = assign([child.name for child in _holding(path)], path)
+    return "train" in found and len(found) > 1
 
 
 def _parts_in(path: Path) -> dict[str, list[Path]] | None:
@@ -112,13 +124,12 @@ def _parts_in(path: Path) -> dict[str, list[Path]] | None:
 
 def _check_classes(path: Path, classes: Sequence[Path]) -> None:
     """Refuse classes that are divided into parts each, where all of their images would become training images."""
-    first = classes[0]
-    inner = assign([child.name for child in _holding(first)], first)
-    if "train" in inner and len(inner) > 1:
+    for one in filter(_is_divided, classes):
+        inner = assign([child.name for child in _holding(one)], one)
         names = " and ".join(inner.values())
         raise DataError(
-            f"{path}: its classes hold {names} each, as in {first.name}/{inner['train']}; wanted are the parts first: "
-            f"{inner['train']}/{first.name}"
+            f"{path}: its folder {one.name} holds {names}, as others do; wanted are the parts first, as in "
+            f"{inner['train']}/{one.name}, or one of these folders"
         )
 
 
