@@ -119,7 +119,7 @@ def test_hidden_labels_beside_training_images(parquet, tmp_path, capsys, hidden)
 def test_a_part_with_some_hidden_labels_is_refused(parquet, tmp_path):
     parquet("x-train.parquet", [0, 1] * 10)
     parquet("x-test.parquet", [0, -1], seed=1)
-    with pytest.raises(DataError, match=r"x-test.parquet, row 1: the label -1 is none of the classes"):
+    with pytest.raises(DataError, match=r"x-test.parquet, row 1: the label -1 is negative, as where labels are hidden"):
         load(str(tmp_path / "x-train.parquet"))
 
 
