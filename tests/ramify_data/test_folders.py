@@ -169,3 +169,72 @@ def test_what_is_measured(folder, tmp_path):
         "so its 5 validation images are measured"
         in open_to_measure(DataSpec(source=str(tmp_path / "imagenet"))).notes[-1]
     )
+
+
+@pytest.mark.parametrize("name", ["test", "Val", "test_images", "unlabeled", "validation set", "holdout"])
+def test_a_folder_of_images_that_is_called_like_a_part_is_no_class(folder, tmp_path, name):
+    folder("whole", PETS)
+    loose(tmp_path / "whole" / name, 3)
+    assert classes(tmp_path / "whole") == ["cat", "dog"] and sizes(tmp_path / "whole") == {"train": 5}
+    assert notes(tmp_path / "whole") == (
+        f"{tmp_path}/whole/{name}: not used, its images lie in no folders of the classes"
+    )
+    folder("parts/train", PETS)
+    loose(tmp_path / "parts" / "train" / name, 3)
+    folder("parts/test", PETS)
+    assert classes(tmp_path / "parts") == ["cat", "dog"] and sizes(tmp_path / "parts") == {"train": 5, "test": 5}
+    assert f"{tmp_path}/parts/train: {name} not used" in notes(tmp_path / "parts")
+
+
+def test_folders_of_images_beside_those_of_parts(folder, tmp_path):
+    folder("one/train", PETS)
+    for name in ("val", "test"):
+        loose(tmp_path / "one" / name, 2)
+    assert sizes(tmp_path / "one") == {"train": 5} and notes(tmp_path / "one").count("no folders of the classes") == 2
+    folder("two", PETS)
+    folder("two/test", PETS)
+    loose(tmp_path / "two" / "val", 2)
+    assert sizes(tmp_path / "two") == {"train": 5, "test": 5} and classes(tmp_path / "two") == ["cat", "dog"]
+
+
+def test_a_folder_that_may_be_a_class_or_a_part_is_refused(tmp_path):
+    for names in (("test", "control"), ("test", "val")):
+        for name in names:
+            loose(tmp_path / "-".join(names) / name, 2)
+    assert "test may hold images for testing or be a class, as control seems to be; wanted is" in refused(
+        tmp_path / "test-control"
+    )
+    assert "test, val may hold images for testing; wanted is one subfolder per class" in refused(tmp_path / "test-val")
+
+
+def test_hidden_images_are_counted_and_not_used(folder, tmp_path):
+    whole = folder("whole", PETS)
+    loose(whole / "cat" / ".ipynb_checkpoints", 2)
+    loose(whole / "dog" / "deep" / "__MACOSX", 1)
+    loose(whole / "dog" / "deep" / "more", 1)
+    (whole / "dog" / "._0.png").write_bytes(b"")
+    assert sizes(whole) == {"train": 6}
+    assert notes(whole) == f"{whole}: 4 hidden images not used, such as cat/.ipynb_checkpoints/0.png"
+    for name in PETS:
+        loose(tmp_path / "odd" / "train" / name / ".ipynb_checkpoints")
+    assert "train/cat: this class has no image" in refused(tmp_path / "odd")
+
+
+def test_parts_beside_the_given_folder_are_named(folder, parquet, tmp_path):
+    for part in ("train", "val", "test"):
+        folder(f"pets/{part}", PETS)
+        (tmp_path / part).mkdir()
+        parquet(f"{part}/0.parquet", [0, 1] * 4, seed=len(part))
+    pets = tmp_path / "pets"
+    said = f"{pets}/val and {pets}/test lie beside and are not used; --data {pets} would"
+    assert notes(pets / "train") == said and sizes(pets / "train") == {"train": 5}
+    assert notes(pets / "test") == notes(pets) == ""
+    assert open_source(DataSpec(source=str(pets / "train"), test=str(pets / "test"))).notes == ()
+    folder("seg/seg_train", PETS)
+    folder("seg/seg_test", PETS)
+    folder("seg/testimonials", PETS)
+    (tmp_path / "seg" / "seg_val").mkdir()
+    assert notes(tmp_path / "seg" / "seg_train").endswith(
+        f"seg/seg_test lies beside and is not used; --data {tmp_path}/seg would"
+    )
+    assert "lie beside and are not used" in notes(tmp_path / "train")

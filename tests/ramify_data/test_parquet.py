@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -127,3 +129,22 @@ def test_what_is_measured(parquet, hub):
     assert len(open_to_measure(DataSpec(source=str(parquet("later.parquet", [0, 1, 1])))).test.images) == 3
     assert len(open_to_measure(DataSpec(source=str(hub))).test.images) == 4
     assert len(open_to_measure(DataSpec(source=str(hub / "data/test-00000-of-00001.parquet"))).test.images) == 4
+
+
+def test_whole_floats_are_class_numbers(parquet):
+    assert opened(parquet("a.parquet", [0.0, 1.0, 1.0])).train.labels == [0, 1, 1]
+    assert opened(parquet("b.parquet", [2.0, 1.0], label_column="grade"), label_column="grade").train.labels == [2, 1]
+    for number, labels in enumerate(([0.0, 0.5], [0.0, float("nan")], [0.0, float("inf")])):
+        with pytest.raises(DataError, match="column 'label' is double, not integers or names"):
+            opened(parquet(f"c{number}.parquet", labels))
+
+
+def test_classes_of_a_test_file_are_known_by_their_names(parquet):
+    def names(*classes):
+        features = {"label": {"names": classes}}
+        return {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+
+    train = parquet("x-train.parquet", [0, 1, 2], metadata=names("ant", "bee", "cow"))
+    parquet("x-test.parquet", [0, 1], seed=1, metadata=names("ant", "cow"))
+    parts = opened(train)
+    assert parts.class_names == ("ant", "bee", "cow") and parts.test.labels == ["ant", "cow"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from ramify.data.encoded import Files
-from ramify.data.part_names import USUAL_PART, assign, told_by
-from ramify.data.parts import Part, Parts, listed, subfolders, unused, visible
+from ramify.data.part_names import USUAL_PART, assign, is_set_apart, told_by
+from ramify.data.parts import Part, Parts, is_hidden, listed, subfolders, unused
 from ramify.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
@@ -31,10 +32,10 @@ def image_folder(path: Path) -> Parts:
     folders = _parts_in(path)
     notes = [note for around, inner in pairwise(chain) for note in unused(around, [inner])]
     if folders is None:
-        classes = subfolders(path)
+        classes, apart = _classes_in(path)
         part, more = _image_part(path, classes)
         name = top.parent.name if top.name.lower() in USUAL_PART else top.name
-        return Parts(name, part, notes=(*notes, *unused(path, classes), *more))
+        return Parts(name, part, notes=(*notes, *unused(path, [*classes, *apart]), *more, *map(_without_class, apart)))
     used = [folder for several in folders.values() for folder in several]
     bare = [child for child in subfolders(path) if child not in used and told_by(child.name) and _loose(child)]
     notes += unused(path, [*used, *bare])
@@ -43,13 +44,14 @@ def image_folder(path: Path) -> Parts:
         known = set(parts["train"].labels) if "train" in parts else set()
         classes = _class_folders(folders[part_name], known)
         if classes:
-            parts[part_name], more = _image_part(folders[part_name][0], classes)
+            of_classes = path if len(folders[part_name]) > 1 else folders[part_name][0]
+            parts[part_name], more = _image_part(of_classes, classes)
             notes += more
             if classes[0].parent != path:
                 notes += unused(classes[0].parent, classes)
         else:
             bare += folders[part_name]
-    notes += [f"{folder}: not used, its images lie in no folders of the classes" for folder in bare]
+    notes += map(_without_class, bare)
     lacking = f"{path}: has {', '.join(sorted(folder.name for folder in used))}, but no folder train"
     return Parts(
         top.name,
@@ -59,6 +61,35 @@ def image_folder(path: Path) -> Parts:
         notes=tuple(notes),
         lacking="" if "train" in parts else lacking,
     )
+
+
+def _without_class(folder: Path) -> str:
+    return f"{folder}: not used, its images lie in no folders of the classes"
+
+
+def _classes_in(path: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of classes in a folder, and those beside them with test images that have no class.
+
+    Raises:
+        DataError: If a folder may be either.
+    """
+    folders = subfolders(path)
+    apart = [child for child in folders if is_set_apart(child.name) and _loose(child) and not _holding(child)]
+    classes = [child for child in folders if child not in apart]
+    if any(
+        re.fullmatch(f"(in|un|non?|not)[-_ ]?{re.escape(one.name)}", other.name, re.I)
+        for one in apart
+        for other in classes
+    ):
+        return folders, []  # valid and invalid
+    if apart and len(classes) < 2 and len(folders) > 1:
+        names = listed([child.name for child in apart], 2)
+        like = f" or be a class, as {classes[0].name} seems to be" if classes else ""
+        raise DataError(
+            f"{path}: {names} may hold images for testing{like}; wanted is one subfolder per class, at least two: move "
+            "other folders out of it, or rename those that are classes"
+        )
+    return (classes, apart) if classes else (folders, [])
 
 
 def _unwrapped(path: Path) -> list[Path]:
@@ -92,7 +123,8 @@ def _parts_in(path: Path) -> dict[str, list[Path]] | None:
     nested = [child.name for child in holding if _holding(child)]
     flat = [child.name for child in holding if child.name not in nested]
     found = assign(nested, path)
-    strangers = [child.name for child in holding if child.name not in found.values()]
+    apart = [name for name in flat if is_set_apart(name)]
+    strangers = [child.name for child in holding if child.name not in (*found.values(), *apart)]
     if "train" in found:
         exact = found["train"].lower() in USUAL_PART
         if len(found) > 1 or not strangers or (exact and len(strangers) == 1):
@@ -147,7 +179,7 @@ def _class_folders(folders: Sequence[Path], known: Collection[object]) -> list[P
             return _class_folders(holding, known)
         if known:
             return []
-    return subfolders(folders[0])
+    return _classes_in(folders[0])[0]
 
 
 def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
@@ -155,10 +187,14 @@ def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
     files: list[Path] = []
     labels: list[int | str | None] = []
     others: Counter[str] = Counter()
+    hidden: list[str] = []
     for folder in classes:
         found = []
-        for file in visible(folder.rglob("*")):
-            if file.suffix.lower() in IMAGE_SUFFIXES:
+        for file in sorted(folder.rglob("*")):
+            image = file.suffix.lower() in IMAGE_SUFFIXES
+            if any(map(is_hidden, file.relative_to(folder).parts)):
+                hidden += [str(file.relative_to(path))] if image else []
+            elif image:
                 found.append(file)
             elif file.is_file():
                 others[file.suffix.lower() or file.name] += 1
@@ -172,6 +208,8 @@ def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
         raise DataError(f"{path}: no images; {WANTED}, or Parquet files")
     count = others.total()
     notes = [f"{path}: {count} files of no known image format not used ({listed(sorted(others))})"] if count else []
+    if hidden:
+        notes.append(f"{path}: {len(hidden)} hidden images not used, such as {hidden[0]}")
     return Part(Files(files), labels), notes
 
 
@@ -193,7 +231,7 @@ def holds_images(path: Path) -> bool:
         for entry in entries:
             if _is_image(entry.name):
                 return True
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name):
                 inner.append(Path(entry.path))
     return any(map(holds_images, inner))
 

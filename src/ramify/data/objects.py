@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from ramify.data.depth import Extent
-from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure
+from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure, taken
 from ramify.data.labels import read_label
 from ramify.data.parts import Part, Parts
 from ramify.data.sources import hugging_face_part, hugging_face_splits
@@ -50,7 +50,10 @@ def from_objects(data: Any, spec: DataSpec) -> Parts:
         train, test = data, None
     name = _name(train)
     part, names = _part(train, name, spec)
-    held = None if test is None else _part(test, f"{name}, test", spec)[0]
+    held = None
+    if test is not None:
+        held, its_names = _part(test, f"{name}, test", spec)
+        held = held.by_names(its_names, names)
     return Parts(name, part, test=held, class_names=names)
 
 
@@ -88,7 +91,7 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
     if isinstance(data, str | bytes) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         missing = "needs __len__ and __getitem__, as map-style data sets have"
         raise DataError(f"{where}: {missing}; {WANTED}, not {type(data).__name__}")
-    names = getattr(data, "classes", None)
+    names = _classes(data)
     if _of_hugging_face(data):
         # A transform of the user's makes the images; without one, they are best taken as they are encoded.
         custom = data.format["type"] == "custom"
@@ -99,6 +102,12 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
         names = getattr(data.features.get(label[0]), "names", None) if label else None
     known = isinstance(names, list | tuple) and len(names) > 0
     return _items(data, where, spec), tuple(map(str, names)) if names is not None and known else None
+
+
+def _classes(data: Any) -> Any:
+    """Return the names of the classes that a data set, or the one it is a subset of, has recorded; else None."""
+    names = getattr(data, "classes", None)
+    return _classes(data.dataset) if names is None and isinstance(data, Subset) else names
 
 
 def _items(data: Any, name: str, spec: DataSpec) -> Part:
@@ -112,7 +121,9 @@ def _items(data: Any, name: str, spec: DataSpec) -> Part:
     for row in range(count):
         where = f"{name}, item {row}"
         try:
-            item = data[row]
+            item = taken(data, row, where)
+        except DataError:
+            raise
         except Exception as error:  # whatever the data set's own code raises
             raise DataError(f"{where}: the data set raised {type(error).__name__} ({_reason(error)})") from error
         image, label = pair_of(item, where, spec)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify.data.encoded import Table, join
+from ramify.data.labels import read_label
 from ramify.data.part_names import Told, told_by, told_by_stem
 from ramify.data.parts import Part, Parts, listed, unused, visible
 from ramify.data.spec import DataSpec
@@ -147,12 +148,12 @@ def _read(found: dict[str, list[_Named]], spec: DataSpec, name: str, notes: Sequ
         read = []
         for one in found[part]:
             table, labels, names, label = _columns(one.file, spec, label)
-            read.append((table, labels))
             class_names = class_names or names
+            read.append(Part(table, labels).by_names(names, class_names))
         for (place, shards), count in Counter((one.set, one.shards) for one in found[part]).items():
             if count < shards:
                 notes.append(f"{place[0]}: only {count} of {shards} files with {part} images are there")
-        parts[part] = Part(join([table for table, _ in read]), [label for _, labels in read for label in labels])
+        parts[part] = Part(join([one.images for one in read]), [value for one in read for value in one.labels])
     return Parts(name, parts.get("train"), parts.get("validation"), parts.get("test"), class_names, tuple(notes))
 
 
@@ -183,6 +184,9 @@ def _columns(
             kind = kind.value_type
         return types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
 
+    def whole(value: Any) -> bool:
+        return value is None or (isinstance(value, float) and value.is_integer())
+
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
@@ -205,9 +209,10 @@ def _columns(
     images = Table(table.column(image), path)
     values = [None] * len(table) if kind is None else table.column(label).to_pylist()
     hidden = known is not None and all(value is None or value != value for value in values)
-    if kind is not None and not holds_labels(kind) and not hidden:
+    if kind is not None and not hidden and not holds_labels(kind) and not all(map(whole, values)):
         raise DataError(f"{path}: column {label!r} is {kind}, not integers or names")
-    return images, [None] * len(table) if hidden else values, recorded_names(schema.metadata, label), label
+    labels = [None if hidden else read_label(value, images.where(row)) for row, value in enumerate(values)]
+    return images, labels, recorded_names(schema.metadata, label), label
 
 
 def _starts_with(path: Path, text: bytes) -> bool:

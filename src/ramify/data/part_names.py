@@ -22,12 +22,16 @@ OTHERS = {
     "validation": ("dev", "development", "validate", "validating"),
     "test": ("testing", "tests", "eval", "evaluation", "holdout", "heldout"),
 }
+UNCLEAR = frozenset({"dev", "development", "eval"})  # classes may well be called so
 USUAL_PART = {word: part for part, words in USUAL.items() for word in words}
 _PART = USUAL_PART | {word: part for part, words in OTHERS.items() for word in words}
 _FILLER = "sets?|data|datasets?|images?|imgs?|pictures?|pics?|photos?|samples?|files?|splits?|folders?|dir|parts?"
 _FILLERS = re.compile(rf"{_FILLER}|new|final|full|all|resized|cropped|labell?ed|the|of", re.I)
 _COMPOUND = re.compile(rf"({'|'.join(_PART)})({_FILLER})?", re.I)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+")  # words of snake_case, CamelCase and train2017
+
+
+_UNLABELLED = frozenset({"unlabeled", "unlabelled", "unlab", "unannotated"})
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,14 @@ def told_by(name: str) -> Told | None:
         return None
     word, start, end = found[-1]
     return Told(_PART[word], word, tuple(rest), start, end)
+
+
+def is_set_apart(name: str) -> bool:
+    """Return whether a name says beyond doubt that images are for validation or testing, or have no labels."""
+    words = {word.lower() for word in _WORD.findall(name) if not _FILLERS.fullmatch(word)}
+    told = told_by(name)
+    clear = told is not None and told.part != "train" and not told.rest and told.word not in UNCLEAR
+    return clear or (len(words) == 1 and words <= _UNLABELLED)
 
 
 def told_by_stem(stem: str) -> Told | None:

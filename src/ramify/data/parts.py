@@ -20,6 +20,15 @@ class Part:
     images: Encoded
     labels: Sequence[int | str | None]
 
+    def by_names(self, names: Sequence[str] | None, known: Sequence[str] | None) -> Part:
+        """Return the same with names for labels, where its numbers are those of other `names` than are `known`."""
+        if not names or not known or tuple(names) == tuple(known):
+            return self
+        return Part(
+            self.images,
+            [names[label] if isinstance(label, int) and 0 <= label < len(names) else label for label in self.labels],
+        )
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -58,9 +67,14 @@ class Parts:
         return replace(self, notes=(*self.notes, *notes))
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name was left by a system, not put there by people."""
+    return name.startswith(".") or name in CLUTTER
+
+
 def visible(paths: Iterable[Path]) -> list[Path]:
     """Return the paths that people put there, sorted."""
-    return sorted(path for path in paths if not path.name.startswith(".") and path.name not in CLUTTER)
+    return sorted(path for path in paths if not is_hidden(path.name))
 
 
 def subfolders(path: Path) -> list[Path]:

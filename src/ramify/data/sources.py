@@ -21,7 +21,7 @@ from ramify.data.folders import holds_images, image_folder
 from ramify.data.labels import read_label
 from ramify.data.overlap import rows_apart
 from ramify.data.parquet import column, parquet_file, parquet_files, parquet_folder
-from ramify.data.part_names import assign
+from ramify.data.part_names import assign, told_by
 from ramify.data.parts import Part, Parts, listed, subfolders
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, MissingExtraError, nearest
@@ -36,7 +36,8 @@ def open_source(spec: DataSpec) -> Parts:
         DataError: If there is none, it is damaged, or it leaves open what its images or labels are.
         MissingExtraError: If reading it takes a package that is not installed.
     """
-    return _with_test(to_train(_open(spec.source, spec)), spec)
+    parts = _with_test(to_train(_open(spec.source, spec)), spec)
+    return parts if parts.test is not None else parts.noting(*_beside(Path(spec.source).expanduser()))
 
 
 def open_to_measure(spec: DataSpec) -> Parts:
@@ -63,6 +64,25 @@ def to_measure(parts: Parts) -> Parts:
         return replace(parts, train=None, validation=None, test=parts.train or parts.validation)
     note = f"{parts.name}: has no test part, so its {len(parts.validation.images)} validation images are measured"
     return replace(parts, train=None, validation=None, test=parts.validation).noting(note)
+
+
+def _beside(path: Path) -> list[str]:
+    """Return a note on folders with other parts beside a folder of training images, which its name would bring."""
+    path = path if path.name else path.absolute()
+    told = told_by(path.name)
+    if told is None or told.part != "train" or not path.is_dir():
+        return []
+    held = [child.name for child in subfolders(path.parent) if child.name == path.name or _holds_data(child)]
+    found = assign(held, path.parent)
+    if found.pop("train", None) != path.name or not found:
+        return []
+    names = " and ".join(str(path.parent / name) for name in found.values())
+    lie = "lies beside and is" if len(found) == 1 else "lie beside and are"
+    return [f"{names} {lie} not used; --data {path.parent} would"]
+
+
+def _holds_data(path: Path) -> bool:
+    return (path / "state.json").is_file() or holds_images(path) or any(path.rglob("*.parquet"))
 
 
 def _with_test(parts: Parts, spec: DataSpec) -> Parts:
@@ -249,7 +269,9 @@ def hugging_face_splits(
     left = [split for split in found if split not in splits.values()]
     parts, names = {}, None
     for part, split in splits.items():
-        parts[part], names = read(found[split], where if len(splits) == 1 else f"{where}, {part}")
+        read_part, its_names = read(found[split], where if len(splits) == 1 else f"{where}, {part}")
+        names = names or its_names
+        parts[part] = read_part.by_names(its_names, names)
     notes = (f"{where}: the splits {listed(left)} are not used",) if left else ()
     return Parts(name, parts.get("train"), parts.get("validation"), parts.get("test"), names, notes, lacking)
 
