@@ -20,9 +20,9 @@ from torch import nn
 from ramify import files, parallel, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
-from ramify.data import NAMED, Data, DataSpec, numbered
+from ramify.data import NAMED, Data, DataSpec, Scale, numbered, scale_of, spec_of
 from ramify.data import load as load_data
-from ramify.errors import ArchitectureError, ConfigurationError, DataError, RunError
+from ramify.errors import ArchitectureError, ConfigurationError, DataError, OptionError, RunError
 from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
@@ -377,7 +377,9 @@ def retrain(
             folder.write_json("architecture.json", arch.to_dict())
             shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
             pixels = {"mean": loaded.mean, "std": loaded.std, "classes": loaded.classes}
-            network_file = {"architecture": arch.to_dict(), **shape, **pixels, "sha256": files.digest(weights)}
+            scale = scale_of(loaded)
+            depth = {} if scale is None else {"scale": vars(scale)}
+            network_file = {"architecture": arch.to_dict(), **shape, **pixels, **depth, "sha256": files.digest(weights)}
             folder.write_json("network.json", network_file)
             last = folder.history()[-1]
             cost = profile(built, loaded.input_size)
@@ -462,7 +464,8 @@ def evaluate(
     Args:
         source: What `retrain` returned, or the run folder of a retraining or of its search.
         data: What to measure on; the data set of the retraining when None. Of other data without a part for testing,
-            all images are measured. Classes are matched by their names, where both sides have names.
+            all images are measured. Classes are matched by their names, where both sides have names. `image_size` and
+            columns are those of the retraining where none are named, and deep images are scaled as they were there.
         split: `test`, `train`, `search_train` or `search_validation`.
         device: `auto`, `cpu`, `cuda`, …
         threads: Threads of CPU operations.
@@ -474,11 +477,9 @@ def evaluate(
     fabric = make_fabric(device, threads=threads)
     if data is None:
         data = source.data if isinstance(source, RetrainResult | SearchResult) else _located(_searched_data(path), path)
-        loaded = load_data(data, device=fabric.device)
-    elif split == "test":
-        loaded = _to_measure(data, source, path, fabric)
+        loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path))
     else:
-        loaded = load_data(data, device=fabric.device)
+        loaded = _given(data, source, path, shape, fabric, split)
     loaded = _numbered(loaded, shape["classes"])
     if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
         raise ConfigurationError(
@@ -624,8 +625,8 @@ def architecture_of(source: SearchResult | RetrainResult | Mapping[str, Any] | s
 # Shared by the verbs
 
 
-def _to_measure(data: AnyData, source: Any, path: Path | None, fabric: Fabric) -> Data:
-    """Load data for the test of a network: all of it, where there is no part for testing.
+def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, Any], fabric: Fabric, split: str) -> Data:
+    """Load data for the measuring of a network: all of it, where there is no part for testing.
 
     Named data sets keep their splits, and so does what the network was trained on, which its path or, elsewhere, its
     fingerprint tells.
@@ -635,25 +636,61 @@ def _to_measure(data: AnyData, source: Any, path: Path | None, fabric: Fabric) -
     else:
         fingerprint = RunFolder(path).read_json("provenance.json").get("data", {}).get("fingerprint")
         settings = RunFolder(path).config().get("data")
-    trained = _data_spec(settings, path)
+    trained = _located(_data_spec(settings, path), path, there=False)
     if isinstance(data, str | Path):
-        data = DataSpec(source=str(data))
+        data = spec_of(data)
+
+    def read(data: AnyData, measured: bool = False) -> Data:
+        return _as_trained(data, trained, shape, path, device=fabric.device, measured=measured)
+
+    if split != "test" or isinstance(data, Data):
+        return read(data)
     alike = held = data
     if isinstance(data, DataSpec):
         # What was held out then is held out now.
         held = replace(data, test_fraction=trained.test_fraction, test=data.test or trained.test)
         if _same_path(data.source, trained.source):
-            return load_data(held, device=fabric.device)
+            return read(held)
         if data.source in NAMED:
-            return load_data(data, device=fabric.device)
+            return read(data)
         alike = replace(trained, source=data.source, test=held.test)
     try:
         own = load_data(alike, device=fabric.device, quiet=True).fingerprint == fingerprint
     except DataError:  # such as images that nothing can be trained on
         own = False
-    if own:
-        return load_data(held, device=fabric.device)
-    return load_data(data, device=fabric.device, measured=True)
+    return read(held) if own else read(data, measured=True)
+
+
+def _as_trained(data: AnyData, trained: DataSpec, shape: Mapping[str, Any], path: Path | None, **options: Any) -> Data:
+    """Load data as those of a training were loaded, as far as they name nothing else: columns, size and depth.
+
+    Columns that are not there are left to the data, and images of many sizes get that of the network's images.
+    """
+    options["scale"] = _scale_of(shape, path)
+    if isinstance(data, Data):
+        return load_data(data, device=options["device"], scale=options["scale"])
+    taken = {name: getattr(trained, name) for name in ("image_size", "image_column", "label_column")}
+    named = data if isinstance(data, DataSpec) else DataSpec()
+    taken = {name: value for name, value in taken.items() if value is not None and getattr(named, name) is None}
+    while True:
+        try:
+            return load_data(data, **options, **taken)
+        except OptionError as error:
+            if error.option in taken:
+                del taken[error.option]
+            elif error.option == "image_size" and named.image_size is None:
+                side = taken["image_size"] = shape["input_size"][1]
+                say(f"the images are brought to {side}x{side} pixels, as those the network was trained on")
+            else:
+                raise
+
+
+def _scale_of(shape: Mapping[str, Any], path: Path | None) -> Scale | None:
+    """Return the scale of deep images that a `network.json` holds; None where the network was trained on bytes."""
+    try:
+        return None if shape.get("scale") is None else Scale(**shape["scale"])
+    except (DataError, TypeError) as error:
+        raise RunError(f"{(path or Path()) / 'network.json'} is damaged (scale: {error})") from None
 
 
 def _same_path(one: str, other: str) -> bool:
@@ -689,10 +726,8 @@ def common_settings(
 
 def data_settings(data: Any) -> dict[str, Any]:
     """Return how a configuration names this data."""
-    if isinstance(data, str | Path):
-        data = DataSpec(source=str(data))
-    if isinstance(data, DataSpec):
-        return fields_of(data)
+    if isinstance(data, str | Path | DataSpec):
+        return fields_of(spec_of(data))
     name = data.name if isinstance(data, Data) else type(data).__name__
     return {"source": f"python:{name}"}
 
@@ -836,8 +871,12 @@ def _directory(path: Path | None) -> str:
     return str(found.get("data", {}).get("directory") or found.get("directory") or Path.cwd())
 
 
-def _located(spec: DataSpec, path: Path | None) -> DataSpec:
-    """Return data with the relative paths of the run at `path` taken from where it was made, else from here."""
+def _located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
+    """Return data with the relative paths of the run at `path` taken from where it was made, else from here.
+
+    Raises:
+        ConfigurationError: If one has to be `there`, and is not.
+    """
     if path is None:
         return spec
     made = _directory(path)
@@ -848,13 +887,13 @@ def _located(spec: DataSpec, path: Path | None) -> DataSpec:
             continue
         pattern = any(mark in value for mark in "*?[")
         bases = [Path(made), Path.cwd()]
-        there = [base for base in bases if (base / value).exists() or (pattern and any(base.glob(value)))]
-        if not there:
+        found = [base for base in bases if (base / value).exists() or (pattern and any(base.glob(value)))]
+        if there and not found:
             raise ConfigurationError(
                 f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
                 "--data or `data=`"
             )
-        places[name] = str(there[0] / value)
+        places[name] = str((found or bases)[0] / value)
     return replace(spec, **places)
 
 

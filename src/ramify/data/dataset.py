@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ramify.data.augmentation import Augmentation, cut_out, normalise, windows
+from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.parts import listed
 from ramify.data.pixels import Pixels
@@ -164,6 +165,7 @@ class Data:
     reads: list[dict[str, str | int]] = field(default_factory=list)
     _stores: Mapping[str, tuple[Pixels, Tensor]] = field(repr=False)
     _rows: Mapping[str, Tensor] = field(repr=False)
+    _scale: Scale | None = field(default=None, repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -202,6 +204,11 @@ class Data:
         place = torch.device(device)
         stores = {name: (pixels.to(place), labels.to(place)) for name, (pixels, labels) in self._stores.items()}
         return replace(self, _stores=stores)
+
+
+def scale_of(data: Data) -> Scale | None:
+    """Return how images deeper than bytes became bytes; None where all of them are bytes."""
+    return data._scale
 
 
 def numbered(data: Data, classes: Sequence[str]) -> Data:

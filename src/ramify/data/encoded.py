@@ -17,7 +17,7 @@ import torch
 
 from ramify.data.depth import Extent, Scale, UnmeasuredError, values_of
 from ramify.data.spec import MAX_SIDE
-from ramify.errors import DataError
+from ramify.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -383,9 +383,10 @@ def decode(
     def pixels(image: Image | np.ndarray) -> np.ndarray:
         shallow = _of_bytes(image, scale, images.where(row))
         if image_size is None and shallow.size != (side, side):
-            raise DataError(
+            raise OptionError(
                 f"{images.where(row)}: {shallow.width}x{shallow.height} pixels; images must be square and of one "
-                f"size (the first is {side} wide): {images.advice}"
+                f"size (the first is {side} wide): {images.advice}",
+                "image_size",
             )
         if "transparency" in shallow.info:
             shallow = shallow.convert("RGBA")

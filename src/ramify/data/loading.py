@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ramify.data.augmentation import Augmentation
-from ramify.data.dataset import Data
+from ramify.data.dataset import Data, scale_of
+from ramify.data.depth import Scale
 from ramify.data.encoded import join
 from ramify.data.objects import from_objects
 from ramify.data.parts import Part, Parts
@@ -30,7 +31,7 @@ from ramify.data.splits import (
     stratified,
 )
 from ramify.errors import DataError, nearest
-from ramify.parallel import say
+from ramify.parallel import say_once
 from ramify.seeding import stream
 
 PUBLISHED = {  # mean and standard deviation times 255, as in the DARTS and AutoDL-Projects repositories
@@ -45,6 +46,7 @@ def load(
     *,
     device: torch.device | str = "cpu",
     measured: bool = False,
+    scale: Scale | None = None,
     quiet: bool = False,
     **options: Any,
 ) -> Data:
@@ -62,6 +64,8 @@ def load(
         device: Where the images shall be kept, as bytes.
         measured: Whether nothing will be trained on it: then all images are test images where there is no part for
             testing. Data that is loaded already stays as it is.
+        scale: How images deeper than bytes become bytes, as `scale_of` the data that a network was trained on; by what
+            they reach when None.
         quiet: Whether nothing is said.
         options: Further fields of `DataSpec`, such as `image_size`, `subset` or `label_column`; they hold for data
             sets in Python, too.
@@ -79,6 +83,12 @@ def load(
     if isinstance(spec, Data):
         if options:
             raise DataError(f"{', '.join(options)}: no options for data that is loaded already; give them where it is")
+        found = scale_of(spec)
+        if not (scale or Scale()).agrees(found or Scale()):
+            raise DataError(
+                f"{spec.name} was loaded as {found}, and the network was trained on {scale}; hand over the data set "
+                "itself, or load(..., scale=scale_of(the training data))"
+            )
         return spec.to(device)
     known = [each.name for each in fields(DataSpec)]
     if strange := next((name for name in options if name not in known), None):
@@ -97,9 +107,9 @@ def load(
         parts = from_objects(spec, chosen)
         parts = to_measure(parts) if measured else to_train(parts)
     parts = _without_hidden(parts, chosen)
-    data = _assemble(parts, chosen, torch.device(device))
+    data = _assemble(parts, chosen, torch.device(device), scale)
     for note in (*parts.notes, *_trained_on(data)):
-        say(note, enabled=not quiet)
+        say_once(note, enabled=not quiet)
     return data
 
 
@@ -132,7 +142,7 @@ def _digests(pixels: InMemory) -> Iterator[bytes]:
             yield hashlib.blake2b(image.data, digest_size=16).digest()
 
 
-def _assemble(parts: Parts, spec: DataSpec, device: torch.device) -> Data:
+def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale | None) -> Data:
     present = parts.present()
     for name, part in present.items():
         if not len(part.images):
@@ -149,20 +159,20 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device) -> Data:
     pool = torch.cat([chosen["search_train"], chosen["search_validation"]]).sort().values
     test = chosen["test"]
     if len(pool):
-        pixels = load_pixels(images, pool, test, spec.image_size, device)
+        of_pool, of_test, scale = load_pixels(images, pool, test, spec.image_size, device, known)
     elif parts.train is None:
-        pixels = load_pixels(images, test, pool, spec.image_size, device)[::-1]
+        of_test, of_pool, scale = load_pixels(images, test, pool, spec.image_size, device, known)
     else:
         raise DataError(f"{parts.name}: no training images are left; lower `test_fraction`")
-    stores = {"pool": (pixels[0], labels[pool]), "test": (pixels[1], labels[test])}
+    stores = {"pool": (of_pool, labels[pool]), "test": (of_test, labels[test])}
     rows = {name: torch.searchsorted(pool, index) for name, index in chosen.items() if name != "test"}
     rows["test"] = torch.arange(len(test))
 
-    input_size = (pixels[0].channels, pixels[0].side, pixels[0].side)
+    input_size = (of_pool.channels, of_pool.side, of_pool.side)
     if parts.name in PUBLISHED and input_size == (3, 32, 32):
         mean, std = (tuple(value / 255 for value in values) for values in PUBLISHED[parts.name])
     else:
-        mean, std = _measure(pixels[0] if len(pool) else pixels[1])
+        mean, std = _measure(of_pool if len(pool) else of_test)
     return Data(
         name=parts.name,
         classes=classes,
@@ -173,6 +183,7 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device) -> Data:
         augmentation=Augmentation(crop=max(1, input_size[1] // 8), flip=parts.name not in HANDED),
         _stores={name: (kept, values.to(device)) for name, (kept, values) in stores.items()},
         _rows=rows,
+        _scale=scale,
     )
 
 

@@ -19,7 +19,7 @@ from ramify.data.labels import read_label
 from ramify.data.parts import Part, Parts
 from ramify.data.sources import hugging_face_part, hugging_face_splits
 from ramify.data.spec import DataSpec
-from ramify.errors import DataError, nearest
+from ramify.errors import DataError, OptionError, nearest
 
 IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "pixels", "picture", "photo", "input", "inputs", "x")
 LABEL_KEYS = (
@@ -176,13 +176,14 @@ def _keys(item: Mapping[Any, Any], where: str, spec: DataSpec) -> tuple[Any, Any
         (spec.label_column, "label_column", LABEL_KEYS),
     ):
         if asked is not None and asked not in item:
-            raise DataError(f"{where}: no key {asked!r}; {nearest(asked, map(str, item))}")
+            raise OptionError(f"{where}: no key {asked!r}; {nearest(asked, map(str, item))}", option)
         candidates = [asked] if asked is not None else _candidates(item, known)
         if len(candidates) != 1:
             which = " and ".join(map(str, candidates)) + " could be it" if candidates else "an (image, label) is wanted"
-            raise DataError(
+            raise OptionError(
                 f"{where}: items are mappings with the keys {', '.join(map(str, item))!s:.100}; which is the "
-                f"{option.split('_')[0]} is open ({which}): load(dataset, {option}=...)"
+                f"{option.split('_')[0]} is open ({which}): load(dataset, {option}=...)",
+                option,
             )
         found += candidates
     return found[0], found[1]

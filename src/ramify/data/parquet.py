@@ -15,7 +15,7 @@ from ramify.data.labels import read_label
 from ramify.data.part_names import Told, told_by, told_by_stem
 from ramify.data.parts import Part, Parts, listed, unused, visible
 from ramify.data.spec import DataSpec
-from ramify.errors import DataError, nearest
+from ramify.errors import DataError, OptionError, nearest
 
 _SHARD = re.compile(r"[-_.]?(\d+)[-_]of[-_](\d+)$")  # train-00000-of-00002
 
@@ -227,12 +227,12 @@ def column(where: object, kinds: Iterable[str], asked: str | None, option: str, 
     """Return the column that was `asked` for, else the only candidate."""
     if asked is not None:
         if asked not in kinds:
-            raise DataError(f"{where}: no column {asked!r}; {nearest(asked, kinds)}")
+            raise OptionError(f"{where}: no column {asked!r}; {nearest(asked, kinds)}", option)
         return asked
     if len(candidates) == 1:
         return candidates[0]
     what = f"{' and '.join(map(repr, candidates))} could be it" if candidates else f"columns: {', '.join(kinds)}"
-    raise DataError(f"{where}: which column is meant is open ({what}); set `{option}`")
+    raise OptionError(f"{where}: which column is meant is open ({what}); set `{option}`", option)
 
 
 def recorded_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:

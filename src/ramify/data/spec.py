@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from ramify.errors import DataError, nearest
 
@@ -75,3 +77,19 @@ class DataSpec:
                 raise DataError(f"`{name}` must be at least 1, got {value!r}")
         if self.image_size is not None and self.image_size > MAX_SIDE:
             raise DataError(f"`image_size` must be at most {MAX_SIDE}, got {self.image_size}")
+
+
+def spec_of(data: Any) -> DataSpec:
+    """Return data that is named, by a name, a path or a specification, as a specification.
+
+    Raises:
+        DataError: If it is a data set in Python, which other processes could not find again.
+    """
+    if isinstance(data, DataSpec):
+        return data
+    if isinstance(data, str | Path):
+        return DataSpec(source=str(data))
+    raise DataError(
+        f"data is named here, by a name, a path or a DataSpec, because other processes load it, too; {type(data).__name__} "
+        "is a data set in Python: write it as a folder of images or a Parquet file"
+    )
