@@ -90,6 +90,6 @@ def spec_of(data: Any) -> DataSpec:
     if isinstance(data, str | Path):
         return DataSpec(source=str(data))
     raise DataError(
-        f"data is named here, by a name, a path or a DataSpec, because other processes load it, too; {type(data).__name__} "
-        "is a data set in Python: write it as a folder of images or a Parquet file"
+        f"{type(data).__name__}: data is a name, a path or a DataSpec here, because other processes load it, too; "
+        "write a data set in Python as a folder of images or a Parquet file"
     )
