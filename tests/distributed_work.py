@@ -1,5 +1,6 @@
 """What the processes of `test_distributed.py` do; the same functions give the reference of one process."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -8,17 +9,20 @@ from torch import nn
 
 import ramify as library
 from ramify import parallel
+from ramify.data import DataSpec
 from ramify.errors import ConfigurationError, RunError
 from ramify.ops import DropPath, dropout, synchronise
 from ramify.run import make_fabric
 from ramify.seeding import rng, seeded
-from ramify.strategies import GDAS
+from ramify.strategies import DARTS, GDAS
 from ramify.supernet.mixture import weighted
 from ramify.training import Recipe, TrainingSession, measure
 from small_runs import DATA, SPACES, STRATEGIES, loaded, restored, saved, session_of, task_of
 
 DOUBLE = "64-true"
 SEARCH = GDAS(epochs=4, batch_size=16)
+LAST = DARTS(epochs=2, batch_size=16, drop_last=False)
+HALVES, ODD = DataSpec(subset=74), DataSpec(subset=75)  # 37 images each to search with; 75 images to train on
 CASES = {  # name: space, strategy, precision, steps
     "DARTS": ("nasbench201", "DARTS", DOUBLE, 3),
     "DARTS-float32": ("nasbench201", "DARTS", "32-true", 2),  # until a value lies on another side of a ReLU's kink
@@ -30,13 +34,17 @@ CASES = {  # name: space, strategy, precision, steps
     "RSPS": ("darts", "RSPS", DOUBLE, 3),
     "ENAS": ("nasbench201", "ENAS", DOUBLE, 5),  # two steps, two updates of the controller, and a step
     "CDARTS": ("nasbench201", "CDARTS", DOUBLE, 5),  # two steps of each part, and one together
+    # batches of 16, 16 and 5 images, of which two processes have 3 and 2, then a step of the next epoch
+    "last-batch": ("nasbench201", replace(LAST, legacy_clip=True, arch_clip=1e-3), DOUBLE, 4),
+    "last-batch-second-order": ("nasbench201", replace(LAST, order=2), DOUBLE, 4),
+    "last-batch-CDARTS": ("nasbench201", "CDARTS", DOUBLE, 10),  # three steps of each part, two epochs of one
 }
 
 
-def retraining(**recipe):
+def retraining(data=DATA, **recipe):
     """Return a training with drop path, whose draws are the same in one process and in several."""
     space, layout = SPACES["nasbench201"]
-    task = task_of(layout, precision=DOUBLE)
+    task = task_of(layout, data=loaded(data), precision=DOUBLE)
     with seeded(0, "network"):
         network = space.build(space.sample(rng(0)), **task.shape, **layout)
     for cell in network.cells:
@@ -56,7 +64,8 @@ def flat(state, name=""):
 def steps(name):
     """Return the state after some steps of a search."""
     space, strategy, precision, count = CASES[name]
-    session = session_of(space, strategy, precision=precision)
+    data = loaded(HALVES if name.startswith("last-batch") else DATA)
+    session = session_of(space, strategy, data=data, precision=precision)
     list(islice(session.run(), count))
     return flat(session.state_dict())
 
@@ -139,6 +148,15 @@ def drawn():
         return _all(dropout(torch.ones(2, 3, 4, 4), 0.5))
 
 
+def in_parts():
+    """Return a state behind last batches that processes split into parts, and how many images these have here."""
+    session = session_of("nasbench201", replace(LAST, accumulate=16), data=loaded(HALVES), precision=DOUBLE)
+    list(islice(session.run(), 6))
+    y = torch.zeros(3 - parallel.rank(), dtype=torch.long)
+    sizes = [(len(ys), share, parallel.held(len(ys))) for _, ys, share in session.parts((y, y))]
+    return flat(session.state_dict()), sizes
+
+
 def refused():
     """Return what is said where processes do not agree, and where a batch cannot be divided."""
     said = []
@@ -165,13 +183,14 @@ def everything(folder):
     """Do all of it and write down what came out of it, one file for each process."""
     make_fabric("cpu", DOUBLE, threads=1)
     found = {"steps": {name: steps(name) for name in CASES}}
-    session = retraining(epochs=3)
-    list(islice(session.run(), 5))
-    found["steps"]["retraining"] = flat(session.state_dict())
+    for name, data, recipe in (("retraining", DATA, {}), ("last-batch-retraining", ODD, {"drop_last": False})):
+        session = retraining(data, epochs=3, **recipe)
+        list(islice(session.run(), 5))
+        found["steps"][name] = flat(session.state_dict())
     found["normalised"], found["measured"] = normalised(), measured()
     if parallel.world() > 1:
         found["continued"] = continued("nasbench201", "GDAS")
-        found["drawn"], found["refused"] = drawn(), refused()
+        found["drawn"], found["refused"], found["in parts"] = drawn(), refused(), in_parts()
         space, layout = SPACES["nasbench201"]
         out = Path(folder) / "undisturbed"
         library.search(space, SEARCH, DATA, network=layout, out=out, threads=1, device="cpu", progress=False)

@@ -103,7 +103,12 @@ def test_layout_mistakes_end_before_anything_is_written(tmp_path):
 def test_the_provenance_names_the_images(tmp_path):
     searched(out=tmp_path)
     found = json.loads((tmp_path / "provenance.json").read_text())
-    assert found["data"] == {"name": "digits", "fingerprint": loaded().fingerprint, "classes": 10}
+    assert found["data"] == {
+        "name": "digits",
+        "fingerprint": loaded().fingerprint,
+        "classes": 10,
+        "input_size": [1, 8, 8],
+    }
     assert found["seed"] == 0
     assert len(found["sessions"]) == 1
 
@@ -182,6 +187,7 @@ def test_what_a_retraining_returns_is_what_its_folder_holds(tmp_path):
     assert not trained.network.training
     assert next(trained.network.parameters()).device.type == "cpu"
     again, shape = ramify.load_network(tmp_path / "retrain")
+    assert ramify.load_network(tmp_path)[1] == shape  # the search's folder stands for the retraining in it
     assert not differences(again.state_dict(), trained.network.state_dict())
     assert shape == json.loads((tmp_path / "retrain" / "network.json").read_text())
     assert shape["layout"] == {"auxiliary": True, "drop_path": 0.1, "channels": 4, "layers": 3}

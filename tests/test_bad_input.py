@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from ramify.api import load_network
 from ramify.cli import main
-from ramify.errors import RamifyError
+from ramify.errors import RamifyError, RunError
 from ramify.strategies import STRATEGIES
 from small_runs import ramify, words_of
 
@@ -190,9 +192,9 @@ def test_sizes_of_nothing(refused, option):
         ),
         (ARCH.replace("none~1", "none~3"), "source 3 in 'none~3' is out of range, it must be below 3"),
         (ARCH.replace("none~1", "none"), "'none' is not of the form operation~source"),
-        ('{"format": "ramify.architecture", "version": 1, "spa', "not valid JSON"),
-        ('{"normal": [["sep_conv_3x3", 1], ["sep', "not valid JSON"),
-        ("Genotype(normal=[('sep_conv_3x3', 1), ('sep", "is neither JSON nor Genotype(...) text"),
+        ('{"format": "ramify.architecture", "version": 1, "spa', "is cut off: the text ends in the middle"),
+        ('{"normal": [["sep_conv_3x3", 1], ["sep', "is cut off: the text ends in the middle"),
+        ("Genotype(normal=[('sep_conv_3x3', 1), ('sep", "is cut off: the text ends in the middle"),
         ("Genotype(normal=[('sep_conv_3x3', 7), ('skip_connect', 0)], reduce=[])", "source 7 is out of range"),
         ("nonsense", "'nonsense' is no run folder, no file, and no notation of a known space"),
         ("missing/genotype.json", "there is no file or folder 'missing/genotype.json'"),
@@ -207,7 +209,7 @@ def test_architectures_that_are_none(refused, tmp_path, notation, message):
         (tmp_path / "file.json").write_text(notation)
         line = refused(["retrain", tmp_path / "file.json", *rest])
         assert str(tmp_path / "file.json") in line
-        assert message.split("'")[-1] in line
+        assert message.split("'")[-1].replace("is no run folder, no file, and no", "is no") in line
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b'{"format": "ramify.architecture", "version": 9}', b"[]"])
@@ -421,7 +423,10 @@ def test_an_unfinished_search_has_nothing_to_retrain(refused, run):
 @pytest.mark.parametrize("verb", ["evaluate", "export"])
 def test_nothing_was_retrained(refused, run, tmp_path, verb):
     shutil.rmtree(run / "retrain")
-    assert f"holds no retrained network; run `ramify retrain {run}` first" in refused([verb, run])
+    message = f"holds no retrained network; run `ramify retrain {run}` first"
+    assert message in refused([verb, run])
+    with pytest.raises(RunError, match=re.escape(message)):
+        load_network(run)
     assert refused([verb, tmp_path / "missing"]) == f"there is no run folder {tmp_path / 'missing'}"
 
 

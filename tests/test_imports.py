@@ -29,8 +29,8 @@ LEVELS = (
     ("supernet",),
     ("ops",),
     ("architecture",),
-    ("files", "parallel"),
-    ("errors", "seeding"),
+    ("files", "parallel", "reading"),
+    ("errors", "interruption", "orders", "seeding", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
 

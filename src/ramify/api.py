@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -27,11 +27,23 @@ from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
 from ramify.run.configuration import described, fields_of
+from ramify.run.origin import (
+    data_of,
+    directory_of,
+    images_of,
+    in_words,
+    located,
+    named_data,
+    network_of,
+    shape_of,
+    without_images,
+)
 from ramify.seeding import seeded
 from ramify.shrinking import Shrinking, ShrinkSession
-from ramify.spaces import Space, create, recognise, space_of
+from ramify.spaces import Space, create, notation, recognise, space_of
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe, Task, TrainingSession, measure
+from ramify.wording import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,21 +65,30 @@ class SearchResult:
         history: The rows of `history.jsonl`.
         space: What was searched.
         out: The run folder; None where nothing was kept.
-        data: What it searched on, for the verbs that follow.
+        data: What it searched on, for the verbs that follow; None where it needed no images.
         data_settings: How the configuration names that data.
+        network: The layout keywords of the search.
+        lookup: Where its scores come from, as in `provenance.json`, if they were looked up in a table.
     """
 
     architecture: Architecture
     history: list[dict[str, Any]] = field(repr=False)
     space: Space
     out: Path | None
-    data: Data = field(repr=False)
-    data_settings: dict[str, Any] = field(repr=False)
+    data: Data | None = field(repr=False)
+    data_settings: dict[str, Any] | None = field(repr=False)
+    network: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    lookup: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def notation(self) -> Any:
         """The architecture in the native notation of its space."""
         return self.space.format(self.architecture)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Layout, classes and size of the images of the network that the architecture stands for, where known."""
+        return shape_of(self.space, self.network, self.lookup or (images_of(self.data) if self.data else {}))
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,7 @@ class RetrainResult:
 def search(
     space: Space,
     strategy: Strategy,
-    data: AnyData = "digits",
+    data: AnyData | None = None,
     *,
     out: str | Path | None = None,
     network: Mapping[str, Any] | None = None,
@@ -118,7 +139,7 @@ def search(
         space: What to search.
         strategy: How.
         data: A name, a path, a `DataSpec`, a data set in Python, or what `ramify.data.load` made of one; its test
-            split is not touched.
+            split is not touched. Default: digits, and none where scores are looked up in a table.
         out: The run folder; None keeps nothing.
         network: Layout keywords of the supernet, or of the networks that are trained, such as `channels`.
         table: A table of the space, or its file: its values of the architecture of every row go into the history and
@@ -153,12 +174,17 @@ def search(
             "or take one device"
         )
     fabric = make_fabric(device, precision, threads)
-    loaded = _loaded(data, fabric)
+    if data is None and strategy.needs_data:
+        data = "digits"
+    loaded = None if data is None else _loaded(data, fabric)
     task = Task(loaded, seed, fabric, dict(network or {}), executor)
-    settings = data_settings(data)
+    settings = None if data is None else data_settings(data)
+    session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
+    lookup: dict[str, Any] | None = getattr(session, "lookup", None)
     annotate = None
     if table is not None:
-        annotate = Annotation(table if isinstance(table, Table) else open_table(table), space, loaded.name)
+        name = loaded.name if loaded is not None else lookup["data"] if lookup else ""
+        annotate = Annotation(table if isinstance(table, Table) else open_table(table), space, name)
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
@@ -168,24 +194,25 @@ def search(
         **common_settings(settings, network, seed, fabric, precision, threads, devices),
     }
     with _folder(out) as path, RunFolder(path) as folder:
-        session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
         if executor is not None and not folder.finished:
             executor.check(fabric.device)
-        if _open(folder, config, seed, loaded, progress, None if annotate is None else annotate.table):
+        if lookup:
+            say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
+        if _open(folder, config, seed, loaded, progress, None if annotate is None else annotate.table, lookup):
             title = type(strategy).__name__
             seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
             _write_search(folder, space, session, seconds, annotate)
             parallel.wait()
-        arch = space.checked(Architecture.from_json(folder.read_json("architecture.json")))
+        arch = space.checked(Architecture.from_json(folder.architecture()))
         kept = None if out is None else folder.path
-        return SearchResult(arch, folder.history(), space, kept, loaded, settings)
+        return SearchResult(arch, folder.history(), space, kept, loaded, settings, dict(network or {}), lookup)
 
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
     arch = session.architecture()
     if session.supernet is not None:
         state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
-        files.write(folder.path / "supernet.safetensors", save(state))
+        folder.write("supernet.safetensors", save(state))
     last = folder.history()[-1]
     folder.write_json("architecture.json", arch.to_dict())
     result = {
@@ -202,7 +229,7 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         say(f"the budget is missed: {budget['cost']:,} {budget['of']}, where {budget['target']:,.0f} were asked for")
     for number, member in enumerate(result.get("front", ())):
         folder.write_json(f"front/{number:02}.json", member["architecture"])
-    folder.write_json("result.json", result)  # last: it marks the run as finished
+    folder.finish(result)
 
 
 @dataclass(frozen=True)
@@ -275,7 +302,7 @@ def shrink(
             seconds = drive(session, folder, fabric.device, title="shrink", progress=progress, annotate=_left)
             left = session.space()
             folder.write_json("space.json", _space_file(left))
-            folder.write_json("result.json", {**session.summary(), "seconds": round(seconds, 3)})
+            folder.finish({**session.summary(), "seconds": round(seconds, 3)})
             parallel.wait()
         summary = folder.read_json("result.json")
         if not summary["is_small"]:
@@ -341,14 +368,19 @@ def retrain(
     """
     arch, home = _architecture(source)
     space = space_of(arch)
-    directory = _directory(home if data is None else None)
-    if data is not None:
-        settings = data_settings(data)
-    elif isinstance(source, SearchResult):
+    directory = directory_of(home if data is None else None)
+    settings = None
+    if data is None and isinstance(source, SearchResult):
+        if source.data is None:
+            raise without_images("the search", source.lookup)
         data, settings = source.data, source.data_settings
-    else:
-        recorded = _searched_data(home)
-        data, settings = _located(recorded, home), data_settings(recorded)
+    elif data is None and home is None:
+        say("no data was named: training on digits", enabled=progress)
+        data = "digits"
+    elif data is None:
+        recorded = data_of(cast(Path, home))
+        data, settings = located(recorded, home), data_settings(recorded)
+    settings = settings or data_settings(data)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
     loaded = _loaded(data, fabric)
@@ -373,7 +405,7 @@ def retrain(
         if _open(folder, config, seed, loaded, progress, directory=directory):
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
             weights = save({name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()})
-            files.write(folder.path / "model.safetensors", weights)
+            folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
             shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
             pixels = {"mean": loaded.mean, "std": loaded.std, "classes": loaded.classes}
@@ -392,7 +424,7 @@ def retrain(
                 "macs": cost.macs,
                 **(ruled if recipe.size_rule else {}),
             }
-            folder.write_json("result.json", result)
+            folder.finish(result)
             parallel.wait()
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
@@ -400,12 +432,15 @@ def retrain(
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network that a retraining left in its folder, in evaluation mode, and its `network.json`.
+    """Return the network that a retraining left, in evaluation mode, and its `network.json`.
+
+    Args:
+        path: The run folder of a retraining, or of its search.
 
     Raises:
         RunError: If the folder holds no finished retraining or its weights do not fit.
     """
-    folder = RunFolder(path)
+    folder = RunFolder(_retrained(Path(path)))
     shape = folder.read_json("network.json")
     arch = Architecture.from_json(shape["architecture"])
     network = space_of(arch).build(
@@ -476,7 +511,7 @@ def evaluate(
     network, shape, path = _trained(source)
     fabric = make_fabric(device, threads=threads)
     if data is None:
-        data = source.data if isinstance(source, RetrainResult | SearchResult) else _located(_searched_data(path), path)
+        data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
         loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path))
     else:
         loaded = _given(data, source, path, shape, fabric, split)
@@ -567,6 +602,9 @@ class Description:
         params: Parameters of the network.
         macs: Multiply-adds of one image, of convolutions and linear layers.
         thop: The same as the thop package counts them, with batch norms and global poolings.
+        network: Layout keywords of the network; the others have their defaults.
+        input_size: (C, H, W) of one of its images.
+        num_classes: Of its classifier.
         pictures: PNG and SVG files of the cells.
         published: What is published of it, for an architecture of the zoo.
     """
@@ -576,34 +614,47 @@ class Description:
     params: int
     macs: int
     thop: int
+    network: dict[str, Any]
+    input_size: tuple[int, ...]
+    num_classes: int
     pictures: list[str]
     published: zoo.Entry | None = None
 
 
 def describe(
-    source: Architecture | SearchResult | str | Path,
+    source: Architecture | SearchResult | RetrainResult | str | Path,
     space: Space | None = None,
     *,
     network: Mapping[str, Any] | None = None,
-    input_size: Sequence[int] = (3, 32, 32),
-    num_classes: int = 10,
+    input_size: Sequence[int] | None = None,
+    num_classes: int | None = None,
     pictures: str | Path | None = None,
 ) -> Description:
     """Say what an architecture is and costs.
 
     Args:
-        source: An architecture, a run folder, a file with an architecture or a notation, a notation, or `zoo:NAME`.
+        source: An architecture, a run folder, a file with an architecture or a notation (`FILE:NAME` where there are
+            several), a notation, or `zoo:NAME`.
         space: What a notation is a member of; recognised from the notation when None.
-        network: Layout keywords of `build`.
-        input_size: (C, H, W) of one image.
-        num_classes: Width of the classifier.
+        network: Layout keywords of `build`; they override those of the run.
+        input_size: (C, H, W) of one image; as in the run, else (3, 32, 32), when None.
+        num_classes: Width of the classifier; as in the run, else 10, when None.
         pictures: Folder for pictures of the cells; none are drawn when None.
     """
-    if min(num_classes, *input_size) < 1:
+    if min(num_classes or 1, *(input_size or [1])) < 1 or num_classes == 0:
         raise ConfigurationError(f"sizes must be at least 1, got input_size={input_size}, num_classes={num_classes}")
-    arch, _ = _architecture(source, space)
+    arch, home = _architecture(source, space)
+    shape: Mapping[str, Any] = {}
+    if isinstance(source, RetrainResult):
+        shape = source.shape
+    elif home is not None:
+        shape = network_of(home, arch, images=input_size is None or num_classes is None)
+    elif isinstance(source, SearchResult):
+        shape = source.shape
+    input_size = tuple(shape.get("input_size", (3, 32, 32)) if input_size is None else input_size)
+    num_classes = shape.get("num_classes", 10) if num_classes is None else num_classes
     space = space_of(arch)
-    layout = space.checked_layout("build", network or {})
+    layout = space.checked_layout("build", {**shape.get("layout", {}), **(network or {})})
     built = space.build(arch, num_classes=num_classes, in_channels=input_size[0], **layout)
     cost = profile(built, input_size)
     drawn: list[str] = []
@@ -614,7 +665,18 @@ def describe(
             drawn += map(str, reversed(save_cell(graph, Path(pictures) / name, title=name)))
     params = cost.params - cost.auxiliary_params
     published = zoo.find(source) if isinstance(source, str | Path) else None
-    return Description(space.format(arch), repr(space), params, cost.macs, cost.thop, drawn, published)
+    return Description(
+        space.format(arch),
+        repr(space),
+        params,
+        cost.macs,
+        cost.thop,
+        layout,
+        input_size,
+        num_classes,
+        drawn,
+        published,
+    )
 
 
 def architecture_of(source: SearchResult | RetrainResult | Mapping[str, Any] | str | Path) -> Architecture:
@@ -634,9 +696,10 @@ def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, An
     if path is None:
         fingerprint, settings = source.data.fingerprint, source.data_settings
     else:
-        fingerprint = RunFolder(path).read_json("provenance.json").get("data", {}).get("fingerprint")
+        images = RunFolder(path).provenance().get("data")
+        fingerprint = None if images is None else images.get("fingerprint")
         settings = RunFolder(path).config().get("data")
-    trained = _located(_data_spec(settings, path), path, there=False)
+    trained = located(named_data(settings, path), path, there=False)
     if isinstance(data, str | Path):
         data = spec_of(data)
 
@@ -648,7 +711,12 @@ def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, An
     alike = held = data
     if isinstance(data, DataSpec):
         # What was held out then is held out now.
-        held = replace(data, test_fraction=trained.test_fraction, test=data.test or trained.test)
+        held = replace(
+            data,
+            test_fraction=trained.test_fraction,
+            test=data.test or trained.test,
+            validation_is_test=data.validation_is_test or trained.validation_is_test,
+        )
         if _same_path(data.source, trained.source):
             return read(held)
         if data.source in NAMED:
@@ -704,7 +772,7 @@ def _numbered(data: Data, known: Sequence[str]) -> Data:
 
 
 def common_settings(
-    data: Mapping[str, Any],
+    data: Mapping[str, Any] | None,
     network: Mapping[str, Any] | None,
     seed: int,
     fabric: Fabric,
@@ -753,23 +821,32 @@ def _open(
     folder: RunFolder,
     config: Mapping[str, Any],
     seed: int,
-    data: Data,
+    data: Data | None,
     progress: bool,
     table: Table | None = None,
+    lookup: Mapping[str, Any] | None = None,
     directory: str | None = None,
 ) -> bool:
     """Open a run folder for this configuration, these very images and this very table; return whether work is left."""
-    folder.open(config, seed, free=_may_change)
-    found = folder.read_json("provenance.json")
+    folder.open(config, seed, free=lambda name: _may_change(name) or (data is None and name == "data"))
+    found: dict[str, Any] = {**folder.provenance()}
     if config.get("executor") is not None and found.get("executors", [])[-1:] != [config["executor"]]:
         found["executors"] = [*found.get("executors", ()), config["executor"]]
         folder.write_json("provenance.json", found)
-    if "data" not in found:
-        found["data"] = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
-        if directory is not None:
-            found["data"]["directory"] = directory
+    if lookup is not None:
+        if "lookup" not in found:
+            found["lookup"] = dict(lookup)
+            folder.write_json("provenance.json", found)
+        if found["lookup"].get("sha256") != lookup["sha256"]:
+            raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
+    if data is None:
+        about = {"name": lookup["data"], "of": "the table"} if lookup else {"name": None}
+        if found.get("data") != about:  # before, digits were recorded that played no part
+            folder.write_json("provenance.json", {**found, "data": about})
+    elif "data" not in found:
+        found["data"] = images_of(data) | ({} if directory is None else {"directory": directory})
         folder.write_json("provenance.json", found)
-    if found["data"]["fingerprint"] != data.fingerprint:
+    if data is not None and found["data"].get("fingerprint") != data.fingerprint:
         raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
     if table is not None:
         if "table" not in found:
@@ -801,32 +878,34 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
         return (space or entry.space).checked(entry.architecture), None
     path = Path(text)
     if _is(path, Path.is_dir):
-        return Architecture.from_json(RunFolder(path).read_json("architecture.json")), path
+        return Architecture.from_json(RunFolder(path).architecture()), path
     if _is(path, Path.is_file):
-        try:
-            text = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ArchitectureError(f"{path} cannot be read as text ({error})") from None
-        try:
-            return _read(_json_or_text(text), space), None
-        except ArchitectureError as error:
-            raise ArchitectureError(f"{path}: {error}") from None
-    if not text.lstrip().startswith(("|", "{", "[", "Genotype")) and (path.suffix or os.sep in text):
+        return _from_file(path, space), None
+    head, _, name = text.rpartition(":")
+    if _is(Path(head), Path.is_file):
+        return _from_file(Path(head), space, name), None
+    if not re.search(r"[|{\[(=]", text) and (path.suffix or os.sep in text):
         raise ArchitectureError(f"there is no file or folder {text[:80]!r}")
-    return _read(_json_or_text(text), space), None
-
-
-def _json_or_text(text: str) -> Any:
-    if not text.lstrip().startswith(("{", "[")):
-        return text
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ArchitectureError(f"not valid JSON ({error}); is it truncated?") from None
+        return _read(notation.read(text, tell=say), space), None
+    except notation.UnknownNotationError as error:
+        raise ArchitectureError(str(error).replace(" is no ", " is no run folder, no file, and no ")) from None
+    except ArchitectureError as error:
+        raise ArchitectureError(bounded(str(error))) from None
+
+
+def _from_file(path: Path, space: Space | None, name: str | None = None) -> Architecture:
+    """Return the architecture in a file; of several genotypes that of this name, or the last of a log."""
+    try:
+        return _read(notation.read_file(path, name=name, tell=lambda text: say(f"{path}: {text}")), space)
+    except ArchitectureError as error:
+        raise ArchitectureError(bounded(f"{path}: {error}")) from None
 
 
 def _read(content: Any, space: Space | None) -> Architecture:
-    """Read an architecture's JSON object, or a native notation."""
+    """Read an architecture's JSON object, a file of ours that holds one, or a native notation."""
+    if isinstance(content, Mapping) and isinstance(content.get("architecture"), Mapping):
+        content = content["architecture"]
     if isinstance(content, Mapping) and "format" in content:
         arch = Architecture.from_json(content)
         return (space or space_of(arch)).checked(arch)
@@ -845,65 +924,37 @@ def _trained(source: Any) -> tuple[nn.Module, dict[str, Any], Path | None]:
     if isinstance(source, RetrainResult):
         return copy.deepcopy(source.network), source.shape, source.out
     path = source.out if isinstance(source, SearchResult) else Path(source)
-    for candidate in (path, path / "retrain") if path else ():
-        if (candidate / "network.json").exists():
-            return *load_network(candidate), candidate
-    if path and not path.is_dir():
-        raise RunError(f"there is no run folder {path}")
-    raise RunError(f"{path or 'the search'} holds no retrained network; run `ramify retrain {path or ''}` first")
-
-
-def _searched_data(path: Path | None) -> DataSpec:
-    """Return the data that the run at `path` was made with, as it was named."""
     if path is None:
-        return DataSpec()
-    spec = _data_spec(RunFolder(path).config().get("data"), path)
-    if spec.source.startswith("python:"):
-        raise ConfigurationError(f"{path} was made with a data set from Python; name one with --data or `data=`")
-    return spec
+        raise RunError("the search was made without a run folder; hand over what `retrain` returned")
+    found = _retrained(path)
+    return *load_network(found), found
 
 
-def _directory(path: Path | None) -> str:
-    """Return what the relative data paths of the run at `path` are relative to."""
-    if path is None:
-        return str(Path.cwd())
-    found = RunFolder(path).read_json("provenance.json")
-    return str(found.get("data", {}).get("directory") or found.get("directory") or Path.cwd())
-
-
-def _located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
-    """Return data with the relative paths of the run at `path` taken from where it was made, else from here.
+def _retrained(path: Path) -> Path:
+    """Return the folder with the retrained network: the run folder itself, or `retrain` in that of a search.
 
     Raises:
-        ConfigurationError: If one has to be `there`, and is not.
+        RunError: If there is none.
     """
-    if path is None:
-        return spec
-    made = _directory(path)
-    places: dict[str, Any] = {}
-    for name in ("source", "test", "split_file"):
-        value = getattr(spec, name)
-        if value is None or value in NAMED or value.startswith("hf:") or Path(value).expanduser().is_absolute():
-            continue
-        pattern = any(mark in value for mark in "*?[")
-        bases = [Path(made), Path.cwd()]
-        found = [base for base in bases if (base / value).exists() or (pattern and any(base.glob(value)))]
-        if there and not found:
-            raise ConfigurationError(
-                f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
-                "--data or `data=`"
-            )
-        places[name] = str((found or bases)[0] / value)
-    return replace(spec, **places)
+    for candidate in (path, path / "retrain"):
+        if (candidate / "network.json").exists():
+            return candidate
+    if not path.is_dir():
+        raise RunError(f"there is no run folder {path}")
+    if "recipe" in RunFolder(path).config():
+        raise RunError(f"the retraining in {path} is not finished; the same `ramify retrain` continues it")
+    if (path / "architecture.json").exists():
+        raise RunError(f"{path} is of a search and holds no retrained network; run `ramify retrain {path}` first")
+    raise RunError(f"{path} holds no retrained network, and no finished search that could be retrained")
 
 
-def _data_spec(settings: Any, path: Path | None) -> DataSpec:
-    """Return the data that a configuration names; that of a data set from Python has its name alone."""
-    try:
-        return DataSpec(**settings)
-    except TypeError as error:
-        where = (path or Path()) / "config.yaml"
-        raise RunError(f"{where} is damaged ({error}); name the data with --data or `data=`") from None
+def _retrained_data(source: Any, path: Path) -> AnyData:
+    """Return the data of the retraining at `path`: as the search holds it, if that is the same."""
+    if isinstance(source, SearchResult) and source.data is not None:
+        images = RunFolder(path).provenance().get("data")
+        if images is not None and images.get("fingerprint") == source.data.fingerprint:
+            return source.data
+    return located(data_of(path), path)
 
 
 def layout_of(space: Space, recipe: Recipe) -> dict[str, Any]:

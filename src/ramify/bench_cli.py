@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ramify.errors import RamifyError, nearest
+from ramify.wording import sentence
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -43,7 +44,7 @@ def run(command: Command) -> int:
         raise RamifyError(f"unknown sub-verb {name!r} of bench; {nearest(name, SUBVERBS)}")
     command.words = command.words[1:]
     command.parser.prog = f"ramify bench {name}"
-    command.parser.description = f"{SUBVERBS[name].capitalize()}."
+    command.parser.description = f"{sentence(SUBVERBS[name])}."
     return _RUN[name](command)
 
 
@@ -155,7 +156,7 @@ def _compare(command: Command) -> int:
         _listed(options.columns),
         named(strategies) if isinstance(strategies, str) else strategies,
         objectives=_listed(options.objectives),
-        data=options.data or "digits",
+        data=options.data,
         **{name: options[name] for name in names},
     )
     print(found.text, end="")

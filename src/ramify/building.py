@@ -31,6 +31,7 @@ from ramify.evaluators import TrainFromScratch
 from ramify.executors import run_jobs
 from ramify.run import Interrupted, RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
+from ramify.run.origin import images_of
 from ramify.run.progress import Progress
 from ramify.run.provenance import now
 from ramify.seeding import derive, rng, seeded
@@ -162,7 +163,7 @@ def build_table(
         table = _table(plan, list(names), list(seeds), folder.history(), loaded)
         table.save(folder.path / TABLE)
         failed = table.origin["failed"]
-        folder.write_json("result.json", {"architectures": len(table), "failed": failed, "sha256": table.digest})
+        folder.finish({"architectures": len(table), "failed": failed, "sha256": table.digest})
         for name, reason in failed.items():
             say(f"{name} is not in the table: {reason}", enabled=progress)
         return table
@@ -177,11 +178,11 @@ def _check_numbers(seeds: Sequence[int], processes: int | None) -> None:
 
 def _keep_to(folder: RunFolder, data: Data) -> None:
     """Raise `RunError` if the folder was made with other images."""
-    found = folder.read_json("provenance.json")
+    found = folder.provenance()
     if "data" not in found:
-        found["data"] = {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes}
+        found["data"] = images_of(data)
         folder.write_json("provenance.json", found)
-    if found["data"]["fingerprint"] != data.fingerprint:
+    if found["data"].get("fingerprint") != data.fingerprint:
         raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
 
 
@@ -359,6 +360,8 @@ def _table(
         ).transpose(0, 2, 1)
         for column in columns
     }
+    for array in values.values():
+        array[np.isinf(array)] = np.nan  # no number that could be compared: it is missing
     own = plan.space.to_dict()
     description = {"space": own["space"], "arguments": own["arguments"]}
     order = next((n for n, o in ORDERS.items() if description == o.described and o.notations() == members), "")
@@ -366,7 +369,7 @@ def _table(
         "source": "trained by Ramify",
         "recipe": fields_of(plan.recipe),
         "network": described(dict(plan.layout)),
-        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "data": images_of(data),
         "device": plan.device,
         "precision": plan.precision,
         "threads": 1,

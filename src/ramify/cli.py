@@ -11,12 +11,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ramify import parallel
 from ramify.errors import RamifyError, nearest
+from ramify.wording import sentence
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {_joined(str(error))}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt as interruption:
-        print(f"{name}: {interruption or 'interrupted'}", file=sys.stderr)
+        print(f"{name}: {str(interruption) or 'interrupted; the same command continues'}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `ramify … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,13 +100,13 @@ class _Command:
             def error(self, message: str, ex: Exception | None = None) -> NoReturn:
                 raise RamifyError(_one_line(message, self))
 
-        self.words = _spelt_out([_source_of_data(word) for word in words])
+        self.words = _with_notations(_spelt_out([_source_of_data(word) for word in words]))
         if verb in ("search", "shrink"):
             self.words = _with_space(self.words)
         if verb in ("search", "shrink", "retrain"):
             self.words = _with_recipe(verb, self.words)
         self.parser: ArgumentParser = OneLineParser(
-            prog=f"ramify {verb}", description=f"{VERBS[verb].capitalize()}.", allow_abbrev=False
+            prog=f"ramify {verb}", description=f"{sentence(VERBS[verb])}.", allow_abbrev=False
         )
         self.parser.add_argument("--config", action="config", help="YAML file with any of the options")
 
@@ -176,6 +177,28 @@ def _spelt_out(words: list[str]) -> list[str]:
     return found
 
 
+def _with_notations(words: list[str]) -> list[str]:
+    """Read the values of options that take an architecture and look like YAML, which has other rules for quotes."""
+    found: list[str] = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if equals and option in _NOTATIONS:
+            word = f"{option}={_as_json(value)}"
+        found.append(_as_json(word) if found and found[-1] in _NOTATIONS else word)
+    return found
+
+
+_NOTATIONS = ("--space.cell", "--architecture")
+
+
+def _as_json(value: str) -> str:
+    if not value.lstrip().startswith(("{", "[", "(")):
+        return value
+    from ramify import api
+
+    return json.dumps(api.architecture_of(value).to_dict())
+
+
 def _with_cells(options: Namespace) -> Namespace:
     """Read the cells of `--space.cell SOURCE`, where SOURCE is anything that stands for an architecture."""
     space = options.get("space")
@@ -208,31 +231,58 @@ def _with_recipe(verb: str, words: list[str]) -> list[str]:
 
     A training has an option of that name, a group; it may still be given as JSON or as a file.
     """
+    from ramify import recipes
+
     first: list[str] = []
     others: list[str] = []
-    source = _value_of("--data.source", words)
+    source = _source_in(words)
+    asks_for_help = any(word in ("-h", "--help") or word.endswith(".help") for word in words)
     rest = iter(words)
     for word in rest:
         option, _, name = word.partition("=")
         if option == "--recipe":
             name = name or next(rest, "")
             if verb != "retrain" or not (name.startswith("{") or Path(name).suffix):
-                first += ["--config", json.dumps(_recipe_options(name, verb, source))]
+                recipe = recipes.get(name, verb)
+                if not asks_for_help:
+                    recipe.check_data(source)
+                first += ["--config", json.dumps(recipe.options_for(source))]
                 continue
             word = f"{option}={name}"
         others.append(word)
     return first + others
 
 
-def _recipe_options(name: str, verb: str, source: str | None) -> dict[str, Any]:
-    """Return a recipe's options; with other data than its own, its fixed split has no meaning."""
-    from ramify import recipes
+def _source_in(words: Sequence[str]) -> str | None:
+    """Return the source of the data that `words`, or configurations in them, give last."""
+    found = None
+    for option, value in _options_in(words):
+        if option == "--data.source":
+            found = value
+        elif option == "--config":
+            data = _configuration(value).get("data")
+            source = data.get("source") if isinstance(data, dict) else data
+            found = found if source is None else str(source)
+    return found
 
-    options = recipes.get(name, verb).options
-    data = options.get("data", {})
-    if source not in (None, data.get("source")):
-        data.pop("split", None)
-    return options
+
+def _options_in(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield every option in `words` with what follows it."""
+    for position, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            yield name, value if equals else "".join(words[position + 1 : position + 2])
+
+
+def _configuration(source: str) -> dict[str, Any]:
+    """Return what `--config SOURCE` holds; nothing where it cannot be read, of which the parser says more."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(source if source.startswith("{") else Path(source).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _with_space(words: list[str]) -> list[str]:
@@ -278,12 +328,7 @@ def _restricted(options: Namespace) -> Any:
 
 def _value_of(option: str, words: Sequence[str]) -> str | None:
     """Return the value that `option` has last in `words`."""
-    found = None
-    for position, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == option:
-            found = value if equals else "".join(words[position + 1 : position + 2])
-    return found
+    return dict(_options_in(words)).get(option)
 
 
 def _one_line(message: str, parser: ArgumentParser) -> str:
@@ -376,7 +421,7 @@ def _search(command: _Command) -> int:
     result = api.search(
         _restricted(options),
         options.strategy,
-        options.data or "digits",
+        options.data,
         network=options.network,
         table=options.table,
         executor=options.executor,
@@ -419,20 +464,10 @@ def _shrink(command: _Command) -> int:
 
 def _levels_in(words: Sequence[str]) -> list[str]:
     """Return the names of the levels that the configurations in `words` consist of; none for a single search."""
-    import yaml
-
     names: dict[str, None] = {}
-    for position, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option != "--config":
-            continue
-        source = value if equals else "".join(words[position + 1 : position + 2])
-        try:
-            found = yaml.safe_load(source if source.startswith("{") else Path(source).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
-            continue  # the parser says what is wrong
-        levels = found.get("levels") if isinstance(found, dict) else None
-        names |= dict.fromkeys(map(str, levels or ()))
+    for option, value in _options_in(words):
+        if option == "--config":
+            names |= dict.fromkeys(map(str, _configuration(value).get("levels") or ()))
     return list(names)
 
 
@@ -460,7 +495,7 @@ def _search_levels(command: _Command, names: Sequence[str]) -> int:
     training = options[TRAINING]
     result = search_levels(
         levels,
-        options.data or "digits",
+        options.data,
         recipe=training.recipe,
         network=training.network,
         **_shared(options),
@@ -474,7 +509,7 @@ def _retrain(command: _Command) -> int:
     from ramify import api
     from ramify.training import Recipe
 
-    command.add("source", str | None, "run folder of a search, architecture file, notation, or zoo:NAME", nargs="?")
+    command.add("source", str | None, "run folder of a search, notation, zoo:NAME, or a file with one", nargs="?")
     command.add("--architecture", dict | str | None, "the same as an option; an architecture's JSON in a config file")
     command.add_data(f"{_DATA}; default: that of the search")
     text = "how to train: a name from `ramify recipes`, as --recipe NAME, and single values, as --recipe.epochs 100"
@@ -547,13 +582,17 @@ def _describe(command: _Command) -> int:
     from ramify import api
     from ramify.spaces import SPACES, Space
 
-    command.add("source", str, "notation, architecture file, run folder, or zoo:NAME")
-    command.add("--space", Space | None, f"what a notation belongs to, if it is not evident: {', '.join(SPACES)}")
-    command.add_network("layout of the network, as --network.channels 36")
     command.add(
-        "--input_size", tuple[int, int, int], "channels, height, width of an image, as 3,32,32", default=(3, 32, 32)
+        "source", str, "notation, run folder, zoo:NAME, or a file with one: architecture, log, genotypes.py:NAME"
     )
-    command.add("--num_classes", int, "classes", default=10)
+    command.add("--space", Space | None, f"what a notation belongs to, if it is not evident: {', '.join(SPACES)}")
+    command.add_network("layout of the network, as --network.channels 36; overrides that of the run")
+    command.add(
+        "--input_size",
+        tuple[int, int, int] | None,
+        "channels, height, width of an image, as 3,32,32; default: as in the run, else 3,32,32",
+    )
+    command.add("--num_classes", int | None, "classes; default: as in the run, else 10")
     command.add("--pictures", str, "folder for the pictures", default="pictures")
     command.add_json()
     command.words = [re.sub(r"^(--input_size=)?(-?\d+(?:,-?\d+)+)$", r"\1[\2]", word) for word in command.words]
@@ -573,6 +612,9 @@ def _describe(command: _Command) -> int:
         return 0
     notation = found.notation if isinstance(found.notation, str) else json.dumps(found.notation)
     print(f"{found.space}\n{notation}")
+    size = " × ".join(map(str, found.input_size))
+    layout = ", ".join(f"{name} {value}" for name, value in found.network.items()) or "of the defaults"
+    print(f"layout {layout}; images {size}, {found.num_classes} classes")
     print(f"{found.params:,} parameters, {found.macs:,} multiply-adds of convolutions and linear layers")
     print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
     if found.published is not None:

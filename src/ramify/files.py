@@ -19,10 +19,15 @@ _UNFINISHED = ".unfinished"
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[IO[bytes]]:
+def replacing(path: str | Path, *, keeping: Path | None = None, make: bool = True) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path` that takes its place when the block ends without an error.
 
     Of the processes of one piece of work, the first alone writes.
+
+    Args:
+        path: The file.
+        keeping: What the file that is replaced is called from then on; it is gone when None.
+        make: Whether to make the folder, where there is none.
 
     Raises:
         RunError: If the folder cannot be written.
@@ -32,7 +37,8 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         return
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make:
+            path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_UNFINISHED, dir=path.parent)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from None
@@ -44,7 +50,10 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
         umask = os.umask(0)
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)  # mkstemp's 0600 is for secrets, not for results
+        if keeping is not None and path.exists():
+            path.replace(keeping)
         Path(name).replace(path)
+        sync(path.parent)
     except OSError as error:
         Path(name).unlink(missing_ok=True)
         raise RunError(f"cannot write {path}: {error.strerror or error}") from None
@@ -57,6 +66,49 @@ def write(path: str | Path, content: str | bytes) -> None:
     """Write a whole file, or leave what was there."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # there is nothing to wait for, or a system that opens no folders
+        return
+    try:
+        os.fsync(handle)
+    except OSError:  # nor can every file system do that for a folder
+        pass
+    finally:
+        os.close(handle)
+
+
+def append(path: Path, text: str) -> None:
+    """Add text to a file, but not through a link.
+
+    Raises:
+        RunError: If the file is a link or cannot be written.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+    except OSError as error:
+        reason = "it is a link; put a file in its place" if path.is_symlink() else error.strerror or error
+        raise RunError(f"cannot write {path}: {reason}") from None
+
+
+def below(folder: Path, name: str | Path) -> Path:
+    """Return the path of a file in `folder`, having made sure that no folder on the way down to it is a link.
+
+    Raises:
+        RunError: If one is: what is written would land elsewhere.
+    """
+    place = folder
+    for part in Path(name).parent.parts:
+        place /= part
+        if place.is_symlink():
+            raise RunError(f"{place} is a link to {place.readlink()}; a run writes through none: put a folder there")
+    return folder / name
 
 
 def sweep(folder: Path) -> None:

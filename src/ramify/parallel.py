@@ -199,6 +199,32 @@ def divisible(images: int) -> int:
     return images - images % world()
 
 
+def counted(images: int) -> list[int]:
+    """Return how many images every process holds, in all of them, where this one holds `images`."""
+    mine = [float(images) if number == rank() else 0.0 for number in range(world())]
+    return [images] if world() == 1 else [int(count) for count in _numbers(mine)]
+
+
+_held: tuple[int, ...] | None = None
+
+
+@contextmanager
+def holding(images: Sequence[int]) -> Iterator[None]:
+    """Say for the block how many images of a batch every process holds, in the order of their numbers."""
+    global _held
+    before, _held = _held, tuple(images) if len(set(images)) > 1 else None
+    try:
+        yield
+    finally:
+        _held = before
+
+
+def held(images: int) -> list[int]:
+    """Return how many images of a batch every process holds, where this one holds `images`: equally many, unless
+    `holding` says otherwise."""
+    return [images] * world() if _held is None or world() == 1 else list(_held)
+
+
 # One process decides
 
 

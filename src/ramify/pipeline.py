@@ -20,6 +20,7 @@ from ramify.data import load as load_data
 from ramify.errors import ConfigurationError
 from ramify.run import RunFolder, data_parallel, make_fabric, say
 from ramify.run.configuration import described, fields_of
+from ramify.run.origin import without_images
 from ramify.spaces import Space, create, space_of
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe
@@ -67,7 +68,7 @@ class PipelineResult:
 @data_parallel
 def search_levels(
     levels: Mapping[str, Level | Mapping[str, Any]],
-    data: Any = "digits",
+    data: Any = None,
     *,
     out: str | Path,
     recipe: Recipe | None = None,
@@ -83,7 +84,7 @@ def search_levels(
 
     Args:
         levels: Name → level, or its arguments, in the order of the work.
-        data: As for `search`.
+        data: As for `search`; what the last level's architecture is trained on, too.
         out: The run folder; each level gets a folder of its name in it.
         recipe: How the last level's architecture is trained; it is not trained when None.
         network: Layout keywords of the trained network.
@@ -101,11 +102,16 @@ def search_levels(
     _check(named)
     last = list(named.values())[-1]
     fabric = make_fabric(device, precision, threads)
-    loaded = load_data(data, device=fabric.device)
+    if data is None and any(level.strategy.needs_data for level in named.values()):
+        data = "digits"
+    loaded = None if data is None else load_data(data, device=fabric.device)
     if recipe is not None:  # what cannot work at the end is refused at the beginning
+        if loaded is None:
+            raise without_images("the training at the end", None)
         last.space.checked_layout("build", network or {})
         recipe.augmentation(loaded.augmentation, loaded.input_size[-1])
-    common = api.common_settings(api.data_settings(data), network, seed, fabric, precision, threads, devices)
+    settings = None if data is None else api.data_settings(data)
+    common = api.common_settings(settings, network, seed, fabric, precision, threads, devices)
     training = None if recipe is None else {"recipe": fields_of(recipe), "network": common.pop("network")}
     config = {"levels": {name: _described(level) for name, level in named.items()}, TRAINING: training, **common}
     machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices}
@@ -131,7 +137,7 @@ def search_levels(
             )
         if not folder.finished:
             notations = {name: level.notation for name, level in found.items()}
-            folder.write_json("result.json", {"notation": result.notation, "levels": notations})
+            folder.finish({"notation": result.notation, "levels": notations})
     return PipelineResult(found, trained, Path(out))
 
 

@@ -29,16 +29,24 @@ class TestAnnotation:
             "table": {
                 "index": 4,
                 "values": {"valid": 34.0, "valid_loss": 3 - 4 / 27},
+                "units": {"valid": "percent", "valid_loss": "nats"},
                 "says": {"valid": "3 epochs, mean of seeds 5 and 7", "valid_loss": "3 epochs, mean of seeds 5 and 7"},
             }
         }
-        assert note == "valid 34.00 (3 epochs)"
+        assert note == "valid 34.00 % (3 epochs)"
 
     def test_columns_of_the_searched_data_are_shown(self):
         both = [Column(name=n, metric="accuracy", data=n, split="valid", schedule=12) for n in ("cifar10", "digits")]
         values = {"cifar10": [83.118], "digits": [97.5]}
         annotation = Annotation(Table({"space": "NASBench201"}, cells()[:1], both, values), SPACE, "digits")
-        assert annotation(row_of(SPACE.parse(cells()[0])))[1] == "digits 97.50 (12 epochs)"
+        assert annotation(row_of(SPACE.parse(cells()[0])))[1] == "digits 97.50 % (12 epochs)"
+
+    def test_fractions_are_shown_in_per_cent(self):
+        column = Column(name="a", metric="accuracy", unit="fraction", data="d", split="valid", schedule=12)
+        annotation = Annotation(Table({"space": "NASBench201"}, cells()[:1], [column], {"a": [0.81]}), SPACE)
+        further, note = annotation(row_of(SPACE.parse(cells()[0])))
+        assert note == "a 81.00 % (12 epochs)"
+        assert (further["table"]["values"], further["table"]["units"]) == ({"a": 0.81}, {"a": "fraction"})
 
     def test_rows_without_an_architecture_and_strangers(self, small_table):
         annotation = Annotation(small_table, SPACE)
@@ -74,7 +82,7 @@ class TestSearch:
             assert row["table"]["index"] == index
             assert row["table"]["values"]["valid"] == 30 + index
             assert row["table"]["says"]["valid"] == "3 epochs, mean of seeds 5 and 7"
-            assert line.endswith(f"valid {30 + index}.00 (3 epochs)")
+            assert line.endswith(f"valid {30 + index}.00 % (3 epochs)")
         result = json.loads((tmp_path / "run" / "result.json").read_text())
         assert result["table"] == found.history[-1]["table"]
         config = (tmp_path / "run" / "config.yaml").read_text()
@@ -126,5 +134,5 @@ class TestSearch:
         found = ramify.search(SPACE, DARTS(epochs=1, batch_size=16), DATA, network=LAYOUT, table=real_csv, threads=1)
         (row,) = found.history
         accuracy = row["table"]["values"]["cifar10_valid"]
-        assert f"cifar10_valid {accuracy:.2f} (12 epochs)" in capsys.readouterr().err
+        assert f"cifar10_valid {accuracy:.2f} % (12 epochs)" in capsys.readouterr().err
         assert row["table"]["says"]["cifar10_valid"] == "12 epochs, mean of seeds 111 and 777"

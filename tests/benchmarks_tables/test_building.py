@@ -111,7 +111,8 @@ class TestTheTable:
         assert (read["split"], read["purpose"]) == ("test", "bench build")
         assert "threads: 1" in (folder / "config.yaml").read_text()
         result = json.loads((folder / "result.json").read_text())
-        assert result == {"architectures": 5, "failed": {}, "sha256": open_table(folder / TABLE).digest}
+        digest = open_table(folder / TABLE).digest
+        assert result == {"architectures": 5, "failed": {}, "sha256": digest, "history_rows": ROWS}
 
 
 class TestContinuing:
@@ -249,8 +250,8 @@ def test_any_strategy_searches_a_built_table(folder, tmp_path):
     single = SPACE.restrict(masks)
     assert table.covers(single) and not table.covers(sub_space())
     lookup = TableLookup(table=str(folder / TABLE), column="valid", seed=3)
-    with pytest.raises(ConfigurationError, match="holds 5 architectures, not all 27"):
-        RandomSearch(evaluator=lookup).session(sub_space(), task_of({}))
+    session = RandomSearch(evaluations=27, evaluator=lookup).session(sub_space(), task_of({}))
+    assert (session.lookup["measured"], session.lookup["members"], session.lookup["input_size"]) == (5, 27, [1, 8, 8])
     evaluation = lookup.start(single, task_of({}))
     assert evaluation.fidelities == (1, 2)
     arch = table.architecture(0)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,15 +32,29 @@ def test_a_value_is_put_in_words(further, arguments, words):
 
 def test_defaults_follow_from_the_rest():
     column = Column(**PLAIN)
-    assert (column.unit, column.epochs, column.layers, column.higher_is_better) == ("percent", (12,), (1, 1), True)
+    assert (column.unit, column.epochs, column.layers, column.higher_is_better) == ("", (12,), (1, 1), True)
+    assert column.settled(np.array([0.5, np.nan, 1.5])).unit == "percent"
     loss = Column(**(PLAIN | {"metric": "loss", "seeds": (1, 2), "per_seed": True, "epochs": (1, 12)}))
     assert (loss.unit, loss.layers, loss.higher_is_better) == ("nats", (2, 2), False)
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "value", "score"),
+    [
+        ("accuracy", "percent", 81, 0.81),
+        ("accuracy", "fraction", 0.81, 0.81),
+        ("error", "percent", 19, 0.81),
+        ("error", "fraction", 0.19, 0.81),
+    ],
+)
+def test_a_score_is_an_accuracy_as_a_fraction(metric, unit, value, score):
+    assert Column(**(PLAIN | {"metric": metric, "unit": unit})).score(value) == pytest.approx(score)
 
 
 @given(
     st.fixed_dictionaries(
         {
-            "metric": st.sampled_from(["accuracy", "loss", "seconds"]),
+            "metric": st.sampled_from(["accuracy", "error", "loss", "seconds"]),
             "schedule": st.integers(20, 200),
             "epochs": st.sets(st.integers(1, 20)).map(lambda found: tuple(sorted(found))),
             "seeds": st.lists(st.integers(0, 999), unique=True, min_size=1).map(tuple),

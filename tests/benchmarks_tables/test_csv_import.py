@@ -2,6 +2,7 @@
 
 import gzip
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ class TestOtherTables:
 
     def test_the_benchmark_s_order_is_recognised(self, tmp_path):
         cells = ORDERS["nasbench201"].notations()
-        path = write(tmp_path / "own.csv", [f"{cell},1" for cell in cells])
+        path = write(tmp_path / "own.csv", [f"{cell},10" for cell in cells])
         assert import_csv(path, columns=[VALID]).order == "nasbench201"
 
     @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ class TestOtherTables:
             (f"arch,valid\n{CELL},good\n", [VALID], "row 2: 'good' in column 'valid' is no number"),
             (f"arch,valid\n{CELL},1\n{CELL},2\n", [VALID], "rows 2 and 3 hold the same architecture"),
             ("arch,valid\n|conv~0|+,1\n", [VALID], "row 2: .*unknown operation 'conv'"),
-            ("arch,valid\nresnet,1\n", [VALID], "row 2: 'resnet' is .* no notation of a known space"),
+            ("arch,valid\nresnet,1\n", [VALID], "row 2: 'resnet' is no notation of a known space"),
             ("arch,valid\n\0\xff", [VALID], "own.csv"),
         ],
     )
@@ -175,6 +176,99 @@ class TestOtherTables:
         with pytest.raises(TableError, match=message) as error:
             import_csv(path, columns=columns)
         assert "\n" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("cell", "further", "message"),
+        [
+            ("nan", {}, "row 4: 'nan' in column 'valid' is not finite; leave the cell empty where a value is missing"),
+            ("-inf", {}, "row 4: '-inf' .* is not finite"),
+            ("1e999", {}, "row 4: '1e999' .* is not finite"),
+            ("1_0", {}, "row 4: '1_0' in column 'valid' is no number"),
+            ("51.5%", {}, "row 4: '51.5%' .* is no number; leave the sign out and say unit percent"),
+            ("101", {}, "row 4: 101 in column 'valid' cannot be: accuracy in percent is within 0 … 100"),
+            ("-1", {}, "row 4: -1 in column 'valid' cannot be"),
+            ("51.5", {"unit": "fraction"}, "row 4: 51.5 .* accuracy in fraction is within 0 … 1; is its unit percent"),
+            ("101", {"metric": "error"}, "row 4: 101 .* error in percent is within 0 … 100"),
+            ("-1", {"metric": "seconds"}, "row 4: -1 .* seconds is 0 or more, and finite"),
+            ("-1", {"metric": "loss"}, "row 4: -1 .* loss is 0 or more"),
+            ('"1,234"', {"metric": "seconds"}, "row 4: '1,234' .* may be 1.234 or 1234; write it without a comma"),
+            ('"1,5"', {}, "row 4: '1,5' .* has a decimal comma where other rows have a decimal point"),
+            ('"51.5', {}, "row 4: unexpected end of data; is a quote not closed"),
+        ],
+    )
+    def test_values_are_checked_with_the_row_s_number(self, tmp_path, cell, further, message):
+        first = "0.5" if cell == '"1,5"' or further else "50"  # blank rows count, as in a spreadsheet
+        first = "" if cell == '"1,234"' else first
+        path = write(tmp_path / "own.csv", [f"{cells()[1]},{first}", ",", f"{CELL},{cell}"])
+        described = Column(
+            **{name: getattr(VALID, name) for name in ("name", "metric", "data", "split")} | {"schedule": 3} | further
+        )
+        with pytest.raises(TableError, match=message) as error:
+            import_csv(path, columns=[described])
+        assert "\n" not in str(error.value)
+
+    def test_no_unit_is_assumed(self, tmp_path):
+        path = write(tmp_path / "own.csv", [f"{CELL},1", f"{cells()[1]},0.81"])
+        with pytest.raises(TableError, match="'valid': all values are at most 1: say unit percent or fraction"):
+            import_csv(path, columns=[VALID])
+        for unit, value in (("percent", 0.0081), ("fraction", 0.81)):
+            table = import_csv(path, columns=[replace(VALID, unit=unit)])
+            assert table.column("valid").score(table.value("valid", 1)) == pytest.approx(value)
+        write(path, [f"{CELL},", f"{cells()[1]},"])
+        with pytest.raises(TableError, match="column 'valid' has no value in any row"):
+            import_csv(path, columns=[VALID])
+
+    @pytest.mark.parametrize(
+        ("text", "encoding"),
+        [
+            ("arch,valid\n{a},51.5\n{b},\n", "utf-8-sig"),
+            ("arch;valid\r\n{a};51,5\r\n{b};\r\n", "utf-8-sig"),
+            ("sep=;\r\narch;valid\r\n{a};51,5\r\n{b};\r\n", "utf-8"),
+            ("arch\tvalid\r\n{a}\t51,5\r\n{b}\t\r\n", "utf-16"),
+            ('note;valid;arch\n"a;b";51.5;{a}\n"""";"";{b}\n;;\n', "utf-8"),
+            ('arch, valid\n"{a}", "51,5"\n"{b}", \n', "utf-8"),
+            ("arch,valid\r{a},51.5\r{b},\r", "utf-8"),
+        ],
+    )
+    def test_what_spreadsheets_write(self, tmp_path, text, encoding):
+        path = tmp_path / "own.csv"
+        path.write_bytes(text.format(a=CELL, b=cells()[1]).encode(encoding))
+        table = import_csv(path, columns=[VALID])
+        assert table.notations == [CELL, cells()[1]]
+        assert table.value("valid", 0) == 51.5 == table.value("valid", table.best("valid"))
+        with pytest.raises(TableError, match="no value"):
+            table.value("valid", 1)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"PK\x03\x04rest", "no CSV file but a workbook or an archive; save the sheet as 'CSV UTF-8'"),
+            ("arch,valid\n".encode("utf-16-le"), "it holds zero bytes"),
+            ("arch,valid\nä,1\n".encode("latin-1"), "row 2: this is no UTF-8 text"),
+            (b"arch,valid,valid\na,1,2\n", "row 1: two columns are called 'valid'"),
+            (b"arch,valid\n[0, 1, 2],5\n", "row 2 has 4 cells where the header has 2; a cell with commas in it needs"),
+            (b"arch,valid\n,5\n", "row 2 names no architecture"),
+            (b'arch,valid\n"' + b"[" * 50_000 + b'",5\n', "row 2: .* is not valid JSON"),
+        ],
+    )
+    def test_what_is_no_table_is_refused_by_name(self, tmp_path, content, message):
+        (tmp_path / "own.csv").write_bytes(content)
+        with pytest.raises(TableError, match=message) as error:
+            import_csv(tmp_path / "own.csv", columns=[VALID])
+        assert len(str(error.value)) - len(str(tmp_path)) < 300
+
+    def test_lists_of_codes(self, tmp_path):
+        codes = [0, 1, 2, 3] * 5
+        path = write(tmp_path / "own.csv", [f'"{codes}",51.5', f'"{[3, *codes[1:]]}",52.5'])
+        table = import_csv(path, columns=[VALID])
+        assert table.space.name == "ShuffleChain" and table.space.format(table.architecture(0)) == codes
+
+    def test_a_file_that_grows_without_end_is_not_read(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("ramify.benchmarks.sheet.LARGEST", 1 << 20)
+        path = tmp_path / "own.csv.gz"
+        path.write_bytes(gzip.compress(b"arch,valid\n" * 200_000))
+        with pytest.raises(TableError, match="holds more than 1 MiB of text"):
+            import_csv(path, columns=[VALID])
 
     def test_curves_do_not_fit_into_a_cell(self, tmp_path):
         path = write(tmp_path / "own.csv", [f"{CELL},1"])

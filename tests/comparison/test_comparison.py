@@ -22,9 +22,9 @@ from ramify.errors import ConfigurationError, RunError, TableError
 from ramify.evaluators import TableLookup
 from ramify.seeding import rng
 from ramify.spaces import NASBench201
-from ramify.strategies import BOHB, GDAS, OptunaSampler, RandomSearch, RegularizedEvolution
+from ramify.strategies import BOHB, GDAS, LocalSearch, OptunaSampler, RandomSearch, RegularizedEvolution
 from small_runs import task_of
-from small_tables import cells, columns, small
+from small_tables import cells, small
 
 WHOLE = {"evaluations": 12, "seeds": 4, "processes": 0, "progress": False}
 SHOWN = ("comparison.json", "comparison.txt", "comparison.svg", "comparison.png", "result.json", "config.yaml")
@@ -163,10 +163,42 @@ def test_a_table_of_a_part_of_a_space_is_compared_on_that_part(tmp_path):
     small().save(tmp_path / "part.table")
     done = compare(tmp_path / "part.table", ["valid"], [BOHB()], out=tmp_path / "a", **WHOLE)
     assert done.found["columns"]["valid"]["optimum"] == 56
-    drawn = Table({"space": "NASBench201"}, cells()[:20], columns()[1:2], {"valid_loss": np.arange(20.0)})
-    drawn.save(tmp_path / "drawn.table")
-    with pytest.raises(ConfigurationError, match="holds 20 of the 27 members that can be made of the same candidates"):
-        compare(tmp_path / "drawn.table", ["valid_loss"], [BOHB()], out=tmp_path / "b", **WHOLE)
+    assert "\nThe table holds all 27 members of the searched space.\n" in done.text
+
+
+def partial(path, held, unit="percent", scale=1.0):
+    """Write a table of the first cells of the small sub-space, of which one lacks its value."""
+    column = Column(name="valid", metric="accuracy", unit=unit, data="digits", split="valid", schedule=3)
+    values = np.arange(10.0, 10 + held) * scale
+    values[1] = np.nan
+    Table({"space": "NASBench201"}, cells()[:held], [column], {"valid": values}).save(path)
+    return path
+
+
+def test_a_table_that_lacks_members_says_its_share(tmp_path):
+    path = partial(tmp_path / "drawn.table", 20)
+    done = compare(path, ["valid"], [LocalSearch()], out=tmp_path / "a", **WHOLE)
+    assert done.found["table"]["members"] == 27 and done.found["columns"]["valid"]["measured"] == 19
+    assert "holds 19 of the 27 members of the searched space (70.4 %); evaluations of the others fail." in done.text
+    assert done.found["columns"]["valid"]["optimum"] == 29
+    for it in done.found["columns"]["valid"]["strategies"].values():
+        assert all(0 <= regret <= 19 for regret in it["final"])
+    again = compare(path, ["valid"], [LocalSearch()], out=tmp_path / "a", **WHOLE)
+    assert again.text == done.text
+    fraction = partial(tmp_path / "fraction.table", 20, "fraction", 0.01)
+    same = compare(fraction, ["valid"], [LocalSearch()], out=tmp_path / "b", **WHOLE)
+    assert same.text == done.text
+
+
+def test_a_search_that_meets_no_measured_member_is_counted_and_said(tmp_path):
+    column = Column(name="valid", metric="accuracy", data="digits", split="valid", schedule=3)
+    ends = [cells()[0], cells()[13], cells()[26]]  # their candidates make all 27
+    Table({"space": "NASBench201"}, ends, [column], {"valid": [10.0, 20.0, 30.0]}).save(tmp_path / "few.table")
+    options = WHOLE | {"evaluations": 2, "seeds": 3}
+    done = compare(tmp_path / "few.table", ["valid"], [RegularizedEvolution()], out=tmp_path / "a", **options)
+    it = done.found["columns"]["valid"]["strategies"]["RandomSearch"]
+    assert it["found_nothing"] == it["final"].count(30.0) > 0
+    assert f"{it['found_nothing']} of these met no measured member and count as accuracy 0" in done.text
 
 
 def script(table, out):

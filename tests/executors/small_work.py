@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import torch
@@ -16,6 +17,8 @@ class Adder:
     def __call__(self, job):
         if job == "raise":
             raise ValueError("this job\nis wrong")
+        if job == "sleep":
+            time.sleep(600)
         if job == "unsendable":
             return lambda: None
         if isinstance(job, str):
@@ -28,13 +31,13 @@ class Adder:
         }
 
 
-def die(folder, name, times):
-    """Kill this process, unless that was done so many times for this name."""
+def die(folder, name, times, how="SIGKILL"):
+    """Send this process a signal, unless that was done so many times for this name."""
     for number in range(int(times)):
         mark = Path(folder) / f"{name}-{number}"
         if not mark.exists():
             mark.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), getattr(signal, how))
 
 
 class Parcel:

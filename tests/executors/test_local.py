@@ -1,10 +1,13 @@
 """Executors on this machine: every job is handed back once, whatever becomes of the process that does it."""
 
 import logging
+import math
 import multiprocessing
 import os
 import pickle
 import random
+import signal
+import threading
 from collections import Counter
 
 import pytest
@@ -16,6 +19,7 @@ from small_work import Adder, Parcel, Unprepared
 from ramify.errors import ConfigurationError, RunError
 from ramify.executors import Done, InProcess, LocalProcesses
 from ramify.executors.base import Ledger, Outcome
+from ramify.interruption import WaitEnded, request
 
 
 def done_of(executor, jobs, *arguments):
@@ -91,6 +95,43 @@ def test_workers_that_cannot_be_set_up_are_an_error(how, message):
     assert not multiprocessing.active_children()
 
 
+def test_a_stopped_process_costs_its_time_limit_and_nothing_else(tmp_path, caplog):
+    jobs = [1, "stopped 1 SIGSTOP", 2]
+    with caplog.at_level(logging.WARNING, "ramify.executors"):
+        found = done_of(LocalProcesses(processes=2, timeout=3.0), jobs, 100, str(tmp_path))
+    assert found[0].value["sum"] == 101 and found[2].value["sum"] == 102
+    assert found[1].value["sum"] == len(jobs[1])  # it was done by another one
+    assert "job 1: its process has died (no answer within 3 s); it is tried again" in caplog.text
+    assert not multiprocessing.active_children()
+
+
+def test_a_job_that_always_hangs_is_handed_back():
+    with LocalProcesses(processes=1, timeout=0.5, retries=1).start(Adder, lambda: (1,)) as workers:
+        workers.submit(0, "sleep")
+        assert workers.next() == Done(0, error="its process has died (no answer within 0.5 s) (2 tries)", died=True)
+    assert not multiprocessing.active_children()
+
+
+def test_a_request_to_stop_ends_a_wait():
+    def ask(*_):
+        request.make()
+
+    before = signal.signal(signal.SIGUSR1, ask)
+    try:
+        with LocalProcesses(processes=1).start(Adder, lambda: (1,)) as workers:
+            workers.submit(0, 1)
+            workers.next()  # the process is up
+            workers.submit(1, "sleep")
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            with pytest.raises(WaitEnded):
+                workers.next()
+            with pytest.raises(WaitEnded):  # a request from before the wait
+                workers.next()
+    finally:
+        request.made = False
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_what_cannot_travel_is_refused():
     with pytest.raises(ConfigurationError, match="what jobs need cannot be sent to another process"):
         LocalProcesses(processes=1).start(Adder, lambda: (lambda: None,))
@@ -102,6 +143,8 @@ def test_what_cannot_travel_is_refused():
         (InProcess, {"threads_per_evaluation": 0}, "`threads_per_evaluation` must be at least 1, got 0"),
         (LocalProcesses, {"retries": -1}, "`retries` must be at least 0, got -1"),
         (LocalProcesses, {"processes": 0}, "`processes` must be at least 1, got 0"),
+        (LocalProcesses, {"timeout": 0.0}, "`timeout` must be above 0 seconds, got 0"),
+        (LocalProcesses, {"timeout": math.inf}, "`timeout` must be above 0 seconds, got inf"),
     ],
 )
 def test_settings_out_of_range(kind, settings, message):

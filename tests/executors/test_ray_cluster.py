@@ -1,16 +1,20 @@
 """A Ray cluster of two nodes on this machine: a population is evaluated, and what is lost on the way is done again."""
 
 import logging
+import os
+import subprocess
 import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
 from small_evaluators import Erring
 from small_work import Adder
 
+from listening import only_loopback
 from ramify.cli import main
 from ramify.errors import ConfigurationError, MissingExtraError, RunError
 from ramify.evaluators import InheritedWeights
@@ -85,6 +89,42 @@ def test_a_population_is_evaluated_on_two_nodes_and_a_killed_worker_loses_nothin
         RayCluster(threads_per_evaluation=3).check(CPU)
     with pytest.raises(ConfigurationError, match="a worker needs 1 and 1"):
         RayCluster().check(torch.device("cuda"))
+
+
+def test_a_stopped_worker_costs_its_time_limit_and_nothing_else(cluster, tmp_path, caplog):
+    jobs = [1, "stopped 1 SIGSTOP", 2]
+    executor = RayCluster(address=cluster.address, workers=2, timeout=3.0)
+    with (
+        caplog.at_level(logging.WARNING, "ramify.executors"),
+        executor.start(Adder, lambda: (100, str(tmp_path))) as workers,
+    ):
+        for number, job in enumerate(jobs):
+            workers.submit(number, job)
+        found = {done.number: done for done in (workers.next() for _ in jobs)}
+    assert [found[number].value["sum"] for number in range(3)] == [101, len(jobs[1]), 102]
+    assert "job 1: its worker has died (no answer within 3 s); it is tried again" in caplog.text
+
+
+ALONE = """
+import os
+from listening import addresses
+from ramify.executors import RayCluster
+from small_work import Adder
+with RayCluster(address="local", workers=1).start(Adder, lambda: (1,)) as workers:
+    workers.submit(0, 1)
+    workers.next()
+    print(*addresses({os.getpid()}), sep="\\n")
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_of_our_own_listens_on_the_loopback_address_alone(ray):
+    tests = Path(__file__).parents[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tests), str(tests / "executors"), *sys.path])
+    ended = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, env=environment)
+    found = set(ended.stdout.split())
+    assert only_loopback(found), (found, ended.stderr[-1000:])
 
 
 @pytest.mark.slow

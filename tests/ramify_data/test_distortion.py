@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from ramify.data import Augmentation, Distortion
+from ramify.data import Augmentation, DataSpec, Distortion, load
 from ramify.data.augmentation import windows
 from ramify.data.distortion import POLICIES, _brightness, _contrast, _hue, _saturation, jitter, rectangles, resized_crop
 from ramify.errors import ConfigurationError
@@ -29,6 +29,9 @@ def uniform(rows, count, key="draws"):
         ({"jitter": (-0.1, 0, 0, 0)}, "`jitter` must be four numbers"),
         ({"policy": "autoaugment"}, "unknown policy 'autoaugment'; did you mean 'autoaugment-"),
         ({"magnitude": 11.0}, r"`magnitude` must be in \[0, 10\], got 11.0"),
+        ({"ratio": 0.0}, "`ratio` must be above 0 and at most 1, got 0.0"),
+        ({"ratio": 1.5}, "`ratio` must be above 0 and at most 1, got 1.5"),
+        ({"lighting": -0.1}, "`lighting` must be a number from 0, got -0.1"),
         ({"magnitude_std": -1.0}, "`magnitude_std` must be a number from 0"),
         ({"erase": 2.0}, "`erase` must be a probability, got 2.0"),
         ({"fill": 256}, r"`fill` must be in \[0, 255\], got 256"),
@@ -41,7 +44,7 @@ def test_impossible_distortions(options, message):
 
 def test_the_default_does_nothing():
     assert not Distortion().distorts
-    assert not Distortion(fill=128, magnitude=3.0).distorts
+    assert not Distortion(fill=128, magnitude=3.0, ratio=1.0).distorts
     x = images()
     assert torch.equal(Distortion().before(x.clone(), uniform(53, 4), [0] * 4), x)
 
@@ -97,6 +100,47 @@ def test_rectangles_have_the_drawn_areas_and_lie_inside():
     # shapes that do not fit are drawn anew, which makes large ones rarer: 0.54 would be the mean of all
     assert 0.47 < area.mean() < 0.52
     assert abs(ratio.log().mean()) < 0.02
+
+
+def test_square_crops():
+    boxes = rectangles(uniform(22, 2000), 64, (0.08, 1.0), 1.0)
+    assert torch.equal(boxes[:, 2], boxes[:, 3])
+    share = (boxes[:, 2] / 64) ** 2  # every square fits, so shares are uniform
+    assert 0.07 < share.min() < 0.09 and abs(share.mean() - 0.54) < 0.02
+    x = images(2, 8)
+    draws = uniform(56, 2)
+    expected = resized_crop(x, rectangles(draws[:22], 8, (0.3, 1.0), 1.0))
+    assert torch.equal(Distortion(resized=0.3, ratio=1.0).before(x, draws, [0, 1]), expected)
+    assert not torch.equal(Distortion(resized=0.3).before(x, draws, [0, 1]), expected)
+
+
+def test_lighting_is_alexnets():
+    """To the colours [p1 p2 p3] · [a1 λ1, a2 λ2, a3 λ3] is added, with a normal of deviation 0.1."""
+    vectors = torch.tensor(
+        [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], dtype=torch.float64
+    )
+    values = torch.tensor([0.2175, 0.0188, 0.0045], dtype=torch.float64)
+    std = torch.tensor([0.2, 0.25, 0.3], dtype=torch.float64)
+    draws = uniform(56, 4000)
+    draws[53:, 0] = 0.5  # the median: nothing is added
+    draws[53:, 1] = 0.0  # still finite
+    x = torch.zeros(4000, 2, 2, 3, dtype=torch.float64)
+    found = Distortion(lighting=0.1).light(x.clone(), draws, std)
+    assert torch.equal(found[0], x[0]) and found.isfinite().all()
+    normal = torch.distributions.Normal(0, 1).icdf(draws[53:, 2:])
+    shift = (vectors @ (values[:, None] * 0.1 * normal)).T / std
+    torch.testing.assert_close(found[2:], shift[:, None, None, :].expand(-1, 2, 2, -1))
+    covariance = 0.01 * vectors @ torch.diag(values**2) @ vectors.T
+    torch.testing.assert_close(torch.cov((found[2:, 0, 0] * std).T), covariance, rtol=0.1, atol=2e-6)
+    assert Distortion(lighting=0.1).distorts
+    grey = torch.zeros(2, 2, 2, 1)
+    assert torch.equal(Distortion(lighting=0.1).light(grey.clone(), draws[:, :2], torch.ones(1)), grey)
+
+
+def test_what_is_drawn_for_lighting_leaves_the_rest_as_it_was():
+    for count in (1, 7, 96):
+        earlier = torch.rand(53, count, dtype=torch.float64, generator=stream(0, "distort"))
+        assert torch.equal(Distortion().draw(count, stream(0, "distort"))[:53], earlier)
 
 
 def test_where_nothing_fits_the_rectangle_is_the_image():
@@ -161,6 +205,23 @@ def test_what_lies_outside_is_filled():
     plain, grey = (windows(pixels, torch.tensor([0]), corner, side=4, crop=2, fill=fill) for fill in (0, 128))
     assert (grey[0, :2] == 128).all() and (grey[0, :, :2] == 128).all()
     assert torch.equal(grey[0, 2:, 2:], plain[0, 2:, 2:])
+
+
+@pytest.mark.parametrize(
+    "options", [{"resized": 0.08}, {"jitter": (0.4, 0.4, 0.4, 0.2)}, {"lighting": 0.1}, {"erase": 1.0}, {"fill": 128}]
+)
+def test_batches_of_colour_images_take_each_distortion_alone(options, parquet):
+    data = load(DataSpec(source=str(parquet("colours.parquet", [0, 1] * 6)), subset=8))
+    augmentation = data.augmentation.distorted(Distortion(**options))
+    assert augmentation.crop == (0 if "resized" in options else data.augmentation.crop)
+    split = data.split("search_train")
+    ((plain, _),) = split.batches(4, seed=0, augmentation=data.augmentation)
+    ((x, _),) = split.batches(4, seed=0, augmentation=augmentation)
+    assert x.shape == plain.shape == (4, 3, 8, 8) and not torch.equal(x, plain)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    if "lighting" in options:  # one shift of colours for an image, before anything else is normalised away
+        shift = (x - plain).flatten(2)
+        torch.testing.assert_close(shift, shift[:, :, :1].expand_as(shift), rtol=0, atol=1e-5)
 
 
 EVERYTHING = Distortion(

@@ -97,6 +97,19 @@ def test_share_and_holding_out(parquet):
         load(DataSpec(source=path, validation_fraction=0)).split("search_validation")
 
 
+def test_validation_images_may_be_what_networks_are_tested_on(folder):
+    """As those of ImageNet, whose own test images have no published labels."""
+    path = str(folder("in/train", {"cat": 8, "dog": 8}).parent)
+    folder("in/val", {"cat": 3, "dog": 3})
+    spec = DataSpec(source=path, validation_is_test=True, validation_fraction=0.25)
+    assert sizes(load(spec)) == [16, 12, 4, 6]
+    assert sizes(load(DataSpec(source=path, validation_fraction=0.25)))[2] == 6
+    plain = DataSpec(source=f"{path}/train", test=f"{path}/val", validation_fraction=0.25)
+    assert load(plain).fingerprint == load(spec).fingerprint
+    folder("in/test", {"cat": 2, "dog": 2})
+    assert sizes(load(spec)) == [22, 16, 6, 4]  # test images of its own come first
+
+
 def test_validation_images_of_the_source_are_used_unless_random_is_asked_for(folder):
     root = folder("x/train", {"cat": 6, "dog": 6}).parent
     folder("x/valid", {"cat": 2, "dog": 2})

@@ -111,6 +111,9 @@ def test_image_folders_that_are_none(tmp_path, folder):
 
 def test_names_and_paths_that_do_not_exist(tmp_path):
     assert "'digit' is neither a folder or Parquet file nor a data set; did you mean 'digits'?" in refused("digit")
+    assert refused("imagenet").startswith(
+        "ImageNet cannot be had by name; give its folder (train/ and val/) with --data"
+    )
     here = f"nowhere/at.all: no such file or folder in {Path.cwd()}, where it was looked for"
     assert refused("nowhere/at.all") == here
     assert refused(tmp_path / "no" / "where") == f"{tmp_path}/no/where: no such file or folder"

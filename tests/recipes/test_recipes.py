@@ -11,7 +11,7 @@ import ramify
 from ramify import recipes, zoo
 from ramify.cli import main
 from ramify.data import Augmentation, DataSpec, Distortion
-from ramify.errors import ConfigurationError
+from ramify.errors import ConfigurationError, DataError
 from ramify.spaces import DARTSCells, Space
 from ramify.strategies import CDARTS, STRATEGIES, CostTerm, Regularisation
 from ramify.training import Recipe, WeightSettings
@@ -21,6 +21,7 @@ NAMES = [recipe.name for recipe in recipes.entries()]
 PIPELINES = [recipe.name for recipe in recipes.entries("search") if "levels" in recipe.options]
 SEARCHES = [recipe.name for recipe in recipes.entries("search") if recipe.name not in PIPELINES]
 TRAININGS = [recipe.name for recipe in recipes.entries("retrain")]
+IMAGENET = [recipe.name for recipe in recipes.entries() if recipe.options["data"]["source"] == "imagenet"]
 SMALL = ["--data", "digits", "--data.subset", "64", "--threads", "1", "--progress", "false"]
 
 
@@ -64,6 +65,11 @@ def words_for(name, *more):
     return [verb, *(["zoo:DARTS_V2"] if verb == "retrain" else []), *more, "--out", "runs/x"]
 
 
+def given_data(name):
+    """Return the folder of the data of a recipe whose data has no name, and the words that give it."""
+    return ("in", ["--data", "in"]) if name in IMAGENET else (None, [])
+
+
 def same(found, settings):
     """Spaces have no equality of their own."""
 
@@ -81,9 +87,10 @@ def same(found, settings):
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryRecipe:
     def test_the_command_line_reads_what_python_gets(self, name, asked):
-        settings = recipes.load(name)
-        assert same(asked(*words_for(name, "--recipe", name)), settings)
-        assert same(asked(*words_for(name, f"--recipe={name}")), settings)
+        folder, words = given_data(name)
+        settings = recipes.load(name, folder)
+        assert same(asked(*words_for(name, "--recipe", name, *words)), settings)
+        assert same(asked(*words_for(name, f"--recipe={name}", *words)), settings)
 
     def test_the_file_is_an_ordinary_configuration(self, name, asked):
         file = ROOT / "recipes" / f"{name}.yaml"
@@ -129,16 +136,17 @@ class TestEveryRecipe:
         for level in options.get("levels", {"": options}).values():
             if "strategy" in level:
                 optional = {"accumulate", "schedule", "stepwise", "decay_norms", "clip_by", "label_smoothing"}
+                optional |= {"distortion"}
                 wanted = {field.name for field in fields(WeightSettings)} - optional
                 if level["strategy"]["class_path"] == "CDARTS":
-                    wanted = {field.name for field in fields(CDARTS)} - {"accumulate", "legacy_clip"}
+                    wanted = {field.name for field in fields(CDARTS)} - {"accumulate", "legacy_clip", "distortion"}
                     assert wanted <= level["strategy"]["init_args"].keys()
                     continue
                 if "arch_lr" in {field.name for field in fields(STRATEGIES[level["strategy"]["class_path"]])}:
                     wanted |= {"arch_lr", "arch_betas", "arch_weight_decay", "first"}
                 assert wanted <= level["strategy"]["init_args"].keys()
             if "shrinking" in level:
-                wanted = {field.name for field in fields(WeightSettings)} - {"accumulate"}
+                wanted = {field.name for field in fields(WeightSettings)} - {"accumulate", "distortion"}
                 wanted |= {"first_epochs", "next_epochs", "iterations", "threshold", "rule", "reset_after", "samples"}
                 assert wanted <= level["shrinking"].keys()
 
@@ -237,7 +245,7 @@ def test_searches_as_published(name, values, network):
     assert {field: getattr(settings["strategy"], field) for field in values} == values
     assert settings["network"].items() >= (network | {"affine": False, "track_running_stats": True}).items()
     assert settings["data"].source == "cifar10"
-    assert settings["data"].split == ("nasbench201" if name.startswith("gdas") or "201" in name else "auto")
+    assert settings["data"].split == ("nasbench201" if name.startswith("gdas") or "201" in name else "ordered")
 
 
 @pytest.mark.parametrize(
@@ -275,11 +283,34 @@ def test_searches_of_chains(name, space, values):
     assert (settings["space"].name, settings["data"].source) == (space, "imagenet")
     assert settings["strategy"].label_smoothing == 0.1 and settings["strategy"].weight_decay == 4e-5
     assert round(1_281_167 * settings["data"].validation_fraction) == 50_000
-    assert settings["network"] == {
+    eps = {"norm_eps": 1e-3} if name == "proxylessnas-imagenet" else {}
+    assert settings["network"] == eps | {
         "resolution": 224,
         "affine": name != "spos-shuffle-imagenet",
         "track_running_stats": True,
     }
+
+
+def _parts(settings):
+    """Yield what trains anything in a recipe: strategies, a shrinking, a training."""
+    for level in settings.get("levels", {"": settings}).values():
+        yield from (level[kind] for kind in ("strategy", "shrinking") if kind in level)
+    yield from [settings["recipe"]] if "recipe" in settings else []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_batch_is_kept_where_the_program_has_an_ordinary_loader(name):
+    """Programs that draw images with replacement, or by timm's loader, have no smaller one."""
+    drawn = ("abs-darts", "abs-fairnas", "abs-mobile", "abs-retrain", "fairnas", "spos", "proxyless")
+    for part in _parts(recipes.load(name)):
+        kind = type(part).__name__
+        if kind != "CDARTS":  # keeps it always
+            assert part.drop_last == name.startswith((*drawn, "cdarts-retrain-chain"))
+        # and whatever else deviates by default
+        assert getattr(part, "arch_clip", 0) == (5 if kind == "PDARTS" else 0)
+        assert getattr(part, "legacy_clip", False) == (kind == "GDAS" or name == "darts-nasbench201")
+        assert kind != "NASP" or (part.derivation, part.released_complexity) == ("softmax", True)
+        assert kind != "ProxylessNAS" or part.arch_counted == "epoch"
 
 
 RETRAINED = {"momentum": 0.9, "nesterov": False, "clip": 5, "auxiliary_weight": 0.4, "warmup": "epoch"}
@@ -309,7 +340,8 @@ RETRAINED = {"momentum": 0.9, "nesterov": False, "clip": 5, "auxiliary_weight": 
                 "lr": 0.8,
             }
             | {"weight_decay": 1e-5, "arch_weight_decay": 1e-5, "penalty_ratio": 0.5, "distance": "kl"}
-            | {"fix_heads": False, "evaluation": {"layers": 14}},
+            | {"fix_heads": False, "evaluation": {"layers": 14}}
+            | {"distortion": Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2))},
             {"layout": "imagenet", "layers": 8, "stem_multiplier": 1},
             "imagenet",
         ),
@@ -441,7 +473,8 @@ def test_trainings_as_published(name, values, network):
 
 
 DISTORTIONS = {
-    "autodl-retrain-imagenet": Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2)),
+    "abs-retrain-imagenet": Distortion(resized=0.08, ratio=1.0, lighting=0.1),
+    "autodl-retrain-imagenet": Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2), lighting=0.1),
     "cdarts-retrain-imagenet": Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2)),
     "cdarts-retrain-chain-imagenet": Distortion(resized=0.08, policy="randaugment", magnitude_std=0.5, erase=0.2),
     "darts-retrain-imagenet": Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2)),
@@ -496,12 +529,85 @@ def test_the_fixed_split_goes_with_its_data(asked):
     assert found == DataSpec(source="cifar10.parquet", split="nasbench201")
 
 
-def test_where_imagenet_is(asked):
-    found = asked(
-        *("retrain", "zoo:DARTS_V2", "--recipe", "darts-retrain-imagenet"),
-        *("--data", "in/train", "--data.test", "in/val", "--out", "x"),
+def test_a_recipe_gives_up_what_means_its_own_data_alone(asked):
+    """Digits of 8 pixels are not brought to 224, and nothing of 16 pixels is cut out of them."""
+    digits = DataSpec(source="digits")
+    for name in IMAGENET:
+        held_out = recipes.get(name).options["data"].get("validation_fraction", 0.5)  # a matter of the method
+        expected = replace(digits, validation_fraction=held_out)
+        assert asked(*words_for(name, "--recipe", name, "--data", "digits"))["data"] == expected
+        assert recipes.load(name, "digits")["data"] == expected
+    for name in ("h-das-full", "h-das-stage-cifar10", "cdarts-nasbench201"):
+        assert asked(*words_for(name, "--recipe", name, "--data", "digits"))["data"] == digits
+    own = asked(*words_for("cdarts-retrain-cifar10", "--recipe", "cdarts-retrain-cifar10"))["recipe"]
+    other = asked(*words_for("cdarts-retrain-cifar10", "--recipe", "cdarts-retrain-cifar10", "--data", "digits"))
+    assert (own.cutout, other["recipe"]) == (16, replace(own, cutout=None))
+    none = asked(*words_for("nasbench201-retrain-12", "--recipe", "nasbench201-retrain-12", "--data", "digits"))
+    assert none["recipe"].cutout == 0
+    chosen = ["--data", "digits", "--data.image_size", "16"]
+    assert asked(*words_for("abs-mobile", "--recipe", "abs-mobile", *chosen))["data"].image_size == 16
+
+
+@pytest.mark.parametrize("source", ["/data/imagenet", "in.parquet", "hf:imagenet-1k", "in/train"])
+def test_where_imagenet_is(source, asked, tmp_path):
+    for name in ("spos-mobile-imagenet", "abs-mobile", "darts-retrain-imagenet"):
+        own = recipes.load(name)["data"]
+        assert own.image_size == 224 and own.validation_is_test
+        assert asked(*words_for(name, "--recipe", name, "--data", source))["data"] == replace(own, source=source)
+        assert recipes.load(name, Path(source) if source[0] == "/" else source)["data"] == replace(own, source=source)
+    words = ["--recipe", "darts-retrain-imagenet", "--data", source, "--data.test", "in/val"]
+    assert asked(*words_for("darts-retrain-imagenet", *words))["data"].test == "in/val"
+
+
+def test_data_of_a_configuration_counts_as_given(asked, tmp_path):
+    (tmp_path / "folder.yaml").write_text("data: {source: /data/imagenet}\n")
+    (tmp_path / "digits.yaml").write_text("data: {source: digits}\n")
+    (tmp_path / "name.yaml").write_text("data: digits\n")
+    words = ["search", "--recipe", "spos-mobile-imagenet", "--out", "x", "--config"]
+    found = asked(*words, tmp_path / "folder.yaml")["data"]
+    assert (found.source, found.image_size) == ("/data/imagenet", 224)
+    found = asked(*words, tmp_path / "digits.yaml")["data"]
+    assert (found.source, found.image_size) == ("digits", None)
+    assert asked(*words, tmp_path / "name.yaml")["data"] == "digits"
+    found = asked(*words, tmp_path / "folder.yaml", "--data", "digits")["data"]
+    assert (found.source, found.image_size) == ("digits", None)
+
+
+@pytest.mark.parametrize("name", IMAGENET)
+def test_data_that_nobody_has_by_name(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expected = (
+        f"ramify: the recipe {name} is for ImageNet; give its folder (train/ and val/) with --data, e.g. "
+        "--data /data/imagenet --data.image_size 224\n"
     )
-    assert found["data"] == DataSpec(source="in/train", test="in/val", image_size=224)
+    for more in ([], ["--data", "imagenet"], ["--data", "ImageNet"], ["--data.image_size", "32"]):
+        assert main(words_for(name, "--recipe", name, *more)) == 2
+        assert capsys.readouterr().err == expected
+    assert not Path("runs").exists()
+
+
+def test_there_are_fourteen_recipes_for_imagenet():
+    assert len(IMAGENET) == 14
+
+
+def test_help_needs_no_data(capsys):
+    for word in ("--help", "--data.help"):
+        with pytest.raises(SystemExit) as stopped:
+            main(["search", "--recipe", "spos-mobile-imagenet", word])
+        assert stopped.value.code in (0, None)
+        assert "--data" in capsys.readouterr().out
+
+
+def test_imagenet_by_name_in_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = r"ImageNet cannot be had by name; give its folder \(train/ and val/\)"
+    with pytest.raises(DataError, match=message):
+        ramify.search(**recipes.load("spos-mobile-imagenet"), out="x")
+    with pytest.raises(DataError, match=message):
+        ramify.shrink(**recipes.load("abs-mobile"), out="x")
+    with pytest.raises(DataError, match=message):
+        ramify.retrain("zoo:DARTS_V2", **recipes.load("darts-retrain-imagenet"), out="x")
+    assert not Path("x").exists()
 
 
 def test_single_values_of_a_training(asked):
@@ -536,7 +642,6 @@ def test_a_file_for_the_values_of_a_training(asked, tmp_path):
         ("retrain zoo:SETN --recipe autodl-cifar10 --out x", "unknown recipe 'autodl-cifar10'; did you mean 'autodl-"),
         ("retrain zoo:SETN --recipe none.yaml --out x", "none.yaml"),
         ("search --config CONFIG --out x", "`recipe` is an option of the command line; a configuration file gives"),
-        ("retrain zoo:SETN --recipe darts-retrain-imagenet --out x", "'imagenet' is neither a folder or Parquet file"),
     ],
 )
 def test_bad_recipes(words, message, capsys, tmp_path, monkeypatch):

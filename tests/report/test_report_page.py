@@ -161,15 +161,15 @@ def test_the_last_line_may_be_cut_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("history.jsonl", '{"phase": "search"\n{}\n', r"history\.jsonl, line 1: not JSON"),
+        ("history.jsonl", '{"phase": "search"\n{}\n', r"history\.jsonl, line 1: not valid JSON: it is cut off"),
         ("history.jsonl", '{}\n\n{"loss": "low"}\n', r"history\.jsonl, line 3: `loss` must be a number, got 'low'"),
         ("history.jsonl", '{"mixing": {"a": [[1, 2], [1]]}}\n', r"line 1: `mixing` of 'a' must be a matrix"),
         ("history.jsonl", '{"mixing": {"a": [[1]]}}\n{"mixing": {"a": [[1, 2]]}}\n', "line 2: .* 1 × 1 as before"),
         ("history.jsonl", '{"mixing": {"normal": [[1, 2]]}}\n', "is 1 × 2, but the choice has 14 edges and 8"),
-        ("history.jsonl", "[1]\n", "line 1: expected an object, got list"),
-        ("result.json", '{\n"score": }', r"result\.json, line 2: not JSON"),
-        ("result.json", "[1]", "expected a mapping"),
-        ("config.yaml", "a: 1\nb: [1,\n", r"config\.yaml, line \d: not YAML"),
+        ("history.jsonl", "[1]\n", r"line 1: it must be an object, got \[1\]"),
+        ("result.json", '{\n"score": }', r"result\.json: not valid JSON \(Expecting value, line 2 column 10\)"),
+        ("result.json", "[1]", r"result\.json: it must be an object, got \[1\]"),
+        ("config.yaml", "a: 1\nb: [1,\n", r"config\.yaml, line \d: not valid YAML"),
         ("provenance.json", b"\n\xff", r"provenance\.json, line 2: not UTF-8"),
     ],
 )

@@ -74,7 +74,7 @@ def test_mixing_is_thinned_masked_and_named(tmp_path: Path) -> None:
     write_config(tmp_path / "config.yaml", "verb: search\n")
     write_lines(
         tmp_path / "history.jsonl",
-        ({"epoch": epoch, "mixing": {"cell": [[0.12345, float("nan")]]}} for epoch in range(1, 3001)),
+        ({"epoch": epoch, "mixing": {"cell": [[0.12345, None]]}} for epoch in range(1, 3001)),
     )
     run = read_folder(tmp_path)
     plain = mixing_history(run, {}, None)

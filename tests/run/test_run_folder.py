@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -145,7 +146,7 @@ def test_a_damaged_result_file(folder, content):
     (folder.path / "architecture.json").write_text(content)
     with pytest.raises(RunError, match=r"architecture\.json is damaged \(.*\); delete it and result\.json"):
         folder.read_json("architecture.json")
-    with pytest.raises(RunError, match=r"has no network\.json: it is no run, or an unfinished one"):
+    with pytest.raises(RunError, match=r"has no network\.json: the run is unfinished, and the same command"):
         folder.read_json("network.json")
 
 
@@ -189,7 +190,7 @@ def test_a_damaged_history(folder, damage):
         file.write(damage)
         file.write(json.dumps(rows(1)[0]).encode() + b"\n")
     for read in (folder.history, lambda: folder.cut(3)):
-        with pytest.raises(RunError, match=r"history\.jsonl is damaged .* delete it, checkpoint\.pt and result\.json"):
+        with pytest.raises(RunError, match=r"history\.jsonl is damaged .* delete it, both checkpoints and result"):
             read()
     if damage != b"\xff\n":  # what follows the checkpoint does not matter, as long as it is text
         assert folder.cut(1) == rows(1)
@@ -208,11 +209,19 @@ def test_a_finished_run_without_history_is_damaged(folder):
 STATE = {
     "session": {"weights": torch.arange(100.0), "step": 3, "names": ["a", "b"], "double": torch.rand(5).double()},
     "rows": 2,
+    "seconds": 1.5,
+    "step": 3,
 }
+
+
+def saved(step=0, rows=0):
+    return {"session": {"x": torch.full((1000,), float(step))}, "rows": rows, "seconds": 0.0, "step": step}
 
 
 def test_a_checkpoint_comes_back_and_is_an_ordinary_torch_file(folder):
     assert folder.load(CPU) is None
+    for row in rows(2):
+        folder.append(row)
     folder.save(STATE)
     for found in (folder.load(CPU), torch.load(folder.path / "checkpoint.pt", weights_only=True)):
         assert found["rows"] == 2
@@ -222,6 +231,8 @@ def test_a_checkpoint_comes_back_and_is_an_ordinary_torch_file(folder):
 
 
 def test_no_flipped_bit_and_no_missing_end_goes_unnoticed(folder):
+    for row in rows(2):
+        folder.append(row)
     folder.save(STATE)
     path = folder.path / "checkpoint.pt"
     content = path.read_bytes()
@@ -241,7 +252,7 @@ def test_no_flipped_bit_and_no_missing_end_goes_unnoticed(folder):
 
 def test_a_checkpoint_is_never_seen_half_written(folder):
     """A reader beside the writer finds the one before or the one after."""
-    folder.save({"step": 0, "x": torch.zeros(1000)})
+    folder.save(saved())
     stop, seen = threading.Event(), set()
 
     def read():
@@ -251,7 +262,7 @@ def test_a_checkpoint_is_never_seen_half_written(folder):
     reader = threading.Thread(target=read)
     reader.start()
     for step in range(1, 40):
-        folder.save({"step": step, "x": torch.full((1000,), float(step))})
+        folder.save(saved(step))
     stop.set()
     reader.join()
     assert seen
@@ -269,6 +280,156 @@ def test_code_in_a_checkpoint_is_not_run(folder, tmp_path):
     with pytest.raises(RunError, match="is damaged"):
         folder.load(CPU)
     assert not (tmp_path / "ran").exists()
+
+
+# What is lost, and what it goes on from
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def twice(folder):
+    """A folder with checkpoints at steps 2 and 4, which count as many rows, and five rows."""
+    for row in rows(5):
+        folder.append(row)
+    folder.save(saved(2, rows=2))
+    folder.save(saved(4, rows=4))
+    return folder
+
+
+def test_the_checkpoint_before_the_last_is_kept(twice, capsys):
+    assert twice.load(CPU)["step"] == 4
+    assert capsys.readouterr().err == ""
+    (twice.path / "checkpoint.pt").unlink()
+    assert twice.load(CPU)["step"] == 2
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(twice, capsys):
+    flip(twice.path / "checkpoint.pt")
+    again = RunFolder(twice.path)
+    assert again.load(CPU)["step"] == 2
+    said = capsys.readouterr().err
+    assert "checkpoint.pt is damaged (its checksum is wrong); the run goes on from step 2" in said
+    assert said.count("\n") == 1
+    again.save(saved(3, rows=2))  # the damaged one does not take the place of the good one
+    flip(twice.path / "checkpoint.pt")
+    assert again.load(CPU)["step"] == 2
+
+
+def test_two_damaged_checkpoints_are_an_error(twice):
+    flip(twice.path / "checkpoint.pt")
+    flip(twice.path / "checkpoint.before.pt")
+    with pytest.raises(RunError, match=r"checkpoint\.pt is damaged .*; delete it, and the same command starts"):
+        twice.load(CPU)
+
+
+@pytest.mark.parametrize(("left", "step"), [(4, 4), (3, 2), (2, 2), (1, None), (0, None)])
+def test_a_shortened_history_goes_on_from_what_both_hold(twice, capsys, left, step):
+    path = twice.path / "history.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:left]))
+    found = twice.load(CPU)
+    assert (found and found["step"]) == step
+    said = capsys.readouterr().err
+    if step == 4:
+        assert said == ""
+    else:
+        end = "goes on from step 2, where both are whole" if step else "starts from the beginning"
+        assert f"history.jsonl has {left} rows where checkpoint.pt counts 4; the run {end}\n" in said
+
+
+@pytest.mark.parametrize("content", [5, {"session": 3}, {"session": {}, "rows": -1, "step": 0, "seconds": 0}])
+def test_a_sealed_checkpoint_of_another_kind_is_refused(folder, content, tmp_path):
+    from ramify import files
+
+    torch.save(content, tmp_path / "x.pt")
+    (folder.path / "checkpoint.pt").write_bytes(files.sealed((tmp_path / "x.pt").read_bytes()))
+    with pytest.raises(RunError, match=r"checkpoint\.pt is damaged \(it "):
+        folder.load(CPU)
+
+
+def test_the_rows_are_on_the_disk_before_the_checkpoint(folder, monkeypatch):
+    import os
+
+    order = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (order.append(str(Path(f"/proc/self/fd/{handle}").readlink())), fsync(handle))
+    )
+    folder.append(rows(1)[0])
+    folder.save(saved(1, rows=1))
+    names = [path.rpartition("/")[2] for path in order]
+    assert names[0] == "history.jsonl"
+    assert names[1].startswith(".checkpoint.pt.")
+
+
+def test_a_finished_run_notices_a_shortened_history(folder):
+    for row in rows(3):
+        folder.append(row)
+    folder.finish({"notation": "x"})
+    assert folder.history() == rows(3)
+    path = folder.path / "history.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(RunError, match=r"is damaged \(it has 2 rows where result\.json counts 3\)"):
+        folder.history()
+
+
+def test_architecture_and_result_are_held_against_each_other(folder):
+    folder.write_json("architecture.json", {"choices": {"a": 1}})
+    folder.finish({"architecture": {"choices": {"a": 1}}})
+    assert folder.architecture() == {"choices": {"a": 1}}
+    folder.write_json("architecture.json", {"choices": {"a": 2}})
+    with pytest.raises(RunError, match=r"architecture\.json and result\.json name two architectures; delete both"):
+        folder.architecture()
+    (folder.path / "architecture.json").unlink()
+    with pytest.raises(RunError, match=r"it was deleted from a finished run; delete result\.json too, and the same"):
+        folder.architecture()
+
+
+def test_a_folder_that_is_deleted_at_work_is_not_made_again(folder):
+    import shutil
+
+    shutil.rmtree(folder.path)
+    for write in (
+        lambda: folder.append(rows(1)[0]),
+        lambda: folder.save(saved()),
+        lambda: folder.write_json("front/00.json", {}),
+        lambda: folder.record_reads([{}]),
+    ):
+        with pytest.raises(RunError, match="was deleted or replaced at work; nothing more is written there"):
+            write()
+        assert not folder.path.exists()
+    folder.path.mkdir()
+    (folder.path / ".lock").touch()
+    with pytest.raises(RunError, match="was deleted or replaced at work"):
+        folder.append(rows(1)[0])
+    assert [path.name for path in folder.path.iterdir()] == [".lock"]
+
+
+def test_nothing_is_written_through_a_link(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine").write_text("mine")
+    (folder.path / "front").symlink_to(elsewhere)
+    (folder.path / "history.jsonl").symlink_to(elsewhere / "mine")
+    (folder.path / "checkpoint.pt").symlink_to(elsewhere / "mine")
+    with pytest.raises(RunError, match=r"front is a link to .*; a run writes through none"):
+        folder.write_json("front/00.json", {})
+    with pytest.raises(RunError, match=r"history\.jsonl: it is a link; put a file in its place"):
+        folder.append(rows(1)[0])
+    folder.save(saved())
+    assert not (folder.path / "checkpoint.pt").is_symlink()
+    assert {path.name: path.read_text() for path in elsewhere.iterdir()} == {"mine": "mine"}
+
+
+@pytest.mark.parametrize("content", ['{"sessions": 3}', "{}", '{"sessions": [], "data": 5}', "[]"])
+def test_a_provenance_of_another_kind_is_refused(folder, content):
+    (folder.path / "provenance.json").write_text(content)
+    with pytest.raises(RunError, match=r"provenance\.json is damaged \(.*\); delete it, and the same command writes"):
+        folder.started(0)
 
 
 def test_reads_of_the_test_split_add_up(folder):

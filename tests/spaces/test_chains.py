@@ -65,8 +65,8 @@ class TestNotation:
             ([0, None] + [0] * 19, "layer 1: None is no code"),
             (["k3e4"] + [0] * 20, "layer 0: unknown operation 'k3e4'; did you mean 'k3e[36]'"),
             ([-1] + [0] * 20, "layer 0 cannot be left out: it is the first of its stage"),
-            ("[0, 1", "is no JSON list of codes"),
-            ("__import__('os')", "is no JSON list of codes"),
+            ("[0, 1", "is cut off"),
+            ("__import__('os')", "is no list of codes"),
             (5, "is a list of codes, got int"),
         ],
     )

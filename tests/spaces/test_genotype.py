@@ -127,19 +127,28 @@ class TestText:
             "DARTS_V2",
             "genotype",
             "Genotype",
-            "Genotype(",
             "print('here')",
             "Other(normal=[], reduce=[])",
-            "[('skip_connect', 0)]",
             "__import__('os').system('false')",
-            "x.Genotype(normal=[])",
             "1 +" * 50,
-            "(" * 500,
             "\x00",
         ],
     )
     def test_anything_but_a_genotype_is_refused(self, text):
         with pytest.raises(ArchitectureError, match="neither JSON nor Genotype"):
+            read_genotype(text)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("Genotype(", "is cut off"),
+            ("[('skip_connect', 0)]", "got list"),
+            ("x.Genotype(normal=[])", "genotype lacks"),
+            ("(" * 500, "nested deeper than 24"),
+        ],
+    )
+    def test_what_resembles_one_is_told_what_is_wrong(self, text, message):
+        with pytest.raises(ArchitectureError, match=message):
             read_genotype(text)
 
     @pytest.mark.parametrize(
@@ -158,7 +167,7 @@ class TestText:
         ],
     )
     def test_nothing_is_evaluated(self, value):
-        with pytest.raises(ArchitectureError, match="genotype text"):
+        with pytest.raises(ArchitectureError, match=r"cannot read|only range\(a, b\)"):
             read_genotype(AS_PRINTED.replace("[2, 3, 4, 5]", value))
 
     @given(st.data())
@@ -258,7 +267,7 @@ class TestForms:
                 read_genotype(whole | {key: "fixed"}, form)
 
     def test_one_form_is_not_another(self):
-        with pytest.raises(ArchitectureError, match="neither JSON nor Genotype3"):
+        with pytest.raises(ArchitectureError, match=r"unknown keys \['normal'.* known: .*'normal3'"):
             read_genotype(AS_PRINTED, GENOTYPE3)
         with pytest.raises(ArchitectureError, match=r"unknown keys \['DAG1'"):
             read_genotype(GRAPHS, GENOTYPE)
@@ -360,7 +369,7 @@ class TestStages:
             ({"stages": [RELEASED]}, "`stages` must list three genotypes"),
             ({"stages": 7}, "`stages` must list three genotypes, got 7"),
             (stages(RELEASED, None, RELEASED), r"stage 2: a genotype is a JSON object or Genotype\(...\) text"),
-            (stages(RELEASED, RELEASED, RELEASED[:200]), "stage 3: .* is neither JSON nor"),
+            (stages(RELEASED, RELEASED, RELEASED[:200]), "stage 3: it is cut off"),
             (
                 stages(RELEASED.replace("sep_conv_5x5", "sep_conv_9x9"), RELEASED, RELEASED),
                 "stage 1: reduce, node 0 .*'sep_co",
@@ -375,9 +384,9 @@ class TestStages:
             ),
             (
                 stages(RELEASED.replace("range(2, 6)", "open('EXECUTED', 'w')"), RELEASED, RELEASED),
-                "genotype text: cannot read .open",
+                "stage 1: cannot read .open",
             ),
-            (stages(RELEASED.replace("range(2, 6)", "range(2, 10**9)"), RELEASED, RELEASED), "genotype text"),
+            (stages(RELEASED.replace("range(2, 6)", "range(2, 10**9)"), RELEASED, RELEASED), "stage 1: cannot read"),
             (stages({"0": RELEASED, "1": RELEASED, "2": RELEASED}, RELEASED, RELEASED), "stage 1: .* plain genotypes"),
         ],
     )

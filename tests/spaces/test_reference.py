@@ -128,7 +128,7 @@ def check_mixed(build, case, raw, cut, gradients):
     assert_close(y, case["logits_train"], case["amplification"]["train"])
     found = torch.autograd.grad(y.square().sum() / 2, list(raw.values()))
     for name, gradient in zip(raw, found, strict=True):
-        assert_close(gradient, gradients[name], case["amplification"]["grad"])
+        assert_close(gradient, gradients[name], case["amplification"]["grad"], gradient=True)
     fresh = build().double().eval()
     set_weights(fresh)
     with torch.no_grad():
@@ -140,14 +140,23 @@ def test_nasbench201_supernet(case):
     config, arch = case["config"], case["arch"]
     space = spaces.NASBench201(nodes=config["max_nodes"], operations=tuple(arch["op_order"]))
     assert [f"{t}<-{s}" for s, t in space.choices["cell"].edges] == arch["edge_order"]
-    check_supernet(
-        lambda: space.supernet(
+
+    def build():
+        return space.supernet(
             config["num_classes"],
             channels=config["C"],
             cells=config["N"],
             affine=config["search_cell_affine"],
             track_running_stats=config["search_cell_track_running_stats"],
-        ),
+        )
+
+    sup = on_meta(build)
+    convolutions = [m for name, m in sup.named_modules() if ".graph." in name and isinstance(m, torch.nn.Conv2d)]
+    # Under a norm without shift the original's convolutions have a bias, which the norm removes; there is none here.
+    biases = 0 if config["search_cell_affine"] else sum(conv.out_channels for conv in convolutions)
+    assert ramify.profile(sup, config["input"][1:]).params + biases == case["params"]["total"]
+    check_supernet(
+        build,
         case,
         {"cell": arch["alphas"]},
         {"cell": case["grad_alphas"]},
@@ -204,3 +213,37 @@ def test_h_das_supernet(case):
         cut |= {name: piece.reshape(shape) for name, piece, shape in zip(names, pieces, shapes, strict=True)}
         gradients[part] = torch.tensor(case[f"grad_alpha_{part}"], dtype=torch.float64).flatten()
     check_mixed(build, case, raw, cut, gradients)
+
+
+def check_child(build, mix, case):
+    """The logits of a single path of a supernet; its norms have running statistics, which training moves."""
+    sup = build().double()
+    set_weights(sup)
+    active = {name: weights > 0 for name, weights in mix.items()}
+    for mode in ("eval", "train"):
+        with torch.no_grad():
+            logits = sup.train(mode == "train")(image(case["config"]["input"]), mix, active=active)
+        assert_close(logits, case[f"logits_{mode}"], case["amplification"][mode])
+
+
+@pytest.mark.parametrize("case", some("angle-nasbench201", 5))
+def test_a_child_in_the_supernet_of_nasbench201(case):
+    space, config = spaces.NASBench201(), case["config"]
+    layout = {"channels": config["C"], "cells": config["N"]}
+    layout |= {"affine": config["search_cell_affine"], "track_running_stats": config["search_cell_track_running_stats"]}
+    check_child(lambda: space.supernet(config["num_classes"], **layout), space.mix(space.parse(case["arch"])), case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [p for p in some("angle-darts", 5) if p.values[0]["logits_train"] and p.values[0]["arch"]["same_in_all_cells"]],
+)
+def test_a_child_in_the_supernet_of_darts(case):
+    space, config = spaces.DARTSCells(), case["config"]
+    layout = {"layout": "imagenet", "channels": config["C"], "layers": config["layers"]}
+    chosen = torch.eye(8, dtype=torch.float64)[case["arch"]["per_cell_choice"]]
+    check_child(
+        lambda: space.supernet(config["num_classes"], affine=True, track_running_stats=True, **layout),
+        {"normal": chosen, "reduce": chosen},
+        case,
+    )

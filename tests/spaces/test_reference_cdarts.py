@@ -115,7 +115,7 @@ def test_search_networks(case):
     }
     found = torch.autograd.grad(joined.square().sum() / 2, list(wanted.values()))
     for name, gradient in zip(wanted, found, strict=True):
-        assert_close(gradient, case[name], case["amplification"]["grad"])
+        assert_close(gradient, case[name], case["amplification"]["grad"], gradient=True)
     sup, heads = build()
     with torch.no_grad():
         logits, joined = outputs((sup.eval(), heads.eval()), mixes(raw, names))

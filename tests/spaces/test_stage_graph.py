@@ -479,9 +479,9 @@ class TestNotation:
         ("notation", "message"),
         [
             ({"DAG": CIFAR, "cell": DARTS_V2}, r"unknown keys \['cell'\]; known: \['DAG', 'genotype', 'name'\]"),
-            ("Genotype(DAG1=[])", "neither JSON nor Genotype2"),
+            ("Genotype(DAG1=[])", r"genotype lacks \['DAG2', 'DAG3'\]"),
             ({"DAG1": CIFAR["DAG1"]}, r"genotype lacks \['DAG2', 'DAG3'\]"),
-            ('{"DAG1": [', "not valid JSON"),
+            ('{"DAG1": [', "is cut off"),
             (None, "a genotype is a JSON object or Genotype2"),
         ],
     )

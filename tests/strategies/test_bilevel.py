@@ -1,5 +1,8 @@
 """The bilevel search: whose gradient is taken where, in which order, and what stays untouched."""
 
+from dataclasses import replace
+from itertools import islice
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +11,7 @@ from ramify import Architecture
 from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import DARTS, GDAS
 from ramify.strategies.differentiable import Moment
-from small_runs import differences, finish, loaded, restored, saved, session_of, task_of
+from small_runs import SPACES, STRATEGIES, differences, finish, loaded, restored, saved, session_of, task_of
 
 KINDS = {"DARTS": DARTS, "GDAS": GDAS}
 
@@ -180,3 +183,36 @@ def test_the_test_split_is_not_read():
     before = len(data.reads)
     finish(session_of("nasbench201", DARTS(epochs=1, batch_size=16)))
     assert len(data.reads) == before == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((name, {"epochs": 2, "arch_start": 1}) for name in ("DARTS", "DARTS-second-order", "GDAS", "NASP")),
+        *((name, {"epochs": 2, "arch_start": 1}) for name in ("PCDARTS", "PDARTS", "SETN", "ProxylessNAS-reinforced")),
+        ("ProxylessNAS", {"epochs": 1}),
+    ],
+)
+def test_no_validation_image_is_seen_in_training_mode_while_only_weights_learn(name, settings, monkeypatch):
+    """They would move running statistics; and the first step of the architecture takes the first of their batches."""
+    layout = SPACES["nasbench201"][1] | {"track_running_stats": True}
+    session = replace(STRATEGIES[name], **settings).session(SPACES["nasbench201"][0], task_of(layout))
+    inner = getattr(session, "inner", session)
+    images, batches = [], []
+    inner.supernet.module.register_forward_pre_hook(lambda network, x: images.append((network.training, len(x[0]))))
+    original = type(inner)._architecture_step
+
+    def step(self, valid, train):
+        batches.append(valid[0])
+        original(self, valid, train)
+
+    monkeypatch.setattr(type(inner), "_architecture_step", step)
+    rows = [metrics.values for metrics in islice(session.run(), 2)]
+    parts = inner.strategy.accumulate
+    assert [length for training, length in images if training] == [16 // parts] * 2 * parts
+    assert not batches and "loss" in rows[-1] and "validation_loss" not in rows[-1]
+    tracked = [b for n, b in inner.supernet.module.named_buffers() if n.endswith("num_batches_tracked")]
+    assert int(max(tracked)) <= len(images)
+    next(session.run())
+    first = next(inner.weights.batches(inner.validation, 0))[0]
+    assert torch.equal(batches[0], first)

@@ -228,6 +228,26 @@ def test_released_clipping_counts_what_earlier_steps_left_behind():
     assert not torch.equal(*results)
 
 
+def test_released_clipping_takes_one_norm_over_everything():
+    found = session(legacy_clip=True, clip=0.01, fix_heads=False)
+    place, train, valid = begin(found, 2 * found.steps_per_epoch)
+    for step, batch in ((found._joint_step, valid), (found._search_step, train)):
+        step(place, batch)
+        gradients = [p.grad for p in found._everything() if p.grad is not None]
+        assert len(gradients) > len(found._search_group())
+        assert torch.stack([g.norm() for g in gradients]).norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_released_clipping_is_continued_with_what_was_left_behind():
+    settings = {"legacy_clip": True, "clip": 0.05, "accumulate": 2, "fix_heads": False}
+    whole, before, after = (session(**settings) for _ in range(3))
+    finish(whole)
+    list(itertools.islice(before.run(), 6))  # in the joint epoch
+    after.load_state_dict(restored(saved(before)))
+    finish(after)
+    assert differences(restored(saved(whole)), restored(saved(after))) == []
+
+
 def test_the_optimisers_forget_at_the_end_of_a_cycle_unless_they_are_kept():
     for keep in (False, True):
         found = session(keep_optimizers=keep)

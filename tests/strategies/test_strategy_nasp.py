@@ -104,3 +104,40 @@ def test_a_search_that_can_choose_none_moves():
     start = session.alphas["cell"].detach().clone()
     finish(session)
     assert bool((session.alphas["cell"] != start).any(dim=1).all())
+
+
+def ranked(derivation):
+    """Return what the third node reads for a hand-made A.
+
+    Of the rows (.9, .8, .8), (.7, 0, 0) and (.6, .1, 0), the largest entries are those of the first two; the softmax
+    of the first is (.356, .322, .322), of the second (.502, .249, .249), of the third (.465, .282, .255).
+    """
+    space = spaces.DARTSCells(nodes=2, operations=["sep_conv_3x3", "skip_connect", "max_pool_3x3"])
+    rows = torch.tensor([[0.9, 0.8, 0.8], [0.7, 0.0, 0.0], [0.6, 0.1, 0.0]])
+    alphas = {name: torch.full(choice.shape, 0.5) for name, choice in space.choices.items()}
+    alphas["normal"][space.choices["normal"].incoming(3)] = rows
+    strategy = NASP(derivation=derivation)
+    closest = strategy.closest(space, alphas)
+    derived = space.discretize(strategy.derived_from(space, alphas))
+    chosen = space.mix(derived)["normal"][space.choices["normal"].incoming(3)].sum(dim=1)
+    return chosen.nonzero().flatten().tolist(), derived == closest
+
+
+def test_the_result_is_the_closest_member_or_ranked_by_the_softmax_of_rows():
+    assert NASP().derivation == "raw"
+    assert ranked("raw") == ([0, 1], True)
+    assert ranked("softmax") == ([1, 2], False)
+
+
+def test_the_released_complexity_is_that_of_the_discrete_copy_and_of_normal_cells():
+    space = SPACES["darts"][0]
+    alphas = random_alphas(space)
+    term = NASP(complexity=0.3, released_complexity=True).penalty(space, alphas)
+    discrete = space.mix(space.discretize({name: alpha.detach() for name, alpha in alphas.items()}))["normal"]
+    p = complexities(space.choices["normal"].ops)
+    assert term.item() == pytest.approx(0.3 * float((discrete * p).sum()), rel=1e-5)
+    normal, reduce = torch.autograd.grad(term, [alphas["normal"], alphas["reduce"]], allow_unused=True)
+    torch.testing.assert_close(normal, 2 * 0.3 * p * discrete)
+    assert reduce is None
+    everywhere = NASP(complexity=0.3).penalty(space, alphas)
+    assert all(bool(g.any()) for g in torch.autograd.grad(everywhere, list(alphas.values())))

@@ -64,7 +64,7 @@ def test_the_architecture_is_frozen_at_first():
     for metrics in session.run():
         if metrics.values:
             moved.append(any(not torch.equal(alpha, start[name]) for name, alpha in session.alphas.items()))
-            assert metrics.values["validation_loss"] > 0
+            assert ("validation_loss" in metrics.values) == moved[-1]
     assert moved == [False, False, True]
     assert not torch.equal(session.alphas["cell/edges"], start["cell/edges"])
 

@@ -308,6 +308,15 @@ def test_parameters_rest_in_the_warm_up_and_no_validation_image_is_seen():
     assert [round(row["lr"], 4) for row in rows] == [0.025, 0.0213, 0.0037]
 
 
+@pytest.mark.parametrize(("counted", "expected"), [("search", [4, 9, 14, 19, 24]), ("epoch", [4, 11, 18, 25])])
+def test_over_what_steps_are_counted(counted, expected):
+    """Epochs of seven steps, every fifth: counted anew in each as in the released program, or through all of them."""
+    strategy = ProxylessNAS(warmup_epochs=0, arch_start=0, arch_counted=counted)
+    assert [step for step in range(28) if strategy.learns(step, 7)] == expected
+    later = ProxylessNAS(warmup_epochs=1, arch_start=1, arch_counted=counted)
+    assert [step for step in range(28) if later.learns(step, 7)] == [step for step in expected if step >= 14]
+
+
 def test_what_is_published():
     strategy = ProxylessNAS()
     assert (strategy.epochs, strategy.warmup_epochs, strategy.batch_size, strategy.warmup_lr) == (120, 40, 256, 0.05)
@@ -321,6 +330,7 @@ def test_what_is_published():
     [
         ({"learning": "luck"}, "`learning` must be 'gradient' or 'reinforce', got 'luck'"),
         ({"gates": "three"}, "`gates` must be 'two' or 'full', got 'three'"),
+        ({"arch_counted": "day"}, "`arch_counted` must be 'search' or 'epoch', got 'day'"),
         ({"arch_every": 0}, "`arch_every` must be at least 1, got 0"),
         ({"warmup_lr": -1.0}, "`warmup_lr` must be a number from 0, got -1.0"),
         ({"baseline_step": 0.0}, "`baseline_step` must be above 0 and at most 1, got 0.0"),

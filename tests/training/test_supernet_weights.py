@@ -1,11 +1,13 @@
 """The weights of a supernet: the optimiser's settings arrive, and only weights move."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from ramify.data import Distortion
 from ramify.errors import ConfigurationError
 from ramify.supernet import existing
 from ramify.training import SupernetWeights, WeightSettings
@@ -69,6 +71,23 @@ def test_a_step_with_bounded_entries_smoothed_labels_and_norms_that_do_not_decay
             p -= 0.1 * (p.grad.clamp(-0.01, 0.01) + (0.5 * p if p.ndim > 1 else 0))
     for value, expected in zip(weights.supernet.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(value, expected)
+
+
+@pytest.mark.parametrize(
+    "distortion", [Distortion(), Distortion(fill=128), Distortion(resized=0.3), Distortion(jitter=(0.4, 0.4, 0, 0))]
+)
+def test_images_of_both_halves_are_distorted(distortion):
+    weights = weights_of(WeightSettings(batch_size=16, distortion=distortion))
+    own = weights.task.data.augmentation
+    expected = replace(own, crop=0 if distortion.resized else own.crop, distortion=distortion)
+    for name in ("search_train", "search_validation"):
+        split = weights.task.data.split(name)
+        options = {"seed": weights.task.seed, "shuffle": True, "drop_last": True}
+        plain, wanted = (next(split.batches(16, augmentation=a, **options))[0] for a in (own, expected))
+        found, _ = next(weights.batches(split, 0))
+        assert torch.equal(found, wanted) and torch.equal(found, plain) == (distortion == Distortion())
+        bare, _ = next(weights.batches(split, 0, augmented=False))
+        assert torch.equal(bare, next(split.batches(16, **options))[0])
 
 
 def test_weights_that_no_path_used_do_not_move():

@@ -12,9 +12,9 @@ from ramify.benchmarks.annotation import Annotation
 from ramify.benchmarks.columns import Column
 from ramify.benchmarks.csv_import import import_csv
 from ramify.benchmarks.nats_import import import_nats
-from ramify.benchmarks.orders import ORDERS
 from ramify.benchmarks.table import Table
 from ramify.errors import TableError
+from ramify.orders import ORDERS
 
 __all__ = ["ORDERS", "Annotation", "Column", "Table", "import_csv", "import_nats", "open_table"]
 

@@ -31,7 +31,7 @@ class Annotation:
         self.columns = [column for column in table.columns.values() if column.metric != "seconds"]
         if not self.columns:
             raise TableError("the table holds neither accuracies nor losses")
-        shown = [c for c in self.columns if c.metric == "accuracy" and c.data == data]
+        shown = [c for c in self.columns if c.has_score and c.data == data]
         self._shown = shown or self.columns[:1]
 
     def __call__(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -44,13 +44,13 @@ class Annotation:
         notes = []
         for column in self._shown:
             value = found["values"][column.name]
-            unit = {"percent": "", "fraction": "", "nats": " nats"}[column.unit]
+            factor, unit = {"percent": (1, " %"), "fraction": (100, " %"), "nats": (1, " nats")}[column.unit]
             said = column.says().partition(",")[0]
-            notes.append(f"{column.name} {'missing' if value is None else f'{value:.2f}{unit}'} ({said})")
+            notes.append(f"{column.name} {'missing' if value is None else f'{factor * value:.2f}{unit}'} ({said})")
         return {"table": found}, "  ".join(notes)
 
     def of(self, arch: Architecture) -> dict[str, Any] | None:
-        """Return index, values and what these are (schedule and seeds in words), by column; None if it is not there.
+        """Return index, values, their units, schedule and seeds in words, by column; None if it is not there.
 
         A value that is missing is None.
         """
@@ -64,4 +64,6 @@ class Annotation:
                 values[column.name] = self.table.value(column.name, index)
             except TableError:
                 values[column.name] = None
-        return {"index": index, "values": values, "says": {column.name: column.says() for column in self.columns}}
+        says = {column.name: column.says() for column in self.columns}
+        units = {column.name: column.unit for column in self.columns}
+        return {"index": index, "values": values, "units": units, "says": says}

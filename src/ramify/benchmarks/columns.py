@@ -3,14 +3,19 @@
 # No postponed annotations: the command line reads the types of the fields.
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from ramify.errors import ConfigurationError, nearest
+import numpy as np
 
-UNITS = {"accuracy": ("percent", "fraction"), "loss": ("nats",), "seconds": ("seconds",)}
+from ramify.errors import ConfigurationError, TableError, nearest
+
+_SHARES = ("percent", "fraction")
+UNITS = {"accuracy": _SHARES, "error": _SHARES, "loss": ("nats",), "seconds": ("seconds",)}
 """Metric → the units it may have, the usual one first."""
 
+_MOST = {"percent": 100.0, "fraction": 1.0}
+"""Unit → the highest value there is; all are 0 or more."""
 
 _WANTED = {str: "a text", int: "a whole number", bool: "true or false"}
 
@@ -21,9 +26,10 @@ class Column:
 
     Args:
         name: Unique in its table, without spaces.
-        metric: `accuracy`, `loss`, or `seconds`: the time from the first step of the training to this value, with
-            one pass over the split.
-        unit: `percent` or `fraction` for accuracies, `nats` for losses; the usual one when empty.
+        metric: `accuracy`, `error`, `loss`, or `seconds`: the time from the first step of the training to this value,
+            with one pass over the split.
+        unit: `percent` or `fraction` for accuracies and errors, `nats` for losses. Empty is percent where the values
+            of the table leave no doubt: where one of them is above 1.
         data: The data set.
         split: The images that were measured.
         schedule: Epochs of the whole training, which the learning rate's schedule spans.
@@ -55,10 +61,11 @@ class Column:
             raise ConfigurationError(
                 f"column {self.name!r}: unknown metric {self.metric!r}; {nearest(self.metric, UNITS)}"
             )
-        object.__setattr__(self, "unit", self.unit or UNITS[self.metric][0])
+        if len(UNITS[self.metric]) == 1:
+            object.__setattr__(self, "unit", self.unit or UNITS[self.metric][0])
         object.__setattr__(self, "epochs", tuple(self.epochs) or (self.schedule,))
         object.__setattr__(self, "seeds", tuple(self.seeds))
-        if self.unit not in UNITS[self.metric]:
+        if self.unit not in ("", *UNITS[self.metric]):
             raise ConfigurationError(
                 f"column {self.name!r}: the unit of {self.metric} is {' or '.join(UNITS[self.metric])}, "
                 f"got {self.unit!r}"
@@ -81,6 +88,51 @@ class Column:
     def higher_is_better(self) -> bool:
         """Whether a search maximises these values."""
         return self.metric == "accuracy"
+
+    @property
+    def has_score(self) -> bool:
+        """Whether a search can go by these values: whether they are accuracies or errors."""
+        return UNITS[self.metric] == _SHARES
+
+    def score(self, value: float) -> float:
+        """Return the accuracy that a value stands for, as a fraction."""
+        share = value / _MOST[self.unit]
+        return share if self.higher_is_better else 1 - share
+
+    def percent(self, value: float) -> float:
+        """Return the same in per cent."""
+        percent = value * (_MOST["percent"] / _MOST[self.unit])
+        return percent if self.higher_is_better else 100 - percent
+
+    def settled(self, values: np.ndarray) -> "Column":
+        """Return the column with a unit, that of these values, which may lack some (NaN).
+
+        Raises:
+            TableError: If it has none, and the values do not tell.
+        """
+        if self.unit:
+            return self
+        if not (values > 1).any():
+            raise TableError(
+                f"column {self.name!r}: all values are at most 1: say unit percent or fraction of this {self.metric}"
+            )
+        return replace(self, unit=UNITS[self.metric][0])
+
+    def fault(self, values: np.ndarray) -> tuple[int, str] | None:
+        """Return the first place of values (N,) that cannot be what this settled column says, and why; None if all can.
+
+        NaN is a value that is missing.
+        """
+        most = _MOST.get(self.unit, np.inf)
+        wrong = np.flatnonzero((values < 0) | (values > most) | np.isinf(values))
+        if not len(wrong):
+            return None
+        place = int(wrong[0])
+        value = float(values[place])
+        kind = f"{self.metric} in {self.unit}" if self.has_score else self.metric
+        bounds = f"within 0 … {most:g}" if self.has_score else "0 or more, and finite"
+        hint = "; is its unit percent?" if self.unit == "fraction" and 1 < value <= _MOST["percent"] else ""
+        return place, f"{value:g} in column {self.name!r} cannot be: {kind} is {bounds}{hint}"
 
     def says(self, epochs: int | None = None, seed: int | None = None) -> str:
         """Return in words what a value is, for instance `12 epochs, mean of seeds 111 and 777`."""

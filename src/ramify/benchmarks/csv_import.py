@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +11,13 @@ import numpy as np
 from ramify import files
 from ramify.benchmarks.columns import Column
 from ramify.benchmarks.costs import IMAGES, approximate_times, query_seconds
-from ramify.benchmarks.orders import ORDERS
-from ramify.benchmarks.table import Table, _plain, notation_of
-from ramify.errors import RamifyError, TableError, nearest
+from ramify.benchmarks.sheet import ARCHITECTURES, Sheet, read_content
+from ramify.benchmarks.table import Table, notation_of
+from ramify.errors import RamifyError, TableError
+from ramify.orders import ORDERS
 
 if TYPE_CHECKING:
     from ramify.spaces import Space
-
-_GZIP = b"\x1f\x8b"
 
 NASBENCH201_CSV = "c448178d22059a09d22fa95595a2df431d508abb6624c2f4b07ca9f959f4dd7a"
 """SHA-256 of the uncompressed 12-epoch table of NAS-Bench-201. The file does not say what its columns are, and its
@@ -73,6 +68,8 @@ def _nasbench201_columns() -> list[Column]:
 def import_csv(path: str | Path, *, space: Space | None = None, columns: Iterable[Column] = ()) -> Table:
     """Read a CSV file, compressed or not, whose column `arch` holds the native notation of each architecture.
 
+    An empty cell is a value that is missing. What spreadsheets write is read (`sheet.py`).
+
     Args:
         path: The file.
         space: What the architectures are members of; recognised from the first of them when None.
@@ -80,100 +77,68 @@ def import_csv(path: str | Path, *, space: Space | None = None, columns: Iterabl
             known. A column has one value for every architecture: one epoch, one seed or a mean.
 
     Raises:
-        TableError: If the file cannot be read, or a column is not described or not there.
+        TableError: If the file cannot be read, a column is not described or not there, or a value cannot be what its
+            column says; the message names the row.
     """
-    content = _content(Path(path))
-    names, rows = _rows(content, path)
+    content = read_content(Path(path))
     described = list(columns)
-    if files.digest(content) == NASBENCH201_CSV and not described:
-        return _nasbench201(names, rows)
+    if not described and files.digest(content) == NASBENCH201_CSV:
+        return _nasbench201(content, path)
+    sheet = Sheet(content, path, [ARCHITECTURES, *(column.name for column in described)])
     if not described:
         raise TableError(
             f"{path}: a CSV file does not say what its columns are; `ramify bench import --columns` describes those to "
-            f"take over among {', '.join(name for name in names if name not in ('index', 'arch'))}"
+            f"take over among {sheet.listing('index', ARCHITECTURES)}"
         )
     for column in described:
-        if column.name not in names:
-            raise TableError(f"{path} has no column {column.name!r}; {nearest(column.name, names)}")
+        sheet.cells(column.name)
         if column.layers != (1, 1):
             raise TableError(f"{path}: column {column.name!r} must describe one epoch, and one seed or a mean")
-    if "arch" not in names:
-        raise TableError(f"{path} has no column 'arch' with the architectures; it has {', '.join(names)}")
-    place = {name: names.index(name) for name in names}
-    space, notations = _members([row[place["arch"]] for row in rows], space, path)
-    values = {column.name: _numbers(rows, place[column.name], column.name, path) for column in described}
+    space, notations = _members(sheet, space)
+    settled, values = [], {}
+    for column in described:
+        column, values[column.name] = sheet.values(column)
+        settled.append(column)
     order = next(
         (name for name, o in ORDERS.items() if _whole(space) == o.described and o.notations() == notations), ""
     )
     origin = {"source": Path(path).name, "sha256": files.digest(content)}
-    return Table(_whole(space), order or notations, described, values, origin)
+    return Table(_whole(space), order or notations, settled, values, origin)
 
 
-def _nasbench201(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    cells = [row[1] for row in rows]
-    train, validation = np.array([approximate_times(cell) for cell in cells]).T
+def _nasbench201(content: bytes, path: str | Path) -> Table:
     columns = _nasbench201_columns()
+    sheet = Sheet(content, path, [ARCHITECTURES, *(column.name for column in columns)])
+    train, validation = np.array([approximate_times(cell) for cell in sheet.cells(ARCHITECTURES)]).T
     values = {
         column.name: query_seconds(train, validation, column.data)
         if column.metric == "seconds"
-        else np.array([float(row[names.index(column.name)]) for row in rows])
+        else sheet.values(column)[1]
         for column in columns
     }
     return Table({"space": "NASBench201"}, "nasbench201", columns, values, {"source": _ORIGIN})
 
 
-def _content(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(_GZIP) else content
-    except FileNotFoundError:
-        raise TableError(f"there is no file {path}") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise TableError(f"{path} is damaged or truncated ({error})") from None
-    except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror or error}") from None
-
-
-def _rows(content: bytes, path: str | Path) -> tuple[list[str], list[list[str]]]:
-    try:
-        names, *rows = [row for row in csv.reader(io.StringIO(content.decode())) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path} is no CSV file ({error})") from None
-    except ValueError:
-        raise TableError(f"{path} is empty") from None
-    if not rows:
-        raise TableError(f"{path} has a header and no rows")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(names):
-            raise TableError(f"{path}: row {number} has {len(row)} cells where the header has {len(names)}")
-    return names, rows
-
-
-def _members(texts: Sequence[str], space: Space | None, path: str | Path) -> tuple[Space, list[str]]:
+def _members(sheet: Sheet, space: Space | None) -> tuple[Space, list[str]]:
+    """Return the space and the canonical notations of a sheet's architectures."""
     from ramify.spaces import recognise
 
-    notations: dict[str, int] = {}
-    for number, text in enumerate(texts, start=2):
+    given, notations = space is not None, dict[str, int]()
+    for number, text in zip(sheet.numbers, sheet.cells(ARCHITECTURES), strict=True):
+        if not text:
+            raise TableError(f"{sheet.path}: row {number} names no architecture")
         try:
-            space = space or recognise(_plain(text))
-            notation = notation_of(space, space.parse(_plain(text)))
+            space = space or recognise(text)
+            notation = notation_of(space, space.parse(text))
         except RamifyError as error:
-            raise TableError(f"{path}: row {number}: {error}") from None
+            hint = "" if given or not notations else f"; the first row was taken for one of {space!r:.80}: give --space"
+            raise TableError(f"{sheet.path}: row {number}: {error!s:.200}{hint}") from None
         if notation in notations:
-            raise TableError(f"{path}: rows {notations[notation]} and {number} hold the same architecture {notation}")
+            rows = f"rows {notations[notation]} and {number}"
+            raise TableError(f"{sheet.path}: {rows} hold the same architecture {notation:.120}")
         notations[notation] = number
     assert space is not None
     return space, list(notations)
-
-
-def _numbers(rows: Sequence[Sequence[str]], place: int, name: str, path: str | Path) -> np.ndarray:
-    found = np.empty(len(rows))
-    for number, row in enumerate(rows):
-        try:
-            found[number] = float(row[place]) if row[place].strip() else np.nan
-        except ValueError:
-            raise TableError(f"{path}: row {number + 2}: {row[place]!r} in column {name!r} is no number") from None
-    return found
 
 
 def _whole(space: Space) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ramify.benchmarks.columns import Column
-from ramify.benchmarks.orders import ORDERS
 from ramify.benchmarks.table import Table
 from ramify.errors import MissingExtraError, TableError
+from ramify.orders import ORDERS
 
 SPACES = {"tss": "nasbench201", "sss": "nats-size"}
 """How the files' names call a space → the order of its members."""
@@ -175,6 +175,7 @@ class _Collected:
             for number, seed in enumerate(seeds):
                 for place, rows in by_seed[seed]:
                     read[:, number, :, place] = rows.T
+            read[np.isinf(read)] = np.nan  # a loss of a training that diverged
             for column, array in _described(source, schedule, tuple(epochs), tuple(seeds), read):
                 columns.append(column)
                 values[column.name] = array

@@ -18,8 +18,8 @@ from ramify import files
 from ramify.architecture import Architecture
 from ramify.benchmarks.columns import Column
 from ramify.benchmarks.container import is_container, pack, unpack
-from ramify.benchmarks.orders import ORDERS
-from ramify.errors import ArchitectureError, TableError, nearest
+from ramify.errors import TableError, nearest
+from ramify.orders import ORDERS
 
 if TYPE_CHECKING:
     from ramify.spaces import Space
@@ -55,6 +55,9 @@ class Table:
             a value is missing.
         origin: What else there is to say about where the table comes from, as plain JSON values.
 
+    Raises:
+        TableError: If values are missing or too many, cannot be what their column says, or leave its unit open.
+
     Example:
         >>> from ramify.benchmarks import Column, Table
         >>> column = Column(name="valid", metric="accuracy", data="digits", split="valid", schedule=12, seeds=(0,))
@@ -70,6 +73,19 @@ class Table:
         columns: Iterable[Column],
         values: Mapping[str, Any],
         origin: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._fill(space, members, columns, values, origin)
+        for name, array in self._values.items():
+            if found := self.columns[name].fault(array.reshape(-1)):
+                raise TableError(f"{self.notations[found[0] % len(self)]!r:.120}: {found[1]}")
+
+    def _fill(
+        self,
+        space: Mapping[str, Any],
+        members: str | Sequence[str],
+        columns: Iterable[Column],
+        values: Mapping[str, Any],
+        origin: Mapping[str, Any] | None,
     ) -> None:
         self.space_description = {"arguments": {}, **space}
         self.order = members if isinstance(members, str) else ""
@@ -89,7 +105,7 @@ class Table:
             array = np.asarray(values[column.name], dtype="<f8")
             if array.size != np.prod(shape) or array.shape not in (shape, shape[2:]):
                 raise TableError(f"column {column.name!r} needs values of shape {shape}, got {array.shape}")
-            self.columns[column.name] = column
+            self.columns[column.name] = column.settled(array)
             self._values[column.name] = array.reshape(shape)
         for column in self.columns.values():
             if column.cost and getattr(self.columns.get(column.cost), "metric", None) != "seconds":
@@ -113,7 +129,8 @@ class Table:
         try:
             members = header["order"] or json.loads(arrays["members"].tobytes())
             columns = [Column.from_dict(plain) for plain in header["columns"]]
-            table = cls(header["space"], members, columns, arrays, header["origin"])
+            table = cls.__new__(cls)
+            table._fill(header["space"], members, columns, arrays, header["origin"])  # looked at when it was made
         except (ValueError, TypeError, KeyError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise TableError(f"{path} does not hold a whole table ({reason}); make it anew") from None
@@ -179,7 +196,7 @@ class Table:
         if isinstance(which, str):
             found = self._positions.get(which)
             # Other spellings of a member are rare: only they need the space, and with it PyTorch.
-            return self._find(self.space.parse(_plain(which))) if found is None else found
+            return self._find(self.space.parse(which)) if found is None else found
         if isinstance(which, Architecture):
             return self._find(which)
         position = operator.index(which)
@@ -207,7 +224,7 @@ class Table:
 
     def architecture(self, index: int) -> Architecture:
         """Return the architecture at a place."""
-        return self.space.parse(_plain(self.notations[self.index(index)]))
+        return self.space.parse(self.notations[self.index(index)])
 
     def check(self, space: Space) -> None:
         """Raise `TableError` unless members of this space, restricted or not, can be looked up here."""
@@ -294,9 +311,23 @@ class Table:
         return found
 
     def best(self, column: str, *, epochs: int | None = None, seed: int | None = None) -> int:
-        """Return the index of the best architecture, the lowest of equals; the smallest value of losses and times."""
-        values = self.values(column, epochs=epochs, seed=seed)
-        return int(values.argmax() if self.column(column).higher_is_better else values.argmin())
+        """Return the index of the best architecture that has a value, the lowest of equals.
+
+        The best value is the smallest of errors, losses and times.
+        """
+        values = self._vector(column, epochs, seed).array
+        if np.isnan(values).all():
+            raise TableError(f"column {column!r} has no value at all")
+        return int(np.nanargmax(values) if self.column(column).higher_is_better else np.nanargmin(values))
+
+    def measured(self, column: str, space: Space, *, seed: int | None = None) -> int:
+        """Return how many members of a space, restricted or not, have a value after the last recorded epoch."""
+        self.check(space)
+        vector = self._vector(column, None, seed)
+        there = np.flatnonzero(~np.isnan(vector.array)).tolist()
+        if self.order and vector.complete:
+            return space.size
+        return sum(self.architecture(index) in space for index in there) if space.restriction else len(there)
 
     def seconds(self, column: str, which: Which, *, epochs: int | None = None) -> float | None:
         """Return the seconds that a value took: training so far and one pass over the split. None if not known."""
@@ -344,16 +375,6 @@ def notation_of(space: Space, arch: Architecture) -> str:
     """Return the canonical notation of a member as a table spells it: JSON where the native one is no text."""
     notation = space.format(arch)
     return notation if isinstance(notation, str) else json.dumps(notation, sort_keys=True, separators=(",", ":"))
-
-
-def _plain(notation: str) -> Any:
-    """Return the native notation that `notation_of` wrote."""
-    if not notation.startswith("{"):
-        return notation
-    try:
-        return json.loads(notation)
-    except ValueError as error:
-        raise ArchitectureError(f"{notation[:60]!r} is not valid JSON ({error}); is it truncated?") from None
 
 
 def _sorted(arguments: Mapping[str, Any]) -> str:

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ramify import files
 from ramify.benchmarks import Table, open_table
 from ramify.comparison.drawing import draw
 from ramify.comparison.statistics import CONFIDENCE, Course, interval, verdict, versus
 from ramify.data import DataSpec, spec_of
 from ramify.data import load as load_data
-from ramify.errors import ConfigurationError, nearest
+from ramify.errors import ConfigurationError, RunError, TableError, nearest
 from ramify.evaluators import TableLookup
 from ramify.executors import run_jobs
 from ramify.report.pictures import png, svg
@@ -31,6 +30,7 @@ from ramify.strategies.ask_tell import AskTellSession
 from ramify.strategies.budget import Budget
 from ramify.strategies.pareto import front, normalised_hypervolume
 from ramify.training import Metrics, Task
+from ramify.wording import sentence
 
 BASELINE = "RandomSearch"
 _GRID = 200
@@ -69,7 +69,7 @@ def compare(
     seconds: float | None = None,
     objectives: Sequence[str] = ("error",),
     reference: Sequence[float] | None = None,
-    data: str | Path | DataSpec = "digits",
+    data: str | Path | DataSpec | None = None,
     network: Mapping[str, Any] | None = None,
     processes: int | None = None,
     progress: bool = True,
@@ -94,7 +94,7 @@ def compare(
         seconds: Budget in simulated seconds, where the table knows them.
         objectives: As `AskTell` takes them.
         reference: Of several objectives, the worst values that count.
-        data: Whose images the networks see, where their cost is an objective and the table's data set is unknown.
+        data: Whose images the networks see, where their cost is an objective and the table does not tell.
         network: Layout keywords of the networks, where their cost is an objective.
         processes: How many searches run at a time, one thread each; as many as there are processors when None. With
             0 this process does it alone.
@@ -117,7 +117,7 @@ def compare(
         epochs=epochs,
         seconds=seconds,
     )
-    spec = spec_of(data)
+    spec = None if data is None else spec_of(data)
     labelled = _labelled(strategies, len(objectives) > 1)
     shared = {name: getattr(budget, name) for name in ("evaluations", "epochs", "seconds", "wall_seconds")}
     shared |= {"objectives": tuple(objectives), "reference": None if reference is None else tuple(reference)}
@@ -132,12 +132,12 @@ def compare(
         "columns": list(columns),
         "strategies": {label: described(strategy) for label, strategy in ready.items()},
         "seeds": seeds,
-        "data": fields_of(spec),
+        "data": None if spec is None else fields_of(spec),
         "network": described(dict(network or {})),
     }
     jobs = [_Job(label, column, seed) for seed in range(seeds) for column in columns for label in ready]
     with RunFolder(out) as folder:
-        folder.open(config, 0)
+        folder.open(config, 0, free=lambda name: spec is None and name == "data")
         rows = folder.history()
         folder.cut(len(rows))  # a kill may have left half a row
         done = {(row["strategy"], row["column"], row["seed"]) for row in rows}
@@ -219,7 +219,7 @@ class _Plan:
 
     table: str
     strategies: Mapping[str, AskTell]
-    data: DataSpec
+    data: DataSpec | None
     network: Mapping[str, Any]
 
 
@@ -238,9 +238,9 @@ class _Worker:
     def __init__(self, plan: _Plan, quiet: bool = True) -> None:
         self.plan = plan
         self.table: Table = open_table(plan.table)
-        self.space = _whole(self.table)
+        self.space = _searched(self.table)
         self.fabric = make_fabric("cpu")
-        self.data = load_data(plan.data, quiet=quiet)
+        self.data = None if plan.data is None else load_data(plan.data, quiet=quiet)
 
     def session(self, job: _Job) -> AskTellSession:
         """Return the search."""
@@ -252,49 +252,58 @@ class _Worker:
         return session
 
     def __call__(self, job: _Job) -> dict[str, Any]:
-        """Return the course of a search: wherever what it found changed, what it had spent, and how good that was."""
+        """Return the course of a search: wherever what it found changed, what it had spent, and how good that was.
+
+        A search that met no member that was measured counts as if it had found an accuracy of 0, and says so.
+        """
         session = self.session(job)
         course: list[list[float]] = []
-        for _ in session.run():
-            value = _quality(session)
-            if not course or value != course[-1][-1]:
-                spent = session.spent
-                course.append([spent.evaluations, spent.epochs, spent.seconds, value])
-        spent = session.spent
-        return {"course": course, "spent": [spent.evaluations, spent.epochs, spent.seconds]}
+        try:
+            for _ in session.run():
+                value = _quality(session)
+                if value is not None and (not course or value != course[-1][-1]):
+                    course.append([*_spent(session), value])
+        except RunError:
+            if not session.trials or not session.trials.best.failed:
+                raise
+        nothing = not course
+        if nothing:
+            course.append([*_spent(session), 0.0])
+        return {"course": course, "spent": _spent(session)} | ({"found_nothing": True} if nothing else {})
 
 
-def _whole(table: Table) -> Space:
-    """Return the space all of whose members the table holds: its space, or the part that its members span.
+def _spent(session: AskTellSession) -> list[float]:
+    return [getattr(session.spent, name) for name in _AXES]
 
-    Raises:
-        ConfigurationError: If there is no such part, because the table's members were drawn.
-    """
+
+def _searched(table: Table) -> Space:
+    """Return the space of the table, or the part of it that the candidates of the table's members make."""
     if table.covers(table.space):
         return table.space
     masks = {name: choice.mask & False for name, choice in table.space.choices.items()}
     for index in range(len(table)):
         for name, weights in table.space.mix(table.architecture(index)).items():
             masks[name] |= weights > 0
-    part = table.space.restrict(masks)
-    if not table.covers(part):
-        raise ConfigurationError(
-            f"the table holds {len(table):,} of the {part.size:,} members that can be made of the same candidates; a "
-            "search may ask for any of them"
-        )
-    return part
+    return table.space.restrict(masks)
 
 
-def _quality(session: AskTellSession) -> float:
+def _quality(session: AskTellSession) -> float | None:
     """Return how good what a search found is in per cent: its hypervolume, or the accuracy of what it stands for.
 
-    That is the accuracy at the highest fidelity, even where the search itself has not evaluated it there yet.
+    That is the accuracy at the highest fidelity, even where the search itself has not evaluated it there yet. None
+    where it has found nothing, or the table lacks that accuracy.
     """
     if session.strategy.several:
         return 100 * (session.front.hypervolume or 0.0)
     best, fidelities = session.trials.best, session.evaluation.fidelities
-    known = not fidelities or best.epochs == fidelities[-1]
-    return 100 * (best.metrics if known else session.evaluation(best.architecture))["score"]
+    if best.failed:
+        return None
+    if not fidelities or best.epochs == fidelities[-1]:
+        return 100 * best.metrics["score"]
+    try:
+        return 100 * session.evaluation(best.architecture)["score"]
+    except TableError:
+        return None
 
 
 def _search_all(
@@ -333,7 +342,7 @@ def _found(
     tables: dict[str, Any] = {}
     for column in columns:
         optimum = _optimum(worker, column)
-        regrets, spent = {}, {}
+        regrets, spent, nothing = {}, {}, {}
         for label in strategies:
             mine = sorted((row for row in rows if (row["strategy"], row["column"]) == (label, column)), key=_seed)
             which = _AXES.index(axis)
@@ -343,13 +352,23 @@ def _found(
             )
             regrets[label] = optimum - np.stack([course.at(grid) for course in courses])
             spent[label] = np.mean([row["spent"] for row in mine], axis=0)
+            nothing[label] = sum(row.get("found_nothing", False) for row in mine)
         tables[column] = {
             "says": worker.table.column(column).says(),
+            "measured": worker.table.measured(column, worker.space),
             "optimum": optimum,
-            "strategies": {label: _statistics(label, regrets, spent[label]) for label in strategies},
+            "strategies": {
+                label: _statistics(label, regrets, spent[label])
+                | ({"found_nothing": nothing[label]} if nothing[label] else {})
+                for label in strategies
+            },
         }
     return {
-        "table": {"sha256": worker.table.digest, "architectures": len(worker.table)},
+        "table": {
+            "sha256": worker.table.digest,
+            "architectures": len(worker.table),
+            "members": worker.space.size,
+        },
         "measure": "regret of the normalised hypervolume" if several else "regret of the accuracy",
         "unit": "per cent of the box" if several else "points of per cent",
         "budget": {name: getattr(budget, name) for name in budget.budgets},
@@ -399,29 +418,41 @@ def _plain(values: np.ndarray) -> list[float | None]:
 def _optimum(worker: _Worker, column: str) -> float:
     """Return what a search that knew the table would find."""
     table, strategy = worker.table, worker.plan.strategies[BASELINE]
-    scale = 1.0 if table.column(column).unit == "percent" else 100.0
     if not strategy.several:
-        return float(table.values(column).max()) * scale
+        return table.column(column).percent(table.value(column, table.best(column)))
     session = worker.session(_Job(BASELINE, column, 0))
     points = []
     for index in range(len(table)):
         arch = table.architecture(index)
-        points.append(strategy.values({**session.evaluation(arch), **session.costs(arch)}))
+        try:
+            points.append(strategy.values({**session.evaluation(arch), **session.costs(arch)}))
+        except TableError:  # a value that is missing
+            continue
     best = [points[at] for at in front(points)]
     return 100 * normalised_hypervolume(best, strategy.reference or ())
 
 
 def _write(folder: RunFolder, found: dict[str, Any]) -> None:
     figure = draw(found)
-    files.write(folder.path / "comparison.svg", svg(figure))
-    files.write(folder.path / "comparison.png", png(figure))
-    files.write(folder.path / "comparison.txt", as_text(found))
+    folder.write("comparison.svg", svg(figure))
+    folder.write("comparison.png", png(figure))
+    folder.write("comparison.txt", as_text(found))
     folder.write_json("comparison.json", found)
     verdicts = {
         column: {label: it["verdict"] for label, it in about["strategies"].items()}
         for column, about in found["columns"].items()
     }
-    folder.write_json("result.json", {"verdicts": verdicts})  # last: it marks the comparison as finished
+    folder.finish({"verdicts": verdicts})
+
+
+def _share(measured: int | None, members: int | None) -> list[str]:
+    """Say how much of the searched space was measured; nothing where an older comparison does not know."""
+    if measured is None or members is None:
+        return []
+    if measured == members:
+        return [f"The table holds all {members:,} members of the searched space."]
+    share = f"{measured:,} of the {members:,} members of the searched space ({100 * measured / members:.3g} %)"
+    return [f"The table holds {share}; evaluations of the others fail."]
 
 
 def as_text(found: Mapping[str, Any]) -> str:
@@ -429,17 +460,20 @@ def as_text(found: Mapping[str, Any]) -> str:
     budget = ", ".join(f"{allowed:,g} {name}" for name, allowed in found["budget"].items())
     share = f"{100 * found['confidence']:.0f} %"
     lines = [
-        f"{found['measure'].capitalize()} after {budget}, {found['unit']}: mean ± standard deviation over "
+        f"{sentence(found['measure'])} after {budget}, {found['unit']}: mean ± standard deviation over "
         f"{found['seeds']} seeds, [{share} bootstrap interval of the mean]."
     ]
     if found["seeds"] < _ENOUGH:
         lines.append(f"Intervals from fewer than {_ENOUGH} seeds are too narrow: take more before you believe them.")
     for column, about in found["columns"].items():
         lines += ["", f"{column} ({about['says']}), the best of the table: {about['optimum']:.3f}"]
+        lines += _share(about.get("measured"), found["table"].get("members"))
         ranked = sorted(about["strategies"].items(), key=lambda item: item[1]["mean"])
         width = max(len(label) for label, _ in ranked)
         for label, it in ranked:
             low, high = it["interval"]
             numbers = f"{it['mean']:7.3f} ± {it['std']:.3f}  [{low:.3f}, {high:.3f}]"
             lines.append(f"  {label:<{width}}  {numbers}  {it['verdict']}")
+            if nothing := it.get("found_nothing"):
+                lines.append(f"  {'':<{width}}  {nothing} of these met no measured member and count as accuracy 0")
     return "\n".join(lines) + "\n"

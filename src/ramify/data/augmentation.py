@@ -6,7 +6,7 @@ pixels: both only say which row and which column of the padded image each output
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,8 @@ class Augmentation:
     """What happens to training images; the default does nothing. Vary one with `dataclasses.replace`.
 
     Args:
-        crop: Pixels of black padding on every side, of which a random window of the original size is kept.
+        crop: Pixels of padding on every side, black unless the distortion's `fill` says otherwise, of which a random
+            window of the original size is kept.
         flip: Mirror left and right with probability one half.
         cutout: Side in pixels of one square that is set to zero after normalisation. Its centre is uniform on
             the image, so a part of it may lie outside (DeVries and Taylor, 2017, arXiv:1708.04552).
@@ -40,6 +41,10 @@ class Augmentation:
             raise DataError(
                 f"`crop` and `cutout` are numbers of pixels, at least 0, got crop={self.crop}, cutout={self.cutout}"
             )
+
+    def distorted(self, distortion: Distortion) -> Augmentation:
+        """Return the same augmentation with another distortion, whose resized crop replaces the crop."""
+        return replace(self, crop=0 if distortion.resized else self.crop, distortion=distortion)
 
     def draw(self, count: int, side: int, generator: torch.Generator) -> Tensor:
         """Draw the choices for `count` images of `side` pixels.

@@ -119,8 +119,8 @@ class Split:
             draws = draws.to(here, non_blocking=True)
             fill = augmentation.distortion.fill
             cropped = windows(images, rows, draws, side=pixels.side, crop=augmentation.crop, fill=fill)
-            distort, finish = self._distorting(augmentation.distortion, len(whole), seed, epoch, number, part)
-            x = normalise(distort(cropped), mean, std)
+            distort, light, finish = self._distorting(augmentation.distortion, len(whole), seed, epoch, number, part)
+            x = light(normalise(distort(cropped), mean, std), std)
             if augmentation.cutout:
                 x = cut_out(x, draws, augmentation.cutout)
             x = finish(x)
@@ -130,13 +130,17 @@ class Split:
 
     def _distorting(
         self, distortion: Distortion, count: int, seed: int, epoch: int, number: int, part: tuple[int, int]
-    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """Return what happens to a batch, or to a part of it, before and after it is normalised."""
+    ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
+        """Return what happens to a batch, or to a part of it, before it is normalised, right after, and at the end."""
         if not distortion.distorts:
-            return (lambda x: x), (lambda x: x)
+            return (lambda x: x), (lambda x, _: x), (lambda x: x)
         draws = distortion.draw(count, stream(seed, "distort", self.name, epoch, number))[:, part[0] :: part[1]]
         keys = [derive(seed, "distort", self.name, epoch, number, image) for image in range(part[0], count, part[1])]
-        return (lambda x: distortion.before(x, draws, keys)), (lambda x: distortion.after(x, draws, keys))
+        return (
+            lambda x: distortion.before(x, draws, keys),
+            lambda x, std: distortion.light(x, draws, std),
+            lambda x: distortion.after(x, draws, keys),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -24,23 +24,31 @@ BINS = 31  # magnitudes that torchvision's RandAugment tells apart
 TRIES = 10  # shapes that are drawn for a rectangle, of which the first one that fits is taken
 ERASED = (0.02, 1 / 3)  # share of the area
 GREY = (0.2989, 0.587, 0.114)  # of red, green and blue in brightness
+COLOURS = (  # principal components of the red, green and blue of ImageNet, each times its size
+    (0.2175 * -0.5675, 0.2175 * -0.5808, 0.2175 * -0.5836),
+    (0.0188 * 0.7192, 0.0188 * -0.0045, 0.0188 * -0.6948),
+    (0.0045 * 0.4009, 0.0045 * -0.8140, 0.0045 * 0.4203),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distortion:
     """Changes of training images beyond crop, mirror and cutout; the default does nothing.
 
-    The order is: resized crop, colours, policy, then, on normalised images, erasing.
+    The order is: resized crop, colours, policy, lighting, then, on normalised images, cutout and erasing.
 
     Args:
         resized: Smallest share of the area that a random crop keeps, 0.08 as a rule, before it is resized to the whole
-            side; the ratio of its sides is between 3:4 and 4:3. It replaces the crop of padded images; 0 for none.
+            side. It replaces the crop of padded images; 0 for none.
+        ratio: Smallest ratio of width to height of a resized crop; its inverse is the largest. 1 for squares.
         jitter: Largest change of brightness, contrast, saturation and hue, in random order; a factor is drawn from
             1 ± that, the shift of the hue from ± that, in turns of the colour wheel, at most 0.5.
         policy: `autoaugment-cifar10`, `autoaugment-imagenet` (Cubuk et al., CVPR 2019), `randaugment` (two operations
             an image; Cubuk et al., 2020, arXiv:1909.13719), or `none`.
         magnitude: Of RandAugment, from 0 to 10.
         magnitude_std: Standard deviation of it from image to image.
+        lighting: Standard deviation of the share of each principal component of colours that is added to an image, 0.1
+            as a rule (Krizhevsky et al., NIPS 2012, section 4.1). Images of one channel have none.
         erase: Probability that a rectangle of 2 to 33 % of the area becomes noise (Zhong et al., 2020,
             arXiv:1708.04896), drawn for every pixel.
         fill: Value from 0 to 255 of what lies outside an image, in crops and policies.
@@ -50,24 +58,29 @@ class Distortion:
     """
 
     resized: float = 0.0
+    ratio: float = 3 / 4
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     policy: str = "none"
     magnitude: float = 9.0
     magnitude_std: float = 0.0
+    lighting: float = 0.0
     erase: float = 0.0
     fill: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.resized <= 1:
             raise ConfigurationError(f"`resized` must be a share of the area from 0 to 1, got {self.resized}")
+        if not 0 < self.ratio <= 1:
+            raise ConfigurationError(f"`ratio` must be above 0 and at most 1, got {self.ratio}")
         if not (len(self.jitter) == 4 and all(0 <= value < inf for value in self.jitter) and self.jitter[3] <= 0.5):
             raise ConfigurationError(f"`jitter` must be four numbers from 0, the last at most 0.5, got {self.jitter}")
         if self.policy not in POLICIES:
             raise ConfigurationError(f"unknown policy {self.policy!r}; {nearest(self.policy, POLICIES)}")
         if not 0 <= self.magnitude <= 10:
             raise ConfigurationError(f"`magnitude` must be in [0, 10], got {self.magnitude}")
-        if not 0 <= self.magnitude_std < inf:
-            raise ConfigurationError(f"`magnitude_std` must be a number from 0, got {self.magnitude_std}")
+        for name in ("magnitude_std", "lighting"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
         if not 0 <= self.erase <= 1:
             raise ConfigurationError(f"`erase` must be a probability, got {self.erase}")
         if not 0 <= self.fill <= 255:
@@ -76,11 +89,11 @@ class Distortion:
     @property
     def distorts(self) -> bool:
         """Whether anything happens to images, apart from how crops are filled."""
-        return bool(self.resized or any(self.jitter) or self.policy != "none" or self.erase)
+        return bool(self.resized or any(self.jitter) or self.policy != "none" or self.lighting or self.erase)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw the choices for `count` images: (53, B) float64 in [0, 1) on the CPU, whether they are used or not."""
-        return torch.rand(53, count, dtype=torch.float64, generator=generator)
+        """Draw the choices for `count` images: (56, B) float64 in [0, 1) on the CPU, whether they are used or not."""
+        return torch.rand(56, count, dtype=torch.float64, generator=generator)
 
     def before(self, x: Tensor, draws: Tensor, keys: Sequence[int]) -> Tensor:
         """Change images (B, S, S, C) uint8 before they are normalised.
@@ -91,10 +104,24 @@ class Distortion:
             keys: A seed for each image.
         """
         if self.resized:
-            x = resized_crop(x, rectangles(draws[:22], x.shape[1], (self.resized, 1.0), 3 / 4))
+            x = resized_crop(x, rectangles(draws[:22], x.shape[1], (self.resized, 1.0), self.ratio))
         if any(self.jitter):
             x = jitter(x, self.jitter, draws[22:26], draws[26:30].argsort(dim=0))
         return x if self.policy == "none" else self._policy(x, keys)
+
+    def light(self, x: Tensor, draws: Tensor, std: Tensor) -> Tensor:
+        """Add lighting to normalised images (B, S, S, 3), in place.
+
+        Args:
+            x: Images.
+            draws: As in `before`.
+            std: (3,), by which the images have been divided.
+        """
+        if not self.lighting or x.shape[3] != 3:
+            return x
+        normal = torch.special.ndtri(draws[53:56].clamp_min(torch.finfo(draws.dtype).tiny))  # (3, B)
+        shift = self.lighting * normal.T @ normal.new_tensor(COLOURS)  # (B, 3), for inputs in 0..1
+        return x.add_((shift.to(std) / std)[:, None, None, :])
 
     def after(self, x: Tensor, draws: Tensor, keys: Sequence[int]) -> Tensor:
         """Erase rectangles of normalised images (B, S, S, C), in place; the arguments are those of `before`."""
@@ -174,7 +201,7 @@ def resized_crop(x: Tensor, boxes: Tensor) -> Tensor:
     rows, columns = ((2 * at + 1) / side - 1).float().to(x.device, non_blocking=True).unbind(dim=1)
     grid = torch.stack([columns[:, None, :].expand(-1, side, -1), rows[:, :, None].expand(-1, -1, side)], dim=-1)
     y = F.grid_sample(x.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return y.permute(0, 2, 3, 1).round_().clamp_(0, 255).to(torch.uint8)
+    return y.permute(0, 2, 3, 1).round_().clamp_(0, 255).to(torch.uint8, memory_format=torch.contiguous_format)
 
 
 def jitter(x: Tensor, strength: Sequence[float], draws: Tensor, order: Tensor) -> Tensor:

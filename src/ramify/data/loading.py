@@ -143,6 +143,8 @@ def _digests(pixels: InMemory) -> Iterator[bytes]:
 
 
 def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale | None) -> Data:
+    if spec.validation_is_test and parts.test is None:
+        parts = replace(parts, validation=None, test=parts.validation)
     present = parts.present()
     for name, part in present.items():
         if not len(part.images):

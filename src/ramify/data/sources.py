@@ -143,6 +143,11 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
         return parquet_file(path, spec)
     if any(mark in source for mark in "*?["):
         return parquet_files(sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor)))), source, spec)
+    if (name := source.lower()) in BY_FOLDER:
+        raise DataError(
+            f"{BY_FOLDER[name]} cannot be had by name; give its folder (train/ and val/) with --data, e.g. --data "
+            f"/data/{name} --data.image_size 224, from Python DataSpec(source='/data/{name}', image_size=224)"
+        )
     if os.sep in source or path.suffix:
         here = "" if path.is_absolute() else f" in {Path.cwd()}, where it was looked for"
         raise DataError(f"{source}: no such file or folder{here}")
@@ -211,6 +216,10 @@ NAMED: dict[str, Callable[[DataSpec], Parts]] = {
     "fashion-mnist": _torchvision("fashion-mnist", "FashionMNIST"),
     "svhn": _torchvision("svhn", "SVHN"),
 }
+
+
+BY_FOLDER = {"imagenet": "ImageNet"}
+"""Data sets that everybody has to fetch on their own: the name that stands for them, and what they are called."""
 
 
 # Hugging Face data sets

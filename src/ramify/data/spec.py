@@ -26,6 +26,8 @@ class DataSpec:
             taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
             train, val and test of an image folder, by these names or others (docs/data.md), and the splits of a
             Hugging Face data set. Where there is none, a part of the training images is held out.
+        validation_is_test: Whether the validation images of a source without test images are what networks are tested
+            on, as is usual for ImageNet; `search_validation` is then a part of the training images.
         root: Folder of downloads. Default: the environment variable RAMIFY_DATA, else ~/.cache/ramify.
         download: Whether missing files may be downloaded.
         image_column: Column of the encoded images in a table. Default: the only one that can hold them.
@@ -51,6 +53,7 @@ class DataSpec:
 
     source: str = "digits"
     test: str | None = None
+    validation_is_test: bool = False
     root: str | None = None
     download: bool = True
     image_column: str | None = None

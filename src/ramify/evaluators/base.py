@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from ramify.architecture import Architecture
 from ramify.spaces import Space
@@ -36,12 +36,14 @@ class Evaluation(Protocol):
     Attributes:
         fidelities: Epochs after which an architecture can be evaluated, ascending; empty where there is but one way.
         metrics: Names of what a call returns.
-        images: What the evaluated networks see.
     """
 
     fidelities: tuple[int, ...]
     metrics: tuple[str, ...]
-    images: Images
+
+    @property
+    def images(self) -> Images:
+        """What the evaluated networks see."""
 
     def prepare(self) -> Iterator[Metrics]:
         """Do what must come before the first evaluation; every yield is a safe point."""
@@ -66,6 +68,9 @@ class Evaluation(Protocol):
 
 class Evaluator(ABC):
     """The settings of an evaluator."""
+
+    needs_data: ClassVar[bool] = True
+    """Whether it needs the images of a data set; `Task.data` has them."""
 
     @abstractmethod
     def start(self, space: Space, task: Task) -> Evaluation:

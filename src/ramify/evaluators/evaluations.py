@@ -81,7 +81,7 @@ class Evaluations:
         task, state = self._task, io.BytesIO()
         torch.save(self._evaluation.state_dict(), state)
         fabric = {"accelerator": task.fabric.device.type, "precision": task.fabric.strategy.precision.precision}
-        images = task.data.to("cpu")
+        images = None if task.given is None else task.given.to("cpu")
         return self._evaluator, self._space, images, task.seed, dict(task.network), fabric, state.getvalue()
 
 
@@ -91,7 +91,7 @@ class Elsewhere:
     Args:
         evaluator: The settings.
         space: What the architectures are members of.
-        data: The images.
+        data: The images; None where the evaluator needs none.
         seed: The search's.
         network: The search's layout.
         fabric: Kind of device, and precision.
@@ -102,7 +102,7 @@ class Elsewhere:
         self,
         evaluator: Evaluator,
         space: Space,
-        data: Data,
+        data: Data | None,
         seed: int,
         network: Mapping[str, Any],
         fabric: Mapping[str, Any],
@@ -111,7 +111,7 @@ class Elsewhere:
         from lightning_fabric import Fabric
 
         leased = Fabric(**fabric, devices=1)  # a worker sees no GPU but its own
-        task = Task(data.to(leased.device), seed, leased, network)
+        task = Task(None if data is None else data.to(leased.device), seed, leased, network)
         self._evaluation = evaluator.start(space, task)
         found = torch.load(io.BytesIO(state), map_location=leased.device, weights_only=True)
         self._evaluation.load_state_dict(found)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ramify.architecture import Architecture
 from ramify.benchmarks import Table, open_table
-from ramify.errors import ConfigurationError, RunError
+from ramify.errors import ConfigurationError, RunError, TableError
 from ramify.evaluators.base import Evaluation, Evaluator, Images
 from ramify.spaces import Space
 from ramify.training import Metrics, Task
@@ -14,16 +14,19 @@ from ramify.training import Metrics, Task
 
 @dataclass(frozen=True, kw_only=True)
 class TableLookup(Evaluator):
-    """Look accuracies up in a table instead of training. No images are needed and no network is built.
+    """Look accuracies or errors up in a table instead of training. No images are needed and no network is built.
 
     The score is the accuracy as a fraction. Where the table knows what a value costs, `seconds` is that time, which
-    budgets in simulated seconds count.
+    budgets in simulated seconds count. The evaluation of a member that the table does not hold, or holds no value of,
+    fails; the search goes on.
 
     Args:
         table: A table file, or the CSV file of the 12-epoch table of NAS-Bench-201.
-        column: Name of a column of accuracies.
+        column: Name of a column of accuracies or errors.
         seed: Whose training's values to take; the mean over all seeds of the column when None.
     """
+
+    needs_data: ClassVar[bool] = False
 
     table: str
     column: str
@@ -33,8 +36,8 @@ class TableLookup(Evaluator):
         """Return the evaluator at work.
 
         Raises:
-            TableError: If the table has no such column, or is of another space.
-            ConfigurationError: If the column holds no accuracies, or members of the space are missing.
+            TableError: If the table has no such column, is of another space, or holds no value of a member.
+            ConfigurationError: If the column holds no accuracies.
         """
         return _Lookup(self, open_table(self.table), space, task)
 
@@ -46,49 +49,94 @@ _IMAGES = {
 }
 """What the networks of a benchmark were measured on, whatever the data set of the search is."""
 
+_NAMED = {
+    "digits": Images(10, (1, 8, 8)),
+    "fashion-mnist": Images(10, (1, 28, 28)),
+    "svhn": Images(10, (3, 32, 32)),
+}
+"""Further data sets of the library, as they are where the search has no images that may be of another size."""
+
+_NOT_THE_VALUE = frozenset({"score", "error", "reward", "seconds", "params", "macs", "latency_ms"})
+"""Metrics that mean something else than the value of a column that happens to be called so."""
+
 
 class _Lookup:
     def __init__(self, settings: TableLookup, table: Table, space: Space, task: Task) -> None:
-        self.table, self.settings = table, settings
+        self.table, self.settings, self.space, self.task = table, settings, space, task
         self.column = table.column(settings.column)
-        if self.column.metric != "accuracy":
-            fitting = [column.name for column in table.columns.values() if column.metric == "accuracy"]
+        if not self.column.has_score:
+            fitting = [column.name for column in table.columns.values() if column.has_score]
             raise ConfigurationError(
                 f"column {self.column.name!r} holds {self.column.metric}, a search needs accuracies: "
                 f"{', '.join(fitting) or 'the table has none'}"
             )
-        if not table.covers(space):
-            raise ConfigurationError(
-                f"{settings.table} holds {len(table):,} architectures, not all {space.size:,} of {space!r} that a "
-                "search may ask for; search the part of the space that the table was made for"
-            )
-        table.values(self.column.name, epochs=self.column.epochs[0], seed=settings.seed)  # errors before the search
+        self.measured = table.measured(self.column.name, space, seed=settings.seed)
+        if not self.measured:
+            raise TableError(f"{settings.table} holds no value of a member of {space!r:.120} in {self.column.name!r}")
         self.fidelities = self.column.epochs
-        self.metrics = ("score", self.column.name, *(["seconds"] if self.column.cost else ()))
-        self.images = _IMAGES[self.column.data] if self.column.data in _IMAGES else Images.of(task)
-        self._scale = 100.0 if self.column.unit == "percent" else 1.0
+        own = () if self.column.name in _NOT_THE_VALUE else (self.column.name,)
+        self.metrics = ("score", *own, *(["seconds"] if self.column.cost else ()))
+
+    @property
+    def partial(self) -> bool:
+        """Whether there are members without a value, so that failures say nothing of those that follow."""
+        return self.measured < self.space.size
+
+    @property
+    def images(self) -> Images:
+        """What the measured networks saw, or would see on the data of the search where the table does not tell."""
+        trained_on = self.table.origin.get("data")
+        if isinstance(trained_on, Mapping) and {"classes", "input_size"} <= trained_on.keys():  # by `build_table`
+            channels, height, width = trained_on["input_size"]
+            return Images(trained_on["classes"], (channels, height, width))
+        if self.column.data in _IMAGES:
+            return _IMAGES[self.column.data]
+        if self.task.given is None and self.column.data in _NAMED:
+            return _NAMED[self.column.data]
+        if self.task.given is None:
+            raise ConfigurationError(
+                f"what networks cost depends on their images, and {self.settings.table} does not say of what size and "
+                f"in how many classes those of {self.column.data!r} are: name the data with --data or `data=`"
+            )
+        return Images.of(self.task)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the numbers are: the column, the schedule in words (`12 epochs, seed 111`), the table's checksum."""
+        """Where the numbers come from: table, data, column, schedule in words (`12 epochs, seed 111`), checksum."""
+        try:
+            seen = {"classes": self.images.num_classes, "input_size": list(self.images.input_size)}
+        except ConfigurationError:  # nobody knows, and only costs need it
+            seen = {}
+        network = self.table.origin.get("network")
         return {
-            "column": self.column.to_dict(),
-            "says": self.column.says(seed=self.settings.seed),
+            "table": self.settings.table,
             "sha256": self.table.digest,
+            "data": self.column.data,
+            "split": self.column.split,
+            "says": self.column.says(seed=self.settings.seed),
+            "measured": self.measured,
+            "members": self.space.size,
+            "column": self.column.to_dict(),
+            **seen,
+            **({"network": network} if network else {}),
         }
 
     def prepare(self) -> Iterator[Metrics]:
         yield from ()
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
-        name, index = self.column.name, self.table.index(arch)
-        value = self.table.value(name, index, epochs=epochs, seed=self.settings.seed)
-        seconds = self.table.seconds(name, index, epochs=epochs)
-        return {
-            "score": value / self._scale,
-            name: value,
-            **({} if seconds is None else {"seconds": seconds}),
-        }
+        name = self.column.name
+        try:
+            index = self.table.index(arch)
+            value = self.table.value(name, index, epochs=epochs, seed=self.settings.seed)
+            seconds = self.table.seconds(name, index, epochs=epochs)
+        except TableError as error:
+            if not self.partial:
+                raise
+            share = f"the table holds {self.measured:,} of {self.space.size:,} members"
+            raise TableError(f"missing: {error!s:.200}; {share}") from None
+        metrics = {name: value, "score": self.column.score(value), "seconds": seconds}
+        return {key: found for key in self.metrics if (found := metrics[key]) is not None}
 
     def state_dict(self) -> dict[str, Any]:
         return {"table": self.table.digest}

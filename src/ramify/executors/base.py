@@ -8,7 +8,9 @@ itself names follow from the job and are not tried again.
 # No postponed annotations: the command line reads the types of inherited fields in the modules of subclasses.
 
 import logging
+import math
 import os
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter, deque
@@ -148,6 +150,60 @@ class Settings:
         for name, least in (("threads_per_evaluation", 1), ("retries", 0)):
             if getattr(self, name) < least:
                 raise ConfigurationError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkersElsewhere(Settings):
+    """Settings of executors whose workers are other processes.
+
+    Args:
+        timeout: Seconds after which a worker that is still at a job is ended and replaced, and the job is tried again
+            as after a worker's death; a worker may take a minute more to get ready. No limit when None. What a job
+            takes depends on the machine: allow several times as much, so that only what hangs is ended.
+    """
+
+    timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise ConfigurationError(f"`timeout` must be above 0 seconds, got {self.timeout}")
+
+
+SETUP_S = 60.0
+"""Seconds that a worker has to get ready, beyond what it has for a job."""
+
+
+class Deadline:
+    """When a worker must have answered.
+
+    Args:
+        timeout: Seconds for a job; None for ever.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout = timeout
+        self._at = math.inf
+        self.begin(SETUP_S)
+
+    def begin(self, further: float = 0.0) -> None:
+        """Start the clock for a job, or with `further` seconds."""
+        if self.timeout is not None:
+            self._at = time.monotonic() + self.timeout + further
+
+    def clear(self) -> None:
+        """Stop the clock: the worker has answered."""
+        self._at = math.inf
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; infinity where nothing is waited for."""
+        return self._at - time.monotonic()
+
+    @property
+    def missed(self) -> str:
+        """What to say of a worker that has not answered."""
+        return f"no answer within {self.timeout:g} s"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 # No postponed annotations: the command line reads the types of the fields.
 
+import math
 import os
 import pickle
 import signal
@@ -17,6 +18,7 @@ import torch
 
 from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.executors.base import (
+    Deadline,
     Done,
     Executor,
     Ledger,
@@ -25,10 +27,12 @@ from ramify.executors.base import (
     Setup,
     Work,
     Workers,
+    WorkersElsewhere,
     attempt,
     log,
     threads,
 )
+from ramify.interruption import request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ class _Here(Workers):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalProcesses(Settings, Executor):
+class LocalProcesses(WorkersElsewhere, Executor):
     """Spawned processes of this machine. One that dies is replaced.
 
     On GPUs every process leases one of its own and sees no other. A script that uses this needs the usual
@@ -121,7 +125,7 @@ class LocalProcesses(Settings, Executor):
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             leases += [None] * (self.processes or max(1, cores // self.threads_per_evaluation))
         setup = _packed(Setup(begin, tuple(pack()), self.threads_per_evaluation))
-        return _Processes(setup, leases[: self.processes], self.retries)
+        return _Processes(setup, leases[: self.processes], self)
 
 
 def _packed(setup: Setup) -> bytes:
@@ -142,11 +146,12 @@ class _Process:
     process: Any
     connection: Connection
     lease: str | None
+    deadline: Deadline
     ready: bool = False
     job: int | None = None
 
     def end(self) -> str:
-        """Take leave of it and return how it died."""
+        """Close the connection, wait for the end of the process, and return how it ended."""
         self.connection.close()
         self.process.join(5)
         if self.process.exitcode is None:  # it cannot be heard any more, whatever it does
@@ -158,8 +163,8 @@ class _Process:
 
 
 class _Processes(Workers):
-    def __init__(self, setup: bytes, leases: Sequence[str | None], retries: int) -> None:
-        self.setup, self.retries, self.ledger = setup, retries, Ledger(retries)
+    def __init__(self, setup: bytes, leases: Sequence[str | None], settings: LocalProcesses) -> None:
+        self.setup, self.settings, self.ledger = setup, settings, Ledger(settings.retries)
         self.ahead = 2 * len(leases)
         self._free = deque(leases)
         self._processes: list[_Process] = []
@@ -182,8 +187,14 @@ class _Processes(Workers):
                 raise ValueError("there is no job to wait for")
             self._assign()
             heard = {process.connection: process for process in self._processes}
-            for connection in wait(list(heard)):
+            left = min(process.deadline.left for process in self._processes)
+            with request.ends_wait():
+                answered = wait(list(heard), None if left == math.inf else max(0.0, left))
+            for connection in answered:
                 self._hear(heard[connection])  # type: ignore[index]
+            for process in [process for process in self._processes if process.deadline.left <= 0]:
+                process.process.kill()  # also one that was stopped
+                self._bury(process, process.deadline.missed)
         return self._done.popleft()
 
     def _assign(self) -> None:
@@ -192,6 +203,7 @@ class _Processes(Workers):
             taken = self.ledger.take(process.number, others=len(self._processes) > 1)
             if taken is not None:
                 process.job = taken[0]
+                process.deadline.begin()
                 try:
                     process.connection.send(taken[1])
                 except (BrokenPipeError, ConnectionResetError):
@@ -208,7 +220,7 @@ class _Processes(Workers):
         started.start()
         theirs.close()  # so that the end of the process ends the connection
         self._started += 1
-        self._processes.append(_Process(self._started, started, ours, lease))
+        self._processes.append(_Process(self._started, started, ours, lease, Deadline(self.settings.timeout)))
 
     def _hear(self, process: _Process) -> None:
         try:
@@ -219,6 +231,7 @@ class _Processes(Workers):
         except (EOFError, ConnectionResetError, BrokenPipeError):
             self._bury(process)
             return
+        process.deadline.clear()
         if not process.ready:
             if said.error:
                 raise _unprepared(said)
@@ -232,16 +245,17 @@ class _Processes(Workers):
         if done is not None:
             self._done.append(done)
 
-    def _bury(self, process: _Process) -> None:
-        """Give the job of a process that died to another, and its lease to the next."""
+    def _bury(self, process: _Process, why: str = "") -> None:
+        """Give the job of a process that died, or was ended, to another, and its lease to the next."""
         self._processes.remove(process)
         how = process.end()
+        how = why or how
         self._free.append(process.lease)
         if process.job is not None:
             self._settle(process.job, Outcome(error=f"its process has died ({how})", died=True), process)
         elif not process.ready:
             self._stillborn += 1
-            if self._stillborn > self.retries:
+            if self._stillborn > self.settings.retries:
                 raise RunError(f"processes die before they are ready ({how}), perhaps for lack of memory")
             log.warning("a process has died before it was ready (%s); another one is started", how)
 

@@ -6,6 +6,7 @@ is small. Ray restarts nothing and repeats nothing here: the ledger does, so tha
 
 # No postponed annotations: the command line reads the types of the fields.
 
+import contextlib
 import os
 import platform
 import signal
@@ -22,28 +23,33 @@ import torch
 from ramify import __version__
 from ramify.errors import ConfigurationError, MissingExtraError, RunError
 from ramify.executors.base import (
+    Deadline,
     Done,
     Executor,
     Ledger,
     Outcome,
-    Settings,
     Setup,
     Work,
     Workers,
+    WorkersElsewhere,
     attempt,
     log,
 )
+from ramify.interruption import request
+
+LOCAL = "local"
+"""The address of a cluster that is started here."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RayCluster(Settings, Executor):
+class RayCluster(WorkersElsewhere, Executor):
     """Workers on the machines of a Ray cluster. One that dies is replaced; a machine that is lost is done without.
 
     All machines need the same versions of Ramify, PyTorch, Ray and Python.
 
     Args:
-        address: Of the cluster, as `ray start` prints it; when None what the environment variable RAY_ADDRESS says,
-            the cluster that runs on this machine, or else a cluster of this machine alone.
+        address: Of the cluster, as `ray start` prints it, or `local` for a new one of this machine alone; when None
+            what the environment variable RAY_ADDRESS says, the cluster that runs on this machine, or else a new one.
         workers: How many; when None as many as the cluster has room for. Each takes `threads_per_evaluation`
             processors, and on GPUs a GPU of its own.
         patience: Seconds without a single worker after which the search gives up.
@@ -124,7 +130,7 @@ def _connected(address: str | None) -> Any:
     main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
     try:
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        _connect(ray, address)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigurationError(
@@ -135,6 +141,23 @@ def _connected(address: str | None) -> Any:
             signal.signal(number, handler)
     _ours = True
     return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """Connect to the cluster at the address, else to the one that runs here, else start one that nobody else sees."""
+    quiet = {"log_to_driver": False, "configure_logging": False}
+    wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
+    if wanted != LOCAL:
+        try:
+            ray.init(address=wanted, **quiet)
+            return
+        except ConnectionError:
+            if wanted != "auto":
+                raise
+    # What Ray does of its own accord on systems that ask about every open port: all of it on the loopback address.
+    os.environ[ray._private.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+    ray.init(address=LOCAL, include_dashboard=False, **quiet)
 
 
 class _Server:
@@ -149,16 +172,43 @@ class _Server:
     def __init__(self, path: Sequence[str]) -> None:
         sys.path += [entry for entry in path if entry not in sys.path]
 
-    def prepare(self, setup: Setup) -> tuple[Outcome, dict[str, str], str]:
-        """Get ready; return how that ended, versions that must agree, and what else decides the bits."""
+    def prepare(self, setup: Setup) -> "_Greeting":
+        """Get ready and return how that ended, with all that must be known of this worker."""
+        import ray
+
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         prepared = attempt(lambda setup: setup.work(), setup)
         if not prepared.error:
             self.work = prepared.value
-        return Outcome(error=prepared.error, details=prepared.details), _versions(), _processor()
+        outcome = Outcome(error=prepared.error, details=prepared.details)
+        return _Greeting(outcome, _versions(), _processor(), ray.get_runtime_context().get_node_id(), os.getpid())
 
     def do(self, job: Any) -> Outcome:
         return attempt(self.work, job)
+
+
+@dataclass(frozen=True)
+class _Greeting:
+    """What a worker says when it is ready, or cannot be.
+
+    Args:
+        outcome: How getting ready ended.
+        versions: That must agree with those here.
+        processor: What else decides the bits.
+        node: Of the cluster, where it runs.
+        process: Its number there.
+    """
+
+    outcome: Outcome
+    versions: dict[str, str]
+    processor: str
+    node: str
+    process: int
+
+
+def _end_process(number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(number, signal.SIGKILL)
 
 
 def _versions() -> dict[str, str]:
@@ -178,8 +228,10 @@ class _Worker:
 
     number: int
     actor: Any
+    deadline: Deadline
     ready: bool = False
     job: int | None = None
+    greeting: _Greeting | None = None
 
 
 class _Actors(Workers):
@@ -210,9 +262,12 @@ class _Actors(Workers):
             if not self.ledger:
                 raise ValueError("there is no job to wait for")
             self._assign()
-            answered, _ = self.ray.wait(list(self._expected), num_returns=1, timeout=1.0)
+            with request.ends_wait():
+                answered, _ = self.ray.wait(list(self._expected), num_returns=1, timeout=1.0)
             for answer in answered:
                 self._hear(answer)
+            for worker in [worker for worker in self._workers if worker.deadline.left <= 0]:
+                self._end(worker)
             if any(worker.ready for worker in self._workers):
                 since = time.monotonic()
             elif time.monotonic() - since > self.settings.patience:
@@ -224,7 +279,7 @@ class _Actors(Workers):
 
     def _start(self) -> None:
         self._started += 1
-        worker = _Worker(self._started, self.actor.remote(list(sys.path)))
+        worker = _Worker(self._started, self.actor.remote(list(sys.path)), Deadline(self.settings.timeout))
         self._workers.append(worker)
         self._expected[worker.actor.prepare.remote(self.setup)] = worker
 
@@ -235,6 +290,7 @@ class _Actors(Workers):
                 taken = self.ledger.take(worker.number, others=len(ready) > 1)
                 if taken is not None:
                     worker.job = taken[0]
+                    worker.deadline.begin()
                     self._expected[worker.actor.do.remote(taken[1])] = worker
 
     def _hear(self, answer: Any) -> None:
@@ -251,21 +307,25 @@ class _Actors(Workers):
         except RayError as error:
             self._bury(worker, type(error).__name__)
             return
+        worker.deadline.clear()
         if not worker.ready:
-            self._greet(worker, *said)
+            self._greet(worker, said)
         elif worker.job is not None:
             number, worker.job = worker.job, None
             self._settle(number, said, worker)
 
-    def _greet(self, worker: _Worker, prepared: Outcome, versions: dict[str, str], processor: str) -> None:
+    def _greet(self, worker: _Worker, greeting: _Greeting) -> None:
         for name, here in _versions().items():
-            if versions[name] != here:
-                raise RunError(f"a worker has {name} {versions[name]}, and here is {here}; they must be the same")
-        if prepared.error:
-            error = RunError(f"no worker can be set up: {prepared.error}")
-            if prepared.details:
-                error.add_note(prepared.details)
+            if greeting.versions[name] != here:
+                raise RunError(
+                    f"a worker has {name} {greeting.versions[name]}, and here is {here}; they must be the same"
+                )
+        if greeting.outcome.error:
+            error = RunError(f"no worker can be set up: {greeting.outcome.error}")
+            if greeting.outcome.details:
+                error.add_note(greeting.outcome.details)
             raise error
+        worker.greeting, processor = greeting, greeting.processor
         if self._processors and processor not in self._processors:
             log.warning(
                 "workers compute on %s: such a result is repeatable to the bit only where every job lands on the same",
@@ -278,6 +338,17 @@ class _Actors(Workers):
         done = self.ledger.settle(number, outcome, worker.number)
         if done is not None:
             self._done.append(done)
+
+    def _end(self, worker: _Worker) -> None:
+        """End a worker that does not answer. A stopped process hears nothing of Ray, and would keep its processors."""
+        self._expected = {answer: other for answer, other in self._expected.items() if other is not worker}
+        if worker.greeting is not None:
+            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+            there = NodeAffinitySchedulingStrategy(worker.greeting.node, soft=False)
+            ending = self.ray.remote(_end_process).options(num_cpus=0, scheduling_strategy=there, max_retries=0)
+            self.ray.wait([ending.remote(worker.greeting.process)], timeout=10.0)
+        self._bury(worker, worker.deadline.missed)
 
     def _bury(self, worker: _Worker, how: str) -> None:
         """Give the job of a worker that died to another, and ask for a new one; the cluster may have no room for it."""

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from ramify.errors import RamifyError
+from ramify.ops import PointwiseConv2d
 
 WIDTH = 120  # characters per line of `model.py`, such that most layers with long paths fit
 
@@ -33,6 +34,11 @@ LAYERS: frozenset[type[nn.Module]] = frozenset(
     }
 )
 """Modules that `model.py` constructs; of all others, it performs the operations one by one."""
+
+
+def layer_type(module: nn.Module) -> type[nn.Module]:
+    """Return the module's class, or the one of PyTorch's that computes the same."""
+    return nn.Conv2d if type(module) is PointwiseConv2d else type(module)
 
 
 def _public_functions() -> Iterator[tuple[Callable, str]]:
@@ -136,8 +142,9 @@ def keywords(given: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
 def layer(module: nn.Module) -> str:
     """Return the constructor call for a member of `LAYERS`, without arguments that equal their defaults."""
     required, optional = [], {}
+    made = layer_type(module)
     sides = {"kernel_size", "stride", "padding", "dilation", "output_padding", "output_size"}
-    for key, parameter in inspect.signature(type(module)).parameters.items():
+    for key, parameter in inspect.signature(made).parameters.items():
         item = getattr(module, key, parameter.default)
         if key in ("args", "kwargs", "device", "dtype"):
             continue
@@ -147,11 +154,11 @@ def layer(module: nn.Module) -> str:
             item = item[0]
         if parameter.default is parameter.empty:
             required.append(literal(item))
-        elif not (key == "stride" and "Pool" in type(module).__name__ and literal(item) == required[0]):
+        elif not (key == "stride" and "Pool" in made.__name__ and literal(item) == required[0]):
             optional[key] = item
-    named = keywords(optional, defaults(type(module)))
+    named = keywords(optional, defaults(made))
     arguments = [*required, *(f"{key}={literal(item)}" for key, item in named.items())]
-    return f"nn.{type(module).__name__}({', '.join(arguments)})"
+    return f"nn.{made.__name__}({', '.join(arguments)})"
 
 
 def fold(code: str, indent: int = 0, end: str = "") -> str:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ramify.errors import RamifyError
-from ramify.exporting.spelling import LAYERS, is_spellable
+from ramify.exporting.spelling import LAYERS, is_spellable, layer_type
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Subclasses are opened, since they may compute something else."""
-        return type(m) in LAYERS
+        return layer_type(m) in LAYERS
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         """Remember which module is being traced, for the error message."""

@@ -1,6 +1,6 @@
 """The candidate operations that search spaces share."""
 
-from ramify.ops.blocks import DropPath, FactorizedReduce, Norm, PreActivation, dropout, standard_norm
+from ramify.ops.blocks import DropPath, FactorizedReduce, Norm, PreActivation, dropout, standard_norm, with_eps
 from ramify.ops.operations import (
     NONE,
     OPERATIONS,
@@ -8,6 +8,7 @@ from ramify.ops.operations import (
     Prelude,
     make_operation,
 )
+from ramify.ops.pointwise import PointwiseConv2d, channels_last
 from ramify.ops.synchronised import SynchronisedNorm, is_synchronised, synchronise, synchronised_norm
 
 __all__ = [
@@ -17,13 +18,16 @@ __all__ = [
     "FactorizedReduce",
     "Norm",
     "Operation",
+    "PointwiseConv2d",
     "PreActivation",
     "Prelude",
     "SynchronisedNorm",
+    "channels_last",
     "dropout",
     "is_synchronised",
     "make_operation",
     "standard_norm",
     "synchronise",
     "synchronised_norm",
+    "with_eps",
 ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify import parallel
+from ramify.errors import ConfigurationError
+from ramify.ops.pointwise import PointwiseConv2d
 
 Norm = Callable[[int], nn.BatchNorm2d]
 """How a block makes its batch norms: from a number of channels."""
@@ -23,6 +26,20 @@ def standard_norm(affine: bool = True, track_running_stats: bool = True) -> Norm
     return partial(nn.BatchNorm2d, affine=affine, track_running_stats=track_running_stats)
 
 
+def with_eps(network: nn.Module, eps: float) -> nn.Module:
+    """Give all batch norms of a fresh network, in place, another ε.
+
+    Raises:
+        ConfigurationError: If it is not above 0.
+    """
+    if not 0 < eps < inf:
+        raise ConfigurationError(f"layout keyword `norm_eps` must be a number above 0, got {eps}")
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = eps
+    return network
+
+
 class FactorizedReduce(nn.Module):
     """Halve the resolution by two 1×1 convolutions, the second on the map shifted by one pixel.
 
@@ -32,8 +49,8 @@ class FactorizedReduce(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.even = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.even = PointwiseConv2d(c_in, c_out // 2, 1, stride=2, bias=False)
+        self.odd = PointwiseConv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         shifted = F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:]
@@ -57,7 +74,7 @@ def dropout(x: Tensor, probability: float) -> Tensor:
     if parallel.world() == 1:
         return F.dropout(x, probability)
     keep = 1.0 - probability
-    drawn = x.new_empty((x.shape[0] * parallel.world(), *x.shape[1:])).bernoulli_(keep)
+    drawn = x.new_empty((sum(parallel.held(len(x))), *x.shape[1:])).bernoulli_(keep)
     return x * parallel.share(drawn) / keep
 
 
@@ -76,7 +93,7 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0.0:
             return x
         keep = 1.0 - self.rate
-        kept = parallel.share(x.new_empty((x.shape[0] * parallel.world(), 1, 1, 1)).bernoulli_(keep))
+        kept = parallel.share(x.new_empty((sum(parallel.held(len(x))), 1, 1, 1)).bernoulli_(keep))
         return x * kept / keep
 
     def extra_repr(self) -> str:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from ramify.errors import ArchitectureError, nearest
 from ramify.ops.blocks import FactorizedReduce, Norm, standard_norm
+from ramify.ops.pointwise import PointwiseConv2d
+from ramify.wording import excerpt
 
 NONE = "none"
 """The candidate that contributes nothing. It has no module: spaces list it, networks leave it out."""
@@ -84,7 +86,8 @@ class Operation(nn.Module):
 
 def _conv(c: int, kernel: int, stride: int = 1, *, dilation: int = 1, groups: int = 1) -> nn.Conv2d:
     padding = kernel // 2 * dilation
-    return nn.Conv2d(c, c, kernel, stride, padding, dilation, groups, bias=False)
+    make = PointwiseConv2d if kernel == 1 and stride > 1 else nn.Conv2d
+    return make(c, c, kernel, stride, padding, dilation, groups, bias=False)
 
 
 def _none(c: int, stride: int, norm: Norm) -> Operation:
@@ -174,7 +177,7 @@ def check_operation(name: object) -> str:
         ArchitectureError: If it is not; the message suggests the nearest one.
     """
     if not isinstance(name, str) or name not in OPERATIONS:
-        raise ArchitectureError(f"unknown operation {name!r}; {nearest(str(name), OPERATIONS)}")
+        raise ArchitectureError(f"unknown operation {excerpt(str(name), 24)}; {nearest(str(name)[:40], OPERATIONS)}")
     return name
 
 

@@ -1,11 +1,12 @@
 """Batch norms whose statistics are those of the images in all processes.
 
 PyTorch's `SyncBatchNorm` runs on GPUs alone and cannot be differentiated twice. Letters: B images of this process,
-C channels, R processes, each with as many images.
+C channels, R processes. Each has as many images, unless `parallel.holding` says how many.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ def synchronised_norm(
     y, mean, var = _Normalise.apply(x, weight, bias, eps)
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
-            count = x.numel() // x.shape[1] * parallel.world()
+            count = _values(x, parallel.held(len(x)))
             running_mean.lerp_(mean.to(running_mean), momentum)
             running_var.lerp_((var * (count / max(1, count - 1))).to(running_var), momentum)
     return y
@@ -99,7 +100,8 @@ class _Normalise(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean, var = _statistics(x)
+        ctx.held = parallel.held(len(x))
+        mean, var = _statistics(x, ctx.held)
         ctx.eps, ctx.statistics = eps, (mean, var)
         ctx.has_weight, ctx.has_bias = weight is not None, bias is not None
         ctx.save_for_backward(x, weight)
@@ -115,15 +117,14 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         # Who wants a second derivative needs to know how the statistics follow from x.
-        mean, var = _statistics(x) if torch.is_grad_enabled() else ctx.statistics
+        mean, var = _statistics(x, ctx.held) if torch.is_grad_enabled() else ctx.statistics
         inverse = (var + ctx.eps).rsqrt()
         wide, g = _wide(x), _wide(gradients[0])
         normalised = (wide - _along(mean)) * _along(inverse)
         sums = torch.stack([g.sum(dim=(0, 2, 3)), (g * normalised).sum(dim=(0, 2, 3))])
         for_x = None
         if ctx.needs_input_grad[0]:
-            count = x.numel() // x.shape[1] * parallel.world()
-            of_all = _Sum.apply(sums) / count
+            of_all = _Sum.apply(sums) / _values(x, ctx.held)
             scale = inverse if weight is None else inverse * weight
             for_x = ((g - _along(of_all[0]) - normalised * _along(of_all[1])) * _along(scale)).to(x.dtype)
         for_weight = sums[1].to(weight.dtype) if ctx.has_weight and ctx.needs_input_grad[1] else None
@@ -131,14 +132,23 @@ class _Normalise(torch.autograd.Function):
         return for_x, for_weight, for_bias, None
 
 
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+def _values(x: Tensor, held: Sequence[int]) -> int:
+    """Return how many values a channel of `x` (B, C, H, W) has in all processes, each with the images it holds."""
+    return sum(held) * x.shape[2] * x.shape[3]
+
+
+def _statistics(x: Tensor, held: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance (C,) of the images of all processes, by way of those of each process."""
     var, mean = torch.var_mean(_wide(x), dim=(0, 2, 3), correction=0)
     mine = torch.stack([mean, var])
     rows = [mine if number == parallel.rank() else torch.zeros_like(mine) for number in range(parallel.world())]
     means, variances = _Sum.apply(torch.stack(rows)).unbind(dim=1)
-    mean = means.mean(dim=0)
-    return mean, variances.mean(dim=0) + (means - mean).square().mean(dim=0)
+    if len(set(held)) == 1:
+        mean = means.mean(dim=0)
+        return mean, variances.mean(dim=0) + (means - mean).square().mean(dim=0)
+    shares = means.new_tensor([images / sum(held) for images in held])[:, None]
+    mean = (shares * means).sum(dim=0)
+    return mean, (shares * (variances + (means - mean).square())).sum(dim=0)
 
 
 def _wide(x: Tensor) -> Tensor:

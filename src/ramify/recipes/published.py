@@ -10,6 +10,10 @@
 
 What the file is about is a comment, the first block of the file, so that it stays a plain configuration file. It gives
 every value that is published, those that are defaults as well.
+
+With other data than its own, a recipe keeps what it says of the method and gives up what means its data alone: the
+options in `BOUND`, and sizes in pixels. Where its source is only a word for what everybody has to fetch (`imagenet`),
+a folder, a file or `hf:NAME` is taken to be that data set, and everything stays.
 """
 
 from __future__ import annotations
@@ -17,11 +21,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ramify.errors import ConfigurationError, nearest
+
+BOUND = (
+    *("test", "validation_is_test", "image_column", "label_column"),
+    *("image_size", "subset", "split", "split_file"),
+)
+"""Options of the data that mean one data set only."""
+
+PIXELS = ("crop", "cutout")
+"""Options of a training in pixels; without them they follow from the images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +61,43 @@ class PublishedSetting:
         """The configuration as plain values, as the command line takes it from a file."""
         return yaml.safe_load(self.text)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the configuration as keyword arguments of its verb, with levels of `search_levels`."""
+    def options_for(self, source: str | Path | None) -> dict[str, Any]:
+        """Return the configuration for data from `source`, or for the recipe's own when None."""
+        from ramify.data.sources import BY_FOLDER, NAMED
+
         options = self.options
+        data = options.get("data", {})
+        own = data.get("source")
+        if source is None or str(source) == own:
+            return options
+        data["source"] = str(source)
+        if own in BY_FOLDER and str(source) not in NAMED:
+            return options
+        for name in BOUND:
+            data.pop(name, None)
+        training = options.get("retrain", options).get("recipe", {})
+        for name in PIXELS:
+            if training.get(name):  # 0 is none, whatever the images are
+                del training[name]
+        return options
+
+    def check_data(self, source: str | Path | None) -> None:
+        """Raise `ConfigurationError` if the recipe is for data that cannot be had by name, and no other is given."""
+        from ramify.data.sources import BY_FOLDER
+
+        own = self.options.get("data", {}).get("source")
+        wanted = own if source is None else str(source)
+        if own in BY_FOLDER and wanted.lower() == own and not Path(wanted).exists():
+            size = self.options["data"].get("image_size")
+            more = "" if size is None else f" --data.image_size {size}"
+            raise ConfigurationError(
+                f"the recipe {self.name} is for {BY_FOLDER[own]}; give its folder (train/ and val/) with --data, e.g. "
+                f"--data /data/{own}{more}"
+            )
+
+    def arguments(self, source: str | Path | None = None) -> dict[str, Any]:
+        """Return the configuration as keyword arguments of its verb, with levels of `search_levels`."""
+        options = self.options_for(source)
         levels, training = options.pop("levels", None), options.pop("retrain", {})
         made = _made({**options, **training})
         if levels is not None:
@@ -112,8 +160,12 @@ def get(name: str, verb: str | None = None) -> PublishedSetting:
     raise ConfigurationError(f"{problem}; {nearest(name, known)}")
 
 
-def load(name: str) -> dict[str, Any]:
+def load(name: str, data: str | Path | None = None) -> dict[str, Any]:
     """Return a recipe as keyword arguments of `search`, `search_levels`, `shrink` or `retrain`, whichever it is for.
+
+    Args:
+        name: Of the recipe.
+        data: The source of other data than the recipe's own, such as the folder of ImageNet.
 
     Example:
         >>> from ramify import recipes
@@ -121,4 +173,4 @@ def load(name: str) -> dict[str, Any]:
         >>> list(settings), settings["strategy"].tau_start
         (['space', 'strategy', 'data', 'network'], 10.0)
     """
-    return get(name).arguments()
+    return get(name).arguments(data)

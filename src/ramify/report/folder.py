@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ramify import reading
 from ramify.errors import RunError
+from ramify.run.folder import HISTORY_BYTES
 
 # Keys of history.jsonl that hold a number, or null where there was nothing to measure.
 _NUMBERS = (
@@ -56,7 +55,7 @@ def read_folder(path: Path) -> RunFolder:
     if not (path / "config.yaml").is_file():
         raise RunError(f"{path} is no run folder: it has no config.yaml")
     retrain = path / "retrain"
-    config = _mapping(path / "config.yaml", _read_yaml(path / "config.yaml"))
+    config: dict[str, Any] = reading.yaml_file(path / "config.yaml", dict[str, Any], error=RunError)
     levels = [str(name) for name in config.get("levels") or () if (path / str(name) / "config.yaml").is_file()]
     return RunFolder(
         path=path,
@@ -64,7 +63,7 @@ def read_folder(path: Path) -> RunFolder:
         provenance=_read_mapping(path / "provenance.json"),
         history=_read_history(path / "history.jsonl"),
         result=_read_mapping(path / "result.json"),
-        architecture=_read_json(path / "architecture.json"),
+        architecture=_read_mapping(path / "architecture.json"),
         evaluation=_read_mapping(path / "evaluation.json"),
         reads=tuple(row for _, row in _read_lines(path / "reads.jsonl")),
         manifest=_read_mapping(path / "export" / "manifest.json"),
@@ -79,60 +78,24 @@ def number(value: object) -> float | None:
     return value if usable else None  # type: ignore[return-value]
 
 
-def _read_text(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise RunError(f"{path}, line {line}: not UTF-8 text") from error
-
-
-def _read_json(path: Path) -> Any:
-    text = _read_text(path)
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(_read_text(path) or "")
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise RunError(f"{path}, line {line}: not YAML: {getattr(error, 'problem', None) or 'unreadable'}") from error
-
-
-def _mapping(path: Path, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict | None):
-        raise RunError(f"{path}, line 1: expected a mapping, got {type(value).__name__}")
-    return value or {}
-
-
 def _read_mapping(path: Path) -> Mapping[str, Any]:
-    return _mapping(path, _read_json(path))
+    return reading.json_file(path, dict[str, Any], error=RunError) if path.is_file() else {}
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line numbers and the objects there; a last line that was cut off while it was written is left out."""
-    lines = (_read_text(path) or "").split("\n")
+    if not path.is_file():
+        return
+    lines = reading.text_of(path, error=RunError, limit=HISTORY_BYTES).split("\n")
     for at, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            yield at, reading.json_value(line, dict[str, Any], where=f"{path}, line {at}", error=RunError)
+        except RunError:
             if at == len(lines):  # no newline follows: the process died while it wrote
                 return
-            raise RunError(f"{path}, line {at}: not JSON: {error.msg}") from error
-        if not isinstance(row, dict):
-            raise RunError(f"{path}, line {at}: expected an object, got {type(row).__name__}")
-        yield at, row
+            raise
 
 
 def _read_history(path: Path) -> tuple[Mapping[str, Any], ...]:

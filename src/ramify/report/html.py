@@ -49,6 +49,8 @@ from ramify.report.story import (
     pareto_front,
     trials,
 )
+from ramify.run.origin import in_words, lookup_of
+from ramify.wording import sentence
 
 if TYPE_CHECKING:
     from ramify.spaces import CellGraph
@@ -169,7 +171,10 @@ class _Page:
             story = f"<strong>{space}</strong> was shrunk by the angles of a supernet"
         if strategy:
             story = f"<strong>{strategy}</strong> searched <strong>{space or 'an unnamed space'}</strong>"
-        story += f" on <strong>{data}</strong>" if data else ""
+        if lookup := lookup_of(config, self.run.provenance):
+            story += f", whose scores were looked up in <strong>{escape(in_words(lookup))}</strong>"
+        elif data:
+            story += f" on <strong>{data}</strong>"
         for key, before in (("seed", "with seed"), ("device", "on"), ("precision", "in")):
             if config.get(key) not in (None, ""):
                 story += f", {before} <strong>{escape(str(config[key]))}</strong>"
@@ -182,7 +187,7 @@ class _Page:
         if (top1 := number(evaluation.get("top1"))) is not None:
             images = number(evaluation.get("images"))
             note = f"top-1, {images:,.0f} images" if images else "top-1"
-            tiles.append((f"{split.capitalize()} accuracy", percent(top1), note))
+            tiles.append((f"{sentence(split)} accuracy", percent(top1), note))
         if (score := number(self.run.result.get("score"))) is not None:
             note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
             tiles.append(("Score of the search", (f"{score:.4g}", ""), note))
@@ -337,7 +342,7 @@ class _Page:
         labels = [_OBJECTIVES.get(name, spaced(name)) for name in found.objectives]
         plots = (
             card(
-                " and ".join(label.partition(",")[0] for label in (labels[0], labels[other])).capitalize(),
+                sentence(" and ".join(label.partition(",")[0] for label in (labels[0], labels[other]))),
                 self._plot(f"front-{other}", figures.front(found, other, (labels[0], labels[other]))),
             )
             for other in range(1, len(labels))
@@ -399,9 +404,9 @@ class _Page:
             if not found:
                 continue
             stem = slug(f"{before}{phase}")
-            title = _PHASES.get(before + phase) or _PHASES.get(phase, spaced(phase).capitalize())
+            title = _PHASES.get(before + phase) or _PHASES.get(phase, sentence(spaced(phase)))
             plots = (
-                card(panel.title.capitalize(), self._plot(f"{stem}-{at}", figures.curve(panel)))
+                card(sentence(panel.title), self._plot(f"{stem}-{at}", figures.curve(panel)))
                 for at, panel in enumerate(found)
             )
             still = self._still(f"curves-{stem}", title, curves.draw_panels(found))
@@ -433,7 +438,7 @@ class _Page:
         for key, value in self.run.result.items():
             if key not in ("seconds", "params", "macs", "latency_ms") and number(value) is not None and not self.shrunk:
                 shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
-                reaches.append((spaced(key).capitalize(), shown))
+                reaches.append((sentence(spaced(key)), shown))
         cards = (
             card(title, table((), ((escape(label), value) for label, value in rows), numbers=(1,)))
             for title, rows in (("What it takes", takes), ("What it reaches", reaches))
@@ -450,9 +455,7 @@ class _Page:
     def _export(self) -> str:
         titles = {"differences": "Differences to the network in the library"}
         manifest = self.run.manifest or self.final.manifest
-        cards = (
-            card(titles.get(key, spaced(key).capitalize()), facts(value)) for key, value in manifest.items() if value
-        )
+        cards = (card(titles.get(key, sentence(spaced(key))), facts(value)) for key, value in manifest.items() if value)
         return titled("Export", "", grid(cards, wide=True))
 
     def _configuration(self) -> str:
@@ -468,7 +471,7 @@ class _Page:
         known = {key: value for key, value in self.run.provenance.items() if key != "command" and value not in ({}, [])}
         plain = {key: value for key, value in known.items() if not isinstance(value, dict | list)}
         cards = [card("Run", facts(plain))] if plain else []
-        cards += (card(spaced(key).capitalize(), facts(value)) for key, value in known.items() if key not in plain)
+        cards += (card(sentence(spaced(key)), facts(value)) for key, value in known.items() if key not in plain)
         body = f'<div class="packed">{"".join(cards)}</div>' if cards else ""
         return titled("Provenance", "", body)
 
@@ -478,7 +481,7 @@ class _Page:
             for label, run in (("The run", self.run), ("The retraining", self.run.retrain))
             if run and (command := run.provenance.get("command"))
         ]
-        if self.run.config.get("data"):
+        if "data" in self.run.config:
             verb = "search" if self.run.config.get("strategy") else "retrain"
             again = f"ramify {verb} --config config.yaml --out ../again"
             commands.append(("With the configuration above, from this folder", again))

@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from ramify import files
 
 
 class Events:
     """Writes the numbers of history rows as TensorBoard scalars.
 
+    Records are written here and now: the writer of `torch.utils.tensorboard` opens its file anew from a thread of its
+    own, which has nowhere to say that the run folder is gone.
+
     Args:
-        folder: Where the event files live; what is there is replaced.
+        folder: Where the event file lives; what is there is replaced.
         rows: The history so far.
     """
 
     def __init__(self, folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
+        files.below(folder.parent, f"{folder.name}/events")
         shutil.rmtree(folder, ignore_errors=True)
-        self._writer = SummaryWriter(str(folder))
+        folder.mkdir()
+        self._file = (folder / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}").open("wb")
+        self._records = RecordWriter(self._file)
+        self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         for row in rows:
             self.add(row)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add one row."""
-        for name, value in row.items():
-            if isinstance(value, int | float) and name not in ("step", "steps", "seconds"):
-                self._writer.add_scalar(f"{row['phase']}/{name}", value, row["step"])
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        scalars = [
+            Summary.Value(tag=f"{row['phase']}/{name}", simple_value=value)
+            for name, value in row.items()
+            if isinstance(value, int | float) and name not in ("step", "steps", "seconds")
+        ]
+        event = Event(wall_time=time.time(), step=row["step"], summary=Summary(value=scalars))
+        self._records.write(event.SerializeToString())
+        self._file.flush()
 
     def close(self) -> None:
         """Write what is buffered."""
-        self._writer.close()
+        self._file.close()

@@ -3,10 +3,14 @@
 config.yaml        the resolved configuration; `--config` reads it back
 provenance.json    versions, machine, revision, command, when it was started and continued
 history.jsonl      one row per epoch or trial
-checkpoint.pt      the last safe point
+checkpoint.pt      the last safe point; `checkpoint.before.pt` is the one before
 tensorboard/       the numbers of the history as events
 reads.jsonl        every time the test split was read
 architecture.json  result.json  …   written at the end; `result.json` marks a finished run
+
+The rows that a checkpoint counts are on the disk before it is. Whatever is damaged all the same is noticed when it is
+read, and where both checkpoints, or one of them and the history, still tell of a common point, the run goes on from
+there. Nothing is written through a link, nor into a folder that was deleted while its run was at work.
 """
 
 from __future__ import annotations
@@ -14,17 +18,64 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NotRequired, cast
 
 import torch
 import yaml
+from typing_extensions import TypedDict
 
-from ramify import files, parallel
+from ramify import files, parallel, reading
 from ramify.errors import RunError
 from ramify.run.configuration import differences
+from ramify.run.progress import say
 from ramify.run.provenance import now, provenance
+
+RESULT = "result.json"
+CHECKPOINT, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
+HISTORY_BYTES = 2**30
+"""That a history may have."""
+
+
+class Row(TypedDict):
+    """A row of the history; what else it holds is the session's affair."""
+
+    phase: str
+    step: int
+    steps: NotRequired[int]
+    seconds: NotRequired[float]
+
+
+class Images(TypedDict):
+    """What the provenance says of the data; a search in a table has no images, and names the table's data."""
+
+    name: str | None
+    of: NotRequired[str]
+    fingerprint: NotRequired[str]
+    classes: NotRequired[int]
+    input_size: NotRequired[list[int]]
+    directory: NotRequired[str]
+
+
+class Provenance(TypedDict):
+    """Where a run comes from: what a continuation reads of it."""
+
+    sessions: list[dict[str, Any]]
+    executors: NotRequired[list[Any]]
+    data: NotRequired[Images]
+    table: NotRequired[str | None]
+    lookup: NotRequired[dict[str, Any]]
+
+
+class Checkpoint(TypedDict):
+    """A safe point: the state of the session, the rows of the history until then, the seconds of work, the step."""
+
+    session: dict[str, Any]
+    rows: int
+    seconds: float
+    step: int
 
 
 class RunFolder:
@@ -37,6 +88,7 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._lock: IO[bytes] | None = None
+        self._last_is_whole = False
 
     # Opening
 
@@ -62,8 +114,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             # Hidden files do not count: the lock, and what a kill may leave of files that were being written.
             found = {item.name for item in self.path.iterdir() if not item.name.startswith(".")}
-        except OSError as error:
-            raise RunError(f"cannot create {self.path}: {error.strerror}; choose another --out") from None
+        except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"cannot create {reading.shown(self.path)}: {reason}; choose another --out") from None
         if found - {"provenance.json"} and "config.yaml" not in found:
             raise RunError(f"{self.path} is not empty and holds no run; choose another --out")
         self._acquire()
@@ -77,10 +130,12 @@ class RunFolder:
         if not (self.path / "provenance.json").exists():
             self.write_json("provenance.json", provenance(seed))
         if not (self.path / "config.yaml").exists():  # last: it makes the folder a run
-            files.write(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+            self.write("config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def _acquire(self) -> None:
         try:
+            if (self.path / ".lock").is_symlink():
+                raise OSError(0, ".lock is a link; remove it")
             self._lock = (self.path / ".lock").open("ab")
         except OSError as error:
             raise RunError(f"cannot write in {self.path}: {error.strerror}; choose another --out") from None
@@ -103,11 +158,35 @@ class RunFolder:
 
     def started(self, step: int) -> None:
         """Record that work starts here, at `step`."""
-        found = self.read_json("provenance.json")
+        found = self.provenance()
         found["sessions"].append({"started": now(), "from_step": step})
         self.write_json("provenance.json", found)
 
     # Small files
+
+    def _place(self, name: str) -> Path:
+        """Return where to write a file of the run.
+
+        Raises:
+            RunError: If a folder on the way is a link, or the run folder was deleted or replaced meanwhile.
+        """
+        place = files.below(self.path, name)
+        if self._lock is not None:
+            try:
+                here = os.path.samestat((self.path / ".lock").stat(), os.fstat(self._lock.fileno()))
+            except OSError:
+                here = False
+            if not here:
+                raise RunError(f"{self.path} was deleted or replaced at work; nothing more is written there")
+        if place.parent != self.path:
+            place.parent.mkdir(exist_ok=True)
+        return place
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write a file of the folder as a whole, or leave what was there."""
+        if parallel.is_first():
+            with files.replacing(self._place(name), make=False) as file:
+                file.write(content.encode() if isinstance(content, str) else content)
 
     def config(self) -> dict[str, Any]:
         """Return the configuration.
@@ -116,67 +195,96 @@ class RunFolder:
             RunError: If there is none or it is damaged.
         """
         path = self.path / "config.yaml"
+        if not path.exists():
+            raise RunError(f"{self.path} is not a run folder: it has no config.yaml")
         try:
-            config = yaml.safe_load(path.read_text())
-        except FileNotFoundError:
-            raise RunError(f"{self.path} is not a run folder: it has no config.yaml") from None
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); choose another --out") from None
-        if not isinstance(config, dict):
-            raise RunError(f"{path} is damaged (it holds no configuration); choose another --out")
-        return config
+            return reading.yaml_file(path, dict[str, Any], error=RunError)
+        except RunError as error:
+            raise RunError(f"{path} is damaged ({_without(path, error)}); choose another --out") from None
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the folder at once."""
-        files.write(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        self.write(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Read a JSON object of the folder.
+    def read_json(self, name: str, kind: Any = dict[str, Any]) -> Any:
+        """Read a JSON file of the folder, an object of the type `kind`.
 
         Raises:
             RunError: If it is missing or damaged.
         """
         path = self.path / name
+        if not path.exists():
+            raise RunError(f"{self.path} has no {name}: {self._why_missing(name)}")
         try:
-            value = json.loads(path.read_text())
-            if not isinstance(value, dict):
-                raise ValueError("it holds no object")
-            return value
-        except FileNotFoundError:
+            return reading.json_file(path, kind, error=RunError)
+        except RunError as error:
+            advice = "delete it" if name in ("provenance.json", "result.json") else "delete it and result.json"
             raise RunError(
-                f"{self.path} has no {name}: it is no run, or an unfinished one, which the same command continues"
+                f"{path} is damaged ({_without(path, error)}); {advice}, and the same command writes it anew"
             ) from None
-        except (OSError, ValueError) as error:
+
+    def _why_missing(self, name: str) -> str:
+        if not (self.path / "config.yaml").exists():
+            return "it is no run folder"
+        if self.finished:
+            return f"it was deleted from a finished run; delete {RESULT} too, and the same command writes both anew"
+        return "the run is unfinished, and the same command continues it"
+
+    def provenance(self) -> Provenance:
+        """Return where the run comes from.
+
+        Raises:
+            RunError: If that is missing or damaged.
+        """
+        return self.read_json("provenance.json", Provenance)
+
+    def architecture(self) -> dict[str, Any]:
+        """Return what `architecture.json` holds.
+
+        Raises:
+            RunError: If it is missing or damaged, or `result.json` names another architecture.
+        """
+        found = self.read_json("architecture.json")
+        named = self.read_json(RESULT).get("architecture", found) if self.finished else found
+        if named != found:
             raise RunError(
-                f"{path} is damaged ({error}); delete it and result.json, and the same command writes them anew"
-            ) from None
+                f"{self.path}: architecture.json and {RESULT} name two architectures; delete both, and the same "
+                "command writes them anew"
+            )
+        return found
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write `result.json`, which marks the run as finished, and says how many rows its history has."""
+        self.write_json(RESULT, {**result, "history_rows": len(self.history())})
 
     @property
     def finished(self) -> bool:
         """Whether the work is done."""
-        return (self.path / "result.json").exists()
+        return (self.path / RESULT).exists()
 
     def record_reads(self, reads: list[dict[str, Any]]) -> None:
         """Append to the list of times at which the test split was read."""
-        with (self.path / "reads.jsonl").open("a") as file:
-            file.writelines(json.dumps(read) + "\n" for read in reads)
+        files.append(self._place("reads.jsonl"), "".join(json.dumps(read) + "\n" for read in reads))
 
     # History
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row to the history."""
-        if not parallel.is_first():
-            return
-        with (self.path / "history.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        if parallel.is_first():
+            files.append(self._place("history.jsonl"), json.dumps(row) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
         """Return all complete rows; a last line cut off by a kill is left out.
 
         Raises:
-            RunError: If it is damaged, or missing in a finished run.
+            RunError: If it is damaged, or a finished run has another number of rows than it had at its end.
         """
-        return self._parsed(self._lines())
+        rows = self._parsed(self._lines())
+        if self.finished:
+            expected = self.read_json(RESULT).get("history_rows", len(rows))
+            if expected != len(rows):
+                raise self._damaged_history(f"it has {len(rows)} rows where {RESULT} counts {expected}")
+        return rows
 
     def cut(self, rows: int) -> list[dict[str, Any]]:
         """Cut the history back to its first rows and return them.
@@ -188,62 +296,117 @@ class RunFolder:
         if len(lines) < rows:
             raise self._damaged_history(f"{len(lines)} rows where the checkpoint has {rows}")
         kept = self._parsed(lines)
-        files.write(self.path / "history.jsonl", "".join(f"{line}\n" for line in lines))
+        self.write("history.jsonl", "".join(f"{line}\n" for line in lines))
         return kept
 
     def rewrite(self, rows: list[dict[str, Any]]) -> None:
         """Replace the history."""
-        files.write(self.path / "history.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+        self.write("history.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
 
     def _lines(self) -> list[str]:
         path = self.path / "history.jsonl"
-        try:
-            return path.read_text().split("\n")[:-1]
-        except FileNotFoundError:
+        if not path.exists():
             if self.finished:
-                raise self._damaged_history("it is missing") from None
+                raise self._damaged_history("it is missing")
             return []
-        except UnicodeDecodeError as error:
-            raise self._damaged_history(str(error)) from None
+        try:
+            return reading.text_of(path, error=RunError, limit=HISTORY_BYTES).split("\n")[:-1]
+        except RunError as error:
+            raise self._damaged_history(_without(path, error)) from None
 
     def _parsed(self, lines: list[str]) -> list[dict[str, Any]]:
-        try:
-            rows = [json.loads(line) for line in lines]
-        except ValueError as error:
-            raise self._damaged_history(str(error)) from None
-        for number, row in enumerate(rows, start=1):
-            if not (isinstance(row, dict) and {"phase", "step"} <= row.keys()):
-                raise self._damaged_history(f"row {number} is none")
+        rows: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, start=1):
+            where = f"row {number}"
+            try:
+                rows.append(reading.json_value(line, Row, where=where, error=RunError, limit=reading.LIMIT_LINE_BYTES))
+            except RunError as error:
+                raise self._damaged_history(str(error)) from None
         return rows
 
     def _damaged_history(self, reason: str) -> RunError:
         return RunError(
-            f"{self.path / 'history.jsonl'} is damaged ({reason}); delete it, checkpoint.pt and result.json, and the "
+            f"{self.path / 'history.jsonl'} is damaged ({reason}); delete it, both checkpoints and {RESULT}, and the "
             "same command starts from the beginning"
         )
 
     # Checkpoints
 
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Write the checkpoint at once, sealed: PyTorch would load one with flipped bits without a word."""
+    def save(self, state: Checkpoint) -> None:
+        """Write the checkpoint at once, sealed: PyTorch would load one with flipped bits without a word.
+
+        The rows that it counts are on the disk first. The checkpoint before is kept, unless this one replaces a
+        checkpoint that could not be used.
+        """
+        if not parallel.is_first():
+            return
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        files.write(self.path / "checkpoint.pt", files.sealed(buffer.getvalue()))
+        files.sync(self.path / "history.jsonl")
+        before = self.path / BEFORE if self._last_is_whole else None
+        with files.replacing(self._place(CHECKPOINT), keeping=before, make=False) as file:
+            file.write(files.sealed(buffer.getvalue()))
+        self._last_is_whole = True
 
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """Return the last checkpoint, or None if there is none.
+    def load(self, device: torch.device) -> Checkpoint | None:
+        """Return the last checkpoint that is whole and counts no more rows than the history has.
+
+        Where that is not the last one, a line says so.
+
+        Returns:
+            None where the run starts from the beginning.
 
         Raises:
-            RunError: If it is damaged.
+            RunError: If there are checkpoints, and all of them are damaged.
         """
-        path = self.path / "checkpoint.pt"
-        try:
-            content = files.unsealed(path.read_bytes())
-            return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise RunError(
-                f"{path} is damaged ({reason[:120]}); delete it, and the same command starts from the beginning"
-            ) from None
+        rows = len(self._lines())
+        damage, shorter = "", ""
+        for name in (CHECKPOINT, BEFORE):
+            path = self.path / name
+            try:
+                found = _checkpoint(path, device)
+            except RunError as error:
+                damage = damage or str(error)
+                continue
+            if found is not None and found["rows"] > rows:
+                shorter = (
+                    shorter or f"{self.path / 'history.jsonl'} has {rows} rows where {name} counts {found['rows']}"
+                )
+            elif found is not None:
+                if damage or shorter:
+                    say(f"{damage or shorter}; the run goes on from step {found['step']}, where both are whole")
+                self._last_is_whole = name == CHECKPOINT
+                return found
+        if shorter:
+            say(f"{shorter}; the run starts from the beginning")
+        elif damage:
+            raise RunError(f"{damage}; delete it, and the same command starts from the beginning")
+        return None
+
+
+def _checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
+    """Return a checkpoint, None if there is none.
+
+    Raises:
+        RunError: If it is damaged.
+    """
+    try:
+        content = files.unsealed(path.read_bytes())
+        found = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        if not (isinstance(found, dict) and isinstance(found.get("session"), dict)):
+            raise ValueError("it holds no state of a session")
+        if not all(type(found.get(name)) is int and found[name] >= 0 for name in ("rows", "step")):
+            raise ValueError("it does not say where in the run it is")
+        if not isinstance(found.get("seconds"), int | float):
+            raise ValueError("it does not say how long the run took")
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever PyTorch says of a file that it cannot read
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(f"{path} is damaged ({reason[:100]})") from None
+    return cast(Checkpoint, found)
+
+
+def _without(path: Path, error: RunError) -> str:
+    """Return what is wrong, without the path that goes before."""
+    return str(error).removeprefix(str(path)).removeprefix(":").removeprefix(",").strip()

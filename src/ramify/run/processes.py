@@ -123,7 +123,7 @@ def spread(
         RamifyError: If one of them raised it, or died.
     """
     context = get_context("spawn")
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = _store()
     environments = [_environment(rank, devices, store.port) for rank in range(devices)]
     theirs, ours = context.Pipe(duplex=False)
     processes, reports = [], []
@@ -161,6 +161,15 @@ def spread(
             process.kill()
             process.join()
         theirs.close()
+
+
+def _store() -> torch.distributed.TCPStore:
+    """Return the store where the processes find each other. By itself it would listen on all addresses."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    return torch.distributed.TCPStore(
+        "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach()
+    )
 
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from ramify import parallel
-from ramify.errors import ConfigurationError
+from ramify.errors import ConfigurationError, RamifyError, RunError
+from ramify.interruption import WaitEnded, request
 from ramify.run.events import Events
 from ramify.run.folder import RunFolder
 from ramify.run.progress import Progress
-from ramify.training import Session
+from ramify.training import Metrics, Session
 
 SAVE_EVERY_S = 20.0
 """Seconds between checkpoints; more where saving takes long. The environment variable RAMIFY_SAVE_EVERY_S sets
@@ -32,27 +33,24 @@ class Interrupted(KeyboardInterrupt):
     """The run was asked to stop, and did at a safe point."""
 
 
-class _Stop:
-    """Remembers the first SIGINT or SIGTERM; a second one acts at once."""
-
-    requested = False
-
-    def __call__(self, signum: int, frame: Any) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
+def _stop(signum: int, frame: Any) -> None:
+    """Request a stop by the first SIGINT or SIGTERM; a second one acts at once."""
+    if request.made:
+        raise KeyboardInterrupt("stopped at once; the same command continues from the last checkpoint")
+    request.make()
 
 
 @contextmanager
-def _stoppable() -> Iterator[_Stop]:
-    stop = _Stop()
+def _stoppable() -> Iterator[None]:
+    request.made = False
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals belong to the main thread
+        yield  # signals belong to the main thread
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
+        request.made = False
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -69,6 +67,28 @@ def _pause() -> float | None:
 def _found(row: Mapping[str, Any], session: Session | None) -> dict[str, str]:
     """Return fingerprints of a row of the history, and of all that a session holds."""
     return parallel.fingerprints({"row": row, **({} if session is None else session.state_dict())})
+
+
+def _restore(session: Session, state: Mapping[str, Any], folder: RunFolder) -> None:
+    """Load what a session has saved, or say that it is none of its states."""
+    try:
+        session.load_state_dict(state)
+    except RamifyError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:100]
+        raise RunError(
+            f"{folder.path}: the checkpoint does not fit this run ({reason}); delete the checkpoints, and the same "
+            "command starts from the beginning"
+        ) from None
+
+
+def _until_stopped(work: Iterator[Metrics]) -> Iterator[Metrics | None]:
+    """Yield what the work yields, and None where a wait of it was ended by the request to stop."""
+    try:
+        yield from work
+    except WaitEnded:
+        yield None
 
 
 def drive(
@@ -106,13 +126,14 @@ def drive(
     parallel.wait()  # nobody goes on, and saves, before all have read
     before = 0.0
     if saved is not None:
-        session.load_state_dict(saved["session"])
+        _restore(session, saved["session"], folder)
         before = saved["seconds"]
     rows = folder.cut(saved["rows"] if saved else 0)
     folder.started(saved["step"] if saved else 0)
     start = last_save = time.monotonic()
     cost = 0.0
     step, count = (saved["step"], saved["rows"]) if saved else (0, 0)
+    steps: int | str = "an unknown number"
 
     def save() -> None:
         if not parallel.is_first():
@@ -120,10 +141,16 @@ def drive(
         seconds = before + time.monotonic() - start
         folder.save({"session": session.state_dict(), "rows": count, "seconds": seconds, "step": step})
 
+    def stopped() -> Interrupted:
+        return Interrupted(f"stopped at step {step} of {steps}; the same command continues")
+
     tensorboard = closing(Events(folder.path / "tensorboard", rows)) if parallel.is_first() else nullcontext()
-    with tensorboard as events, _stoppable() as stop, Progress(title, enabled=progress) as bar:
-        for metrics in session.run():
-            step, note = metrics.step, ""
+    with tensorboard as events, _stoppable(), Progress(title, enabled=progress) as bar:
+        for metrics in _until_stopped(session.run()):
+            if metrics is None:
+                save()
+                raise stopped()
+            step, steps, note = metrics.step, metrics.steps, ""
             if metrics.values:
                 seconds = round(before + time.monotonic() - start, 3)
                 row = {"phase": metrics.phase, "step": step, "steps": metrics.steps, "seconds": seconds}
@@ -138,7 +165,7 @@ def drive(
                     events.add(row)
                 count += 1
             bar.update(metrics, note)
-            stopping = parallel.any_of(stop.requested)
+            stopping = parallel.any_of(request.made)
             due = time.monotonic() - last_save >= (max(SAVE_EVERY_S, 20 * cost) if pause is None else pause)
             if due or stopping:
                 began = time.monotonic()
@@ -146,7 +173,7 @@ def drive(
                 last_save = time.monotonic()
                 cost = last_save - began
             if stopping:
-                raise Interrupted(f"stopped at step {step} of {metrics.steps}; the same command continues")
+                raise stopped()
         parallel.agree(lambda: _found({}, session), "at the end")
         save()
     return before + time.monotonic() - start

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,21 @@ from ramify.spaces.base import CellGraph, Space
 from ramify.spaces.cdarts_chain import CDARTSChain
 from ramify.spaces.cell_distribution import CellDistribution
 from ramify.spaces.darts import DARTSCells
-from ramify.spaces.genotype import GENOTYPE2, GENOTYPE3, form_of
+from ramify.spaces.genotype import form_of, is_compact, is_genotype, is_unnamed
 from ramify.spaces.mobile import FairMobileChain, MobileChain
-from ramify.spaces.nasbench201 import NASBench201
+from ramify.spaces.nasbench201 import INDEX, NASBench201, is_structure
 from ramify.spaces.nats_size import NATSBenchSize
+from ramify.spaces.notation import (
+    GENOTYPE2,
+    GENOTYPE3,
+    OP_INDICES,
+    UnknownNotationError,
+    read,
+)
 from ramify.spaces.shuffle import ShuffleChain
 from ramify.spaces.stage_cells import StageCells
 from ramify.spaces.stage_graph import StageGraph
+from ramify.wording import excerpt, listing
 
 SPACES: dict[str, type[Space]] = {
     space.__name__: space
@@ -110,21 +118,60 @@ def recognise(notation: Any) -> Space:
     Raises:
         ArchitectureError: If it resembles no known notation.
     """
-    text = notation.strip() if isinstance(notation, str) else ""
-    if text.startswith("|"):
-        return NASBench201(nodes=text.count("+") + 2)
-    if re.fullmatch(r"\d+(\s*:\s*\d+)+", text):
-        return NATSBenchSize()
-    if isinstance(notation, Mapping) or text.startswith(("{", "Genotype")):
+    notation = read(notation)
+    if _is_nasbench101(notation):
+        raise ArchitectureError("a matrix with operations is a cell of NAS-Bench-101, which is none of the spaces here")
+    if isinstance(notation, str):
+        if notation.startswith("|"):
+            return NASBench201(nodes=min(notation.count("+"), _MOST_NODES) + 2)
+        if notation.startswith(INDEX):
+            return NASBench201()
+        if re.fullmatch(r"[0-9]+(\s*:\s*[0-9]+)+", notation):
+            return NATSBenchSize()
+        raise UnknownNotationError(f"{excerpt(notation)} is no notation of a known space")
+    if isinstance(notation, Mapping) and set(notation) == {OP_INDICES}:
+        return NASBench201()
+    if is_genotype(notation) or is_unnamed(notation):
         form = form_of(notation)
         if form is GENOTYPE2:
             return StageGraph.covering(notation)
         return StageCells.covering(notation) if form is GENOTYPE3 else DARTSCells.covering(notation)
-    if isinstance(notation, list | tuple) and any(isinstance(stage, list | tuple) for stage in notation):
-        return CDARTSChain()
+    if isinstance(notation, Mapping):
+        keys = f"the keys {listing(notation)}" if notation else "no keys"
+        raise ArchitectureError(f"an object with {keys} is no genotype, and no other notation of a known space")
     if isinstance(notation, list | tuple):
-        fitting = [s for s in (FairMobileChain(), MobileChain(), ShuffleChain()) if len(s.places) == len(notation)]
-        if fitting:
-            return fitting[0]
-        raise ArchitectureError(f"a list of {len(notation)} codes belongs to no known chain; name the space")
-    raise ArchitectureError(f"{str(notation)[:60]!r} is no run folder, no file, and no notation of a known space")
+        return _recognise_list(notation)
+    raise ArchitectureError(f"{excerpt(notation)} is no genotype, and no other notation of a known space")
+
+
+_MOST_NODES = 20
+
+
+def _recognise_list(notation: Sequence[Any]) -> Space:
+    """Return the space of a list of codes, operations or nodes."""
+    if is_compact(notation):
+        raise ArchitectureError(
+            "pairs of (state, number) are the compact form of NASLib and BANANAS, which number operations differently; "
+            "write a genotype with names"
+        )
+    if is_structure(notation):
+        return NASBench201(nodes=len(notation) + 1)
+    if len(notation) == 6 and all(isinstance(op, str) or type(op) is int for op in notation):
+        return NASBench201()
+    if any(isinstance(stage, list | tuple) for stage in notation):
+        return CDARTSChain()
+    fitting = [s for s in (FairMobileChain(), MobileChain(), ShuffleChain()) if len(s.places) == len(notation)]
+    if fitting:
+        return fitting[0]
+    raise ArchitectureError(f"a list of {len(notation)} codes belongs to no known chain; name the space")
+
+
+def _is_nasbench101(notation: Any) -> bool:
+    """Return whether a value is an adjacency matrix with operations, in an object or in a pair."""
+    if isinstance(notation, Mapping):
+        keys = set(map(str, notation))
+        return any(keys >= pair for pair in ({"module_adjacency", "module_operations"}, {"matrix", "ops"}))
+    if not isinstance(notation, list | tuple) or len(notation) != 2:
+        return False
+    matrix, operations = notation
+    return isinstance(matrix, list | tuple) and isinstance(operations, list | tuple) and "input" in operations

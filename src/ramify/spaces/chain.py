@@ -16,7 +16,6 @@ nearest even number.
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +27,14 @@ from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
-from ramify.ops import DropPath, Norm, Operation, dropout, standard_norm
+from ramify.ops import DropPath, Norm, Operation, dropout, standard_norm, with_eps
 from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.notation import read
 from ramify.supernet import Built, Choice, Mixture, Skeleton, Supernet, WeightVector, piece_of, tapped
 from ramify.supernet.mixture import accumulate as add
 from ramify.supernet.mixture import accumulate_scaled, weighted
 from ramify.supernet.network import RunCell
+from ramify.wording import excerpt
 
 LAYERS = "layers"
 """Name of the one choice."""
@@ -180,7 +181,7 @@ class ChainSpace(Space):
     # Notation: [2, 2, -1, 0, …]
 
     def parse(self, notation: Any) -> Architecture:
-        """Read one code for every layer, -1 where it is left out; a list, or its JSON text.
+        """Read one code for every layer, -1 where it is left out; a list, or its text.
 
         Raises:
             ArchitectureError: Saying which layer is wrong.
@@ -211,12 +212,13 @@ class ChainSpace(Space):
         if isinstance(code, str):
             op = SKIP if code == "identity" else code
             if op not in self.operations:
-                raise ArchitectureError(f"layer {layer}: unknown operation {code!r}; {nearest(code, self.operations)}")
+                likely = nearest(code[:40], self.operations)
+                raise ArchitectureError(f"layer {layer}: unknown operation {excerpt(code)}; {likely}")
         elif type(code) is int and (0 <= code < count or code == ABSENT):
             op = SKIP if code == ABSENT else self.operations[code]
         else:
             also = ", and -1 for a layer left out" if SKIP in offered else ""
-            raise ArchitectureError(f"layer {layer}: {code!r} is no code; there are 0 to {count - 1}{also}")
+            raise ArchitectureError(f"layer {layer}: {excerpt(code)} is no code; there are 0 to {count - 1}{also}")
         if op not in offered:
             raise ArchitectureError(f"layer {layer} cannot be left out" + (self._why_not_absent(layer)))
         return op
@@ -294,6 +296,7 @@ class ChainSpace(Space):
         dropout: float = 0.0,
         affine: bool = True,
         track_running_stats: bool = True,
+        norm_eps: float = 1e-5,
     ) -> nn.Module:
         """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
 
@@ -308,6 +311,7 @@ class ChainSpace(Space):
             dropout: Probability of dropping what enters the classifier in training.
             affine: Whether the norms behind the stem scale and shift.
             track_running_stats: Whether they keep running statistics.
+            norm_eps: ε of all norms.
         """
         layout = self.layout_of(channels, last_channels, resolution)
         norm, plan = standard_norm(affine, track_running_stats), self.plan(layout)
@@ -318,7 +322,7 @@ class ChainSpace(Space):
         frame = self._frame(num_classes, in_channels, layout, norm)
         network = _Network(frame, layers, plan, self.distilled, dropout)
         self._initialise(network)
-        return network
+        return with_eps(network, norm_eps)
 
     def supernet(
         self,
@@ -330,12 +334,13 @@ class ChainSpace(Space):
         resolution: int = 224,
         affine: bool = False,
         track_running_stats: bool = False,
+        norm_eps: float = 1e-5,
     ) -> nn.Module:
         """Return the network of all members: `sup(x, mix)` with `mix["layers"]` of shape (layers, operations).
 
         The norms of stems are always affine with running statistics, except in `ShuffleChain`; those behind them are as
-        the keywords say. A part of the channels cannot go past a layer that changes their number, so there are no
-        partial channels.
+        the keywords say, and `norm_eps` is the ε of all. A part of the channels cannot go past a layer that changes
+        their number, so there are no partial channels.
         """
         layout = self.layout_of(channels, last_channels, resolution)
         norm, plan = standard_norm(affine, track_running_stats), self.plan(layout)
@@ -358,9 +363,10 @@ class ChainSpace(Space):
             "resolution": resolution,
             "affine": affine,
             "track_running_stats": track_running_stats,
+            "norm_eps": norm_eps,
             "partial_channels": 1,
         }
-        return supernet
+        return with_eps(supernet, norm_eps)
 
     # Sampling by depth
 
@@ -427,16 +433,14 @@ def kept_strides(strides: Sequence[int], resolution: int) -> tuple[int, ...]:
 
 
 def listed(notation: Any, name: str) -> list[Any]:
-    """Return the list that a chain's notation is, or that its JSON text holds.
+    """Return the list that a chain's notation is, or that its text holds.
 
     Raises:
         ArchitectureError: If it is neither.
     """
+    notation = read(notation)
     if isinstance(notation, str):
-        try:
-            notation = json.loads(notation)
-        except (ValueError, RecursionError):
-            raise ArchitectureError(f"{name}: {notation[:60]!r} is no JSON list of codes, such as [2, -1, 0]") from None
+        raise ArchitectureError(f"{name}: {excerpt(notation)} is no list of codes, such as [2, -1, 0]")
     if not isinstance(notation, list | tuple):
         raise ArchitectureError(f"an architecture of {name} is a list of codes, got {type(notation).__name__}")
     return list(notation)

@@ -18,15 +18,22 @@ reduction cell, whatever its genotype says.
 
 from __future__ import annotations
 
-import ast
-import json
-import warnings
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ramify.errors import ArchitectureError
 from ramify.ops.operations import NONE, check_operation
+from ramify.spaces.notation import (
+    FORMS,
+    GENOTYPE,
+    GENOTYPE2,
+    GENOTYPE3,
+    GenotypeForm,
+    read,
+)
+from ramify.wording import excerpt, listing
 
 FIXED = "fixed"
 """Stands for the reduction cell of GDAS-FRC."""
@@ -35,32 +42,11 @@ Read = tuple[str, int]
 """(operation, state it reads)."""
 
 
-@dataclass(frozen=True)
-class GenotypeForm:
-    """Which cells a genotype holds, and how its text calls them.
-
-    Args:
-        name: What the text begins with.
-        cells: The keys of the cells; `<key>_concat` are the states they join.
-        joined: How many of the last nodes are joined where the notation does not say; None: all.
-    """
-
-    name: str
-    cells: tuple[str, ...]
-    joined: int | None = None
-
-    def default_concat(self, nodes: int) -> range:
-        """Return the states that are joined where the notation does not say."""
-        return range(2 if self.joined is None else max(2, nodes + 2 - self.joined), nodes + 2)
-
-
-GENOTYPE = GenotypeForm("Genotype", ("normal", "reduce"))
-GENOTYPE3 = GenotypeForm("Genotype3", ("normal1", "reduce1", "normal2", "reduce2", "normal3"))
-GENOTYPE2 = GenotypeForm("Genotype2", ("DAG1", "DAG2", "DAG3"), joined=2)
-FORMS = (GENOTYPE, GENOTYPE2, GENOTYPE3)
-
 STAGES = (("0", "1", "2"), ("stage0", "stage1", "stage2"))
 """The keys under which CDARTS writes one genotype for each stage, and another spelling of them."""
+
+_EDGE = re.compile(r"(?:NetworkSelectorDatasetInfo:darts:)?edge_(normal|reduce)_(\d{1,2})")
+_INPUTS = re.compile(r"(?:NetworkSelectorDatasetInfo:darts:)?inputs_node_(normal|reduce)_(\d)")
 
 
 @dataclass(frozen=True)
@@ -78,14 +64,9 @@ def form_of(notation: Any) -> GenotypeForm:
     """Return the form that a genotype evidently has, `Genotype` where it has none of them.
 
     Raises:
-        ArchitectureError: If it begins like JSON and is none, or is a genotype of stages that cannot be read.
+        ArchitectureError: If it is a text, or a genotype of stages, that cannot be read.
     """
-    if isinstance(notation, str):
-        text = notation.strip()
-        called = {form.name: form for form in FORMS}
-        if not text.startswith("{"):
-            return called.get(text.partition("(")[0].strip(), GENOTYPE)
-        notation = genotype_json(text)
+    notation = _mapping(notation)
     staged = _staged(notation)
     if staged is not None:
         return GENOTYPE if _agree(_five_cells(staged)) else GENOTYPE3
@@ -95,25 +76,111 @@ def form_of(notation: Any) -> GenotypeForm:
     return next((form for form in FORMS if keys & set(form.cells)), GENOTYPE)
 
 
+def is_genotype(notation: Any) -> bool:
+    """Return whether a value, right or wrong, is meant as a genotype."""
+    found = _mapping(notation)
+    known = {"DAG", "stages", *(key for form in FORMS for key in form.fields), *(key for row in STAGES for key in row)}
+    return isinstance(found, Mapping) and not known.isdisjoint(map(str, found))
+
+
 def read_genotype(notation: Any, form: GenotypeForm = GENOTYPE) -> dict[str, CellGenotype]:
     """Read any of the notations into `{key of the form: cell}`.
 
     Raises:
         ArchitectureError: Saying what is wrong at which node.
     """
-    if isinstance(notation, str):
-        notation = _from_text(notation, form)
+    notation = _mapping(notation)
     staged = None if form is GENOTYPE2 else _staged(notation)
     if staged is not None:
         return _read_stages(staged, form)
+    if isinstance(notation, str):
+        raise ArchitectureError(f"{excerpt(notation)} is neither JSON nor {form.name}(...) text")
     if not isinstance(notation, Mapping):
         raise ArchitectureError(f"a genotype is a JSON object or {form.name}(...) text, got {type(notation).__name__}")
-    known = {*form.cells, *(f"{key}_concat" for key in form.cells), "name"}
+    known = {*form.fields, "name"}
     if unknown := sorted(map(str, set(notation) - known)):
-        raise ArchitectureError(f"genotype has unknown keys {unknown}; known: {sorted(known)}")
+        shown = sorted(known - set(form.empty))
+        raise ArchitectureError(f"genotype has unknown keys [{listing(unknown)}]; known: {shown}")
     if missing := sorted(set(form.cells) - set(notation)):
         raise ArchitectureError(f"genotype lacks {missing}")
+    for field in form.empty:
+        if notation.get(field) is not None:
+            raise ArchitectureError(f"{field} is {excerpt(notation[field])}; only genotypes without it can be read")
     return {key: _read_cell(key, notation[key], notation.get(f"{key}_concat"), form) for key in form.cells}
+
+
+def _mapping(notation: Any) -> Any:
+    """Return the mapping that a genotype is in another dress: a text, a record of it, a tuple, NAS-Bench-301."""
+    notation = read(notation)
+    if isinstance(notation, Mapping) and "genotype" in notation and "DAG" not in notation:
+        return _mapping(notation["genotype"])
+    if is_unnamed(notation):
+        return dict(zip(GENOTYPE.fields, notation, strict=False))
+    if isinstance(notation, Mapping) and any(isinstance(key, str) and _EDGE.fullmatch(key) for key in notation):
+        return _from_configuration(notation)
+    return notation
+
+
+def is_unnamed(notation: Any) -> bool:
+    """Return whether a value is `tuple(Genotype(…))`: reads and joined states of both cells, without their names."""
+    return (
+        isinstance(notation, list | tuple)
+        and len(notation) == 4
+        and all(isinstance(part, list | tuple) for part in notation[::2])
+        and all(isinstance(part, list | tuple | range) for part in notation[1::2])
+        and any(_is_read(node) or isinstance(node, list | tuple) for part in notation[::2] for node in part)
+    )
+
+
+def is_compact(notation: Any) -> bool:
+    """Return whether a value is a pair of cells as lists of (state, number of an operation)."""
+    return (
+        isinstance(notation, list | tuple)
+        and len(notation) == 2
+        and all(isinstance(cell, list | tuple) and len(cell) == 8 for cell in notation)
+        and all(
+            isinstance(read, list | tuple) and len(read) == 2 and all(type(part) is int for part in read)
+            for cell in notation
+            for read in cell
+        )
+    )
+
+
+def _from_configuration(settings: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the genotype of a configuration of NAS-Bench-301 (Siems et al., 2020), passing over all other settings.
+
+    `…darts:edge_normal_J` names the operation of edge J of the complete cell: states 2 to 5 in order, each with its
+    sources in order. `…darts:inputs_node_normal_3`, a text such as `0_2`, repeats what the edges say.
+
+    Raises:
+        ArchitectureError: If a node has not exactly two edges, or the two disagree.
+    """
+    edges: dict[str, dict[int, Any]] = {kind: {} for kind in GENOTYPE.cells}
+    inputs: dict[tuple[str, int], Any] = {}
+    for key, value in settings.items():
+        if not isinstance(key, str):
+            continue
+        if found := _EDGE.fullmatch(key):
+            edges[found[1]][int(found[2])] = value
+        elif found := _INPUTS.fullmatch(key):
+            inputs[found[1], int(found[2])] = value
+    genotype: dict[str, Any] = {}
+    for kind, given in edges.items():
+        nodes = []
+        for state in range(2, 6):
+            first = (state - 2) * (state + 1) // 2
+            reads = [(given.pop(first + source), source) for source in range(state) if first + source in given]
+            if len(reads) != 2:
+                raise ArchitectureError(f"NAS-Bench-301, {kind}: state {state} has {len(reads)} edges, it needs two")
+            sources = "_".join(str(source) for _, source in reads)
+            if inputs.get((kind, state), sources) != sources:
+                said = f"the edges of state {state} say {sources!r}, not {excerpt(inputs[kind, state], 20)}"
+                raise ArchitectureError(f"NAS-Bench-301, {kind}: {said}")
+            nodes.append(reads)
+        if given:
+            raise ArchitectureError(f"NAS-Bench-301, {kind}: there are edges 0 to 13, got {listing(given)}")
+        genotype |= {kind: nodes, f"{kind}_concat": [2, 3, 4, 5]}
+    return genotype
 
 
 def _staged(notation: Any) -> list[Any] | None:
@@ -128,13 +195,14 @@ def _staged(notation: Any) -> list[Any] | None:
     for names in STAGES:
         if keys & set(names):
             if keys != set(names):
-                raise ArchitectureError(f"a genotype of stages has the keys {list(names)}, got {sorted(keys)}")
-            return [notation[name] for name in names]
+                given = listing(sorted(keys))
+                raise ArchitectureError(f"a genotype of stages has the keys {list(names)}, got [{given}]")
+            return [value for name in names for key, value in notation.items() if str(key) == name]
     if keys != {"stages"}:
         return None
     stages = notation["stages"]
     if not isinstance(stages, list | tuple) or len(stages) != 3:
-        raise ArchitectureError(f"`stages` must list three genotypes, got {str(stages)[:60]}")
+        raise ArchitectureError(f"`stages` must list three genotypes, got {excerpt(stages)}")
     return list(stages)
 
 
@@ -177,7 +245,7 @@ def _read_cell(kind: str, listed: Any, concat: Any, form: GenotypeForm) -> CellG
             raise ArchitectureError(f"{kind}: only the reduction cell can be {FIXED!r}")
         return CellGenotype(None, _read_concat(kind, concat, 4, form))
     if not isinstance(listed, list | tuple) or not listed:
-        raise ArchitectureError(f"{kind} must be a list of [operation, state] pairs, got {listed!r}")
+        raise ArchitectureError(f"{kind} must be a list of [operation, state] pairs, got {excerpt(listed)}")
     reads = listed if _is_read(listed[0]) else [read for node in listed for read in _as_list(kind, node)]
     if len(reads) % 2:
         raise ArchitectureError(f"{kind} lists {len(reads)} inputs; every node needs exactly two")
@@ -186,25 +254,31 @@ def _read_cell(kind: str, listed: Any, concat: Any, form: GenotypeForm) -> CellG
         state = position // 2 + 2
         nodes.append(tuple(_read_input(kind, state, item) for item in reads[position : position + 2]))
     if not _is_read(listed[0]) and any(len(node) != 2 for node in listed):
-        raise ArchitectureError(f"{kind}: every node needs exactly two inputs, got {[len(n) for n in listed]}")
+        raise ArchitectureError(f"{kind}: every node needs exactly two inputs, got {excerpt([len(n) for n in listed])}")
     return CellGenotype(tuple(nodes), _read_concat(kind, concat, len(nodes), form))  # type: ignore[arg-type]
 
 
 def _as_list(kind: str, node: Any) -> Any:
     if not isinstance(node, list | tuple):
-        raise ArchitectureError(f"{kind}: {node!r} is neither an [operation, state] pair nor a list of them")
+        raise ArchitectureError(f"{kind}: {excerpt(node)} is neither an [operation, state] pair nor a list of them")
     return node
 
 
 def _is_read(item: Any) -> bool:
-    return isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str)
+    """Return whether an item is an operation and a state, and possibly the weight that searches print with them."""
+    return (
+        isinstance(item, list | tuple)
+        and 2 <= len(item) <= 3
+        and isinstance(item[0], str)
+        and all(type(weight) in (int, float) for weight in item[2:])
+    )
 
 
 def _read_input(kind: str, state: int, item: Any) -> Read:
     where = f"{kind}, node {state - 2} (state {state})"
     if not _is_read(item) or not isinstance(item[1], int) or isinstance(item[1], bool):
-        raise ArchitectureError(f"{where}: {item!r} is not an [operation, state] pair")
-    op, source = item
+        raise ArchitectureError(f"{where}: {excerpt(item)} is not an [operation, state] pair")
+    op, source = item[:2]
     try:
         check_operation(op)
     except ArchitectureError as error:
@@ -220,57 +294,12 @@ def _read_concat(kind: str, concat: Any, nodes: int, form: GenotypeForm) -> tupl
     if concat is None:
         concat = form.default_concat(nodes)
     if not isinstance(concat, list | tuple | range) or not all(type(state) is int for state in concat):
-        raise ArchitectureError(f"{kind}_concat must be a list of states, got {concat!r}")
+        raise ArchitectureError(f"{kind}_concat must be a list of states, got {excerpt(concat)}")
     concat = tuple(concat)
     last = 1 + nodes
     if not concat or len(set(concat)) < len(concat) or not all(2 <= state <= last for state in concat):
-        raise ArchitectureError(f"{kind}_concat must be different states from 2 to {last}, got {list(concat)}")
+        raise ArchitectureError(f"{kind}_concat must be different states from 2 to {last}, got {excerpt(list(concat))}")
     return tuple(sorted(concat))
-
-
-def genotype_json(text: str) -> Any:
-    """Return the JSON value that `text` is.
-
-    Raises:
-        ArchitectureError: If it is none.
-    """
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ArchitectureError(f"genotype is not valid JSON ({error}); is it truncated?") from None
-
-
-def _from_text(text: str, form: GenotypeForm) -> Any:
-    text = text.strip()
-    if text.startswith("{"):
-        return genotype_json(text)
-    refusal = ArchitectureError(f"{text[:60]!r} is neither JSON nor {form.name}(...) text")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # about odd escapes; a refusal is one line
-            call = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise refusal from None
-    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == form.name):
-        raise refusal
-    named = [name for key in form.cells for name in (key, f"{key}_concat")]
-    fields = dict(zip(named, call.args, strict=False))
-    fields |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-    return {name: _literal(node) for name, node in fields.items()}
-
-
-def _literal(node: ast.expr) -> Any:
-    """Return the value of a literal or a `range(...)` of integers; nothing is evaluated."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("range", "list"):
-        values = [_literal(argument) for argument in node.args]
-        if node.func.id == "list" and len(values) == 1 and isinstance(values[0], list):
-            return values[0]
-        if node.func.id == "range" and 1 <= len(values) <= 2 and all(type(v) is int and abs(v) < 99 for v in values):
-            return list(range(*values))
-        raise ArchitectureError("genotype text: only range(a, b) with small integers can be read")
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError, RecursionError, MemoryError):  # a list as the key of a dict is a TypeError
-        raise ArchitectureError(f"genotype text: cannot read {ast.unparse(node)[:60]!r}") from None
 
 
 def write_genotype(cells: Mapping[str, CellGenotype], *, style: str = "flat", form: GenotypeForm = GENOTYPE) -> Any:

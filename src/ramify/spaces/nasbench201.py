@@ -11,7 +11,9 @@ by that, outputs do not.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, PreActivation, make_operation, standard_norm
 from ramify.ops.operations import check_operation
 from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_partial, check_scores
+from ramify.spaces.notation import OP_INDICES, read
 from ramify.supernet import (
     Built,
     Choice,
@@ -35,7 +38,11 @@ from ramify.supernet import (
     vector_of_cells,
 )
 from ramify.supernet.network import RunCell
+from ramify.wording import excerpt
 
+INDEX = "nb201:"
+"""Begins the number of a cell in the benchmark's own order."""
+_NASLIB = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 
@@ -86,31 +93,43 @@ class NASBench201(Space):
 
     # Notation: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|
 
-    def parse(self, notation: str) -> Architecture:
+    def parse(self, notation: Any) -> Architecture:
         """Read an architecture string; missing edges are `none`, the order inside a node is free.
+
+        Also read are `nb201:1234`, a number in the benchmark's own order; a list of operations, one for every edge in
+        the order of the string; a list of (operation, source) for every node, as `Structure(…)` prints; and the six
+        numbers of NASLib as `op_indices=[…]`.
 
         Raises:
             ArchitectureError: Saying which token of which node is wrong.
         """
+        notation = read(notation)
+        if isinstance(notation, str) and notation.startswith(INDEX):
+            notation = self._numbered(notation.removeprefix(INDEX).strip())
+        if isinstance(notation, Mapping) and set(notation) == {OP_INDICES}:
+            notation = _from_naslib(notation[OP_INDICES])
+        if isinstance(notation, list | tuple):
+            notation = self._from_list(notation)
         if not isinstance(notation, str):
             raise ArchitectureError(f"a NAS-Bench-201 architecture is a string, got {type(notation).__name__}")
         nodes = notation.strip().split("+")
         if len(nodes) != self.nodes - 1:
             raise ArchitectureError(
-                f"{notation!r} has {len(nodes)} nodes, {self.name} with nodes={self.nodes} needs {self.nodes - 1}"
+                f"{excerpt(notation, 100)} has {len(nodes)} nodes, "
+                f"{self.name} with nodes={self.nodes} needs {self.nodes - 1}"
             )
         chosen: dict[tuple[int, int], str] = {}
         for target, node in enumerate(map(str.strip, nodes), start=1):
             if node.startswith("|") != node.endswith("|"):
-                raise ArchitectureError(f"node {target}: {node!r} must begin and end with '|'; is it truncated?")
+                raise ArchitectureError(f"node {target}: {excerpt(node)} must begin and end with '|'; is it cut off?")
             for token in filter(None, node.split("|")):
                 op, separator, number = token.rpartition("~")
-                if not separator or not number.isdecimal():
-                    raise ArchitectureError(f"node {target}: {token!r} is not of the form operation~source")
+                if not separator or not re.fullmatch(r"[0-9]{1,9}", number):
+                    raise ArchitectureError(f"node {target}: {excerpt(token)} is not of the form operation~source")
                 source = int(number)
                 if source >= target:
                     raise ArchitectureError(
-                        f"node {target}: source {source} in {token!r} is out of range, it must be below {target}"
+                        f"node {target}: source {source} in {excerpt(token)} is out of range, it must be below {target}"
                     )
                 if (source, target) in chosen:
                     raise ArchitectureError(f"node {target} reads source {source} twice")
@@ -118,8 +137,37 @@ class NASBench201(Space):
                     raise ArchitectureError(f"node {target}: {op!r} is not among {list(self.operations)}")
                 chosen[source, target] = op
         if len(chosen) < len(self._edges) and NONE not in self.operations:
-            raise ArchitectureError(f"{notation!r} leaves edges out, but this space has no `none`")
+            raise ArchitectureError(f"{excerpt(notation, 100)} leaves edges out, but this space has no `none`")
         return self.architecture([chosen.get(edge, NONE) for edge in self._edges])
+
+    def _numbered(self, index: str) -> str:
+        """Return the string of the cell that the benchmark gives this number."""
+        from ramify.orders import ORDERS
+
+        order = ORDERS["nasbench201"]
+        if self.nodes != 4 or set(self.operations) != set(OPERATIONS):
+            raise ArchitectureError("the benchmark numbers its own cells only: 4 nodes and its 5 operations")
+        if not re.fullmatch("[0-9]{1,9}", index) or int(index) >= order.size:
+            raise ArchitectureError(f"NAS-Bench-201 numbers its cells from 0 to {order.size - 1}, got {excerpt(index)}")
+        return order.notations()[int(index)]
+
+    def _from_list(self, listed: Sequence[Any]) -> str:
+        """Return the string of a list of operations, or of (operation, source) for every node."""
+        if all(isinstance(op, str) for op in listed):
+            if len(listed) != len(self._edges):
+                raise ArchitectureError(f"a cell has {len(self._edges)} edges, got {len(listed)} operations")
+            tokens: dict[int, list[str]] = {target: [] for target in range(1, self.nodes)}
+            for op, (source, target) in zip(listed, self._edges, strict=True):
+                tokens[target].append(f"|{op}~{source}")
+            return "+".join("".join(row) + "|" for row in tokens.values())
+        if is_structure(listed):
+            return "+".join("".join(f"|{op}~{source}" for op, source in node) + "|" for node in listed)
+        if all(type(op) is int for op in listed):
+            raise ArchitectureError(
+                "numbers of operations count differently in NASLib and in the benchmark: write op_indices=[...] for "
+                "NASLib's, or the operations' names in the order of the string's edges"
+            )
+        raise ArchitectureError(f"a list for NAS-Bench-201 holds one operation for every edge, got {excerpt(listed)}")
 
     def format(self, arch: Architecture) -> str:
         """Write the benchmark's string with all edges in order."""
@@ -252,6 +300,33 @@ class NASBench201(Space):
         supernet = _Supernet(cell, num_classes, in_channels, channels, cells, final_norm)
         supernet.choices, supernet.layout = self.choices, layout
         return supernet
+
+
+def is_structure(notation: Any) -> bool:
+    """Return whether a value lists (operation, source) for every node, as AutoDL-Projects' structures do."""
+    return (
+        isinstance(notation, list | tuple)
+        and bool(notation)
+        and all(isinstance(node, list | tuple) and len(node) == target for target, node in enumerate(notation, start=1))
+        and all(
+            isinstance(read, list | tuple) and len(read) == 2 and isinstance(read[0], str) and type(read[1]) is int
+            for node in notation
+            for read in node
+        )
+    )
+
+
+def _from_naslib(indices: Any) -> list[str]:
+    """Return the operations on the edges in the string's order; NASLib lists edges by their source.
+
+    Its edges are 0→1, 0→2, 0→3, 1→2, 1→3, 2→3, its operations those of `_NASLIB` (naslib 0.1, `conversions.py`).
+    """
+    if not isinstance(indices, list | tuple) or len(indices) != 6 or not all(type(i) is int for i in indices):
+        raise ArchitectureError(f"op_indices must be six numbers, got {excerpt(indices)}")
+    if not set(indices) <= set(range(5)):
+        raise ArchitectureError(f"op_indices must be six numbers from 0 to 4, got {excerpt(indices)}")
+    edges = dict(zip(combinations(range(4), 2), indices, strict=True))
+    return [_NASLIB[edges[source, target]] for target in range(1, 4) for source in range(target)]
 
 
 class _Cell(nn.Module):

@@ -35,6 +35,7 @@ from ramify.ops import (
 )
 from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
 from ramify.spaces.nasbench201 import Reduction
+from ramify.spaces.notation import read
 from ramify.supernet import Built, Choice, FixedGraph, Mixture, Skeleton, Supernet, tapped
 from ramify.supernet.network import RunCell
 
@@ -100,6 +101,7 @@ class NATSBenchSize(Space):
             raise ArchitectureError(
                 f"a NATS-Bench size is a text such as '8:8:40:32:64', got {type(notation).__name__}"
             )
+        notation = str(read(notation))
         numbers = [number.strip() for number in notation.split(":")]
         if len(numbers) != LAYERS:
             raise ArchitectureError(f"{notation!r:.80} has {len(numbers)} numbers, a NATS-Bench size has {LAYERS}")

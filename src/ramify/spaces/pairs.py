@@ -20,7 +20,8 @@ from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE
 from ramify.ops.operations import check_operation
 from ramify.spaces.base import Candidate, CellGraph, Space, check_scores
-from ramify.spaces.genotype import CellGenotype, GenotypeForm, Read, read_genotype, write_genotype
+from ramify.spaces.genotype import CellGenotype, Read, read_genotype, write_genotype
+from ramify.spaces.notation import GenotypeForm
 from ramify.supernet import Choice
 
 

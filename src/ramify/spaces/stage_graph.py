@@ -28,10 +28,12 @@ from ramify.spaces.base import Regulariser, check_partial
 from ramify.spaces.cell_network import Cell, CellNetwork, CellPlan, CellSupernet, Inputs, MixedCell
 from ramify.spaces.cell_space import CellSpace
 from ramify.spaces.darts import DARTSCells
-from ramify.spaces.genotype import GENOTYPE, GENOTYPE2, Read, form_of, genotype_json, read_genotype
+from ramify.spaces.genotype import Read, form_of, read_genotype
+from ramify.spaces.notation import GENOTYPE, GENOTYPE2, read
 from ramify.spaces.pairs import PairSpace, pair_graph
 from ramify.spaces.stage_cells import StageCells
 from ramify.supernet import FixedGraph, MixedGraph, needed_states
+from ramify.wording import listing
 
 OPERATIONS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "none")
 STAGES = ("stage1", "stage2", "stage3")
@@ -416,11 +418,12 @@ def fixed_cells(cell: Any) -> tuple[CellSpace, Architecture]:
 
 def _split(notation: Any) -> tuple[Any, Any]:
     """Return the cells, None where there are none, and the graphs that a notation holds."""
-    if isinstance(notation, str) and notation.strip().startswith("{"):
-        notation = genotype_json(notation)
+    notation = read(notation)
     if isinstance(notation, Mapping) and "DAG" in notation:
-        if unknown := sorted(set(notation) - {"genotype", "DAG", "name"}):
-            raise ArchitectureError(f"genotype has unknown keys {unknown}; known: ['DAG', 'genotype', 'name']")
+        if unknown := sorted(set(map(str, notation)) - {"genotype", "DAG", "name"}):
+            raise ArchitectureError(
+                f"genotype has unknown keys [{listing(unknown)}]; known: ['DAG', 'genotype', 'name']"
+            )
         return notation.get("genotype"), notation["DAG"]
     return None, notation
 

@@ -32,7 +32,10 @@ _ASKED, _DRAWN = 50, 10_000
 """How often a strategy is asked for a member within the limits, and how many are drawn uniformly after that."""
 
 _HOPELESS = 5
-"""Failures, the first of a search, after which it ends: then it is not the architectures."""
+"""Failures, the first of a search, after which it ends: then it is not the architectures. Not so where a table is
+known to lack members."""
+_FRUITLESS = 10_000
+"""Failures in a row after which a search ends: a budget of simulated seconds would never be spent."""
 _WORST = 1e9
 """Of a metric that is minimised, where nothing was measured yet."""
 
@@ -74,6 +77,11 @@ class AskTell(Budget, Objectives, Strategy):
         Objectives.__post_init__(self)
         if self.parallel < 1:
             raise ConfigurationError(f"`parallel` must be at least 1, got {self.parallel}")
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether a search needs the images of a data set: whether its evaluator does."""
+        return self.evaluator is None or self.evaluator.needs_data
 
     @abstractmethod
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | Proposal | None:
@@ -122,6 +130,7 @@ class AskTellSession:
         self.spent = Spent()
         self._pending: deque[Proposal] = deque()
         self._known: dict[_Key, tuple[Mapping[str, float], str]] = {}
+        self._failed_in_a_row = 0
 
     def run(self) -> Iterator[Metrics]:
         """Prepare the evaluator, then ask, have evaluated, and record in the order of asking."""
@@ -147,6 +156,8 @@ class AskTellSession:
                     done = evaluations.next()
                     self._learn(under_way.pop(done.number), done)
                 self._record(self._pending.popleft())
+                if self._failed_in_a_row >= _FRUITLESS:
+                    raise RunError(f"{_FRUITLESS:,} evaluations in a row failed; the last: {self.trials[-1].failed}")
                 seconds = parallel.of_first([time.monotonic() - before])[0]
                 self.spent = replace(self.spent, wall_seconds=seconds)
                 share = self.strategy.share(self.spent)
@@ -155,7 +166,7 @@ class AskTellSession:
                     self._check_success()
                 self._note_pending()
                 count = len(self.trials)
-                yield Metrics("trial", count, max(count, round(count / share)) if share < 1 else count, self._row())
+                yield Metrics("trial", count, max(count, round(count / share)) if 0 < share < 1 else count, self._row())
 
     def _may_ask(self, evaluations: Evaluations) -> bool:
         """Return whether another architecture may be asked for now."""
@@ -183,7 +194,8 @@ class AskTellSession:
 
     def _learn(self, key: _Key, done: Done) -> None:
         """Keep what became of an evaluation."""
-        if done.error and not any(not trial.failed for trial in self.trials) and len(self.trials) >= _HOPELESS - 1:
+        hopeless = len(self.trials) >= _HOPELESS - 1 and not getattr(self.evaluation, "partial", False)
+        if done.error and hopeless and all(trial.failed for trial in self.trials):
             self._give_up(done)
         costs = self.costs(key[0])
         found = {} if done.error else self.strategy.rewarded({**done.value, **costs})
@@ -228,6 +240,7 @@ class AskTellSession:
             trial = replace(trial, metrics=self._worst(trial.metrics))
         trial = replace(trial, values=self.strategy.values(trial.metrics))
         self.trials.append(trial)
+        self._failed_in_a_row = self._failed_in_a_row + 1 if trial.failed else 0
         if self.strategy.several and not trial.failed and trial.epochs == self._epochs(Proposal(trial.architecture)):
             self.front.add(trial.values, trial.number)
         self.spent = replace(
@@ -315,6 +328,11 @@ class AskTellSession:
     def supernet(self) -> nn.Module | None:
         """The supernet of the evaluator, where it has one."""
         return getattr(self.evaluation, "supernet", None)
+
+    @property
+    def lookup(self) -> dict[str, Any] | None:
+        """Where scores come from, where they are looked up: the metadata of the evaluation."""
+        return getattr(self.evaluation, "metadata", None)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all trials, what was asked for since, and the state of the evaluator."""

@@ -46,6 +46,11 @@ class Strategy(ABC):
     evaluates: ClassVar[bool] = False
     """Whether it evaluates architectures one by one, so that an executor has something to do."""
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether a search needs the images of a data set."""
+        return True
+
     def compatible(self, space: Space) -> Compatibility:
         """Return whether this strategy can search `space`; strategies that need more than a choice extend this."""
         if space.size == 1:

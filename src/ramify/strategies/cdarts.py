@@ -43,8 +43,9 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
-from ramify.data import Split
+from ramify.data import Distortion, Split
 from ramify.errors import ConfigurationError, nearest
+from ramify.ops import channels_last
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
@@ -54,7 +55,7 @@ from ramify.supernet import existing
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
 from ramify.training.schedules import cosine
-from ramify.training.session import cross_entropy, descend, parts
+from ramify.training.session import cross_entropy, descend
 
 SEPARATELY, EVALUATION, JOINTLY = "search", "evaluation", "joint"
 """What an epoch trains: S alone, E alone, or both."""
@@ -83,6 +84,7 @@ class CDARTS(Strategy):
         sample_ratio: q; an epoch ends after ⌊q·batches⌋ + 1 batches.
         batch_size: Images of each half in a step.
         accumulate: Parts that every batch is sent through the networks in, to save memory; norms see a part.
+        distortion: What happens to images beyond the data set's own crop and mirror.
         lr: Learning rate of S (`w_lr`).
         evaluation_lr: Learning rate of E (`nasnet_lr`); None for that of S.
         schedule: `constant`, as released, or `cosine` over the joint epochs.
@@ -128,6 +130,7 @@ class CDARTS(Strategy):
     sample_ratio: float = 1.0
     batch_size: int = 64
     accumulate: int = 1
+    distortion: Distortion = field(default_factory=Distortion)
     lr: float = 0.08
     evaluation_lr: float | None = None
     schedule: str = "constant"
@@ -280,6 +283,8 @@ class CyclicSession:
             weight_decay=strategy.weight_decay,
             clip=strategy.clip,
             accumulate=strategy.accumulate,
+            distortion=strategy.distortion,
+            drop_last=False,
         )
         self.weights = SupernetWeights(settings, space, task)
         if strategy.legacy_clip and self.weights.scale.factor != 1:
@@ -303,7 +308,7 @@ class CyclicSession:
             )
         if strategy.fix_heads:
             distiller.heads.requires_grad_(False)
-        self.distiller = task.fabric.setup_module(distiller.to(memory_format=torch.channels_last))
+        self.distiller = task.fabric.setup_module(channels_last(distiller))
 
         # Small, and on the host, so that nothing waits for a device.
         self.alphas = {name: nn.Parameter(value) for name, value in strategy.initial(space, task.seed).items()}
@@ -361,9 +366,8 @@ class CyclicSession:
         return split.num_batches(self.weights.batch_size, drop_last=self._drops_last(split))
 
     def _drops_last(self, split: Split) -> bool:
-        """Return whether an epoch's last batch cannot be divided, or is too small for the norms of heads."""
-        left, processes = len(split) % self.weights.batch_size, parallel.world()
-        return left < 2 * self.strategy.accumulate * processes or left % processes > 0
+        """Return whether an epoch's last batch is too small for the norms of heads."""
+        return len(split) % self.weights.batch_size < 2 * self.strategy.accumulate * parallel.world()
 
     def place(self, step: int) -> Place:
         """Return where a step is."""
@@ -447,7 +451,7 @@ class CyclicSession:
         for name in self._shared_names():
             setattr(network, name, getattr(self.search, name))
         self.evaluated = arch
-        self.evaluation = fabric.setup_module(network.to(memory_format=torch.channels_last))
+        self.evaluation = fabric.setup_module(channels_last(network))
         self.optimizer = fabric.setup_optimizers(
             torch.optim.SGD(
                 self._evaluation_group(),
@@ -475,10 +479,10 @@ class CyclicSession:
         """Let the weights of S descend on a batch."""
 
         def losses() -> Iterator[Tensor]:
-            mix = self.strategy.scores(self.space, self.alphas)
-            if not self.strategy.legacy_clip:
-                mix = {name: weights.detach() for name, weights in mix.items()}
-            for number, (x, y, share) in enumerate(parts(*batch, self.strategy.accumulate)):
+            for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
+                mix = self.strategy.scores(self.space, self.alphas)
+                if not self.strategy.legacy_clip:
+                    mix = {name: weights.detach() for name, weights in mix.items()}
                 with seeded(self.task.seed, "weights", self.step, number):
                     yield self.weights.loss(x, y, mix, None) * share
 
@@ -490,7 +494,7 @@ class CyclicSession:
         """Let E descend on a batch."""
 
         def losses() -> Iterator[Tensor]:
-            for number, (x, y, share) in enumerate(parts(*batch, self.strategy.accumulate)):
+            for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
                 with seeded(self.task.seed, "evaluation", self.step, number):
                     logits = self.evaluation(x)
                 loss = cross_entropy(logits, y)
@@ -509,7 +513,7 @@ class CyclicSession:
         strategy, shared = self.strategy, self.search.distilled
 
         def losses() -> Iterator[Tensor]:
-            for number, (x, y, share) in enumerate(parts(*batch, strategy.accumulate)):
+            for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
                 mix = strategy.scores(self.space, self.alphas)
                 with seeded(self.task.seed, "joint", self.step, number):
                     logits, maps = self.weights.supernet(x, mix, taps=shared)
@@ -550,9 +554,10 @@ class CyclicSession:
         lr: float,
     ) -> None:
         """Take a step of `group`; leave the gradients of `alphas` to the caller."""
-        moved = nn.ParameterList(self._everything() if self.strategy.legacy_clip else group)
-        inputs = None if self.strategy.legacy_clip else [*group, *alphas]
-        descend(self.task.fabric, moved, optimizer, losses, lr=lr, clip=self.strategy.clip, inputs=inputs)
+        legacy, clip = self.strategy.legacy_clip, self.strategy.clip
+        moved = nn.ParameterList(self._everything() if legacy else group)
+        inputs = None if legacy else [*group, *alphas]
+        descend(self.task.fabric, moved, optimizer, losses, lr=lr, clip=clip, everything=legacy, inputs=inputs)
 
     def _everything(self) -> list[Tensor]:
         """Return all parameters there are, once each."""
@@ -643,6 +648,7 @@ class CyclicSession:
             "cycles": self.cycles,
             "averages": {name: averages.sums for name, averages in self.averages.items()},
             "terms": self.terms,
+            **({"gradients": [p.grad for p in self._everything()]} if self.strategy.legacy_clip else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -663,6 +669,9 @@ class CyclicSession:
         for name, averages in self.averages.items():
             averages.sums.copy_(state["averages"][name])
         self.terms.copy_(state["terms"])
+        if self.strategy.legacy_clip:  # what is left of earlier steps counts
+            for parameter, gradient in zip(self._everything(), state["gradients"], strict=True):
+                parameter.grad = None if gradient is None else gradient.to(parameter)
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:

@@ -8,7 +8,11 @@ at the current weights, the first-order approximation (ξ = 0), or through one v
 Where released code differs: AutoDL-Projects takes the weight step first and ranks all (operation, edge) pairs of a
 node together, so both inputs may be the same state. We follow the paper; `first="weights"` gives the other order. The
 released second order approximates the Hessian product by a difference; `hessian="exact"`, the default, does not. It
-is computed in full precision, also where all else is in 16 bits.
+is computed in full precision, also where all else is in 16 bits. Released programs keep the smaller last batch of an
+epoch (`drop_last=False`). For every step of the architecture DARTS' program draws a full batch anew, and
+AutoDL-Projects draws as many validation images as the step before had, with replacement; here their batches follow one
+another. The scripts for NAS-Bench-201 take the norm that gradients are clipped by over the architecture, too
+(`legacy_clip`). The recipes have the values of the programs.
 """
 
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ from ramify.strategies.regularisation import TOLERANCE, Regularisation
 from ramify.strategies.selection import Selection
 from ramify.strategies.unrolled import Loss
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
-from ramify.training.session import cross_entropy, parts
+from ramify.training.session import cross_entropy
 
 Active = Mapping[str, Tensor] | None
 Alphas = Mapping[str, Tensor]
@@ -65,7 +65,11 @@ class Differentiable(WeightSettings, Strategy):
         arch_lr: Learning rate of the architecture parameters, by Adam.
         arch_betas: Adam's averaging factors.
         arch_weight_decay: Adam's L2 penalty.
-        arch_start: Epochs in which only the weights learn.
+        arch_clip: Largest L2 norm of the gradient of all architecture parameters together; 0 leaves it.
+        legacy_clip: Whether the norm that `clip` bounds is that of the architecture parameters, too: of their gradients
+            of the loss of the weights, on top of what their own step has left behind. So it is in the scripts of
+            NAS-Bench-201 of 2020.
+        arch_start: Epochs in which only the weights learn; no validation images are seen meanwhile.
         first: Which step comes first, `architecture` or `weights`.
         derivation: What the result is derived from: `softmax`, the strategy's scores, or `raw`, the parameters
             themselves (the released H-DAS).
@@ -78,6 +82,8 @@ class Differentiable(WeightSettings, Strategy):
     arch_lr: float = 3e-4
     arch_betas: tuple[float, float] = (0.5, 0.999)
     arch_weight_decay: float = 1e-3
+    arch_clip: float = 0.0
+    legacy_clip: bool = False
     arch_start: int = 0
     first: str = "architecture"
     derivation: str = "softmax"
@@ -93,11 +99,13 @@ class Differentiable(WeightSettings, Strategy):
             raise ConfigurationError(f"`derivation` must be 'softmax' or 'raw', got {self.derivation!r}")
         if self.gradient not in ("live", "stale"):
             raise ConfigurationError(f"`gradient` must be 'live' or 'stale', got {self.gradient!r}")
-        for name in ("arch_lr", "arch_weight_decay", "arch_start"):
+        for name in ("arch_lr", "arch_weight_decay", "arch_clip", "arch_start"):
             if not 0 <= getattr(self, name) < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
         if not all(0 <= beta < 1 for beta in self.arch_betas):
             raise ConfigurationError(f"`arch_betas` must be in [0, 1), got {self.arch_betas}")
+        if self.legacy_clip and not (self.clip and self.clip_by == "norm"):
+            raise ConfigurationError("`legacy_clip` needs a norm to clip by: `clip` above 0 and `clip_by='norm'`")
 
     @abstractmethod
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
@@ -138,8 +146,8 @@ class Differentiable(WeightSettings, Strategy):
             extra.backward(inputs=list(session.alphas.values()))
 
     def learns(self, step: int, steps_per_epoch: int) -> bool:
-        """Return whether a step of the architecture belongs to a step of the weights; to each of them by default."""
-        return True
+        """Return whether a step of the architecture belongs to a step of the weights: from `arch_start` on, to each."""
+        return step >= self.arch_start * steps_per_epoch
 
     def project(self, alphas: Alphas) -> None:
         """Bring the parameters back to where they may be, in place, after a step."""
@@ -189,6 +197,10 @@ class BilevelSession:
     def __init__(self, strategy: Differentiable, space: Space, task: Task) -> None:
         self.strategy, self.space, self.task = strategy, space, task
         self.weights = SupernetWeights(strategy, space, replace(task, network={**strategy.layout, **task.network}))
+        if strategy.legacy_clip and self.weights.scale.factor != 1:
+            raise ConfigurationError(
+                "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
+            )
         self.validation = task.data.split("search_validation")
         # They are small and stay on the host, so sampling never waits for a device.
         self.alphas = {
@@ -238,30 +250,41 @@ class BilevelSession:
 
     def _weight_step(self, train: Batch) -> None:
         moment = self._moment("weights")
+        if self.strategy.legacy_clip:
+            self.weights.step(self.step, self._losses(train, moment), beside=list(self.alphas.values()))
+            return
         with torch.no_grad():
             mix, active = self.strategy.mixing(self.space, self.alphas, moment)
         self.weights.descend(self.step, *train, mix, active, **self.strategy.options(self.space, moment))
 
+    def _losses(self, train: Batch, moment: Moment) -> Iterator[Tensor]:
+        """Yield the parts of the loss of the weights, with a gradient for the parameters as well."""
+        for number, (x, y, share) in enumerate(self.parts(train)):
+            mix, active = self.strategy.mixing(self.space, self.alphas, moment)
+            with seeded(self.task.seed, "weights", self.step, number):
+                loss = self.weights.loss(x, y, mix, active, **self.strategy.options(self.space, moment))
+            yield loss * share
+
     def _architecture_step(self, valid: Batch, train: Batch) -> None:
         # A draw of `none` on every edge that enters the output, or a network too short for a kind of cell, leaves no
         # path to some parameters: zeros then.
-        if self.step < self.strategy.arch_start * self.weights.steps_per_epoch:
-            with torch.no_grad():
-                for _ in self.validation_losses(valid):
-                    pass
-            return
         self.optimizer.zero_grad(set_to_none=False)
         self.strategy.differentiate(self, valid, train)
         if not self.weights.scale.fits(self._gradients()):
             return
         if self.strategy.regularisation.separate:
-            self.optimizer.step()
+            self._descend()
             self.optimizer.zero_grad(set_to_none=False)
         for _, term in self._terms():
             term.backward(inputs=list(self.alphas.values()))
-        self.optimizer.step()
+        self._descend()
         with torch.no_grad():
             self.strategy.project(self.alphas)
+
+    def _descend(self) -> None:
+        if self.strategy.arch_clip:
+            nn.utils.clip_grad_norm_(list(self.alphas.values()), self.strategy.arch_clip)
+        self.optimizer.step()
 
     def _terms(self) -> Iterator[tuple[str, Tensor]]:
         """Yield what the space adds to the loss of the architecture."""
@@ -288,7 +311,7 @@ class BilevelSession:
 
     def parts(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Split a batch as `accumulate` says; yield images, labels and the share of the images."""
-        return parts(*batch, self.strategy.accumulate)
+        return self.weights.parts(*batch)
 
     def validation_losses(self, valid: Batch) -> Iterator[Tensor]:
         """Yield the parts of the loss of the architecture step at the current weights, and count them."""
@@ -314,10 +337,12 @@ class BilevelSession:
         moment = self._moment("architecture")
 
         def part(number: int, x: Tensor, y: Tensor, share: float) -> Loss:
+            held = parallel.held(len(y))  # of this part
+
             def loss(weights: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
                 named = dict(zip(self.alphas, alphas, strict=True))
                 mix, active = self.strategy.mixing(self.space, named, moment)
-                with seeded(self.task.seed, "architecture", self.step, number):
+                with parallel.holding(held), seeded(self.task.seed, "architecture", self.step, number):
                     logits = self._call(weights, x, mix, active=active, **self.strategy.options(self.space, moment))
                 value = cross_entropy(logits, y)
                 if count:
@@ -365,7 +390,9 @@ class BilevelSession:
 
     def _end_epoch(self) -> dict[str, Any]:
         """Record the parameters, stop where strategy or guard say so, and return a row of the history."""
-        averages = self.weights.averages.take() | self.averages.take("validation_")  # the first to notice divergence
+        averages = self.weights.averages.take()  # the first to notice divergence
+        if self.averages.sums[2] > 0:  # validation images were seen
+            averages |= self.averages.take("validation_")
         self.record.append({name: alpha.detach().clone() for name, alpha in self.alphas.items()})
         self.measures.append(self._collapse())
         chosen = self.strategy.stop(self.space, self.record)
@@ -437,6 +464,7 @@ class BilevelSession:
             "measures": self.measures,
             "selection": self.selection.state_dict(),
             "stopped": self.stopped,
+            **({"gradients": self._gradients()} if self.strategy.legacy_clip else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -452,3 +480,6 @@ class BilevelSession:
         self.measures = [dict(measures) for measures in state["measures"]]
         self.selection.load_state_dict(state["selection"])
         self.stopped = state["stopped"]
+        if self.strategy.legacy_clip:
+            for alpha, gradient in zip(self.alphas.values(), state["gradients"], strict=True):
+                alpha.grad = gradient.to(alpha)

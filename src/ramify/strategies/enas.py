@@ -9,7 +9,7 @@ Where released code and paper differ: the code for NAS-Bench-201 freezes the mov
 gradients flow through it and through the entropy bonus; here the baseline follows every sample, from the first reward
 on, and the reward is a number. Its cosine has a period of ten epochs and goes on oscillating; here it falls once, over
 the whole search. It scores the final candidates on one batch each; here it is the whole validation split
-(`selection_batches=1` gives the other).
+(`selection_batches=1` gives the other). It keeps the smaller last batch of an epoch (`drop_last=False`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence

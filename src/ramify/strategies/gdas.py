@@ -7,6 +7,8 @@ of a kind. The temperature τ falls linearly from 10 to 0.1.
 Where released code and paper differ: the code for NAS-Bench-201 also adds the (zero) weights of candidates that
 were not drawn to the feature map, which gives them the gradient of a constant-one operation. As in the paper and in
 the code for the DARTS space, only the drawn candidate has a gradient here; `unselected="constant"` gives the other.
+The code clips by a norm over weights and architecture, stale gradients of the latter included (`legacy_clip`), and
+keeps the smaller last batch (`drop_last=False`).
 Weights that no batch has used in a step are left alone: neither weight decay nor momentum moves them.
 """
 
@@ -70,7 +72,8 @@ class GDAS(Differentiable):
 
     def options(self, space: Space, moment: Moment) -> dict[str, Any]:
         """Let the weights of candidates that were not drawn enter as constants, where they are learnt."""
-        return {"constants": self.unselected == "constant" and moment.step == "architecture"}
+        learnt = moment.step == "architecture" or self.legacy_clip
+        return {"constants": self.unselected == "constant" and learnt}
 
     def recorded(self, epoch: int) -> dict[str, float]:
         """Add τ to the history."""

@@ -7,6 +7,11 @@ it, and moves A, which is then clipped to the box. Weights descend with the oper
 As in the released code, Ā keeps the winning operation of every edge and, in the DARTS space, of the two incoming edges
 of a node whose winners are largest: which is what `discretize` does. The optional complexity term is that of the code,
 Σ_e Σ_o p_o / Σp · a², with p_o the number of weights of an operation.
+
+Where released code and paper disagree: the paper's result is the member closest to A, which is Ā; the code ranks the
+edges of a node by the softmax of their rows, so that a row whose other entries are small is preferred, and may end with
+other edges than those of Ā (`derivation="softmax"`). The paper's term is a function of A; the code takes its gradient
+at Ā, where it moves the chosen operations alone, and leaves out reduction cells (`released_complexity`).
 """
 
 from collections.abc import Callable
@@ -22,6 +27,7 @@ from ramify.errors import ConfigurationError
 from ramify.ops import NONE
 from ramify.ops.weights import count_weights
 from ramify.spaces import Space
+from ramify.strategies.collapse import watched
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
 
 BELOW = 1e-3
@@ -34,12 +40,17 @@ class NASP(Differentiable):
     """NASP with the settings of the released code.
 
     Args:
+        derivation: What the result is derived from: `raw`, A itself, or `softmax`, its rows' softmax, as released.
         complexity: η, the weight of the complexity term.
+        released_complexity: Whether that term is taken at Ā instead of A, and of normal cells alone, where a space has
+            such.
     """
 
     source = "Yao et al., NASP, AAAI 2020, arXiv:1905.13577"
 
+    derivation: str = "raw"
     complexity: float = 0.0
+    released_complexity: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,10 +67,15 @@ class NASP(Differentiable):
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return Ā: its operations alone for the weights, all of them where every entry needs its gradient."""
-        discrete = space.mix(self.closest(space, alphas))
         if moment.step == "weights":
+            discrete = space.mix(self.closest(space, alphas))
             return discrete, {name: weights > 0 for name, weights in discrete.items()}
-        return {name: weights + (alphas[name] - alphas[name].detach()) for name, weights in discrete.items()}, None
+        return self._discrete(space, alphas), None
+
+    def _discrete(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+        """Return Ā, with the gradient of every entry."""
+        discrete = space.mix(self.closest(space, alphas))
+        return {name: weights + (alphas[name] - alphas[name].detach()) for name, weights in discrete.items()}
 
     def closest(self, space: Space, alphas: Alphas) -> Architecture:
         """Return the member that Ā stands for."""
@@ -69,13 +85,22 @@ class NASP(Differentiable):
         """The parameters themselves decide; candidates that do not exist have none."""
         return {name: alphas[name] * choice.mask for name, choice in space.choices.items()}
 
+    def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+        """Return A, or the softmax of its rows."""
+        if self.derivation == "softmax":
+            return {name: choice.softmax(alphas[name]).detach() for name, choice in space.choices.items()}
+        return {name: score.detach() for name, score in self.scores(space, alphas).items()}
+
     def penalty(self, space: Space, alphas: Alphas) -> Tensor | None:
-        """Return η times the complexity of A."""
+        """Return η times the complexity of A, or of Ā."""
         if not self.complexity:
             return None
+        counted = watched(space) if self.released_complexity else list(space.choices)
+        entries = self._discrete(space, alphas) if self.released_complexity else alphas
         terms = [
-            (complexities(choice.ops) * alphas[name].square() * choice.mask).sum()
+            (complexities(choice.ops) * entries[name].square() * choice.mask).sum()
             for name, choice in space.choices.items()
+            if name in counted
         ]
         return self.complexity * torch.stack(terms).sum()
 

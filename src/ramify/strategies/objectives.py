@@ -140,9 +140,11 @@ class Costs:
     """
 
     def __init__(self, names: tuple[str, ...], space: Space, task: Task, evaluation: Evaluation) -> None:
-        self.names, self.space, self.task, self.images = names, space, task, evaluation.images
+        self.names, self.space, self.task = names, space, task
         self.layout = space.checked_layout("build", task.network) if names else {}
         self._counts: MemberCosts | None = None
+        if names:
+            self.images = evaluation.images
         if set(names) & set(COUNTED):
             self._counts = member_costs(space, self.images.num_classes, self.images.input_size, self.layout)
         self._latencies: dict[Architecture, float] = {}

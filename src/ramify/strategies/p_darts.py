@@ -10,7 +10,8 @@ else, also on NAS-Bench-201, where other strategies may choose it.
 Where released code differs: its restriction of skips never ends where an edge that must be kept has no other operation
 left; here such skips stay. The code leaves the choice between the results for zero to eight skips to the reader; here
 `max_skip` decides, 2 as the authors recommend, and the last row of the history holds them all. Dropout only acts on
-edges that keep the resolution, as in the code.
+edges that keep the resolution, as in the code. The code clips the gradient of the architecture as well, to a norm of 5
+(`arch_clip`), of which the paper says nothing; and it keeps the smaller last batch (`drop_last`).
 """
 
 from collections.abc import Iterator, Mapping

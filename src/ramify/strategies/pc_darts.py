@@ -8,7 +8,8 @@ with these products. The architecture is frozen for the first 15 of 50 epochs.
 
 As in the released code, the first channels are taken, the rest is max-pooled where an edge reduces the resolution,
 and the channels are shuffled afterwards. The factor of an edge holds for the channels that go past, too; it is the
-sum of the edge's mixing weights, so the supernet needs no further argument.
+sum of the edge's mixing weights, so the supernet needs no further argument. The code keeps the smaller last batch of
+an epoch, which `drop_last=False` does.
 """
 
 from collections.abc import Callable

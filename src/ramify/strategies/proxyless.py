@@ -13,7 +13,8 @@ that are drawn, times a power of what they cost (Eq. 7 to 9).
 In the released program α learns nothing at all, or from the cost alone, where a drawn candidate has no value; here the
 gradient of its gate is zero then, and that of the cost counts always. Its loss reads a cost in multiply-adds, or in
 milliseconds that it looks up in tables of one telephone; here milliseconds are measured on the device of the search,
-which therefore is not repeatable to the bit.
+which therefore is not repeatable to the bit. The program counts the steps between those of the architecture anew in
+every epoch (`arch_counted="epoch"`), and its norms have ε = 0.001 (the layout's `norm_eps`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -162,6 +163,7 @@ class ProxylessNAS(Differentiable):
         learning: How α learns, by `gradient` or by `reinforce`.
         gates: Candidates that an architecture step computes: `two` of an edge, or the `full` set; for `gradient`.
         arch_every: Steps of the weights for a step of the architecture; for `gradient`.
+        arch_counted: What these steps are counted over: the `search`, or each `epoch` anew, as released.
         arch_updates: Steps of the architecture in an epoch, evenly spaced, at most one for each step of the weights;
             for `reinforce`.
         samples: Networks that are drawn for such a step, all on the same batch; for `reinforce`.
@@ -194,6 +196,7 @@ class ProxylessNAS(Differentiable):
     learning: str = "gradient"
     gates: str = "two"
     arch_every: int = 5
+    arch_counted: str = "search"
     arch_updates: int = 300
     samples: int = 10
     baseline_step: float = 0.99
@@ -201,7 +204,11 @@ class ProxylessNAS(Differentiable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in (("learning", ("gradient", "reinforce")), ("gates", ("two", "full"))):
+        for name, known in (
+            ("learning", ("gradient", "reinforce")),
+            ("gates", ("two", "full")),
+            ("arch_counted", ("search", "epoch")),
+        ):
             if getattr(self, name) not in known:
                 raise ConfigurationError(f"`{name}` must be {known[0]!r} or {known[1]!r}, got {getattr(self, name)!r}")
         for name in ("arch_every", "arch_updates", "samples"):
@@ -231,9 +238,9 @@ class ProxylessNAS(Differentiable):
         """Return whether a step of the architecture belongs to a step of the weights."""
         if step < (self.warmup_epochs + self.arch_start) * steps_per_epoch:
             return False
-        if self.learning == "gradient":
-            return (step + 1) % self.arch_every == 0
         inside = step % steps_per_epoch
+        if self.learning == "gradient":
+            return ((step if self.arch_counted == "search" else inside) + 1) % self.arch_every == 0
         return (inside + 1) * self.arch_updates // steps_per_epoch > inside * self.arch_updates // steps_per_epoch
 
     def compatible(self, space: Space) -> Compatibility:
@@ -411,11 +418,8 @@ class ProxylessSession(BilevelSession):
         return correct / images
 
     def _end_epoch(self) -> dict[str, Any]:
-        """Return a row of the history, with the expected cost; without validation figures where α learnt nothing."""
-        validated = bool(self.averages.sums[2] > 0)
+        """Return a row of the history, with the expected cost."""
         row = super()._end_epoch()
-        if not validated:
-            row = {name: value for name, value in row.items() if not name.startswith("validation_")}
         if self._charges:
             row[f"expected_{self.strategy.cost.of}"] = float(self.expected(self.mixing_weights()))
         if self.baseline is not None:

@@ -4,7 +4,8 @@ A supernet is trained on one uniformly drawn architecture per batch; then random
 weights and the best one wins.
 
 As in the NAS-Bench-201 scripts of 2020, one draw serves all cells; those of NATS-Bench draw for each cell on its own.
-They score a candidate on one validation batch; here it is the whole validation split.
+They score a candidate on one validation batch; here it is the whole validation split. They keep the smaller last batch
+of an epoch (`drop_last=False`).
 """
 
 from dataclasses import dataclass, fields

@@ -8,7 +8,7 @@ most probable members are then scored with the shared weights, and the best one 
 The released code enumerates NAS-Bench-201 for this, and its class for the DARTS space ends in an error. Here the most
 probable members are found exactly on every space, because decisions are independent. The code scores a candidate on
 one validation batch, whose standard error is up to two points; here it is the whole validation split, and
-`selection_batches=1` gives the other.
+`selection_batches=1` gives the other. The code keeps the smaller last batch of an epoch (`drop_last=False`).
 """
 
 from collections.abc import Sequence

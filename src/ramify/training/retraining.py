@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError
-from ramify.ops import DropPath
+from ramify.ops import DropPath, channels_last
 from ramify.seeding import rng, seeded, stream
 from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF
 from ramify.training.recipe import Recipe
-from ramify.training.session import Averages, Metrics, Task, cross_entropy, descend, fitting, parts
+from ramify.training.session import Averages, Metrics, Task, cross_entropy, descend, fitting, leaves_out, parts, uneven
 
 
 class TrainingSession:
@@ -35,9 +35,11 @@ class TrainingSession:
         self.augmentation = recipe.augmentation(task.data.augmentation, task.data.input_size[-1])
         self.split = task.data.split(split)
         self.batch_size = fitting(recipe.batch_size, self.split)
-        self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=True)
+        self.drops_last = leaves_out(self.split, self.batch_size, drop_last=recipe.drop_last)
+        self.uneven = uneven(self.split, self.batch_size, drop_last=recipe.drop_last)
+        self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=self.drops_last)
         self.steps = recipe.epochs * self.steps_per_epoch
-        network = network.to(memory_format=torch.channels_last)
+        network = channels_last(network)
         optimizer = _optimizer(network, recipe)
         self.network, self.optimizer = task.fabric.setup(network, optimizer)
         self.average = MovingAverage(self.network.module, recipe.ema) if recipe.ema else None
@@ -89,7 +91,7 @@ class TrainingSession:
                 epoch=epoch,
                 augmentation=self.augmentation,
                 shuffle=True,
-                drop_last=True,
+                drop_last=self.drops_last,
                 start=first_batch if epoch == first_epoch else 0,
                 part=parallel.part(),
                 device=task.fabric.device,
@@ -112,7 +114,8 @@ class TrainingSession:
     def _losses(self, x: Tensor, y: Tensor) -> Iterator[Tensor]:
         """Yield what the parts of a batch lose."""
         count = self.recipe.accumulate
-        for number, (xs, ys, share) in enumerate(parts(x, y, count)):
+        split = parts(x, y, count, size=self.batch_size, uneven=self.uneven)
+        for number, (xs, ys, share) in enumerate(split):
             key = (self.step,) if count == 1 else (self.step, number)
             xs, targets = self._mixed(xs, ys, key)
             with seeded(self.task.seed, "train", *key):

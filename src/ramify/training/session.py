@@ -26,18 +26,29 @@ class Task:
     """What a session works on.
 
     Args:
-        data: The data set; a search takes its search splits only.
+        given: The data set; a search takes its search splits only. None where nothing has to be trained or measured.
         seed: All randomness follows from it.
         fabric: Device and precision.
         network: Layout keywords of the space's `supernet` or `build`.
         executor: Where architectures are evaluated, by strategies that evaluate one by one; in this process when None.
     """
 
-    data: Data
+    given: Data | None
     seed: int
     fabric: Fabric
     network: Mapping[str, Any] = field(default_factory=dict)
     executor: Executor | None = None
+
+    @property
+    def data(self) -> Data:
+        """The data set.
+
+        Raises:
+            ConfigurationError: If there is none.
+        """
+        if self.given is None:
+            raise ConfigurationError("this needs images, and no data was named; name it with --data or `data=`")
+        return self.given
 
     @property
     def shape(self) -> dict[str, int]:
@@ -132,6 +143,21 @@ def fitting(batch_size: int, split: Split) -> int:
     return size
 
 
+def leaves_out(split: Split, size: int, *, drop_last: bool, whole: bool = False) -> bool:
+    """Return whether a pass leaves out its last batch, where that is smaller than `size`.
+
+    It does if it is told to, and also where this batch has a single image, whose statistics no norm could take, or,
+    unless every process gets the `whole` of it, fewer images than there are processes.
+    """
+    left = len(split) % size
+    return drop_last or left < max(2, 1 if whole else parallel.world())
+
+
+def uneven(split: Split, size: int, *, drop_last: bool) -> bool:
+    """Return whether processes hold different numbers of images of the last batch of a pass."""
+    return len(split) % size % parallel.world() > 0 and not leaves_out(split, size, drop_last=drop_last)
+
+
 def endless(
     split: Split,
     batch_size: int,
@@ -145,11 +171,11 @@ def endless(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield shuffled batches for ever, from batch number `start` counted from the very first one.
 
-    Of several processes each gets its share of a batch, or the `whole` of it. A smaller last batch that cannot be
-    divided is given up.
+    Of several processes each gets its share of a batch, or the `whole` of it. Which smaller last batches are left out,
+    `leaves_out` says.
     """
     size = fitting(batch_size, split)
-    drop_last = drop_last or (not whole and bool(len(split) % size % parallel.world()))
+    drop_last = leaves_out(split, size, drop_last=drop_last, whole=whole)
     count = split.num_batches(size, drop_last=drop_last)
     epoch, first = divmod(start, count)
     while True:
@@ -167,11 +193,28 @@ def endless(
         epoch, first = epoch + 1, 0
 
 
-def parts(x: Tensor, y: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """Split a batch into `count` parts, fewer where it has fewer images; yield each with its share of the images."""
-    count = min(count, len(y))
-    for xs, ys in zip(x.tensor_split(count), y.tensor_split(count), strict=True):
-        yield xs, ys, len(ys) / len(y)
+def parts(
+    x: Tensor, y: Tensor, count: int, *, size: int | None = None, uneven: bool = False
+) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """Split a batch into `count` parts, fewer where it has fewer images; yield each with its share of the images.
+
+    Weighed with these shares, the mean over processes of what they lose is what the images of all lose on average.
+
+    Args:
+        x: Images of this process (B, C, H, W).
+        y: Their classes (B,).
+        count: How many parts.
+        size: Images of a full batch, of all processes together; this is one where it is None. A smaller one has no
+            parts of a single image, whose statistics no norm could take.
+        uneven: Whether the processes may hold different numbers of images; then they tell each other.
+    """
+    held = parallel.counted(len(y)) if uneven else parallel.held(len(y))
+    total = sum(held)
+    full = size is None or total == size
+    count = min(count, min(held) if full else max(1, total // max(2, len(held))))
+    for number, (xs, ys) in enumerate(zip(x.tensor_split(count), y.tensor_split(count), strict=True)):
+        with parallel.holding([images // count + (number < images % count) for images in held]):
+            yield xs, ys, len(ys) * len(held) / total
 
 
 def descend(
@@ -183,6 +226,7 @@ def descend(
     lr: float,
     clip: float,
     clip_by: str = "norm",
+    everything: bool = False,
     inputs: Sequence[Tensor] | None = None,
 ) -> None:
     """Take one step on the sum of `losses`, each of which is computed only when the one before has been dealt with.
@@ -191,12 +235,14 @@ def descend(
 
     Args:
         fabric: Scales the loss in half precision.
-        network: Whose gradients are clipped.
+        network: Whose gradients are averaged and clipped.
         optimizer: Of its parameters.
         losses: Parts of a batch' mean loss; their gradients are accumulated.
         lr: Learning rate of this step.
         clip: Largest L2 norm of the gradient, or largest absolute value of its entries; 0 leaves it.
         clip_by: `norm` or `value`, what `clip` bounds.
+        everything: Whether it bounds the norm of all gradients of `network`, and not only of what `optimizer` moves.
+            Not for half precision, which scales these alone.
         inputs: What to differentiate with respect to; everything the losses depend on by default.
     """
     for group in optimizer.param_groups:
@@ -207,6 +253,8 @@ def descend(
     parallel.average(p.grad for p in (network.parameters() if inputs is None else inputs))
     if clip and clip_by == "value":
         fabric.clip_gradients(network, optimizer, clip_val=clip)
+    elif clip and everything:  # Fabric would look at the optimiser's parameters only
+        nn.utils.clip_grad_norm_(network.parameters(), clip)
     elif clip:
         fabric.clip_gradients(network, optimizer, max_norm=clip, error_if_nonfinite=False)
     optimizer.step()

@@ -1,7 +1,7 @@
 """Training the weights of a supernet: what every one-shot strategy shares."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from math import inf
 from typing import Any
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture
-from ramify.data import Split
+from ramify.data import Distortion, Split
 from ramify.errors import ConfigurationError
+from ramify.ops import channels_last
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.supernet import Mix
@@ -19,7 +20,7 @@ from ramify.training.loss_scale import LossScale
 from ramify.training.measure import Measurement, measure
 from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
 from ramify.training.schedules import learning_rate
-from ramify.training.session import Averages, Task, cross_entropy, descend, endless, fitting, parts
+from ramify.training.session import Averages, Task, cross_entropy, descend, endless, fitting, leaves_out, parts, uneven
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,10 @@ class WeightSettings:
         label_smoothing: Share of the label spread over all classes.
         accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the
             whole batch, but norms see the statistics of a part.
+        distortion: What happens to the images of both halves beyond the data set's own crop and mirror.
+        drop_last: Whether an epoch ends before a last batch that is smaller than the others. Released programs keep it:
+            of 25,000 images they make 391 batches of 64. What holds for the images to train on holds for those of
+            `search_validation`, of which one batch follows the other, pass after pass, however long an epoch is.
     """
 
     epochs: int = 50
@@ -58,6 +63,8 @@ class WeightSettings:
     clip_by: str = "norm"
     label_smoothing: float = 0.0
     accumulate: int = 1
+    distortion: Distortion = field(default_factory=Distortion)
+    drop_last: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
@@ -115,7 +122,7 @@ class SupernetWeights:
         self.settings, self.space, self.task = settings, space, task
         with seeded(task.seed, "supernet"):
             supernet = space.supernet(**task.shape, **space.checked_layout("supernet", task.network))
-        supernet = supernet.to(memory_format=torch.channels_last)
+        supernet = channels_last(supernet)
         optimizer = torch.optim.SGD(
             _groups(supernet, settings),
             lr=settings.lr,
@@ -125,8 +132,11 @@ class SupernetWeights:
         )
         self.split = task.data.split("search_train")
         self.batch_size = fitting(settings.batch_size, self.split)
-        self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=True)
+        drops = leaves_out(self.split, self.batch_size, drop_last=settings.drop_last)
+        self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=drops)
         self.steps = settings.total_epochs * self.steps_per_epoch
+        splits = (self.split, task.data.split("search_validation"))
+        self.uneven = any(uneven(split, self.batch_size, drop_last=settings.drop_last) for split in splits)
         self.supernet, self.optimizer = task.fabric.setup(supernet, optimizer)
         self.scale = LossScale(task.fabric)
         self.averages = Averages(task.fabric.device)
@@ -136,22 +146,26 @@ class SupernetWeights:
         return self.settings.lr_at(step, self.steps_per_epoch)
 
     def batches(
-        self, split: Split, start: int, *, augmented: bool = True, drop_last: bool = True, whole: bool = False
+        self, split: Split, start: int, *, augmented: bool = True, drop_last: bool | None = None, whole: bool = False
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled batches of a split for ever, from batch number `start`; of several processes, each its share.
 
-        All get the `whole` of them where asked.
+        All get the `whole` of them where asked. Smaller last batches are left out as the settings say, unless told.
         """
         return endless(
             split,
             self.batch_size,
             seed=self.task.seed,
-            augmentation=self.task.data.augmentation if augmented else None,
+            augmentation=self.task.data.augmentation.distorted(self.settings.distortion) if augmented else None,
             device=self.task.fabric.device,
             start=start,
-            drop_last=drop_last,
+            drop_last=self.settings.drop_last if drop_last is None else drop_last,
             whole=whole,
         )
+
+    def parts(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Split a batch as `accumulate` says; yield images, labels and the share of the images."""
+        return parts(x, y, self.settings.accumulate, size=self.batch_size, uneven=self.uneven)
 
     def loss(self, x: Tensor, y: Tensor, mix: Mix, active: Mapping[str, Tensor] | None, **options: Any) -> Tensor:
         """Return the mean cross-entropy of a batch and count it in the averages."""
@@ -168,26 +182,31 @@ class SupernetWeights:
 
     def descend_paths(self, step: int, x: Tensor, y: Tensor, paths: Sequence[Path], **options: Any) -> None:
         """Take one step on the sum of what several paths lose on the same batch."""
-        settings = self.settings
 
         def losses() -> Iterator[Tensor]:
             numbers = count()
             for mix, active in paths:
                 constant = {name: weights.detach() for name, weights in mix.items()}
-                for xs, ys, share in parts(x, y, settings.accumulate):
+                for xs, ys, share in self.parts(x, y):
                     with seeded(self.task.seed, "weights", step, next(numbers)):
                         loss = self.loss(xs, ys, constant, active, **options)
                     yield loss * share
 
+        self.step(step, losses())
+
+    def step(self, step: int, losses: Iterable[Tensor], beside: Sequence[Tensor] = ()) -> None:
+        """Take one step on the sum of `losses`, which come one by one; gradients of `beside` count in their norm."""
+        settings = self.settings
         self.supernet.train()
         descend(
             self.task.fabric,
-            self.supernet,
+            nn.ParameterList([*self.supernet.parameters(), *beside]) if beside else self.supernet,
             self.optimizer,
-            losses(),
+            losses,
             lr=self.lr_at(step),
             clip=settings.clip,
             clip_by=settings.clip_by,
+            everything=bool(beside),
         )
 
     def measure(

@@ -1,0 +1,227 @@
+"""`Sheet`: the cells of a CSV file as people and spreadsheets write it, each row with its number.
+
+What is clear is read: byte order marks (UTF-8, UTF-16), semicolons or tabs between cells, `sep=;` above the header,
+decimal commas, blank rows. What is not is refused with the number of the row, counted as a spreadsheet does.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import math
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ramify.benchmarks.columns import Column
+from ramify.errors import TableError, nearest
+
+ARCHITECTURES = "arch"
+"""Name of the column with the architectures."""
+
+LARGEST = 2**27
+"""Bytes of text that are read, unpacked."""
+
+_GZIP = b"\x1f\x8b"
+_MARKS = {  # the longer first: that of UTF-32 begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_LISTED = 12
+"""How many names a message lists."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)
+
+
+def read_content(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked where they are compressed.
+
+    Raises:
+        TableError: If it is missing, damaged, or too large.
+    """
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP
+            file.seek(0)
+            with gzip.GzipFile(fileobj=file) if packed else file as unpacked:
+                content = unpacked.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise TableError(f"there is no file {path}") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TableError(f"{path} is damaged or truncated ({error})") from None
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror or error}") from None
+    if len(content) > LARGEST:
+        raise TableError(f"{path} holds more than {LARGEST >> 20} MiB of text; is it a table?")
+    return content
+
+
+class Sheet:
+    """A header and, of every row that is not blank, the cells of some columns.
+
+    Args:
+        content: Of the file.
+        path: Its name, for messages.
+        wanted: Names of the columns that are kept.
+
+    Attributes:
+        names: Those of the header.
+        numbers: Of the rows; the first row of the file is 1.
+
+    Raises:
+        TableError: If it is no text, or a row is broken, or has another number of cells than the header.
+    """
+
+    def __init__(self, content: bytes, path: str | Path, wanted: Sequence[str]) -> None:
+        self.path, self._content = path, content
+        if content.startswith(_WORKBOOKS):
+            raise TableError(f"{path} is no CSV file but a workbook or an archive; save the sheet as 'CSV UTF-8'")
+        self._encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+        if self._encoding == "utf-8" and b"\0" in content[:1024]:
+            raise TableError(f"{path} is no CSV file: it holds zero bytes; save it as 'CSV UTF-8'")
+        separator = self._separator(wanted)
+        records = self._records(separator)
+        at, header = next(records, (0, []))
+        if not header:
+            raise TableError(f"{path} is empty")
+        self.names = [name.strip() for name in header]
+        for name in wanted:
+            if self.names.count(name) > 1:
+                raise TableError(f"{path}: row {at}: two columns are called {name!r}")
+        places = {name: self.names.index(name) for name in wanted if name in self.names}
+        self._cells: dict[str, list[str]] = {name: [] for name in places}
+        self.numbers: list[int] = []
+        for number, row in records:
+            if len(row) != len(header):
+                quotes = f"; a cell with {_SEPARATORS[separator]} in it needs quotes" * (len(row) > len(header))
+                raise TableError(
+                    f"{path}: row {number} has {len(row)} cells where the header has {len(header)}{quotes}"
+                )
+            self.numbers.append(number)
+            for name, place in places.items():
+                self._cells[name].append(row[place].strip())
+        if not self.numbers:
+            raise TableError(f"{path} has a header and no rows")
+
+    def cells(self, name: str) -> list[str]:
+        """Return the cells of a wanted column, without blanks around them.
+
+        Raises:
+            TableError: If the header does not have it.
+        """
+        if name not in self._cells:
+            what = " with the architectures; it has " + self.listing() if name == ARCHITECTURES else None
+            said = what or "; " + nearest(name, [known[:40] for known in self.names[:_LISTED]])
+            raise TableError(f"{self.path} has no column {name!r}{said}")
+        return self._cells[name]
+
+    def listing(self, *without: str) -> str:
+        """Return the names of the columns for a message, not too many of them."""
+        names = [name[:40] for name in self.names if name and name not in without]
+        return ", ".join([*names[:_LISTED], *["…"] * (len(names) > _LISTED)])
+
+    def values(self, column: Column) -> tuple[Column, np.ndarray]:
+        """Return a column with its unit, and its values (N,), NaN where a cell is empty.
+
+        Raises:
+            TableError: If a value is no number or cannot be what the column says, or the unit is open.
+        """
+        cells = self.cells(column.name)
+        commas = [at for at, cell in enumerate(cells) if _COMMA.fullmatch(cell)]
+        if commas and any("." in cell for cell in cells):
+            raise self._wrong(commas[0], column, "has a decimal comma where other rows have a decimal point")
+        if commas and not column.has_score and all(_THOUSANDS.fullmatch(cells[at]) for at in commas):
+            both = (cells[commas[0]].replace(",", mark) for mark in (".", ""))
+            raise self._wrong(commas[0], column, f"may be {' or '.join(both)}; write it without a comma")
+        found = np.full(len(cells), np.nan)
+        for at, cell in enumerate(cells):
+            if cell:
+                found[at] = self._number(at, cell, column)
+        if np.isnan(found).all():
+            raise TableError(f"{self.path}: column {column.name!r} has no value in any row")
+        try:
+            column = column.settled(found)
+        except TableError as error:
+            raise TableError(f"{self.path}: {error}") from None
+        if fault := column.fault(found):
+            raise TableError(f"{self.path}: row {self.numbers[fault[0]]}: {fault[1]}")
+        return column, found
+
+    def _number(self, at: int, cell: str, column: Column) -> float:
+        plain = cell.replace(",", ".") if _COMMA.fullmatch(cell) else cell
+        if _NUMBER.fullmatch(plain) and math.isfinite(number := float(plain)):
+            return number
+        if _NUMBER.fullmatch(plain) or _NOT_FINITE.fullmatch(cell):
+            raise self._wrong(at, column, "is not finite; leave the cell empty where a value is missing")
+        hint = "; leave the sign out and say unit percent" if cell.endswith("%") else ""
+        raise self._wrong(at, column, f"is no number{hint}")
+
+    def _wrong(self, at: int, column: Column, reason: str) -> TableError:
+        cell = self._cells[column.name][at]
+        return TableError(f"{self.path}: row {self.numbers[at]}: {cell[:40]!r} in column {column.name!r} {reason}")
+
+    def _stream(self) -> tuple[io.TextIOWrapper, str]:
+        """Return the text behind a line such as `sep=;`, and what that line says."""
+        stream = io.TextIOWrapper(io.BytesIO(self._content), self._encoding, newline="")
+        try:
+            found = _SEPARATOR_LINE.fullmatch(stream.readline(80))
+        except UnicodeDecodeError:
+            found = None  # said with its row by who reads it
+        if not found:
+            stream = io.TextIOWrapper(io.BytesIO(self._content), self._encoding, newline="")
+        return stream, found[1] if found else ""
+
+    def _records(self, separator: str) -> Iterator[tuple[int, list[str]]]:
+        """Yield the rows that are not blank with their numbers."""
+        stream, said = self._stream()
+        reader = csv.reader(stream, delimiter=separator, strict=True, skipinitialspace=True)
+        number = 1 if said else 0
+        while True:
+            number += 1
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except UnicodeDecodeError:
+                raise self._no_text() from None
+            except csv.Error as error:
+                raise TableError(f"{self.path}: row {number}: {error}; is a quote not closed?") from None
+            if any(map(str.strip, row)):
+                yield number, row
+
+    def _separator(self, wanted: Sequence[str]) -> str:
+        """Return what separates cells: what makes the names of the wanted columns, or most names, of the header."""
+        if said := self._stream()[1]:
+            return said
+
+        def fit(separator: str) -> tuple[int, int]:
+            try:
+                names = [name.strip() for name in next(self._records(separator), (0, []))[1]]
+            except TableError:  # said by who reads it with the separator that is chosen
+                return 0, 0
+            return len(set(names).intersection(wanted)), len(names)
+
+        return max(_SEPARATORS, key=fit)
+
+    def _no_text(self) -> TableError:
+        where = ""
+        try:
+            self._content.decode(self._encoding)
+        except UnicodeDecodeError as error:
+            if self._encoding.startswith("utf-8"):
+                lines = self._content.count(b"\n", 0, error.start)
+                where = f"row {lines + 1}: "
+        return TableError(f"{self.path}: {where}this is no {self._encoding[:6].upper()} text; save it as 'CSV UTF-8'")

@@ -1,0 +1,179 @@
+"""What a result was made on, as its run folder says: the data, the table, and the network that it stands for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ramify.architecture import Architecture
+from ramify.data import Data, DataSpec
+from ramify.data import load as load_data
+from ramify.data.sources import NAMED
+from ramify.errors import ConfigurationError, RamifyError, RunError
+from ramify.evaluators import TableLookup
+from ramify.run.folder import Images, RunFolder
+from ramify.spaces import Space, space_of
+
+_TOLD = ("data", "split", "says", "measured", "members", "classes", "input_size", "network", "sha256")
+
+
+def lookup_of(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a run says of the table in which its scores were looked up; None where networks were measured.
+
+    There are `table` and `column` at least; older runs say no more.
+    """
+    found: Any = config
+    for key in ("strategy", "init_args", "evaluator"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or str(found.get("class_path")).rpartition(".")[2] != TableLookup.__name__:
+        return None
+    settings, said = found.get("init_args") or {}, provenance.get("lookup")
+    told = {key: value for key, value in said.items() if key in _TOLD} if isinstance(said, Mapping) else {}
+    return {**told, "table": settings.get("table"), "column": {"name": settings.get("column")}}
+
+
+def in_words(lookup: Mapping[str, Any]) -> str:
+    """Say where scores were looked up, for instance `nb.table, column valid: cifar10 (valid), 12 epochs, seed 0`."""
+    said = f"{lookup['table']}, column {lookup['column']['name']}"
+    if {"data", "split", "says"} <= lookup.keys():
+        said += f": {lookup['data']} ({lookup['split']}), {lookup['says']}"
+    if {"measured", "members"} <= lookup.keys() and lookup["measured"] != lookup["members"]:
+        said += f"; it holds {lookup['measured']:,} of the {lookup['members']:,} members"
+    return said
+
+
+def saw_images(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
+    """Return whether a run had images: whether its scores were measured, or somebody handed it some."""
+    data = provenance.get("data")
+    none = isinstance(data, Mapping) and "fingerprint" not in data
+    older = lookup_of(config, provenance) is not None and "lookup" not in provenance  # digits were named unasked
+    return not (none or older)
+
+
+def without_images(who: str, lookup: Mapping[str, Any] | None) -> ConfigurationError:
+    """Return the error of whoever wants the data of a search that had none."""
+    why = f"looked its scores up in {in_words(lookup)}" if lookup else "needed none"
+    return ConfigurationError(f"{who} has no images, because it {why}; name the data with --data or `data=`")
+
+
+def data_of(path: Path) -> DataSpec:
+    """Return the data that the run in a folder was made with.
+
+    Raises:
+        ConfigurationError: If it had none, or data from Python.
+        RunError: If its configuration is damaged.
+    """
+    folder = RunFolder(path)
+    config = folder.config()
+    settings = config.get("data")
+    searched = settings is None or lookup_of(config, {}) is not None
+    provenance = folder.read_json("provenance.json") if searched else {}
+    if not saw_images(config, provenance):
+        raise without_images(str(path), lookup_of(config, provenance))
+    spec = named_data(settings, path)
+    if spec.source.startswith("python:"):
+        raise ConfigurationError(f"{path} was made with a data set from Python; name one with --data or `data=`")
+    return spec
+
+
+def named_data(settings: Any, path: Path | None) -> DataSpec:
+    """Return the data that a configuration names; that of a data set from Python has its name alone."""
+    try:
+        return DataSpec(**settings)
+    except TypeError as error:
+        where = (path or Path()) / "config.yaml"
+        raise RunError(f"{where} is damaged ({error}); name the data with --data or `data=`") from None
+
+
+def directory_of(path: Path | None) -> str:
+    """Return what the relative data paths of the run at `path` are relative to."""
+    if path is None:
+        return str(Path.cwd())
+    found: Mapping[str, Any] = RunFolder(path).provenance()
+    return str((found.get("data") or {}).get("directory") or found.get("directory") or Path.cwd())
+
+
+def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
+    """Return data with the relative paths of the run at `path` taken from where it was made, else from here.
+
+    Raises:
+        ConfigurationError: If one has to be `there`, and is not.
+    """
+    if path is None:
+        return spec
+    made = directory_of(path)
+    places: dict[str, Any] = {}
+    for name in ("source", "test", "split_file"):
+        value = getattr(spec, name)
+        if value is None or value in NAMED or value.startswith("hf:") or Path(value).expanduser().is_absolute():
+            continue
+        pattern = any(mark in value for mark in "*?[")
+        bases = [Path(made), Path.cwd()]
+        found = [base for base in bases if (base / value).exists() or (pattern and any(base.glob(value)))]
+        if there and not found:
+            raise ConfigurationError(
+                f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
+                "--data or `data=`"
+            )
+        places[name] = str((found or bases)[0] / value)
+    return replace(spec, **places)
+
+
+def images_of(data: Data) -> Images:
+    """Return what a provenance says of a data set."""
+    size = list(data.input_size)
+    return {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes, "input_size": size}
+
+
+def shape_of(space: Space, network: Mapping[str, Any], images: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `layout`, `num_classes` and `input_size` of the networks of a run, as far as they are known.
+
+    Args:
+        space: What builds them.
+        network: Layout keywords, of which `build` may not take all: those of a supernet.
+        images: What the provenance says of the data, or of the table in which scores were looked up.
+    """
+    known = inspect.signature(space.build).parameters
+    layout = {**images.get("network", {}), **network}
+    found: dict[str, Any] = {"layout": {name: value for name, value in layout.items() if name in known}}
+    if {"classes", "input_size"} <= images.keys():
+        found |= {"num_classes": images["classes"], "input_size": images["input_size"]}
+    return found
+
+
+def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[str, Any]:
+    """Return `layout`, `num_classes` and `input_size` of the network that a run stands for, as far as they are known.
+
+    That is the network which was trained in the end, if one was; else what the keywords of the search make of the
+    architecture that it found, for its images.
+
+    Args:
+        path: The run folder, of a search, a pipeline, or a retraining.
+        arch: Its architecture.
+        images: Whether classes and size are wanted; where an older run does not say them, its data are loaded.
+    """
+    for place in (path, path / "retrain"):
+        if (place / "network.json").exists():
+            shape = RunFolder(place).read_json("network.json")
+            if Architecture.from_json(shape.get("architecture", {})) == arch:
+                return shape
+    config = RunFolder(path).config()
+    network = config.get("network")
+    if levels := config.get("levels"):
+        last = list(levels)[-1]
+        network, path = (config.get("retrain") or levels[last]).get("network"), path / last
+        config = RunFolder(path).config()
+    provenance = RunFolder(path).read_json("provenance.json")
+    lookup = lookup_of(config, provenance)
+    found = shape_of(space_of(arch), network or {}, lookup or provenance.get("data") or {})
+    if images and "input_size" not in found and saw_images(config, provenance):
+        try:
+            data = load_data(located(data_of(path), path))
+        except RamifyError as error:
+            advice = "--input_size C,H,W and --num_classes say what its network is for"
+            raise ConfigurationError(f"{path}: {error!s:.150}; {advice}") from None
+        found |= {"num_classes": data.num_classes, "input_size": data.input_size}
+    return found

@@ -1,0 +1,487 @@
+"""Texts that stand for an architecture, as people, papers and programs write them. Nothing in them is evaluated.
+
+    {"normal": [["sep_conv_3x3", 1], …], …}                     JSON
+    {'normal': [(('sep_conv_3x3', 1, 0.148), …)], …}            what Python prints: dicts, tuples, np.int64(1), …
+    Genotype(normal=[('sep_conv_3x3', 1), …], normal_concat=range(2, 6), …)
+    DARTS_V2 = genotypes.Genotype(…)                            also many of them: a file `genotypes.py`
+    01/02 03:04:05 AM genotype = Genotype(…)                    also many of them: a log
+    |nor_conv_3x3~0|+|…|                                        left as it is, like all text without brackets
+
+`read` turns each into the text, list or mapping that `Space.parse` and `recognise` take; tuples become lists, and a
+`Genotype(…)` becomes a mapping. What is read is bounded in length, depth and number of parts before it is built.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ramify.errors import ArchitectureError
+from ramify.wording import excerpt, listing
+
+MAX_CHARACTERS = 16_000_000
+"""Of a text that is looked through, such as a log."""
+MAX_JSON = 1_000_000
+"""Characters of a text that is one JSON value."""
+MAX_DEPTH = 24
+"""Brackets within brackets."""
+MAX_TOKENS = 400_000
+"""Words, numbers and brackets of all that is read of a text."""
+MAX_DIGITS = 40
+MAX_RANGE = 99
+
+
+@dataclass(frozen=True)
+class GenotypeForm:
+    """Which cells a genotype holds, and how its text calls them.
+
+    Args:
+        name: What the text begins with.
+        cells: The keys of the cells; `<key>_concat` are the states they join.
+        joined: How many of the last nodes are joined where the notation does not say; None: all.
+        empty: Further fields that must be None.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+    joined: int | None = None
+    empty: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields in order."""
+        return (*(name for key in self.cells for name in (key, f"{key}_concat")), *self.empty)
+
+    def default_concat(self, nodes: int) -> range:
+        """Return the states that are joined where the notation does not say."""
+        return range(2 if self.joined is None else max(2, nodes + 2 - self.joined), nodes + 2)
+
+
+# AutoDL-Projects adds two fields, which no searched cell uses.
+GENOTYPE = GenotypeForm("Genotype", ("normal", "reduce"), empty=("connectN", "connects"))
+GENOTYPE3 = GenotypeForm("Genotype3", ("normal1", "reduce1", "normal2", "reduce2", "normal3"))
+GENOTYPE2 = GenotypeForm("Genotype2", ("DAG1", "DAG2", "DAG3"), joined=2)
+FORMS = (GENOTYPE, GENOTYPE2, GENOTYPE3)
+
+
+class CutOffError(ArchitectureError):
+    """A text that ends in the middle."""
+
+
+class UnknownNotationError(ArchitectureError):
+    """A text that resembles no notation."""
+
+
+def read(text: Any, *, name: str | None = None, python: bool = False, tell: Callable[[str], None] | None = None) -> Any:
+    """Return the text, list or mapping that a text stands for; what is no text is returned as it is.
+
+    Args:
+        text: One notation, possibly with other text around it.
+        name: Which of several genotypes is meant: `NAME = Genotype(…)`.
+        python: Whether it is Python source, in which comments are no genotypes.
+        tell: Is told which one of several is taken, the last; without it several are refused.
+
+    Raises:
+        ArchitectureError: If it is cut off, too large, holds several genotypes, or what stands in it has no value.
+    """
+    if not isinstance(text, str):
+        return text
+    if len(text) > MAX_CHARACTERS:
+        raise ArchitectureError(f"a text of {len(text):,} characters is too long; at most {MAX_CHARACTERS:,} are read")
+    text = text.lstrip("\ufeff").strip().rstrip(",;")
+    if name is None and not re.search(r"[\[({\n\"']", text):
+        found = None if text.startswith("|") else _CELL.search(text)
+        return text if found is None else found[0]
+    refusal: ArchitectureError | None = None
+    try:
+        whole = _whole(text)
+        if name is None:
+            return read(whole)  # JSON may hold a text
+        if isinstance(whole, Mapping) and name in whole:
+            return whole[name]
+    except CutOffError:
+        raise
+    except ArchitectureError as error:
+        refusal = error
+    found_ones = _find(_without_comments(text) if python else text)
+    if found_ones:
+        return _choose(found_ones, _aliases(text), name, python, tell)
+    if name is not None:
+        raise ArchitectureError(f"it holds no genotype {name!r}, and no other `NAME = Genotype(...)`")
+    if refusal is not None and text[0] in "{[('\"":
+        raise refusal
+    return text
+
+
+def read_file(path: Path, *, name: str | None = None, tell: Callable[[str], None] | None = None) -> Any:
+    """Return what the text in a file stands for; `.py` files are read, never imported. As `read`.
+
+    Raises:
+        ArchitectureError: If the file cannot be read, or as `read`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > 4 * MAX_CHARACTERS:
+            raise ArchitectureError(f"{size:,} bytes are too many for a text with an architecture")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ArchitectureError(f"it cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ArchitectureError(f"it cannot be read as text ({error.reason} at byte {error.start})") from None
+    return read(text, name=name, python=path.suffix == ".py", tell=tell)
+
+
+# The whole text
+
+
+def _whole(text: str) -> Any:
+    """Return the value that a text is from its beginning to its end, or that it assigns to a name."""
+    if text[:1] in '{["' and len(text) <= MAX_JSON and not _too_deep(text):
+        try:
+            return json.loads(text, parse_int=_whole_number)
+        except (ValueError, RecursionError):
+            pass  # as Python writes it, or an error that says more
+    assigned = re.match(r"([A-Za-z_]\w*)\s*=\s*", text)
+    reader = _Reader(text, assigned.end() if assigned else 0)
+    value = reader.value()
+    reader.end()
+    return {OP_INDICES: value} if assigned and assigned[1] == OP_INDICES else value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ArchitectureError(f"a number of {len(digits)} digits has no place here")
+    return int(digits)
+
+
+OP_INDICES = "op_indices"
+"""What NASLib calls the six numbers that stand for a cell of NAS-Bench-201."""
+
+
+def _too_deep(text: str) -> bool:
+    depth = 0
+    for mark in re.findall(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', text):
+        depth += (mark in "[{") - (mark in "]}")
+        if depth > MAX_DEPTH:
+            return True
+    return False
+
+
+# A genotype among other text
+
+_NODE = r"(?:\|\w{1,40}~\d{1,3}){1,20}\|"
+_CELL = re.compile(rf"(?<![|~+\w]){_NODE}(?:\+{_NODE}){{1,20}}(?![|~+\w])")
+"""A cell of NAS-Bench-201."""
+_CELL_CUT_OFF = re.compile(r"(?<![|~+\w])\|\w{1,40}~[\w|~+]{0,800}$")
+
+_KEYS = "|".join(("normal1?", "reduce1?", "DAG1?", "genotype", "0", "stage0", "stages"))
+_START = re.compile(
+    rf"""(?P<call>\b(?:{"|".join(form.name for form in FORMS)}|OrderedDict)\s*\()
+    | \{{\s*['"](?:{_KEYS})['"]\s*: | (?P<cell>{_CELL.pattern})""",
+    re.X,
+)
+_BEFORE = re.compile(r"(?P<start>^|[\s:(,])(?:(?P<name>[A-Za-z_]\w*)\s*=\s*)?(?:[A-Za-z_][\w.]*\.)?$")
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A genotype somewhere in a text.
+
+    Args:
+        value: What it stands for, or the error in it.
+        name: What it is assigned to; empty where it is not.
+        first: Whether the name begins its line.
+        line: Number of its line.
+    """
+
+    value: Any
+    name: str
+    first: bool
+    line: int
+
+
+def _find(text: str) -> list[_Found]:
+    """Return all genotypes and cells in a text; those inside another one are part of it."""
+    found: list[_Found] = []
+    end, budget = 0, MAX_TOKENS
+    line, counted = 1, 0
+    for match in _START.finditer(text):
+        start = match.start()
+        if start < end:
+            continue
+        begin = max(text.rfind("\n", max(0, start - 200), start) + 1, start - 200, 0)
+        head = text[begin:start]
+        if head.lstrip().startswith("#") or re.search(r"\b(?:class|def|import)\s+$", head):
+            continue
+        value: Any = match["cell"]
+        end = match.end()
+        if value is None:
+            reader = _Reader(text, start, budget)
+            try:
+                value = reader.value()
+            except ArchitectureError as error:
+                if reader.left < 0:
+                    raise
+                value = error
+            end, budget = max(end, reader.place), reader.left
+        before = _BEFORE.search(head)
+        name = before["name"] or "" if before else ""
+        if match["call"] and match["call"].startswith("OrderedDict") and not _is_genotype(value):
+            continue
+        line, counted = line + text.count("\n", counted, start), start
+        found.append(_Found(value, name, bool(name) and before is not None and not head[: before.start("name")], line))
+    tail = _CELL_CUT_OFF.search(text, max(end, len(text) - 1000))
+    if tail is not None and not _CELL.match(text, tail.start()):
+        found.append(_Found(_cut_off(text), "", False, line + text.count("\n", counted)))
+    return found
+
+
+def _cut_off(text: str, start: int = 0) -> CutOffError:
+    return CutOffError(f"it is cut off: the text ends in the middle, with {text[max(start, len(text) - 30) :]!r}")
+
+
+def _is_genotype(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(key in value for form in FORMS for key in form.cells)
+
+
+def _choose(
+    found: list[_Found],
+    aliases: Mapping[str, str],
+    name: str | None,
+    python: bool,
+    tell: Callable[[str], None] | None,
+) -> Any:
+    """Return the value of the genotype that is meant: the one of this name, the only one, or the last of a log."""
+    names = list(dict.fromkeys(one.name for one in found if one.first))
+    if name is not None:
+        wanted = aliases.get(name, name)
+        chosen = [one for one in found if one.name == wanted]
+        if not chosen:
+            known = list(dict.fromkeys(one.name for one in found if one.name))
+            raise ArchitectureError(f"it holds no genotype {name!r:.40}; it holds {listing(known) or 'none by name'}")
+    elif len(names) > 1 and (python or len(names) == len(found)):
+        raise ArchitectureError(f"it holds {len(names)} genotypes, of which FILE:NAME picks one: {listing(names)}")
+    else:
+        chosen = found
+    last = chosen[-1]
+    several = f"the last of its {len(chosen)} genotypes, in line {last.line}," if len(chosen) > 1 else ""
+    if isinstance(last.value, CutOffError) and several:
+        raise CutOffError(f"{several} is cut off: the text ends in the middle; hand over the one that is meant")
+    if isinstance(last.value, ArchitectureError):
+        raise last.value
+    if several:
+        if tell is None:
+            raise ArchitectureError(f"the text holds {len(chosen)} genotypes; hand over the one that is meant")
+        tell(f"{several} is taken")
+    return last.value
+
+
+def _aliases(text: str) -> dict[str, str]:
+    """Return the names that stand for others: `DARTS = DARTS_V2`."""
+    return dict(re.findall(r"^([A-Za-z_]\w*)[ \t]*=[ \t]*([A-Za-z_]\w*)[ \t]*(?:#.*)?$", text, re.M))
+
+
+def _without_comments(text: str) -> str:
+    """Blank the comments and the texts in triple quotes of Python source; lines stay where they are."""
+
+    def blank(match: re.Match[str]) -> str:
+        kept = match["text"]
+        return match[0] if kept is not None else "\n" * match[0].count("\n")
+
+    pattern = r"""#[^\n]*|\"{3}.*?\"{3}|'{3}.*?'{3}|(?P<text>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
+    return re.sub(pattern, blank, text, flags=re.S)
+
+
+# Values as Python and JSON write them
+
+_TOKEN = re.compile(
+    r"""(?P<gap>\s+|\#[^\n]*)
+    | (?P<string>[uU]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"))
+    | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])
+    | (?P<name>[A-Za-z_][\w.]*)
+    | (?P<mark>[\[\](){},:=])""",
+    re.X,
+)
+_FIELD = re.compile(r"([A-Za-z_]\w*)\s*=(?!=)\s*")
+_CONSTANTS = {"None": None, "null": None, "True": True, "true": True, "False": False, "false": False}
+_CLOSING = {"[": "]", "(": ")", "{": "}"}
+_NUMBERS = ("int", "int8", "int16", "int32", "int64", "uint8", "float", "float16", "float32", "float64", "str", "str_")
+_ARRAYS = ("array", "asarray", "tensor", "list", "tuple", "Structure", "CellStructure")
+_FIELDS = {form.name: form.fields for form in FORMS} | {"ModelSpec": ("matrix", "ops")}
+
+
+class _Reader:
+    """Reads one value at a place of a text.
+
+    Args:
+        text: All of it.
+        place: Where the value begins; where reading goes on afterwards.
+        left: How many words, numbers and brackets may be read.
+    """
+
+    def __init__(self, text: str, place: int = 0, left: int = MAX_TOKENS) -> None:
+        self.text, self.place, self.left = text, place, left
+        self.start = place
+        self._seen: re.Match[str] | None = None
+
+    def value(self, depth: int = 0) -> Any:
+        """Read a literal, a collection, or one of the calls that stand for a value."""
+        if depth > MAX_DEPTH:
+            raise ArchitectureError(f"brackets are nested deeper than {MAX_DEPTH}")
+        kind, word = self._next()
+        if kind == "string":
+            return self._string(word)
+        if kind == "number":
+            return self._number(word)
+        if kind == "name":
+            if word in _CONSTANTS:
+                return _CONSTANTS[word]
+            if self._peek() == "(":
+                return self._call(word, depth)
+            if depth and not self._peek():
+                raise _cut_off(self.text, self.start)
+            self._refuse(word)
+        if word == "{":
+            return self._mapping(depth)
+        if word in ("[", "("):
+            items, commas = self._items(_CLOSING[word], depth)
+            return items[0] if word == "(" and len(items) == 1 and not commas else items
+        return self._refuse(word)
+
+    def end(self) -> None:
+        """Raise `ArchitectureError` if anything follows."""
+        if self._peek():
+            rest = self.text[self.place : self.place + 80].strip()
+            raise ArchitectureError(f"cannot read the text from {excerpt(rest)} on")
+
+    def _items(self, closing: str, depth: int) -> tuple[list[Any], int]:
+        items, commas = [], 0
+        while self._peek() != closing:
+            items.append(self.value(depth + 1))
+            commas += self._separated(closing)
+        self._next()
+        return items, commas
+
+    def _mapping(self, depth: int) -> dict[Any, Any]:
+        pairs: dict[Any, Any] = {}
+        while self._peek() != "}":
+            kind, word = self._next()
+            if kind not in ("string", "number"):
+                self._refuse(word)
+            key = self._string(word) if kind == "string" else self._number(word)
+            self._expect(":")
+            pairs[key] = self.value(depth + 1)
+            self._separated("}")
+        self._next()
+        return pairs
+
+    def _call(self, function: str, depth: int) -> Any:
+        """Read `function(...)`; `np.int64` is `int64`, and so on."""
+        self._next()
+        kind = function.rpartition(".")[2]
+        if kind not in {*_FIELDS, *_NUMBERS, *_ARRAYS, "range", "dict", "OrderedDict"}:
+            raise ArchitectureError(f"cannot read {excerpt(function + '(...)')}: nothing is evaluated")
+        given: list[Any] = []
+        named: dict[str, Any] = {}
+        while self._peek() != ")":
+            field = _FIELD.match(self.text, self.place)
+            if field is None:
+                given.append(self.value(depth + 1))
+            else:
+                self.place = field.end()
+                if kind in _ARRAYS:
+                    self._pass_option()
+                else:
+                    named[field[1]] = self.value(depth + 1)
+            self._separated(")")
+        self._next()
+        if kind in _FIELDS:
+            if len(given) > len(_FIELDS[kind]):
+                raise ArchitectureError(f"{kind}(...) has {len(given)} values, at most {len(_FIELDS[kind])} are known")
+            return dict(zip(_FIELDS[kind], given, strict=False)) | named
+        return self._made(kind, given, named)
+
+    def _made(self, kind: str, given: list[Any], named: dict[str, Any]) -> Any:
+        first = given[0] if given else None
+        if kind in _NUMBERS and len(given) == 1 and not named and isinstance(first, int | float | str):
+            return first
+        if kind in _ARRAYS and given and not (kind in ("list", "tuple") and not isinstance(first, list)):
+            return first
+        if kind == "range" and 1 <= len(given) <= 2 and all(type(v) is int and abs(v) <= MAX_RANGE for v in given):
+            return list(range(*given))
+        if kind in ("dict", "OrderedDict") and len(given) <= 1:
+            pairs = first.items() if isinstance(first, dict) else first or ()
+            if all(isinstance(p, list | tuple) and len(p) == 2 and isinstance(p[0], str | int) for p in pairs):
+                return dict(pairs) | named
+        if kind == "range":
+            raise ArchitectureError("only range(a, b) with small integers can be read")
+        raise ArchitectureError(f"cannot read the arguments of {kind}(...)")
+
+    def _pass_option(self) -> None:
+        """Pass over what tells an array's type or device."""
+        kind, word = self._next()
+        if kind == "mark":
+            self._refuse(word)
+
+    def _separated(self, closing: str) -> bool:
+        """Pass over a comma; without one the closing bracket must follow."""
+        if self._peek() == ",":
+            self._next()
+            return True
+        if self._peek() != closing:
+            self._refuse(self._next()[1])
+        return False
+
+    def _expect(self, mark: str) -> None:
+        if (word := self._next()[1]) != mark:
+            self._refuse(word)
+
+    def _peek(self) -> str:
+        """Return the next word without passing over it; empty at the end."""
+        match = self._ahead()
+        return match[0] if match else self.text[self.place : self.place + 1]
+
+    def _ahead(self) -> re.Match[str] | None:
+        """Return the next word that is one, having passed over what lies before it."""
+        if self._seen is None or self._seen.start() != self.place:
+            while (match := _TOKEN.match(self.text, self.place)) and match.lastgroup == "gap":
+                self.place = match.end()
+            self._seen = match
+        return self._seen
+
+    def _next(self) -> tuple[str, str]:
+        match = self._ahead()
+        self.left -= 1
+        if self.left < 0:
+            raise ArchitectureError(f"the text has more than {MAX_TOKENS:,} words and brackets; hand over one notation")
+        if match is not None:
+            self.place = match.end()
+            return match.lastgroup or "", match[0]
+        rest = self.text[self.place : self.place + 1000]
+        open_text = rest[:1] in ("'", '"') and len(rest) < 1000 and "\n" not in rest
+        if not rest or open_text or rest in ("+", "-"):
+            if self.place == self.start:
+                raise ArchitectureError("the text is empty")
+            raise _cut_off(self.text, self.start)
+        return self._refuse(rest.split()[0])
+
+    def _refuse(self, word: str) -> NoReturn:
+        raise ArchitectureError(
+            f"cannot read {excerpt(word, 40)} in {excerpt(self.text[self.start : self.start + 80], 40)}"
+        )
+
+    def _string(self, word: str) -> str:
+        try:
+            with warnings.catch_warnings(action="ignore"):  # about odd escapes
+                return ast.literal_eval(word)
+        except (ValueError, SyntaxError, MemoryError):
+            raise ArchitectureError(f"cannot read the text {excerpt(word)}") from None
+
+    def _number(self, word: str) -> int | float:
+        return _whole_number(word) if re.fullmatch(r"[+-]?\d+", word) else float(word[:MAX_DIGITS])

@@ -1,0 +1,35 @@
+"""How names and values stand in what is said to people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def sentence(text: str) -> str:
+    """Return `text` with a capital letter at its beginning; names in it keep theirs, as `str.capitalize` lets none."""
+    return text[:1].upper() + text[1:]
+
+
+def excerpt(value: Any, length: int = 60) -> str:
+    """Return the beginning of a value for a message, texts in quotes."""
+    written = value if isinstance(value, str) else repr(value)
+    cut = written if len(written) <= length else f"{written[:length]}…"
+    return repr(cut) if isinstance(value, str) else cut
+
+
+def listing(names: Iterable[Any], length: int = 100) -> str:
+    """Return names for a message, not all of them where they are many."""
+    quoted = [excerpt(str(name), 30) for name in names]
+    shown: list[str] = []
+    for name in quoted:
+        if shown and len(", ".join([*shown, name])) > length:
+            break
+        shown.append(name)
+    more = len(quoted) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def bounded(message: str, length: int = 299) -> str:
+    """Return a message no longer than `length`."""
+    return message if len(message) <= length else f"{message[: length - 1]}…"

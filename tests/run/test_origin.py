@@ -1,0 +1,79 @@
+"""What a run folder says of its network: `describe` shows the run's own, not that of the defaults."""
+
+import json
+
+import pytest
+
+import ramify
+from ramify.cli import main
+from ramify.data import DataSpec
+from ramify.errors import ConfigurationError
+from ramify.evaluators import InheritedWeights
+from ramify.run.origin import network_of
+from ramify.strategies import RandomSearch
+from ramify.training import Recipe
+from small_runs import DATA, SPACES, loaded
+
+MACHINE = {"threads": 1, "progress": False}
+RECIPE = Recipe(epochs=1, batch_size=16, auxiliary=False)
+STRATEGY = RandomSearch(evaluations=1, evaluator=InheritedWeights(epochs=1, batch_size=16))
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "darts", "stage-graph"])
+def test_the_network_is_that_of_the_search_and_then_of_its_retraining(name, tmp_path):
+    space, layout = SPACES[name]
+    found = ramify.search(space, STRATEGY, DATA, network=layout, out=tmp_path, **MACHINE)
+    built = space.build(found.architecture, num_classes=10, in_channels=1, **found.shape["layout"])
+    params = ramify.profile(built, (1, 8, 8)).params
+    about = ramify.describe(tmp_path)
+    assert (about.params, about.input_size, about.num_classes) == (params, (1, 8, 8), 10)
+    assert ramify.describe(found).params == params
+    kept = ramify.search(space, STRATEGY, DATA, network=layout, **MACHINE)
+    assert ramify.describe(kept).params == params
+    assert ramify.describe(tmp_path, num_classes=11).params > params
+
+    data = DataSpec(subset=64, image_size=16)
+    trained = ramify.retrain(tmp_path, data, recipe=RECIPE, network=layout, **MACHINE)
+    result = json.loads((tmp_path / "retrain" / "result.json").read_text())
+    for source in (tmp_path, tmp_path / "retrain", trained):
+        about = ramify.describe(source)
+        assert (about.params, about.macs, about.input_size) == (result["params"], result["macs"], (1, 16, 16))
+    assert ramify.evaluate(found).macs == result["macs"]  # on what it was trained on, not what was searched on
+
+
+def test_keywords_override_those_of_the_run(tmp_path, capsys):
+    space, layout = SPACES["nasbench201"]
+    found = ramify.search(space, STRATEGY, DATA, network=layout, out=tmp_path / "run", **MACHINE)
+    words = ["describe", str(tmp_path / "run"), "--pictures", str(tmp_path / "pictures")]
+    assert main(words) == 0
+    assert "layout channels 4, cells 1; images 1 × 8 × 8, 10 classes" in capsys.readouterr().out
+    words += ["--network.cells", "2", "--input_size", "3,32,32", "--num_classes", "7", "--json"]
+    assert main(words) == 0
+    about = json.loads(capsys.readouterr().out)
+    built = space.build(found.architecture, num_classes=7, in_channels=3, channels=4, cells=2)
+    assert about["params"] == ramify.profile(built, (3, 32, 32)).params
+    assert (about["network"], about["input_size"], about["num_classes"]) == (
+        {"channels": 4, "cells": 2},
+        [3, 32, 32],
+        7,
+    )
+
+
+def test_an_older_run_is_asked_for_its_images(tmp_path):
+    space, layout = SPACES["nasbench201"]
+    found = ramify.search(space, STRATEGY, DATA, network=layout, out=tmp_path / "named", **MACHINE)
+    ramify.search(space, STRATEGY, loaded(), network=layout, out=tmp_path / "python", **MACHINE)
+    for name in ("named", "python"):
+        provenance = json.loads((tmp_path / name / "provenance.json").read_text())
+        del provenance["data"]["input_size"]
+        (tmp_path / name / "provenance.json").write_text(json.dumps(provenance))
+    assert network_of(tmp_path / "named", found.architecture)["input_size"] == (1, 8, 8)
+    with pytest.raises(ConfigurationError, match=r"data set from Python; .*--input_size C,H,W and --num_classes say"):
+        ramify.describe(tmp_path / "python")
+    assert ramify.describe(tmp_path / "python", input_size=(1, 8, 8), num_classes=10).num_classes == 10
+
+
+def test_without_a_run_the_defaults_are_those_of_cifar10():
+    space, _ = SPACES["nasbench201"]
+    about = ramify.describe("|none~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|", space)
+    assert (about.network, about.input_size, about.num_classes) == ({}, (3, 32, 32), 10)

@@ -1,0 +1,394 @@
+"""Texts that stand for an architecture in the dresses in which they are found, whole, cut off and damaged."""
+
+import json
+import random
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ramify import api, orders, spaces
+from ramify.cli import _with_notations, main
+from ramify.errors import ArchitectureError, RamifyError
+from ramify.spaces import notation
+
+DATA = Path(__file__).parents[1] / "data" / "notations"
+CELL = "|avg_pool_3x3~0|+|skip_connect~0|none~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_1x1~2|"
+PAIRS = "[('skip_connect', 0), ('sep_conv_3x3', 1)]"
+OTHER = "[('sep_conv_5x5', 0), ('sep_conv_3x3', 1)]"
+GENOTYPE = f"Genotype(normal={PAIRS}, normal_concat=[2], reduce={PAIRS}, reduce_concat=[2])"
+SECOND = GENOTYPE.replace(PAIRS, OTHER, 1)
+FILE = f'''from collections import namedtuple
+Genotype = namedtuple("Genotype", "normal normal_concat reduce reduce_concat")
+PRIMITIVES = ["none", "skip_connect"]
+"""It isn't this one:
+DOCUMENTED = {GENOTYPE}
+"""
+# COMMENTED = {GENOTYPE}
+FIRST = {GENOTYPE}  # don't take this for the end of a text
+SECOND = Genotype(
+    normal=[
+        ("sep_conv_5x5", 0),  # it's the first
+        ("sep_conv_3x3", 1),
+    ],
+    normal_concat=range(2, 3),
+    reduce={PAIRS},
+    reduce_concat=[2],
+)
+BEST = SECOND  # an alias
+'''
+
+
+def arch_of(source):
+    return api.architecture_of(source)
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(name, text):
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write
+
+
+class TestPythonsDress:
+    def test_what_a_search_of_autodl_projects_prints_is_what_its_file_holds(self):
+        found, known = arch_of(DATA / "autodl-found.txt"), arch_of(DATA / "autodl-known.txt")
+        assert found == known
+        assert found["normal.5"] == (("skip_connect", 0), ("max_pool_3x3", 3))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            GENOTYPE,
+            f"genotypes.{GENOTYPE}",
+            f"NAME = {GENOTYPE}",
+            f"NAME = lib.genotypes.{GENOTYPE},",
+            f"\ufeff  {GENOTYPE}\n",
+            GENOTYPE.replace("0)", "np.int64(0))").replace("1)", "numpy.int32(1))"),
+            GENOTYPE.replace("1)", "tensor(1, device='cuda:0'))").replace("[2]", "array([2], dtype=int64)"),
+            GENOTYPE.replace("[2]", "range(2, 3)"),
+            GENOTYPE.replace("[2]", "list(range(2, 3))"),
+            GENOTYPE.replace("[(", "((").replace(")]", "),)"),
+            GENOTYPE.replace("0)", "0, 0.148)").replace("1)", "1, np.float64(1e-05))"),
+            GENOTYPE.replace("'", '"'),
+            GENOTYPE.replace("'", "u'").replace("u', ", "', "),
+            GENOTYPE.replace(", ", ",  # isn't it\n\t"),
+            GENOTYPE[:-1] + ", connectN=None, connects=None,)",
+            f"Genotype({PAIRS}, [2], {PAIRS}, [2], None, None)",
+            f"({PAIRS}, [2], {PAIRS}, [2])",
+            f"{{'normal': {PAIRS}, 'normal_concat': [2], 'reduce': {PAIRS}, 'reduce_concat': [2]}}",
+            f"OrderedDict([('normal', {PAIRS}), ('reduce', {PAIRS})])",
+            f"OrderedDict({{'normal': {PAIRS}, 'reduce': {PAIRS}}})",
+            f"dict(normal={PAIRS}, reduce={PAIRS})",
+            f"{{'0': {GENOTYPE}, '1': {GENOTYPE}, '2': {GENOTYPE}}}",
+            f"{{'genotype': {GENOTYPE}, 'accuracy': 97.2}}",
+            json.dumps({"genotype": GENOTYPE}),
+            json.dumps(GENOTYPE),
+        ],
+    )
+    def test_dresses_of_one_genotype(self, text):
+        assert arch_of(text) == arch_of(GENOTYPE)
+
+    def test_a_weight_is_not_another_state(self):
+        with pytest.raises(ArchitectureError, match=r"1, 'x'\] is not an \[operation, state\] pair"):
+            arch_of(GENOTYPE.replace("1)", "1, 'x')"))
+        with pytest.raises(ArchitectureError, match="connectN is 2"):
+            arch_of(GENOTYPE[:-1] + ", connectN=2, connects=[0, 2])")
+
+    @pytest.mark.parametrize(
+        "text", ["(0, 1, 2, 3) * 5", "__import__('os')", "x.y(3)", "lambda: 0", "f'{1}'", "[1][0]"]
+    )
+    def test_nothing_is_evaluated(self, text):
+        for whole in (text, f"NAME = {text}", GENOTYPE.replace("[2]", text)):
+            with pytest.raises(ArchitectureError):
+                arch_of(whole)
+
+    def test_chains(self):
+        codes = [0, 1, 2, 3] * 5
+        for text in (codes, tuple(codes), str(codes), str(tuple(codes)), f"best = {codes}", f"np.array({codes})"):
+            assert spaces.recognise(text).parse(text) == spaces.ShuffleChain().parse(codes)
+
+    def test_what_holds_an_architecture_among_other_things(self, written):
+        arch = arch_of(GENOTYPE)
+        assert arch_of(written("result.json", json.dumps({"score": 1, "architecture": arch.to_dict()}))) == arch
+
+
+class TestFiles:
+    def test_the_last_genotype_of_a_log_is_taken_and_that_is_said(self, capsys):
+        found = arch_of(DATA / "search.log")
+        assert found["normal.5"] == (("sep_conv_5x5", 0), ("skip_connect", 2))
+        line = f"{DATA / 'search.log'}: the last of its 2 genotypes, in line 6, is taken\n"
+        assert capsys.readouterr().err == line
+        assert arch_of(f"{DATA / 'search.log'}:genotype") == found
+
+    def test_logs_of_other_programs(self, written, capsys):
+        cells = f"[1/2] it's Structure(4 nodes with {CELL.replace('none', 'skip_connect')}) acc 3.2\n[2/2] {CELL}\n"
+        assert arch_of(written("gdas.log", cells)) == arch_of(CELL)
+        printed = "".join(f"epoch : {{'normal': {cell}, 'reduce': {PAIRS}}} 3.1 MB\n" for cell in (OTHER, PAIRS))
+        assert arch_of(written("a.log", printed)) == arch_of(GENOTYPE)
+        assert capsys.readouterr().err.count("the last of its 2 genotypes, in line 2, is taken") == 2
+
+    def test_a_library_call_takes_no_choice_by_itself(self):
+        text = (DATA / "search.log").read_text()
+        with pytest.raises(ArchitectureError, match="the text holds 2 genotypes; hand over the one"):
+            spaces.DARTSCells().parse(text)
+
+    def test_a_log_that_ends_in_a_genotype(self, written):
+        whole = (DATA / "search.log").read_text()
+        for text in (whole[: whole.rindex("reduce_concat")], f"{CELL}\n{CELL[:-9]}", f"{GENOTYPE}\n{SECOND[:30]}"):
+            with pytest.raises(ArchitectureError, match="is cut off: the text ends in the middle"):
+                arch_of(written("search.log", text))
+
+    def test_names_in_a_genotypes_file(self, written, tmp_path):
+        file = written("genotypes.py", FILE)
+        with pytest.raises(ArchitectureError, match=r"it holds 2 genotypes, .* FILE:NAME picks one: 'FIRST', 'SECOND'"):
+            arch_of(file)
+        assert arch_of(f"{file}:FIRST") == arch_of(GENOTYPE)
+        assert arch_of(f"{file}:SECOND") == arch_of(f"{file}:BEST") == arch_of(SECOND)
+        for name in ("COMMENTED", "DOCUMENTED", "Genotype", "x"):
+            with pytest.raises(ArchitectureError, match=f"{file}: it holds no genotype '{name}'; it holds 'FIRST'"):
+                arch_of(f"{file}:{name}")
+        assert arch_of(written("one.py", FILE.partition("SECOND =")[0])) == arch_of(GENOTYPE)
+        with pytest.raises(ArchitectureError, match=r"there is no file or folder .*missing.py:FIRST"):
+            arch_of(f"{tmp_path}/missing.py:FIRST")
+
+    def test_a_genotypes_file_of_another_name_is_one(self, written):
+        with pytest.raises(ArchitectureError, match="picks one: 'FIRST', 'SECOND'"):
+            arch_of(written("genotypes.txt", f"FIRST = {GENOTYPE}\nSECOND = {SECOND}\n"))
+
+    def test_reading_a_file_imports_and_runs_nothing(self, written, tmp_path):
+        file = written("evil.py", f"open({str(tmp_path / 'EXECUTED')!r}, 'w')\nFIRST = {GENOTYPE}\n")
+        assert arch_of(file) == arch_of(GENOTYPE)
+        assert not (tmp_path / "EXECUTED").exists()
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("{'lr': 0.1, 'epochs': 3}", "an object with the keys 'lr', 'epochs' is no genotype"),
+            (json.dumps({f"key {n}" * 9: n for n in range(99)}), "and 9[0-9] more is no genotype"),
+            ("", "'' is no notation of a known space"),
+            ("3.5", "3.5 is no|'3.5' is no"),
+            ("[" * 3000, "nested deeper"),
+            ('{"a":' * 3000, "nested deeper"),
+            ('{"normal": [' + "9" * 5000 + "]}", "a number of 5000 digits"),
+            (f'{{"normal": [["{"x" * 900}", 0]], "reduce": []}}', "unknown operation 'xxx|exactly two"),
+            ("Genotype(" * 5000, "nested deeper"),
+            ("-" * 100_000, "is no notation"),
+            ("{'normal': " + "1" * 100_000, "."),
+            ("'" * 10_001, "."),
+        ],
+    )
+    def test_what_is_no_genotype_is_told_in_one_line_with_the_file(self, written, text, message):
+        file = written("file.json", text)
+        with pytest.raises(ArchitectureError, match=message) as caught:
+            arch_of(file)
+        assert str(file) in str(caught.value) and len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+    def test_files_too_large_are_not_read(self, written, monkeypatch):
+        monkeypatch.setattr(notation, "MAX_CHARACTERS", 1000)
+        with pytest.raises(ArchitectureError, match="5,000 bytes are too many"):
+            arch_of(written("a.log", "x" * 5000))
+        with pytest.raises(ArchitectureError, match="a text of 2,000 characters is too long"):
+            arch_of(written("a.log", "x" * 2000))
+
+    def test_all_genotypes_of_a_text_share_one_budget(self, monkeypatch):
+        monkeypatch.setattr(notation, "MAX_TOKENS", 150)
+        with pytest.raises(ArchitectureError, match="more than 150 words"):
+            notation.read(f"a log\n{GENOTYPE}\n" * 9, tell=print)
+
+
+class TestBenchmarks:
+    def test_numbers_of_nas_bench_201(self):
+        cells = orders.ORDERS["nasbench201"].notations()
+        space = spaces.NASBench201()
+        for number in (0, 9, 123, 1462, 15_624):
+            assert space.format(arch_of(f"nb201:{number}")) == cells[number]
+        for number in ("15625", "-1", "x", "", "9" * 50):
+            with pytest.raises(ArchitectureError, match="numbers its cells from 0 to 15624"):
+                arch_of(f"nb201:{number}")
+        with pytest.raises(ArchitectureError, match="its own cells only"):
+            spaces.NASBench201(nodes=5).parse("nb201:0")
+
+    def test_operations_in_the_order_of_the_string(self):
+        ops = [token.rpartition("~")[0] for token in CELL.replace("+", "").strip("|").replace("||", "|").split("|")]
+        assert len(ops) == 6
+        for text in (ops, tuple(ops), str(ops), json.dumps(ops), f"ops = {ops}"):
+            assert spaces.recognise(text).parse(text) == spaces.NASBench201().parse(CELL)
+        with pytest.raises(ArchitectureError, match="a cell has 6 edges, got 5 operations"):
+            spaces.NASBench201().parse(ops[:5])
+
+    def test_numbers_of_naslib_by_their_name_only(self):
+        # the example that zc_combine gives for NASLib's `convert_op_indices_to_str`
+        for text in ("op_indices=(4, 0, 3, 1, 4, 3)", '{"op_indices": [4, 0, 3, 1, 4, 3]}'):
+            assert arch_of(text) == arch_of(CELL)
+        with pytest.raises(ArchitectureError, match="count differently in NASLib and in the benchmark"):
+            arch_of("(4, 0, 3, 1, 4, 3)")
+        for wrong in ("[4, 0, 3, 1, 4]", "[4, 0, 3, 1, 4, 5]", "[4, 0, 3, 1, 4, None]", "(3)"):
+            with pytest.raises(ArchitectureError, match="op_indices must be six numbers"):
+                arch_of(f"op_indices={wrong}")
+
+    def test_structures_of_autodl_projects(self):
+        nodes = [
+            [(token.split("~")[0], int(token[-1])) for token in node.strip("|").split("|")] for node in CELL.split("+")
+        ]
+        for text in (f"Structure(4 nodes with {CELL})", f"Structure({nodes})", str(nodes), f"arch = {CELL}"):
+            assert arch_of(text) == arch_of(CELL)
+
+    def test_tuples_and_configurations_of_nas_bench_301(self):
+        reads = {
+            "normal": [
+                *(("max_pool_3x3", 0), ("sep_conv_5x5", 1), ("skip_connect", 0), ("skip_connect", 1)),
+                *(("dil_conv_3x3", 0), ("sep_conv_3x3", 3), ("avg_pool_3x3", 2), ("dil_conv_5x5", 4)),
+            ],
+            "reduce": [
+                *(("skip_connect", 0), ("sep_conv_3x3", 1), ("skip_connect", 0), ("max_pool_3x3", 2)),
+                *(("sep_conv_3x3", 1), ("sep_conv_3x3", 2), ("avg_pool_3x3", 3), ("dil_conv_5x5", 4)),
+            ],
+        }
+        first = "NetworkSelectorDatasetInfo:darts:"
+        settings = {"OptimizerSelector:optimizer": "sgd", f"{first}init_channels": 32, f"{first}layers": 8}
+        for kind, listed in reads.items():
+            for place, (op, source) in enumerate(listed):
+                settings[f"{first}edge_{kind}_{(0, 2, 5, 9)[place // 2] + source}"] = op
+            for state in (3, 4, 5):
+                sources = [str(source) for _, source in listed[2 * state - 4 : 2 * state - 2]]
+                settings[f"{first}inputs_node_{kind}_{state}"] = "_".join(sources)
+        whole = arch_of(f"({reads['normal']}, [2, 3, 4, 5], {reads['reduce']}, range(2, 6))")
+        assert arch_of(settings) == arch_of(str(settings)) == arch_of(json.dumps(settings)) == whole
+        with pytest.raises(ArchitectureError, match="the edges of state 4 say '0_3', not '0_1'"):
+            arch_of(settings | {f"{first}inputs_node_normal_4": "0_1"})
+        with pytest.raises(ArchitectureError, match="state 2 has 1 edges, it needs two"):
+            arch_of({key: value for key, value in settings.items() if not key.endswith("edge_reduce_1")})
+        with pytest.raises(ArchitectureError, match="there are edges 0 to 13, got '14'"):
+            arch_of(settings | {f"{first}edge_normal_14": "skip_connect"})
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ('{"module_adjacency": [[0, 1], [0, 0]], "module_operations": ["input", "output"]}', "NAS-Bench-101"),
+            ("ModelSpec(matrix=[[0, 1], [0, 0]], ops=['input', 'output'])", "NAS-Bench-101"),
+            ("(array([[0, 1], [0, 0]]), ['input', 'output'])", "NAS-Bench-101"),
+            (str((((0, 1), (1, 2)) * 4,) * 2), "NASLib and BANANAS, which number operations differently"),
+        ],
+    )
+    def test_what_cannot_be_read_is_refused_by_its_name(self, text, message):
+        with pytest.raises(ArchitectureError, match=message):
+            arch_of(text)
+
+
+# Properties
+
+SPACES = [
+    spaces.DARTSCells(),
+    spaces.DARTSCells(nodes=2),
+    spaces.StageCells(),
+    spaces.StageGraph(),
+    spaces.CellDistribution(),
+    spaces.NASBench201(),
+    spaces.NATSBenchSize(),
+    spaces.MobileChain(),
+    spaces.FairMobileChain(),
+    spaces.ShuffleChain(),
+    spaces.CDARTSChain(),
+]
+
+
+def tuples(value):
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def numpy_like(value):
+    """Return how newer NumPy prints the numbers of a notation."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {numpy_like(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(numpy_like, value)) + ",]" if value else "[]"
+    return f"np.int64({value})" if type(value) is int else repr(value)
+
+
+def dresses(found):
+    """Yield texts of one notation."""
+    if isinstance(found, str):
+        yield from (found, f"  {found}\n", json.dumps(found))
+        return
+    yield from (json.dumps(found), json.dumps(found, indent=2), repr(found), repr(tuples(found)), numpy_like(found))
+    yield from (f"best = {found!r}", f"\ufeff{found!r},")
+    if isinstance(found, dict):
+        yield from (f"OrderedDict({list(found.items())!r})", f"OrderedDict({found!r})")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(SPACES), st.integers(0, 10**6))
+def test_members_come_back_from_every_dress(space, seed):
+    arch = space.sample(random.Random(seed))
+    canonical = space.format(arch)
+    for text in dresses(canonical):
+        assert space.parse(text) == arch
+    assert space.format(space.parse(canonical)) == canonical
+    if isinstance(space, spaces.DARTSCells | spaces.StageCells | spaces.StageGraph):
+        text = space.format(arch, style="text")
+        for dress in (text, f"12/31 11:59:59 PM genotype = {text}", f"genotypes.{text}", f"X = {text}\n"):
+            assert space.parse(dress) == arch
+
+
+MUTANTS = "'\"()[]{},:=#|+~\\\n 0-9eE.\x00\ufeffNé"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(SPACES), st.integers(0, 10**6), st.data())
+@example(spaces.NASBench201(), 0, None)
+def test_damaged_texts_are_read_or_refused_in_a_line(space, seed, data):
+    arch = space.sample(random.Random(seed))
+    text = list(dresses(space.format(arch)))[seed % 3]
+    if data is not None:
+        for _ in range(data.draw(st.integers(1, 4))):
+            at = data.draw(st.integers(0, len(text)))
+            cut = data.draw(st.integers(0, 6))
+            text = text[:at] + data.draw(st.text(MUTANTS, max_size=3)) + text[at + cut :]
+    for read in (spaces.recognise, space.parse):
+        try:
+            read(text)
+        except RamifyError as error:
+            assert "\n" not in str(error)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(MUTANTS + "Genotypnrmaluc_", max_size=80))
+def test_any_text_is_read_or_refused(text):
+    for whole in (text, f"Genotype({text}", f"{{'normal': {text}", f"X = {text}\n{GENOTYPE}"):
+        for keywords in ({}, {"name": "X"}, {"python": True}, {"tell": lambda line: None}):
+            with suppress(ArchitectureError):
+                notation.read(whole, **keywords)
+
+
+def test_the_verbs_read_alike(written, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = written("genotypes.py", FILE)
+    small = ["--network.layers", "1", "--network.channels", "1", "--pictures", str(tmp_path / "pictures")]
+    assert main(["describe", f"{file}:SECOND", *small]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == json.dumps(spaces.recognise(SECOND).format(arch_of(SECOND)))
+    assert main(["describe", str(file)]) == 2
+    assert capsys.readouterr().err.endswith("FILE:NAME picks one: 'FIRST', 'SECOND'\n")
+    search = ["search", "--space", "StageGraph", "--space.cells", "1", "--strategy", "DARTS", "--data.subset", "1"]
+    assert main([*search, "--space.cell", str(file), "--out", "run"]) == 2
+    assert "FILE:NAME picks one" in capsys.readouterr().err
+    assert main([*search, "--space.cell", f"{{'normal': {PAIRS}, 'reduce': ", "--out", "run"]) == 2
+    assert "is cut off" in capsys.readouterr().err
+    assert main(["retrain", f"{file}:nothing", "--data", "digits", "--out", "run"]) == 2
+    assert "it holds no genotype 'nothing'; it holds 'FIRST', 'SECOND'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["--space.cell", "--architecture"])
+def test_options_take_pythons_dress_too(option):
+    printed = f"{{'normal': {PAIRS}, 'reduce': {PAIRS}}}"
+    for words in (["--seed", "1", option, printed], ["--seed", "1", f"{option}={printed}"]):
+        value = _with_notations(words)[-1].removeprefix(f"{option}=")
+        assert api.architecture_of(json.loads(value)) == arch_of(GENOTYPE)
+    assert _with_notations([option, "zoo:DARTS_V1"]) == [option, "zoo:DARTS_V1"]
