@@ -263,6 +263,9 @@ def _settings(option, settings):
     return words
 
 
+_PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]  # the tests, and what they test
+
+
 def process(*words, **environment):
     """Start `ramify` in a process of its own."""
     return subprocess.Popen(
@@ -270,7 +273,7 @@ def process(*words, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)} | environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(_PATHS)} | environment,
     )
 
 

@@ -146,7 +146,9 @@ def test_all_of_them_on_real_data(space, strategy, data, tmp_path):
     words = words_of(space, strategy, tmp_path / "shell")
     words[words.index("digits")] = source
     code, _, err = ramify("search", *words)
-    assert (code, err) == (0, "")
+    assert code == 0, err
+    doubts = ("undecided: ", "`none` cuts every path")  # of such short searches
+    assert all(line.startswith(doubts) for line in err.splitlines())
     python_search(space, strategy, tmp_path / "python", DataSpec(source=source, subset=64))
     assert not differences(outcome(tmp_path / "shell"), outcome(tmp_path / "python"))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from ramify import files, parallel, zoo
 from ramify.architecture import Architecture
@@ -43,6 +43,7 @@ from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.spaces import Space, create, notation, recognise, space_of
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe, Task, TrainingSession, measure
+from ramify.training.session import DIVERGED
 from ramify.wording import bounded
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def search(
             the progress, and change nothing about the search.
         executor: Where architectures are evaluated, by a strategy that does so one by one: `InProcess` when None. The
             result does not depend on it, and another one may continue the search, with the same
-            `threads_per_evaluation`.
+            `threads_per_evaluation`, which is `threads` unless the executor names another number.
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
@@ -163,7 +164,7 @@ def search(
     if not verdict:
         raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.name}: {verdict.reason}")
     if strategy.evaluates:
-        executor = executor or InProcess()
+        executor = (executor or InProcess()).with_threads(threads)
     elif executor is not None:
         raise ConfigurationError(
             f"{type(strategy).__name__} evaluates no architectures one by one, so an executor has nothing to do"
@@ -210,10 +211,12 @@ def search(
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
     arch = session.architecture()
+    last = folder.history()[-1]
     if session.supernet is not None:
         state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
+        if "best" not in last:  # else members were evaluated with these weights, and the best of them is sound
+            _check_finite(state, "the supernet")
         folder.write("supernet.safetensors", save(state))
-    last = folder.history()[-1]
     folder.write_json("architecture.json", arch.to_dict())
     result = {
         "notation": space.format(arch),
@@ -224,12 +227,24 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         **session.summary(),
         "architecture": arch.to_dict(),
     }
+    if cut := space.disconnected(arch):
+        result["disconnected"] = cut
+        say(f"`none` cuts every path through {' and '.join(cut)}: the architecture passes no information there")
+    if undecided := result.get("undecided"):
+        say(f"undecided: {undecided}")
     budget = result.get("budget", {"met": True})
     if not budget["met"]:
         say(f"the budget is missed: {budget['cost']:,} {budget['of']}, where {budget['target']:,.0f} were asked for")
     for number, member in enumerate(result.get("front", ())):
         folder.write_json(f"front/{number:02}.json", member["architecture"])
     folder.finish(result)
+
+
+def _check_finite(state: Mapping[str, Tensor], what: str) -> None:
+    """Raise `RunError` if the last steps of a training have left something that is not finite, which no loss shows."""
+    for name, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise RunError(f"{what} ends with weights that are not finite ({name}): {DIVERGED}")
 
 
 @dataclass(frozen=True)
@@ -404,7 +419,9 @@ def retrain(
             say(f"the size rule sets {set_to}", enabled=progress)
         if _open(folder, config, seed, loaded, progress, directory=directory):
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
-            weights = save({name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()})
+            state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
+            _check_finite(state, "the network")
+            weights = save(state)
             folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
             shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
@@ -528,7 +545,7 @@ def evaluate(
     if path is not None:
         RunFolder(path).record_reads(loaded.reads[before:])
     network = network.to(fabric.device)
-    found = measure(network, images, device=fabric.device)
+    found = measure(network, images, device=fabric.device).checked(images)
     cost = profile(network, loaded.input_size)
     result = EvaluationResult(
         split=split,

@@ -107,19 +107,17 @@ def _build(command: Command) -> int:
     command.add("--out", str, f"a folder; the table is {TABLE} in it", required=True)
     command.add("--seed", int, "decides which architectures are drawn", default=0)
     command.add(
-        "--processes", int | None, "how many train at a time, one thread each; 0: this one; default: one per processor"
+        "--processes", int | None, "how many train at a time; 0: this one; default: as many as there are processors for"
     )
     command.add("--retry", bool, "whether to train once more what failed", nargs="?", const=True, default=False)
     command.add("--device", str, "cpu, cuda, cuda:1 or mps", default="cpu")
     command.add("--precision", str, "32-true, 64-true, bf16-mixed or 16-mixed", default="32-true")
-    command.add("--threads", int, "of each process; always 1", default=1)
+    command.add("--threads", int, "threads of the CPU operations of each process", default=1)
     command.add("--progress", bool, "whether to show progress", default=True)
     options = command.parse()
-    if options.threads != 1:
-        raise RamifyError("--threads is 1 in every process of a build; --processes says how many there are")
     space = options.space.restrict(options.restriction) if options.restriction else options.space
     names = ("out", "architectures", "seeds", "recipe", "network", "test", "seed", "processes", "retry")
-    chosen = {name: options[name] for name in (*names, "device", "precision", "progress")}
+    chosen = {name: options[name] for name in (*names, "device", "precision", "threads", "progress")}
     table = build_table(space, options.data or "digits", **chosen)
     print(f"{Path(options.out) / TABLE}: {len(table):,} architectures, SHA-256 {table.digest}")
     return 0

@@ -1,6 +1,6 @@
 """Building a table: train architectures of a space on one's own data, once, to look them up ever after.
 
-Architectures are trained in processes of their own, with one thread each. What is finished is kept, so a build can be
+Architectures are trained in processes of their own. What is finished is kept, so a build can be
 killed at any moment and continued by the same call. A value depends on the architecture, the seed and the settings
 alone, not on when and where it was computed; only the measured seconds differ from build to build.
 """
@@ -60,6 +60,7 @@ class _Plan:
         device: Where.
         precision: As `make_fabric` takes it.
         test: Whether the test split is measured at the end.
+        threads: Of CPU operations.
     """
 
     space: Space
@@ -69,6 +70,7 @@ class _Plan:
     device: str
     precision: str
     test: bool
+    threads: int = 1
 
 
 def build_table(
@@ -86,6 +88,7 @@ def build_table(
     retry: bool = False,
     device: str = "cpu",
     precision: str = "32-true",
+    threads: int = 1,
     progress: bool = True,
 ) -> Table:
     """Train architectures of a space and return the table of what they reached after every epoch.
@@ -106,11 +109,12 @@ def build_table(
         network: Layout keywords of `build`, such as `channels`.
         test: Whether to measure the test split, too, after the last epoch; that is recorded in `reads.jsonl`.
         seed: Decides which architectures are drawn.
-        processes: How many train at the same time, one thread each; as many as there are processors when None. With 0
-            this process does it alone.
+        processes: How many train at the same time; as many as the processors have room for when None. With 0 this
+            process does it alone.
         retry: Whether to train those once more that failed before.
         device: `cpu`, `cuda`, …
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        threads: Threads of the CPU operations of each process; another number gives other bits.
         progress: Whether to show progress on standard error.
 
     Raises:
@@ -119,12 +123,12 @@ def build_table(
     """
     spec = spec_of(data)
     recipe = recipe or TrainFromScratch().recipe()
-    _check_numbers(seeds, processes)
+    _check_numbers(seeds, processes, threads)
     layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
     fabric = make_fabric(device, precision)
     loaded = load_data(spec, device=fabric.device)
     members, named = _members(space, architectures, seed)
-    plan = _Plan(space, spec, recipe, layout, str(fabric.device), precision, test)
+    plan = _Plan(space, spec, recipe, layout, str(fabric.device), precision, test, threads)
     _Trainer(plan, fabric, loaded).session(members[0], 0).rehearse()
     config = {
         "space": described(space),
@@ -138,7 +142,7 @@ def build_table(
         "seed": seed,
         "device": plan.device,
         "precision": precision,
-        "threads": 1,
+        "threads": threads,
     }
     with RunFolder(out) as folder:
         folder.open(config, seed)
@@ -169,11 +173,13 @@ def build_table(
         return table
 
 
-def _check_numbers(seeds: Sequence[int], processes: int | None) -> None:
+def _check_numbers(seeds: Sequence[int], processes: int | None, threads: int) -> None:
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigurationError(f"`seeds` must be different numbers, at least one, got {list(seeds)}")
     if processes is not None and processes < 0:
         raise ConfigurationError(f"`processes` must not be negative, got {processes}")
+    if threads < 1:
+        raise ConfigurationError(f"`threads` must be at least 1, got {threads}")
 
 
 def _keep_to(folder: RunFolder, data: Data) -> None:
@@ -270,7 +276,7 @@ class _Trainer:
                 continue
             measured = time.perf_counter()
             trained += measured - start
-            found = measure(session.trained, validation, device=self.fabric.device)
+            found = measure(session.trained, validation, device=self.fabric.device).checked(validation)
             start = time.perf_counter()
             row = metrics.values
             seconds = round(trained + start - measured, 6)
@@ -278,7 +284,8 @@ class _Trainer:
             for name, value in zip(names, epoch, strict=True):
                 curves[name].append(float(value))
         if self.plan.test:
-            found = measure(session.trained, self.data.split("test", "bench build"), device=self.fabric.device)
+            test = self.data.split("test", "bench build")
+            found = measure(session.trained, test, device=self.fabric.device).checked(test)
             curves |= {"test": [found.top1], "test_loss": [found.loss]}
         return curves
 
@@ -300,7 +307,7 @@ class _Worker:
     """Trains one architecture after the other, in whatever process."""
 
     def __init__(self, plan: _Plan, data: Data | None = None) -> None:
-        fabric = make_fabric(plan.device, plan.precision, threads=1)
+        fabric = make_fabric(plan.device, plan.precision, plan.threads)
         self.trainer = _Trainer(plan, fabric, data or load_data(plan.data, device=fabric.device, quiet=True))
 
     def __call__(self, job: Job) -> dict[str, Any]:
@@ -321,8 +328,8 @@ def _train_all(
     if not jobs:
         return
     total, begun = done + len(jobs), time.monotonic()
-    count = (os.cpu_count() or 1) if processes is None else processes
-    results = run_jobs(jobs, _Worker, (plan,) if count else (plan, data), processes=count)
+    count = max(1, (os.cpu_count() or 1) // plan.threads) if processes is None else processes
+    results = run_jobs(jobs, _Worker, (plan,) if count else (plan, data), processes=count, threads=plan.threads)
     with Progress("bench build", enabled=progress) as bar, closing(results):
         try:
             for (name, _, seed), found in results:
@@ -372,7 +379,7 @@ def _table(
         "data": images_of(data),
         "device": plan.device,
         "precision": plan.precision,
-        "threads": 1,
+        "threads": plan.threads,
         "versions": {"ramify": __version__, "torch": str(torch.__version__)},
         "failed": failed,
     }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ramify import parallel
 from ramify.errors import RunError
@@ -109,6 +111,40 @@ def below(folder: Path, name: str | Path) -> Path:
         if place.is_symlink():
             raise RunError(f"{place} is a link to {place.readlink()}; a run writes through none: put a folder there")
     return folder / name
+
+
+NOT_FINITE = "not_finite"
+"""The key of an object under which it says in words which of its numbers are not finite."""
+
+
+def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = True) -> str:
+    """Return `value` as strict JSON, which knows no NaN and no infinities: they become null.
+
+    What they were is said in words, by the names that lead to them, in `not_finite` of the outermost object.
+
+    Example:
+        >>> to_json({"loss": float("nan"), "terms": [0.5, float("inf")]})
+        '{"loss": null, "terms": [0.5, null], "not_finite": {"loss": "nan", "terms.1": "inf"}}'
+    """
+    words: dict[str, str] = {}
+    plain = _finite(value, "", words)
+    if words and isinstance(plain, dict):
+        plain[NOT_FINITE] = words
+    return json.dumps(plain, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+
+
+def _finite(value: Any, place: str, words: dict[str, str]) -> Any:
+    """Return a copy with None for numbers that are not finite; enter these in `words`."""
+    if isinstance(value, float) and not math.isfinite(value):
+        words[place] = str(value)
+        return None
+    if isinstance(value, Mapping):
+        items = value.items()
+        return {key: _finite(item, f"{place}.{key}" if place else str(key), words) for key, item in items}
+    if isinstance(value, list | tuple):
+        numbered = enumerate(value)
+        return [_finite(item, f"{place}.{at}" if place else str(at), words) for at, item in numbered]
+    return value
 
 
 def sweep(folder: Path) -> None:

@@ -153,6 +153,21 @@ class TestContinuing:
         assert len(rows_of(unfinished)) == 8 and torch.get_num_threads() == threads
 
 
+def test_threads_are_those_that_were_asked_for(tmp_path, monkeypatch):
+    seen = []
+    original = building._Trainer.__call__
+    monkeypatch.setattr(
+        building._Trainer, "__call__", lambda *a: (seen.append(torch.get_num_threads()), original(*a))[1]
+    )
+    before = torch.get_num_threads()
+    table = build(tmp_path / "two", architectures=1, seeds=(0,), test=False, threads=before + 1)
+    assert seen == [before + 1] and torch.get_num_threads() == before
+    assert table.origin["threads"] == before + 1
+    assert f"threads: {before + 1}\n" in (tmp_path / "two" / "config.yaml").read_text()
+    with pytest.raises(RunError, match=f"threads is {before + 1} there and {before} now"):
+        build(tmp_path / "two", architectures=1, seeds=(0,), test=False, threads=before)
+
+
 class TestFailures:
     def test_one_architecture_does_not_stop_the_others(self, folder, unfinished, capsys, monkeypatch):
         rows = rows_of(folder)
@@ -265,7 +280,7 @@ def test_from_the_command_line(folder, tmp_path, capsys):
     assert main(["bench", "build", "--config", str(folder / "config.yaml"), "--out", str(folder)]) == 0
     assert "is finished: this is its table" in capsys.readouterr().err
     for words, message in (
-        (["--threads", "2"], "--threads is 1 in every process of a build"),
+        (["--threads", "0"], "`threads` must be at least 1, got 0"),
         (["--architectures", "28"], "`architectures` must be 1 to 27"),
         (["--space", "NASBench202"], "unknown space 'NASBench202'; did you mean 'NASBench201'"),
     ):

@@ -15,11 +15,11 @@ import yaml
 from small_evaluators import Broken, Erring
 
 import ramify
-from ramify import strategies
+from ramify import api, strategies
 from ramify.cli import main
 from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import TrainFromScratch
-from ramify.executors import Executor, InProcess, LocalProcesses, Workers
+from ramify.executors import Executor, InProcess, LocalProcesses, RayCluster, Workers
 from ramify.executors.base import Ledger, Outcome, attempt
 from ramify.seeding import rng
 from ramify.spaces import NASBench201
@@ -274,6 +274,41 @@ def test_another_executor_may_continue_a_search_with_the_same_threads(tmp_path):
     ]
     with pytest.raises(RunError, match=r"executor\.threads_per_evaluation is 1 there and 2 now"):
         searching(tmp_path / "run", InProcess(threads_per_evaluation=2))
+
+
+@pytest.mark.parametrize(
+    ("executor", "threads", "expected"),
+    [
+        (None, 2, 2),
+        (None, None, 1),
+        (InProcess(retries=1), 2, 2),
+        (InProcess(threads_per_evaluation=1), 2, 1),
+        (LocalProcesses(processes=1), 2, 2),
+        (RayCluster(address="127.0.0.1:1"), 3, 3),
+        (RayCluster(threads_per_evaluation=2), 3, 2),
+    ],
+)
+def test_evaluations_have_the_threads_of_the_search_unless_the_executor_names_others(
+    executor, threads, expected, tmp_path, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(api, "drive", lambda session, *_, **__: seen.append(session.evaluations.executor) or 1 / 0)
+    monkeypatch.setattr(RayCluster, "check", lambda *_: None)
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError):
+        ramify.search(
+            NASBench201(),
+            RandomSearch(evaluations=1, evaluator=Guess()),
+            DATA,
+            executor=executor,
+            threads=threads,
+            out=tmp_path,
+            progress=False,
+        )
+    torch.set_num_threads(before)
+    assert seen[0].threads == seen[0].threads_per_evaluation == expected
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["executor"]["init_args"]["threads_per_evaluation"] == expected
 
 
 def test_what_evaluates_nothing_takes_no_executor(tmp_path):

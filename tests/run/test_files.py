@@ -1,6 +1,8 @@
 """A file is there in whole or not at all, and a single changed bit is noticed."""
 
 import errno
+import json
+import math
 import os
 import stat
 from pathlib import Path
@@ -104,3 +106,19 @@ def test_a_seal_shows_every_change(content, data):
     for wrong in (bytes(damaged), sealed[:place], sealed + b"x"):
         with pytest.raises(ValueError, match="its checksum is wrong"):
             files.unsealed(wrong)
+
+
+def test_what_is_not_finite_is_null_and_a_word_in_strict_json():
+    row = {"loss": math.nan, "mixing": {"cell": [[0.5, -math.inf]]}, "score": 0.1, "table": (1, None)}
+    text = files.to_json(row)
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert found == {
+        "loss": None,
+        "mixing": {"cell": [[0.5, None]]},
+        "score": 0.1,
+        "table": [1, None],
+        "not_finite": {"loss": "nan", "mixing.cell.0.1": "-inf"},
+    }
+    healthy = {"loss": 0.1 + 0.2, "name": "é", "none": None}
+    assert files.to_json(healthy) == json.dumps(healthy)
+    assert files.to_json(healthy, indent=2, ascii_only=False) == json.dumps(healthy, indent=2, ensure_ascii=False)

@@ -348,9 +348,9 @@ def test_the_best_cycle_can_be_the_result():
 
 
 def test_a_single_image_per_part_is_refused_where_a_head_ends_in_one_pixel():
-    with pytest.raises(ConfigurationError, match="at least 2 images"):
+    with pytest.raises(ConfigurationError, match="gets 1 image and needs 2; raise `batch_size` to 2"):
         session(batch_size=1)
-    with pytest.raises(ConfigurationError, match="at least 2 images"):
+    with pytest.raises(ConfigurationError, match="lower `accumulate` to 4 or raise `batch_size` to 16"):
         session(batch_size=8, accumulate=8)
 
 

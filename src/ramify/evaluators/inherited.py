@@ -75,6 +75,7 @@ class _Inherited:
         self.settings, self.space = settings, space
         self.paths = settings.drawing(space, task)
         self.weights = SupernetWeights(settings, space, task)
+        self.weights.check_measured()
         self.images = Images.of(task)
         self.step = 0
 

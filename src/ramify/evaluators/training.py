@@ -6,9 +6,10 @@ from typing import Any
 
 from ramify.architecture import Architecture
 from ramify.evaluators.base import Evaluation, Evaluator, Images
-from ramify.seeding import derive, seeded
+from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
 from ramify.training import Metrics, Recipe, Task, TrainingSession, measure
+from ramify.training.session import fitting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,10 @@ class TrainFromScratch(Evaluator):
         return _Training(self.recipe(), space, task)
 
 
+_REHEARSED = 10
+"""Members that are asked whether they can be trained on single images."""
+
+
 class _Training:
     metrics: tuple[str, ...] = ("score", "loss", "train_loss")
 
@@ -67,16 +72,23 @@ class _Training:
         self.layout = space.checked_layout("build", task.network)
         self.fidelities = tuple(range(1, recipe.epochs + 1))
         self.images = Images.of(task)
+        if fitting(recipe.batch_size, task.data.split("search_train")) == 1:  # not every norm can do with one image
+            for number in range(_REHEARSED):
+                self._session(space.sample(rng(task.seed, "rehearsal", number)))
 
     def prepare(self) -> Iterator[Metrics]:
         yield from ()
 
-    def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
+    def _session(self, arch: Architecture) -> TrainingSession:
+        """Return the training of a member."""
         task = self.task
         with seeded(task.seed, "network"):  # the same first weights for every candidate of one shape
             network = self.space.build(arch, **task.shape, **self.layout)
         own = Task(task.data, derive(task.seed, "evaluation"), task.fabric, task.network)
-        session = TrainingSession(network, self.recipe, own, split="search_train")
+        return TrainingSession(network, self.recipe, own, split="search_train")
+
+    def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
+        task, session = self.task, self._session(arch)
         training: Mapping[str, Any] = {}
         for metrics in session.run():
             training = metrics.values or training

@@ -16,8 +16,8 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 
@@ -100,8 +100,11 @@ class Workers(ABC):
 class Executor(ABC):
     """Where jobs run. What they return does not depend on it."""
 
-    threads_per_evaluation: int
     retries: int
+
+    def with_threads(self, count: int | None) -> "Executor":
+        """Return an executor whose jobs have `count` threads, 1 where that is None, unless it says another number."""
+        return self
 
     @abstractmethod
     def check(self, device: torch.device) -> None:
@@ -137,19 +140,30 @@ class Settings:
     """Settings of all executors.
 
     Args:
-        threads_per_evaluation: Threads of the CPU operations of a job. Another number gives other bits, so a run
-            keeps to it, whatever executor continues it.
+        threads_per_evaluation: Threads of the CPU operations of a job; as many as the `threads` of the search when
+            None, and 1 where it names none. Another number gives other bits, so a run keeps to it, whatever executor
+            continues it.
         retries: How often a job is tried again after it raised an unexpected error, and how often after its worker
             died; each is counted by itself.
     """
 
-    threads_per_evaluation: int = 1
+    threads_per_evaluation: int | None = None
     retries: int = 2
 
     def __post_init__(self) -> None:
         for name, least in (("threads_per_evaluation", 1), ("retries", 0)):
-            if getattr(self, name) < least:
-                raise ConfigurationError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigurationError(f"`{name}` must be at least {least}, got {value}")
+
+    @property
+    def threads(self) -> int:
+        """Threads of a job."""
+        return self.threads_per_evaluation or 1
+
+    def with_threads(self, count: int | None) -> Self:
+        """Return the same settings with `count` threads, 1 where that is None, unless they name a number."""
+        return replace(self, threads_per_evaluation=self.threads_per_evaluation or count or 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,16 @@ Job = TypeVar("Job")
 
 
 def run_jobs(
-    jobs: Sequence[Job], begin: Callable[..., Callable[[Job], Any]], arguments: Sequence[Any], *, processes: int
+    jobs: Sequence[Job],
+    begin: Callable[..., Callable[[Job], Any]],
+    arguments: Sequence[Any],
+    *,
+    processes: int,
+    threads: int = 1,
 ) -> Generator[tuple[Job, Any]]:
     """Yield every job with its result, in the order in which they are finished.
 
-    The processes are spawned, have one thread each, and end with this generator, or with this process, however that
+    The processes are spawned and end with this generator, or with this process, however that
     ends.
 
     Args:
@@ -25,13 +30,15 @@ def run_jobs(
         begin: Called once in every process; returns what does a job. A function of a module, so that it can travel.
         arguments: Of `begin`.
         processes: How many; with 0 this process does it alone.
+        threads: Of the CPU operations of each.
 
     Raises:
         RunError: If a job fails, or loses every process that it is tried in.
     """
     if not jobs:
         return
-    executor: Executor = LocalProcesses(processes=min(processes, len(jobs))) if processes > 0 else InProcess()
+    count, own = min(processes, len(jobs)), InProcess(threads_per_evaluation=threads)
+    executor: Executor = LocalProcesses(processes=count, threads_per_evaluation=threads) if count > 0 else own
     with executor.start(begin, lambda: arguments) as workers:
         for number, job in enumerate(jobs):
             workers.submit(number, job)

@@ -67,7 +67,7 @@ class _Here(Workers):
         self.ledger.add(number, job)
 
     def next(self) -> Done:
-        with threads(self.settings.threads_per_evaluation):
+        with threads(self.settings.threads):
             self.work = self.work or self.begin(*self.pack())
             done = None
             while done is None:
@@ -123,8 +123,8 @@ class LocalProcesses(WorkersElsewhere, Executor):
             leases += visible.split(",") if visible else map(str, range(torch.cuda.device_count()))
         else:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            leases += [None] * (self.processes or max(1, cores // self.threads_per_evaluation))
-        setup = _packed(Setup(begin, tuple(pack()), self.threads_per_evaluation))
+            leases += [None] * (self.processes or max(1, cores // self.threads))
+        setup = _packed(Setup(begin, tuple(pack()), self.threads))
         return _Processes(setup, leases[: self.processes], self)
 
 

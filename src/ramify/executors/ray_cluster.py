@@ -77,9 +77,9 @@ class RayCluster(WorkersElsewhere, Executor):
 
     def _room(self, ray: Any, device: torch.device | None) -> tuple[int, dict[str, float]]:
         """Return how many workers there can be, and what each takes."""
-        takes: dict[str, float] = {"num_cpus": self.threads_per_evaluation, "num_gpus": 0}
+        takes: dict[str, float] = {"num_cpus": self.threads, "num_gpus": 0}
         there = ray.cluster_resources()
-        room = int(there.get("CPU", 0) // self.threads_per_evaluation)
+        room = int(there.get("CPU", 0) // self.threads)
         if device is not None and device.type == "cuda":
             takes["num_gpus"] = 1
             room = min(room, int(there.get("GPU", 0)))
@@ -102,7 +102,7 @@ class RayCluster(WorkersElsewhere, Executor):
         ray = _connected(self.address)
         workers, takes = self._room(ray, device)
         try:
-            setup = ray.put(Setup(begin, tuple(pack()), self.threads_per_evaluation))
+            setup = ray.put(Setup(begin, tuple(pack()), self.threads))
         except (TypeError, AttributeError, ValueError) as error:
             raise ConfigurationError(
                 f"what jobs need cannot be sent to the cluster ({' '.join(str(error).split())[:200]}); run them in "

@@ -178,7 +178,16 @@ class _Page:
         for key, before in (("seed", "with seed"), ("device", "on"), ("precision", "in")):
             if config.get(key) not in (None, ""):
                 story += f", {before} <strong>{escape(str(config[key]))}</strong>"
-        return f'<p class="story">{story}.</p>'
+        return f'<p class="story">{story}.{self._doubts()}</p>'
+
+    def _doubts(self) -> str:
+        """Return what speaks against the result of a search, as sentences."""
+        cut, undecided = (self.run.result.get(key) for key in ("disconnected", "undecided"))
+        found = ""
+        if isinstance(cut, list) and cut:
+            names = escape(" and ".join(map(str, cut)))
+            found += f" <strong>No information passes {names}</strong>: <code>none</code> cuts every path."
+        return found + (f" <strong>Undecided</strong>: {escape(str(undecided))}." if undecided else "")
 
     def _tiles(self) -> str:
         """Return the figures that matter most, the accuracy first."""

@@ -204,7 +204,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the folder at once."""
-        self.write(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        self.write(name, files.to_json(value, indent=2, ascii_only=False) + "\n")
 
     def read_json(self, name: str, kind: Any = dict[str, Any]) -> Any:
         """Read a JSON file of the folder, an object of the type `kind`.
@@ -264,14 +264,14 @@ class RunFolder:
 
     def record_reads(self, reads: list[dict[str, Any]]) -> None:
         """Append to the list of times at which the test split was read."""
-        files.append(self._place("reads.jsonl"), "".join(json.dumps(read) + "\n" for read in reads))
+        files.append(self._place("reads.jsonl"), "".join(files.to_json(read) + "\n" for read in reads))
 
     # History
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row to the history."""
         if parallel.is_first():
-            files.append(self._place("history.jsonl"), json.dumps(row) + "\n")
+            files.append(self._place("history.jsonl"), files.to_json(row) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
         """Return all complete rows; a last line cut off by a kill is left out.
@@ -301,7 +301,7 @@ class RunFolder:
 
     def rewrite(self, rows: list[dict[str, Any]]) -> None:
         """Replace the history."""
-        self.write("history.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+        self.write("history.jsonl", "".join(f"{files.to_json(row)}\n" for row in rows))
 
     def _lines(self) -> list[str]:
         path = self.path / "history.jsonl"

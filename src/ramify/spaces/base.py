@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
+from ramify.ops import NONE
 from ramify.supernet import Choice
 
 Candidate = tuple[str, int, int]
@@ -48,6 +49,14 @@ class CellGraph:
     inputs: tuple[int, ...]
     output: int
     rows: tuple[int, ...] = ()
+
+    @property
+    def passes(self) -> bool:
+        """Whether a path without `none` leads from an input to the output."""
+        reached = set(self.inputs)
+        for _ in self.states:
+            reached |= {target for source, target, op in self.edges if source in reached and op != NONE}
+        return self.output in reached
 
 
 class Space(ABC):
@@ -99,6 +108,10 @@ class Space(ABC):
     @abstractmethod
     def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
         """Return the pictures of a member's cells, by name."""
+
+    def disconnected(self, arch: Architecture) -> list[str]:
+        """Return the graphs of a member that pass nothing from their inputs to their output, by name."""
+        return [name for name, graph in self.graphs(arch).items() if not graph.passes]
 
     @cached_property
     def arguments(self) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.budget import Budget, Spent
 from ramify.strategies.objectives import Costs, Objectives
 from ramify.strategies.pareto import Front
-from ramify.strategies.trials import Trial, Trials, best
+from ramify.strategies.trials import Trial, Trials, best, fault, plain
+from ramify.strategies.undecided import all_equal
 from ramify.training import Metrics, Task
 
 __all__ = ["AskTell", "AskTellSession", "Proposal", "Trial", "Trials", "best"]
@@ -131,6 +132,7 @@ class AskTellSession:
         self._pending: deque[Proposal] = deque()
         self._known: dict[_Key, tuple[Mapping[str, float], str]] = {}
         self._failed_in_a_row = 0
+        self._problem: Done | None = None
 
     def run(self) -> Iterator[Metrics]:
         """Prepare the evaluator, then ask, have evaluated, and record in the order of asking."""
@@ -149,24 +151,25 @@ class AskTellSession:
                     self._note_pending()
                     self._hand_over(evaluations, under_way, number, asked)
                 if not self._pending:
-                    self._check_success()
-                    return
+                    break
                 key = self._key(self._pending[0])
                 while key not in self._known:
                     done = evaluations.next()
                     self._learn(under_way.pop(done.number), done)
                 self._record(self._pending.popleft())
-                if self._failed_in_a_row >= _FRUITLESS:
-                    raise RunError(f"{_FRUITLESS:,} evaluations in a row failed; the last: {self.trials[-1].failed}")
                 seconds = parallel.of_first([time.monotonic() - before])[0]
                 self.spent = replace(self.spent, wall_seconds=seconds)
                 share = self.strategy.share(self.spent)
                 if share >= 1:
                     self._pending.clear()  # what reached the budget is kept, and nothing after it
-                    self._check_success()
                 self._note_pending()
                 count = len(self.trials)
                 yield Metrics("trial", count, max(count, round(count / share)) if 0 < share < 1 else count, self._row())
+                if self._failed_in_a_row >= _FRUITLESS:
+                    raise RunError(f"{_FRUITLESS:,} evaluations in a row failed; the last: {self.trials[-1].failed}")
+                if share < 1 and count == _HOPELESS and not getattr(self.evaluation, "partial", False):
+                    self._check_success(f"the first {_HOPELESS} evaluations all")
+        self._check_success(f"all {len(self.trials)} evaluations")
 
     def _may_ask(self, evaluations: Evaluations) -> bool:
         """Return whether another architecture may be asked for now."""
@@ -193,13 +196,17 @@ class AskTellSession:
         return proposal.architecture, self._epochs(proposal)
 
     def _learn(self, key: _Key, done: Done) -> None:
-        """Keep what became of an evaluation."""
-        hopeless = len(self.trials) >= _HOPELESS - 1 and not getattr(self.evaluation, "partial", False)
-        if done.error and hopeless and all(trial.failed for trial in self.trials):
-            self._give_up(done)
+        """Keep what became of an evaluation: metrics, or why it failed. What is not finite is no result."""
         costs = self.costs(key[0])
-        found = {} if done.error else self.strategy.rewarded({**done.value, **costs})
-        self._known[key] = ({**found, **costs} if done.error else found), done.error
+        found = plain(done.value)
+        failed = done.error or fault(found) or fault({**found, **costs}, self.strategy.wanted)
+        if not failed:
+            found = self.strategy.rewarded({**found, **costs})
+            failed = fault(found)
+        if failed:
+            found = _finite(costs)
+            self._problem = done
+        self._known[key] = found, failed
 
     def _epochs(self, proposal: Proposal) -> int | None:
         fidelities = self.evaluation.fidelities
@@ -255,21 +262,19 @@ class AskTellSession:
         known = [trial.metrics for trial in self.trials if not trial.failed]
         worst = {
             name: max((metrics[name] for metrics in known if name in metrics), default=_WORST)
-            for name in self.evaluation.metrics
+            for name in (*self.evaluation.metrics, *self.costs.names)
         }
         worst["score"] = min([0.0, *(metrics["score"] for metrics in known)])
         return self.strategy.rewarded({**worst, **costs})
 
-    def _check_success(self) -> None:
+    def _check_success(self, which: str) -> None:
         """Raise `RunError` if not a single evaluation succeeded."""
-        if self.trials.best.failed:
-            raise RunError(f"all {len(self.trials)} evaluations failed; the last: {self.trials[-1].failed}")
-
-    def _give_up(self, done: Done) -> None:
-        try:
-            done.result()
-        except RunError as error:
-            raise RunError(f"the first {_HOPELESS} evaluations all failed; the last: {error}") from error
+        if not self.trials.best.failed:
+            return
+        error = RunError(f"{which} failed; the last: {self.trials[-1].failed}")
+        if self._problem is not None and self._problem.details:
+            error.add_note(self._problem.details)
+        raise error
 
     def _row(self) -> dict[str, Any]:
         trial, evaluation = self.trials[-1], self.evaluation
@@ -306,6 +311,8 @@ class AskTellSession:
         found: dict[str, Any] = {"spent": spent}
         if failed := sum(bool(trial.failed) for trial in self.trials):
             found["failed"] = failed
+        if equal := all_equal(self.trials):
+            found["undecided"] = equal
         if self.strategy.several:
             names = self.strategy.objectives
             found["objectives"] = list(names)
@@ -351,11 +358,17 @@ class AskTellSession:
         self.evaluation.load_state_dict(state["evaluation"])
         for number, (text, metrics, epochs, memo, failed) in enumerate(state["trials"]):
             arch = Architecture.from_json(text)
+            if not failed and (failed := fault(metrics)):  # what an earlier version took for a result
+                metrics = _finite({name: metrics[name] for name in self.costs.names})
             self.costs.remember(arch, metrics)
             self._add(Trial(number, arch, metrics, epochs, (), memo, failed))
         self._pending.extend(Proposal(Architecture.from_json(text), *rest) for text, *rest in state["asked"])
         self._note_pending()
         self.spent = replace(self.spent, wall_seconds=state.get("wall_seconds", 0.0))
+
+
+def _finite(costs: Mapping[str, float]) -> dict[str, float]:
+    return {name: cost for name, cost in costs.items() if not fault({name: cost}, ())}
 
 
 def _check_budget(budget: Budget, evaluation: Evaluation) -> None:

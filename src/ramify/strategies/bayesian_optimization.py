@@ -108,10 +108,12 @@ class _Found:
         return len(self._indices)
 
     def add(self, trial: Trial) -> "_Found":
-        """Take a trial into account; a repetition says nothing new."""
+        """Take a trial into account; a repetition says nothing new, and a failure that it need not be asked again."""
         indices = self.encoding.indices(trial.architecture)
-        if indices.tobytes() not in self.seen:
-            self.seen.add(indices.tobytes())
+        if indices.tobytes() in self.seen:
+            return self
+        self.seen.add(indices.tobytes())
+        if not trial.failed:
             self._indices.append(indices)
             self._values.append(trial.values)
         return self

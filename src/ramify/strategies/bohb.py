@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError
 from ramify.spaces import Space
 from ramify.strategies.ask_tell import AskTell, Proposal, Trial, Trials
@@ -57,7 +58,7 @@ class BOHB(AskTell):
         place = self._place(trials)
         epochs = levels[place.rung + len(levels) - len(place.sizes)]
         if place.rung:
-            return Proposal(place.promoted(trials), epochs)
+            return Proposal(place.promoted(trials) or space.sample(rng), epochs)
         studies = trials.fold("studies", dict, lambda studies, trial: self._told(space, studies, trial))
         fitted = [studies[level] for level in levels if level in studies and studies[level][1] >= self.startup]
         if not fitted or rng.random() < self.random_fraction:
@@ -74,6 +75,8 @@ class BOHB(AskTell):
         return _Place.of(trials.asked, brackets(len(levels), self.eta))
 
     def _told(self, space: Space, studies: dict[Any, tuple[OptunaStudy, int]], trial: Trial) -> dict[Any, Any]:
+        if trial.failed:
+            return studies
         study, count = studies.get(trial.epochs) or (OptunaStudy(space, self._make_sampler), 0)
         studies[trial.epochs] = (study.tell(trial, {}), count + 1)
         return studies
@@ -144,7 +147,11 @@ class _Place:
         """Number of the rung's first trial."""
         return self.start + sum(self.sizes[: self.rung])
 
-    def promoted(self, trials: Trials) -> Any:
-        """Return the architecture that is evaluated here: the best of the rung below, then the next best, …"""
-        below = trials[self.begin - self.sizes[self.rung - 1] : self.begin]
-        return sorted(below, key=lambda trial: (-trial.score, trial.number))[self.index].architecture
+    def promoted(self, trials: Trials) -> Architecture | None:
+        """Return the architecture that is evaluated here: the best of the rung below, then the next best, …
+
+        None where too few of them could be evaluated.
+        """
+        below = [trial for trial in trials[self.begin - self.sizes[self.rung - 1] : self.begin] if not trial.failed]
+        ranked = sorted(below, key=lambda trial: (-trial.score, trial.number))
+        return ranked[self.index].architecture if self.index < len(ranked) else None

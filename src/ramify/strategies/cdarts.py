@@ -51,11 +51,13 @@ from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.pc_darts import EDGES
+from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.supernet import existing
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
 from ramify.training.schedules import cosine
-from ramify.training.session import cross_entropy, descend
+from ramify.training.session import cross_entropy, descend, fitting
+from ramify.training.single_images import check_parts, normalises_one
 
 SEPARATELY, EVALUATION, JOINTLY = "search", "evaluation", "joint"
 """What an epoch trains: S alone, E alone, or both."""
@@ -309,6 +311,10 @@ class CyclicSession:
         if strategy.fix_heads:
             distiller.heads.requires_grad_(False)
         self.distiller = task.fabric.setup_module(channels_last(distiller))
+        for split in (self.weights.split, self.validation):
+            size = fitting(strategy.batch_size, split)
+            check_parts(split, size, strategy.accumulate, self._normalises_one)
+        self.weights.check_measured(supernet=self.pool)
 
         # Small, and on the host, so that nothing waits for a device.
         self.alphas = {name: nn.Parameter(value) for name, value in strategy.initial(space, task.seed).items()}
@@ -348,8 +354,7 @@ class CyclicSession:
     def _widths(self) -> dict[str, int]:
         """Return level → channels of its map, found on the meta device; maps that are too small are refused here."""
         strategy, task = self.strategy, self.task
-        smallest = max(1, self.weights.batch_size // (strategy.accumulate * parallel.world()))
-        images = torch.empty((smallest, *task.data.input_size), device="meta")
+        images = torch.empty((2, *task.data.input_size), device="meta")
         state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
         options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
         with torch.no_grad():
@@ -357,8 +362,19 @@ class CyclicSession:
             widths = {level: x.shape[1] for level, x in maps.items()}
             with torch.device("meta"):
                 trial = Distiller(widths, logits.shape[1], learn=False, joined=strategy.joined)
-            trial(maps, logits)
+            trial.eval()(maps, logits)
         return widths
+
+    def _normalises_one(self) -> bool:
+        """Return whether a norm of S, E or the heads would get a single value per channel from a single image."""
+        if any(self.weights.normalises_one(network) for network in (self.search, self.pool)):
+            return True
+        image = torch.empty((1, *self.task.data.input_size), device="meta")
+        state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
+        options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
+        with torch.no_grad():
+            logits, maps = torch.func.functional_call(self.search.eval(), state, (image,), options)
+        return normalises_one(self.distiller.module, maps, logits)
 
     # The schedule
 
@@ -587,7 +603,7 @@ class CyclicSession:
             row |= {"levels": dict(zip((*self.search.distilled, "logits"), shares, strict=True))}
         if place.ends_cycle:
             assert self.evaluated is not None
-            found = measure(self.evaluation, self.validation, device=self.task.fabric.device)
+            found = measure(self.evaluation, self.validation, device=self.task.fabric.device).checked(self.validation)
             self.space.absorb(self.pool, self.evaluation.module)
             self.cycles.append({"cycle": place.cycle, "accuracy": found.top1, "architecture": self.evaluated.to_dict()})
             row |= {"cycle_accuracy": found.top1, "evaluated": {"notation": self.space.format(self.evaluated)}}
@@ -609,7 +625,11 @@ class CyclicSession:
         return {name: score.detach() for name, score in self.strategy.scores(self.space, self.alphas).items()}
 
     def _derived(self) -> Architecture:
-        return self.space.discretize(self.mixing_weights())
+        return self._derived_from(self.alphas)
+
+    def _derived_from(self, alphas: Mapping[str, Tensor]) -> Architecture:
+        scores = self.strategy.scores(self.space, alphas)
+        return self.space.discretize({name: score.detach() for name, score in scores.items()})
 
     def _best(self) -> dict[str, Any] | None:
         """Return the cycle to take the result from, None for what α prefer; the first of equals."""
@@ -623,9 +643,16 @@ class CyclicSession:
         return self._derived() if best is None else Architecture.from_json(best["architecture"])
 
     def summary(self) -> dict[str, Any]:
-        """Return the cycle that the result is from, where that is not the last word of α."""
+        """Return the cycle of the result, where that is not the last word of α, and whether nothing was decided."""
         best = self._best()
-        return {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
+        found = {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
+        return found | ({"undecided": UNMOVED} if self._is_undecided() else {})
+
+    def _is_undecided(self) -> bool:
+        """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
+        start = self.strategy.initial(self.space, self.task.seed)
+        same = not has_moved(self.space.choices, start, self.alphas)
+        return same and self._derived_from(start) == self.architecture()
 
     @property
     def supernet(self) -> nn.Module:

@@ -25,6 +25,7 @@ from ramify.strategies.collapse import MEASURES, CollapseGuard
 from ramify.strategies.hessian import largest_eigenvalue
 from ramify.strategies.regularisation import TOLERANCE, Regularisation
 from ramify.strategies.selection import Selection
+from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.strategies.unrolled import Loss
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
 from ramify.training.session import cross_entropy
@@ -202,11 +203,9 @@ class BilevelSession:
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
         self.validation = task.data.split("search_validation")
+        self.weights.check(self.validation)
         # They are small and stay on the host, so sampling never waits for a device.
-        self.alphas = {
-            name: nn.Parameter(value)
-            for name, value in strategy.initial(space, lambda name: stream(task.seed, "alphas", name)).items()
-        }
+        self.alphas = {name: nn.Parameter(value) for name, value in self._initial().items()}
         for alpha in self.alphas.values():
             alpha.grad = torch.zeros_like(alpha)
         self.optimizer = torch.optim.Adam(
@@ -221,8 +220,16 @@ class BilevelSession:
         self.record: list[dict[str, Tensor]] = []
         self.measures: list[dict[str, float]] = []
         self.selection = Selection(space, self.weights, strategy.selection_batches)
+        if strategy.guard.wants("gap"):
+            self.weights.check_measured(batches=strategy.guard.batches)
+        if strategy.candidates(space, self.alphas):
+            self.weights.check_measured(batches=strategy.selection_batches)
         self.stopped = False
         self.step = 0
+
+    def _initial(self) -> dict[str, Tensor]:
+        """Return the architecture parameters that the search starts from."""
+        return self.strategy.initial(self.space, lambda name: stream(self.task.seed, "alphas", name))
 
     def run(self) -> Iterator[Metrics]:
         """Search; one yield a step, one row of the history an epoch."""
@@ -373,20 +380,32 @@ class BilevelSession:
 
     def _derived(self) -> Architecture:
         """Return the member that the parameters stand for now."""
-        scores = self.strategy.derived_from(self.space, self.alphas)
+        return self._derived_from(self.alphas)
+
+    def _derived_from(self, alphas: Alphas) -> Architecture:
+        scores = self.strategy.derived_from(self.space, alphas)
         if self.budget is None:
             return self.space.discretize(scores)
         assert isinstance(self.space, CellDistribution)
         return self.space.discretize_within(scores, self.budget, TOLERANCE)
 
     def summary(self) -> dict[str, Any]:
-        """Return how well the result meets its budget, where it has one."""
+        """Return whether nothing was decided, and how well the result meets its budget, where it has one."""
+        found: dict[str, Any] = {"undecided": UNMOVED} if self._is_undecided() else {}
         if self.budget is None:
-            return {}
+            return found
         assert isinstance(self.space, CellDistribution)
         cost, target = self.space.cost(self.architecture(), self.budget), self.budget.target
         met = abs(cost / target - 1) <= TOLERANCE
-        return {"budget": {"of": self.budget.of, "target": target, "cost": cost, "met": met}}
+        return {"budget": {"of": self.budget.of, "target": target, "cost": cost, "met": met}, **found}
+
+    def _is_undecided(self) -> bool:
+        """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
+        if self.selection.decided:
+            return False
+        start = self._initial()
+        same = not has_moved(self.space.choices, start, self.alphas)
+        return same and self._derived_from(start) == self._derived()
 
     def _end_epoch(self) -> dict[str, Any]:
         """Record the parameters, stop where strategy or guard say so, and return a row of the history."""

@@ -29,6 +29,7 @@ from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.controller import Controller, Written
 from ramify.strategies.selection import Selection
+from ramify.strategies.undecided import UNMOVED
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
 from ramify.training.session import cross_entropy
 
@@ -104,8 +105,9 @@ class ENASSession:
         self.strategy, self.space, self.task = strategy, space, task
         self.weights = SupernetWeights(strategy, space, task)
         self.validation = task.data.split("search_validation")
-        with seeded(task.seed, "controller"):
-            self.controller = Controller(space)  # small, and stays on the host
+        self.weights.check(self.validation, whole=True)
+        self.weights.check_measured(batches=strategy.selection_batches)
+        self.controller = self._initial()  # small, and stays on the host
         self.optimizer = torch.optim.Adam(
             self.controller.parameters(),
             lr=strategy.controller_lr,
@@ -121,6 +123,11 @@ class ENASSession:
         self.stopped = False
         self.selection = Selection(space, self.weights, strategy.selection_batches)
         self.step = 0
+
+    def _initial(self) -> Controller:
+        """Return the controller that the search starts with."""
+        with seeded(self.task.seed, "controller"):
+            return Controller(self.space)
 
     def _nothing(self) -> dict[str, Tensor]:
         return {name: torch.zeros(choice.shape) for name, choice in self.space.choices.items()}
@@ -248,8 +255,10 @@ class ENASSession:
         return row
 
     def summary(self) -> dict[str, Any]:
-        """Return nothing further."""
-        return {}
+        """Return whether nothing was decided: no candidate is better, and the controller prefers what it did before."""
+        with torch.no_grad():
+            same = self._initial().write().architecture == self.controller.write().architecture
+        return {"undecided": UNMOVED} if same and not self.selection.decided else {}
 
     @property
     def supernet(self) -> nn.Module:

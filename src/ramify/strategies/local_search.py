@@ -5,6 +5,7 @@ again. The paper evaluates all neighbours before it moves, and offers this varia
 """
 
 from dataclasses import dataclass
+from math import inf
 from random import Random
 
 from ramify.architecture import Architecture, Value
@@ -35,10 +36,12 @@ class _Climb:
         self.untried: list[Architecture] = []
 
     def step(self, trial: Trial) -> "_Climb":
-        """Go on from a trial that is better, or that starts again where no neighbour was left."""
+        """Go on from a trial that is better, or that starts again where no neighbour was left; never from a failure."""
         arch = trial.architecture
-        self.scores[arch] = trial.score
-        if self.standing is None or not self.untried or trial.score > self.scores[self.standing]:
+        self.scores[arch] = -inf if trial.failed else trial.score
+        if trial.failed:
+            self.untried = [other for other in self.untried if other != arch]
+        elif self.standing is None or not self.untried or trial.score > self.scores[self.standing]:
             self._stand(arch)
         else:
             self.untried = [other for other in self.untried if other != arch]

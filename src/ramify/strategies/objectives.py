@@ -86,6 +86,11 @@ class Objectives:
         return len(self.objectives) > 1
 
     @property
+    def wanted(self) -> tuple[str, ...]:
+        """The metrics and costs that objectives and targets are made of."""
+        return tuple("score" if name == "error" else name for name in (*self.objectives, *self.targets))
+
+    @property
     def costs(self) -> tuple[str, ...]:
         """The costs that are looked at."""
         looked_at = {*self.objectives, *self.limits, *self.targets}

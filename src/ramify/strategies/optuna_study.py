@@ -75,21 +75,19 @@ class OptunaStudy:
         return type(chooser).select_parent(chooser, study, generation)
 
     def tell(self, trial: Trial, memo: Mapping[str, Any]) -> OptunaStudy:
-        """Take a trial into account."""
-        from optuna.trial import create_trial
+        """Take a trial into account; one that failed has no values, so that the sampler learns nothing from it."""
+        from optuna.trial import TrialState, create_trial
 
         indices = {d.name: d.index[trial.architecture[d.name]] for d in self.space.decisions}
+        values, state = (None, TrialState.FAIL) if trial.failed else (list(trial.values), TrialState.COMPLETE)
         asked, self._asked = self._asked, None
         if asked is not None and asked.params == indices:
-            self._study.tell(asked, list(trial.values))
+            self._study.tell(asked, values, state=state)
             return self
         if asked is not None:
-            from optuna.trial import TrialState
-
             self._study.tell(asked, state=TrialState.FAIL)
+        kinds: dict[str, Any] = dict(self._parameters)
         self._study.add_trial(
-            create_trial(
-                params=indices, distributions=dict(self._parameters), values=list(trial.values), system_attrs=dict(memo)
-            )
+            create_trial(state=state, params=indices, distributions=kinds, values=values, system_attrs=dict(memo))
         )
         return self

@@ -53,11 +53,17 @@ class RegularizedEvolution(AskTell):
         return len(trials) >= min(self.tournament, self.population) and super().ready(trials)
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
-        """Return a random member while the population grows, then a mutated winner of a tournament."""
+        """Return a random member while the population grows, then a mutated winner of a tournament.
+
+        Members that could not be evaluated take part in none.
+        """
         if trials.asked < self.population:
             return space.sample(rng)
-        living = trials[-self.population :]
-        drawn = rng.choices(living, k=self.tournament) if self.replacement else rng.sample(living, self.tournament)
+        living = [trial for trial in trials[-self.population :] if not trial.failed]
+        if not living:
+            return space.sample(rng)
+        count = self.tournament if self.replacement else min(self.tournament, len(living))
+        drawn = rng.choices(living, k=count) if self.replacement else rng.sample(living, count)
         parent = best(drawn).architecture
         return space.mutate(parent, rng) if self.mutation == "decision" else mutate_node(space, parent, rng)
 

@@ -121,6 +121,8 @@ class Policy:
 
 
 def _taught(policy: Policy, trial: Trial) -> Policy:
+    if trial.failed:  # it has no reward
+        return policy
     chosen = [decision.index[trial.architecture[decision.name]] for decision in policy.space.decisions]
     policy.teach(chosen, 100 * trial.score)
     return policy

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ramify.architecture import Architecture
+from ramify.errors import RunError
 from ramify.spaces import Space
-from ramify.strategies.trials import Trial, Trials
+from ramify.strategies.trials import Trial, Trials, fault
 from ramify.training import Metrics, SupernetWeights, single_path
 
 
@@ -29,11 +30,20 @@ class Selection:
 
     @property
     def best(self) -> Trial | None:
-        """The best candidate so far."""
-        return self.trials.best if self.trials else None
+        """The best candidate so far, None before there is one that could be scored."""
+        return self.trials.best if self.trials and not self.trials.best.failed else None
+
+    @property
+    def decided(self) -> bool:
+        """Whether some candidates have turned out better than others."""
+        return len({trial.score for trial in self.trials if not trial.failed}) > 1
 
     def run(self, candidates: Sequence[Architecture]) -> Iterator[Metrics]:
-        """Score the candidates that have no score yet."""
+        """Score the candidates that have no score yet.
+
+        Raises:
+            RunError: If not a single one could be scored.
+        """
         known = {trial.architecture: trial.metrics for trial in self.trials}
         while len(self.trials) < len(candidates):
             number = len(self.trials)
@@ -41,17 +51,21 @@ class Selection:
             if arch not in known:
                 found = self.weights.measure(*single_path(self.space, arch), batches=self.batches)
                 known[arch] = {"score": found.top1, "loss": found.loss}
-            self.trials.append(Trial(number, arch, known[arch]))
+            self.trials.append(_trial(number, arch, known[arch]))
             yield Metrics("trial", number + 1, len(candidates), self._row())
+        if self.trials and self.best is None:
+            raise RunError(f"all {len(self.trials)} candidates failed; the last: {self.trials[-1].failed}")
 
     def _row(self) -> dict[str, Any]:
-        trial, leader = self.trials[-1], self.trials.best
+        trial, leader = self.trials[-1], self.best
+        architecture = {"notation": self.space.format(trial.architecture), **trial.architecture.to_dict()}
         return {
             "trial": trial.number,
-            "score": trial.score,
-            "best": leader.score,
-            "metrics": dict(trial.metrics),
-            "architecture": {"notation": self.space.format(trial.architecture), **trial.architecture.to_dict()},
+            **({} if trial.failed else {"score": trial.score}),
+            **({} if leader is None else {"best": leader.score}),
+            "metrics": {} if trial.failed else dict(trial.metrics),
+            "architecture": architecture,
+            **({"failed": trial.failed} if trial.failed else {}),
         }
 
     def state_dict(self) -> list[Any]:
@@ -61,8 +75,12 @@ class Selection:
     def load_state_dict(self, state: Sequence[Any]) -> None:
         """Continue from `state`."""
         self.trials = Trials(
-            Trial(number, Architecture.from_json(text), metrics) for number, (text, metrics) in enumerate(state)
+            _trial(number, Architecture.from_json(text), metrics) for number, (text, metrics) in enumerate(state)
         )
+
+
+def _trial(number: int, arch: Architecture, metrics: Mapping[str, float]) -> Trial:
+    return Trial(number, arch, metrics, failed=fault(metrics))
 
 
 def most_probable(space: Space, logits: Mapping[str, Tensor], count: int) -> list[Architecture]:

@@ -1,10 +1,13 @@
 """What a multi-trial search has found so far: `Trial`, and `Trials`, which remembers what follows from them."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, TypeVar, overload
 
 from ramify.architecture import Architecture
+from ramify.training.session import DIVERGED
 
 State = TypeVar("State")
 
@@ -20,8 +23,8 @@ class Trial:
         epochs: After how many epochs it was evaluated; None where the evaluator knows no epochs.
         values: The objectives, all to be minimised; empty outside of searches for objectives.
         memo: What the strategy noted when it asked, as plain JSON values.
-        failed: Why it could not be evaluated; empty where it could. The metrics of such a trial are the worst so far,
-            so that a strategy keeps away from it.
+        failed: Why it could not be evaluated, or what of its metrics is not finite; empty where it was evaluated. The
+            metrics of such a trial are the worst so far: it is no parent and teaches no model.
     """
 
     number: int
@@ -36,6 +39,37 @@ class Trial:
     def score(self) -> float:
         """What the search maximises: `reward` where the objectives say so, else the evaluator's `score`."""
         return self.metrics["reward"] if "reward" in self.metrics else self.metrics["score"]
+
+
+def plain(metrics: Any) -> Any:
+    """Return metrics with numbers of NumPy and PyTorch as Python's own."""
+    if not isinstance(metrics, Mapping):
+        return metrics
+    return {name: value.item() if getattr(value, "ndim", None) == 0 else value for name, value in metrics.items()}
+
+
+def fault(metrics: Any, needed: Iterable[str] = ("score",)) -> str:
+    """Return why metrics are those of a failed evaluation, in one line; empty where they are not.
+
+    Example:
+        >>> fault({"score": 0.96, "loss": float("nan")})
+        'loss is nan: training has diverged; lower the learning rate or clip gradients'
+
+    Args:
+        metrics: What an evaluator has returned, or costs.
+        needed: Names that must be among them.
+    """
+    if not isinstance(metrics, Mapping):
+        return f"the evaluator returned {type(metrics).__name__}, not metrics by name"
+    for name in needed:
+        if name not in metrics:
+            return f"the evaluator returned no `{name}`, but {', '.join(map(str, metrics)) or 'nothing'}"
+    for name, value in sorted(metrics.items(), key=lambda item: "loss" not in str(item[0])):
+        if not isinstance(value, Real):
+            return f"{name} is {value!r:.40}, which is no number"
+        if not math.isfinite(value):
+            return f"{name} is {float(value)}" + (f": {DIVERGED}" if "loss" in str(name) else "")
+    return ""
 
 
 def _rank(trial: Trial) -> tuple[bool, int, float, int]:

@@ -16,6 +16,7 @@ from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF
 from ramify.training.recipe import Recipe
 from ramify.training.session import Averages, Metrics, Task, cross_entropy, descend, fitting, leaves_out, parts, uneven
+from ramify.training.single_images import check_parts, normalises_one
 
 
 class TrainingSession:
@@ -42,6 +43,7 @@ class TrainingSession:
         network = channels_last(network)
         optimizer = _optimizer(network, recipe)
         self.network, self.optimizer = task.fabric.setup(network, optimizer)
+        check_parts(self.split, self.batch_size, recipe.accumulate, self._normalises_one)
         self.average = MovingAverage(self.network.module, recipe.ema) if recipe.ema else None
         if self.average is not None:  # takes images as the network itself does, whatever the precision
             self._averaged = task.fabric.setup_module(self.average.network)
@@ -55,6 +57,11 @@ class TrainingSession:
         """The network that the training is for: what has been trained, or its moving average."""
         return self.network if self.average is None else self._averaged
 
+    def _normalises_one(self) -> bool:
+        """Return whether a norm would get a single value per channel from a single image."""
+        image = torch.empty((1, *self.task.data.input_size), device="meta")
+        return normalises_one(self.network.module, image)
+
     def rehearse(self) -> None:
         """Send a batch through the network as training does, on the meta device: shapes only.
 
@@ -63,7 +70,8 @@ class TrainingSession:
         """
         network = self.network.module
         state = {name: value.to("meta") for name, value in network.state_dict().items()}
-        size = max(1, self.batch_size // parallel.world() // self.recipe.accumulate)
+        count = parallel.world()  # norms see the images of all processes
+        size = count * max(1, self.batch_size // count // self.recipe.accumulate)
         images = torch.empty((size, *self.task.data.input_size), device="meta")
         try:
             with torch.no_grad():

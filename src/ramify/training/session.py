@@ -86,6 +86,10 @@ class Session(Protocol):
         """Take over what `state_dict` returned."""
 
 
+DIVERGED = "training has diverged; lower the learning rate or clip gradients"
+"""What a loss that is not finite says."""
+
+
 class Averages:
     """Running means of loss and accuracy over the images of all processes.
 
@@ -119,9 +123,7 @@ class Averages:
         loss, correct, count = self.sums.tolist()
         self.sums.zero_()
         if not math.isfinite(loss):
-            raise RunError(
-                f"the {prefix}loss is {loss}: training has diverged; lower the learning rate or clip gradients"
-            )
+            raise RunError(f"the {prefix}loss is {loss}: {DIVERGED}")
         return {f"{prefix}loss": loss / max(count, 1), f"{prefix}accuracy": correct / max(count, 1)}
 
 

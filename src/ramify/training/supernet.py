@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from math import inf
 from typing import Any
@@ -15,12 +16,13 @@ from ramify.errors import ConfigurationError
 from ramify.ops import channels_last
 from ramify.seeding import seeded
 from ramify.spaces import Space
-from ramify.supernet import Mix
+from ramify.supernet import Mix, existing
 from ramify.training.loss_scale import LossScale
-from ramify.training.measure import Measurement, measure
+from ramify.training.measure import MEASURED_BATCH, Measurement, measure, single_image
 from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
 from ramify.training.schedules import learning_rate
 from ramify.training.session import Averages, Task, cross_entropy, descend, endless, fitting, leaves_out, parts, uneven
+from ramify.training.single_images import check_parts, normalises_one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +142,41 @@ class SupernetWeights:
         self.supernet, self.optimizer = task.fabric.setup(supernet, optimizer)
         self.scale = LossScale(task.fabric)
         self.averages = Averages(task.fabric.device)
+        self.check(self.split)
+
+    def check(self, split: Split, *, whole: bool = False) -> None:
+        """Raise `ConfigurationError` if a norm of the supernet would get a single value from a part of a batch.
+
+        Args:
+            split: Whose batches.
+            whole: Whether batches are not divided into parts.
+        """
+        accumulate = 1 if whole else self.settings.accumulate
+        size = fitting(self.settings.batch_size, split)
+        check_parts(split, size, accumulate, lambda: self._normalises_one)
+
+    @cached_property
+    def _normalises_one(self) -> bool:
+        """Whether a norm of a candidate, or around them, gets a single value per channel from a single image."""
+        return self.normalises_one(self.supernet.module)
+
+    def normalises_one(self, supernet: nn.Module, *, training: bool = True) -> bool:
+        """Return whether a norm of a supernet of this space gets a single value per channel from a single image."""
+        image = torch.empty((1, *self.task.data.input_size), device="meta")
+        return normalises_one(supernet, image, existing(self.space.choices), training=training)
+
+    def check_measured(self, *, batches: int = 0, supernet: nn.Module | None = None) -> None:
+        """Raise `ConfigurationError` if members cannot be measured on `search_validation`, or its first `batches`.
+
+        Args:
+            batches: How many; 0 for all.
+            supernet: What holds the members; the one that is trained by default.
+        """
+        split = self.task.data.split("search_validation")
+        full, left = divmod(len(split), MEASURED_BATCH)
+        reached = not batches or batches > full
+        if left == 1 and reached and self.normalises_one(supernet or self.supernet.module, training=False):
+            raise single_image(split)
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -152,6 +189,7 @@ class SupernetWeights:
 
         All get the `whole` of them where asked. Smaller last batches are left out as the settings say, unless told.
         """
+        self.check(split, whole=whole)
         return endless(
             split,
             self.batch_size,
