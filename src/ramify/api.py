@@ -21,14 +21,24 @@ from typing_extensions import TypedDict
 from ramify import files, parallel, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
-from ramify.data import Data, DataSpec
+from ramify.data import NAMED, Data, DataSpec, Scale, numbered, scale_of, spec_of
 from ramify.data import load as load_data
-from ramify.errors import ArchitectureError, ConfigurationError, RamifyError, RunError
+from ramify.errors import ArchitectureError, ConfigurationError, DataError, OptionError, RamifyError, RunError
 from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
 from ramify.run.configuration import described, fields_of
-from ramify.run.origin import data_of, directory_of, images_of, in_words, located, network_of, shape_of, without_images
+from ramify.run.origin import (
+    data_of,
+    directory_of,
+    images_of,
+    in_words,
+    located,
+    named_data,
+    network_of,
+    shape_of,
+    without_images,
+)
 from ramify.seeding import seeded
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.spaces import Space, create, notation, recognise, space_of
@@ -95,6 +105,7 @@ class RetrainResult:
         history: The rows of `history.jsonl`.
         out: The run folder; None where nothing was kept.
         data: What it was trained on.
+        data_settings: How the configuration names that data.
     """
 
     architecture: Architecture
@@ -103,6 +114,7 @@ class RetrainResult:
     history: list[dict[str, Any]] = field(repr=False)
     out: Path | None
     data: Data = field(repr=False)
+    data_settings: dict[str, Any] = field(repr=False)
 
 
 @data_parallel
@@ -416,7 +428,9 @@ def retrain(
             folder.write_json("architecture.json", arch.to_dict())
             shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
             pixels = {"mean": loaded.mean, "std": loaded.std, "classes": loaded.classes}
-            network_file = {"architecture": arch.to_dict(), **shape, **pixels, "sha256": files.digest(weights)}
+            scale = scale_of(loaded)
+            depth = {} if scale is None else {"scale": vars(scale)}
+            network_file = {"architecture": arch.to_dict(), **shape, **pixels, **depth, "sha256": files.digest(weights)}
             folder.write_json("network.json", network_file)
             last = folder.history()[-1]
             cost = profile(built, loaded.input_size)
@@ -433,7 +447,7 @@ def retrain(
             parallel.wait()
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
-        return RetrainResult(arch, trained, shape, folder.history(), kept, loaded)
+        return RetrainResult(arch, trained, shape, folder.history(), kept, loaded, settings)
 
 
 class NetworkFile(TypedDict):
@@ -538,7 +552,9 @@ def evaluate(
 
     Args:
         source: What `retrain` returned, or the run folder of a retraining or of its search.
-        data: What to measure on; the data set of the retraining when None.
+        data: What to measure on; the data set of the retraining when None. Of other data without a part for testing,
+            all images are measured. Classes are matched by their names, where both sides have names. `image_size` and
+            columns are those of the retraining where none are named, and deep images are scaled as they were there.
         split: `test`, `train`, `search_train` or `search_validation`.
         device: `auto`, `cpu`, `cuda`, …
         threads: Threads of CPU operations.
@@ -550,7 +566,10 @@ def evaluate(
     fabric = make_fabric(device, threads=threads)
     if data is None:
         data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
-    loaded = load_data(data, device=fabric.device)
+        loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path))
+    else:
+        loaded = _given(data, source, path, shape, fabric, split)
+    loaded = _numbered(loaded, shape["classes"])
     if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
         raise ConfigurationError(
             f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
@@ -724,6 +743,90 @@ def architecture_of(source: SearchResult | RetrainResult | Mapping[str, Any] | s
 # Shared by the verbs
 
 
+def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, Any], fabric: Fabric, split: str) -> Data:
+    """Load data for the measuring of a network: all of it, where there is no part for testing.
+
+    Named data sets keep their splits, and so does what the network was trained on, which its path or, elsewhere, its
+    fingerprint tells.
+    """
+    if path is None:
+        fingerprint, settings = source.data.fingerprint, source.data_settings
+    else:
+        images = RunFolder(path).provenance().get("data")
+        fingerprint = None if images is None else images.get("fingerprint")
+        settings = RunFolder(path).config().get("data")
+    trained = located(named_data(settings, path), path, there=False)
+    if isinstance(data, str | Path):
+        data = spec_of(data)
+
+    def read(data: AnyData, measured: bool = False) -> Data:
+        return _as_trained(data, trained, shape, path, device=fabric.device, measured=measured)
+
+    if split != "test" or isinstance(data, Data):
+        return read(data)
+    alike = held = data
+    if isinstance(data, DataSpec):
+        # What was held out then is held out now.
+        held = replace(
+            data,
+            test_fraction=trained.test_fraction,
+            test=data.test or trained.test,
+            validation_is_test=data.validation_is_test or trained.validation_is_test,
+        )
+        if _same_path(data.source, trained.source):
+            return read(held)
+        if data.source in NAMED:
+            return read(data)
+        alike = replace(trained, source=data.source, test=held.test)
+    try:
+        own = load_data(alike, device=fabric.device, quiet=True).fingerprint == fingerprint
+    except DataError:  # such as images that nothing can be trained on
+        own = False
+    return read(held) if own else read(data, measured=True)
+
+
+def _as_trained(data: AnyData, trained: DataSpec, shape: Mapping[str, Any], path: Path | None, **options: Any) -> Data:
+    """Load data as those of a training were loaded, as far as they name nothing else: columns, size and depth.
+
+    Columns that are not there are left to the data, and images of many sizes get that of the network's images.
+    """
+    options["scale"] = _scale_of(shape, path)
+    if isinstance(data, Data):
+        return load_data(data, device=options["device"], scale=options["scale"])
+    taken = {name: getattr(trained, name) for name in ("image_size", "image_column", "label_column")}
+    named = data if isinstance(data, DataSpec) else DataSpec()
+    taken = {name: value for name, value in taken.items() if value is not None and getattr(named, name) is None}
+    while True:
+        try:
+            return load_data(data, **options, **taken)
+        except OptionError as error:
+            if error.option in taken:
+                del taken[error.option]
+            elif error.option == "image_size" and named.image_size is None:
+                side = taken["image_size"] = shape["input_size"][1]
+                say(f"the images are brought to {side}x{side} pixels, as those the network was trained on")
+            else:
+                raise
+
+
+def _scale_of(shape: Mapping[str, Any], path: Path | None) -> Scale | None:
+    """Return the scale of deep images that a `network.json` holds; None where the network was trained on bytes."""
+    try:
+        return None if shape.get("scale") is None else Scale(**shape["scale"])
+    except (DataError, TypeError) as error:
+        raise RunError(f"{(path or Path()) / 'network.json'} is damaged (scale: {error})") from None
+
+
+def _same_path(one: str, other: str) -> bool:
+    return files.expanded(one).resolve() == files.expanded(other).resolve()
+
+
+def _numbered(data: Data, known: Sequence[str]) -> Data:
+    """Number classes as a network knows them: by their names, or as they are where one side has only numbers."""
+    nameless = any(all(name.lstrip("-").isdecimal() for name in names) for names in (data.classes, known))
+    return data if nameless and not set(data.classes) <= set(known) else numbered(data, known)
+
+
 def common_settings(
     data: Mapping[str, Any] | None,
     network: Mapping[str, Any] | None,
@@ -747,10 +850,8 @@ def common_settings(
 
 def data_settings(data: Any) -> dict[str, Any]:
     """Return how a configuration names this data."""
-    if isinstance(data, str | Path):
-        data = DataSpec(source=str(data))
-    if isinstance(data, DataSpec):
-        return fields_of(data)
+    if isinstance(data, str | Path | DataSpec):
+        return fields_of(spec_of(data))
     name = data.name if isinstance(data, Data) else type(data).__name__
     return {"source": f"python:{name}"}
 

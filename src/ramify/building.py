@@ -24,7 +24,7 @@ from ramify.api import layout_of
 from ramify.architecture import Architecture
 from ramify.benchmarks import ORDERS, Column, Table
 from ramify.benchmarks.table import notation_of
-from ramify.data import Data, DataSpec
+from ramify.data import Data, DataSpec, spec_of
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
@@ -121,7 +121,7 @@ def build_table(
         RamifyError: If anything handed in cannot work; nothing has been trained or written then.
         Interrupted: After Ctrl-C; the architectures that are finished are kept.
     """
-    spec = data if isinstance(data, DataSpec) else DataSpec(source=str(data))
+    spec = spec_of(data)
     recipe = recipe or TrainFromScratch().recipe()
     _check_numbers(seeds, processes, threads)
     layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
@@ -308,7 +308,7 @@ class _Worker:
 
     def __init__(self, plan: _Plan, data: Data | None = None) -> None:
         fabric = make_fabric(plan.device, plan.precision, plan.threads)
-        self.trainer = _Trainer(plan, fabric, data or load_data(plan.data, device=fabric.device))
+        self.trainer = _Trainer(plan, fabric, data or load_data(plan.data, device=fabric.device, quiet=True))
 
     def __call__(self, job: Job) -> dict[str, Any]:
         return _outcome(self.trainer, *job[1:])

@@ -34,6 +34,14 @@ class DataError(RamifyError):
     """A data set that is missing, damaged, or of another shape than needed."""
 
 
+class OptionError(DataError):
+    """A data set that can be read once an option of `DataSpec` is given, or given otherwise."""
+
+    def __init__(self, message: str, option: str = "") -> None:
+        super().__init__(message)
+        self.option = option
+
+
 class TableError(RamifyError):
     """A benchmark table that is missing or damaged, or does not hold what was asked for."""
 

@@ -64,6 +64,47 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def say(text: str, *, enabled: bool = True) -> None:
+    """Print a line on standard error, from the first of several processes."""
+    if enabled and is_first():
+        print(text, file=sys.stderr)
+
+
+_said: set[str] | None = None
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Let `say_once` print a line only once in the block, and in the blocks therein."""
+    global _said
+    before, _said = _said, set() if _said is None else _said
+    try:
+        yield
+    finally:
+        _said = before
+
+
+def said() -> tuple[str, ...]:
+    """Return what `say_once` has printed in the block of `once`."""
+    return tuple(sorted(_said or ()))
+
+
+def remember(lines: Iterable[str]) -> None:
+    """Take lines for said, as another process said them."""
+    global _said
+    _said = set() if _said is None else _said
+    _said.update(lines)
+
+
+def say_once(text: str, *, enabled: bool = True) -> None:
+    """Print a line as `say` does, unless it was printed in this block of `once`."""
+    if not enabled or (_said is not None and text in _said):
+        return
+    say(text)
+    if _said is not None:
+        _said.add(text)
+
+
 def _distributed() -> Any:
     """Return `torch.distributed` where processes are connected."""
     torch = sys.modules.get("torch")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from pictures import picture, png
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
 
 from ramify.data import load
 from ramify.errors import DataError
@@ -183,3 +187,58 @@ def test_hugging_face_labels_and_images_of_other_kinds():
     rows = {"pixel_values": [array(row).numpy() for row in range(20)], "label": [row % 2 for row in range(20)]}
     kinds = datasets.Features({"pixel_values": datasets.Array3D((3, 8, 8), "uint8"), "label": datasets.Value("int64")})
     assert load(datasets.Dataset.from_dict(rows, features=kinds)).fingerprint == load(PAIRS).fingerprint
+
+
+def test_subsets_keep_the_names_of_the_classes():
+    named = Made(PAIRS.make)
+    named.classes = ["left", "right"]
+    assert load(Subset(named, range(12))).classes == ("left", "right")
+    assert load(random_split(Subset(named, range(16)), [12, 4])).classes == ("left", "right")
+    assert load((Subset(named, range(12)), named)).classes == ("left", "right")
+
+
+def test_classes_of_a_pair_are_known_by_their_names():
+    three, two = Made(lambda row: (array(row), row % 3), 18), Made(lambda row: (array(100 + row), row % 2), 4)
+    three.classes, two.classes = ["ant", "bee", "cow"], ["ant", "cow"]
+    _, labels = next(load((three, two)).split("test").batches(4, seed=0))
+    assert labels.tolist() == [0, 2, 0, 2]
+    two.classes = ["ant", "dog"]
+    assert "item 1: the label 'dog' is none of the classes (ant, bee, cow)" in refused((three, two))
+
+
+def test_parts_of_a_dictionary_are_found_as_elsewhere(capsys):
+    datasets = pytest.importorskip("datasets")
+    whole = hugging_face()
+    parts = {"training": whole, "testing": whole.select(range(6)), "extra": whole.select(range(4))}
+    data = load(datasets.DatasetDict(parts))
+    assert [len(data.split(name)) for name in ("train", "test")] == [20, 6]
+    said = capsys.readouterr().err
+    assert "the splits extra are not used" in said and "6 of 6 test images are training images too" in said
+    assert len(load(datasets.DatasetDict(test=whole), measured=True).split("test")) == 20
+    assert len(load(whole, measured=True).split("test")) == len(load(PAIRS, measured=True).split("test")) == 20
+    hidden = hugging_face(datasets.Value("int64"), lambda value: -1)
+    data = load(datasets.DatasetDict(train=hugging_face(datasets.Value("int64")), test=hidden))
+    assert "its 20 test images are not used, because their labels are hidden" in capsys.readouterr().err
+    assert len(data.split("test")) == 4
+
+
+@pytest.mark.parametrize("side", [9000, 12000, 30000])  # below, between and above the limits of Pillow
+def test_a_giant_image_in_a_data_set_is_one_line(tmp_path, recwarn, side):
+    file = tmp_path / "giant.png"
+    content = bytearray(png(picture(0)))
+    content[16:24] = struct.pack(">II", side, side)
+    content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
+    file.write_bytes(content)
+    opened = Made(lambda row: (Image.open(file) if row == 3 else picture(row), row % 2))
+    message = refused(opened)
+    assert message.startswith("made, item 3: claims ") and "pixels, and 67108864 are the most" in message
+    assert not recwarn.list
+
+
+def test_a_data_set_may_shrink_giant_images_itself(monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # a warning for the pictures, which have 64 pixels
+
+    def small(row: int) -> tuple[Any, int]:
+        return Image.open(io.BytesIO(png(picture(row)))).resize((4, 4)), row % 2
+
+    assert load(Made(small)).input_size == (3, 4, 4) and not recwarn.list

@@ -24,7 +24,7 @@ def test_streamed_equals_in_memory(monkeypatch):
     kept = load_pixels(source, pool, test, None, CPU)
     monkeypatch.setattr(module, "memory_limit", 9 * 8 * 8 * 3 - 200)
     streamed = load_pixels(source, pool, test, None, CPU)
-    assert [type(pixels) for pixels in (*kept, *streamed)] == [InMemory, InMemory, Streamed, Streamed]
+    assert [type(pixels) for pixels in (*kept[:2], *streamed[:2])] == [InMemory, InMemory, Streamed, Streamed]
     batches = [torch.tensor([4, 0]), torch.tensor([2])]
     pairs = zip(kept[0].padded(batches, 2), streamed[0].padded(batches, 2), strict=True)
     for (held, rows), (given, positions) in pairs:

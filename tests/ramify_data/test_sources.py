@@ -39,7 +39,7 @@ def test_digits():
     assert parts.test is None
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion-mnist", "svhn"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion-mnist", "svhn"])
 def test_missing_downloads_are_named_with_their_folder(name, tmp_path):
     assert refused(name, root=str(tmp_path), download=False) == (
         f"{name}: not found in {tmp_path}; allow `download`, or copy torchvision's files there"
@@ -61,22 +61,25 @@ def test_a_failing_download_is_one_line(tmp_path, monkeypatch):
     assert message.startswith(f"cifar10: the download to {tmp_path} failed (<urlopen error [Errno -2]")
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion-mnist", "svhn"])
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "mnist", "fashion-mnist", "svhn"])
 def test_what_torchvision_gives_is_understood(name, tmp_path, monkeypatch):
     class Fake:
         def __init__(self, root, download, train=None, split=None):
             count = 5 if train or split == "train" else 3
-            shape = {"fashion-mnist": (28, 28), "svhn": (3, 32, 32)}.get(name, (32, 32, 3))
+            shape = {"mnist": (28, 28), "fashion-mnist": (28, 28), "svhn": (3, 32, 32)}.get(name, (32, 32, 3))
             self.data = np.zeros((count, *shape), np.uint8)
             self.targets = self.labels = np.arange(count)
             self.classes = [f"c{number}" for number in range(10)]
 
-    class_name = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}.get(name, "FashionMNIST")
+    class_name = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN", "mnist": "MNIST"}.get(
+        name, "FashionMNIST"
+    )
     monkeypatch.setattr(f"torchvision.datasets.{class_name}", Fake)
     parts = opened(name, root=str(tmp_path))
     assert sizes(parts) == {"train": 5, "test": 3} and parts.train.labels == [0, 1, 2, 3, 4]
-    assert parts.train.images.pixels.shape[1:3] == ((28, 28) if name == "fashion-mnist" else (32, 32))
+    assert parts.train.images.pixels.shape[1:3] == ((28, 28) if "mnist" in name else (32, 32))
     assert len(parts.class_names) == 10
+    assert (parts.class_names == tuple("0123456789")) == (name == "mnist")
 
 
 def test_image_folders(folder):
@@ -121,8 +124,8 @@ def test_names_and_paths_that_do_not_exist(tmp_path):
 
 
 def test_parquet_siblings_folders_and_globs(parquet, tmp_path):
-    for name, count in (("set-train.parquet", 4), ("set-test.parquet", 2), ("set-val.parquet", 3)):
-        parquet(name, [0, 1, 0, 1][:count])
+    for seed, (name, count) in enumerate((("set-train.parquet", 4), ("set-test.parquet", 2), ("set-val.parquet", 3))):
+        parquet(name, [0, 1, 0, 1][:count], seed=seed)
     everything = {"train": 4, "validation": 3, "test": 2}
     parts = opened(tmp_path / "set-train.parquet")
     assert sizes(parts) == everything and parts.name == "set"
@@ -187,10 +190,13 @@ def test_half_written_parquet(parquet, tmp_path):
     assert refused(path).startswith(f"{path}: damaged or not a complete Parquet file (")
 
 
-def hugging_face(count: int, names=("cat", "dog")):
+def hugging_face(count: int, names=("cat", "dog"), seed: int = 0):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=list(names))})
-    rows = {"img": [{"bytes": png(picture(row)), "path": None} for row in range(count)], "label": [0, 1] * (count // 2)}
+    rows = {
+        "img": [{"bytes": png(picture(seed + row)), "path": None} for row in range(count)],
+        "label": [0, 1] * (count // 2),
+    }
     return datasets.Dataset.from_dict(rows, features=features)
 
 
@@ -204,7 +210,7 @@ def test_hugging_face_folders(tmp_path):
     assert np.array_equal(np.asarray(parts.train.images.open(3)), np.asarray(picture(3)))
     assert parts.test.images.where(1) == f"{tmp_path}/whole, test, row 1"
 
-    hugging_face(4).save_to_disk(str(tmp_path / "one"))
+    hugging_face(4, seed=100).save_to_disk(str(tmp_path / "one"))
     assert sizes(opened(tmp_path / "one", test=str(tmp_path / "whole"))) == {"train": 4, "test": 6}
     datasets.DatasetDict({"test": hugging_face(2)}).save_to_disk(str(tmp_path / "odd"))
     assert refused(tmp_path / "odd").endswith("odd: has no split `train`; its splits: test")
@@ -241,4 +247,4 @@ def test_without_the_extra_its_name_is_told(monkeypatch):
 
 
 def test_every_name_has_a_reader():
-    assert set(NAMED) == {"digits", "cifar10", "cifar100", "fashion-mnist", "svhn"}
+    assert set(NAMED) == {"digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn"}

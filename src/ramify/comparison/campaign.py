@@ -15,7 +15,7 @@ import numpy as np
 from ramify.benchmarks import Table, open_table
 from ramify.comparison.drawing import draw
 from ramify.comparison.statistics import CONFIDENCE, Course, interval, verdict, versus
-from ramify.data import DataSpec
+from ramify.data import DataSpec, spec_of
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RunError, TableError, nearest
 from ramify.evaluators import TableLookup
@@ -117,13 +117,13 @@ def compare(
         epochs=epochs,
         seconds=seconds,
     )
-    spec = data if isinstance(data, DataSpec | None) else DataSpec(source=str(data))
+    spec = None if data is None else spec_of(data)
     labelled = _labelled(strategies, len(objectives) > 1)
     shared = {name: getattr(budget, name) for name in ("evaluations", "epochs", "seconds", "wall_seconds")}
     shared |= {"objectives": tuple(objectives), "reference": None if reference is None else tuple(reference)}
     ready = {label: replace(strategy, **shared, evaluator=None) for label, strategy in labelled.items()}
     plan = _Plan(str(Path(table).absolute()), ready, spec, dict(network or {}))
-    worker = _Worker(plan)
+    worker = _Worker(plan, quiet=False)
     for column in columns:
         for label in ready:
             worker.session(_Job(label, column, 0))  # what cannot work ends here
@@ -235,12 +235,12 @@ class _Job:
 class _Worker:
     """Does one search after the other, in whatever process."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: _Plan, quiet: bool = True) -> None:
         self.plan = plan
         self.table: Table = open_table(plan.table)
         self.space = _searched(self.table)
         self.fabric = make_fabric("cpu")
-        self.data = None if plan.data is None else load_data(plan.data)
+        self.data = None if plan.data is None else load_data(plan.data, quiet=quiet)
 
     def session(self, job: _Job) -> AskTellSession:
         """Return the search."""

@@ -9,9 +9,23 @@ Images are kept as bytes (uint8) until a batch is asked for, test images are han
 """
 
 from ramify.data.augmentation import Augmentation
-from ramify.data.dataset import Data, Split
+from ramify.data.dataset import Data, Split, numbered, scale_of
+from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.loading import load
-from ramify.data.spec import DataSpec
+from ramify.data.sources import NAMED
+from ramify.data.spec import DataSpec, spec_of
 
-__all__ = ["Augmentation", "Data", "DataSpec", "Distortion", "Split", "load"]
+__all__ = [
+    "NAMED",
+    "Augmentation",
+    "Data",
+    "DataSpec",
+    "Distortion",
+    "Scale",
+    "Split",
+    "load",
+    "numbered",
+    "scale_of",
+    "spec_of",
+]

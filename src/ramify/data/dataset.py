@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from ramify.data.augmentation import Augmentation, cut_out, normalise, windows
+from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
+from ramify.data.parts import listed
 from ramify.data.pixels import Pixels
 from ramify.errors import DataError, nearest
 from ramify.seeding import derive, stream
@@ -167,6 +169,7 @@ class Data:
     reads: list[dict[str, str | int]] = field(default_factory=list)
     _stores: Mapping[str, tuple[Pixels, Tensor]] = field(repr=False)
     _rows: Mapping[str, Tensor] = field(repr=False)
+    _scale: Scale | None = field(default=None, repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -205,3 +208,24 @@ class Data:
         place = torch.device(device)
         stores = {name: (pixels.to(place), labels.to(place)) for name, (pixels, labels) in self._stores.items()}
         return replace(self, _stores=stores)
+
+
+def scale_of(data: Data) -> Scale | None:
+    """Return how images deeper than bytes became bytes; None where all of them are bytes."""
+    return data._scale
+
+
+def numbered(data: Data, classes: Sequence[str]) -> Data:
+    """Return the same images with their classes numbered as a network knows them, which has all of their names.
+
+    Raises:
+        DataError: If a class has another name.
+    """
+    if strange := [name for name in data.classes if name not in classes]:
+        raise DataError(
+            f"{data.name} has the classes {listed(strange)}, but the network knows {listed(list(classes))}; "
+            "classes are matched by their names"
+        )
+    numbers = torch.tensor([classes.index(name) for name in data.classes], dtype=torch.int64)
+    stores = {name: (pixels, numbers.to(y.device)[y]) for name, (pixels, y) in data._stores.items()}
+    return replace(data, classes=tuple(classes), _stores=stores)

@@ -27,12 +27,32 @@ class Scale:
     """How deep images become bytes, the same way for every image of a data set.
 
     Args:
-        bits: Depth of integers; the upper eight bits are kept.
-        white: The float that becomes 255.
+        bits: Depth of integers; the upper eight bits are kept. None where none were measured, or only black ones.
+        white: The float that becomes 255; None likewise.
+
+    Raises:
+        DataError: If a value is out of its range.
     """
 
-    bits: int = 8
-    white: float = 1.0
+    bits: int | None = None
+    white: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.bits is None or (type(self.bits) is int and 8 <= self.bits <= 64)):
+            raise DataError(f"`bits` of a scale must be 8..64, got {self.bits!r}")
+        if not (self.white is None or (isinstance(self.white, int | float) and 0 < self.white <= WHITES[-1] * 2)):
+            raise DataError(f"`white` of a scale must be above 0 and at most {WHITES[-1] * 2:g}, got {self.white!r}")
+
+    def __str__(self) -> str:
+        kinds = [] if self.bits is None else [f"integers in 0..{2**self.bits - 1}"]
+        return " and ".join(kinds if self.white is None else [*kinds, f"floats in 0..{self.white:g}"])
+
+    def agrees(self, other: Scale) -> bool:
+        """Return whether both make the same bytes of what both have measured."""
+        same_bits = None in (self.bits, other.bits) or self.bits == other.bits
+        if self.white is None or other.white is None:
+            return same_bits
+        return same_bits and max(self.white, other.white) <= OVERSHOOT * min(self.white, other.white)
 
     def to_bytes(self, values: np.ndarray, where: str) -> np.ndarray:
         """Map integers or floats of any shape to uint8.
@@ -41,15 +61,16 @@ class Scale:
             DataError: If they do not lie in the range that was measured.
         """
         floating = np.issubdtype(values.dtype, np.floating)
-        white = self.white if floating else 2**self.bits - 1
+        bits, brightest = self.bits or 8, self.white or 1.0
+        white = brightest if floating else 2**bits - 1
         if not (values.min() >= 0 and values.max() <= white):  # so written that NaN fails, too
             raise DataError(
                 f"{where}: reaches from {values.min():g} to {values.max():g}, beyond 0..{white:g} as measured before; "
                 "a data set has to give the same image every time"
             )
         if floating:
-            return np.rint(values * (255 / self.white)).astype(np.uint8)
-        return (values >> (self.bits - 8)).astype(np.uint8)
+            return np.rint(values * (255 / brightest)).astype(np.uint8)
+        return (values >> (bits - 8)).astype(np.uint8)
 
 
 @dataclass
@@ -106,14 +127,15 @@ class Extent:
         self.floats.add(other.floats)
         self.not_finite = self.not_finite or other.not_finite
 
-    def scale(self) -> Scale:
-        """Return the scale for all of these images.
+    def scale(self, known: Scale | None = None) -> Scale:
+        """Return the scale for all of these images: what is `known` from others, else by what these reach.
 
         Integers count as 8, 10, 12, ... bits, the fewest that hold them all, and floats as 0..1, 0..255, 0..1023, ...
         0..65535. Steps this coarse give another part of the same pictures the same scale.
 
         Raises:
-            DataError: If there are negative or infinite values or NaN, or the range of floats can mean anything.
+            DataError: If there are negative or infinite values or NaN, the range of floats can mean anything, or these
+                images reach beyond what is known.
         """
         if self.not_finite:
             rest = f"the finite values reach from {self.floats}" if self.floats.least_at else "no value is finite"
@@ -125,17 +147,39 @@ class Extent:
             )
         if self.floats.least < 0:
             raise self._unclear(self.floats.least_at)
-        bits = max(8, int(max(self.integers.greatest, 0)).bit_length())
-        return Scale(bits + bits % 2, self._white())
+        known = known or Scale()
+        return Scale(self._bits(known.bits), self._white(known.white))
 
-    def _white(self) -> float:
+    def _bits(self, known: int | None) -> int | None:
+        greatest = int(max(self.integers.greatest, 0))
+        if known is None:
+            bits = max(8, greatest.bit_length())
+            return bits + bits % 2 if greatest else None
+        if greatest >= 2**known:
+            raise self._beyond(self.integers, 2**known - 1)
+        return known
+
+    def _white(self, known: float | None) -> float | None:
         greatest = self.floats.greatest
+        if greatest <= 0:
+            return known
+        if known is not None:
+            if greatest > known * OVERSHOOT:
+                raise self._beyond(self.floats, known)
+            return max(known, greatest)
         for white in WHITES:
             if greatest <= white * OVERSHOOT:
                 if (white > 1 and greatest < FEWEST) or 0 < greatest < DARKEST:
                     break
                 return max(white, greatest)
         raise self._unclear(self.floats.greatest_at)
+
+    @staticmethod
+    def _beyond(reach: Reach, white: float) -> DataError:
+        return DataError(
+            f"{reach.greatest_at}: these images reach from {reach}, and those that the network was trained on were "
+            f"taken for 0..{white:g}; bring them to that range"
+        )
 
     def _unclear(self, where: str) -> DataError:
         return DataError(

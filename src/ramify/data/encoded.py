@@ -17,7 +17,7 @@ import torch
 
 from ramify.data.depth import Extent, Scale, UnmeasuredError, values_of
 from ramify.data.spec import MAX_SIDE
-from ramify.errors import DataError
+from ramify.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -153,7 +153,7 @@ class Items:
 
     def open(self, row: int) -> Image | np.ndarray:
         """Return image `row`."""
-        image = as_image(self.select(self.dataset[row]), self.where(row))
+        image = as_image(self.select(taken(self.dataset, row, self.where(row))), self.where(row))
         # A copy, because the reader closes what it is given, and this image is the data set's own.
         return image if isinstance(image, np.ndarray) else image.copy()
 
@@ -185,6 +185,24 @@ class Joined:
         """Return how to find image `row`, for messages."""
         part, row = self._find(row)
         return part.where(row)
+
+
+class Chosen:
+    """Some rows of a sequence of images."""
+
+    def __init__(self, images: Encoded, rows: Sequence[int]) -> None:
+        self.images, self.rows, self.advice = images, rows, images.advice
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def open(self, row: int) -> Image | np.ndarray:
+        """Return image `row`."""
+        return self.images.open(self.rows[row])
+
+    def where(self, row: int) -> str:
+        """Return how to find image `row`, for messages."""
+        return self.images.where(self.rows[row])
 
 
 def join(parts: Sequence[Encoded]) -> Encoded:
@@ -219,6 +237,7 @@ def as_image(image: Any, where: str) -> Image | np.ndarray:
     from PIL import Image as factory
 
     if isinstance(image, factory.Image):
+        _check_size(image, where)
         return image
     if isinstance(image, str | Path | bytes | Mapping) or image is None:
         wanted = "hand over an image, or its values"
@@ -262,22 +281,45 @@ def _read(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
     """Apply `use` to image `row`; whatever goes wrong becomes one line that says where."""
     from PIL import Image as factory
 
-    giant = f"{images.where(row)}: claims {{}} pixels, and {MAX_PIXELS} are the most that one image may have; shrink it"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", factory.DecompressionBombWarning)
             image = images.open(row)
         with nullcontext(image) if isinstance(image, np.ndarray) else image:
-            if not isinstance(image, np.ndarray) and image.width * image.height > MAX_PIXELS:
-                raise DataError(giant.format(f"{image.width}x{image.height}"))
+            if not isinstance(image, np.ndarray):
+                _check_size(image, images.where(row))
             return use(image)
     except DataError:
         raise
     except (factory.DecompressionBombError, factory.DecompressionBombWarning) as error:
-        raise DataError(giant.format("".join(re.findall(r"\d+", str(error))[:1]) or "too many")) from error
+        raise _giant(images.where(row), error) from error
     except Exception as error:  # damaged files make decoders fail in ways without number
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{images.where(row)}: not a readable image ({reason:.160}); repair or remove it") from error
+
+
+def taken(dataset: Any, row: int, where: str) -> Any:
+    """Return an item of a data set in Python, which may open giant images, as long as it shrinks them."""
+    from PIL import Image as factory
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", factory.DecompressionBombWarning)
+            return dataset[row]
+    except factory.DecompressionBombError as error:
+        raise _giant(where, error) from error
+
+
+def _check_size(image: Image, where: str) -> None:
+    """Refuse an image, by its header, that has too many pixels."""
+    if image.width * image.height > MAX_PIXELS:
+        raise _giant(where, f"{image.width}x{image.height}")
+
+
+def _giant(where: str, size: str | Exception) -> DataError:
+    if isinstance(size, Exception):  # of Pillow, which names the number
+        size = "".join(re.findall(r"\d+", str(size))[:1]) or "too many"
+    return DataError(f"{where}: claims {size} pixels, and {MAX_PIXELS} are the most that one image may have; shrink it")
 
 
 def _size(image: Image | np.ndarray) -> tuple[int, int]:
@@ -341,9 +383,10 @@ def decode(
     def pixels(image: Image | np.ndarray) -> np.ndarray:
         shallow = _of_bytes(image, scale, images.where(row))
         if image_size is None and shallow.size != (side, side):
-            raise DataError(
+            raise OptionError(
                 f"{images.where(row)}: {shallow.width}x{shallow.height} pixels; images must be square and of one "
-                f"size (the first is {side} wide): {images.advice}"
+                f"size (the first is {side} wide): {images.advice}",
+                "image_size",
             )
         if "transparency" in shallow.info:
             shallow = shallow.convert("RGBA")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ramify.data.augmentation import Augmentation
-from ramify.data.dataset import Data
+from ramify.data.dataset import Data, scale_of
+from ramify.data.depth import Scale
 from ramify.data.encoded import join
 from ramify.data.objects import from_objects
+from ramify.data.parts import Part, Parts
 from ramify.data.pixels import InMemory, Pixels, load_pixels, sample
-from ramify.data.sources import Part, Parts, open_source
+from ramify.data.sources import open_source, open_to_measure, to_measure, to_train
 from ramify.data.spec import DataSpec
 from ramify.data.splits import (
     CIFAR10_TRAIN,
@@ -29,6 +31,7 @@ from ramify.data.splits import (
     stratified,
 )
 from ramify.errors import DataError, nearest
+from ramify.parallel import say_once
 from ramify.seeding import stream
 
 PUBLISHED = {  # mean and standard deviation times 255, as in the DARTS and AutoDL-Projects repositories
@@ -42,9 +45,12 @@ def load(
     spec: str | Path | DataSpec | Data | Dataset[Any] | Sequence[Any] | Mapping[str, Any],
     *,
     device: torch.device | str = "cpu",
+    measured: bool = False,
+    scale: Scale | None = None,
+    quiet: bool = False,
     **options: Any,
 ) -> Data:
-    """Load a data set.
+    """Load a data set; what of it is not used, or used twice, is said on standard error.
 
     Args:
         spec: A `DataSpec`; a string or path, short for `DataSpec(source=...)`; a data set in Python, or two of them,
@@ -56,6 +62,11 @@ def load(
             with 1 or 3 channels. A label is a class number (an integer, a whole float, an array of one), a class name
             or a truth value.
         device: Where the images shall be kept, as bytes.
+        measured: Whether nothing will be trained on it: then all images are test images where there is no part for
+            testing. Data that is loaded already stays as it is.
+        scale: How images deeper than bytes become bytes, as `scale_of` the data that a network was trained on; by what
+            they reach when None.
+        quiet: Whether nothing is said.
         options: Further fields of `DataSpec`, such as `image_size`, `subset` or `label_column`; they hold for data
             sets in Python, too.
 
@@ -72,27 +83,69 @@ def load(
     if isinstance(spec, Data):
         if options:
             raise DataError(f"{', '.join(options)}: no options for data that is loaded already; give them where it is")
+        found = scale_of(spec)
+        if not (scale or Scale()).agrees(found or Scale()):
+            raise DataError(
+                f"{spec.name} was loaded as {found}, and the network was trained on {scale}; hand over the data set "
+                "itself, or load(..., scale=scale_of(the training data))"
+            )
         return spec.to(device)
     known = [each.name for each in fields(DataSpec)]
     if strange := next((name for name in options if name not in known), None):
         raise DataError(f"data has no option {strange!r}: {nearest(strange, known)}")
     if isinstance(spec, str | Path):
-        spec = DataSpec(**{"source": str(spec), **options})
+        chosen = DataSpec(**{"source": str(spec), **options})
     elif isinstance(spec, DataSpec):
-        spec = replace(spec, **options)
+        chosen = replace(spec, **options)
     else:
         if place := next((name for name in ("source", "test", "root", "download") if name in options), None):
             raise DataError(f"`{place}` says where data lie, and a data set in Python was handed over; leave it out")
         chosen = replace(DataSpec(), **options)
-        return _assemble(from_objects(spec, chosen), chosen, torch.device(device))
-    return _assemble(open_source(spec), spec, torch.device(device))
+    if isinstance(spec, str | Path | DataSpec):
+        parts = open_to_measure(chosen) if measured else open_source(chosen)
+    else:
+        parts = from_objects(spec, chosen)
+        parts = to_measure(parts) if measured else to_train(parts)
+    parts = _without_hidden(parts, chosen)
+    data = _assemble(parts, chosen, torch.device(device), scale)
+    for note in (*parts.notes, *_trained_on(data)):
+        say_once(note, enabled=not quiet)
+    return data
 
 
-def _assemble(parts: Parts, spec: DataSpec, device: torch.device) -> Data:
+def _without_hidden(parts: Parts, spec: DataSpec) -> Parts:
+    """Leave out a part beside the training images whose labels are hidden: all of them missing or negative."""
+    for name, part in parts.present().items():
+        hidden = all(label is None or (not isinstance(label, str) and label < 0) for label in part.labels)
+        if name == "train" or not len(part.labels) or not hidden:
+            continue
+        if parts.train is None or (name == "test" and spec.test is not None):
+            raise DataError(f"{part.images.where(0)}: all labels of these test images are hidden; nothing is measured")
+        note = f"{parts.name}: its {len(part.labels)} {name} images are not used, because their labels are hidden"
+        parts = parts.having(name, None).noting(note)
+    return parts
+
+
+def _trained_on(data: Data) -> list[str]:
+    """Return a note on test images that are among the training images too; streamed ones are not looked at."""
+    test, pool = (data._stores[name][0] for name in ("test", "pool"))
+    if not (isinstance(test, InMemory) and isinstance(pool, InMemory)):
+        return []
+    known = set(_digests(pool))
+    both = sum(digest in known for digest in _digests(test))
+    return [f"{data.name}: {both} of {len(test)} test images are training images too, pixel for pixel"] if both else []
+
+
+def _digests(pixels: InMemory) -> Iterator[bytes]:
+    for chunk in _sample(pixels):
+        for image in chunk.contiguous().numpy():
+            yield hashlib.blake2b(image.data, digest_size=16).digest()
+
+
+def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale | None) -> Data:
     if spec.validation_is_test and parts.test is None:
         parts = replace(parts, validation=None, test=parts.validation)
-    named = {"train": parts.train, "validation": parts.validation, "test": parts.test}
-    present = {name: part for name, part in named.items() if part is not None}
+    present = parts.present()
     for name, part in present.items():
         if not len(part.images):
             raise DataError(f"{parts.name}: the {name} part has no images")
@@ -106,19 +159,22 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device) -> Data:
     chosen = _subset(_split(parts.name, classes, labels, ranges, spec), labels, spec)
 
     pool = torch.cat([chosen["search_train"], chosen["search_validation"]]).sort().values
-    if not len(pool):
-        raise DataError(f"{parts.name}: no training images are left; lower `test_fraction`")
     test = chosen["test"]
-    pixels = load_pixels(images, pool, test, spec.image_size, device)
-    stores = {"pool": (pixels[0], labels[pool]), "test": (pixels[1], labels[test])}
+    if len(pool):
+        of_pool, of_test, scale = load_pixels(images, pool, test, spec.image_size, device, known)
+    elif parts.train is None:
+        of_test, of_pool, scale = load_pixels(images, test, pool, spec.image_size, device, known)
+    else:
+        raise DataError(f"{parts.name}: no training images are left; lower `test_fraction`")
+    stores = {"pool": (of_pool, labels[pool]), "test": (of_test, labels[test])}
     rows = {name: torch.searchsorted(pool, index) for name, index in chosen.items() if name != "test"}
     rows["test"] = torch.arange(len(test))
 
-    input_size = (pixels[0].channels, pixels[0].side, pixels[0].side)
+    input_size = (of_pool.channels, of_pool.side, of_pool.side)
     if parts.name in PUBLISHED and input_size == (3, 32, 32):
         mean, std = (tuple(value / 255 for value in values) for values in PUBLISHED[parts.name])
     else:
-        mean, std = _measure(pixels[0])
+        mean, std = _measure(of_pool if len(pool) else of_test)
     return Data(
         name=parts.name,
         classes=classes,
@@ -129,6 +185,7 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device) -> Data:
         augmentation=Augmentation(crop=max(1, input_size[1] // 8), flip=parts.name not in HANDED),
         _stores={name: (kept, values.to(device)) for name, (kept, values) in stores.items()},
         _rows=rows,
+        _scale=scale,
     )
 
 
@@ -138,7 +195,9 @@ def _number(present: dict[str, Part], names: tuple[str, ...] | None) -> tuple[tu
     Returns:
         Class names, and the labels of each part, (n,) int64.
     """
-    training: list[Any] = [label for name, part in present.items() if name != "test" for label in part.labels]
+    training: list[Any] = [
+        label for name, part in present.items() if name != "test" or len(present) == 1 for label in part.labels
+    ]
     numbers: dict[Any, int]
     if names is None:
         distinct = set(training) - {None}
@@ -160,7 +219,7 @@ def _number(present: dict[str, Part], names: tuple[str, ...] | None) -> tuple[tu
                     )
                 raise DataError(f"{part.images.where(row)}: the label {label!r} is none of the classes ({known})")
         labels[part_name] = torch.tensor([numbers[label] for label in part.labels], dtype=torch.int64)
-    if len(names) < 2:
+    if len(names) < 2 and "train" in present:
         raise DataError(f"all images are of one class ({''.join(names)}); classification needs at least two")
     return names, labels
 
@@ -170,7 +229,9 @@ def _split(
 ) -> dict[str, Tensor]:
     """Divide the images, numbered as in `labels`, whose parts are `ranges`; every value is sorted."""
     train, validation, test = (ranges.get(part) for part in ("train", "validation", "test"))
-    assert train is not None
+    if train is None:
+        none = torch.arange(0)
+        return {"train": none, "search_train": none, "search_validation": none, "test": ranges["test"]}
     if test is None:
         # The seed is fixed: with another one for each split, test images of one run would train another.
         kept, held = stratified(labels[train], spec.test_fraction, stream(0, "held-out test"))
@@ -250,6 +311,9 @@ def _subset(chosen: dict[str, Tensor], labels: Tensor, spec: DataSpec) -> dict[s
     if spec.subset is None:
         return chosen
     parts = [chosen["search_train"], chosen["search_validation"]]
+    if not any(map(len, parts)):
+        test = chosen["test"]
+        return {**chosen, "test": test[balanced(labels[test], spec.subset, stream(spec.seed, "subset", "test"))]}
     count = min(spec.subset, len(parts[0]) + len(parts[1]))
     if count < 2:
         raise DataError(f"`subset` must be at least 2 for a training and a validation image, got {spec.subset}")

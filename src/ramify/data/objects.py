@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from ramify.data.depth import Extent
-from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure
+from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure, taken
 from ramify.data.labels import read_label
-from ramify.data.sources import Part, Parts, hugging_face_part, hugging_face_splits
+from ramify.data.parts import Part, Parts
+from ramify.data.sources import hugging_face_part, hugging_face_splits
 from ramify.data.spec import DataSpec
-from ramify.errors import DataError, nearest
+from ramify.errors import DataError, OptionError, nearest
 
 IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "pixels", "picture", "photo", "input", "inputs", "x")
 LABEL_KEYS = (
@@ -49,7 +50,10 @@ def from_objects(data: Any, spec: DataSpec) -> Parts:
         train, test = data, None
     name = _name(train)
     part, names = _part(train, name, spec)
-    held = None if test is None else _part(test, f"{name}, test", spec)[0]
+    held = None
+    if test is not None:
+        held, its_names = _part(test, f"{name}, test", spec)
+        held = held.by_names(its_names, names)
     return Parts(name, part, test=held, class_names=names)
 
 
@@ -87,7 +91,7 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
     if isinstance(data, str | bytes) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         missing = "needs __len__ and __getitem__, as map-style data sets have"
         raise DataError(f"{where}: {missing}; {WANTED}, not {type(data).__name__}")
-    names = getattr(data, "classes", None)
+    names = _classes(data)
     if _of_hugging_face(data):
         # A transform of the user's makes the images; without one, they are best taken as they are encoded.
         custom = data.format["type"] == "custom"
@@ -98,6 +102,12 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
         names = getattr(data.features.get(label[0]), "names", None) if label else None
     known = isinstance(names, list | tuple) and len(names) > 0
     return _items(data, where, spec), tuple(map(str, names)) if names is not None and known else None
+
+
+def _classes(data: Any) -> Any:
+    """Return the names of the classes that a data set, or the one it is a subset of, has recorded; else None."""
+    names = getattr(data, "classes", None)
+    return _classes(data.dataset) if names is None and isinstance(data, Subset) else names
 
 
 def _items(data: Any, name: str, spec: DataSpec) -> Part:
@@ -111,7 +121,9 @@ def _items(data: Any, name: str, spec: DataSpec) -> Part:
     for row in range(count):
         where = f"{name}, item {row}"
         try:
-            item = data[row]
+            item = taken(data, row, where)
+        except DataError:
+            raise
         except Exception as error:  # whatever the data set's own code raises
             raise DataError(f"{where}: the data set raised {type(error).__name__} ({_reason(error)})") from error
         image, label = pair_of(item, where, spec)
@@ -164,13 +176,14 @@ def _keys(item: Mapping[Any, Any], where: str, spec: DataSpec) -> tuple[Any, Any
         (spec.label_column, "label_column", LABEL_KEYS),
     ):
         if asked is not None and asked not in item:
-            raise DataError(f"{where}: no key {asked!r}; {nearest(asked, map(str, item))}")
+            raise OptionError(f"{where}: no key {asked!r}; {nearest(asked, map(str, item))}", option)
         candidates = [asked] if asked is not None else _candidates(item, known)
         if len(candidates) != 1:
             which = " and ".join(map(str, candidates)) + " could be it" if candidates else "an (image, label) is wanted"
-            raise DataError(
+            raise OptionError(
                 f"{where}: items are mappings with the keys {', '.join(map(str, item))!s:.100}; which is the "
-                f"{option.split('_')[0]} is open ({which}): load(dataset, {option}=...)"
+                f"{option.split('_')[0]} is open ({which}): load(dataset, {option}=...)",
+                option,
             )
         found += candidates
     return found[0], found[1]

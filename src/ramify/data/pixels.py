@@ -125,7 +125,7 @@ class _Decoder(torch.utils.data.Dataset[Any]):
         try:
             return _decode_some(self.images, self.rows[batch], self.side, self.channels, self.image_size, self.scale)
         except DataError as error:
-            return type(error)(str(error))
+            return error.with_traceback(None)
 
 
 class _Measurer(torch.utils.data.Dataset[Any]):
@@ -138,7 +138,7 @@ class _Measurer(torch.utils.data.Dataset[Any]):
         try:
             return extent(self.images, rows)
         except DataError as error:
-            return type(error)(str(error))
+            return error.with_traceback(None)
 
 
 def _in_workers(work: torch.utils.data.Dataset[Any], batches: Sequence[list[int]]) -> Iterator[Any]:
@@ -165,29 +165,35 @@ def _pad(pixels: Tensor, margin: int) -> Tensor:
 
 
 def load_pixels(
-    images: Encoded, pool: Tensor, test: Tensor, image_size: int | None, device: torch.device
-) -> tuple[Pixels, Pixels]:
+    images: Encoded,
+    pool: Tensor,
+    test: Tensor,
+    image_size: int | None,
+    device: torch.device,
+    known: Scale | None = None,
+) -> tuple[Pixels, Pixels, Scale | None]:
     """Decode the training images `pool` (n,) and the `test` images (m,), or arrange for streaming them.
 
-    Size and channels are those of the training images.
+    Size and channels are those of the training images. Deep images are scaled by a scale that is `known` from others,
+    where there is one; what they were scaled by is returned, None where all images are bytes.
     """
     side, channels = probe(images, pool.tolist(), image_size)
     streamed = (len(pool) + len(test)) * side * side * channels > memory_limit
 
-    def arranged(scale: Scale | None) -> tuple[Pixels, Pixels]:
+    def arranged(scale: Scale | None) -> tuple[Pixels, Pixels, Scale | None]:
         if streamed:
             first, second = (Streamed(images, rows, side, channels, image_size, device, scale) for rows in (pool, test))
-            return first, second
+            return first, second, scale
         both = [_decode_all(images, rows, side, channels, image_size, scale) for rows in (pool, test)]
-        return InMemory(both[0].to(device)), InMemory(both[1].to(device))
+        return InMemory(both[0].to(device)), InMemory(both[1].to(device)), scale
 
     try:
         if streamed and any(is_deep(images, row) for row in sample(images).tolist()):
-            found = arranged(_scale(images))
+            found = arranged(_extent(images).scale(known))
         else:
             found = arranged(None)
     except UnmeasuredError:  # met on the way, so that images of bytes are read only once
-        found = arranged(_scale(images))
+        found = arranged(_extent(images).scale(known))
     _refuse_constant(found[0], images.where(int(pool[0])))
     return found
 
@@ -197,7 +203,7 @@ def sample(images: Sized) -> Tensor:
     return torch.randperm(len(images), generator=stream(0, "sample"))[:SAMPLE].sort().values
 
 
-def _scale(images: Encoded) -> Scale:
+def _extent(images: Encoded) -> Extent:
     """Measure all images, used or not, so that every subset has the same scale."""
     found = Extent()
     for part in images.parts if isinstance(images, Joined) else (images,):
@@ -208,7 +214,7 @@ def _scale(images: Encoded) -> Scale:
         else:
             for some in _in_workers(_Measurer(part), [rows.tolist() for rows in torch.arange(len(part)).split(256)]):
                 found.join(some)
-    return found.scale()
+    return found
 
 
 def _refuse_constant(pixels: Pixels, where: str) -> None:

@@ -6,65 +6,125 @@ test images where the source brings them. Nothing is decoded here.
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from ramify.data.encoded import RESIZED_BY_SPEC, Arrays, Encoded, Files, HuggingFace, Table, join
+from ramify.data.encoded import RESIZED_BY_SPEC, Arrays, Chosen, HuggingFace
+from ramify.data.folders import holds_images, image_folder
 from ramify.data.labels import read_label
+from ramify.data.overlap import rows_apart
+from ramify.data.parquet import column, parquet_file, parquet_files, parquet_folder
+from ramify.data.part_names import assign, told_by
+from ramify.data.parts import Part, Parts, listed, subfolders
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, MissingExtraError, nearest
 from ramify.files import expanded, matching
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
-PART_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("test",),
-}
-PART_OF = {alias: part for part, aliases in PART_NAMES.items() for alias in aliases}
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images and the label of each: a class number or a class name."""
-
-    images: Encoded
-    labels: Sequence[int | str | None]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a source brings; `class_names` where it names the classes of its numbers."""
-
-    name: str
-    train: Part
-    validation: Part | None = None
-    test: Part | None = None
-    class_names: tuple[str, ...] | None = None
+T = TypeVar("T")
 
 
 def open_source(spec: DataSpec) -> Parts:
-    """Find the data set of `spec`.
+    """Find the data set of `spec`, with images to train on; its test images are in no other part.
 
     Raises:
         DataError: If there is none, it is damaged, or it leaves open what its images or labels are.
         MissingExtraError: If reading it takes a package that is not installed.
     """
-    parts = _open(spec.source, spec)
+    parts = _with_test(to_train(_open(spec.source, spec)), spec)
+    return parts if parts.test is not None else parts.noting(*_beside(expanded(spec.source)))
+
+
+def open_to_measure(spec: DataSpec) -> Parts:
+    """Find the data set of `spec`, as `open_source` does, where nothing will be trained on it."""
+    return to_measure(_with_test(_open(spec.source, spec), spec))
+
+
+def to_train(parts: Parts) -> Parts:
+    """Return data that has images to train on.
+
+    Raises:
+        DataError: If there are none.
+    """
+    if parts.train is None:
+        raise DataError(parts.lacking)
+    return parts
+
+
+def to_measure(parts: Parts) -> Parts:
+    """Return data that nothing is trained on: all images are test images, where there is no part for testing."""
+    if parts.test is not None:
+        return parts if parts.train is not None else replace(parts, validation=None)
+    if parts.train is None or parts.validation is None:
+        return replace(parts, train=None, validation=None, test=parts.train or parts.validation)
+    note = f"{parts.name}: has no test part, so its {len(parts.validation.images)} validation images are measured"
+    return replace(parts, train=None, validation=None, test=parts.validation).noting(note)
+
+
+def _beside(path: Path) -> list[str]:
+    """Return a note on folders with other parts beside a folder of training images, which its name would bring."""
+    path = path if path.name else path.absolute()
+    told = told_by(path.name)
+    if told is None or told.part != "train" or not path.is_dir():
+        return []
+    held = [child.name for child in subfolders(path.parent) if child.name == path.name or _holds_data(child)]
+    found = assign(held, path.parent)
+    if found.pop("train", None) != path.name or not found:
+        return []
+    names = " and ".join(str(path.parent / name) for name in found.values())
+    lie = "lies beside and is" if len(found) == 1 else "lie beside and are"
+    return [f"{names} {lie} not used; --data {path.parent} would"]
+
+
+def _holds_data(path: Path) -> bool:
+    return (path / "state.json").is_file() or holds_images(path) or any(path.rglob("*.parquet"))
+
+
+def _with_test(parts: Parts, spec: DataSpec) -> Parts:
+    """Add the test images that `spec` names."""
     if spec.test is None:
         return parts
-    if Path(spec.test).resolve() == Path(spec.source).resolve():
+    if expanded(spec.test).resolve() == expanded(spec.source).resolve():
         raise DataError(f"{spec.test}: `test` is the same as `source`; test images must not be trained on")
-    other = _open(spec.test, spec)
-    test = other.test or other.train
-    return Parts(parts.name, parts.train, parts.validation, test, parts.class_names)
+    other = to_measure(_open(spec.test, spec))
+    return _apart(replace(parts, test=other.test).noting(*other.notes), spec)
+
+
+def _apart(parts: Parts, spec: DataSpec) -> Parts:
+    """Take the test images out of the other parts, where they are the same files or have the same bytes."""
+    present = parts.present()
+    test = present.pop("test").images
+    gone = 0
+    for name, part in present.items():
+        rows = _readable(spec.source, partial(rows_apart, part.images, test))
+        if len(rows) == len(part.images):
+            continue
+        gone += len(part.images) - len(rows)
+        parts = parts.having(
+            name, Part(Chosen(part.images, rows), [part.labels[row] for row in rows]) if rows else None
+        )
+    if not gone:
+        return parts
+    if "train" in present and parts.train is None:
+        raise DataError(
+            f"{spec.source}: all training images are test images too, in {spec.test}; nothing is left to train on"
+        )
+    note = f"{spec.source}: {gone} images are test images too, in {spec.test}, and taken out of the other parts"
+    return parts.noting(note)
+
+
+def _readable(source: object, read: Callable[[], T]) -> T:
+    """Do what reads files; one that cannot be read becomes one line."""
+    try:
+        return read()
+    except OSError as error:
+        raise DataError(f"{error.filename or source}: cannot be read ({error.strerror or error})") from error
 
 
 def _open(source: str, spec: DataSpec) -> Parts:
@@ -72,18 +132,18 @@ def _open(source: str, spec: DataSpec) -> Parts:
         return NAMED[source](spec)
     if source.startswith("hf:"):
         return _hugging_face_hub(source.removeprefix("hf:"), spec)
-    path = expanded(source)
-    try:
-        if path.is_dir():
-            return _folder(path, spec)
-        if path.is_file():
-            if path.suffix != ".parquet":
-                raise DataError(f"{path}: a file of images must be .parquet; else give a folder of images")
-            return _parquet(_with_siblings(path), spec)
-        if any(mark in source for mark in "*?["):
-            return _parquet(_by_part(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source), spec)
-    except OSError as error:
-        raise DataError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
+    return _readable(source, lambda: _open_path(source, expanded(source), spec))
+
+
+def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
+    if path.is_dir():
+        return _folder(path, spec)
+    if path.is_file():
+        if path.suffix != ".parquet":
+            raise DataError(f"{path}: a file of images must be .parquet; else give a folder of images")
+        return parquet_file(path, spec)
+    if any(mark in source for mark in "*?["):
+        return parquet_files(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source, spec)
     if (name := source.lower()) in BY_FOLDER:
         raise DataError(
             f"{BY_FOLDER[name]} cannot be had by name; give its folder (train/ and val/) with --data, e.g. --data "
@@ -98,9 +158,12 @@ def _open(source: str, spec: DataSpec) -> Parts:
 def _folder(path: Path, spec: DataSpec) -> Parts:
     if any((path / marker).is_file() for marker in ("state.json", "dataset_dict.json")):
         return _hugging_face_folder(path, spec)
-    if files := sorted(path.glob("*.parquet")):
-        return _parquet(_by_part(files, str(path)), spec)
-    return _image_folder(path)
+    if parts := parquet_folder(path, spec):
+        return parts
+    inner = subfolders(path)
+    if len(inner) == 1 and not holds_images(path):  # a folder around one of those above
+        return _folder(inner[0], spec)
+    return image_folder(path)
 
 
 # Named data sets
@@ -139,7 +202,8 @@ def _torchvision(name: str, class_name: str) -> Callable[[DataSpec], Parts]:
                 pixels = pixels.transpose(0, 2, 3, 1)
             labels = data.labels if name == "svhn" else data.targets
             parts.append(Part(Arrays(pixels, name), [int(label) for label in labels]))
-            names = tuple(getattr(data, "classes", None) or map(str, range(10)))
+            names = None if name == "mnist" else getattr(data, "classes", None)  # MNIST's are like "7 - seven"
+            names = tuple(names or map(str, range(10)))
         return Parts(name, parts[0], test=parts[1], class_names=names)
 
     return read
@@ -149,6 +213,7 @@ NAMED: dict[str, Callable[[DataSpec], Parts]] = {
     "digits": _digits,
     "cifar10": _torchvision("cifar10", "CIFAR10"),
     "cifar100": _torchvision("cifar100", "CIFAR100"),
+    "mnist": _torchvision("mnist", "MNIST"),
     "fashion-mnist": _torchvision("fashion-mnist", "FashionMNIST"),
     "svhn": _torchvision("svhn", "SVHN"),
 }
@@ -156,159 +221,6 @@ NAMED: dict[str, Callable[[DataSpec], Parts]] = {
 
 BY_FOLDER = {"imagenet": "ImageNet"}
 """Data sets that everybody has to fetch on their own: the name that stands for them, and what they are called."""
-
-
-# Image folders
-
-
-def _image_folder(path: Path) -> Parts:
-    folders = {PART_OF[child.name.lower()]: child for child in _subfolders(path) if child.name.lower() in PART_OF}
-    if folders and len(folders) == len(_subfolders(path)) and "train" not in folders:
-        raise DataError(f"{path}: has {', '.join(child.name for child in folders.values())}, but no folder train")
-    if "train" not in folders:
-        name = path.parent.name if path.name.lower() in PART_OF else path.name
-        return Parts(name, _image_part(path))
-    parts = {part: _image_part(folder) for part, folder in folders.items()}
-    return Parts(path.name, parts["train"], parts.get("validation"), parts.get("test"))
-
-
-def _image_part(path: Path) -> Part:
-    files, labels = [], []
-    for folder in _subfolders(path):
-        found = sorted(
-            file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."
-        )
-        if not found:
-            raise DataError(
-                f"{folder}: this class has no image ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"
-            )
-        files += found
-        labels += [folder.name] * len(found)
-    if not files:
-        raise DataError(f"{path}: no images; wanted is one subfolder per class with images in it, or Parquet files")
-    return Part(Files(files), labels)
-
-
-def _subfolders(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-# Parquet files
-
-
-def _part_of(file: Path) -> tuple[str, str] | None:
-    """Return the part that a file name tells, and the word that does: cifar10-train.parquet, val-0-of-2.parquet."""
-    words = [word for word in re.split(r"[-_.]", file.stem) if word.lower() in PART_OF]
-    return (PART_OF[words[-1].lower()], words[-1]) if words else None
-
-
-def _with_siblings(file: Path) -> dict[str, list[Path]]:
-    found = {"train": [file]}
-    told = _part_of(file)
-    if told and told[0] == "train":
-        before, after = file.name.rsplit(told[1], 1)
-        for part in ("validation", "test"):
-            siblings = [file.with_name(before + alias + after) for alias in PART_NAMES[part]]
-            found[part] = [sibling for sibling in siblings if sibling.is_file()][:1]
-    return found
-
-
-def _by_part(files: Sequence[Path], source: str) -> dict[str, list[Path]]:
-    if not files:
-        raise DataError(f"{source}: no file matches")
-    if strange := next((file for file in files if file.suffix != ".parquet"), None):
-        raise DataError(f"{source}: {strange.name} is not a .parquet file")
-    told = [_part_of(file) for file in files]
-    if not any(told):
-        return {"train": list(files)}
-    if None in told:
-        raise DataError(
-            f"{files[told.index(None)]}: the name does not tell train, validation or test, as others in {source} do"
-        )
-    found: dict[str, list[Path]] = {}
-    for file, part in zip(files, told, strict=True):
-        found.setdefault(part[0] if part else "", []).append(file)
-    if len(found) == 1:  # a folder of test files, given as `test`
-        return {"train": list(files)}
-    if "train" not in found:
-        raise DataError(f"{source}: has files for {' and '.join(found)}, but none for train")
-    return found
-
-
-def _parquet(files: dict[str, list[Path]], spec: DataSpec) -> Parts:
-    names: tuple[str, ...] | None = None
-    parts: dict[str, Part] = {}
-    for part, paths in files.items():
-        if not paths:
-            continue
-        read = [_parquet_file(path, spec) for path in paths]
-        images = join([part.images for part, _ in read])
-        parts[part] = Part(images, [label for part, _ in read for label in part.labels])
-        names = names or read[0][1]
-    first = files["train"][0]
-    told = _part_of(first)
-    stem = first.stem[: first.stem.rfind(told[1])].rstrip("-_.") if told else first.stem
-    return Parts(stem or first.parent.name, parts["train"], parts.get("validation"), parts.get("test"), names)
-
-
-def _parquet_file(path: Path, spec: DataSpec) -> tuple[Part, tuple[str, ...] | None]:
-    import pyarrow
-    import pyarrow.parquet
-    import pyarrow.types as types
-
-    def holds_images(kind: Any) -> bool:
-        if types.is_struct(kind):
-            return any(field.name == "bytes" for field in kind)
-        return types.is_binary(kind) or types.is_large_binary(kind)
-
-    def holds_labels(kind: Any) -> bool:
-        if types.is_dictionary(kind):
-            kind = kind.value_type
-        return types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            kinds = {field.name: field.type for field in schema}
-            image = _column(
-                path, kinds, spec.image_column, "image_column", [name for name in kinds if holds_images(kinds[name])]
-            )
-            integers = [name for name in kinds if types.is_integer(kinds[name]) or types.is_boolean(kinds[name])]
-            default = spec.label_column or ("label" if "label" in kinds else None)
-            label = _column(path, kinds, default, "label_column", integers)
-            for name, fits, wanted in (
-                (image, holds_images, "encoded images (bytes)"),
-                (label, holds_labels, "integers or names"),
-            ):
-                if not fits(kinds[name]):
-                    raise DataError(f"{path}: column {name!r} is {kinds[name]}, not {wanted}")
-            table = file.read(columns=[image, label])
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: damaged or not a complete Parquet file ({reason})") from error
-    labels = table.column(label).to_pylist()
-    return Part(Table(table.column(image), path), labels), _recorded_names(schema.metadata, label)
-
-
-def _column(where: object, kinds: Iterable[str], asked: str | None, option: str, candidates: Sequence[str]) -> str:
-    """Return the column that was `asked` for, else the only candidate."""
-    if asked is not None:
-        if asked not in kinds:
-            raise DataError(f"{where}: no column {asked!r}; {nearest(asked, kinds)}")
-        return asked
-    if len(candidates) == 1:
-        return candidates[0]
-    what = f"{' and '.join(map(repr, candidates))} could be it" if candidates else f"columns: {', '.join(kinds)}"
-    raise DataError(f"{where}: which column is meant is open ({what}); set `{option}`")
-
-
-def _recorded_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:
-    """Return the class names that Hugging Face's writer leaves in a Parquet file."""
-    try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(map(str, features[label]["names"]))
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 # Hugging Face data sets
@@ -360,13 +272,18 @@ def hugging_face_splits(
     read: Callable[[Any, str], tuple[Part, tuple[str, ...] | None]],
 ) -> Parts:
     """Read the splits of a Hugging Face data set, each by `read(dataset, where)`."""
-    splits = {PART_OF[split.lower()]: found[split] for split in found if split.lower() in PART_OF}
-    if "train" not in splits:
-        raise DataError(f"{where}: has no split `train`; its splits: {', '.join(found)}")
+    splits = assign(found, where)
+    lacking = "" if "train" in splits else f"{where}: has no split `train`; its splits: {', '.join(found)}"
+    if not splits:
+        raise DataError(lacking)
+    left = [split for split in found if split not in splits.values()]
     parts, names = {}, None
-    for part, dataset in splits.items():
-        parts[part], names = read(dataset, where if len(splits) == 1 else f"{where}, {part}")
-    return Parts(name, parts["train"], parts.get("validation"), parts.get("test"), names)
+    for part, split in splits.items():
+        read_part, its_names = read(found[split], where if len(splits) == 1 else f"{where}, {part}")
+        names = names or its_names
+        parts[part] = read_part.by_names(its_names, names)
+    notes = (f"{where}: the splits {listed(left)} are not used",) if left else ()
+    return Parts(name, parts.get("train"), parts.get("validation"), parts.get("test"), names, notes, lacking)
 
 
 def hugging_face_part(
@@ -383,7 +300,7 @@ def hugging_face_part(
     datasets = _datasets()
     dataset = dataset.with_format(None)
     features = dataset.features
-    image = _column(
+    image = column(
         where,
         features,
         spec.image_column,
@@ -399,7 +316,7 @@ def hugging_face_part(
     ]
     classes = [name for name in integers if isinstance(features[name], datasets.ClassLabel)]
     default = spec.label_column or ("label" if "label" in features else None)
-    label = _column(where, features, default, "label_column", classes if len(classes) == 1 else integers)
+    label = column(where, features, default, "label_column", classes if len(classes) == 1 else integers)
     names = getattr(features[label], "names", None)
     scalar = re.match("float|(large_)?string", str(getattr(features[label], "dtype", "")))
     if names is None and label not in integers and not scalar:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from ramify.errors import DataError, nearest
 
@@ -17,13 +19,13 @@ class DataSpec:
     """Everything that decides which images a search sees.
 
     Args:
-        source: A name (digits, cifar10, cifar100, fashion-mnist, svhn), a folder of images with one subfolder
-            per class, a Parquet file (or folder or glob of them), or a Hugging Face data set: `hf:NAME`, or a
-            folder written by `save_to_disk`.
-        test: The file or folder of the test images, when it is another one. By themselves are found:
-            `X-test.parquet` beside `X-train.parquet`, the subfolders train, val (valid, validation) and test of
-            an image folder, and the splits of a Hugging Face data set. Where there is none, a part of the
-            training images is held out.
+        source: A name (digits, cifar10, cifar100, mnist, fashion-mnist, svhn), a folder of images with one subfolder
+            per class, a Parquet file (or folder or glob of them), or a Hugging Face data set: `hf:NAME`, a clone
+            of it, or a folder written by `save_to_disk`.
+        test: The file or folder of the test images, when it is another one; images that are also in `source` are
+            taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
+            train, val and test of an image folder, by these names or others (docs/data.md), and the splits of a
+            Hugging Face data set. Where there is none, a part of the training images is held out.
         validation_is_test: Whether the validation images of a source without test images are what networks are tested
             on, as is usual for ImageNet; `search_validation` is then a part of the training images.
         root: Folder of downloads. Default: the environment variable RAMIFY_DATA, else ~/.cache/ramify.
@@ -78,3 +80,19 @@ class DataSpec:
                 raise DataError(f"`{name}` must be at least 1, got {value!r}")
         if self.image_size is not None and self.image_size > MAX_SIDE:
             raise DataError(f"`image_size` must be at most {MAX_SIDE}, got {self.image_size}")
+
+
+def spec_of(data: Any) -> DataSpec:
+    """Return data that is named, by a name, a path or a specification, as a specification.
+
+    Raises:
+        DataError: If it is a data set in Python, which other processes could not find again.
+    """
+    if isinstance(data, DataSpec):
+        return data
+    if isinstance(data, str | Path):
+        return DataSpec(source=str(data))
+    raise DataError(
+        f"{type(data).__name__}: data is a name, a path or a DataSpec here, because other processes load it, too; "
+        "write a data set in Python as a folder of images or a Parquet file"
+    )

@@ -1,9 +1,9 @@
 """Runs: a folder that says all of how a result came about, and work that continues wherever it was stopped."""
 
+from ramify.parallel import say
 from ramify.run.environment import make_fabric
 from ramify.run.folder import RunFolder
 from ramify.run.processes import data_parallel, scratch
-from ramify.run.progress import say
 from ramify.run.runner import Interrupted, drive
 
 __all__ = ["Interrupted", "RunFolder", "data_parallel", "drive", "make_fabric", "say", "scratch"]

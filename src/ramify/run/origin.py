@@ -74,13 +74,19 @@ def data_of(path: Path) -> DataSpec:
     provenance: Mapping[str, Any] = folder.provenance() if searched else {}
     if not saw_images(config, provenance):
         raise without_images(str(path), lookup_of(config, provenance))
-    try:
-        spec = DataSpec(**settings)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise RunError(f"{path / 'config.yaml'} is damaged ({error}); name the data with --data or `data=`") from None
+    spec = named_data(settings, path)
     if spec.source.startswith("python:"):
         raise ConfigurationError(f"{path} was made with a data set from Python; name one with --data or `data=`")
     return spec
+
+
+def named_data(settings: Any, path: Path | None) -> DataSpec:
+    """Return the data that a configuration names; that of a data set from Python has its name alone."""
+    try:
+        return DataSpec(**settings)
+    except TypeError as error:
+        where = (path or Path()) / "config.yaml"
+        raise RunError(f"{where} is damaged ({error}); name the data with --data or `data=`") from None
 
 
 def directory_of(path: Path | None) -> str:
@@ -91,8 +97,12 @@ def directory_of(path: Path | None) -> str:
     return str((found.get("data") or {}).get("directory") or found.get("directory") or Path.cwd())
 
 
-def located(spec: DataSpec, path: Path | None) -> DataSpec:
-    """Return data with the relative paths of the run at `path` taken from where it was made, else from here."""
+def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
+    """Return data with the relative paths of the run at `path` taken from where it was made, else from here.
+
+    Raises:
+        ConfigurationError: If one has to be `there`, and is not.
+    """
     if path is None:
         return spec
     made = directory_of(path)
@@ -103,13 +113,13 @@ def located(spec: DataSpec, path: Path | None) -> DataSpec:
             continue
         pattern = any(mark in value for mark in "*?[")
         bases = [Path(made), Path.cwd()]
-        there = [base for base in bases if (base / value).exists() or (pattern and bool(files.matching(base, value)))]
-        if not there:
+        found = [base for base in bases if (base / value).exists() or (pattern and bool(files.matching(base, value)))]
+        if there and not found:
             raise ConfigurationError(
                 f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
                 "--data or `data=`"
             )
-        places[name] = str(there[0] / value)
+        places[name] = str((found or bases)[0] / value)
     return replace(spec, **places)
 
 

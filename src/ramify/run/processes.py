@@ -66,12 +66,14 @@ def data_parallel(function: Callable[P, R]) -> Callable[P, R]:
             if devices not in (1, running):
                 raise ConfigurationError(f"`devices` is {devices}, but {running} processes were started; leave it out")
             options["devices"] = running
-            return function(*bound.args, **bound.kwargs)
+            with parallel.once():
+                return function(*bound.args, **bound.kwargs)
         if devices == 1:
-            return function(*args, **kwargs)
+            with parallel.once():
+                return function(*args, **kwargs)
         if options["threads"] is None:
             options["threads"] = max(1, torch.get_num_threads() // devices)
-        with _temporary() as path:
+        with parallel.once(), _temporary() as path:
             spread(devices, verb, bound.args, bound.kwargs, scratch=path)
             options["progress"] = False
             return function(*bound.args, **bound.kwargs)  # finds the work done
@@ -92,11 +94,12 @@ def _temporary() -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class _Report:
-    """How the work of a process has ended: `done`, `interrupted`, `wrong` or `crashed`."""
+    """How the work of a process has ended, `done`, `interrupted`, `wrong` or `crashed`, and what it said once."""
 
     outcome: str
     kind: str = ""
     message: str = ""
+    said: tuple[str, ...] = ()
 
 
 def spread(
@@ -133,7 +136,16 @@ def spread(
             reading, writing = context.Pipe(duplex=False)
             process = context.Process(
                 target=_work,
-                args=(environment, theirs, writing, list(sys.orig_argv), scratch, imports.travelling(), work),
+                args=(
+                    environment,
+                    theirs,
+                    writing,
+                    list(sys.orig_argv),
+                    scratch,
+                    parallel.said(),
+                    imports.travelling(),
+                    work,
+                ),
             )
             process.start()
             writing.close()
@@ -215,6 +227,7 @@ def _watch(processes: Sequence[Any], reports: Sequence[Connection], asked: Seque
         for rank, process in left.items():
             if not process.is_alive():
                 ended[rank] = _ended(process, reports[rank], rank, len(processes), asked)
+                parallel.remember(ended[rank].said)
         worst = [report for report in ended.values() if report.outcome in ("wrong", "crashed")]
         causes = [report for report in worst if report.kind != parallel.LostError.__name__]
         if causes:
@@ -256,6 +269,7 @@ def _work(
     report: Connection,
     command: list[str],
     folder: Path | None,
+    lines: Sequence[str],
     imported: Sequence[imports.Imported],
     work: bytes,
 ) -> None:
@@ -267,6 +281,7 @@ def _work(
     os.environ |= environment
     sys.orig_argv = command
     _scratch = folder
+    parallel.remember(lines)
     said = _Report("done")
     try:
         imports.repeat(imported)
@@ -279,7 +294,7 @@ def _work(
     except BaseException as error:
         traceback.print_exc()
         said = _Report("crashed", type(error).__name__, f"process {environment['RANK']}: {error}")
-    report.send((said.outcome, said.kind, said.message))
+    report.send((said.outcome, said.kind, said.message, parallel.said()))
     report.close()
     if said.outcome != "done":
         os._exit(1)  # the others may be waiting for this process, and a proper end would wait for them

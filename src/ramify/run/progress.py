@@ -6,15 +6,10 @@ import sys
 from typing import Any
 
 from ramify import parallel
+from ramify.parallel import say
 from ramify.training import Metrics
 
 _SHOWN = ("loss", "accuracy", "validation_accuracy", "score", "best", "temperature")
-
-
-def say(text: str, *, enabled: bool = True) -> None:
-    """Print a line on standard error, from the first of several processes."""
-    if enabled and parallel.is_first():
-        print(text, file=sys.stderr)
 
 
 class Progress:

@@ -1,0 +1,240 @@
+"""Folders of images: one subfolder for each class, or folders of that kind for training, validation and test images."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from ramify.data.encoded import Files
+from ramify.data.part_names import USUAL_PART, assign, is_set_apart, told_by
+from ramify.data.parts import Part, Parts, is_hidden, listed, subfolders, unused
+from ramify.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+WANTED = "wanted is one subfolder per class with images in it"
+
+
+def image_folder(path: Path) -> Parts:
+    """Read a folder of images.
+
+    Folders count as parts by their names (`ramify.data.part_names`) and by what they hold: folders of classes. A
+    folder `train` with images in it is a class, where others lie beside it.
+
+    Raises:
+        DataError: If there are no images, or it is open which of them are the training images.
+    """
+    chain = _unwrapped(path)
+    top, path = path, chain[-1]
+    folders = _parts_in(path)
+    notes = [note for around, inner in pairwise(chain) for note in unused(around, [inner])]
+    if folders is None:
+        classes, apart = _classes_in(path)
+        part, more = _image_part(path, classes)
+        name = top.parent.name if top.name.lower() in USUAL_PART else top.name
+        return Parts(name, part, notes=(*notes, *unused(path, [*classes, *apart]), *more, *map(_without_class, apart)))
+    used = [folder for several in folders.values() for folder in several]
+    bare = [child for child in subfolders(path) if child not in used and told_by(child.name) and _loose(child)]
+    notes += unused(path, [*used, *bare])
+    parts: dict[str, Part] = {}
+    for part_name in [name for name in ("train", "validation", "test") if name in folders]:
+        known = set(parts["train"].labels) if "train" in parts else set()
+        classes = _class_folders(folders[part_name], known)
+        if classes:
+            of_classes = path if len(folders[part_name]) > 1 else folders[part_name][0]
+            parts[part_name], more = _image_part(of_classes, classes)
+            notes += more
+            if classes[0].parent != path:
+                notes += unused(classes[0].parent, classes)
+        else:
+            bare += folders[part_name]
+    notes += map(_without_class, bare)
+    lacking = f"{path}: has {', '.join(sorted(folder.name for folder in used))}, but no folder train"
+    return Parts(
+        top.name,
+        parts.get("train"),
+        parts.get("validation"),
+        parts.get("test"),
+        notes=tuple(notes),
+        lacking="" if "train" in parts else lacking,
+    )
+
+
+def _without_class(folder: Path) -> str:
+    return f"{folder}: not used, its images lie in no folders of the classes"
+
+
+def _classes_in(path: Path) -> tuple[list[Path], list[Path]]:
+    """Return the folders of classes in a folder, and those beside them with test images that have no class.
+
+    Raises:
+        DataError: If a folder may be either.
+    """
+    folders = subfolders(path)
+    apart = [child for child in folders if is_set_apart(child.name) and _loose(child) and not _holding(child)]
+    classes = [child for child in folders if child not in apart]
+    if any(
+        re.fullmatch(f"(in|un|non?|not)[-_ ]?{re.escape(one.name)}", other.name, re.I)
+        for one in apart
+        for other in classes
+    ):
+        return folders, []  # valid and invalid
+    if apart and len(classes) < 2 and len(folders) > 1:
+        names = listed([child.name for child in apart], 2)
+        like = f" or be a class, as {classes[0].name} seems to be" if classes else ""
+        raise DataError(
+            f"{path}: {names} may hold images for testing{like}; wanted is one subfolder per class, at least two: move "
+            "other folders out of it, or rename those that are classes"
+        )
+    return (classes, apart) if classes else (folders, [])
+
+
+def _unwrapped(path: Path) -> list[Path]:
+    """Follow folders around the data, as in `archive/dataset/train`; the last of those returned holds the data."""
+    chain = [path]
+    while not _loose(chain[-1]):
+        inner = _holding(chain[-1])
+        divided = [child for child in inner if _is_divided(child)]
+        if len(divided) == 1 and "train" not in assign([child.name for child in inner], chain[-1]):
+            chain.append(divided[0])
+        elif len(inner) == 1 and not told_by(inner[0].name) and _holding(inner[0]):
+            chain.append(inner[0])
+        else:
+            break
+    return chain
+
+
+def _is_divided(path: Path) -> bool:
+    """Return whether a folder holds folders of training images and of others."""
+    found = assign([child.name for child in _holding(path)], path)
+    return "train" in found and len(found) > 1
+
+
+def _parts_in(path: Path) -> dict[str, list[Path]] | None:
+    """Return part → its folder, or the folders of its classes; None where the folders of `path` are classes."""
+    named = {child.name: child for child in subfolders(path)}
+    holding = [child for child in named.values() if holds_images(child)]
+    for name, child in named.items():
+        if USUAL_PART.get(name.lower()) == "train" and child not in holding:
+            raise DataError(f"{child}: no images; {WANTED}, or Parquet files")
+    nested = [child.name for child in holding if _holding(child)]
+    flat = [child.name for child in holding if child.name not in nested]
+    found = assign(nested, path)
+    apart = [name for name in flat if is_set_apart(name)]
+    strangers = [child.name for child in holding if child.name not in (*found.values(), *apart)]
+    if "train" in found:
+        exact = found["train"].lower() in USUAL_PART
+        if len(found) > 1 or not strangers or (exact and len(strangers) == 1):
+            return {part: [named[name]] for part, name in found.items()}
+        if exact:
+            raise DataError(
+                f"{path}: {found['train']} may hold the training images or be a class, as {listed(strangers, 2)} seem "
+                f"to be; give {named[found['train']]} itself, or rename it"
+            )
+        return None
+    told = {child.name for child in holding if told_by(child.name)}
+    if found and len(told) == len(holding):
+        return {part: [named[name]] for part, name in found.items()}
+    for part, name in found.items():  # classes, and beside them a folder with test images of the same classes
+        inner = {child.name for child in _holding(named[name])}
+        if inner <= set(strangers):
+            return {"train": [named[stranger] for stranger in strangers], part: [named[name]]}
+    flat_parts = assign(flat, path)
+    if "train" in flat_parts and (len(flat_parts) > 1 or len(flat) == 1 == len(holding)):
+        names = " and ".join(flat_parts.values())
+        raise DataError(
+            f"{path}: {names} look like parts of a data set, but hold images directly; wanted is one subfolder per "
+            f"class in each, as in {flat_parts['train']}/CLASS/IMAGE"
+        )
+    if nested:
+        _check_classes(path, [named[name] for name in nested])
+    return None
+
+
+def _check_classes(path: Path, classes: Sequence[Path]) -> None:
+    """Refuse classes that are divided into parts each, where all of their images would become training images."""
+    for one in filter(_is_divided, classes):
+        inner = assign([child.name for child in _holding(one)], one)
+        names = " and ".join(inner.values())
+        raise DataError(
+            f"{path}: its folder {one.name} holds {names}, as others do; wanted are the parts first, as in "
+            f"{inner['train']}/{one.name}, or one of these folders"
+        )
+
+
+def _class_folders(folders: Sequence[Path], known: Collection[object]) -> list[Path]:
+    """Return the folders of the classes of a part: in its folder, or in one folder therein; `known` are names of some.
+
+    None are returned where there is only a folder of images without a class.
+    """
+    if len(folders) > 1:
+        return list(folders)
+    holding = _holding(folders[0])
+    if len(holding) == 1 and holding[0].name not in known:
+        inner = {child.name for child in _holding(holding[0])}
+        if inner & set(known) or len(inner) > 1:
+            return _class_folders(holding, known)
+        if known:
+            return []
+    return _classes_in(folders[0])[0]
+
+
+def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
+    """Read the images in folders of classes; also returns a note on the files there that are none."""
+    files: list[Path] = []
+    labels: list[int | str | None] = []
+    others: Counter[str] = Counter()
+    hidden: list[str] = []
+    for folder in classes:
+        found = []
+        for file in sorted(folder.rglob("*")):
+            image = file.suffix.lower() in IMAGE_SUFFIXES
+            if any(map(is_hidden, file.relative_to(folder).parts)):
+                hidden += [str(file.relative_to(path))] if image else []
+            elif image:
+                found.append(file)
+            elif file.is_file():
+                others[file.suffix.lower() or file.name] += 1
+        if not found:
+            raise DataError(
+                f"{folder}: this class has no image ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"
+            )
+        files += found
+        labels += [folder.name] * len(found)
+    if not files:
+        raise DataError(f"{path}: no images; {WANTED}, or Parquet files")
+    count = others.total()
+    notes = [f"{path}: {count} files of no known image format not used ({listed(sorted(others))})"] if count else []
+    if hidden:
+        notes.append(f"{path}: {len(hidden)} hidden images not used, such as {hidden[0]}")
+    return Part(Files(files), labels), notes
+
+
+def _loose(path: Path) -> bool:
+    """Return whether images lie in a folder itself."""
+    with os.scandir(path) as entries:
+        return any(_is_image(entry.name) for entry in entries)
+
+
+def _holding(path: Path) -> list[Path]:
+    """Return the folders in a folder that hold images."""
+    return [child for child in subfolders(path) if holds_images(child)]
+
+
+def holds_images(path: Path) -> bool:
+    """Return whether images lie somewhere in a folder."""
+    inner = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if _is_image(entry.name):
+                return True
+            if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name):
+                inner.append(Path(entry.path))
+    return any(map(holds_images, inner))
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES

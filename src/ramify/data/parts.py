@@ -1,0 +1,99 @@
+"""`Parts`: what a source brings, before anything is decoded, and what it holds beside that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ramify.data.encoded import Encoded
+
+CLUTTER = frozenset({"__MACOSX", "@eaDir", "lost+found", "Thumbs.db", "desktop.ini"})  # systems leave these anywhere
+COMPANIONS = frozenset({"readme", "license", "licence", "dataset_infos"})  # texts about the data, no data
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images and the label of each: a class number or a class name, None where it is hidden."""
+
+    images: Encoded
+    labels: Sequence[int | str | None]
+
+    def by_names(self, names: Sequence[str] | None, known: Sequence[str] | None) -> Part:
+        """Return the same with names for labels, where its numbers are those of other `names` than are `known`."""
+        if not names or not known or tuple(names) == tuple(known):
+            return self
+        return Part(
+            self.images,
+            [names[label] if isinstance(label, int) and 0 <= label < len(names) else label for label in self.labels],
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a source brings.
+
+    Args:
+        name: For people.
+        train: Training images.
+        validation: Images to choose architectures on.
+        test: Images that are only measured on.
+        class_names: Where the source names the classes of its numbers.
+        notes: What is said of images that are left out.
+        lacking: What is said where there are no training images, but some are wanted.
+    """
+
+    name: str
+    train: Part | None = None
+    validation: Part | None = None
+    test: Part | None = None
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    lacking: str = ""
+
+    def present(self) -> dict[str, Part]:
+        """Return the parts there are, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: part for name, part in named.items() if part is not None}
+
+    def having(self, name: str, part: Part | None) -> Parts:
+        """Return the same with another part `name`, or without it."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test, name: part}
+        return replace(self, train=parts["train"], validation=parts["validation"], test=parts["test"])
+
+    def noting(self, *notes: str) -> Parts:
+        """Return the same with further notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name was left by a system, not put there by people."""
+    return name.startswith(".") or name in CLUTTER
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths that people put there, sorted."""
+    return sorted(path for path in paths if not is_hidden(path.name))
+
+
+def subfolders(path: Path) -> list[Path]:
+    """Return the visible folders in a folder, sorted."""
+    with os.scandir(path) as entries:  # knows what is a folder without asking for each of a million files
+        return visible(Path(entry.path) for entry in entries if entry.is_dir())
+
+
+def unused(path: Path, used: Collection[Path]) -> list[str]:
+    """Return a note on what lies in a folder beside the files and folders that are `used`; none where that is all."""
+    names = [
+        child.name
+        for child in visible(path.iterdir())
+        if child not in used and child.stem.lower() not in COMPANIONS and child.suffix.lower() != ".md"
+    ]
+    return [f"{path}: {listed(names)} not used"] if names else []
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Return names in a sentence, cut short where they are many."""
+    shown = [name if len(name) <= 40 else f"{name[:37]}..." for name in names[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

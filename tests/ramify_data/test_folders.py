@@ -1,0 +1,240 @@
+"""Folders of images as they lie in the wild: parts by many names, classes called like parts, things left out."""
+
+from __future__ import annotations
+
+import pytest
+from pictures import picture
+
+from ramify.data import DataSpec
+from ramify.data.sources import open_source, open_to_measure
+from ramify.errors import DataError
+
+PETS = {"cat": 3, "dog": 2}
+
+
+def sizes(path, **options):
+    return {
+        name: len(part.images) for name, part in open_source(DataSpec(source=str(path), **options)).present().items()
+    }
+
+
+def classes(path):
+    return sorted(set(open_source(DataSpec(source=str(path))).train.labels))
+
+
+def notes(path):
+    return "; ".join(open_source(DataSpec(source=str(path))).notes)
+
+
+def refused(path):
+    with pytest.raises(DataError) as caught:
+        open_source(DataSpec(source=str(path)))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    return str(caught.value)
+
+
+def loose(path, count=1):
+    path.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        picture(9000 + number).save(path / f"{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [
+        ("training_set", None, "test_set"),
+        ("Training", None, "Testing"),
+        ("seg_train", "seg_dev", "seg_test"),
+        ("TRAIN", "VAL", "TEST"),
+        ("train2017", "val2017", "test2017"),
+        ("images_train", "images_val", "images_test"),
+        ("TrainImages", "ValidImages", "EvalImages"),
+    ],
+)
+def test_parts_by_other_names(folder, tmp_path, train, validation, test):
+    for number, name in enumerate((train, validation, test)):
+        if name:
+            folder(f"whole/{name}", {"cat": 4 - number, "dog": 1})
+    expected = {"train": 5, "validation": 4, "test": 3}
+    if validation is None:
+        del expected["validation"]
+    assert sizes(tmp_path / "whole") == expected
+    assert classes(tmp_path / "whole") == ["cat", "dog"] and notes(tmp_path / "whole") == ""
+
+
+def test_parts_in_a_folder_in_a_folder(folder, tmp_path):
+    folder("archive/data set/seg_train/seg_train", PETS)
+    folder("archive/data set/seg_test/seg_test", {"dog": 2})
+    loose(tmp_path / "archive" / "data set" / "seg_pred" / "seg_pred")
+    (tmp_path / "archive" / "__MACOSX").mkdir()
+    assert sizes(tmp_path / "archive") == {"train": 5, "test": 2}
+    assert notes(tmp_path / "archive") == f"{tmp_path}/archive/data set: seg_pred not used"
+
+
+def test_parts_beside_other_pictures(folder, tmp_path):
+    folder("whole/images/train_data", PETS)
+    folder("whole/images/valid_data", {"cat": 1})
+    loose(tmp_path / "whole" / "docs" / "figures")
+    assert sizes(tmp_path / "whole") == {"train": 5, "validation": 1}
+    assert notes(tmp_path / "whole") == f"{tmp_path}/whole: docs not used"
+
+
+def test_what_is_not_used_is_said(folder, tmp_path):
+    folder("whole/train", PETS)
+    folder("whole/test", PETS)
+    folder("whole/extra", {"cat": 1})
+    loose(tmp_path / "whole" / "train")
+    (tmp_path / "whole" / "README.md").write_text("")
+    (tmp_path / "whole" / "labels.csv").write_text("")
+    (tmp_path / "whole" / "train" / "cat" / "moving.gif").write_bytes(b"")
+    said = notes(tmp_path / "whole")
+    assert f"{tmp_path}/whole: extra, labels.csv not used" in said
+    assert f"{tmp_path}/whole/train: 1 files of no known image format not used (.gif)" in said
+    assert f"{tmp_path}/whole/train: 0.png not used" in said
+    assert sizes(tmp_path / "whole") == {"train": 5, "test": 5}
+
+
+def test_test_images_without_a_class_are_left_out(folder, tmp_path):
+    folder("flat/train", PETS)
+    loose(tmp_path / "flat" / "test1", 3)
+    folder("keras/train", PETS)
+    folder("keras/test", {"unknown": 3})
+    folder("tiny/train", PETS)
+    folder("tiny/val", {"images": 3})
+    for name, part in (("flat", "test1"), ("keras", "test"), ("tiny", "val")):
+        assert sizes(tmp_path / name) == {"train": 5}
+        assert notes(tmp_path / name).endswith(f"{name}/{part}: not used, its images lie in no folders of the classes")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("bus", "car", "train"), ("train", "plane"), ("valid", "invalid"), ("test_tube", "train_station"), ("dev", "ops")],
+)
+def test_classes_that_are_called_like_parts(folder, names):
+    path = folder("vehicles", dict.fromkeys(names, 2))
+    assert classes(path) == sorted(names) and sizes(path) == {"train": 2 * len(names)}
+
+
+def test_a_folder_of_test_images_among_the_classes(folder, tmp_path):
+    folder("whole", PETS)
+    folder("whole/test", {"cat": 2, "dog": 2})
+    assert sizes(tmp_path / "whole") == {"train": 5, "test": 4} and classes(tmp_path / "whole") == ["cat", "dog"]
+
+
+def test_folders_that_leave_open_what_they_are(folder, tmp_path):
+    for name in ("train", "test1"):
+        loose(tmp_path / "bare" / name)
+    assert "bare: train and test1 look like parts of a data set, but hold images directly" in refused(tmp_path / "bare")
+    for name in ("cat", "dog"):
+        for part in ("train", "test"):
+            loose(tmp_path / "inside out" / name / part)
+    assert "its folder cat holds train and test, as others do; wanted are the parts first, as in train/cat" in refused(
+        tmp_path / "inside out"
+    )
+    folder("mixed", {"bus": 1, "car": 1})
+    folder("mixed/train", {"steam": 1, "diesel": 1})
+    assert "mixed: train may hold the training images or be a class, as bus, car seem to be" in refused(
+        tmp_path / "mixed"
+    )
+    folder("two/train1", PETS)
+    folder("two/train2", PETS)
+    assert "two: train1 and train2 could all be the train images" in refused(tmp_path / "two")
+
+
+def test_training_images_that_are_hidden_or_missing(folder, tmp_path):
+    folder("x/test", PETS)
+    (tmp_path / "x" / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "x" / "train" / "cat" / "._0.png").write_bytes(b"")
+    assert refused(tmp_path / "x").startswith(f"{tmp_path}/x/train: no images")
+    folder("y/test_set", PETS)
+    assert refused(tmp_path / "y").endswith("y: has test_set, but no folder train")
+
+
+def test_what_is_measured(folder, tmp_path):
+    def measured(path):
+        parts = open_to_measure(DataSpec(source=str(path)))
+        assert path.name == "both" or (parts.train is None and parts.validation is None)
+        return len(parts.test.images)
+
+    assert measured(folder("plain", PETS)) == 5
+    folder("only/test", PETS)
+    assert measured(tmp_path / "only") == 5
+    folder("both/train", {"cat": 4, "dog": 4})
+    folder("both/test", PETS)
+    assert measured(tmp_path / "both") == 5
+    folder("imagenet/train", {"cat": 4, "dog": 4})
+    folder("imagenet/val", PETS)
+    assert measured(tmp_path / "imagenet") == 5
+    assert (
+        "so its 5 validation images are measured"
+        in open_to_measure(DataSpec(source=str(tmp_path / "imagenet"))).notes[-1]
+    )
+
+
+@pytest.mark.parametrize("name", ["test", "Val", "test_images", "unlabeled", "validation set", "holdout"])
+def test_a_folder_of_images_that_is_called_like_a_part_is_no_class(folder, tmp_path, name):
+    folder("whole", PETS)
+    loose(tmp_path / "whole" / name, 3)
+    assert classes(tmp_path / "whole") == ["cat", "dog"] and sizes(tmp_path / "whole") == {"train": 5}
+    assert notes(tmp_path / "whole") == (
+        f"{tmp_path}/whole/{name}: not used, its images lie in no folders of the classes"
+    )
+    folder("parts/train", PETS)
+    loose(tmp_path / "parts" / "train" / name, 3)
+    folder("parts/test", PETS)
+    assert classes(tmp_path / "parts") == ["cat", "dog"] and sizes(tmp_path / "parts") == {"train": 5, "test": 5}
+    assert f"{tmp_path}/parts/train: {name} not used" in notes(tmp_path / "parts")
+
+
+def test_folders_of_images_beside_those_of_parts(folder, tmp_path):
+    folder("one/train", PETS)
+    for name in ("val", "test"):
+        loose(tmp_path / "one" / name, 2)
+    assert sizes(tmp_path / "one") == {"train": 5} and notes(tmp_path / "one").count("no folders of the classes") == 2
+    folder("two", PETS)
+    folder("two/test", PETS)
+    loose(tmp_path / "two" / "val", 2)
+    assert sizes(tmp_path / "two") == {"train": 5, "test": 5} and classes(tmp_path / "two") == ["cat", "dog"]
+
+
+def test_a_folder_that_may_be_a_class_or_a_part_is_refused(tmp_path):
+    for names in (("test", "control"), ("test", "val")):
+        for name in names:
+            loose(tmp_path / "-".join(names) / name, 2)
+    assert "test may hold images for testing or be a class, as control seems to be; wanted is" in refused(
+        tmp_path / "test-control"
+    )
+    assert "test, val may hold images for testing; wanted is one subfolder per class" in refused(tmp_path / "test-val")
+
+
+def test_hidden_images_are_counted_and_not_used(folder, tmp_path):
+    whole = folder("whole", PETS)
+    loose(whole / "cat" / ".ipynb_checkpoints", 2)
+    loose(whole / "dog" / "deep" / "__MACOSX", 1)
+    loose(whole / "dog" / "deep" / "more", 1)
+    (whole / "dog" / "._0.png").write_bytes(b"")
+    assert sizes(whole) == {"train": 6}
+    assert notes(whole) == f"{whole}: 4 hidden images not used, such as cat/.ipynb_checkpoints/0.png"
+    for name in PETS:
+        loose(tmp_path / "odd" / "train" / name / ".ipynb_checkpoints")
+    assert "train/cat: this class has no image" in refused(tmp_path / "odd")
+
+
+def test_parts_beside_the_given_folder_are_named(folder, parquet, tmp_path):
+    for part in ("train", "val", "test"):
+        folder(f"pets/{part}", PETS)
+        (tmp_path / part).mkdir()
+        parquet(f"{part}/0.parquet", [0, 1] * 4, seed=len(part))
+    pets = tmp_path / "pets"
+    said = f"{pets}/val and {pets}/test lie beside and are not used; --data {pets} would"
+    assert notes(pets / "train") == said and sizes(pets / "train") == {"train": 5}
+    assert notes(pets / "test") == notes(pets) == ""
+    assert open_source(DataSpec(source=str(pets / "train"), test=str(pets / "test"))).notes == ()
+    folder("seg/seg_train", PETS)
+    folder("seg/seg_test", PETS)
+    folder("seg/testimonials", PETS)
+    (tmp_path / "seg" / "seg_val").mkdir()
+    assert notes(tmp_path / "seg" / "seg_train").endswith(
+        f"seg/seg_test lies beside and is not used; --data {tmp_path}/seg would"
+    )
+    assert "lie beside and are not used" in notes(tmp_path / "train")
