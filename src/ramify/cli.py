@@ -374,17 +374,19 @@ def _reason(text: str, kind: str, parser: ArgumentParser) -> str:
     if registry and "is abstract" in text:
         return f"name the {kind} before its options; known: {', '.join(sorted(registry))}"
     if found := re.search(_UNKNOWN_CLASS, text, re.S):
-        name = re.search(r"given class_path ['\"](.+?)['\"]:?\s", text, re.S)
+        name = re.search(r"given class_path ['\"](.+?)['\"]:?\s", text, re.S) or found
         from ramify import imports
 
-        return imports.unknown(kind or "class", (name or found)[1], registry)
+        if name[1].rpartition(".")[2] in registry:  # what is below it is unknown
+            kind, name, registry = "class", found, {}
+        return imports.unknown(kind or "class", name[1], registry)
     if "Errors:" in text:  # one for each type that an option may have; the first that is no mere mismatch tells most
         reasons = [_joined(reason) for reason in re.split(r"^\s*- ", text, flags=re.M)[1:]]
-        value = text.rpartition("Given value: ")[2]
-        reasons[-1] = reasons[-1].partition(" Given value type: ")[0]
-        telling = [reason for reason in reasons if not reason.startswith("Expected a")]
+        value = re.sub(r"^NestedArg\(key='(\w+)', val=(.*)\)$", r"\1=\2", _joined(text.rpartition("Given value: ")[2]))
+        reasons = [reason.partition(" Given value type: ")[0] for reason in reasons]
+        telling = [reason for reason in reasons if not reason.startswith(("Expected a", "Does not validate"))]
         types = [reason.removeprefix("Expected a ") for reason in reasons if reason.startswith("Expected a")]
-        return telling[0] if telling else _plain_types(f"expected {' or '.join(types)}, got {value!r}")
+        return telling[0] if telling else _plain_types(f"expected {' or '.join(dict.fromkeys(types))}, got {value!r}")
     if found := re.search(r"(?:nrecognized arguments: --|Option ')([\w.-]+)", text):
         options = [option.lstrip("-") for action in parser._actions for option in action.option_strings]
         known = [name for name in options if len(name) > 1 and not name.endswith(("help", "shtab", "+"))]

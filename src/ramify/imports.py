@@ -89,7 +89,10 @@ def bring(given: str) -> None:
         path = Path(given)
         if path.suffix != ".py" or not path.name[:-3]:
             raise _refusal(given, "it must be a file FILE.py or the name of a module")
-        source = reading.text_of(path, error=ConfigurationError)
+        try:
+            source = reading.text_of(path, error=ConfigurationError)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"--import: {error}") from None
         digest = hashlib.sha256(source.encode()).hexdigest()
         name = f"ramify_import_{re.sub('[^a-zA-Z0-9]', '_', path.stem)}_{digest[:12]}"
         _take(Imported(given, name, digest, source), str(path.absolute()))
@@ -133,6 +136,9 @@ def check(found: Any, where: str | Path, *, error: type[RamifyError] = Configura
         RamifyError: Of the type `error`, saying what to import, or that it has changed.
     """
     shown = reading.shown(where)
+    if isinstance(found, str):
+        word = reading.shown(Path(found))
+        raise error(f"{shown}: `import` is a record and imports nothing; add --import {word} to the command line")
     made_with: list[Record] = reading.checked(found or [], list[Record], where=f"{shown}: `import`", error=error)
     for record in made_with:
         given = record.get("file") or record.get("module") or ""
@@ -166,9 +172,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     text = reading.shown(name)
     where, _, last = name.replace(":", ".").rpartition(".")
     if not where:
-        return f"unknown {kind} {text!r}; {nearest(name, known)}; your own come with --import"
+        if not _imported:
+            return f"unknown {kind} {text!r}; {nearest(name, known)}; your own come with --import"
+        given = ", ".join(reading.shown(Path(imported.given)) for imported in _imported.values())
+        return f"unknown {kind} {text!r}, which {given[:80]} does not define either; {nearest(name, known)}"
     if where.split(".")[0] == "ramify" or not last:
         return f"unknown {kind} {text!r}; {nearest(last, known)}"
+    if last in ("yaml", "yml", "json"):
+        return f"unknown {kind} {text!r}; a file of options goes behind --config"
     source = reading.shown(name.partition(":")[0] if ":" in name else where)
     return f"unknown {kind} {text!r}; names import nothing: add --import {source} and call it {reading.shown(last)!r}"
 
