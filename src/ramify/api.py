@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
-from ramify import files, parallel, zoo
+from ramify import files, parallel, reading, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
 from ramify.data import NAMED, Data, DataSpec, Scale, numbered, scale_of, spec_of
@@ -952,8 +952,10 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
 
 def _from_file(path: Path, space: Space | None, name: str | None = None) -> Architecture:
     """Return the architecture in a file; of several genotypes that of this name, or the last of a log."""
+    text = reading.text_of(path, error=ArchitectureError, limit=notation.MAX_CHARACTERS)
     try:
-        return _read(notation.read_file(path, name=name, tell=lambda text: say(f"{path}: {text}")), space)
+        found = notation.read(text, name=name, python=path.suffix == ".py", tell=lambda note: say(f"{path}: {note}"))
+        return _read(found, space)
     except ArchitectureError as error:
         raise ArchitectureError(bounded(f"{path}: {error}")) from None
 

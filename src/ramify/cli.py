@@ -121,7 +121,7 @@ class _Command:
         if imported:
             _registries()  # whose names are taken
             words = given.without_imports(words)
-        given.prepare_parser()
+        given.prepare_parser(classes=imported)
         words = given.with_configs(words)
         self.words = _with_notations(_spelt_out([_source_of_data(word) for word in words]))
         if verb in ("search", "shrink"):

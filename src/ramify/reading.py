@@ -46,7 +46,7 @@ class _Malformed(ValueError):
 
 
 def text_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: int = LIMIT_BYTES) -> str:
-    """Read a text file in UTF-8; a byte order mark is skipped.
+    """Read a text file in UTF-8, or in UTF-16 if a byte order mark says so; the mark is skipped.
 
     Args:
         path: The file.
@@ -66,6 +66,8 @@ def text_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: 
     if len(content) > limit:
         raise error(f"{shown(path)} is larger than {limit / 2**20:g} MiB, which is more than such a file can need")
     try:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes what is printed
+            return content.decode("utf-16")
         return content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as problem:
         line = content.count(b"\n", 0, problem.start) + 1

@@ -208,15 +208,19 @@ def _where(option: str, value: str) -> str:
 # Values and names, for jsonargparse
 
 
-def prepare_parser() -> None:
-    """Tell jsonargparse how values are read, and that it may import nothing but classes that are known here."""
+def prepare_parser(*, classes: bool = True) -> None:
+    """Tell jsonargparse how values are read, and that it may import nothing but classes that are known here.
+
+    Args:
+        classes: Whether options name any; where none do, PyTorch need not be waited for.
+    """
     from jsonargparse import set_dumper, set_loader, set_parsing_settings
 
     set_loader(MODE, _value, (RamifyError,))
     set_dumper(MODE, _dumped)
     set_parsing_settings(
         import_path_denylist=["*"],
-        import_path_allowlist=sorted(_known_paths()),
+        import_path_allowlist=sorted(_known_paths()) if classes else [],
         instantiate_subclass_spec_in_any=False,
     )
 

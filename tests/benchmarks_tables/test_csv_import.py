@@ -161,11 +161,18 @@ class TestOtherTables:
                 "`ramify bench import --columns` describes those to take over among valid",
             ),
             (f"arch,acc\n{CELL},1\n", [VALID], "has no column 'valid'; known: acc, arch"),
-            (f"cell,valid\n{CELL},1\n", [VALID], "has no column 'arch' with the architectures; it has cell, valid"),
+            (
+                f"cell,valid\n{CELL},1\n",
+                [VALID],
+                "has no column 'arch' with the architectures; rename the one that holds them, among cell",
+            ),
             (f"arch,valid\n{CELL},1,2\n", [VALID], "row 2 has 3 cells where the header has 2"),
             (f"arch,valid\n{CELL},good\n", [VALID], "row 2: 'good' in column 'valid' is no number"),
             (f"arch,valid\n{CELL},1\n{CELL},2\n", [VALID], "rows 2 and 3 hold the same architecture"),
-            ("arch,valid\n|conv~0|+,1\n", [VALID], "row 2: .*unknown operation 'conv'"),
+            ("arch,valid\n|conv~0|+|none~1|+|none~2|,1\n", [VALID], "row 2: .*unknown operation 'conv'"),
+            ("# by me\narch,valid\n1,2\n", [VALID], "row 1 is no header of a table: it names no column 'arch' or"),
+            ('[{"arch": 1}]', [VALID], "row 1 is no header of a table"),
+            ("arch valid\n1 2\n", [VALID], "but one column 'arch valid'; commas, semicolons or tabs must separate"),
             ("arch,valid\nresnet,1\n", [VALID], "row 2: 'resnet' is no notation of a known space"),
             ("arch,valid\n\0\xff", [VALID], "own.csv"),
         ],
@@ -184,7 +191,10 @@ class TestOtherTables:
             ("-inf", {}, "row 4: '-inf' .* is not finite"),
             ("1e999", {}, "row 4: '1e999' .* is not finite"),
             ("1_0", {}, "row 4: '1_0' in column 'valid' is no number"),
-            ("51.5%", {}, "row 4: '51.5%' .* is no number; leave the sign out and say unit percent"),
+            ("51.5%", {}, "row 4: '51.5%' .* is no number; give all accuracies and errors a percent sign, or none"),
+            ("NA", {}, "row 4: 'NA' .* is no number; leave the cell empty where a value is missing"),
+            ("1 234", {"metric": "seconds"}, "row 4: '1 234' .* write it without marks of thousands"),
+            ('"1,234.5"', {"metric": "seconds"}, "row 4: '1,234.5' .* write it without marks of thousands"),
             ("101", {}, "row 4: 101 in column 'valid' cannot be: accuracy in percent is within 0 … 100"),
             ("-1", {}, "row 4: -1 in column 'valid' cannot be"),
             ("51.5", {"unit": "fraction"}, "row 4: 51.5 .* accuracy in fraction is within 0 … 1; is its unit percent"),
@@ -227,6 +237,8 @@ class TestOtherTables:
             ("arch\tvalid\r\n{a}\t51,5\r\n{b}\t\r\n", "utf-16"),
             ('note;valid;arch\n"a;b";51.5;{a}\n"""";"";{b}\n;;\n', "utf-8"),
             ('arch, valid\n"{a}", "51,5"\n"{b}", \n', "utf-8"),
+            ("arch;valid\n{a};51,5 %\n{b};\n", "utf-8"),
+            ("arch,valid\n{a},51.5,\n{b},,,\n", "utf-8"),
             ("arch,valid\r{a},51.5\r{b},\r", "utf-8"),
         ],
     )
@@ -248,7 +260,7 @@ class TestOtherTables:
             (b"arch,valid,valid\na,1,2\n", "row 1: two columns are called 'valid'"),
             (b"arch,valid\n[0, 1, 2],5\n", "row 2 has 4 cells where the header has 2; a cell with commas in it needs"),
             (b"arch,valid\n,5\n", "row 2 names no architecture"),
-            (b'arch,valid\n"' + b"[" * 50_000 + b'",5\n', "row 2: .* is not valid JSON"),
+            (b'arch,valid\n"' + b"[" * 50_000 + b'",5\n', "row 2: brackets are nested deeper"),
         ],
     )
     def test_what_is_no_table_is_refused_by_name(self, tmp_path, content, message):
@@ -256,6 +268,31 @@ class TestOtherTables:
         with pytest.raises(TableError, match=message) as error:
             import_csv(tmp_path / "own.csv", columns=[VALID])
         assert len(str(error.value)) - len(str(tmp_path)) < 300
+
+    def test_percent_signs_are_percent(self, tmp_path):
+        path = write(tmp_path / "own.csv", [f"{CELL},0.9%", f"{cells()[1]},0.8%"])
+        table = import_csv(path, columns=[VALID])
+        assert (table.column("valid").unit, table.value("valid", 0)) == ("percent", 0.9)
+        with pytest.raises(
+            TableError, match=r"row 2: '0.9%' .* has a percent sign, and the unit is said to be fraction"
+        ):
+            import_csv(path, columns=[replace(VALID, unit="fraction")])
+
+    def test_a_column_that_is_mostly_at_most_one_has_no_unit(self, tmp_path):
+        path = write(
+            tmp_path / "own.csv", [f"{cell},{n or 50}" for n, cell in zip((0, 0.7, 0.8), cells(), strict=False)]
+        )
+        with pytest.raises(TableError, match="'valid': 2 values are at most 1: say unit percent or fraction"):
+            import_csv(path, columns=[VALID])
+
+    def test_points_that_may_be_marks_of_thousands(self, tmp_path):
+        seconds = replace(VALID, name="time", metric="seconds", unit="")
+        rows = [f"{CELL};51,5;1.234", f"{cells()[1]};60,1;1.500"]
+        path = write(tmp_path / "own.csv", rows, "arch;valid;time")
+        with pytest.raises(
+            TableError, match=r"row 2: '1.234' in column 'time' has a point, and another column decimal"
+        ):
+            import_csv(path, columns=[VALID, seconds])
 
     def test_lists_of_codes(self, tmp_path):
         codes = [0, 1, 2, 3] * 5

@@ -135,7 +135,7 @@ class TestText:
         ],
     )
     def test_anything_but_a_genotype_is_refused(self, text):
-        with pytest.raises(ArchitectureError, match="neither JSON nor Genotype"):
+        with pytest.raises(ArchitectureError, match=r"neither JSON nor Genotype|zero bytes"):
             read_genotype(text)
 
     @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ class TestText:
             "'\\d' + x",
             "__import__('os').getcwd()",
             "range(10**9)",
-            "range(2, 6, 1)",
+            "range(2, 6, 2)",
             "range('a')",
             "[x for x in y]",
             "open",

@@ -54,7 +54,8 @@ class TestMembers:
             ("8:8:8:8:", "c4: '' is not among"),
             ("8:8:8:8:008", "c4: '008' is not among"),
             ("8:8:8:8:-8", "c4: '-8' is not among"),
-            ([8, 8, 8, 8, 8], "is a text such as '8:8:40:32:64', got list"),
+            ([8, 8, 8, 8], "'8:8:8:8' has 4 numbers"),
+            (8, "is a text such as '8:8:40:32:64', got int"),
         ],
     )
     def test_what_is_wrong_is_said(self, text, message):

@@ -93,6 +93,60 @@ class TestPythonsDress:
     def test_dresses_of_one_genotype(self, text):
         assert arch_of(text) == arch_of(GENOTYPE)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            GENOTYPE.replace("('", "(‘").replace("',", "’,"),
+            GENOTYPE.replace("('", "(“").replace("',", "”,"),
+            GENOTYPE.replace("('", "(`"),
+            GENOTYPE.replace("(", "（").replace(")", "）").replace(", ", "，"),
+            GENOTYPE.replace("_", "\\_"),
+            GENOTYPE.replace("_", "_\u200b").replace("nn", "n\u00adn"),
+            GENOTYPE.replace("3x3", "3×3"),
+            GENOTYPE.replace("'", "&#39;"),
+            f"\x1b[32m{GENOTYPE}\x1b[0m",
+            GENOTYPE.replace("sep_conv_3x3", "sep_conv_\n  3x3"),
+            GENOTYPE.replace("skip_connect", "skip_con-\r\nnect"),
+            GENOTYPE.replace(", ", "\t,\r\n").replace(")]", "),]"),
+            GENOTYPE.replace("[2]", "{2}"),
+            GENOTYPE.replace("[2]", "range(2, 3, 1)"),
+            f"['{GENOTYPE}']".replace("('", '("').replace("',", '",'),
+            json.dumps({"arch": GENOTYPE, "epoch": 3}),
+        ],
+    )
+    def test_what_copying_makes_of_a_genotype(self, text):
+        assert arch_of(text) == arch_of(GENOTYPE)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            CELL.replace("+", "+\n"),
+            CELL.replace("|skip", "|\n skip"),
+            CELL.replace("skip_connect", "skip_\nconnect"),
+            CELL.replace("~", "∼"),
+            CELL.replace("|", "∣"),
+            CELL.replace("~", "\\~").replace("_", "\\_"),
+            json.dumps([CELL]),
+            json.dumps({"arch_str": CELL, "accuracy": 93}),
+        ],
+    )
+    def test_what_copying_makes_of_a_cell(self, text):
+        assert arch_of(text) == arch_of(CELL)
+
+    def test_a_larger_joined_state_as_numpy_prints_it(self):
+        cell = "[('skip_connect', 0), ('sep_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_3x3', 1)]"
+        text = f"Genotype(normal={cell}, normal_concat=[2 3], reduce={cell}, reduce_concat={{2, 3}})"
+        assert arch_of(text) == arch_of(text.replace("[2 3]", "[2, 3]").replace("{2, 3}", "range(2, 4)"))
+
+    @pytest.mark.parametrize("end", range(1, len(CELL)))
+    def test_no_beginning_of_a_cell_is_another_cell(self, end):
+        with pytest.raises(ArchitectureError, match="cut off"):
+            arch_of(CELL[:end])
+
+    def test_what_cannot_be_read_is_told_by_its_place(self):
+        with pytest.raises(ArchitectureError, match=r"cannot read '\*\)' behind 'Genotype\(normal=' in line 2"):
+            arch_of("epoch 3\nGenotype(normal=*)")
+
     def test_a_weight_is_not_another_state(self):
         with pytest.raises(ArchitectureError, match=r"1, 'x'\] is not an \[operation, state\] pair"):
             arch_of(GENOTYPE.replace("1)", "1, 'x')"))
@@ -109,6 +163,9 @@ class TestPythonsDress:
 
     def test_chains(self):
         codes = [0, 1, 2, 3] * 5
+        spaced = " ".join(map(str, codes))
+        for text in (spaced, spaced.replace(" ", ","), f"[{spaced}]"):
+            assert spaces.recognise(text).parse(text) == spaces.ShuffleChain().parse(codes)
         for text in (codes, tuple(codes), str(codes), str(tuple(codes)), f"best = {codes}", f"np.array({codes})"):
             assert spaces.recognise(text).parse(text) == spaces.ShuffleChain().parse(codes)
 
@@ -131,6 +188,31 @@ class TestFiles:
         printed = "".join(f"epoch : {{'normal': {cell}, 'reduce': {PAIRS}}} 3.1 MB\n" for cell in (OTHER, PAIRS))
         assert arch_of(written("a.log", printed)) == arch_of(GENOTYPE)
         assert capsys.readouterr().err.count("the last of its 2 genotypes, in line 2, is taken") == 2
+
+    def test_logs_of_sizes_and_chains(self, written, capsys):
+        sizes = "[12:31:05] 001-th: 8:16:24:32:40 acc=70.3\n[12:31:09] 002-th: 64:16:24:32:40 acc=71.5\n"
+        assert arch_of(written("size.log", sizes)) == arch_of("64:16:24:32:40") == arch_of("[64, 16, 24, 32, 40]")
+        codes = [0, 1, 2, 3] * 5
+        chains = f"No.1 {tuple(codes[::-1])} Top-1 err = 25.1\nNo.2 {tuple(codes)} Top-1 err = 24.9\n"
+        assert arch_of(written("spos.log", chains)) == spaces.ShuffleChain().parse(codes)
+        assert capsys.readouterr().err.count("the last of its 2 genotypes, in line 2, is taken") == 2
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+    def test_encodings_with_a_mark(self, tmp_path, encoding):
+        (tmp_path / "a.log").write_text(f"genotype = {GENOTYPE}", encoding=encoding)
+        assert arch_of(tmp_path / "a.log") == arch_of(GENOTYPE)
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (GENOTYPE.encode("utf-16-le"), "zero bytes"),
+            (f"30°\n{GENOTYPE}".encode("latin-1"), "line 1: not UTF-8 text"),
+        ],
+    )
+    def test_other_encodings_are_named(self, tmp_path, content, message):
+        (tmp_path / "a.log").write_bytes(content)
+        with pytest.raises(ArchitectureError, match=message):
+            arch_of(tmp_path / "a.log")
 
     def test_a_library_call_takes_no_choice_by_itself(self):
         text = (DATA / "search.log").read_text()
@@ -170,7 +252,7 @@ class TestFiles:
         [
             ("{'lr': 0.1, 'epochs': 3}", "an object with the keys 'lr', 'epochs' is no genotype"),
             (json.dumps({f"key {n}" * 9: n for n in range(99)}), "and 9[0-9] more is no genotype"),
-            ("", "'' is no notation of a known space"),
+            ("", "it is empty"),
             ("3.5", "3.5 is no|'3.5' is no"),
             ("[" * 3000, "nested deeper"),
             ('{"a":' * 3000, "nested deeper"),
@@ -190,10 +272,10 @@ class TestFiles:
 
     def test_files_too_large_are_not_read(self, written, monkeypatch):
         monkeypatch.setattr(notation, "MAX_CHARACTERS", 1000)
-        with pytest.raises(ArchitectureError, match="5,000 bytes are too many"):
+        with pytest.raises(ArchitectureError, match=r"a\.log is larger than"):
             arch_of(written("a.log", "x" * 5000))
         with pytest.raises(ArchitectureError, match="a text of 2,000 characters is too long"):
-            arch_of(written("a.log", "x" * 2000))
+            arch_of("x" * 2000)
 
     def test_all_genotypes_of_a_text_share_one_budget(self, monkeypatch):
         monkeypatch.setattr(notation, "MAX_TOKENS", 150)

@@ -29,7 +29,7 @@ class Column:
         metric: `accuracy`, `error`, `loss`, or `seconds`: the time from the first step of the training to this value,
             with one pass over the split.
         unit: `percent` or `fraction` for accuracies and errors, `nats` for losses. Empty is percent where the values
-            of the table leave no doubt: where one of them is above 1.
+            of the table leave no doubt: where most of them are above 1.
         data: The data set.
         split: The images that were measured.
         schedule: Epochs of the whole training, which the learning rate's schedule spans.
@@ -112,9 +112,11 @@ class Column:
         """
         if self.unit:
             return self
-        if not (values > 1).any():
+        small = int(((values > 0) & (values <= 1)).sum())
+        if not (values > 1).any() or 2 * small > np.isfinite(values).sum():
+            some = f"{small} values" if (values > 1).any() else "all values"
             raise TableError(
-                f"column {self.name!r}: all values are at most 1: say unit percent or fraction of this {self.metric}"
+                f"column {self.name!r}: {some} are at most 1: say unit percent or fraction of this {self.metric}"
             )
         return replace(self, unit=UNITS[self.metric][0])
 

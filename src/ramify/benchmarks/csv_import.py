@@ -135,7 +135,7 @@ def _members(sheet: Sheet, space: Space | None) -> tuple[Space, list[str]]:
             raise TableError(f"{sheet.path}: row {number}: {error!s:.200}{hint}") from None
         if notation in notations:
             rows = f"rows {notations[notation]} and {number}"
-            raise TableError(f"{sheet.path}: {rows} hold the same architecture {notation:.120}")
+            raise TableError(f"{sheet.path}: {rows} hold the same architecture, keep one: {notation:.120}")
         notations[notation] = number
     assert space is not None
     return space, list(notations)

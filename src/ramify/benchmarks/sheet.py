@@ -1,7 +1,8 @@
 """`Sheet`: the cells of a CSV file as people and spreadsheets write it, each row with its number.
 
 What is clear is read: byte order marks (UTF-8, UTF-16), semicolons or tabs between cells, `sep=;` above the header,
-decimal commas, blank rows. What is not is refused with the number of the row, counted as a spreadsheet does.
+decimal commas, percent signs, blank rows. What is not is refused with the number of the row, counted as a spreadsheet
+does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,10 @@ _LISTED = 12
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+_DOT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
+_MARKED = re.compile(r"[+-]?\d{1,3}([., '’\u00a0\u202f]\d{3})+([.,]\d+)?", re.ASCII)
+_MISSING = {"na", "n/a", "#n/a", "#nv", "null", "none", "-", "–", "—", "?", "#div/0!", "#value!", "#ref!", "#name?"}
+"""What programs write in the place of a value that is not there."""
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _SEPARATOR_LINE = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)
 
@@ -105,7 +111,10 @@ class Sheet:
         self._cells: dict[str, list[str]] = {name: [] for name in places}
         self.numbers: list[int] = []
         for number, row in records:
+            if not any(map(str.strip, row[len(header) :])):
+                row = row[: len(header)]
             if len(row) != len(header):
+                self._check_header(at, wanted)
                 quotes = f"; a cell with {_SEPARATORS[separator]} in it needs quotes" * (len(row) > len(header))
                 raise TableError(
                     f"{path}: row {number} has {len(row)} cells where the header has {len(header)}{quotes}"
@@ -114,6 +123,7 @@ class Sheet:
             for name, place in places.items():
                 self._cells[name].append(row[place].strip())
         if not self.numbers:
+            self._check_header(at, wanted)
             raise TableError(f"{path} has a header and no rows")
 
     def cells(self, name: str) -> list[str]:
@@ -123,8 +133,12 @@ class Sheet:
             TableError: If the header does not have it.
         """
         if name not in self._cells:
-            what = " with the architectures; it has " + self.listing() if name == ARCHITECTURES else None
-            said = what or "; " + nearest(name, [known[:40] for known in self.names[:_LISTED]])
+            if len(self.names) == 1:
+                said = f", but one column {self.names[0][:40]!r}; commas, semicolons or tabs must separate cells"
+            elif name == ARCHITECTURES:
+                said = f" with the architectures; rename the one that holds them, among {self.listing()}"
+            else:
+                said = "; " + nearest(name, [known[:40] for known in self.names[:_LISTED] if known])
             raise TableError(f"{self.path} has no column {name!r}{said}")
         return self._cells[name]
 
@@ -140,12 +154,16 @@ class Sheet:
             TableError: If a value is no number or cannot be what the column says, or the unit is open.
         """
         cells = self.cells(column.name)
+        if column.has_score and all(cell.endswith("%") for cell in cells if cell):
+            column, cells = self._signed(column, cells)
         commas = [at for at, cell in enumerate(cells) if _COMMA.fullmatch(cell)]
         if commas and any("." in cell for cell in cells):
             raise self._wrong(commas[0], column, "has a decimal comma where other rows have a decimal point")
         if commas and not column.has_score and all(_THOUSANDS.fullmatch(cells[at]) for at in commas):
             both = (cells[commas[0]].replace(",", mark) for mark in (".", ""))
             raise self._wrong(commas[0], column, f"may be {' or '.join(both)}; write it without a comma")
+        if self._may_be_thousands(column, cells):
+            raise self._wrong(0, column, "has a point, and another column decimal commas; write it without marks")
         found = np.full(len(cells), np.nan)
         for at, cell in enumerate(cells):
             if cell:
@@ -166,8 +184,35 @@ class Sheet:
             return number
         if _NUMBER.fullmatch(plain) or _NOT_FINITE.fullmatch(cell):
             raise self._wrong(at, column, "is not finite; leave the cell empty where a value is missing")
-        hint = "; leave the sign out and say unit percent" if cell.endswith("%") else ""
+        hint = ""
+        if cell.endswith("%"):
+            hint = "; give all accuracies and errors a percent sign, or none and say unit percent"
+        elif cell.casefold() in _MISSING:
+            hint = "; leave the cell empty where a value is missing"
+        elif _MARKED.fullmatch(cell):
+            hint = "; write it without marks of thousands"
         raise self._wrong(at, column, f"is no number{hint}")
+
+    def _signed(self, column: Column, cells: list[str]) -> tuple[Column, list[str]]:
+        """Return a column whose values have percent signs, and its cells without them."""
+        first = next((at for at, cell in enumerate(cells) if cell), None)
+        if first is not None and column.unit == "fraction":
+            raise self._wrong(first, column, "has a percent sign, and the unit is said to be fraction")
+        unit = column.unit if first is None else "percent"
+        return replace(column, unit=unit), [cell.removesuffix("%").rstrip() for cell in cells]
+
+    def _may_be_thousands(self, column: Column, cells: list[str]) -> bool:
+        """Return whether points may mark thousands: where they may, and other columns have decimal commas."""
+        if column.has_score or not all(_DOT_THOUSANDS.fullmatch(cell) for cell in cells if cell):
+            return False
+        others = (cells for name, cells in self._cells.items() if name not in (column.name, ARCHITECTURES))
+        return any(_COMMA.fullmatch(cell) for cells in others for cell in cells)
+
+    def _check_header(self, number: int, wanted: Sequence[str]) -> None:
+        """Refuse what has nothing of a header where it should be: it explains whatever else is wrong."""
+        if not self._cells:
+            named = " or ".join(map(repr, wanted[:3]))
+            raise TableError(f"{self.path}: row {number} is no header of a table: it names no column {named}")
 
     def _wrong(self, at: int, column: Column, reason: str) -> TableError:
         cell = self._cells[column.name][at]

@@ -19,11 +19,12 @@ from ramify.spaces.darts import DARTSCells
 from ramify.spaces.genotype import form_of, is_compact, is_genotype, is_unnamed
 from ramify.spaces.mobile import FairMobileChain, MobileChain
 from ramify.spaces.nasbench201 import INDEX, NASBench201, is_structure
-from ramify.spaces.nats_size import NATSBenchSize
+from ramify.spaces.nats_size import LAYERS, WIDTHS, NATSBenchSize
 from ramify.spaces.notation import (
     GENOTYPE2,
     GENOTYPE3,
     OP_INDICES,
+    CutOffError,
     UnknownNotationError,
     read,
 )
@@ -142,11 +143,15 @@ def recognise(notation: Any) -> Space:
         raise ArchitectureError("a matrix with operations is a cell of NAS-Bench-101, which is none of the spaces here")
     if isinstance(notation, str):
         if notation.startswith("|"):
-            return NASBench201(nodes=notation.count("+") + 2)
-        if notation.startswith(INDEX):
+            return _recognise_cell(notation)
+        if notation.casefold().startswith(INDEX):
             return NASBench201()
+        if notation.isdecimal():
+            raise UnknownNotationError(f"{excerpt(notation)} is no notation; a cell of NAS-Bench-201 is {INDEX}NUMBER")
         if re.fullmatch(r"[0-9]+(\s*:\s*[0-9]+)+", notation):
             return NATSBenchSize()
+        if not notation:
+            raise ArchitectureError("it is empty, and should hold an architecture")
         raise UnknownNotationError(f"{excerpt(notation)} is no notation of a known space")
     if isinstance(notation, Mapping) and set(notation) == {OP_INDICES}:
         return NASBench201()
@@ -163,6 +168,22 @@ def recognise(notation: Any) -> Space:
     raise ArchitectureError(f"{excerpt(notation)} is no genotype, and no other notation of a known space")
 
 
+def _recognise_cell(notation: str) -> Space:
+    """Return the space of a cell of NAS-Bench-201, or of a larger one, unless its end seems to be missing.
+
+    Raises:
+        CutOffError: If it has fewer nodes, or the last one does not say what is between it and the one before.
+    """
+    nodes = notation.split("+")
+    last = max(len(nodes), 3) - 1
+    if len(nodes) < 3 or not re.search(rf"~\s*{last}\s*\|", nodes[-1]):
+        raise CutOffError(
+            f"{excerpt(notation, 80)} is cut off, or its space must be given with --space: a cell of NAS-Bench-201 has "
+            f"3 nodes joined by '+', and the last one ends with operation~{last}| (none~{last}| where there is no edge)"
+        )
+    return NASBench201(nodes=len(nodes) + 1)
+
+
 def _recognise_list(notation: Sequence[Any]) -> Space:
     """Return the space of a list of codes, operations or nodes."""
     if is_compact(notation):
@@ -176,6 +197,8 @@ def _recognise_list(notation: Sequence[Any]) -> Space:
         return NASBench201()
     if any(isinstance(stage, list | tuple) for stage in notation):
         return CDARTSChain()
+    if len(notation) == LAYERS and set(notation) <= set(WIDTHS):
+        return NATSBenchSize()
     fitting = [s for s in (FairMobileChain(), MobileChain(), ShuffleChain()) if len(s.places) == len(notation)]
     if fitting:
         return fitting[0]

@@ -114,8 +114,8 @@ class NASBench201(Space):
             ArchitectureError: Saying which token of which node is wrong.
         """
         notation = read(notation)
-        if isinstance(notation, str) and notation.startswith(INDEX):
-            notation = self._numbered(notation.removeprefix(INDEX).strip())
+        if isinstance(notation, str) and notation.casefold().startswith(INDEX):
+            notation = self._numbered(notation[len(INDEX) :].strip())
         if isinstance(notation, Mapping) and set(notation) == {OP_INDICES}:
             notation = _from_naslib(notation[OP_INDICES])
         if isinstance(notation, list | tuple):

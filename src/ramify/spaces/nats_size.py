@@ -103,17 +103,19 @@ class NATSBenchSize(Space):
 
     # Notation: 8:8:40:32:64
 
-    def parse(self, notation: str) -> Architecture:
-        """Read five numbers joined by colons.
+    def parse(self, notation: Any) -> Architecture:
+        """Read five numbers joined by colons, or a list of them.
 
         Raises:
             ArchitectureError: Saying which number is wrong.
         """
+        notation = read(notation)
+        if isinstance(notation, list | tuple):
+            notation = ":".join(map(str, notation))
         if not isinstance(notation, str):
             raise ArchitectureError(
                 f"a NATS-Bench size is a text such as '8:8:40:32:64', got {type(notation).__name__}"
             )
-        notation = str(read(notation))
         numbers = [number.strip() for number in notation.split(":")]
         if len(numbers) != LAYERS:
             raise ArchitectureError(f"{notation!r:.80} has {len(numbers)} numbers, a NATS-Bench size has {LAYERS}")

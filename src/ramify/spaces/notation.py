@@ -6,9 +6,11 @@
     DARTS_V2 = genotypes.Genotype(…)                            also many of them: a file `genotypes.py`
     01/02 03:04:05 AM genotype = Genotype(…)                    also many of them: a log
     |nor_conv_3x3~0|+|…|                                        left as it is, like all text without brackets
+    0, 1, 2, …                                                  codes, with or without brackets
 
 `read` turns each into the text, list or mapping that `Space.parse` and `recognise` take; tuples become lists, and a
-`Genotype(…)` becomes a mapping. What is read is bounded in length, depth and number of parts before it is built.
+`Genotype(…)` becomes a mapping. Typography is undone first (`typography.py`). What is read is bounded in length, depth
+and number of parts before it is built.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ramify.errors import ArchitectureError
+from ramify.spaces.typography import plain
 from ramify.wording import excerpt, listing
 
 MAX_CHARACTERS = 16_000_000
@@ -94,22 +96,32 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
         return text
     if len(text) > MAX_CHARACTERS:
         raise ArchitectureError(f"a text of {len(text):,} characters is too long; at most {MAX_CHARACTERS:,} are read")
-    text = text.lstrip("\ufeff").strip().rstrip(",;")
+    if "\0" in text:
+        raise ArchitectureError("it holds zero bytes, as text in UTF-16 or what is no text; save it as UTF-8")
+    text = plain(text).strip().rstrip(",;")
+    if name is None and text.startswith("|"):
+        joined = "".join(text.split())  # broken into lines
+        if "\n" not in text or _CELL.fullmatch(joined):
+            return joined
+    if name is None and _CODES.fullmatch(text):
+        return [int(code) for code in re.findall(r"-?\d+", text)]
     if name is None and not re.search(r"[\[({\n\"']", text):
-        found = None if text.startswith("|") else _CELL.search(text)
+        found = re.search(f"{_CELL.pattern}|{_SIZE.pattern}", text)
         return text if found is None else found[0]
     refusal: ArchitectureError | None = None
     try:
         whole = _whole(text)
         if name is None:
-            return read(whole)  # JSON may hold a text
+            return read(_held(whole))
         if isinstance(whole, Mapping) and name in whole:
             return whole[name]
     except CutOffError:
         raise
     except ArchitectureError as error:
         refusal = error
-    found_ones = _find(_without_comments(text) if python else text)
+    found_ones = _find(_without_comments(text) if python else text, _START)
+    if not found_ones and refusal is not None and name is None and not python:
+        found_ones = _find(text, _LIST_OF_CODES)
     if found_ones:
         return _choose(found_ones, _aliases(text), name, python, tell)
     if name is not None:
@@ -117,24 +129,6 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
     if refusal is not None and text[0] in "{[('\"":
         raise refusal
     return text
-
-
-def read_file(path: Path, *, name: str | None = None, tell: Callable[[str], None] | None = None) -> Any:
-    """Return what the text in a file stands for; `.py` files are read, never imported. As `read`.
-
-    Raises:
-        ArchitectureError: If the file cannot be read, or as `read`.
-    """
-    try:
-        size = path.stat().st_size
-        if size > 4 * MAX_CHARACTERS:
-            raise ArchitectureError(f"{size:,} bytes are too many for a text with an architecture")
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ArchitectureError(f"it cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ArchitectureError(f"it cannot be read as text ({error.reason} at byte {error.start})") from None
-    return read(text, name=name, python=path.suffix == ".py", tell=tell)
 
 
 # The whole text
@@ -152,6 +146,19 @@ def _whole(text: str) -> Any:
     value = reader.value()
     reader.end()
     return {OP_INDICES: value} if assigned and assigned[1] == OP_INDICES else value
+
+
+def _held(value: Any) -> Any:
+    """Return the text that a value holds, as JSON does, in a list of its own, or in a record that names it."""
+    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):
+        return value[0]
+    if isinstance(value, Mapping) and "DAG" not in value and not _is_genotype(value):
+        return next((value[key] for key in _HOLDERS if isinstance(value.get(key), str)), value)
+    return value
+
+
+_HOLDERS = ("genotype", "arch", "arch_str", "architecture")
+"""What records of programs call the text of an architecture."""
 
 
 def _whole_number(digits: str) -> int:
@@ -178,12 +185,17 @@ def _too_deep(text: str) -> bool:
 _NODE = r"(?:\|\w{1,40}~\d{1,3}){1,20}\|"
 _CELL = re.compile(rf"(?<![|~+\w]){_NODE}(?:\+{_NODE}){{1,20}}(?![|~+\w])")
 """A cell of NAS-Bench-201."""
+_SIZE = re.compile(r"(?<![\w:.])\d{1,3}(?::\d{1,3}){4}(?![\w:])")
+"""A network of NATS-Bench's sizes."""
+_CODES = re.compile(r"-?\d{1,3}(?:(?:\s*,\s*|\s+)-?\d{1,3}){4,40}")
+_LIST_OF_CODES = re.compile(r"(?P<call>)(?P<cell>)[\[(]\s*-?\d{1,2}(?:(?:\s*,\s*|\s+)-?\d{1,2}){15,40}\s*,?\s*[\])]")
+"""A chain among other text."""
 _CELL_CUT_OFF = re.compile(r"(?<![|~+\w])\|\w{1,40}~[\w|~+]{0,800}$")
 
 _KEYS = "|".join(("normal1?", "reduce1?", "DAG1?", "genotype", "0", "stage0", "stages"))
 _START = re.compile(
     rf"""(?P<call>\b(?:{"|".join(form.name for form in FORMS)}|OrderedDict)\s*\()
-    | \{{\s*['"](?:{_KEYS})['"]\s*: | (?P<cell>{_CELL.pattern})""",
+    | \{{\s*['"](?:{_KEYS})['"]\s*: | (?P<cell>{_CELL.pattern}|{_SIZE.pattern})""",
     re.X,
 )
 _BEFORE = re.compile(r"(?P<start>^|[\s:(,])(?:(?P<name>[A-Za-z_]\w*)\s*=\s*)?(?:[A-Za-z_][\w.]*\.)?$")
@@ -206,12 +218,12 @@ class _Found:
     line: int
 
 
-def _find(text: str) -> list[_Found]:
-    """Return all genotypes and cells in a text; those inside another one are part of it."""
+def _find(text: str, beginning: re.Pattern[str]) -> list[_Found]:
+    """Return all notations in a text that begin in one way; those inside another one are part of it."""
     found: list[_Found] = []
     end, budget = 0, MAX_TOKENS
     line, counted = 1, 0
-    for match in _START.finditer(text):
+    for match in beginning.finditer(text):
         start = match.start()
         if start < end:
             continue
@@ -219,7 +231,7 @@ def _find(text: str) -> list[_Found]:
         head = text[begin:start]
         if head.lstrip().startswith("#") or re.search(r"\b(?:class|def|import)\s+$", head):
             continue
-        value: Any = match["cell"]
+        value: Any = match["cell"] or None
         end = match.end()
         if value is None:
             reader = _Reader(text, start, budget)
@@ -303,6 +315,7 @@ def _without_comments(text: str) -> str:
 _TOKEN = re.compile(
     r"""(?P<gap>\s+|\#[^\n]*)
     | (?P<string>[uU]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"))
+    | (?P<broken>(?P<quote>['"])\w[\w\ ]{0,40}-?\s*\n\s*\w[\w\ ]{0,40}(?P=quote))
     | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])
     | (?P<name>[A-Za-z_][\w.]*)
     | (?P<mark>[\[\](){},:=])""",
@@ -329,6 +342,7 @@ class _Reader:
         self.text, self.place, self.left = text, place, left
         self.start = place
         self._seen: re.Match[str] | None = None
+        self._last = place  # where the word before `place` begins
 
     def value(self, depth: int = 0) -> Any:
         """Read a literal, a collection, or one of the calls that stand for a value."""
@@ -337,6 +351,8 @@ class _Reader:
         kind, word = self._next()
         if kind == "string":
             return self._string(word)
+        if kind == "broken":  # by the end of a line, in the middle of a word
+            return re.sub(r"-?\s*\n\s*", "", word[1:-1])
         if kind == "number":
             return self._number(word)
         if kind == "name":
@@ -364,17 +380,24 @@ class _Reader:
         items, commas = [], 0
         while self._peek() != closing:
             items.append(self.value(depth + 1))
+            ahead = self._ahead()
+            if ahead is not None and ahead.lastgroup == "number" and type(items[-1]) in (int, float):
+                continue  # as numpy prints arrays
             commas += self._separated(closing)
         self._next()
         return items, commas
 
-    def _mapping(self, depth: int) -> dict[Any, Any]:
+    def _mapping(self, depth: int) -> dict[Any, Any] | list[Any]:
+        """Read a mapping, or a set, which becomes a list."""
         pairs: dict[Any, Any] = {}
         while self._peek() != "}":
             kind, word = self._next()
             if kind not in ("string", "number"):
                 self._refuse(word)
             key = self._string(word) if kind == "string" else self._number(word)
+            if not pairs and self._peek() in (",", "}"):
+                self._separated("}")
+                return [key, *self._items("}", depth)[0]]
             self._expect(":")
             pairs[key] = self.value(depth + 1)
             self._separated("}")
@@ -413,8 +436,8 @@ class _Reader:
             return first
         if kind in _ARRAYS and given and not (kind in ("list", "tuple") and not isinstance(first, list)):
             return first
-        if kind == "range" and 1 <= len(given) <= 2 and all(type(v) is int and abs(v) <= MAX_RANGE for v in given):
-            return list(range(*given))
+        if kind == "range" and given[2:] in ([], [1]) and all(type(v) is int and abs(v) <= MAX_RANGE for v in given):
+            return list(range(*given[:2]))
         if kind in ("dict", "OrderedDict") and len(given) <= 1:
             pairs = first.items() if isinstance(first, dict) else first or ()
             if all(isinstance(p, list | tuple) and len(p) == 2 and isinstance(p[0], str | int) for p in pairs):
@@ -458,6 +481,7 @@ class _Reader:
     def _next(self) -> tuple[str, str]:
         match = self._ahead()
         self.left -= 1
+        self._last = self.place
         if self.left < 0:
             raise ArchitectureError(f"the text has more than {MAX_TOKENS:,} words and brackets; hand over one notation")
         if match is not None:
@@ -466,15 +490,16 @@ class _Reader:
         rest = self.text[self.place : self.place + 1000]
         open_text = rest[:1] in ("'", '"') and len(rest) < 1000 and "\n" not in rest
         if not rest or open_text or rest in ("+", "-"):
-            if self.place == self.start:
+            if self.place == self.start and not rest:
                 raise ArchitectureError("the text is empty")
             raise _cut_off(self.text, self.start)
         return self._refuse(rest.split()[0])
 
     def _refuse(self, word: str) -> NoReturn:
-        raise ArchitectureError(
-            f"cannot read {excerpt(word, 40)} in {excerpt(self.text[self.start : self.start + 80], 40)}"
-        )
+        at = self._last
+        before, line = self.text[max(self.start, at - 40) : at].strip(), self.text.count("\n", 0, at) + 1
+        behind = f" behind {before!r}" if before else ""
+        raise ArchitectureError(f"cannot read {excerpt(word, 40)}{behind}{f' in line {line}' if line > 1 else ''}")
 
     def _string(self, word: str) -> str:
         try:

@@ -1,0 +1,37 @@
+"""Texts as papers, web pages and terminals show them, brought back to the characters that programs write.
+
+What is undone has one meaning only: typographic quotes, full-width brackets and ligatures, signs that look like `~`,
+`|`, `-` or `x`, invisible characters, colors of a terminal, LaTeX's backslashes, entities of HTML. Line ends stay.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+_COLORS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_ENTITIES = re.compile(r"&(?:#\d{1,6}|#x[0-9a-fA-F]{1,6}|quot|apos|nbsp|amp);")
+_LATEX = re.compile(r"\\([_~])|`{1,2}(\w[\w ]{0,60})'{1,2}")
+_ALIKE = str.maketrans(
+    dict.fromkeys("\N{SOFT HYPHEN}\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
+    | dict.fromkeys("‘’‚‛′´", "'")
+    | dict.fromkeys("“”„‟″«»", '"')
+    | dict.fromkeys("∼˜", "~")
+    | dict.fromkeys("∣❘", "|")
+    | dict.fromkeys("‐‑–−", "-")
+    | {"×": "x"}
+)
+
+
+def plain(text: str) -> str:
+    """Return a text with plain characters for those that stand for them."""
+    if "\x1b" in text:
+        text = _COLORS.sub("", text)
+    if "&" in text:
+        text = _ENTITIES.sub(lambda entity: html.unescape(entity[0]), text)
+    if "\\" in text or "`" in text:
+        text = _LATEX.sub(lambda found: found[1] or f"'{found[2]}'", text)
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC", text.translate(_ALIKE))
