@@ -461,7 +461,7 @@ def _search(command: _Command) -> int:
     return 0
 
 
-_RESTRICTION = "choice → table of the candidates that exist (edges × operations), or a file with candidate lists"
+_RESTRICTION = "choice → table of the candidates that exist (edges × operations), or a JSON file with candidate lists"
 
 
 def _shrink(command: _Command) -> int:

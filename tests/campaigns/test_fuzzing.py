@@ -25,6 +25,7 @@ from ramify.evaluators import TrainFromScratch
 from ramify.report.folder import read_folder
 from ramify.run import RunFolder
 from ramify.run.origin import data_of, network_of
+from ramify.shrinking.convert import convert
 from ramify.shrinking.lists import read_lists
 from ramify.strategies import GDAS, RandomSearch
 from ramify.training import Recipe
@@ -273,7 +274,7 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
             10_000,
         ),
         "candidate lists": Kind([plain([[0, 2], [2, -1], [5]])], read_lists, damaged_json, 10_000),
-        "pickled lists": Kind([PICKLED], read_lists, damaged_bytes, 10_000),
+        "pickled lists": Kind([PICKLED], converted, damaged_bytes, 10_000, "lists.pkl"),
         "CSV": Kind([CSV, CSV.replace(b",", b";"), b"\xef\xbb\xbf" + CSV], imported, count=10_000, name="t.csv"),
         "table": Kind([table_file(runs)], table, damaged_bytes, 5_000, "t.table"),
         "sealed table": Kind([table_file(runs)], resealed(table), damaged_bytes, 10_000, "t.table"),
@@ -295,6 +296,14 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
                     seeds, in_run(folder, path.name, continued), damage, 1_000, path.name
                 )
     return found
+
+
+def converted(path: Path) -> object:
+    out = path.with_suffix(".json")
+    try:
+        return convert(path, out)
+    finally:
+        out.unlink(missing_ok=True)
 
 
 PICKLED = bytes.fromhex("80049513000000000000005d94285d94284b004b02655d94284b024affffffff655d94284b0565652e")

@@ -241,7 +241,7 @@ def test_where_the_file_itself_is_the_lock_one_that_says_nothing_is_explained(tm
         with RunFolder(tmp_path) as folder:
             folder.open({}, 0)
     else:
-        with pytest.raises(RunError, match="is in use by another process; if none is at work, delete its .lock$"):
+        with pytest.raises(RunError, match=r"is in use by another process; if none is at work, delete its \.lock$"):
             RunFolder(tmp_path).open({}, 0)
 
 
