@@ -169,6 +169,11 @@ def _folder(path: Path, spec: DataSpec) -> Parts:
 # Named data sets
 
 
+def downloads(root: str | None = None) -> Path:
+    """Return the folder of downloads: `root`, else what RAMIFY_DATA says, else the usual one."""
+    return expanded(root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
+
+
 def _digits(spec: DataSpec) -> Parts:
     from sklearn.datasets import load_digits
 
@@ -182,7 +187,7 @@ def _torchvision(name: str, class_name: str) -> Callable[[DataSpec], Parts]:
     def read(spec: DataSpec) -> Parts:
         from torchvision import datasets
 
-        root = expanded(spec.root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
+        root = downloads(spec.root)
         parts, names = [], None
         for train in (True, False):
             which: dict[str, Any] = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
