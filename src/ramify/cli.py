@@ -181,7 +181,9 @@ class _Command:
         self.add("--network", _LAYOUT, text, default=None)
 
 
-_DATA = "digits, cifar10, cifar100, mnist, fashion-mnist, svhn, a folder of images, a Parquet file, or hf:NAME; "
+_DATA = (
+    "digits, cifar10, cifar100, mnist, fashion-mnist, svhn, a folder of images, a Parquet or .npz file, or hf:NAME; "
+)
 _DATA += "further options as --data.subset N and so on"
 
 

@@ -164,6 +164,18 @@ def parquet() -> bytes:
     return buffer.getvalue()
 
 
+def archive() -> bytes:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    pixels = rng.integers(0, 255, (8, 6, 6), dtype=np.uint8)
+    np.savez_compressed(
+        buffer, x_train=pixels, y_train=np.arange(8) % 2, x_test=pixels[::-1] / 255, y_test=[[0], [1]] * 4
+    )
+    return buffer.getvalue()
+
+
 CSV = (
     b"arch,acc,seconds\n"
     + b"\n".join(
@@ -278,6 +290,9 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
         "CSV": Kind([CSV, CSV.replace(b",", b";"), b"\xef\xbb\xbf" + CSV], imported, count=10_000, name="t.csv"),
         "table": Kind([table_file(runs)], table, damaged_bytes, 5_000, "t.table"),
         "sealed table": Kind([table_file(runs)], resealed(table), damaged_bytes, 10_000, "t.table"),
+        "NumPy archive": Kind(
+            [archive()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "a.npz"
+        ),
         "Parquet": Kind([parquet()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "p.parquet"),
     }
     for suffix, content in images().items():
