@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "ramify"
 LEVELS = (
     ("__main__",),
     ("cli",),
-    ("bench_cli", "demo", "pipeline", "words"),
+    ("bench_cli", "demo", "doctor", "pipeline", "words"),
     ("building", "comparison"),
     ("api",),
     ("run", "report", "exporting", "recipes"),

@@ -37,9 +37,10 @@ VERBS = {
     "zoo": "list the published architectures; zoo:NAME stands for one wherever an architecture is expected",
     "recipes": "list the published settings; --recipe NAME searches or retrains with them",
     "bench": "tables of measured architectures, looked up instead of trained",
+    "doctor": "say what this machine has: versions, extras, devices, threads, folders, and what stands in the way",
 }
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
-_TAKE_IMPORTS = frozenset(VERBS) - {"demo", "zoo", "recipes"}
+_TAKE_IMPORTS = frozenset(VERBS) - {"demo", "zoo", "recipes", "doctor"}
 _IMPORT = "file or module with classes of your own, then known by their names like the library's; may be repeated"
 _LAYOUT = dict[str, int | float | bool | str | None] | None
 
@@ -180,7 +181,9 @@ class _Command:
         self.add("--network", _LAYOUT, text, default=None)
 
 
-_DATA = "digits, cifar10, cifar100, mnist, fashion-mnist, svhn, a folder of images, a Parquet file, or hf:NAME; "
+_DATA = (
+    "digits, cifar10, cifar100, mnist, fashion-mnist, svhn, a folder of images, a Parquet or .npz file, or hf:NAME; "
+)
 _DATA += "further options as --data.subset N and so on"
 
 
@@ -461,7 +464,7 @@ def _search(command: _Command) -> int:
     return 0
 
 
-_RESTRICTION = "choice → table of the candidates that exist (edges × operations), or a file with candidate lists"
+_RESTRICTION = "choice → table of the candidates that exist (edges × operations), or a JSON file with candidate lists"
 
 
 def _shrink(command: _Command) -> int:
@@ -751,6 +754,16 @@ def _bench(command: _Command) -> int:
     return bench_cli.run(command)
 
 
+def _doctor(command: _Command) -> int:
+    from ramify.doctor import as_text, doctor
+
+    command.add_json()
+    options = command.parse()
+    found = doctor()
+    print(json.dumps(dataclasses.asdict(found), indent=2) if options.json else as_text(found))
+    return 0
+
+
 _RUN: dict[str, Callable[[_Command], int]] = {
     "demo": _demo,
     "search": _search,
@@ -763,6 +776,7 @@ _RUN: dict[str, Callable[[_Command], int]] = {
     "zoo": _zoo,
     "recipes": _recipes,
     "bench": _bench,
+    "doctor": _doctor,
 }
 
 if __name__ == "__main__":

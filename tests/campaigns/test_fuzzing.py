@@ -25,6 +25,7 @@ from ramify.evaluators import TrainFromScratch
 from ramify.report.folder import read_folder
 from ramify.run import RunFolder
 from ramify.run.origin import data_of, network_of
+from ramify.shrinking.convert import convert
 from ramify.shrinking.lists import read_lists
 from ramify.strategies import GDAS, RandomSearch
 from ramify.training import Recipe
@@ -163,6 +164,18 @@ def parquet() -> bytes:
     return buffer.getvalue()
 
 
+def archive() -> bytes:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    pixels = rng.integers(0, 255, (8, 6, 6), dtype=np.uint8)
+    np.savez_compressed(
+        buffer, x_train=pixels, y_train=np.arange(8) % 2, x_test=pixels[::-1] / 255, y_test=[[0], [1]] * 4
+    )
+    return buffer.getvalue()
+
+
 CSV = (
     b"arch,acc,seconds\n"
     + b"\n".join(
@@ -273,10 +286,13 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
             10_000,
         ),
         "candidate lists": Kind([plain([[0, 2], [2, -1], [5]])], read_lists, damaged_json, 10_000),
-        "pickled lists": Kind([PICKLED], read_lists, damaged_bytes, 10_000),
+        "pickled lists": Kind([PICKLED], converted, damaged_bytes, 10_000, "lists.pkl"),
         "CSV": Kind([CSV, CSV.replace(b",", b";"), b"\xef\xbb\xbf" + CSV], imported, count=10_000, name="t.csv"),
         "table": Kind([table_file(runs)], table, damaged_bytes, 5_000, "t.table"),
         "sealed table": Kind([table_file(runs)], resealed(table), damaged_bytes, 10_000, "t.table"),
+        "NumPy archive": Kind(
+            [archive()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "a.npz"
+        ),
         "Parquet": Kind([parquet()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "p.parquet"),
     }
     for suffix, content in images().items():
@@ -295,6 +311,14 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
                     seeds, in_run(folder, path.name, continued), damage, 1_000, path.name
                 )
     return found
+
+
+def converted(path: Path) -> object:
+    out = path.with_suffix(".json")
+    try:
+        return convert(path, out)
+    finally:
+        out.unlink(missing_ok=True)
 
 
 PICKLED = bytes.fromhex("80049513000000000000005d94285d94284b004b02655d94284b024affffffff655d94284b0565652e")

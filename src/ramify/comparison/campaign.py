@@ -14,7 +14,7 @@ import numpy as np
 
 from ramify.benchmarks import Table, open_table
 from ramify.comparison.drawing import draw
-from ramify.comparison.statistics import CONFIDENCE, Course, interval, verdict, versus
+from ramify.comparison.statistics import CONFIDENCE, INTERVAL, Course, interval, verdict, versus
 from ramify.data import DataSpec, spec_of
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RunError, TableError, nearest
@@ -376,6 +376,7 @@ def _found(
         "grid": grid.tolist(),
         "seeds": len({row["seed"] for row in rows}),
         "confidence": CONFIDENCE,
+        "interval": INTERVAL,
         "columns": tables,
     }
 
@@ -458,10 +459,10 @@ def _share(measured: int | None, members: int | None) -> list[str]:
 def as_text(found: Mapping[str, Any]) -> str:
     """Return the outcome as a table in words."""
     budget = ", ".join(f"{allowed:,g} {name}" for name, allowed in found["budget"].items())
-    share = f"{100 * found['confidence']:.0f} %"
+    interval_of = f"{100 * found['confidence']:.0f} % {found.get('interval', 'percentile bootstrap')} interval"
     lines = [
         f"{sentence(found['measure'])} after {budget}, {found['unit']}: mean ± standard deviation over "
-        f"{found['seeds']} seeds, [{share} bootstrap interval of the mean]."
+        f"{found['seeds']} seeds, [{interval_of} of the mean]."
     ]
     if found["seeds"] < _ENOUGH:
         lines.append(f"Intervals from fewer than {_ENOUGH} seeds are too narrow: take more before you believe them.")

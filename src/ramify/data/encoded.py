@@ -262,14 +262,14 @@ def as_image(image: Any, where: str) -> Image | np.ndarray:
             raise DataError(
                 f"{where}: shape {array.shape} has {min(array.shape[0], array.shape[2])} channels; images have 1 or 3"
             )
-        if _channels_first(array.shape, tensor):
+        if channels_first(array.shape, tensor):
             array = array.transpose(1, 2, 0)
         if array.shape[2] == 1:
             array = array[:, :, 0]
     return np.ascontiguousarray(array)
 
 
-def _channels_first(shape: tuple[int, ...], tensor: bool) -> bool:
+def channels_first(shape: tuple[int, ...], tensor: bool) -> bool:
     """Tell CHW from HWC; a tiny image can be both, and then a tensor is CHW and an array HWC."""
     first, last = shape[0] in (1, 3), shape[2] in (1, 3)
     if first and last:

@@ -16,16 +16,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 from ramify.data.depth import Extent
 from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure, taken
 from ramify.data.labels import read_label
+from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS
 from ramify.data.parts import Part, Parts
 from ramify.data.sources import hugging_face_part, hugging_face_splits
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, OptionError, nearest
 
-IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "pixels", "picture", "photo", "input", "inputs", "x")
-LABEL_KEYS = (
-    *("label", "labels", "fine_label", "fine_labels", "coarse_label", "coarse_labels", "target", "targets"),
-    *("class", "cls", "category", "label_id", "class_id", "class_label", "y"),
-)
 WANTED = "a data set is given by a name, a path, a DataSpec, Data, or as a data set in Python or a pair (train, test)"
 
 

@@ -1,4 +1,4 @@
-"""Finding a data set: by name, as a folder of images, in Parquet files, or from Hugging Face.
+"""Finding a data set: by name, as a folder of images, in Parquet files, in a NumPy archive, or from Hugging Face.
 
 Every source becomes `Parts`: encoded images and raw labels of the training images, and of the validation and
 test images where the source brings them. Nothing is decoded here.
@@ -19,6 +19,7 @@ import numpy as np
 from ramify.data.encoded import RESIZED_BY_SPEC, Arrays, Chosen, HuggingFace
 from ramify.data.folders import holds_images, image_folder
 from ramify.data.labels import read_label
+from ramify.data.npz import npz_file
 from ramify.data.overlap import rows_apart
 from ramify.data.parquet import column, parquet_file, parquet_files, parquet_folder
 from ramify.data.part_names import assign, told_by
@@ -135,13 +136,17 @@ def _open(source: str, spec: DataSpec) -> Parts:
     return _readable(source, lambda: _open_path(source, expanded(source), spec))
 
 
+FILES: dict[str, Callable[[Path, DataSpec], Parts]] = {".parquet": parquet_file, ".npz": npz_file}
+"""What reads a single file, by the end of its name."""
+
+
 def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
     if path.is_dir():
         return _folder(path, spec)
     if path.is_file():
-        if path.suffix != ".parquet":
-            raise DataError(f"{path}: a file of images must be .parquet; else give a folder of images")
-        return parquet_file(path, spec)
+        if path.suffix not in FILES:
+            raise DataError(f"{path}: a file of images must be {' or '.join(FILES)}; else give a folder of images")
+        return FILES[path.suffix](path, spec)
     if any(mark in source for mark in "*?["):
         return parquet_files(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source, spec)
     if (name := source.lower()) in BY_FOLDER:
@@ -169,6 +174,11 @@ def _folder(path: Path, spec: DataSpec) -> Parts:
 # Named data sets
 
 
+def downloads(root: str | None = None) -> Path:
+    """Return the folder of downloads: `root`, else what RAMIFY_DATA says, else the usual one."""
+    return expanded(root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
+
+
 def _digits(spec: DataSpec) -> Parts:
     from sklearn.datasets import load_digits
 
@@ -182,7 +192,7 @@ def _torchvision(name: str, class_name: str) -> Callable[[DataSpec], Parts]:
     def read(spec: DataSpec) -> Parts:
         from torchvision import datasets
 
-        root = expanded(spec.root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
+        root = downloads(spec.root)
         parts, names = [], None
         for train in (True, False):
             which: dict[str, Any] = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}

@@ -20,8 +20,8 @@ class DataSpec:
 
     Args:
         source: A name (digits, cifar10, cifar100, mnist, fashion-mnist, svhn), a folder of images with one subfolder
-            per class, a Parquet file (or folder or glob of them), or a Hugging Face data set: `hf:NAME`, a clone
-            of it, or a folder written by `save_to_disk`.
+            per class, a Parquet file (or folder or glob of them), a `.npz` file, or a Hugging Face data set:
+            `hf:NAME`, a clone of it, or a folder written by `save_to_disk`.
         test: The file or folder of the test images, when it is another one; images that are also in `source` are
             taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
             train, val and test of an image folder, by these names or others (docs/data.md), and the splits of a
@@ -30,8 +30,9 @@ class DataSpec:
             on, as is usual for ImageNet; `search_validation` is then a part of the training images.
         root: Folder of downloads. Default: the environment variable RAMIFY_DATA, else ~/.cache/ramify.
         download: Whether missing files may be downloaded.
-        image_column: Column of the encoded images in a table. Default: the only one that can hold them.
-        label_column: Column of the labels in a table. Default: `label`, else the only column of integers.
+        image_column: Column of the encoded images in a table. Default: the only one that can hold them. Or the array of
+            the images in a `.npz` file.
+        label_column: Column, or array, of the labels. Default: `label`, else the only column of integers.
         image_size: Side in pixels that images are brought to: shorter side resized, then the centre cropped.
             Needed when images differ in size or are not square. At most 8192.
         subset: Use this many training images, the same number of each class as far as possible, and at most as

@@ -15,13 +15,13 @@ there. Nothing is written through a link, nor into a folder that was deleted whi
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, NotRequired, cast
+from typing import TYPE_CHECKING, Any, NotRequired, cast
 
 import torch
 import yaml
@@ -32,6 +32,9 @@ from ramify.errors import RunError
 from ramify.run.configuration import differences
 from ramify.run.progress import say
 from ramify.run.provenance import now, provenance
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 RESULT = "result.json"
 CHECKPOINT, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
@@ -87,7 +90,8 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._lock: IO[bytes] | None = None
+        self._lock: BaseFileLock | None = None
+        self._locked: os.stat_result | None = None  # the file that is locked: another at its place is another folder's
         self._last_is_whole = False
 
     # Opening
@@ -136,22 +140,33 @@ class RunFolder:
             self.write("config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def _acquire(self) -> None:
-        try:
-            if (self.path / ".lock").is_symlink():
-                raise OSError(0, ".lock is a link; remove it")
-            self._lock = (self.path / ".lock").open("ab")
-        except OSError as error:
-            raise RunError(f"cannot write in {self.path}: {error.strerror}; choose another --out") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"{self.path} is in use by another process") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where a system has no locks, the file itself is one; it works the same
+            from filelock import FileLock, Timeout
+
+            path = self.path / ".lock"
+            lock = FileLock(path, thread_local=False)
+            try:
+                if path.is_symlink():
+                    raise OSError(0, ".lock is a link; remove it")
+                lock.acquire(blocking=False)
+                self._lock, self._locked = lock, path.lstat()
+            except Timeout:
+                if not path.exists():
+                    raise self._unwritable("no file can be made there") from None
+                left = "; if none is at work, delete its .lock" if getattr(lock, "pid", 0) is None else ""
+                raise RunError(f"{self.path} is in use by another process{left}") from None
+            except OSError as error:
+                raise self._unwritable(error.strerror or str(error)) from None
+
+    def _unwritable(self, reason: str) -> RunError:
+        return RunError(f"cannot write in {self.path}: {reason}; choose another --out")
 
     def close(self) -> None:
         """Let others work on the folder."""
         if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+            self._lock.release(force=True)
+            self._lock = self._locked = None
 
     def __enter__(self) -> RunFolder:
         return self
@@ -174,9 +189,9 @@ class RunFolder:
             RunError: If a folder on the way is a link, or the run folder was deleted or replaced meanwhile.
         """
         place = files.below(self.path, name)
-        if self._lock is not None:
+        if self._locked is not None:
             try:
-                here = os.path.samestat((self.path / ".lock").stat(), os.fstat(self._lock.fileno()))
+                here = os.path.samestat((self.path / ".lock").lstat(), self._locked)
             except OSError:
                 here = False
             if not here:
