@@ -941,7 +941,7 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
     if _is(Path(head), Path.is_file):
         return _from_file(Path(head), space, name), None
     if not re.search(r"[|{\[(=]", text) and (path.suffix or os.sep in text):
-        raise ArchitectureError(f"there is no file or folder {text[:80]!r}")
+        raise ArchitectureError(f"there is no file or folder {reading.shown(path)}")
     try:
         return _read(notation.read(text, tell=say), space), None
     except notation.UnknownNotationError as error:

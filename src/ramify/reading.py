@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pydantic
-import yaml
 
 from ramify.errors import RamifyError
 
@@ -150,11 +149,13 @@ def json_value(
 
 def yaml_value(text: str, kind: type[T] | Any = Any, *, where: str, error: type[RamifyError]) -> T:
     """Return the value of a YAML text of one document; dates stay texts. Arguments and errors as for `json_value`."""
+    import yaml
+
     try:
         if len(text) > LIMIT_BYTES:
             raise _Malformed(f"it has more than {LIMIT_BYTES:,} characters")
         _check_events(text)
-        value = yaml.load(text, _PlainLoader)  # noqa: S506 -- it makes plain values alone
+        value = yaml.load(text, _plain_loader())  # noqa: S506 -- it makes plain values alone
         _check_plain(value)
     except yaml.YAMLError as problem:
         raise error(f"{where}{_yaml_problem(problem)}") from None
@@ -271,30 +272,36 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Loads what JSON can say: dates and `8:16:24`, which is a notation and no number of base 60, stay texts."""
+@functools.cache
+def _plain_loader() -> Any:
+    """Return what loads only what JSON can say: dates and `8:16:24`, which is a notation and no number, stay texts."""
+    import yaml
 
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null", ":merge"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    class PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        yaml_implicit_resolvers = {  # noqa: RUF012
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null", ":merge"))]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise _Malformed(f"the key {shown(twice)!r} occurs twice in one mapping")
-        return cast("dict[Any, Any]", super().construct_mapping(node, deep))
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+            if len(set(keys)) < len(keys):
+                twice = next(key for key in keys if keys.count(key) > 1)
+                raise _Malformed(f"the key {shown(twice)!r} occurs twice in one mapping")
+            return cast("dict[Any, Any]", super().construct_mapping(node, deep))
+
+    for tag, pattern in _NUMBERS:
+        kind = f"tag:yaml.org,2002:{tag}"
+        PlainLoader.add_implicit_resolver(kind, re.compile(f"^({pattern})$"), [*"-+.0123456789"])
+    return PlainLoader
 
 
-for _tag, _pattern in (
+_NUMBERS = (
     ("int", r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][\d_]*)"),
     ("float", r"[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?|[-+]?\d[\d_]*[eE][-+]?\d+"),
     ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
-):
-    _PlainLoader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), list("-+.0123456789")
-    )
+)
+"""How YAML writes numbers: without base 60, and with 1e-3."""
 
 
 def _check_events(text: str) -> None:
@@ -310,7 +317,9 @@ def _check_events(text: str) -> None:
             frames[-1][1] += size
             frames[-1][2] = max(frames[-1][2], levels + 1)
 
-    for event in yaml.parse(text, Loader=_PlainLoader):
+    import yaml
+
+    for event in yaml.parse(text, Loader=_plain_loader()):
         if isinstance(event, yaml.CollectionStartEvent):
             frames.append([event.anchor, 1, 1])
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -341,7 +350,7 @@ def _json_problem(text: str, problem: json.JSONDecodeError) -> str:
     return f"not valid JSON ({problem.msg}, line {problem.lineno} column {problem.colno})"
 
 
-def _yaml_problem(problem: yaml.YAMLError) -> str:
+def _yaml_problem(problem: Exception) -> str:
     mark = getattr(problem, "problem_mark", None)
     reason = getattr(problem, "problem", None) or getattr(problem, "reason", None) or type(problem).__name__
     return f"{'' if mark is None else f', line {mark.line + 1}'}: not valid YAML ({shown(str(reason))})"

@@ -283,7 +283,7 @@ def test_wrong_files_are_named_in_one_line(tmp_path, capsys):
     lists = tmp_path / "lists.pt"
     lists.write_bytes(b"hello")
     for extra, said in (
-        (["--space", str(damaged)], "is not valid JSON"),
+        (["--space", str(damaged)], "not valid JSON"),
         (["--space", str(other)], "did you mean 'NASBench201'?"),
         (["--space", str(tmp_path / "none.json")], "cannot be read: No such file"),
         (["--restriction", str(lists)], "is no list of operators"),
