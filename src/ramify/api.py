@@ -21,8 +21,9 @@ from typing_extensions import TypedDict
 from ramify import files, parallel, reading, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
-from ramify.data import NAMED, Data, DataSpec, Scale, numbered, scale_of, spec_of
+from ramify.data import NAMED, Data, DataSpec, Scale, colored, numbered, scale_of, spec_of
 from ramify.data import load as load_data
+from ramify.data.part_names import told_by
 from ramify.errors import ArchitectureError, ConfigurationError, DataError, OptionError, RamifyError, RunError
 from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
@@ -570,6 +571,9 @@ def evaluate(
     else:
         loaded = _given(data, source, path, shape, fabric, split)
     loaded = _numbered(loaded, shape["classes"])
+    if loaded.in_channels == 1 and shape["in_channels"] == 3:
+        say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
+        loaded = colored(loaded)
     if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
         raise ConfigurationError(
             f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
@@ -782,6 +786,8 @@ def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, An
         own = load_data(alike, device=fabric.device, quiet=True).fingerprint == fingerprint
     except DataError:  # such as images that nothing can be trained on
         own = False
+    if not own and isinstance(data, DataSpec) and _is_inside(data.source, trained):
+        say(f"{data.source} lies in {trained.source}: the network may have been trained on these images")
     return read(held) if own else read(data, measured=True)
 
 
@@ -819,6 +825,15 @@ def _scale_of(shape: Mapping[str, Any], path: Path | None) -> Scale | None:
 
 def _same_path(one: str, other: str) -> bool:
     return files.expanded(one).resolve() == files.expanded(other).resolve()
+
+
+def _is_inside(source: str, trained: DataSpec) -> bool:
+    """Return whether a path lies in the folder of the training data, and not among its test images."""
+    place, whole = (files.expanded(one).resolve() for one in (source, trained.source))
+    test = None if trained.test is None else files.expanded(trained.test).resolve()
+    told = [told_by(name) for name in place.relative_to(whole).parts] if place.is_relative_to(whole) else []
+    apart = any(one is not None and one.part == "test" for one in told) or (test and place.is_relative_to(test))
+    return bool(told) and not apart
 
 
 def _numbered(data: Data, known: Sequence[str]) -> Data:

@@ -81,6 +81,12 @@ def told_by(name: str) -> Told | None:
     return Told(_PART[word], word, tuple(rest), start, end)
 
 
+def says_nothing(name: str) -> bool:
+    """Return whether a name consists of words such as images or data, which name no class."""
+    words = _WORD.findall(name)
+    return bool(words) and all(_FILLERS.fullmatch(word) for word in words)
+
+
 def is_set_apart(name: str) -> bool:
     """Return whether a name says beyond doubt that images are for validation or testing, or have no labels."""
     words = {word.lower() for word in _WORD.findall(name) if not _FILLERS.fullmatch(word)}

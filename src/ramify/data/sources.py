@@ -69,8 +69,9 @@ def to_measure(parts: Parts) -> Parts:
 
 
 def _beside(path: Path) -> list[str]:
-    """Return a note on folders with other parts beside a folder of training images, which its name would bring."""
+    """Return a note on other parts beside the folder of training images that was given, or a file of which was."""
     path = path if path.name else path.absolute()
+    path = path.parent if path.is_file() else path  # a file in a folder train
     told = told_by(path.name)
     if told is None or told.part != "train" or not path.is_dir():
         return []
@@ -166,7 +167,8 @@ def _folder(path: Path, spec: DataSpec) -> Parts:
     if parts := parquet_folder(path, spec):
         return parts
     inner = subfolders(path)
-    if len(inner) == 1 and not holds_images(path):  # a folder around one of those above
+    turns_back = len(inner) == 1 and path.resolve().is_relative_to(inner[0].resolve())  # a link
+    if len(inner) == 1 and not turns_back and not holds_images(path):  # a folder around one of those above
         return _folder(inner[0], spec)
     return image_folder(path)
 

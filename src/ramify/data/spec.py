@@ -78,7 +78,11 @@ class DataSpec:
         for name in ("image_size", "subset"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value >= 1):
-                raise DataError(f"`{name}` must be at least 1, got {value!r}")
+                what = "be at least 1" if isinstance(value, int) else "be a whole number"
+                raise DataError(f"`{name}` must {what}, got {value!r}")
+        for name in ("source", "test"):
+            if getattr(self, name) == "":
+                raise DataError(f"`{name}` is empty; give a name or a path, `.` for this folder")
         if self.image_size is not None and self.image_size > MAX_SIDE:
             raise DataError(f"`image_size` must be at most {MAX_SIDE}, got {self.image_size}")
 
