@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from killing import forked
 
+from killing import forked
 from ramify import compatible
 from ramify.benchmarks import open_table
 from ramify.evaluators import TrainFromScratch
@@ -35,7 +35,7 @@ PLAN = [
     ("before rename result.json", KILL, 1),
     ("before rename result.json", INT, 1),
 ]
-MOMENTS = sorted({moment for moment, _, _ in PLAN} | {"after append provenance.json", "before rename history.jsonl"})
+MOMENTS = sorted({moment for moment, _, _ in PLAN} | {"after create provenance.json", "before rename history.jsonl"})
 ROWS = [("after append history.jsonl", KILL, 2), ("after append history.jsonl", TERM, 1)]
 ROWS += [("after append history.jsonl", INT, 2), ("before rename result.json", KILL, 1)]
 
@@ -80,7 +80,7 @@ def building(out):
 
 
 def comparing(out):
-    table = out.parent / "small.table"
+    table = out.parents[1] / "small.table"  # the same for all
     if not table.exists():
         small().save(table)
     words = ["--columns", "valid", "--strategies", "RegularizedEvolution,Reinforce", "--evaluations", "30"]
@@ -158,7 +158,7 @@ def plan_of(name, chain):
 
 @pytest.mark.parametrize("chain", range(CHAINS))
 @pytest.mark.parametrize("name", COMMANDS)
-def test_ended_and_continued(name, chain, tmp_path, undisturbed, record_property):
+def test_ended_and_continued(name, chain, tmp_path, undisturbed):
     words, ended = COMMANDS[name](tmp_path / "run"), 0
     for moment, number, count in plan_of(name, chain):
         code, err = forked(words, tmp_path, (moment, number, count))
@@ -170,7 +170,6 @@ def test_ended_and_continued(name, chain, tmp_path, undisturbed, record_property
         else:
             assert code == 130, (moment, number, count, err)
             assert_said(err)
-    record_property("ended", ended)
     assert ended >= (3 if chain == 0 else 0)
     code, err = forked(words, tmp_path)
     assert code == 0, err
@@ -210,7 +209,7 @@ def workers_of(running):
     return sorted(found)
 
 
-def test_processes_with_a_share_of_the_batch(tmp_path, record_property):
+def test_processes_with_a_share_of_the_batch(tmp_path):
     """One of them is killed, the one that watches them is, and each kind of signal stops them."""
 
     def words(out):
@@ -233,10 +232,9 @@ def test_processes_with_a_share_of_the_batch(tmp_path, record_property):
     running = process(*words(tmp_path / "run"))
     assert running.communicate() and running.returncode == 0
     assert not differences(outcomes(tmp_path / "run"), outcomes(tmp_path / "whole"))
-    record_property("ended", len(plan))
 
 
-def test_workers_are_killed_and_stopped(tmp_path, record_property):
+def test_workers_are_killed_and_stopped(tmp_path):
     strategy = RandomSearch(evaluations=14, evaluator=TrainFromScratch(epochs=1, batch_size=16))
 
     def words(out):
@@ -245,7 +243,7 @@ def test_workers_are_killed_and_stopped(tmp_path, record_property):
     code, err = forked(words(tmp_path / "whole"), tmp_path)
     assert code == 0, err
     elsewhere = ["--executor", "processes", "--executor.processes", "2", "--executor.timeout", "20"]
-    out, draw, ended = tmp_path / "run", rng(0, "workers"), 0
+    out, draw = tmp_path / "run", rng(0, "workers")
     for numbers in ((signal.SIGSTOP, TERM), (KILL, KILL), (INT,)):
         running = process(*words(out), *elsewhere, RAMIFY_SAVE_EVERY_S="0")
         for position, number in enumerate(numbers, start=1):
@@ -255,7 +253,6 @@ def test_workers_are_killed_and_stopped(tmp_path, record_property):
                 os.kill(draw.choice(workers_of(running)), number)
             else:
                 running.send_signal(number)
-            ended += 1
         _, err = running.communicate()
         assert running.returncode == (-KILL if numbers[-1] == KILL else 130), err
         if numbers[-1] != KILL:
@@ -265,7 +262,6 @@ def test_workers_are_killed_and_stopped(tmp_path, record_property):
     assert running.returncode == 0, err
     found, expected = outcomes(out)["."], outcomes(tmp_path / "whole")["."]
     assert not differences(found, {**expected, "config": found["config"]})  # which names the executor
-    record_property("ended", ended)
 
 
 WAITING = '''
@@ -300,7 +296,7 @@ class _Waiting(Guessing):
 
 
 @pytest.mark.parametrize("number", [TERM, INT])
-def test_a_signal_is_answered_while_a_worker_takes_long(number, tmp_path, record_property):
+def test_a_signal_is_answered_while_a_worker_takes_long(number, tmp_path):
     (tmp_path / "waiting.py").write_text(WAITING)
     words = ["search", "--space", "NASBench201", "--strategy", "RandomSearch", "--strategy.evaluations", "4"]
     words += ["--strategy.evaluator", "Waiting", "--strategy.evaluator.folder", tmp_path, *DIGITS, *NETWORK, *QUIET]
@@ -310,7 +306,7 @@ def test_a_signal_is_answered_while_a_worker_takes_long(number, tmp_path, record
     running.send_signal(number)
     _, err = running.communicate()
     assert (running.returncode, err.count("\n")) == (130, 1)
-    assert err.startswith("ramify: stopped at step 0 of 4; the same command continues")
+    assert err.startswith("ramify: stopped at step 0 of ") and "the same command continues" in err
     (tmp_path / "go").touch()
     for out in ("run", "whole"):
         running = process(*words, tmp_path / out)
@@ -318,4 +314,3 @@ def test_a_signal_is_answered_while_a_worker_takes_long(number, tmp_path, record
     assert not differences(outcomes(tmp_path / "run"), outcomes(tmp_path / "whole"))
     rows = map(json.loads, (tmp_path / "run" / "history.jsonl").read_text().splitlines())
     assert len(list(islice(timeless(rows), 9))) == 4
-    record_property("ended", 1)
