@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ramify import parallel
 from ramify.errors import RamifyError, nearest
+from ramify.signals import EXIT_INTERRUPTED, INTERRUPTED, answered
 from ramify.wording import sentence
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ VERBS = {
     "bench": "tables of measured architectures, looked up instead of trained",
     "doctor": "say what this machine has: versions, extras, devices, threads, folders, and what stands in the way",
 }
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_ERROR = 2
 _TAKE_IMPORTS = frozenset(VERBS) - {"demo", "zoo", "recipes", "doctor"}
 _IMPORT = "file or module with classes of your own, then known by their names like the library's; may be repeated"
 _LAYOUT = dict[str, int | float | bool | str | None] | None
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {_cut(_joined(str(error)))}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt as interruption:
-        print(f"{name}: {str(interruption) or 'interrupted; the same command continues'}", file=sys.stderr)
+        print(f"{name}: {str(interruption) or INTERRUPTED}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `ramify … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -780,4 +781,4 @@ _RUN: dict[str, Callable[[_Command], int]] = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answered(main))

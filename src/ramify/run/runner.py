@@ -29,6 +29,9 @@ Annotate = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], str]]
 """From a history row to what else belongs in it, and a note for the progress; empty for nothing."""
 
 
+AT_ONCE = "stopped at once; the same command continues from the last checkpoint"
+
+
 class Interrupted(KeyboardInterrupt):
     """The run was asked to stop, and did at a safe point."""
 
@@ -36,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
 def _stop(signum: int, frame: Any) -> None:
     """Request a stop by the first SIGINT or SIGTERM; a second one acts at once."""
     if request.made:
-        raise KeyboardInterrupt("stopped at once; the same command continues from the last checkpoint")
+        raise KeyboardInterrupt(AT_ONCE)
     request.make()
 
 
@@ -50,9 +53,11 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     finally:
-        request.made = False
+        made, request.made = request.made, False
         for number, handler in before.items():
             signal.signal(number, handler)
+    if made:  # after the last safe point, or while it was saved
+        raise Interrupted("stopped at the end of the work; the same command continues")
 
 
 def _pause() -> float | None:
