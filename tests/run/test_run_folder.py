@@ -129,7 +129,7 @@ def test_a_folder_without_permission(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr("ramify.files.open_to_append", refuse)
     with pytest.raises(RunError, match=r"cannot write in .*: Permission denied; choose another --out"):
         RunFolder(path).open(CONFIG, seed=7)
 
