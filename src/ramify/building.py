@@ -42,6 +42,7 @@ from ramify.training import Metrics, Recipe, Task, TrainingSession, measure
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+
 class _Row(Row):
     """A row of the history: the values of an architecture, name of a column → one for every epoch, or its error."""
 
@@ -402,7 +403,7 @@ def _curve(row: Mapping[str, Any], column: Column) -> list[float | None]:
     if len(curve) != len(column.epochs):
         raise RunError(
             f"history.jsonl: row {row['step']} has {len(curve)} values of {column.name} where there are "
-            f"{len(column.epochs)} epochs; delete that row, and the same command trains {row['architecture']!r:.60} again"
+            f"{len(column.epochs)} epochs; delete that row, and the same command trains its architecture again"
         )
     return curve
 

@@ -48,7 +48,7 @@ class _Malformed(ValueError):
 def bytes_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: int | None = None) -> bytes:
     """Read a whole file; arguments and errors are those of `text_of`, without a limit when None."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 -- a path knows no opener
+        with open(path, "rb", opener=_without_waiting) as file:
             content = file.read(-1 if limit is None else limit + 1)
     except FileNotFoundError:
         raise error(f"{shown(path)}: no such file") from None
@@ -218,9 +218,8 @@ def checked(
 def _place(value: Any, names: Sequence[str | int]) -> Iterator[str]:
     """Yield the names that lead into a value, without those of types, which stand where there are several."""
     for name in names:
-        if (isinstance(value, dict) and name in value) or (
-            isinstance(value, list) and isinstance(name, int) and name < len(value)
-        ):
+        known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+        if name in known:
             yield str(name)
             value = value[name]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import small_tables
-
 from ramify import imports
 from ramify.cli import main
 
@@ -87,7 +86,8 @@ threads: 1
 progress: false
 """
 _SHRINKING = ("--shrinking.first_epochs", "1", "--shrinking.next_epochs", "1", "--shrinking.epochs", "1")
-_SHRINKING += ("--shrinking.batch_size", "16", "--shrinking.threshold", "8", "--shrinking.samples", "8", "--shrinking.min_samples", "2")
+_SHRINKING += ("--shrinking.batch_size", "16", "--shrinking.threshold", "8", "--shrinking.samples", "8")
+_SHRINKING += ("--shrinking.min_samples", "2")
 
 
 def commands(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -95,16 +95,17 @@ def commands(folder: Path) -> dict[str, tuple[str, ...]]:
     table, levels = folder / "small.table", folder / "levels.yaml"
     small_tables.small().save(table)
     levels.write_text(LEVELS)
+    gdas = ("--strategy", "GDAS", "--strategy.epochs", "1", "--strategy.batch_size", "16")
+    build = ("--architectures", "2", "--recipe.epochs", "1", "--recipe.batch_size", "32", "--processes", "0")
+    compare = ("--table", str(table), "--columns", "valid", "--strategies", "LocalSearch", "--seeds", "2")
+    compare += ("--evaluations", "3", "--processes", "0", "--progress", "false")
     return {
-        "search": ("search", *_SPACE, "--strategy", "GDAS", "--strategy.epochs", "1", "--strategy.batch_size", "16")
-        + _SMALL,
+        "search": ("search", *_SPACE, *gdas, *_SMALL),
         "trials": ("search", *_SPACE, *_TRIALS, *_FRONT, *_SMALL),
         "shrink": ("shrink", *_SPACE, *_SHRINKING, *_SMALL),
         "pipeline": ("search", "--config", str(levels)),
-        "build": ("bench", "build", *_SPACE, "--architectures", "2", "--recipe.epochs", "1", "--recipe.batch_size")
-        + ("32", "--processes", "0", *_SMALL),
-        "compare": ("bench", "compare", "--table", str(table), "--columns", "valid", "--strategies")
-        + ("LocalSearch", "--seeds", "2", "--evaluations", "3", "--processes", "0", "--progress", "false"),
+        "build": ("bench", "build", *_SPACE, *build, *_SMALL),
+        "compare": ("bench", "compare", *compare),
     }
 
 

@@ -35,6 +35,7 @@ from ramify.strategies.pareto import front, normalised_hypervolume
 from ramify.training import Metrics, Task
 from ramify.wording import sentence
 
+
 class _Row(Row):
     """A row of the history: a search, wherever what it found changed, and what it spent in all."""
 

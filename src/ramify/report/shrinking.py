@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
@@ -106,7 +107,7 @@ def _check(row: Row, first: Row, choices: Mapping[str, Choice]) -> None:
                 shape = f"{len(choice.edges)} × {len(choice.ops)}"
                 raise RunError(f"{where}: `{key}` of {reading.shown(name)} must be {shape}, edges × operations")
     for name, table in row["angles"].items():
-        scored = zip(sum(table, []), sum(row["errors"][name], []), strict=False)
+        scored = zip(chain.from_iterable(table), chain.from_iterable(row["errors"][name]), strict=False)
         if any(error is None for angle, error in scored if angle is not None):
             raise RunError(f"{where}: `errors` of {reading.shown(name)} must have a number wherever there is an angle")
     for gone in row["dropped"]:
@@ -128,8 +129,8 @@ def _story(rows: Sequence[Row], choice: Choice, names: Sequence[str]) -> Shrunk:
                     op = choice.ops.index(gone["operation"])
                     if row["angles"][names[0]][edge][op] is not None and not went[edge][op]:
                         went[edge][op] = number
-    chain = all(target == source + 1 for source, target in choice.edges) and len(choice.edges) > 1
-    labels = [f"layer {source}" if chain else f"{source} → {target}" for source, target in choice.edges]
+    layers = all(target == source + 1 for source, target in choice.edges) and len(choice.edges) > 1
+    labels = [f"layer {source}" if layers else f"{source} → {target}" for source, target in choice.edges]
     return Shrunk(
         name=", ".join(names),
         edges=tuple(labels),

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from typing_extensions import TypedDict
 
@@ -19,6 +19,7 @@ from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.evaluators import TableLookup
 from ramify.run.folder import Images, Layout, RunFolder
 from ramify.spaces import Space, space_of
+
 
 class NetworkFile(TypedDict):
     """What `network.json` says of a trained network: what builds it, and the images that it takes."""
@@ -142,7 +143,7 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
 
 def images_of(data: Data) -> Images:
     """Return what a provenance says of a data set."""
-    size = list(data.input_size)
+    size = cast("tuple[int, int, int]", list(data.input_size))  # as JSON gives it back
     return {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes, "input_size": size}
 
 
