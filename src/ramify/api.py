@@ -410,7 +410,7 @@ def retrain(
         **common_settings(settings, network, seed, fabric, precision, threads, devices),
     }
     if out is None and home is not None:
-        out = home / "retrain"
+        out = files.inner(home, "retrain")
     with _folder(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
             built = space.build(arch, **task.shape, **layout)
@@ -604,7 +604,7 @@ def export(
         raise ConfigurationError("export needs `out`, because the network was trained without a run folder")
     return export_network(
         network,
-        out or cast(Path, path) / "export",
+        out or files.inner(cast(Path, path), "export"),
         input_size=tuple(shape["input_size"]),
         mean=shape["mean"],
         std=shape["std"],
@@ -970,6 +970,8 @@ def _trained(source: Any) -> tuple[nn.Module, dict[str, Any], Path | None]:
     if path is None:
         raise RunError("the search was made without a run folder; hand over what `retrain` returned")
     found = _retrained(path)
+    if found != path:
+        files.inner(path, found.name)
     return *load_network(found), found
 
 

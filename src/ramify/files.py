@@ -144,6 +144,15 @@ def below(folder: Path, name: str | Path) -> Path:
     return folder / name
 
 
+def inner(folder: Path, name: str) -> Path:
+    """Return the path of a folder in `folder` that is going to be written in, having made sure that it is no link.
+
+    Raises:
+        RunError: If it is one.
+    """
+    return below(folder, f"{name}/file").parent
+
+
 NOT_FINITE = "not_finite"
 """The key of an object under which it says in words which of its numbers are not finite."""
 

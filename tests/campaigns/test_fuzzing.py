@@ -59,7 +59,7 @@ class Kind:
     damage: Damage = damaged_words
     count: int = 10_000
     name: str = "input.txt"
-    few: int = 40
+    few: int = 15
 
 
 DATA = Path(__file__).parents[1] / "data"
@@ -485,25 +485,25 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
         "table": Kind([table_file(runs)], table, damaged_bytes, 5_000, "t.table"),
         "sealed table": Kind([table_file(runs)], resealed(table), damaged_bytes, 10_000, "t.table"),
         "configuration of a search": Kind(
-            [CONFIG, *bombs()], command_line("search"), count=4_000, name="c.yaml", few=5
+            [CONFIG, *bombs()], command_line("search"), count=4_000, name="c.yaml", few=2
         ),
         "configuration of levels": Kind(
-            [small_folders.LEVELS.encode()], command_line("search"), count=4_000, name="c.yaml", few=5
+            [small_folders.LEVELS.encode()], command_line("search"), count=4_000, name="c.yaml", few=2
         ),
-        "configuration of a training": Kind([RETRAIN], command_line("retrain"), count=4_000, name="c.yaml", few=5),
+        "configuration of a training": Kind([RETRAIN], command_line("retrain"), count=4_000, name="c.yaml", few=2),
         "recipe as a file": Kind(
             [b"{epochs: 1, batch_size: 32, lr: 0.1}"],
             command_line("retrain", "|skip_connect~0|+|nor_conv_1x1~0|none~1|", option="--recipe"),
             count=3_000,
             name="r.yaml",
-            few=5,
+            few=2,
         ),
         "configuration of a comparison": Kind(
-            [COMPARE], command_line("bench", "compare"), count=4_000, name="c.yaml", few=5
+            [COMPARE], command_line("bench", "compare"), count=4_000, name="c.yaml", few=2
         ),
-        "configuration of a build": Kind([BUILD], command_line("bench", "build"), count=3_000, name="c.yaml", few=5),
+        "configuration of a build": Kind([BUILD], command_line("bench", "build"), count=3_000, name="c.yaml", few=2),
         "header of a table": Kind([table_file(runs)], table, header_of_table, 10_000, "t.table"),
-        "compressed CSV": Kind([CSV], imported, gzip_bomb, 1_000, "t.csv.gz", 5),
+        "compressed CSV": Kind([CSV], imported, gzip_bomb, 1_000, "t.csv.gz", 2),
         "images as arrays": Kind(
             [arrays()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "a.npz"
         ),
@@ -512,7 +512,7 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
             in_run(runs["retrain"], "model.safetensors", api.load_network),
             header_of_weights,
             3_000,
-            few=10,
+            few=3,
         ),
         **{
             f"state of {run}": Kind(
