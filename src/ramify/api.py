@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from typing_extensions import TypedDict
 
 from ramify import files, parallel, reading, zoo
 from ramify.architecture import Architecture
@@ -30,6 +29,7 @@ from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
 from ramify.run.configuration import described, fields_of
 from ramify.run.origin import (
+    NetworkFile,
     data_of,
     directory_of,
     images_of,
@@ -42,6 +42,7 @@ from ramify.run.origin import (
 )
 from ramify.seeding import seeded
 from ramify.shrinking import Shrinking, ShrinkSession
+from ramify.shrinking.session import Shrunk
 from ramify.spaces import Space, create, notation, recognise, space_of
 from ramify.spaces.base import LARGEST_WIDTH
 from ramify.strategies import Strategy, compatible
@@ -322,7 +323,7 @@ def shrink(
             folder.write_json("space.json", _space_file(left))
             folder.finish({**session.summary(), "seconds": round(seconds, 3)})
             parallel.wait()
-        summary = folder.read_json("result.json")
+        summary = folder.read_json("result.json", Shrunk)
         if not summary["is_small"]:
             say(
                 f"{summary['iterations']} iterations leave {summary['size']:,} combinations, more than the threshold "
@@ -410,7 +411,7 @@ def retrain(
         **common_settings(settings, network, seed, fabric, precision, threads, devices),
     }
     if out is None and home is not None:
-        out = home / "retrain"
+        out = files.inner(home, "retrain")
     with _folder(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
             built = space.build(arch, **task.shape, **layout)
@@ -451,20 +452,6 @@ def retrain(
         return RetrainResult(arch, trained, shape, folder.history(), kept, loaded, settings)
 
 
-class NetworkFile(TypedDict):
-    """What `network.json` says of a trained network: what builds it, and the images that it takes."""
-
-    architecture: dict[str, Any]
-    layout: dict[str, int | float | bool | str | None]
-    num_classes: int
-    in_channels: int
-    input_size: tuple[int, int, int]
-    mean: list[float]
-    std: list[float]
-    classes: list[str]
-    sha256: str
-
-
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network that a retraining left, in evaluation mode, and its `network.json`.
 
@@ -480,7 +467,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     weights = folder.path / "model.safetensors"
     advice = "delete result.json beside it, and the same `ramify retrain` writes it anew"
     try:
-        content = weights.read_bytes()
+        content = reading.bytes_of(weights, error=RunError)
         if files.digest(content) != shape["sha256"]:
             raise ValueError("its checksum is wrong")
         state = load(content)
@@ -621,7 +608,7 @@ def export(
         raise ConfigurationError("export needs `out`, because the network was trained without a run folder")
     return export_network(
         network,
-        out or cast(Path, path) / "export",
+        out or files.inner(cast(Path, path), "export"),
         input_size=tuple(shape["input_size"]),
         mean=shape["mean"],
         std=shape["std"],
@@ -1000,6 +987,8 @@ def _trained(source: Any) -> tuple[nn.Module, dict[str, Any], Path | None]:
     if path is None:
         raise RunError("the search was made without a run folder; hand over what `retrain` returned")
     found = _retrained(path)
+    if found != path:
+        files.inner(path, found.name)
     return *load_network(found), found
 
 

@@ -11,6 +11,7 @@ import codecs
 import functools
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, TypeVar, cast
 import pydantic
 
 from ramify.errors import RamifyError
+from ramify.errors import shown as shown
 
 LIMIT_BYTES = 16 * 2**20
 """Of a file that is read as a whole."""
@@ -32,8 +34,6 @@ LIMIT_ITEMS = 1_000_000
 LIMIT_BITS = 1000
 """Of an integer. Sizes of spaces need more than 64, and floats hold no more than 1024."""
 
-_SHOWN = 40  # characters of a wrong value in a message
-
 T = TypeVar("T")
 
 
@@ -42,6 +42,27 @@ class _Malformed(ValueError):
 
 
 # Files
+
+
+def bytes_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: int | None = None) -> bytes:
+    """Read a whole file; arguments and errors are those of `text_of`, without a limit when None."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            content = file.read(-1 if limit is None else limit + 1)
+    except FileNotFoundError:
+        raise error(f"{shown(path)}: no such file") from None
+    except (OSError, ValueError) as problem:  # a name with a zero byte is a ValueError
+        raise error(f"{shown(path)} cannot be read ({getattr(problem, 'strerror', None) or problem})") from None
+    if limit is not None and len(content) > limit:
+        raise error(f"{shown(path)} is larger than {limit / 2**20:g} MiB, which is more than such a file can need")
+    return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to is empty, where opening it would wait for ever."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(handle, True)
+    return handle
 
 
 def text_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: int = LIMIT_BYTES) -> str:
@@ -55,15 +76,7 @@ def text_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: 
     Raises:
         RamifyError: Of the type `error`, if there is no such file, or it cannot be read, is too large, or is no text.
     """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(limit + 1)
-    except FileNotFoundError:
-        raise error(f"{shown(path)}: no such file") from None
-    except (OSError, ValueError) as problem:  # a name with a zero byte is a ValueError
-        raise error(f"{shown(path)} cannot be read ({getattr(problem, 'strerror', None) or problem})") from None
-    if len(content) > limit:
-        raise error(f"{shown(path)} is larger than {limit / 2**20:g} MiB, which is more than such a file can need")
+    content = bytes_of(path, error=error, limit=limit)
     try:
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes what is printed
             return content.decode("utf-16")
@@ -195,21 +208,23 @@ def checked(
         raise error(f"{where}: JSON knows nothing like {shown(value)}") from None
     except pydantic.ValidationError as problem:
         first = problem.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(_place(value, first["loc"]))
         if first["type"] == "missing":
-            raise error(f"{where}: `{shown(place)}` is missing") from None
+            name = f"{place}.{first['loc'][-1]}" if place else first["loc"][-1]
+            raise error(f"{where}: `{shown(name)}` is missing") from None
         named = f"`{shown(place)}`" if place else "it"
         wanted = first["msg"].removeprefix("Input should be ")
         raise error(f"{where}: {named} must be {wanted}, got {shown(first['input'])}") from None
     return cast(T, value)
 
 
-def shown(value: Any) -> str:
-    """Return a value that somebody handed in as a short text in one line, for messages."""
-    text = str(value) if isinstance(value, str | Path) else repr(value)
-    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:600])
-    limit = 160 if isinstance(value, Path) else _SHOWN
-    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[1 - limit // 2 :]}"
+def _place(value: Any, names: Sequence[str | int]) -> Iterator[str]:
+    """Yield the names that lead into a value, without those of types, which stand where there are several."""
+    for name in names:
+        known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+        if name in known:
+            yield str(name)
+            value = value[name]
 
 
 # Bounds

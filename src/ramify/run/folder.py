@@ -51,6 +51,38 @@ class Row(TypedDict):
     seconds: NotRequired[float]
 
 
+class Setting(TypedDict):
+    """An object of a configuration, as `run.configuration.described` writes it."""
+
+    class_path: str
+    init_args: NotRequired[dict[str, Any]]
+
+
+Layout = dict[str, int | float | bool | str | None]
+"""Layout keywords of a network."""
+
+
+class Level(TypedDict, total=False):
+    """One search of a pipeline."""
+
+    space: Setting | str | None
+    strategy: Setting | str | None
+    network: Layout | None
+    around: str | None
+
+
+class Config(Level, total=False):
+    """A configuration: what the verbs read of it. A search, a training and a table have each a part of the keys."""
+
+    restriction: dict[str, list[Any]] | None
+    architecture: dict[str, Any] | str | None
+    recipe: dict[str, Any] | str | None
+    shrinking: dict[str, Any] | None
+    data: dict[str, Any] | str | None
+    levels: dict[str, Level] | None
+    retrain: Level | None
+
+
 class Images(TypedDict):
     """What the provenance says of the data; a search in a table has no images, and names the table's data."""
 
@@ -58,18 +90,26 @@ class Images(TypedDict):
     of: NotRequired[str]
     fingerprint: NotRequired[str]
     classes: NotRequired[int]
-    input_size: NotRequired[list[int]]
+    input_size: NotRequired[tuple[int, int, int]]
     directory: NotRequired[str]
 
 
 class Provenance(TypedDict):
-    """Where a run comes from: what a continuation reads of it."""
+    """Where a run comes from: what a continuation and the other verbs read of it."""
 
     sessions: list[dict[str, Any]]
+    directory: NotRequired[str]
     executors: NotRequired[list[Any]]
     data: NotRequired[Images]
     table: NotRequired[str | None]
     lookup: NotRequired[dict[str, Any]]
+
+
+class Result(TypedDict, total=False):
+    """What every result says."""
+
+    architecture: dict[str, Any]
+    history_rows: int
 
 
 class Checkpoint(TypedDict):
@@ -216,7 +256,7 @@ class RunFolder:
         if not path.exists():
             raise RunError(f"{self.path} is not a run folder: it has no config.yaml")
         try:
-            return reading.yaml_file(path, dict[str, Any], error=RunError)
+            return cast("dict[str, Any]", reading.yaml_file(path, Config, error=RunError))
         except RunError as error:
             raise RunError(f"{path} is damaged ({_without(path, error)}); choose another --out") from None
 
@@ -273,7 +313,7 @@ class RunFolder:
         """
         found = self.read_json("architecture.json")
         self.check_imports()
-        named = self.read_json(RESULT).get("architecture", found) if self.finished else found
+        named = self.read_json(RESULT, Result).get("architecture", found) if self.finished else found
         if named != found:
             raise RunError(
                 f"{self.path}: architecture.json and {RESULT} name two architectures; delete both, and the same "
@@ -301,15 +341,15 @@ class RunFolder:
         if parallel.is_first():
             files.append(self._place("history.jsonl"), files.to_json(row) + "\n")
 
-    def history(self) -> list[dict[str, Any]]:
-        """Return all complete rows; a last line cut off by a kill is left out.
+    def history(self, kind: Any = Row) -> list[dict[str, Any]]:
+        """Return all complete rows, of the type `kind`; a last line cut off by a kill is left out.
 
         Raises:
             RunError: If it is damaged, or a finished run has another number of rows than it had at its end.
         """
-        rows = self._parsed(self._lines())
+        rows = self._parsed(self._lines(), kind)
         if self.finished:
-            expected = self.read_json(RESULT).get("history_rows", len(rows))
+            expected = self.read_json(RESULT, Result).get("history_rows", len(rows))
             if expected != len(rows):
                 raise self._damaged_history(f"it has {len(rows)} rows where {RESULT} counts {expected}")
         return rows
@@ -342,12 +382,12 @@ class RunFolder:
         except RunError as error:
             raise self._damaged_history(_without(path, error)) from None
 
-    def _parsed(self, lines: list[str]) -> list[dict[str, Any]]:
+    def _parsed(self, lines: list[str], kind: Any = Row) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
             where = f"row {number}"
             try:
-                rows.append(reading.json_value(line, Row, where=where, error=RunError, limit=reading.LIMIT_LINE_BYTES))
+                rows.append(reading.json_value(line, kind, where=where, error=RunError, limit=reading.LIMIT_LINE_BYTES))
             except RunError as error:
                 raise self._damaged_history(str(error)) from None
         return rows
@@ -418,8 +458,10 @@ def _checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
     Raises:
         RunError: If it is damaged.
     """
+    if not path.exists():
+        return None
     try:
-        content = files.unsealed(path.read_bytes())
+        content = files.unsealed(reading.bytes_of(path, error=RunError))
         found = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         if not (isinstance(found, dict) and isinstance(found.get("session"), dict)):
             raise ValueError("it holds no state of a session")
@@ -427,14 +469,12 @@ def _checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
             raise ValueError("it does not say where in the run it is")
         if not isinstance(found.get("seconds"), int | float):
             raise ValueError("it does not say how long the run took")
-    except FileNotFoundError:
-        return None
     except Exception as error:  # whatever PyTorch says of a file that it cannot read
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _without(path, error).partition("\n")[0] or type(error).__name__
         raise RunError(f"{path} is damaged ({reason[:100]})") from None
     return cast(Checkpoint, found)
 
 
-def _without(path: Path, error: RunError) -> str:
+def _without(path: Path, error: Exception) -> str:
     """Return what is wrong, without the path that goes before."""
     return str(error).removeprefix(str(path)).removeprefix(":").removeprefix(",").strip()

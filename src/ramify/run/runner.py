@@ -77,6 +77,8 @@ def _found(row: Mapping[str, Any], session: Session | None) -> dict[str, str]:
 def _restore(session: Session, state: Mapping[str, Any], folder: RunFolder) -> None:
     """Load what a session has saved, or say that it is none of its states."""
     try:
+        if place := _other_kind(state, session.state_dict()):
+            raise TypeError(f"{place} is of another type")
         session.load_state_dict(state)
     except RamifyError:
         raise
@@ -86,6 +88,26 @@ def _restore(session: Session, state: Mapping[str, Any], folder: RunFolder) -> N
             f"{folder.path}: the checkpoint does not fit this run ({reason}); delete the checkpoints, and the same "
             "command starts from the beginning"
         ) from None
+
+
+def _other_kind(found: Any, usual: Any) -> str:
+    """Return the place of the first value of a state that is of another type than in a fresh one; empty for none.
+
+    What a fresh state does not have, or has as None, may be anything: its session looks at it.
+    """
+    if usual is None or found is None:
+        return ""
+    if isinstance(usual, Mapping) and isinstance(found, Mapping):
+        pairs = [(str(name), found[name], value) for name, value in usual.items() if name in found]
+    elif isinstance(usual, list | tuple) and isinstance(found, list | tuple):
+        pairs = [(str(at), *both) for at, both in enumerate(zip(found, usual, strict=False))]
+    else:
+        numbers = (int, float) if isinstance(usual, float) else int
+        kind = numbers if isinstance(usual, int | float) and not isinstance(usual, bool) else type(usual)
+        wrong = not isinstance(found, kind) or (isinstance(found, bool) and not isinstance(usual, bool))
+        return "it" if wrong else ""
+    inner = ((name, _other_kind(value, other)) for name, value, other in pairs)
+    return next((f"{name}.{place}".removesuffix(".it") for name, place in inner if place), "")
 
 
 def _until_stopped(work: Iterator[Metrics]) -> Iterator[Metrics | None]:
