@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+import striking
 from ramify.data import DataSpec, load
 from ramify.evaluators import Evaluator, Images, InheritedWeights, TrainFromScratch
 from ramify.run import make_fabric
@@ -268,14 +269,24 @@ def _settings(option, settings):
 _PATHS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]  # the tests, and what they test
 
 
-def process(*words, **environment):
-    """Start `ramify` in a process of its own."""
+def process(*words, strike=None, **environment):
+    """Start `ramify` in a process of its own.
+
+    Args:
+        words: Behind `ramify`.
+        strike: When it, or a process of its own, sends a signal: the arguments of `striking.told`.
+        environment: Of the process, in addition to this one's.
+    """
+    paths = _PATHS
+    if strike:
+        environment[striking.VARIABLE] = striking.told(*strike)
+        paths = [str(Path(__file__).parent / "struck"), *paths]
     return subprocess.Popen(
         [sys.executable, "-m", "ramify", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(_PATHS)} | environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)} | environment,
     )
 
 

@@ -254,3 +254,37 @@ def test_a_run_is_measured_from_another_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert ramify.evaluate("../run", "../pets", threads=1).images == 6
     assert ramify.evaluate("../run", threads=1).images == 6
+
+
+def test_grey_images_for_a_network_of_colors(home, tmp_path, capsys):
+    grey, same = tmp_path / "grey", tmp_path / "same"
+    write(grey, {"cat": 4, "dog": 4}, seed=500)
+    for file in sorted(grey.rglob("*.png")):
+        image = Image.open(file).convert("L")
+        image.save(file)
+        place = same / file.relative_to(grey)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        image.convert("RGB").save(place)
+    capsys.readouterr()
+    found = ramify.evaluate(home / "run", str(grey), threads=1)
+    assert "grey is grey: its images get three equal channels" in capsys.readouterr().err
+    expected = ramify.evaluate(home / "run", str(same), threads=1)
+    assert (found.images, found.loss, found.top1, found.macs) == (8, expected.loss, expected.top1, expected.macs)
+
+
+def test_images_that_may_have_been_trained_on_are_named(tmp_path, capsys):
+    for part, seed in (("train", 0), ("val", 50), ("test", 90)):
+        write(tmp_path / "pets" / part, {"cat": 5, "dog": 5}, seed=seed)
+    trained(str(tmp_path / "pets"), tmp_path / "run")
+    capsys.readouterr()
+    for part in ("train", "val"):
+        assert ramify.evaluate(tmp_path / "run", str(tmp_path / "pets" / part), threads=1).images == 10
+        assert f"pets/{part} lies in {tmp_path}/pets: the network may have been trained on" in capsys.readouterr().err
+    assert ramify.evaluate(tmp_path / "run", str(tmp_path / "pets" / "test"), threads=1).images == 10
+    assert "lies in" not in capsys.readouterr().err
+
+
+def test_a_test_part_with_one_class_is_measured(home, tmp_path):
+    write(tmp_path / "dogs" / "train", {"dog": 3}, seed=600)
+    write(tmp_path / "dogs" / "test", {"dog": 4}, seed=700)
+    assert images(home, str(tmp_path / "dogs")) == 4

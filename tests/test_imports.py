@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "ramify"
 LEVELS = (
     ("__main__",),
     ("cli",),
-    ("bench_cli", "demo", "pipeline", "words"),
+    ("bench_cli", "demo", "doctor", "pipeline", "words"),
     ("building", "comparison"),
     ("api",),
     ("run", "report", "exporting", "recipes"),
@@ -31,7 +31,7 @@ LEVELS = (
     ("architecture",),
     ("imports",),
     ("files", "parallel", "reading"),
-    ("errors", "interruption", "orders", "seeding", "wording"),
+    ("errors", "interruption", "orders", "seeding", "signals", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
 

@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from typing_extensions import TypedDict
 
 from ramify import files, parallel, reading, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
-from ramify.data import NAMED, Data, DataSpec, Scale, numbered, scale_of, spec_of
+from ramify.data import NAMED, Data, DataSpec, Scale, colored, numbered, scale_of, spec_of
 from ramify.data import load as load_data
+from ramify.data.part_names import told_by
 from ramify.errors import ArchitectureError, ConfigurationError, DataError, OptionError, RamifyError, RunError
 from ramify.executors import Executor, InProcess
 from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
 from ramify.run.configuration import described, fields_of
 from ramify.run.origin import (
+    NetworkFile,
     data_of,
     directory_of,
     images_of,
@@ -41,6 +42,7 @@ from ramify.run.origin import (
 )
 from ramify.seeding import seeded
 from ramify.shrinking import Shrinking, ShrinkSession
+from ramify.shrinking.session import Shrunk
 from ramify.spaces import Space, create, notation, recognise, space_of
 from ramify.spaces.base import LARGEST_WIDTH
 from ramify.strategies import Strategy, compatible
@@ -321,7 +323,7 @@ def shrink(
             folder.write_json("space.json", _space_file(left))
             folder.finish({**session.summary(), "seconds": round(seconds, 3)})
             parallel.wait()
-        summary = folder.read_json("result.json")
+        summary = folder.read_json("result.json", Shrunk)
         if not summary["is_small"]:
             say(
                 f"{summary['iterations']} iterations leave {summary['size']:,} combinations, more than the threshold "
@@ -409,7 +411,7 @@ def retrain(
         **common_settings(settings, network, seed, fabric, precision, threads, devices),
     }
     if out is None and home is not None:
-        out = home / "retrain"
+        out = files.inner(home, "retrain")
     with _folder(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
             built = space.build(arch, **task.shape, **layout)
@@ -450,20 +452,6 @@ def retrain(
         return RetrainResult(arch, trained, shape, folder.history(), kept, loaded, settings)
 
 
-class NetworkFile(TypedDict):
-    """What `network.json` says of a trained network: what builds it, and the images that it takes."""
-
-    architecture: dict[str, Any]
-    layout: dict[str, int | float | bool | str | None]
-    num_classes: int
-    in_channels: int
-    input_size: tuple[int, int, int]
-    mean: list[float]
-    std: list[float]
-    classes: list[str]
-    sha256: str
-
-
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network that a retraining left, in evaluation mode, and its `network.json`.
 
@@ -479,7 +467,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     weights = folder.path / "model.safetensors"
     advice = "delete result.json beside it, and the same `ramify retrain` writes it anew"
     try:
-        content = weights.read_bytes()
+        content = reading.bytes_of(weights, error=RunError)
         if files.digest(content) != shape["sha256"]:
             raise ValueError("its checksum is wrong")
         state = load(content)
@@ -570,6 +558,9 @@ def evaluate(
     else:
         loaded = _given(data, source, path, shape, fabric, split)
     loaded = _numbered(loaded, shape["classes"])
+    if loaded.in_channels == 1 and shape["in_channels"] == 3:
+        say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
+        loaded = colored(loaded)
     if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
         raise ConfigurationError(
             f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
@@ -617,7 +608,7 @@ def export(
         raise ConfigurationError("export needs `out`, because the network was trained without a run folder")
     return export_network(
         network,
-        out or cast(Path, path) / "export",
+        out or files.inner(cast(Path, path), "export"),
         input_size=tuple(shape["input_size"]),
         mean=shape["mean"],
         std=shape["std"],
@@ -782,6 +773,8 @@ def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, An
         own = load_data(alike, device=fabric.device, quiet=True).fingerprint == fingerprint
     except DataError:  # such as images that nothing can be trained on
         own = False
+    if not own and isinstance(data, DataSpec) and _is_inside(data.source, trained):
+        say(f"{data.source} lies in {trained.source}: the network may have been trained on these images")
     return read(held) if own else read(data, measured=True)
 
 
@@ -819,6 +812,15 @@ def _scale_of(shape: Mapping[str, Any], path: Path | None) -> Scale | None:
 
 def _same_path(one: str, other: str) -> bool:
     return files.expanded(one).resolve() == files.expanded(other).resolve()
+
+
+def _is_inside(source: str, trained: DataSpec) -> bool:
+    """Return whether a path lies in the folder of the training data, and not among its test images."""
+    place, whole = (files.expanded(one).resolve() for one in (source, trained.source))
+    test = None if trained.test is None else files.expanded(trained.test).resolve()
+    told = [told_by(name) for name in place.relative_to(whole).parts] if place.is_relative_to(whole) else []
+    apart = any(one is not None and one.part == "test" for one in told) or (test and place.is_relative_to(test))
+    return bool(told) and not apart
 
 
 def _numbered(data: Data, known: Sequence[str]) -> Data:
@@ -941,7 +943,7 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
     if _is(Path(head), Path.is_file):
         return _from_file(Path(head), space, name), None
     if not re.search(r"[|{\[(=]", text) and (path.suffix or os.sep in text):
-        raise ArchitectureError(f"there is no file or folder {text[:80]!r}")
+        raise ArchitectureError(f"there is no file or folder {reading.shown(path)}")
     try:
         return _read(notation.read(text, tell=say), space), None
     except notation.UnknownNotationError as error:
@@ -985,6 +987,8 @@ def _trained(source: Any) -> tuple[nn.Module, dict[str, Any], Path | None]:
     if path is None:
         raise RunError("the search was made without a run folder; hand over what `retrain` returned")
     found = _retrained(path)
+    if found != path:
+        files.inner(path, found.name)
     return *load_network(found), found
 
 

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from ramify.evaluators import TrainFromScratch
 from ramify.executors import run_jobs
 from ramify.run import Interrupted, RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
+from ramify.run.folder import Row
 from ramify.run.origin import images_of
 from ramify.run.progress import Progress
 from ramify.run.provenance import now
@@ -40,6 +41,16 @@ from ramify.training import Metrics, Recipe, Task, TrainingSession, measure
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+class _Row(Row):
+    """A row of the history: the values of an architecture, name of a column → one for every epoch, or its error."""
+
+    architecture: str
+    seed: int
+    values: NotRequired[dict[str, list[float | None]]]
+    error: NotRequired[str]
+
 
 TABLE = "benchmark.table"
 """Name of the table inside the folder of its build."""
@@ -150,7 +161,7 @@ def build_table(
         if folder.finished:
             say(f"{folder.path} is finished: this is its table, nothing is done again", enabled=progress)
             return Table.open(folder.path / TABLE)
-        rows = folder.history()
+        rows = folder.history(_Row)
         kept = [row for row in rows if not (retry and "error" in row)]
         folder.cut(len(rows))  # a kill may have left half a row
         if len(kept) < len(rows):
@@ -164,7 +175,7 @@ def build_table(
         folder.started(len(kept))
         jobs = [(name, names[name], s) for name, s in todo]
         _train_all(plan, loaded, jobs, folder, done=len(kept), processes=processes, progress=progress)
-        table = _table(plan, list(names), list(seeds), folder.history(), loaded)
+        table = _table(plan, list(names), list(seeds), folder.history(_Row), loaded)
         table.save(folder.path / TABLE)
         failed = table.origin["failed"]
         folder.finish({"architectures": len(table), "failed": failed, "sha256": table.digest})
@@ -363,7 +374,7 @@ def _table(
     columns = list(_columns(plan, tuple(seeds), data))
     values = {
         column.name: np.array(
-            [[found[name, seed]["values"][column.name] for name in members] for seed in seeds]
+            [[_curve(found[name, seed], column) for name in members] for seed in seeds], dtype=float
         ).transpose(0, 2, 1)
         for column in columns
     }
@@ -384,6 +395,17 @@ def _table(
         "failed": failed,
     }
     return Table(description, order or members, columns, values, origin)
+
+
+def _curve(row: Mapping[str, Any], column: Column) -> list[float | None]:
+    """Return the values of a row in a column."""
+    curve = row.get("values", {}).get(column.name, [])
+    if len(curve) != len(column.epochs):
+        raise RunError(
+            f"history.jsonl: row {row['step']} has {len(curve)} values of {column.name} where there are "
+            f"{len(column.epochs)} epochs; delete that row, and the same command trains its architecture again"
+        )
+    return curve
 
 
 def _columns(plan: _Plan, seeds: tuple[int, ...], data: Data) -> Iterator[Column]:

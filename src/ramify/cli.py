@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ramify import parallel
 from ramify.errors import RamifyError, nearest
+from ramify.signals import EXIT_INTERRUPTED, INTERRUPTED, answered
 from ramify.wording import sentence
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ VERBS = {
     "zoo": "list the published architectures; zoo:NAME stands for one wherever an architecture is expected",
     "recipes": "list the published settings; --recipe NAME searches or retrains with them",
     "bench": "tables of measured architectures, looked up instead of trained",
+    "doctor": "say what this machine has: versions, extras, devices, threads, folders, and what stands in the way",
 }
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
-_TAKE_IMPORTS = frozenset(VERBS) - {"demo", "zoo", "recipes"}
+EXIT_ERROR = 2
+_TAKE_IMPORTS = frozenset(VERBS) - {"demo", "zoo", "recipes", "doctor"}
 _IMPORT = "file or module with classes of your own, then known by their names like the library's; may be repeated"
 _LAYOUT = dict[str, int | float | bool | str | None] | None
 
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {_cut(_joined(str(error)))}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt as interruption:
-        print(f"{name}: {str(interruption) or 'interrupted; the same command continues'}", file=sys.stderr)
+        print(f"{name}: {str(interruption) or INTERRUPTED}", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `ramify … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -180,7 +182,9 @@ class _Command:
         self.add("--network", _LAYOUT, text, default=None)
 
 
-_DATA = "digits, cifar10, cifar100, mnist, fashion-mnist, svhn, a folder of images, a Parquet file, or hf:NAME; "
+_DATA = (
+    "digits, cifar10, cifar100, mnist, fashion-mnist, svhn, a folder of images, a Parquet or .npz file, or hf:NAME; "
+)
 _DATA += "further options as --data.subset N and so on"
 
 
@@ -463,7 +467,7 @@ def _search(command: _Command) -> int:
     return 0
 
 
-_RESTRICTION = "choice → table of the candidates that exist (edges × operations), or a file with candidate lists"
+_RESTRICTION = "choice → table of the candidates that exist (edges × operations), or a JSON file with candidate lists"
 
 
 def _shrink(command: _Command) -> int:
@@ -753,6 +757,16 @@ def _bench(command: _Command) -> int:
     return bench_cli.run(command)
 
 
+def _doctor(command: _Command) -> int:
+    from ramify.doctor import as_text, doctor
+
+    command.add_json()
+    options = command.parse()
+    found = doctor()
+    print(json.dumps(dataclasses.asdict(found), indent=2) if options.json else as_text(found))
+    return 0
+
+
 _RUN: dict[str, Callable[[_Command], int]] = {
     "demo": _demo,
     "search": _search,
@@ -765,7 +779,8 @@ _RUN: dict[str, Callable[[_Command], int]] = {
     "zoo": _zoo,
     "recipes": _recipes,
     "bench": _bench,
+    "doctor": _doctor,
 }
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answered(main))

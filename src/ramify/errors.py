@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 LIMIT = 299
 """Characters of a message. What people hand in may be of any length, and messages quote it."""
@@ -72,3 +74,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if len(listing) > _LISTED:
         listing = f"{listing[:_LISTED].rpartition(', ')[0]}, … ({len(known)} in all)"
     return f"did you mean {folded[close[0]]!r}? Known: {listing}" if close else f"known: {listing}"
+
+
+_SHOWN = 40  # characters of a wrong value in a message
+
+
+def shown(value: Any) -> str:
+    """Return a value that somebody handed in as a short text in one line, for messages."""
+    text = str(value) if isinstance(value, str | Path) else repr(value)
+    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:600])
+    limit = 160 if isinstance(value, Path) else _SHOWN
+    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[1 - limit // 2 :]}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import math
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,8 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ramify import parallel
-from ramify.errors import DataError, RunError
-from ramify.reading import shown
+from ramify.errors import DataError, RunError, shown
 
 _UNFINISHED = ".unfinished"
 """Ends the names of temporary files; after a kill they may be left."""
@@ -85,6 +86,16 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open a file for adding to it, not through a link, and without waiting for whoever reads a pipe."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    return os.fdopen(handle, "ab")
+
+
 def append(path: Path, text: str) -> None:
     """Add text to a file, but not through a link.
 
@@ -92,9 +103,8 @@ def append(path: Path, text: str) -> None:
         RunError: If the file is a link or cannot be written.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
+        with open_to_append(path) as file:
+            file.write(text.encode())
     except OSError as error:
         reason = "it is a link; put a file in its place" if path.is_symlink() else error.strerror or error
         raise RunError(f"cannot write {path}: {reason}") from None
@@ -132,6 +142,15 @@ def below(folder: Path, name: str | Path) -> Path:
         if place.is_symlink():
             raise RunError(f"{place} is a link to {place.readlink()}; a run writes through none: put a folder there")
     return folder / name
+
+
+def inner(folder: Path, name: str) -> Path:
+    """Return the path of a folder in `folder` that is going to be written in, having made sure that it is no link.
+
+    Raises:
+        RunError: If it is one.
+    """
+    return below(folder, f"{name}/file").parent
 
 
 NOT_FINITE = "not_finite"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ramify import api
+from ramify import api, files
 from ramify.architecture import Architecture
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError
@@ -126,14 +126,21 @@ def search_levels(
             if level.around is not None:
                 space = with_cell(space, found[level.around].architecture)
             layout = dict(level.network)
-            found[name] = api.search(space, level.strategy, data, network=layout, out=folder.path / name, **machine)
+            found[name] = api.search(
+                space, level.strategy, data, network=layout, out=files.inner(folder.path, name), **machine
+            )
         result = found[name]
         if not folder.finished:
             folder.write_json("architecture.json", result.architecture.to_dict())
         trained = None
         if recipe is not None:
             trained = api.retrain(
-                result.architecture, data, recipe=recipe, network=network, out=folder.path / TRAINING, **machine
+                result.architecture,
+                data,
+                recipe=recipe,
+                network=network,
+                out=files.inner(folder.path, TRAINING),
+                **machine,
             )
         if not folder.finished:
             notations = {name: level.notation for name, level in found.items()}

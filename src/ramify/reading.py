@@ -11,15 +11,16 @@ import codecs
 import functools
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pydantic
-import yaml
 
 from ramify.errors import RamifyError
+from ramify.errors import shown as shown
 
 LIMIT_BYTES = 16 * 2**20
 """Of a file that is read as a whole."""
@@ -33,8 +34,6 @@ LIMIT_ITEMS = 1_000_000
 LIMIT_BITS = 1000
 """Of an integer. Sizes of spaces need more than 64, and floats hold no more than 1024."""
 
-_SHOWN = 40  # characters of a wrong value in a message
-
 T = TypeVar("T")
 
 
@@ -43,6 +42,27 @@ class _Malformed(ValueError):
 
 
 # Files
+
+
+def bytes_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: int | None = None) -> bytes:
+    """Read a whole file; arguments and errors are those of `text_of`, without a limit when None."""
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            content = file.read(-1 if limit is None else limit + 1)
+    except FileNotFoundError:
+        raise error(f"{shown(path)}: no such file") from None
+    except (OSError, ValueError) as problem:  # a name with a zero byte is a ValueError
+        raise error(f"{shown(path)} cannot be read ({getattr(problem, 'strerror', None) or problem})") from None
+    if limit is not None and len(content) > limit:
+        raise error(f"{shown(path)} is larger than {limit / 2**20:g} MiB, which is more than such a file can need")
+    return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to is empty, where opening it would wait for ever."""
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(handle, True)
+    return handle
 
 
 def text_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: int = LIMIT_BYTES) -> str:
@@ -56,15 +76,7 @@ def text_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: 
     Raises:
         RamifyError: Of the type `error`, if there is no such file, or it cannot be read, is too large, or is no text.
     """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(limit + 1)
-    except FileNotFoundError:
-        raise error(f"{shown(path)}: no such file") from None
-    except (OSError, ValueError) as problem:  # a name with a zero byte is a ValueError
-        raise error(f"{shown(path)} cannot be read ({getattr(problem, 'strerror', None) or problem})") from None
-    if len(content) > limit:
-        raise error(f"{shown(path)} is larger than {limit / 2**20:g} MiB, which is more than such a file can need")
+    content = bytes_of(path, error=error, limit=limit)
     try:
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell writes what is printed
             return content.decode("utf-16")
@@ -150,11 +162,13 @@ def json_value(
 
 def yaml_value(text: str, kind: type[T] | Any = Any, *, where: str, error: type[RamifyError]) -> T:
     """Return the value of a YAML text of one document; dates stay texts. Arguments and errors as for `json_value`."""
+    import yaml
+
     try:
         if len(text) > LIMIT_BYTES:
             raise _Malformed(f"it has more than {LIMIT_BYTES:,} characters")
         _check_events(text)
-        value = yaml.load(text, _PlainLoader)  # noqa: S506 -- it makes plain values alone
+        value = yaml.load(text, _plain_loader())  # noqa: S506 -- it makes plain values alone
         _check_plain(value)
     except yaml.YAMLError as problem:
         raise error(f"{where}{_yaml_problem(problem)}") from None
@@ -194,21 +208,23 @@ def checked(
         raise error(f"{where}: JSON knows nothing like {shown(value)}") from None
     except pydantic.ValidationError as problem:
         first = problem.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(_place(value, first["loc"]))
         if first["type"] == "missing":
-            raise error(f"{where}: `{shown(place)}` is missing") from None
+            name = f"{place}.{first['loc'][-1]}" if place else first["loc"][-1]
+            raise error(f"{where}: `{shown(name)}` is missing") from None
         named = f"`{shown(place)}`" if place else "it"
         wanted = first["msg"].removeprefix("Input should be ")
         raise error(f"{where}: {named} must be {wanted}, got {shown(first['input'])}") from None
     return cast(T, value)
 
 
-def shown(value: Any) -> str:
-    """Return a value that somebody handed in as a short text in one line, for messages."""
-    text = str(value) if isinstance(value, str | Path) else repr(value)
-    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:600])
-    limit = 160 if isinstance(value, Path) else _SHOWN
-    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[1 - limit // 2 :]}"
+def _place(value: Any, names: Sequence[str | int]) -> Iterator[str]:
+    """Yield the names that lead into a value, without those of types, which stand where there are several."""
+    for name in names:
+        known = range(len(value)) if isinstance(value, list) else value if isinstance(value, dict) else ()
+        if name in known:
+            yield str(name)
+            value = value[name]
 
 
 # Bounds
@@ -271,30 +287,36 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Loads what JSON can say: dates and `8:16:24`, which is a notation and no number of base 60, stay texts."""
+@functools.cache
+def _plain_loader() -> Any:
+    """Return what loads only what JSON can say: dates and `8:16:24`, which is a notation and no number, stay texts."""
+    import yaml
 
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null", ":merge"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    class PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        yaml_implicit_resolvers = {  # noqa: RUF012
+            first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null", ":merge"))]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise _Malformed(f"the key {shown(twice)!r} occurs twice in one mapping")
-        return cast("dict[Any, Any]", super().construct_mapping(node, deep))
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+            if len(set(keys)) < len(keys):
+                twice = next(key for key in keys if keys.count(key) > 1)
+                raise _Malformed(f"the key {shown(twice)!r} occurs twice in one mapping")
+            return cast("dict[Any, Any]", super().construct_mapping(node, deep))
+
+    for tag, pattern in _NUMBERS:
+        kind = f"tag:yaml.org,2002:{tag}"
+        PlainLoader.add_implicit_resolver(kind, re.compile(f"^({pattern})$"), [*"-+.0123456789"])
+    return PlainLoader
 
 
-for _tag, _pattern in (
+_NUMBERS = (
     ("int", r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][\d_]*)"),
     ("float", r"[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?|[-+]?\d[\d_]*[eE][-+]?\d+"),
     ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
-):
-    _PlainLoader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), list("-+.0123456789")
-    )
+)
+"""How YAML writes numbers: without base 60, and with 1e-3."""
 
 
 def _check_events(text: str) -> None:
@@ -310,7 +332,9 @@ def _check_events(text: str) -> None:
             frames[-1][1] += size
             frames[-1][2] = max(frames[-1][2], levels + 1)
 
-    for event in yaml.parse(text, Loader=_PlainLoader):
+    import yaml
+
+    for event in yaml.parse(text, Loader=_plain_loader()):
         if isinstance(event, yaml.CollectionStartEvent):
             frames.append([event.anchor, 1, 1])
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -341,7 +365,7 @@ def _json_problem(text: str, problem: json.JSONDecodeError) -> str:
     return f"not valid JSON ({problem.msg}, line {problem.lineno} column {problem.colno})"
 
 
-def _yaml_problem(problem: yaml.YAMLError) -> str:
+def _yaml_problem(problem: Exception) -> str:
     mark = getattr(problem, "problem_mark", None)
     reason = getattr(problem, "problem", None) or getattr(problem, "reason", None) or type(problem).__name__
     return f"{'' if mark is None else f', line {mark.line + 1}'}: not valid YAML ({shown(str(reason))})"

@@ -5,6 +5,8 @@ import json
 import random
 from collections.abc import Callable
 
+import yaml
+
 ODD_VALUES = (
     *(None, True, False, 0, -1, 1, 2.5, -0.0, 1e308, 2**31, 2**63, -(2**63) - 1, 10**30, 10**299),
     *("", " ", "x", "0", "null", "\x00", "\ud7ff", "\u202e", "..", "/etc/passwd", "~nobody/x", "a/**b", "x" * 5000),
@@ -116,6 +118,17 @@ def damaged_json(rng: random.Random, content: bytes) -> bytes:
             return damaged_text(rng, content.decode()).encode("utf-8", "surrogatepass")
         case _:
             return json.dumps(damaged_value(rng, json.loads(content))).encode("utf-8", "surrogatepass")
+
+
+def damaged_values(rng: random.Random, content: bytes) -> bytes:
+    """Return whole JSON, lines of JSON, or YAML, with other values."""
+    try:
+        values = [yaml.safe_load(content)]
+    except yaml.YAMLError:
+        values = [json.loads(line) for line in content.splitlines()]
+    at = rng.randrange(len(values))
+    values[at] = damaged_value(rng, values[at])
+    return "".join(f"{json.dumps(value)}\n" for value in values).encode("utf-8", "surrogatepass")
 
 
 def damaged_words(rng: random.Random, content: bytes) -> bytes:

@@ -1,19 +1,26 @@
 """Damaged and hostile input for everything that reads: one line or a result, in time, in memory, and no traceback."""
 
+import contextlib
+import gzip
 import io
 import json
 import os
 import random
 import resource
+import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import small_folders
 import torch
-from mutations import Damage, damaged_bytes, damaged_json, damaged_words
+from mutations import ODD_VALUES, Damage, damaged_bytes, damaged_json, damaged_value, damaged_values, damaged_words
+from test_file_faults import without_drawing
 
 import ramify
 from ramify import api, files, spaces
@@ -25,6 +32,7 @@ from ramify.evaluators import TrainFromScratch
 from ramify.report.folder import read_folder
 from ramify.run import RunFolder
 from ramify.run.origin import data_of, network_of
+from ramify.shrinking.convert import convert
 from ramify.shrinking.lists import read_lists
 from ramify.strategies import GDAS, RandomSearch
 from ramify.training import Recipe
@@ -44,6 +52,7 @@ class Kind:
         damage: How it is damaged.
         count: Inputs of the long campaign.
         name: Of the file.
+        few: Inputs of the quick test.
     """
 
     seeds: list[bytes]
@@ -51,6 +60,7 @@ class Kind:
     damage: Damage = damaged_words
     count: int = 10_000
     name: str = "input.txt"
+    few: int = 15
 
 
 DATA = Path(__file__).parents[1] / "data"
@@ -163,6 +173,18 @@ def parquet() -> bytes:
     return buffer.getvalue()
 
 
+def archive() -> bytes:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    pixels = rng.integers(0, 255, (8, 6, 6), dtype=np.uint8)
+    np.savez_compressed(
+        buffer, x_train=pixels, y_train=np.arange(8) % 2, x_test=pixels[::-1] / 255, y_test=[[0], [1]] * 4
+    )
+    return buffer.getvalue()
+
+
 CSV = (
     b"arch,acc,seconds\n"
     + b"\n".join(
@@ -196,10 +218,16 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     common = {"network": network, "progress": False, "threads": 1}
     data = DataSpec(subset=64)
     trial = TrainFromScratch(epochs=1, batch_size=32)
-    ramify.search(space, GDAS(epochs=1, batch_size=16), data, out=folder / "search", **common)
-    ramify.search(space, RandomSearch(evaluations=2, evaluator=trial), data, out=folder / "trials", **common)
     recipe = Recipe(epochs=1, batch_size=32)
-    ramify.retrain(folder / "search", recipe=recipe, network=network, progress=False, threads=1)
+    gdas, drawn = GDAS(epochs=1, batch_size=16), RandomSearch(evaluations=2, evaluator=trial)
+    RUNS.update(
+        search=lambda out: ramify.search(space, gdas, data, out=out, **common),
+        trials=lambda out: ramify.search(space, drawn, data, out=out, **common),
+        retrain=lambda out: ramify.retrain(folder / "search", recipe=recipe, out=out, **common),
+    )
+    for name in ("search", "trials"):
+        RUNS[name](folder / name)
+    RUNS["retrain"](folder / "search" / "retrain")
     return {name: folder / name for name in ("search", "trials")} | {"retrain": folder / "search" / "retrain"}
 
 
@@ -249,6 +277,10 @@ def looked_at(folder: Path) -> object:
     return None
 
 
+RUNS: dict[str, Callable[[Path], object]] = {}
+"""By the name of a run folder, what continues a copy of it."""
+
+
 def continued(folder: Path) -> object:
     """Open a finished run again, as the command that made it."""
     config = RunFolder(folder).config()
@@ -256,6 +288,194 @@ def continued(folder: Path) -> object:
         opened.open(config, 0)
         opened.history()
     return None
+
+
+def command_line(*before: str, option: str = "--config") -> Callable[[Path], object]:
+    """Return what gives a file to the command line, whose options are read and checked while nothing runs."""
+
+    def read(path: Path) -> object:
+        with parsing_alone():
+            code, _, err = small_folders.said([*before, option, str(path), "--out", str(path.parent / "out")])
+        if code:
+            raise RamifyError(err.removeprefix("ramify: ").rstrip("\n") if err.count("\n") == 1 else f"{err!r}" * 300)
+        return None
+
+    return read
+
+
+@contextlib.contextmanager
+def parsing_alone():
+    """Let every verb end where its options are understood."""
+    from ramify import building, cli, comparison, pipeline
+
+    class Understood(Exception):
+        pass
+
+    def stop(*_, **__):
+        raise Understood
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((api, "search"), (api, "shrink"), (api, "retrain"), (pipeline, "search_levels")):
+            patch.setattr(module, name, stop)
+        patch.setattr(building, "build_table", stop)
+        patch.setattr(comparison, "compare", stop)
+        real = cli.main
+
+        def main(words):
+            try:
+                return real(words)
+            except Understood:
+                return 0
+
+        patch.setattr(small_folders, "main", main)
+        yield
+
+
+CONFIG = b"""space: {class_path: NASBench201, init_args: {nodes: 3, operations: [none, skip_connect]}}
+restriction: {cell: [[true, true], [true, false], [true, true]]}
+strategy:
+  class_path: ramify.strategies.Evolution
+  init_args: {evaluations: 12, population: 4, parents: 2, crossovers: 2,
+    evaluator: {class_path: TrainFromScratch, init_args: {epochs: 1}}}
+data: {source: digits, subset: 64}
+network: {channels: 4, cells: 1}
+seed: 0
+device: cpu
+threads: 1
+executor: {class_path: LocalProcesses, init_args: {processes: 2}}
+"""
+RETRAIN = b"""architecture: "|skip_connect~0|+|nor_conv_1x1~0|none~1|"
+recipe: {epochs: 1, batch_size: 32, optimizer: sgd, lr: 0.1, drop_path: 0.1}
+data: {source: digits}
+network: {channels: 4}
+precision: 32-true
+"""
+COMPARE = b"""table: small.table
+columns: [valid]
+strategies:
+  - {class_path: RandomSearch}
+  - {class_path: RegularizedEvolution, init_args: {population: 10}}
+  - {class_path: BOHB, init_args: {startup: 4}}
+seeds: 2
+evaluations: 10
+objectives: [error]
+"""
+BUILD = b"""space: {class_path: NASBench201, init_args: {nodes: 3}}
+architectures: 2
+seeds: [0, 1]
+recipe: {epochs: 1}
+data: digits
+processes: 0
+"""
+
+
+def bombs() -> list[bytes]:
+    """Return YAML that would be as large as no memory is, or as deep."""
+    letters = "abcdefghij"
+    doubling = [f"{letters[0]}: &{letters[0]} [x, x, x, x, x, x, x, x, x]"]
+    for one, other in pairwise(letters):
+        doubling.append(f"{other}: &{other} [{', '.join([f'*{one}'] * 9)}]")
+    deep = "a: " + "[" * 5000 + "]" * 5000
+    return ["\n".join(doubling).encode(), deep.encode(), b"a: &a [*a]", b"a: " + b"9" * 100_000, b"? " * 10_000]
+
+
+def header_of_table(rng: random.Random, content: bytes) -> bytes:
+    """Damage the header of a table, or write shapes and places that are giant or negative."""
+    start, seal = content.index(b"\n") + 1, 32
+    length = int.from_bytes(content[start : start + 8], "little")
+    header = json.loads(content[start + 8 : start + 8 + length])
+    if rng.random() < 0.5:
+        place = rng.choice(list(header["arrays"].values()))
+        giant = rng.choice((-1, -64, 2**31, 2**62, 2**63, 10**30, 0, None, 1.5, "1", True))
+        if rng.random() < 0.5:
+            place["offset"] = giant
+        else:
+            place["shape"] = rng.choice(([giant], [giant, 1], [2**32, 2**32], [-1, -27], [[27]], giant))
+    else:
+        header = damaged_value(rng, header)
+    text = json.dumps(header).encode("utf-8", "surrogatepass")
+    body = content[start + 8 + length : -seal]
+    return files.sealed(content[:start] + len(text).to_bytes(8, "little") + text + body)
+
+
+def header_of_weights(rng: random.Random, content: bytes) -> bytes:
+    """Damage the header of a file of safetensors."""
+    length = int.from_bytes(content[:8], "little")
+    header = damaged_value(rng, json.loads(content[8 : 8 + length]))
+    text = json.dumps(header).encode("utf-8", "surrogatepass")
+    said = rng.choice((len(text),) * 6 + (2**63, 0))
+    return said.to_bytes(8, "little") + text + content[8 + length :]
+
+
+def state_of_checkpoint(rng: random.Random, content: bytes) -> bytes:
+    """Damage the structure of a checkpoint: its seal is right, and its state is not."""
+    state = torch.load(io.BytesIO(files.unsealed(content)), weights_only=True)
+    for _ in range(rng.choice((1, 1, 2))):
+        place = state
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = rng.choice(keys)
+            inner = place[key]
+            if not (isinstance(inner, dict | list) and inner and rng.random() < 0.8):
+                break
+            place = inner
+        match rng.randrange(4):
+            case 0:
+                del place[key]
+            case 1 if isinstance(inner, torch.Tensor):
+                place[key] = rng.choice((inner.reshape(-1)[:1], inner.double(), inner[None], torch.zeros(0)))
+            case _:
+                odd = rng.choice(ODD_VALUES)
+                place[key] = torch.full((3,), float("nan")) if isinstance(odd, list) else odd
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return files.sealed(buffer.getvalue())
+
+
+def driven(folder: Path) -> object:
+    """Continue a run whose result is gone, on the way from its checkpoint to the end."""
+    with tempfile.TemporaryDirectory() as place:
+        copied = Path(shutil.copytree(folder, Path(place) / "run"))
+        (copied / "result.json").unlink()
+        (copied / "checkpoint.before.pt").unlink(missing_ok=True)
+        with contextlib.redirect_stderr(io.StringIO()):
+            return RUNS[folder.name](copied)
+
+
+def gzip_bomb(rng: random.Random, content: bytes) -> bytes:
+    """Return a compressed CSV file, damaged, or with more in it than it says."""
+    match rng.randrange(4):
+        case 0:
+            return gzip.compress(content + b"x" * rng.choice((10**6, 10**7)))
+        case 1:
+            return gzip.compress(content + b"|none~0|,1,1\n" * rng.choice((10, 10**5)))
+        case _:
+            return damaged_bytes(rng, gzip.compress(content))
+
+
+def arrays() -> bytes:
+    import numpy as np
+
+    buffer = io.BytesIO()
+    images = np.zeros((8, 3, 8, 8), np.uint8)
+    images[:, 0, 0, 0] = range(8)
+    np.savez(buffer, images=images, labels=np.array([0, 1] * 4))
+    return buffer.getvalue()
+
+
+def drawn(folder: Path) -> object:
+    """Write the report of a folder; pictures are laid out, but not rendered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", without_drawing)
+        return api.write_report(folder)
+
+
+def measured(folder: Path) -> object:
+    return api.evaluate(folder, threads=1, device="cpu")
+
+
+def said_of(folder: Path) -> object:
+    return api.describe(folder)
 
 
 def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
@@ -273,10 +493,53 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
             10_000,
         ),
         "candidate lists": Kind([plain([[0, 2], [2, -1], [5]])], read_lists, damaged_json, 10_000),
-        "pickled lists": Kind([PICKLED], read_lists, damaged_bytes, 10_000),
+        "pickled lists": Kind([PICKLED], converted, damaged_bytes, 10_000, "lists.pkl"),
         "CSV": Kind([CSV, CSV.replace(b",", b";"), b"\xef\xbb\xbf" + CSV], imported, count=10_000, name="t.csv"),
         "table": Kind([table_file(runs)], table, damaged_bytes, 5_000, "t.table"),
         "sealed table": Kind([table_file(runs)], resealed(table), damaged_bytes, 10_000, "t.table"),
+        "NumPy archive": Kind(
+            [archive()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "a.npz"
+        ),
+        "configuration of a search": Kind(
+            [CONFIG, *bombs()], command_line("search"), count=4_000, name="c.yaml", few=2
+        ),
+        "configuration of levels": Kind(
+            [small_folders.LEVELS.encode()], command_line("search"), count=4_000, name="c.yaml", few=2
+        ),
+        "configuration of a training": Kind([RETRAIN], command_line("retrain"), count=4_000, name="c.yaml", few=2),
+        "recipe as a file": Kind(
+            [b"{epochs: 1, batch_size: 32, lr: 0.1}"],
+            command_line("retrain", "|skip_connect~0|+|nor_conv_1x1~0|none~1|", option="--recipe"),
+            count=3_000,
+            name="r.yaml",
+            few=2,
+        ),
+        "configuration of a comparison": Kind(
+            [COMPARE], command_line("bench", "compare"), count=4_000, name="c.yaml", few=2
+        ),
+        "configuration of a build": Kind([BUILD], command_line("bench", "build"), count=3_000, name="c.yaml", few=2),
+        "header of a table": Kind([table_file(runs)], table, header_of_table, 10_000, "t.table"),
+        "compressed CSV": Kind([CSV], imported, gzip_bomb, 1_000, "t.csv.gz", 2),
+        "images as arrays": Kind(
+            [arrays()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "a.npz"
+        ),
+        "weights": Kind(
+            [(runs["retrain"] / "model.safetensors").read_bytes()],
+            in_run(runs["retrain"], "model.safetensors", api.load_network),
+            header_of_weights,
+            3_000,
+            few=3,
+        ),
+        **{
+            f"state of {run}": Kind(
+                [(folder / "checkpoint.pt").read_bytes()],
+                in_run(folder, "checkpoint.pt", driven),
+                state_of_checkpoint,
+                1_000,
+                few=1,
+            )
+            for run, folder in runs.items()
+        },
         "Parquet": Kind([parquet()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "p.parquet"),
     }
     for suffix, content in images().items():
@@ -290,11 +553,25 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
             seeds = [path.read_bytes()]
             name = f"{run}: {path.name}"
             found[name] = Kind(seeds, in_run(folder, path.name, looked_at), damage, 2_500, path.name)
+            if path.suffix in (".json", ".jsonl", ".yaml"):
+                uses = {"drawn": drawn, "said": said_of} | ({"measured": measured} if run == "retrain" else {})
+                for use, do in uses.items():
+                    found[f"{name}, {use}"] = Kind(
+                        seeds, in_run(folder, path.name, do), damaged_values, 500, path.name, 0
+                    )
             if path.suffix != ".pt":
                 found[f"{name}, continued"] = Kind(
                     seeds, in_run(folder, path.name, continued), damage, 1_000, path.name
                 )
     return found
+
+
+def converted(path: Path) -> object:
+    out = path.with_suffix(".json")
+    try:
+        return convert(path, out)
+    finally:
+        out.unlink(missing_ok=True)
 
 
 PICKLED = bytes.fromhex("80049513000000000000005d94285d94284b004b02655d94284b024affffffff655d94284b0565652e")
@@ -354,7 +631,7 @@ def peak() -> int:
 
 def test_everything_that_reads(runs, tmp_path):
     """A few inputs of every kind."""
-    failures = {name: failures_of(kind, tmp_path, 40, seed=1) for name, kind in kinds(runs).items()}
+    failures = {name: failures_of(kind, tmp_path, kind.few, seed=1) for name, kind in kinds(runs).items()}
     assert not {name: found for name, found in failures.items() if found}
 
 

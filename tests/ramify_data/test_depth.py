@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from ramify.data import Data, DataSpec, load
+from ramify.data import Data, DataSpec, load, scale_of
 from ramify.data.depth import Extent, Scale, values_of
 from ramify.errors import DataError
 
@@ -176,3 +176,73 @@ def test_a_data_set_that_changes_is_refused_not_clipped():
         Scale(bits=12).to_bytes(np.array([0, 5000]), "x")
     with pytest.raises(DataError, match="the same image every time"):
         Scale().to_bytes(np.array([np.nan]), "x")
+
+
+def png_of_16_bits(path, values):
+    """Write colors of 16 bits, which Pillow does not."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, channels = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize(("white", "steps"), [(65535, 256), (16383, 64), (8191, 32), (4095, 16), (255, 1)])
+def test_colors_of_16_bits_use_their_upper_bytes_or_are_refused(tmp_path, channels, white, steps):
+    for number in range(6):
+        values = np.random.default_rng(number).integers(0, white + 1, (8, 8, channels))
+        values[0, 0] = white
+        if channels != 3:
+            values[..., -1] = 65535  # not transparent
+        png_of_16_bits(tmp_path / "set" / "ab"[number % 2] / f"{number}.png", values)
+    spec = DataSpec(source=str(tmp_path / "set"), test_fraction=0)
+    if steps < 64:
+        with pytest.raises(DataError, match=f"reach to {white} at most, and only {steps} steps of 256 would be left"):
+            load(spec)
+        return
+    data = load(spec)
+    assert scale_of(data) is None and pixels_of(data).max().round() == steps - 1
+
+
+def test_floats_of_two_ranges_are_refused(tmp_path):
+    bright = [GRADIENT.astype(np.float32) * 200 for _ in range(6)]
+    dark = [GRADIENT.astype(np.float32) for _ in range(6)]
+    black = [np.zeros((8, 8), np.float32) for _ in range(6)]
+    with pytest.raises(
+        DataError, match=r"6 of 12 images of floats lie in 0..1 and would be black beside others in 0..255"
+    ):
+        load(folder(tmp_path / "both", bright + dark))
+    assert pixels_of(load(folder(tmp_path / "black", bright + black))).max().round() == 200
+    with pytest.raises(DataError, match=r"6 of 6 images of floats lie in 0..1 and would be black"):
+        load(folder(tmp_path / "later", dark), scale=Scale(white=255.0))
+
+
+def test_signed_bytes_are_no_unsigned_ones(tmp_path):
+    def written(least):
+        images = []
+        for number in range(4):
+            values = np.random.default_rng(number).integers(least, 100, (8, 8)).astype(np.int8)
+            images.append(values)
+            place = tmp_path / str(least) / "ab"[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.view(np.uint8)).save(place / f"{number}.tif", tiffinfo={339: 2})
+        return images, DataSpec(source=str(tmp_path / str(least)), test_fraction=0)
+
+    images, spec = written(0)
+    assert sorted(pixels_of(load(spec)).round().flatten().tolist()) == sorted(np.stack(images).flatten().tolist())
+    with pytest.raises(DataError, match="integers must not be negative, and reach from -"):
+        load(written(-50)[1])
+
+
+def test_a_narrow_range_is_not_taken_for_images_of_one_color(tmp_path):
+    images = [np.full((8, 8), 30000, np.uint16) + (GRADIENT * 90).astype(np.uint16) for _ in range(4)]
+    with pytest.raises(
+        DataError, match=r"one color throughout, once integers in 0..65535 are brought to bytes, .*stretch"
+    ):
+        load(folder(tmp_path, images))

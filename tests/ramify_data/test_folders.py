@@ -124,7 +124,9 @@ def test_a_folder_of_test_images_among_the_classes(folder, tmp_path):
 def test_folders_that_leave_open_what_they_are(folder, tmp_path):
     for name in ("train", "test1"):
         loose(tmp_path / "bare" / name)
-    assert "bare: train and test1 look like parts of a data set, but hold images directly" in refused(tmp_path / "bare")
+    assert "bare: by the name, parts of a data set are train and test1, but images lie in them" in refused(
+        tmp_path / "bare"
+    )
     for name in ("cat", "dog"):
         for part in ("train", "test"):
             loose(tmp_path / "inside out" / name / part)
@@ -147,7 +149,7 @@ def test_training_images_that_are_hidden_or_missing(folder, tmp_path):
     (tmp_path / "x" / "train" / "cat" / "._0.png").write_bytes(b"")
     assert refused(tmp_path / "x").startswith(f"{tmp_path}/x/train: no images")
     folder("y/test_set", PETS)
-    assert refused(tmp_path / "y").endswith("y: has test_set, but no folder train")
+    assert "y: has test_set, but no folder train; add it, or give the folder to" in refused(tmp_path / "y")
 
 
 def test_what_is_measured(folder, tmp_path):
@@ -238,3 +240,62 @@ def test_parts_beside_the_given_folder_are_named(folder, parquet, tmp_path):
         f"seg/seg_test lies beside and is not used; --data {tmp_path}/seg would"
     )
     assert "lie beside and are not used" in notes(tmp_path / "train")
+
+
+def test_images_without_folders_of_classes_are_said_to_be_that(folder, tmp_path):
+    loose(tmp_path / "dogs-vs-cats" / "train" / "train", 3)
+    loose(tmp_path / "dogs-vs-cats" / "test1", 2)
+    loose(tmp_path / "pets" / "images", 3)
+    loose(tmp_path / "cats", 3)
+    flat = {"dogs-vs-cats": "train/train", "dogs-vs-cats/train": "train", "pets": "images", "cats": ""}
+    for name, inner in flat.items():
+        path = tmp_path / name
+        where = path / inner if inner else path
+        assert refused(path).startswith(f"{where}: its images lie in no folders of the classes; wanted is one")
+    with pytest.raises(DataError, match="its images lie in no folders of the classes"):
+        open_to_measure(DataSpec(source=str(tmp_path / "dogs-vs-cats")))
+    loose(tmp_path / "other" / "cat", 2)
+    assert len(open_to_measure(DataSpec(source=str(tmp_path / "other"))).test.images) == 2
+
+
+def test_a_copy_of_the_classes_beside_them_is_not_used(folder, tmp_path):
+    folder("tumour", {"no": 3, "yes": 2})
+    folder("tumour/brain_tumour", {"no": 3, "yes": 2})
+    assert classes(tmp_path / "tumour") == ["no", "yes"] and sizes(tmp_path / "tumour") == {"train": 5}
+    assert notes(tmp_path / "tumour") == f"{tmp_path}/tumour: brain_tumour not used"
+    for part in ("train", "test"):
+        folder(f"parts/{part}", {"no": 3, "yes": 2})
+        folder(f"parts/{part}/{part}", {"no": 3, "yes": 2})
+    assert classes(tmp_path / "parts") == ["no", "yes"] and sizes(tmp_path / "parts") == {"train": 5, "test": 5}
+    assert f"{tmp_path}/parts/test: test not used" in notes(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("names", [("fold1", "fold2"), ("color", "grey", "segmented"), ("learning", "test")])
+def test_folders_that_all_hold_the_same_classes_are_refused(folder, tmp_path, names):
+    for name in names:
+        folder(f"whole/{name}", PETS)
+    assert f"{', '.join(names[:2])}" in refused(tmp_path / "whole")
+    assert "all hold cat, dog, so it is open which are the classes; give one of these" in refused(tmp_path / "whole")
+    assert classes(tmp_path / "whole" / names[0]) == ["cat", "dog"]
+
+
+def test_folders_in_all_classes_are_named(folder, tmp_path):
+    folder("whole/colon", {"colon_n": 2, "colon_aca": 1})
+    folder("whole/lung", {"lung_n": 1, "lung_aca": 1})
+    assert classes(tmp_path / "whole") == ["colon", "lung"]
+    assert notes(tmp_path / "whole") == f"{tmp_path}/whole: the classes are colon, lung, whatever folders are in them"
+
+
+def test_folders_may_be_links(folder, tmp_path):
+    for part in ("train", "test"):
+        folder(f"all/{part}", {**PETS, "eel": 1})
+        (tmp_path / "some" / part).mkdir(parents=True)
+        for name in PETS:
+            (tmp_path / "some" / part / name).symlink_to(tmp_path / "all" / part / name)
+    assert sizes(tmp_path / "some") == {"train": 5, "test": 5} and classes(tmp_path / "some") == ["cat", "dog"]
+    (tmp_path / "deep" / "data").mkdir(parents=True)
+    (tmp_path / "deep" / "data" / "set").symlink_to(tmp_path / "some")
+    assert sizes(tmp_path / "deep") == {"train": 5, "test": 5}
+    (tmp_path / "none" / "inner").mkdir(parents=True)
+    (tmp_path / "none" / "inner" / "around").symlink_to(tmp_path / "none")
+    assert "no image" in refused(tmp_path / "none")

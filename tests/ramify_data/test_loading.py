@@ -181,10 +181,10 @@ def test_labels_that_cannot_be(parquet, tmp_path):
         "the classes from 0"
     )
     empty = parquet("b.parquet", ["x", None, "y"])
-    assert refused(str(empty)) == f"{empty}, row 1: the label None is none of the classes (x, y)"
+    assert refused(str(empty)) == f"{empty}, row 1: has no label; leave such images out"
     features = {"info": {"features": {"label": {"names": ["cat", "dog"]}}}}
     large = parquet("c.parquet", [0, 2, 1], metadata={b"huggingface": json.dumps(features).encode()})
-    assert refused(str(large)) == f"{large}, row 1: the label 2 is none of the classes (cat, dog)"
+    assert refused(str(large)).startswith(f"{large}, row 1: the label 2 is none of the classes (cat, dog); call")
     assert "all images are of one class (3)" in refused(str(parquet("d.parquet", [3, 3])))
     assert "the train part has no images" in refused(str(parquet("e.parquet", np.array([], np.int64))))
     parquet("f-train.parquet", [0, 1] * 4)
@@ -206,7 +206,7 @@ def test_options_beside_the_source(parquet):
     assert load(DataSpec(source=path), subset=10).fingerprint == load(path, subset=10).fingerprint
     assert "data has no option 'imagesize': did you mean 'image_size'?" in refused(path, imagesize=3)
     assert "subset: no options for data that is loaded already" in refused(load(path), subset=10)
-    assert refused(path, subset="x") == "`subset` must be at least 1, got 'x'"
+    assert refused(path, subset="x") == "`subset` must be a whole number, got 'x'"
     assert "not int" in refused(3)
 
 
@@ -296,3 +296,23 @@ def test_the_package_imports_without_what_only_some_sources_need():
     code = f"import sys, ramify.data; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_numbers_and_their_digits_are_the_same_classes(folder, parquet):
+    digits = folder("digits", {"0": 3, "2": 3})
+    table = parquet("table.parquet", [0, 2, 2, 0] * 3)
+    data = load(DataSpec(source=str(table), test=str(digits)))
+    assert data.classes == ("0", "2") and labels_of(data, "test") == [0] * 3 + [1] * 3
+    other = load(DataSpec(source=str(digits), test=str(table)))
+    assert other.classes == ("0", "2") and labels_of(other, "test") == [0, 1, 1, 0] * 3
+    padded = folder("padded", {"00": 2, "02": 2})
+    assert "the label '00' is none of the classes (0, 2); call" in refused(
+        DataSpec(source=str(table), test=str(padded))
+    )
+
+
+def test_an_empty_name_is_not_the_current_folder():
+    for name in ("source", "test"):
+        assert refused(**{"spec": "digits", name: ""} if name == "test" else {"spec": ""}) == (
+            f"`{name}` is empty; give a name or a path, `.` for this folder"
+        )

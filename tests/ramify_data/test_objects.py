@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import torch
 from pictures import picture, png
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
 
 from ramify.data import load
 from ramify.errors import DataError
@@ -242,3 +243,28 @@ def test_a_data_set_may_shrink_giant_images_itself(monkeypatch, recwarn):
         return Image.open(io.BytesIO(png(picture(row)))).resize((4, 4)), row % 2
 
     assert load(Made(small)).input_size == (3, 4, 4) and not recwarn.list
+
+
+def test_items_of_other_kinds_are_named():
+    @dataclass
+    class Sample:
+        image: Any
+        label: int
+
+    message = refused([Sample(array(0), 0), Sample(array(1), 1)])
+    assert message.startswith("list, item 0: is not a pair of image and class number, but Sample; give (image, label)")
+    assert "TensorDataset(images, labels)" in refused({"image": torch.rand(4, 3, 8, 8), "label": torch.arange(4)})
+    assert refused([(array(0), 1), (array(1), "x")]).startswith(
+        "labels are numbers and names at once, such as 1 and 'x'"
+    )
+    assert "shape (13, 8, 8) has 13 channels" in refused([(torch.rand(13, 8, 8), 0)])
+
+
+def test_data_sets_one_after_the_other_keep_the_names_of_the_classes():
+    first, second, third = (Made(PAIRS.make) for _ in range(3))
+    first.classes, second.classes = ["cat", "dog"], ["cat", "dog"]
+    assert load(ConcatDataset([first, second])).classes == ("cat", "dog")
+    assert load(ConcatDataset([first, third])).classes == ("0", "1")
+    third.classes = ("dog", "cat")
+    assert "number their classes otherwise (cat, dog and dog, cat)" in refused(ConcatDataset([first, third]))
+    assert load(ConcatDataset([Subset(first, range(6)), second])).classes == ("cat", "dog")

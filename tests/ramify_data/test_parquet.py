@@ -148,3 +148,59 @@ def test_classes_of_a_test_file_are_known_by_their_names(parquet):
     parquet("x-test.parquet", [0, 1], seed=1, metadata=names("ant", "cow"))
     parts = opened(train)
     assert parts.class_names == ("ant", "bee", "cow") and parts.test.labels == ["ant", "cow"]
+
+
+@pytest.mark.parametrize("ending", ["-3f2a90bc", "-0123456789abcdef"])
+def test_shards_with_a_checksum_in_their_names(parquet, tmp_path, ending):
+    for seed, (part, count) in enumerate((("train", 3), ("test", 2))):
+        parquet(
+            f"{part}-00000-of-00001{ending if part == 'train' else '-99ff0a1b'}.parquet", [0, 1, 0][:count], seed=seed
+        )
+    assert sizes(tmp_path) == sizes(next(tmp_path.glob("train*"))) == {"train": 3, "test": 2}
+
+
+def test_files_that_are_not_used_are_named(hub, parquet):
+    parquet("repo/data/unsupervised-00000-of-00001.parquet", [-1], seed=9)
+    (hub / "data" / "test-00001.PARQUET").write_bytes(b"")
+    name = "unsupervised-00000-of-00001.parquet"
+    said = f"{name} not used, because the name tells none of train, validation and test"
+    for path in (hub, hub / "data"):
+        assert sizes(path) == {"train": 5, "test": 4}
+        assert opened(path).notes == (f"{path}: {said}", f"{hub}/data: test-00001.PARQUET not used")
+    assert sizes(hub / "data" / "train-00000-of-00002.parquet") == {"train": 5, "test": 4}
+
+
+def test_files_of_several_data_sets_are_not_put_together(parquet, tmp_path):
+    for seed, name in enumerate(("mnist-train", "mnist-test", "cifar-train", "train_extra")):
+        parquet(f"{name}.parquet", [0, 1], seed=seed)
+    with pytest.raises(DataError, match=r"cifar-train.parquet, mnist-train.parquet, train_extra.parquet could all be"):
+        opened(tmp_path)
+    assert sizes(tmp_path / "mnist-train.parquet") == {"train": 2, "test": 2}
+    assert sizes(tmp_path / "*train*.parquet") == {"train": 6}
+    (tmp_path / "one").mkdir()
+    for number in (1, 2, 10):
+        parquet(f"one/train_{number}.parquet", [0, 1], seed=number)
+    assert sizes(tmp_path / "one") == {"train": 6}
+
+
+def test_what_lies_beside_a_file_is_named(parquet, tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / "x" / part).mkdir(parents=True)
+        parquet(f"x/{part}/{part[0]}.parquet", [0, 1], seed=len(part))
+    assert opened(tmp_path / "x" / "train" / "t.parquet").notes == (
+        f"{tmp_path}/x/test lies beside and is not used; --data {tmp_path}/x would",
+    )
+    for number in range(3):
+        parquet(f"000{number}.parquet", [0, 1], seed=number)
+    assert opened(tmp_path / "0001.parquet").notes == (
+        f"{tmp_path}: 0000.parquet, 0002.parquet not used, which may be of the same data set; --data {tmp_path} would",
+    )
+
+
+def test_a_file_without_labels_is_told_so(parquet, tmp_path):
+    path = parquet("x.parquet", [0, 1])
+    pq.write_table(pq.read_table(path).drop_columns("label"), path)
+    with pytest.raises(
+        DataError, match=r"no column is known to hold the label \(columns: image\); set `label_column`, or"
+    ):
+        opened(path)

@@ -106,7 +106,7 @@ def test_image_folders_that_are_none(tmp_path, folder):
     assert refused(tmp_path / "x").startswith(f"{tmp_path}/x/dog: this class has no image (.bmp, ")
     folder("y/test", {"cat": 1})
     folder("y/val", {"cat": 1})
-    assert refused(tmp_path / "y").endswith("y: has test, val, but no folder train")
+    assert "y: has test, val, but no folder train; add it" in refused(tmp_path / "y")
 
 
 def test_names_and_paths_that_do_not_exist(tmp_path):
@@ -119,7 +119,7 @@ def test_names_and_paths_that_do_not_exist(tmp_path):
     assert refused(tmp_path / "no" / "where") == f"{tmp_path}/no/where: no such file or folder"
     assert refused(tmp_path / "*.parquet") == f"{tmp_path}/*.parquet: no file matches"
     (tmp_path / "a.csv").write_text("")
-    assert refused(tmp_path / "a.csv").endswith("must be .parquet; else give a folder of images")
+    assert refused(tmp_path / "a.csv").endswith("must be .parquet or .npz; else give a folder of images")
     assert refused(tmp_path / "a*").endswith("a.csv is not a .parquet file")
 
 
@@ -136,8 +136,12 @@ def test_parquet_siblings_folders_and_globs(parquet, tmp_path):
         "must not be trained on"
     )
     parquet("more.parquet", [0, 1])
-    assert "the name does not tell train, validation or test" in refused(tmp_path)
+    assert sizes(opened(tmp_path)) == everything
+    assert opened(tmp_path).notes == (
+        f"{tmp_path}: more.parquet not used, because the name tells none of train, validation and test",
+    )
     (tmp_path / "set-train.parquet").unlink()
+    assert "the name does not tell train, validation or test" in refused(tmp_path)
     (tmp_path / "more.parquet").unlink()
     assert refused(tmp_path).endswith("has files for test and validation, but none for train")
 
@@ -157,14 +161,16 @@ def test_parquet_columns(parquet, tmp_path):
     assert opened(parquet("b.parquet", ["x", "y"], other=[1, 2])).train.labels == ["x", "y"]
 
     two = parquet("c.parquet", [3, 1], label_column="fine", coarse=[0, 0])
-    assert refused(two) == f"{two}: which column is meant is open ('fine' and 'coarse' could be it); set `label_column`"
+    assert (
+        refused(two) == f"{two}: which column holds the label is open ('fine' and 'coarse' could); set `label_column`"
+    )
     assert opened(two, label_column="coarse").train.labels == [0, 0]
     assert "no column 'corse'; did you mean 'coarse'?" in refused(two, label_column="corse")
     assert "column 'fine' is int64, not encoded images" in refused(two, image_column="fine", label_column="coarse")
     assert "column 'image' is struct" in refused(two, label_column="image")
 
     more = parquet("d.parquet", [0, 1], depth=[b"", b""])
-    assert "'image' and 'depth' could be it); set `image_column`" in refused(more)
+    assert "'image' and 'depth' could); set `image_column`" in refused(more)
     none = parquet("e.parquet", [0, 1], label_column="score", images=[None, None])
     assert opened(none).train.labels == [0, 1]
     assert opened(parquet("g.parquet", [True, False], label_column="sick")).train.labels == [True, False]

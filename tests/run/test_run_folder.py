@@ -1,12 +1,15 @@
 """A run folder: one run, one process, and nothing that is believed without a look."""
 
+import errno
 import json
+import os
 import random
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
@@ -122,16 +125,124 @@ def test_a_place_that_cannot_be_written(place):
         RunFolder(place).open(CONFIG, seed=7)
 
 
-def test_a_folder_without_permission(tmp_path, monkeypatch):
-    path = tmp_path / "run"
+NO = {errno.EROFS: "Read-only file system", errno.EACCES: "Permission denied", errno.EDQUOT: "Disk quota exceeded"}
+
+
+@pytest.mark.parametrize("code", NO)
+def test_a_folder_in_which_no_file_can_be_made(tmp_path, monkeypatch, code):
+    path, opened = tmp_path / "run", os.open
     path.mkdir()
 
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
+    def refuse(name, flags, *rest, **more):
+        if str(name).startswith(str(path)) and flags & (os.O_WRONLY | os.O_RDWR):
+            raise OSError(code, os.strerror(code), str(name))
+        return opened(name, flags, *rest, **more)
 
-    monkeypatch.setattr("pathlib.Path.open", refuse)
-    with pytest.raises(RunError, match=r"cannot write in .*: Permission denied; choose another --out"):
+    monkeypatch.setattr("os.open", refuse)
+    with pytest.raises(RunError, match=f"cannot write in {path}: {NO[code]}; choose another --out"):
         RunFolder(path).open(CONFIG, seed=7)
+    assert not list(path.iterdir())
+
+
+def test_a_file_system_that_makes_no_files():
+    """In `/proc/PID/fdinfo`, and the like, making a file fails as if its folder were not there."""
+    folder = RunFolder("/proc/self/task")
+    with pytest.raises(RunError, match="cannot write in /proc/self/task: no file can be made there; choose another"):
+        folder._acquire()
+
+
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_a_lock_that_is_no_file(tmp_path, kind):
+    path, elsewhere = tmp_path / "run" / ".lock", tmp_path / "elsewhere"
+    path.parent.mkdir()
+    path.symlink_to(elsewhere) if kind == "link" else path.mkdir()
+    reason = r"\.lock is a link; remove it" if kind == "link" else "Is a directory"
+    with pytest.raises(RunError, match=f"cannot write in {path.parent}: {reason}; choose another --out"):
+        RunFolder(path.parent).open(CONFIG, seed=7)
+    assert not elsewhere.exists() and [item.name for item in path.parent.iterdir()] == [".lock"]
+
+
+def test_a_lock_that_becomes_a_link_is_none(folder, tmp_path):
+    """Whoever moves it away and leaves a link to it could lock the file at its place."""
+    (folder.path / ".lock").rename(tmp_path / "moved")
+    (folder.path / ".lock").symlink_to(tmp_path / "moved")
+    with pytest.raises(RunError, match="was deleted or replaced at work"):
+        folder.append(rows(1)[0])
+
+
+@pytest.fixture(params=["flock", "no flock", "no fcntl"])
+def system(request, monkeypatch):
+    """A system with locks, one whose file systems have none, and one without the module."""
+    if request.param == "no flock":
+        monkeypatch.setattr("fcntl.flock", without_locks)
+    elif request.param == "no fcntl":
+        monkeypatch.setattr("filelock.FileLock", filelock.SoftFileLock)
+    return request.param
+
+
+def without_locks(*_):
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
+HOLD = """
+import sys
+if sys.argv[2] == "no fcntl":
+    sys.modules["fcntl"] = None
+elif sys.argv[2] == "no flock":
+    import errno, fcntl, os
+    def without_locks(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    fcntl.flock = without_locks
+from ramify.run import RunFolder
+folder = RunFolder(sys.argv[1])
+folder.open({}, 0)
+folder.write("mine.txt", sys.argv[2])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_lock_ends_with_the_process_however_that_ends(tmp_path, system):
+    path = tmp_path / "run"
+    command = [sys.executable, "-c", HOLD, path, system]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(RunError, match=f"^{path} is in use by another process$"):
+            RunFolder(path).open({}, 0)
+        other.kill()
+        assert other.stderr.read() == ""
+    for _ in range(2):
+        with RunFolder(path) as folder:
+            folder.open({}, 0)
+            with pytest.raises(RunError, match="is in use by another process"):
+                RunFolder(path).open({}, 0)
+
+
+def test_what_is_written_goes_into_the_locked_folder_only(tmp_path, system):
+    with RunFolder(tmp_path / "run") as folder:
+        folder.open({}, 0)
+        folder.append(rows(1)[0])
+        folder.path.rename(tmp_path / "moved")
+        with pytest.raises(RunError, match="was deleted or replaced at work"):
+            folder.append(rows(1)[0])
+        with RunFolder(folder.path) as other:
+            other.open({}, 0)
+            with pytest.raises(RunError, match="was deleted or replaced at work"):
+                folder.append(rows(1)[0])
+            other.append(rows(1)[0])
+    assert other.history() == rows(1)
+
+
+def test_where_the_file_itself_is_the_lock_one_that_says_nothing_is_explained(tmp_path, system):
+    """A run that was copied there brings such a file along."""
+    (tmp_path / ".lock").touch()
+    if system == "flock":
+        with RunFolder(tmp_path) as folder:
+            folder.open({}, 0)
+    else:
+        with pytest.raises(RunError, match=r"is in use by another process; if none is at work, delete its \.lock$"):
+            RunFolder(tmp_path).open({}, 0)
 
 
 @pytest.mark.parametrize("content", [b"strategy: [GDAS", b"5\n", b"\xff\xfe\x00", b""])
@@ -352,8 +463,6 @@ def test_a_sealed_checkpoint_of_another_kind_is_refused(folder, content, tmp_pat
 
 
 def test_the_rows_are_on_the_disk_before_the_checkpoint(folder, monkeypatch):
-    import os
-
     order = []
     fsync = os.fsync
     monkeypatch.setattr(

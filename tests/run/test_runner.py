@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import time
 
 import pytest
 import torch
 
 from ramify.errors import ConfigurationError
+from ramify.interruption import request
 from ramify.run import Interrupted, RunFolder, drive
 from ramify.training import Metrics
 from small_runs import timeless
@@ -91,7 +93,11 @@ def test_a_request_to_stop_is_granted_at_the_next_safe_point(folder, step, numbe
 def test_the_second_request_acts_at_once(folder):
     def twice():
         os.kill(os.getpid(), signal.SIGINT)
+        while not request.made:  # two that are under way at once count as one
+            time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            time.sleep(0.001)
 
     with pytest.raises(KeyboardInterrupt) as caught:
         driven(Counting(at={5: twice}), folder)
@@ -137,7 +143,7 @@ def test_seconds_go_on_where_they_were(folder):
     state = folder.load(CPU)
     folder.save(state | {"seconds": 1000.0})
     assert driven(Counting(), folder) > 1000
-    assert folder.history()[-1]["seconds"] > 1000
+    assert folder.history()[-1]["seconds"] >= 1000
     assert [row["seconds"] for row in folder.history()] == sorted(row["seconds"] for row in folder.history())
 
 

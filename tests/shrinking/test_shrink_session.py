@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shlex
 from dataclasses import replace
 from itertools import islice, product
 
@@ -16,7 +17,7 @@ from ramify.data import DataSpec
 from ramify.errors import ArchitectureError, ConfigurationError, RunError
 from ramify.evaluators import InheritedWeights
 from ramify.seeding import rng
-from ramify.shrinking import Shrinking, ShrinkSession
+from ramify.shrinking import Shrinking, ShrinkSession, convert
 from ramify.strategies import RandomSearch
 from small_runs import differences, restored, saved, task_of, timeless
 from small_runs import ramify as process
@@ -282,7 +283,7 @@ def test_wrong_files_are_named_in_one_line(tmp_path, capsys):
     lists = tmp_path / "lists.pt"
     lists.write_bytes(b"hello")
     for extra, said in (
-        (["--space", str(damaged)], "is not valid JSON"),
+        (["--space", str(damaged)], "not valid JSON"),
         (["--space", str(other)], "did you mean 'NASBench201'?"),
         (["--space", str(tmp_path / "none.json")], "cannot be read: No such file"),
         (["--restriction", str(lists)], "is no list of operators"),
@@ -295,10 +296,19 @@ def test_wrong_files_are_named_in_one_line(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_lists_of_the_released_code_restrict_a_space(tmp_path, capsys):
-    file = tmp_path / "operations.pt"
+def test_lists_of_the_released_code_restrict_a_space(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "the operations.pt"
     file.write_bytes(pickle.dumps([[1, 3]] * 6))
     out = tmp_path / "out"
-    assert main([*words(out, threshold=16), "--restriction", str(file), "--progress", "false"]) == 0
+    options = [*words(out, threshold=16), "--progress", "false", "--restriction"]
+    assert main([*options, file.name]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and not out.exists()
+    command = shlex.split(err.partition("executing nothing: ")[2])
+    assert command == ["python", "-m", "ramify.shrinking.convert", "the operations.pt", "the operations.json"]
+    assert convert.main(command[3:]) == 0
+    assert capsys.readouterr().out == "the operations.json: 6 lists of operators\n"
+    assert main([*options, command[-1]]) == 0
     assert "of 64 members are left" in capsys.readouterr().out
     assert ramify.spaces.create(out).size <= 16

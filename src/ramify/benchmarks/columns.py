@@ -162,6 +162,8 @@ class Column:
             ConfigurationError: If a field is missing, unknown, or of another type.
         """
         known = {field.name: field.type for field in fields(cls)}
+        if not isinstance(plain, Mapping):
+            raise ConfigurationError(f"a column must be an object, got {plain!r:.60}")
         for name, value in plain.items():
             if name not in known:
                 raise ConfigurationError(f"unknown field {name!r} of a column; {nearest(str(name), known)}")

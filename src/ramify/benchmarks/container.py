@@ -25,6 +25,8 @@ VERSION = 1
 _KIND = b"RAMIFY-TABLE "
 _MAGIC = _KIND + b"%d\n" % VERSION
 _ALIGNMENT = 64
+_HEADER = {"space": dict, "order": str, "columns": list, "origin": dict, "arrays": dict}
+_PLACE = {"dtype": str, "shape": list, "offset": int}
 _TYPES = ("<f8", "|u1")
 _SEAL = hashlib.sha256().digest_size
 
@@ -90,15 +92,31 @@ def unpack(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
         raise TableError(f"{path} is damaged or truncated (its checksum is wrong); make it anew")
     try:
         length = int.from_bytes(view[len(_MAGIC) : len(_MAGIC) + 8], "little")
-        header = json.loads(bytes(view[len(_MAGIC) + 8 : len(_MAGIC) + 8 + length]))
+        text = bytes(view[len(_MAGIC) + 8 : -_SEAL][:length]).decode()
+        header = json.loads(text)
+        _check(header, "the header", _HEADER)
         arrays = {name: _array(view, place) for name, place in header.pop("arrays").items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise TableError(f"{path} does not have the layout of version {VERSION} ({error}); make it anew") from None
     return header, arrays, seal.hex()
 
 
-def _array(view: memoryview, place: Mapping[str, Any]) -> np.ndarray:
+def _check(value: Any, what: str, kinds: Mapping[str, type]) -> None:
+    """Raise `ValueError` unless a value has these keys, of these types. Look-ups need nothing that knows more types."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is no object")
+    for name, kind in kinds.items():
+        if not isinstance(value.get(name), kind):
+            raise ValueError(f"`{name}` of {what} is no {kind.__name__}")
+
+
+def _array(view: memoryview, place: Any) -> np.ndarray:
+    _check(place, "an array", _PLACE)
+    if not all(type(size) is int and size >= 0 for size in (*place["shape"], place["offset"])):
+        raise ValueError("an array has no such shape, or no such place")
     if place["dtype"] not in _TYPES:
         raise ValueError(f"array of type {place['dtype']!r}")
     count = math.prod(place["shape"])
+    if place["offset"] + count * np.dtype(place["dtype"]).itemsize > len(view) - _SEAL:
+        raise ValueError("an array lies outside of the file")
     return np.frombuffer(view[:-_SEAL], place["dtype"], count, place["offset"]).reshape(place["shape"])

@@ -95,10 +95,9 @@ def import_nats(
         raise TableError(f"{path.name!r} does not name its space; official names begin with NATS-tss- or NATS-sss-")
     found = checksum(path)
     if found != sha256.lower():
-        raise TableError(
-            f"{path} holds pickles, which can run any program when they are read; it has the SHA-256 {found}: if that "
-            f"is what you trust, give it as --sha256{f' (not {sha256})' if sha256 else ''}"
-        )
+        other = ", and has another checksum than was given" if sha256 else ""
+        danger = f"{path} holds pickles, which can run any program when they are read{other}"
+        raise TableError(f"{danger}; if this is what you trust: --sha256 {found}")
     try:
         from nats_bench import create
     except ImportError:

@@ -127,11 +127,13 @@ class Table:
         """
         header, arrays, digest = unpack(Path(path))
         try:
-            members = header["order"] or json.loads(arrays["members"].tobytes())
+            members = header["order"] or _notations(arrays["members"].tobytes())
+            if not isinstance(header["space"].get("space"), str):
+                raise ValueError("it names no space")
             columns = [Column.from_dict(plain) for plain in header["columns"]]
             table = cls.__new__(cls)
             table._fill(header["space"], members, columns, arrays, header["origin"])  # looked at when it was made
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise TableError(f"{path} does not hold a whole table ({reason}); make it anew") from None
         table._digest = digest
@@ -369,6 +371,14 @@ class Table:
     def __repr__(self) -> str:
         own = self.space_description
         return f"Table({_called(own['space'], own['arguments'])}: {len(self)} × {', '.join(self.columns)})"
+
+
+def _notations(content: bytes) -> list[str]:
+    """Return the notations that a table lists."""
+    found = json.loads(content)
+    if not (isinstance(found, list) and all(isinstance(item, str) for item in found)):
+        raise ValueError("its members are no list of notations")
+    return found
 
 
 def notation_of(space: Space, arch: Architecture) -> str:

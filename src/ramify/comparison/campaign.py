@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
+from annotated_types import Len
+from typing_extensions import TypedDict
 
 from ramify.benchmarks import Table, open_table
 from ramify.comparison.drawing import draw
-from ramify.comparison.statistics import CONFIDENCE, Course, interval, verdict, versus
+from ramify.comparison.statistics import CONFIDENCE, INTERVAL, Course, interval, verdict, versus
 from ramify.data import DataSpec, spec_of
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RunError, TableError, nearest
@@ -23,6 +25,7 @@ from ramify.executors import run_jobs
 from ramify.report.pictures import png, svg
 from ramify.run import Interrupted, RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
+from ramify.run.folder import Row
 from ramify.run.progress import Progress
 from ramify.spaces import Space
 from ramify.strategies import STRATEGIES, AskTell, RandomSearch
@@ -31,6 +34,55 @@ from ramify.strategies.budget import Budget
 from ramify.strategies.pareto import front, normalised_hypervolume
 from ramify.training import Metrics, Task
 from ramify.wording import sentence
+
+
+class _Row(Row):
+    """A row of the history: a search, wherever what it found changed, and what it spent in all."""
+
+    strategy: str
+    column: str
+    seed: int
+    course: Annotated[list[tuple[float, float, float, float]], Len(1)]
+    spent: tuple[float, float, float]
+    found_nothing: NotRequired[bool]
+
+
+class _Spread(TypedDict):
+    """What a strategy reached on a column."""
+
+    mean: float
+    std: float
+    interval: tuple[float, float]
+    verdict: str
+    found_nothing: NotRequired[int]
+
+
+class _Column(TypedDict):
+    """What all strategies reached on a column."""
+
+    says: str
+    optimum: float
+    measured: NotRequired[int | None]
+    strategies: dict[str, _Spread]
+
+
+class _Members(TypedDict, total=False):
+    """Of the table."""
+
+    members: int | None
+
+
+class _Found(TypedDict):
+    """What `comparison.json` says: what is told of it in words."""
+
+    table: _Members
+    measure: str
+    unit: str
+    budget: dict[str, float]
+    seeds: int
+    confidence: float
+    columns: dict[str, _Column]
+
 
 BASELINE = "RandomSearch"
 _GRID = 200
@@ -138,7 +190,7 @@ def compare(
     jobs = [_Job(label, column, seed) for seed in range(seeds) for column in columns for label in ready]
     with RunFolder(out) as folder:
         folder.open(config, 0, free=lambda name: spec is None and name == "data")
-        rows = folder.history()
+        rows = folder.history(_Row)
         folder.cut(len(rows))  # a kill may have left half a row
         done = {(row["strategy"], row["column"], row["seed"]) for row in rows}
         todo = [job for job in jobs if (job.strategy, job.column, job.seed) not in done]
@@ -146,10 +198,10 @@ def compare(
             folder.started(len(rows))
             _search_all(plan, todo, folder, done=len(rows), processes=processes, progress=progress)
         if not folder.finished:
-            _write(folder, _found(worker, budget, columns, folder.history()))
+            _write(folder, _found(worker, budget, columns, folder.history(_Row)))
         else:
             say(f"{folder.path} is finished: this is its outcome, nothing is done again", enabled=progress)
-        return Comparison(folder.read_json("comparison.json"), folder.path)
+        return Comparison(folder.read_json("comparison.json", _Found), folder.path)
 
 
 def _labelled(strategies: Sequence[AskTell] | Mapping[str, AskTell] | None, several: bool) -> dict[str, AskTell]:
@@ -376,6 +428,7 @@ def _found(
         "grid": grid.tolist(),
         "seeds": len({row["seed"] for row in rows}),
         "confidence": CONFIDENCE,
+        "interval": INTERVAL,
         "columns": tables,
     }
 
@@ -458,10 +511,10 @@ def _share(measured: int | None, members: int | None) -> list[str]:
 def as_text(found: Mapping[str, Any]) -> str:
     """Return the outcome as a table in words."""
     budget = ", ".join(f"{allowed:,g} {name}" for name, allowed in found["budget"].items())
-    share = f"{100 * found['confidence']:.0f} %"
+    interval_of = f"{100 * found['confidence']:.0f} % {found.get('interval', 'percentile bootstrap')} interval"
     lines = [
         f"{sentence(found['measure'])} after {budget}, {found['unit']}: mean ± standard deviation over "
-        f"{found['seeds']} seeds, [{share} bootstrap interval of the mean]."
+        f"{found['seeds']} seeds, [{interval_of} of the mean]."
     ]
     if found["seeds"] < _ENOUGH:
         lines.append(f"Intervals from fewer than {_ENOUGH} seeds are too narrow: take more before you believe them.")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ramify.seeding import derive
+
 CONFIDENCE = 0.95
-_RESAMPLED = 10_000
+INTERVAL = "BCa bootstrap"
+_RESAMPLED = 9_999
+_AT_ONCE = 200
+"""Resamples that are held in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +35,40 @@ class Course:
         return np.where(place < 0, np.nan, np.asarray(self.values, dtype=float)[np.maximum(place, 0)])
 
 
-def bootstrap_means(values: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Return means of resamples of the rows of values (S, …), each as many rows drawn with replacement: (B, …)."""
-    count = len(values)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=_RESAMPLED)
-    return np.tensordot(draws / count, values, axes=1)
-
-
 def interval(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return the percentile bootstrap interval of the mean over the rows of values (S, …): two arrays (…)."""
-    means = bootstrap_means(values, seed)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    return low, high
+    """Return the BCa bootstrap interval of the mean over the rows of values (S, …): two arrays (…).
+
+    BCa, bias-corrected and accelerated, is the interval of Efron (1987): its ends are quantiles of the means of
+    resamples, shifted for the bias and the skew of the sample. All columns are resampled alike. Equal values have the
+    interval of that value, and a column with a NaN has none.
+    """
+    from scipy.stats import bootstrap
+
+    count = len(values)
+    columns = values.reshape(count, -1)
+    low = np.where(np.isnan(columns).any(axis=0), np.nan, columns[0])  # as far as that is all there is to say
+    high = low.copy()
+    varied = (columns.min(axis=0) < columns.max(axis=0)).nonzero()[0]  # NaN is not below NaN
+    if len(varied):
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # of columns without a correction, see below
+            found = bootstrap(
+                (columns[:, varied],),
+                np.mean,
+                axis=0,
+                vectorized=True,
+                n_resamples=_RESAMPLED,
+                batch=_AT_ONCE,
+                confidence_level=CONFIDENCE,
+                method="BCa",
+                rng=np.random.default_rng(derive(seed, "bootstrap")),
+            )
+        shares = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+        plain = np.quantile(found.bootstrap_distribution, shares, axis=-1)
+        for end, ends, corrected in zip((low, high), plain, found.confidence_interval, strict=True):
+            # Values that differ by rounding alone tell nothing of bias and skew.
+            end[varied] = np.where(np.isfinite(corrected), corrected, ends)
+    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
 
 
 def versus(baseline: np.ndarray, values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ Images are kept as bytes (uint8) until a batch is asked for, test images are han
 """
 
 from ramify.data.augmentation import Augmentation
-from ramify.data.dataset import Data, Split, numbered, scale_of
+from ramify.data.dataset import Data, Split, colored, numbered, scale_of
 from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.loading import load
@@ -24,6 +24,7 @@ __all__ = [
     "Distortion",
     "Scale",
     "Split",
+    "colored",
     "load",
     "numbered",
     "scale_of",

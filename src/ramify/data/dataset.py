@@ -215,6 +215,13 @@ def scale_of(data: Data) -> Scale | None:
     return data._scale
 
 
+def colored(data: Data) -> Data:
+    """Return the same grey images with three equal channels, as a network knows them that was trained on colors."""
+    stores = {name: (pixels.colored(), labels) for name, (pixels, labels) in data._stores.items()}
+    size = (3, *data.input_size[1:])
+    return replace(data, input_size=size, mean=data.mean * 3, std=data.std * 3, _stores=stores)
+
+
 def numbered(data: Data, classes: Sequence[str]) -> Data:
     """Return the same images with their classes numbered as a network knows them, which has all of their names.
 

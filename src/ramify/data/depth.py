@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WHITES = (1.0, *(2.0**bits - 1 for bits in (8, 10, 12, 14, 16)))  # what floats are taken to reach to
 OVERSHOOT = 1.01  # of floats that were resized
 DARKEST = 1 / 64  # as largest float of a data set in 0..1: four of 256 levels would be left
+FEW = 0.1  # of images may be nearly black
 FEWEST = 64  # as largest float of a data set beyond 0..1: which range is meant would be a guess
 
 
@@ -94,18 +95,31 @@ class Reach:
 
 
 def values_of(image: Image) -> np.ndarray:
-    """Return the values of an image of a deep mode; PIL gives unsigned 32 bits of a TIFF file as signed ones."""
+    """Return the values of a deep image; of a TIFF file PIL takes 32 bits for signed, and bytes for unsigned."""
     values = np.asarray(image)
+    if is_signed(image):
+        return values.view(np.int8)
     tags = getattr(image, "tag_v2", {})
     unsigned = values.dtype == np.int32 and tags.get(258) == (32,) and tags.get(339, (1,)) == (1,)
     return values.view(np.uint32) if unsigned else values
+
+
+def is_signed(image: Image) -> bool:
+    """Return whether bytes of a TIFF file are signed."""
+    return image.mode == "L" and getattr(image, "tag_v2", {}).get(339) == (2,)
+
+
+def is_wide(image: Image) -> bool:
+    """Return whether an image that is still unread has several channels of 16 bits, whose upper bytes PIL reads."""
+    return len(image.getbands()) > 1 and any(";16" in str(part[3]) for part in getattr(image, "tile", ()))
 
 
 class Extent:
     """From where to where the deep images of a data set reach; integers and floats apart."""
 
     def __init__(self) -> None:
-        self.integers, self.floats = Reach(), Reach()
+        self.integers, self.floats, self.upper = Reach(), Reach(), Reach()
+        self.images, self.dim = 0, 0  # of floats, and how many of them end at 1
         self.not_finite = ""
 
     def add(self, values: np.ndarray, where: str) -> None:
@@ -117,14 +131,24 @@ class Extent:
             return
         finite = values[np.isfinite(values)]
         if finite.size:
-            self.floats.add(Reach(float(finite.min()), float(finite.max()), where, where))
+            least, greatest = float(finite.min()), float(finite.max())
+            self.floats.add(Reach(least, greatest, where, where))
+            self.images += 1
+            self.dim += least < greatest <= OVERSHOOT
         if finite.size < values.size:
             self.not_finite = self.not_finite or where
+
+    def add_upper(self, values: np.ndarray, where: str) -> None:
+        """Take in the upper bytes of an image of 16 bits and several channels; the others cannot be had."""
+        self.upper.add(Reach(int(values.min()), int(values.max()), where, where))
 
     def join(self, other: Extent) -> None:
         """Take in what other images reach."""
         self.integers.add(other.integers)
         self.floats.add(other.floats)
+        self.upper.add(other.upper)
+        self.images += other.images
+        self.dim += other.dim
         self.not_finite = self.not_finite or other.not_finite
 
     def scale(self, known: Scale | None = None) -> Scale:
@@ -147,8 +171,19 @@ class Extent:
             )
         if self.floats.least < 0:
             raise self._unclear(self.floats.least_at)
+        if 0 <= self.upper.greatest < FEWEST - 1:
+            raise DataError(
+                f"{self.upper.greatest_at}: colors of 16 bits reach to {int(self.upper.greatest) * 256 + 255} at most, "
+                f"and only {int(self.upper.greatest) + 1} steps of 256 would be left; convert the images to 8 bits"
+            )
         known = known or Scale()
-        return Scale(self._bits(known.bits), self._white(known.white))
+        found = Scale(self._bits(known.bits), self._white(known.white))
+        if found.white is not None and found.white > OVERSHOOT and self.dim > FEW * self.images:
+            raise DataError(
+                f"{self.dim} of {self.images} images of floats lie in 0..1 and would be black beside others in "
+                f"0..{found.white:g}, such as {self.floats.greatest_at or 'those trained on'}; bring all to one range"
+            )
+        return found
 
     def _bits(self, known: int | None) -> int | None:
         greatest = int(max(self.integers.greatest, 0))

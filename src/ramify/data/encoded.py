@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import torch
 
-from ramify.data.depth import Extent, Scale, UnmeasuredError, values_of
+from ramify.data.depth import Extent, Scale, UnmeasuredError, is_signed, is_wide, values_of
 from ramify.data.spec import MAX_SIDE
 from ramify.errors import DataError, OptionError
 
@@ -259,17 +259,20 @@ def as_image(image: Any, where: str) -> Image | np.ndarray:
         raise DataError(f"{where}: shape {array.shape} is none of HW, CHW and HWC")
     if array.ndim == 3:
         if array.shape[0] not in (1, 3) and array.shape[2] not in (1, 3):
+            count, height, width = array.shape
+            if height != width:  # of squares, the side that is another one
+                count = width if count == height else min(count, width)
             raise DataError(
-                f"{where}: shape {array.shape} has {min(array.shape[0], array.shape[2])} channels; images have 1 or 3"
+                f"{where}: shape {array.shape} has {count} channels; images have 1 or 3, choose some of them"
             )
-        if _channels_first(array.shape, tensor):
+        if channels_first(array.shape, tensor):
             array = array.transpose(1, 2, 0)
         if array.shape[2] == 1:
             array = array[:, :, 0]
     return np.ascontiguousarray(array)
 
 
-def _channels_first(shape: tuple[int, ...], tensor: bool) -> bool:
+def channels_first(shape: tuple[int, ...], tensor: bool) -> bool:
     """Tell CHW from HWC; a tiny image can be both, and then a tensor is CHW and an array HWC."""
     first, last = shape[0] in (1, 3), shape[2] in (1, 3)
     if first and last:
@@ -295,6 +298,8 @@ def _read(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
         raise _giant(images.where(row), error) from error
     except Exception as error:  # damaged files make decoders fail in ways without number
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, factory.UnidentifiedImageError):
+            reason = "Pillow does not know it: empty, damaged, or of pixels to be converted, such as floats of 64 bits"
         raise DataError(f"{images.where(row)}: not a readable image ({reason:.160}); repair or remove it") from error
 
 
@@ -337,9 +342,13 @@ def is_deep(images: Encoded, row: int) -> bool:
     def deep(image: Image | np.ndarray) -> bool:
         if isinstance(image, np.ndarray):
             return image.dtype not in (np.uint8, np.bool_)
-        return image.mode in DEEP_MODES
+        return _is_deep(image) or is_wide(image)
 
     return _read(images, row, deep)
+
+
+def _is_deep(image: Image) -> bool:
+    return image.mode in DEEP_MODES or is_signed(image)
 
 
 def extent(images: Encoded, rows: Sequence[int]) -> Extent:
@@ -355,8 +364,11 @@ def measure(image: Image | np.ndarray, where: str, found: Extent) -> None:
     """Add the values of an image to `found`, if they are deeper than bytes."""
     if isinstance(image, np.ndarray):
         found.add(image, where)
-    elif image.mode in DEEP_MODES:
+    elif _is_deep(image):
         found.add(values_of(image), where)
+    elif is_wide(image):
+        colors = np.asarray(image)
+        found.add_upper(colors[..., :-1] if image.getbands()[-1] == "A" else colors, where)
 
 
 def probe(images: Encoded, rows: Sequence[int], image_size: int | None) -> tuple[int, int]:
@@ -401,9 +413,11 @@ def _of_bytes(image: Image | np.ndarray, scale: Scale | None, where: str) -> Ima
 
     turn = None
     if not isinstance(image, np.ndarray):
+        if scale is None and is_wide(image):
+            raise UnmeasuredError(f"{where}: has colors of 16 bits, and others have not; convert it to 8 bits")
         image.load()
         turn = _turn(image)
-        if image.mode not in DEEP_MODES:
+        if not _is_deep(image):
             return image if turn is None else image.transpose(turn)
         image = values_of(image)
     if image.dtype == np.bool_:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ramify.data.encoded import Files
-from ramify.data.part_names import USUAL_PART, assign, is_set_apart, told_by
+from ramify.data.part_names import USUAL_PART, assign, is_set_apart, says_nothing, told_by
 from ramify.data.parts import Part, Parts, is_hidden, listed, subfolders, unused
 from ramify.errors import DataError
 
@@ -29,6 +29,7 @@ def image_folder(path: Path) -> Parts:
     """
     chain = _unwrapped(path)
     top, path = path, chain[-1]
+    _check_bare(path)
     folders = _parts_in(path)
     notes = [note for around, inner in pairwise(chain) for note in unused(around, [inner])]
     if folders is None:
@@ -41,6 +42,8 @@ def image_folder(path: Path) -> Parts:
     notes += unused(path, [*used, *bare])
     parts: dict[str, Part] = {}
     for part_name in [name for name in ("train", "validation", "test") if name in folders]:
+        if part_name == "train" and len(folders["train"]) == 1:
+            _check_bare(folders["train"][0])
         known = set(parts["train"].labels) if "train" in parts else set()
         classes = _class_folders(folders[part_name], known)
         if classes:
@@ -52,7 +55,8 @@ def image_folder(path: Path) -> Parts:
         else:
             bare += folders[part_name]
     notes += map(_without_class, bare)
-    lacking = f"{path}: has {', '.join(sorted(folder.name for folder in used))}, but no folder train"
+    names = sorted(folder.name for folder in used)
+    lacking = f"{path}: has {', '.join(names)}, but no folder train; add it, or give the folder to train on itself"
     return Parts(
         top.name,
         parts.get("train"),
@@ -70,10 +74,14 @@ def _without_class(folder: Path) -> str:
 def _classes_in(path: Path) -> tuple[list[Path], list[Path]]:
     """Return the folders of classes in a folder, and those beside them with test images that have no class.
 
+    A folder that holds the others once more, as archives do, is neither.
+
     Raises:
-        DataError: If a folder may be either.
+        DataError: If a folder may be either, or may hold classes itself.
     """
     folders = subfolders(path)
+    _check_alike(path, folders)
+    folders = [one for one in folders if not _is_copy(one, folders)]
     apart = [child for child in folders if is_set_apart(child.name) and _loose(child) and not _holding(child)]
     classes = [child for child in folders if child not in apart]
     if any(
@@ -105,6 +113,41 @@ def _unwrapped(path: Path) -> list[Path]:
         else:
             break
     return chain
+
+
+def _check_bare(path: Path) -> None:
+    """Refuse a folder that has images, but no folders of classes, as in `train/cat.0.jpg`."""
+    holding = _holding(path)
+    if len(holding) == 1 and (told_by(holding[0].name) or says_nothing(holding[0].name)):
+        path, holding = holding[0], _holding(holding[0])
+    if not holding and _loose(path):
+        raise DataError(
+            f"{path}: its images lie in no folders of the classes; wanted is one subfolder per class with its images "
+            f"in it, as in {path.name}/CLASS/IMAGE, or Parquet files with labels"
+        )
+
+
+def _is_copy(one: Path, folders: Sequence[Path]) -> bool:
+    """Return whether a folder holds what lies around it once more: folders of all the other classes."""
+    if len(folders) < 3 or _loose(one):
+        return False
+    return {other.name for other in folders if other != one} <= {inner.name for inner in _holding(one)}
+
+
+def _check_alike(path: Path, folders: Sequence[Path]) -> None:
+    """Refuse folders that all hold the same folders of images, as folds and domains do; which are classes is open."""
+    common: set[str] = set()
+    for one in folders:
+        inner = {child.name for child in _holding(one)}
+        common = inner & common if common else inner
+        if len(common) < 2:
+            return
+    if len(folders) > 1:
+        names, inside = listed([one.name for one in folders], 2), listed(sorted(common), 2)
+        raise DataError(
+            f"{path}: its folders {names} all hold {inside}, so it is open which are the classes; give one of these "
+            "folders, or put all images of a class into its folder directly"
+        )
 
 
 def _is_divided(path: Path) -> bool:
@@ -146,8 +189,8 @@ def _parts_in(path: Path) -> dict[str, list[Path]] | None:
     if "train" in flat_parts and (len(flat_parts) > 1 or len(flat) == 1 == len(holding)):
         names = " and ".join(flat_parts.values())
         raise DataError(
-            f"{path}: {names} look like parts of a data set, but hold images directly; wanted is one subfolder per "
-            f"class in each, as in {flat_parts['train']}/CLASS/IMAGE"
+            f"{path}: by the name, parts of a data set are {names}, but images lie in them directly; wanted is one "
+            f"subfolder per class in each, as in {flat_parts['train']}/CLASS/IMAGE"
         )
     if nested:
         _check_classes(path, [named[name] for name in nested])
@@ -188,6 +231,7 @@ def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
     labels: list[int | str | None] = []
     others: Counter[str] = Counter()
     hidden: list[str] = []
+    deep = 0  # classes whose images lie in several folders
     for folder in classes:
         found = []
         for file in sorted(folder.rglob("*")):
@@ -202,12 +246,15 @@ def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
             raise DataError(
                 f"{folder}: this class has no image ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"
             )
+        deep += len({file.relative_to(folder).parts[0] for file in found if file.parent != folder}) > 1
         files += found
         labels += [folder.name] * len(found)
     if not files:
         raise DataError(f"{path}: no images; {WANTED}, or Parquet files")
     count = others.total()
     notes = [f"{path}: {count} files of no known image format not used ({listed(sorted(others))})"] if count else []
+    if deep == len(classes):
+        notes.append(f"{path}: the classes are {listed([one.name for one in classes])}, whatever folders are in them")
     if hidden:
         notes.append(f"{path}: {len(hidden)} hidden images not used, such as {hidden[0]}")
     return Part(Files(files), labels), notes
@@ -224,16 +271,23 @@ def _holding(path: Path) -> list[Path]:
     return [child for child in subfolders(path) if holds_images(child)]
 
 
-def holds_images(path: Path) -> bool:
-    """Return whether images lie somewhere in a folder."""
+def holds_images(path: Path, around: frozenset[str] = frozenset()) -> bool:
+    """Return whether images lie somewhere in a folder; links that lead back to folders `around` it are not followed."""
     inner = []
     with os.scandir(path) as entries:
         for entry in entries:
             if _is_image(entry.name):
                 return True
-            if entry.is_dir(follow_symlinks=False) and not is_hidden(entry.name):
-                inner.append(Path(entry.path))
-    return any(map(holds_images, inner))
+            if entry.is_dir() and not is_hidden(entry.name):
+                inner.append(entry)
+    if not inner:
+        return False
+    around |= {os.path.realpath(path)}
+    return any(
+        holds_images(Path(entry.path), around)
+        for entry in inner
+        if not (entry.is_symlink() and os.path.realpath(entry.path) in around)
+    )
 
 
 def _is_image(name: str) -> bool:

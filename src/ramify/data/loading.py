@@ -107,7 +107,7 @@ def load(
         parts = from_objects(spec, chosen)
         parts = to_measure(parts) if measured else to_train(parts)
     parts = _without_hidden(parts, chosen)
-    data = _assemble(parts, chosen, torch.device(device), scale)
+    data = _assemble(parts, chosen, torch.device(device), scale, measured)
     for note in (*parts.notes, *_trained_on(data)):
         say_once(note, enabled=not quiet)
     return data
@@ -142,14 +142,14 @@ def _digests(pixels: InMemory) -> Iterator[bytes]:
             yield hashlib.blake2b(image.data, digest_size=16).digest()
 
 
-def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale | None) -> Data:
+def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale | None, measured: bool) -> Data:
     if spec.validation_is_test and parts.test is None:
         parts = replace(parts, validation=None, test=parts.validation)
     present = parts.present()
     for name, part in present.items():
         if not len(part.images):
             raise DataError(f"{parts.name}: the {name} part has no images")
-    classes, by_part = _number(present, parts.class_names)
+    classes, by_part = _number(present, parts.class_names, least=1 if measured else 2)
 
     # From here on, images are numbered through all parts.
     images = join([part.images for part in present.values()])
@@ -189,7 +189,9 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
     )
 
 
-def _number(present: dict[str, Part], names: tuple[str, ...] | None) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+def _number(
+    present: dict[str, Part], names: tuple[str, ...] | None, least: int
+) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Number the classes: as `names` has them, else in sorted order of what the training images are labelled with.
 
     Returns:
@@ -201,10 +203,17 @@ def _number(present: dict[str, Part], names: tuple[str, ...] | None) -> tuple[tu
     numbers: dict[Any, int]
     if names is None:
         distinct = set(training) - {None}
-        if len({type(label) for label in distinct}) > 1:
-            raise DataError("labels are numbers and names at once; they must be one of the two")
+        if len(kinds := {isinstance(label, str): label for label in distinct}) > 1:
+            raise DataError(
+                f"labels are numbers and names at once, such as {kinds[False]!r} and {kinds[True]!r:.40}; they must be "
+                "one of the two"
+            )
         ordered = sorted(label for label in distinct if isinstance(label, str) or label >= 0)
-        names, numbers = tuple(map(str, ordered)), {label: number for number, label in enumerate(ordered)}
+        names = tuple(map(str, ordered))
+        # Another part may be written otherwise: folders `0`, `1` for the numbers of a table.
+        numbers = {label: number for number, name in enumerate(names) for label in (ordered[number], name)}
+        if all(map(str.isdecimal, names)):
+            numbers |= {int(name): number for number, name in enumerate(names) if str(int(name)) == name}
     else:
         numbers = {number: number for number in range(len(names))} | {name: n for n, name in enumerate(names)}
     labels = {}
@@ -217,10 +226,18 @@ def _number(present: dict[str, Part], names: tuple[str, ...] | None) -> tuple[tu
                         f"{part.images.where(row)}: the label {label} is negative, as where labels are hidden; "
                         "leave such images out, or number the classes from 0"
                     )
-                raise DataError(f"{part.images.where(row)}: the label {label!r} is none of the classes ({known})")
+                if label is None:
+                    raise DataError(f"{part.images.where(row)}: has no label; leave such images out")
+                raise DataError(
+                    f"{part.images.where(row)}: the label {label!r:.60} is none of the classes ({known!s:.100}); call "
+                    "classes alike in all parts, or leave these images out"
+                )
         labels[part_name] = torch.tensor([numbers[label] for label in part.labels], dtype=torch.int64)
-    if len(names) < 2 and "train" in present:
-        raise DataError(f"all images are of one class ({''.join(names)}); classification needs at least two")
+    if len(names) < least and "train" in present:
+        first = present["train"].images.where(0)
+        raise DataError(
+            f"all images are of one class ({''.join(names)}), as {first}; classification needs at least two"
+        )
     return names, labels
 
 

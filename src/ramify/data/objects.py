@@ -11,21 +11,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 
 from ramify.data.depth import Extent
 from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure, taken
 from ramify.data.labels import read_label
-from ramify.data.parts import Part, Parts
+from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS
+from ramify.data.parts import Part, Parts, listed
 from ramify.data.sources import hugging_face_part, hugging_face_splits
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, OptionError, nearest
 
-IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "pixels", "picture", "photo", "input", "inputs", "x")
-LABEL_KEYS = (
-    *("label", "labels", "fine_label", "fine_labels", "coarse_label", "coarse_labels", "target", "targets"),
-    *("class", "cls", "category", "label_id", "class_id", "class_label", "y"),
-)
 WANTED = "a data set is given by a name, a path, a DataSpec, Data, or as a data set in Python or a pair (train, test)"
 
 
@@ -85,7 +81,9 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
     if isinstance(data, DataLoader):
         raise DataError(f"{where}: is a DataLoader; hand over its data set, loader.dataset")
     if isinstance(data, Mapping):
-        raise DataError(f"{where}: a mapping of {', '.join(map(str, data))!s:.80}; hand over a pair (train, test)")
+        arrays = any(isinstance(value, np.ndarray | torch.Tensor) for value in data.values())
+        wanted = "TensorDataset(images, labels)" if arrays else "a pair (train, test)"
+        raise DataError(f"{where}: a mapping of {', '.join(map(str, data))!s:.80}; hand over {wanted}")
     if isinstance(data, np.ndarray | torch.Tensor):
         raise DataError(f"{where}: an array has no labels; hand over TensorDataset(images, labels)")
     if isinstance(data, str | bytes) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
@@ -105,9 +103,19 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
 
 
 def _classes(data: Any) -> Any:
-    """Return the names of the classes that a data set, or the one it is a subset of, has recorded; else None."""
+    """Return the names of the classes that a data set, or the one or those it is made of, has recorded; else None."""
     names = getattr(data, "classes", None)
-    return _classes(data.dataset) if names is None and isinstance(data, Subset) else names
+    if names is None and isinstance(data, Subset):
+        return _classes(data.dataset)
+    if names is None and isinstance(data, ConcatDataset):
+        found = [_classes(part) for part in data.datasets]
+        if any(not isinstance(one, list | tuple) for one in found):
+            return None
+        if other := next((one for one in found if list(one) != list(found[0])), None):
+            orders = " and ".join(listed(list(map(str, names))) for names in (found[0], other))
+            raise DataError(f"{_name(data)}: its data sets number their classes otherwise ({orders}); use one order")
+        return found[0]
+    return names
 
 
 def _items(data: Any, name: str, spec: DataSpec) -> Part:
@@ -160,8 +168,9 @@ def pair_of(item: Any, where: str, spec: DataSpec) -> tuple[Any, Any]:
             return pair_of(fields, where, spec)
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
-    inside = f" of {len(item)} ({', '.join(type(value).__name__ for value in item)!s:.60})"
-    what = type(item).__name__ + (inside if isinstance(item, tuple | list) else "")
+    what = type(item).__name__
+    if isinstance(item, tuple | list):
+        what += f" of {len(item)} ({', '.join(type(value).__name__ for value in item)!s:.60})"
     raise DataError(
         f"{where}: is not a pair of image and class number, but {what}; give (image, label), or a mapping with the "
         "keys image and label"

@@ -17,7 +17,7 @@ from ramify.data.parts import Part, Parts, listed, unused, visible
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, OptionError, nearest
 
-_SHARD = re.compile(r"[-_.]?(\d+)[-_]of[-_](\d+)$")  # train-00000-of-00002
+_SHARD = re.compile(r"[-_.]?(\d+)[-_]of[-_](\d+)([-_.][0-9a-f]{6,})?$")  # train-00000-of-00002-8c1d2f0a
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def _named(file: Path, in_parts: bool = False) -> _Named:
     if told is not None:
         return _Named(file, (file.parent, stem[: told.start], stem[told.end :]), told, shards)
     told = told_by(file.parent.name)
-    if told is not None and (in_parts or re.fullmatch(r"\d*", stem)):  # default/train/0000.parquet, as the Hub converts
+    converted = re.fullmatch(r"\d*", stem) and told is not None and told.rest in ((), ("partial",))
+    if told is not None and (in_parts or converted):  # default/train/0000.parquet, as the Hub converts
         return _Named(file, (file.parent.parent, "", ""), told, shards)
     return _Named(file, (file.parent, stem, ""), None, shards)
 
@@ -75,7 +76,16 @@ def parquet_file(file: Path, spec: DataSpec) -> Parts:
             first = min((rank for rank, _ in others), default=None)
             found[part] = [one for rank, one in others if rank == first]
     notes = [f"{file.name} is one of {len(mine)} files of one part: all are read"] if len(mine) > 1 else []
+    if mine == [me] and me.told is None and (like := [path.name for path in around if _numbered_alike(path, file)]):
+        notes = [
+            f"{file.parent}: {listed(like)} not used, which may be of the same data set; --data {file.parent} would"
+        ]
     return _read(found, spec, me.name, notes)
+
+
+def _numbered_alike(one: Path, other: Path) -> bool:
+    """Return whether two names differ in their numbers alone."""
+    return one.name != other.name and re.sub(r"\d+", "#", one.name) == re.sub(r"\d+", "#", other.name)
 
 
 def _folded(place: tuple[Path, str, str]) -> tuple[Path, str, str]:
@@ -95,10 +105,15 @@ def _by_part(named: Sequence[_Named], source: str, spec: DataSpec, name: str | N
     found: dict[str, list[_Named]] = {}
     for one in named:
         found.setdefault(one.told.part if one.told else "", []).append(one)
+    notes = []
     if "" in found and len(found) > 1:
-        raise DataError(
-            f"{found[''][0].file}: the name does not tell train, validation or test, as others in {source} do"
-        )
+        if "train" not in found:
+            raise DataError(
+                f"{found[''][0].file}: the name does not tell train, validation or test, as others in {source} do; "
+                "rename it, or give one file"
+            )
+        left = [one.file.name for one in found.pop("")]
+        notes = [f"{source}: {listed(left)} not used, because the name tells none of train, validation and test"]
     for part, several in found.items():
         words = {one.told.word: one.file.name for one in several if one.told}
         if len(words) > 1:
@@ -106,7 +121,7 @@ def _by_part(named: Sequence[_Named], source: str, spec: DataSpec, name: str | N
     if len(found) == 1:  # a folder of test files, given as `test`
         found = {"train": list(named)}
     first = next(iter(found.get("train", named)))
-    parts = _read(found, spec, name or first.name, [])
+    parts = _read(found, spec, name or first.name, notes)
     if parts.train is None:
         parts = replace(parts, lacking=f"{source}: has files for {' and '.join(found)}, but none for train")
     return parts
@@ -119,7 +134,9 @@ def parquet_folder(path: Path, spec: DataSpec) -> Parts | None:
         DataError: If there are several data sets.
     """
     if files := visible(path.glob("*.parquet")):
-        return parquet_files(files, str(path), spec).noting(*unused(path, files))
+        named = list(map(_named, files))
+        _check_one_set(path, named)
+        return _by_part(named, str(path), spec, None).noting(*unused(path, files))
     deep = [file for file in path.glob("*/*/*.parquet") if told_by(file.parent.name)]
     files = [file for file in visible([*path.glob("*/*.parquet"), *deep]) if not _hidden(file.relative_to(path))]
     if not files:
@@ -129,8 +146,22 @@ def parquet_folder(path: Path, spec: DataSpec) -> Parts | None:
     if len(homes) > 1:
         names = listed([str(home.relative_to(path)) for home in homes])
         raise DataError(f"{path}: holds Parquet files of several data sets, in {names}; give one of these folders")
+    _check_one_set(homes[0], named)
     parts = _by_part(named, str(path), spec, path.name)
-    return parts.noting(*unused(path, {path / file.relative_to(path).parts[0] for file in files}))
+    used = {around for file in files for around in (file, *file.parents) if around != path}
+    folders = sorted({around.parent for around in used if around.is_relative_to(path)})
+    return parts.noting(*(note for folder in folders for note in unused(folder, used)))
+
+
+def _check_one_set(path: Path, named: Sequence[_Named]) -> None:
+    """Refuse files for training that are called otherwise, but for numbers, as those of several data sets are."""
+    first: dict[tuple[str, ...], Path] = {}
+    for one in named:
+        if one.told is not None and one.told.part == "train":
+            first.setdefault(tuple(re.sub(r"[-_. \d]+", "", text.lower()) for text in one.set[1:]), one.file)
+    if len(first) > 1:
+        names = listed([file.name for file in first.values()], 3)
+        raise DataError(f"{path}: {names} could all be the train images; give one file, or a pattern for all of them")
 
 
 def _hidden(path: Path) -> bool:
@@ -231,8 +262,15 @@ def column(where: object, kinds: Iterable[str], asked: str | None, option: str, 
         return asked
     if len(candidates) == 1:
         return candidates[0]
-    what = f"{' and '.join(map(repr, candidates))} could be it" if candidates else f"columns: {', '.join(kinds)}"
-    raise OptionError(f"{where}: which column is meant is open ({what}); set `{option}`", option)
+    what = option.removesuffix("_column")
+    if candidates:
+        names = " and ".join(map(repr, candidates))
+        raise OptionError(f"{where}: which column holds the {what} is open ({names} could); set `{option}`", option)
+    raise OptionError(
+        f"{where}: no column is known to hold the {what} (columns: {', '.join(kinds)!s:.120}); set `{option}`, or add "
+        "one",
+        option,
+    )
 
 
 def recorded_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:

@@ -1,4 +1,5 @@
-"""What a name says about a part of a data set: `train`, `Testing`, `val2017`, `seg_train`, `cifar10-test`.
+"""What a name says about a part of a data set: `train`, `Testing`, `val2017`, `seg_train`, `cifar10-test`, and about
+what is in it: images or labels.
 
 A word alone proves little: a class may be called `train` too. Who reads folders looks at what they hold as well.
 """
@@ -10,6 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ramify.errors import DataError
+
+IMAGE_KEYS = ("image", "images", "img", "imgs", "pixel_values", "pixels", "picture", "photo", "input", "inputs", "x")
+LABEL_KEYS = (
+    *("label", "labels", "fine_label", "fine_labels", "coarse_label", "coarse_labels", "target", "targets"),
+    *("class", "cls", "category", "label_id", "class_id", "class_label", "y"),
+)
 
 # The first words of each part are the usual ones; they come before the others where a data set has both.
 USUAL = {
@@ -72,6 +79,12 @@ def told_by(name: str) -> Told | None:
         return None
     word, start, end = found[-1]
     return Told(_PART[word], word, tuple(rest), start, end)
+
+
+def says_nothing(name: str) -> bool:
+    """Return whether a name consists of words such as images or data, which name no class."""
+    words = _WORD.findall(name)
+    return bool(words) and all(_FILLERS.fullmatch(word) for word in words)
 
 
 def is_set_apart(name: str) -> bool:

@@ -49,6 +49,10 @@ class Pixels(Protocol):
         """Return the same images on `device`."""
         ...
 
+    def colored(self) -> Pixels:
+        """Return the same grey images with three equal channels."""
+        ...
+
 
 class InMemory:
     """All images as one tensor (N, S, S, C) uint8."""
@@ -76,6 +80,10 @@ class InMemory:
     def to(self, device: torch.device) -> InMemory:
         """Return the same images on `device`."""
         return self if device == self.device else InMemory(self[:].to(device))
+
+    def colored(self) -> InMemory:
+        """Return the same grey images with three equal channels."""
+        return InMemory(self[:].expand(-1, -1, -1, 3))
 
 
 class Streamed:
@@ -107,6 +115,11 @@ class Streamed:
         """Return the same images on `device`."""
         decoder = self._decode
         return Streamed(decoder.images, self._rows, self.side, self.channels, decoder.image_size, device, decoder.scale)
+
+    def colored(self) -> Streamed:
+        """Return the same grey images with three equal channels."""
+        decoder = self._decode
+        return Streamed(decoder.images, self._rows, self.side, 3, decoder.image_size, self.device, decoder.scale)
 
 
 class _Decoder(torch.utils.data.Dataset[Any]):
@@ -194,8 +207,8 @@ def load_pixels(
             found = arranged(None)
     except UnmeasuredError:  # met on the way, so that images of bytes are read only once
         found = arranged(_extent(images).scale(known))
-    _refuse_constant(found[0], images.where(int(pool[0])))
-    return found
+    _refuse_constant(found[0], images.where(int(pool[0])), found[2])
+    return (*found[:2], None if found[2] == Scale() else found[2])
 
 
 def sample(images: Sized) -> Tensor:
@@ -217,7 +230,7 @@ def _extent(images: Encoded) -> Extent:
     return found
 
 
-def _refuse_constant(pixels: Pixels, where: str) -> None:
+def _refuse_constant(pixels: Pixels, where: str, scale: Scale | None) -> None:
     """Refuse training images of which none shows anything; a single pixel cannot."""
     if pixels.side == 1:
         return
@@ -226,9 +239,10 @@ def _refuse_constant(pixels: Pixels, where: str) -> None:
     else:
         some = (images for images, _ in pixels.padded(sample(pixels).split(64), 0))
     if all(bool((images == images[:, :1, :1]).all()) for images in some):
+        scaled = f", once {scale} are brought to bytes" if scale is not None and str(scale) else ""
         raise DataError(
-            f"every training image is of one color throughout, such as {where}; there is nothing to learn from them: "
-            "were they written as they should be?"
+            f"every training image is of one color throughout{scaled}, such as {where}; there is nothing to learn from "
+            f"them: {'stretch their contrast' if scaled else 'were they written as they should be?'}"
         )
 
 

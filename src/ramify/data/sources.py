@@ -1,4 +1,4 @@
-"""Finding a data set: by name, as a folder of images, in Parquet files, or from Hugging Face.
+"""Finding a data set: by name, as a folder of images, in Parquet files, in a NumPy archive, or from Hugging Face.
 
 Every source becomes `Parts`: encoded images and raw labels of the training images, and of the validation and
 test images where the source brings them. Nothing is decoded here.
@@ -19,6 +19,7 @@ import numpy as np
 from ramify.data.encoded import RESIZED_BY_SPEC, Arrays, Chosen, HuggingFace
 from ramify.data.folders import holds_images, image_folder
 from ramify.data.labels import read_label
+from ramify.data.npz import npz_file
 from ramify.data.overlap import rows_apart
 from ramify.data.parquet import column, parquet_file, parquet_files, parquet_folder
 from ramify.data.part_names import assign, told_by
@@ -68,8 +69,9 @@ def to_measure(parts: Parts) -> Parts:
 
 
 def _beside(path: Path) -> list[str]:
-    """Return a note on folders with other parts beside a folder of training images, which its name would bring."""
+    """Return a note on other parts beside the folder of training images that was given, or a file of which was."""
     path = path if path.name else path.absolute()
+    path = path.parent if path.is_file() else path  # a file in a folder train
     told = told_by(path.name)
     if told is None or told.part != "train" or not path.is_dir():
         return []
@@ -135,13 +137,17 @@ def _open(source: str, spec: DataSpec) -> Parts:
     return _readable(source, lambda: _open_path(source, expanded(source), spec))
 
 
+FILES: dict[str, Callable[[Path, DataSpec], Parts]] = {".parquet": parquet_file, ".npz": npz_file}
+"""What reads a single file, by the end of its name."""
+
+
 def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
     if path.is_dir():
         return _folder(path, spec)
     if path.is_file():
-        if path.suffix != ".parquet":
-            raise DataError(f"{path}: a file of images must be .parquet; else give a folder of images")
-        return parquet_file(path, spec)
+        if path.suffix not in FILES:
+            raise DataError(f"{path}: a file of images must be {' or '.join(FILES)}; else give a folder of images")
+        return FILES[path.suffix](path, spec)
     if any(mark in source for mark in "*?["):
         return parquet_files(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source, spec)
     if (name := source.lower()) in BY_FOLDER:
@@ -161,12 +167,18 @@ def _folder(path: Path, spec: DataSpec) -> Parts:
     if parts := parquet_folder(path, spec):
         return parts
     inner = subfolders(path)
-    if len(inner) == 1 and not holds_images(path):  # a folder around one of those above
+    turns_back = len(inner) == 1 and path.resolve().is_relative_to(inner[0].resolve())  # a link
+    if len(inner) == 1 and not turns_back and not holds_images(path):  # a folder around one of those above
         return _folder(inner[0], spec)
     return image_folder(path)
 
 
 # Named data sets
+
+
+def downloads(root: str | None = None) -> Path:
+    """Return the folder of downloads: `root`, else what RAMIFY_DATA says, else the usual one."""
+    return expanded(root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
 
 
 def _digits(spec: DataSpec) -> Parts:
@@ -182,7 +194,7 @@ def _torchvision(name: str, class_name: str) -> Callable[[DataSpec], Parts]:
     def read(spec: DataSpec) -> Parts:
         from torchvision import datasets
 
-        root = expanded(spec.root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
+        root = downloads(spec.root)
         parts, names = [], None
         for train in (True, False):
             which: dict[str, Any] = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}

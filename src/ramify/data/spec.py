@@ -20,8 +20,8 @@ class DataSpec:
 
     Args:
         source: A name (digits, cifar10, cifar100, mnist, fashion-mnist, svhn), a folder of images with one subfolder
-            per class, a Parquet file (or folder or glob of them), or a Hugging Face data set: `hf:NAME`, a clone
-            of it, or a folder written by `save_to_disk`.
+            per class, a Parquet file (or folder or glob of them), a `.npz` file, or a Hugging Face data set:
+            `hf:NAME`, a clone of it, or a folder written by `save_to_disk`.
         test: The file or folder of the test images, when it is another one; images that are also in `source` are
             taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
             train, val and test of an image folder, by these names or others (docs/data.md), and the splits of a
@@ -30,8 +30,9 @@ class DataSpec:
             on, as is usual for ImageNet; `search_validation` is then a part of the training images.
         root: Folder of downloads. Default: the environment variable RAMIFY_DATA, else ~/.cache/ramify.
         download: Whether missing files may be downloaded.
-        image_column: Column of the encoded images in a table. Default: the only one that can hold them.
-        label_column: Column of the labels in a table. Default: `label`, else the only column of integers.
+        image_column: Column of the encoded images in a table. Default: the only one that can hold them. Or the array of
+            the images in a `.npz` file.
+        label_column: Column, or array, of the labels. Default: `label`, else the only column of integers.
         image_size: Side in pixels that images are brought to: shorter side resized, then the centre cropped.
             Needed when images differ in size or are not square. At most 8192.
         subset: Use this many training images, the same number of each class as far as possible, and at most as
@@ -77,7 +78,11 @@ class DataSpec:
         for name in ("image_size", "subset"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value >= 1):
-                raise DataError(f"`{name}` must be at least 1, got {value!r}")
+                what = "be at least 1" if isinstance(value, int) else "be a whole number"
+                raise DataError(f"`{name}` must {what}, got {value!r}")
+        for name in ("source", "test"):
+            if getattr(self, name) == "":
+                raise DataError(f"`{name}` is empty; give a name or a path, `.` for this folder")
         if self.image_size is not None and self.image_size > MAX_SIDE:
             raise DataError(f"`image_size` must be at most {MAX_SIDE}, got {self.image_size}")
 

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ramify import imports
+from ramify import imports, signals
 from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.executors.base import (
     Deadline,
@@ -151,6 +152,15 @@ class _Process:
     ready: bool = False
     job: int | None = None
 
+    def send(self, content: bytes) -> None:
+        """Send something pickled, without waiting: a process that was stopped takes nothing."""
+
+        def send() -> None:
+            with suppress(OSError, TypeError):  # it has died, as is heard elsewhere, or the connection is closed
+                self.connection.send_bytes(content)
+
+        threading.Thread(target=send, daemon=True).start()
+
     def end(self) -> str:
         """Close the connection, wait for the end of the process, and return how it ended."""
         self.connection.close()
@@ -205,10 +215,7 @@ class _Processes(Workers):
             if taken is not None:
                 process.job = taken[0]
                 process.deadline.begin()
-                try:
-                    process.connection.send(taken[1])
-                except (BrokenPipeError, ConnectionResetError):
-                    self._bury(process)
+                process.send(pickle.dumps(taken[1]))
         idle = sum(process.job is None for process in self._processes)
         for _ in range(min(len(self._free), self.ledger.waiting - idle)):
             self._start()
@@ -220,16 +227,18 @@ class _Processes(Workers):
         started = self._context.Process(
             target=_serve, args=(theirs, self._theirs, lease, imports.travelling()), daemon=True
         )
-        started.start()
+        with signals.held_back():
+            started.start()
         theirs.close()  # so that the end of the process ends the connection
         self._started += 1
         self._processes.append(_Process(self._started, started, ours, lease, Deadline(self.settings.timeout)))
 
     def _hear(self, process: _Process) -> None:
         try:
-            said = process.connection.recv()
-            if said == _HELLO:  # it is up, so sending does not wait for it
-                process.connection.send_bytes(self.setup)
+            with request.ends_wait():  # if it was stopped while it answered
+                said = process.connection.recv()
+            if said == _HELLO:
+                process.send(self.setup)
                 return
         except (EOFError, ConnectionResetError, BrokenPipeError):
             self._bury(process)
@@ -284,6 +293,7 @@ _HELLO = "hello"
 def _serve(connection: Connection, parent: Connection, lease: str | None, imported: Sequence[imports.Imported]) -> None:
     """Do jobs until the process that started this one ends, or has no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets go
+    signals.let_through()
 
     def follow() -> None:
         try:

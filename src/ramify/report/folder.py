@@ -8,16 +8,66 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from ramify import reading
 from ramify.errors import RunError
-from ramify.run.folder import HISTORY_BYTES
+from ramify.run.folder import HISTORY_BYTES, Config
 
-# Keys of history.jsonl that hold a number, or null where there was nothing to measure.
-_NUMBERS = (
-    "step", "steps", "epoch", "trial", "seconds", "loss", "accuracy", "validation_loss", "validation_accuracy",
-    "test_loss", "test_accuracy", "lr", "temperature", "drop_path", "score", "best",
-    "skip_share", "mixing_entropy", "discretisation_gap", "hessian_eigenvalue", "skip_dropout", "baseline",
-)  # fmt: skip
+Number = float | None
+"""Null where there was nothing to measure."""
+
+
+class Row(TypedDict, total=False):
+    """A row of a history: what is drawn of it. What else it measured is drawn where it is a number."""
+
+    phase: str
+    step: Number
+    steps: Number
+    epoch: Number
+    trial: Number
+    cycle: Number
+    seconds: Number
+    loss: Number
+    accuracy: Number
+    validation_loss: Number
+    validation_accuracy: Number
+    test_loss: Number
+    test_accuracy: Number
+    lr: Number
+    temperature: Number
+    drop_path: Number
+    score: Number
+    best: Number
+    skip_share: Number
+    mixing_entropy: Number
+    discretisation_gap: Number
+    hessian_eigenvalue: Number
+    skip_dropout: Number
+    baseline: Number
+    mixing: dict[str, list[list[Number]]] | None
+    metrics: dict[str, Any] | None
+
+
+class Member(TypedDict):
+    """A member of a front."""
+
+    trial: Number
+
+
+class Result(TypedDict, total=False):
+    """What a result says: what is drawn of it."""
+
+    objectives: list[str] | None
+    front: list[Member] | None
+    size_before: Number
+    base_reset_after: Number
+
+
+class Evaluation(TypedDict, total=False):
+    """What a network reached."""
+
+    split: str
 
 
 @dataclass(frozen=True)
@@ -52,19 +102,19 @@ def read_folder(path: Path) -> RunFolder:
     Raises:
         RunError: If the folder has no config.yaml, or a file in it is malformed.
     """
-    if not (path / "config.yaml").is_file():
+    if not (path / "config.yaml").exists():
         raise RunError(f"{path} is no run folder: it has no config.yaml")
     retrain = path / "retrain"
-    config: dict[str, Any] = reading.yaml_file(path / "config.yaml", dict[str, Any], error=RunError)
-    levels = [str(name) for name in config.get("levels") or () if (path / str(name) / "config.yaml").is_file()]
+    config: dict[str, Any] = reading.yaml_file(path / "config.yaml", Config, error=RunError)
+    levels = list(config.get("levels") or ())
     return RunFolder(
         path=path,
         config=config,
         provenance=_read_mapping(path / "provenance.json"),
         history=_read_history(path / "history.jsonl"),
-        result=_read_mapping(path / "result.json"),
+        result=_read_mapping(path / "result.json", Result),
         architecture=_read_mapping(path / "architecture.json"),
-        evaluation=_read_mapping(path / "evaluation.json"),
+        evaluation=_read_mapping(path / "evaluation.json", Evaluation),
         reads=tuple(row for _, row in _read_lines(path / "reads.jsonl")),
         manifest=_read_mapping(path / "export" / "manifest.json"),
         retrain=read_folder(retrain) if (retrain / "config.yaml").is_file() else None,
@@ -78,20 +128,20 @@ def number(value: object) -> float | None:
     return value if usable else None  # type: ignore[return-value]
 
 
-def _read_mapping(path: Path) -> Mapping[str, Any]:
-    return reading.json_file(path, dict[str, Any], error=RunError) if path.is_file() else {}
+def _read_mapping(path: Path, kind: Any = dict[str, Any]) -> Mapping[str, Any]:
+    return reading.json_file(path, kind, error=RunError) if path.exists() else {}
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_lines(path: Path, kind: Any = dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line numbers and the objects there; a last line that was cut off while it was written is left out."""
-    if not path.is_file():
+    if not path.exists():
         return
     lines = reading.text_of(path, error=RunError, limit=HISTORY_BYTES).split("\n")
     for at, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            yield at, reading.json_value(line, dict[str, Any], where=f"{path}, line {at}", error=RunError)
+            yield at, reading.json_value(line, kind, where=f"{path}, line {at}", error=RunError)
         except RunError:
             if at == len(lines):  # no newline follows: the process died while it wrote
                 return
@@ -101,13 +151,8 @@ def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _read_history(path: Path) -> tuple[Mapping[str, Any], ...]:
     rows = []
     shapes: dict[str, tuple[int, int]] = {}
-    for at, row in _read_lines(path):
-        for key in _NUMBERS:
-            if not isinstance(row.get(key), int | float | None):
-                raise RunError(f"{path}, line {at}: `{key}` must be a number, got {str(row[key])[:40]!r}")
+    for at, row in _read_lines(path, Row):
         mixing = row.get("mixing") or {}
-        if not isinstance(mixing, dict):
-            raise RunError(f"{path}, line {at}: `mixing` must map choices to matrices, got {type(mixing).__name__}")
         for name, weights in mixing.items():
             shape = _shape(weights)
             if shape is None or shapes.setdefault(name, shape) != shape:
@@ -117,10 +162,7 @@ def _read_history(path: Path) -> tuple[Mapping[str, Any], ...]:
     return tuple(rows)
 
 
-def _shape(weights: object) -> tuple[int, int] | None:
-    """Return the shape of a matrix of numbers, None for anything else."""
-    if not isinstance(weights, list) or not all(isinstance(row, list) and row for row in weights):
-        return None
+def _shape(weights: list[list[Number]]) -> tuple[int, int] | None:
+    """Return the shape of a matrix, None where its rows differ in length or are empty."""
     widths = {len(row) for row in weights}
-    plain = all(isinstance(value, int | float | None) for row in weights for value in row)
-    return (len(weights), widths.pop()) if len(widths) == 1 and plain else None
+    return (len(weights), widths.pop()) if len(widths) == 1 and 0 not in widths else None

@@ -514,7 +514,7 @@ class _Page:
         return f'<div class="print card"><img alt="{escape(alternative)}" src="{data_url(vector)}"></div>'
 
     def _picture(self, name: str) -> Path:
-        return self.run.path / "pictures" / slug(name)
+        return files.below(self.run.path, f"pictures/{slug(name)}")
 
     def _data(self) -> str:
         """Return the figures and the frames of the slider as JSON that no text in it can end early."""

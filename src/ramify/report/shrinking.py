@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
@@ -13,9 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from ramify import reading
+from ramify.errors import RunError
 from ramify.report.curves import new_figure
 from ramify.report.figures import new_plot
 from ramify.report.palette import ACCENT, HEAT, INK, MUTED, PAPER, WASH, operation_colour
+from ramify.shrinking.session import Row as Iteration
 
 if TYPE_CHECKING:
     from ramify.supernet import Choice
@@ -82,10 +86,35 @@ def shrunk(rows: Sequence[Row], choices: Mapping[str, Choice] | None) -> list[Sh
     """
     if not rows or not choices:
         return []
+    for row in rows:
+        _check(row, rows[0], choices)
     together: dict[str, list[str]] = {}
     for name in rows[0]["angles"]:
         together.setdefault(str([row["angles"][name] for row in rows]), []).append(name)
     return [_story(rows, choices[names[0]], names) for names in together.values() if names[0] in choices]
+
+
+def _check(row: Row, first: Row, choices: Mapping[str, Choice]) -> None:
+    """Raise `RunError` unless the row of an iteration is one of these choices, and has what the first one has."""
+    where = f"history.jsonl, iteration {row.get('iteration')}"
+    reading.checked(row, Iteration, where=where, error=RunError)
+    for key in ("angles", "errors"):
+        if row[key].keys() != first["angles"].keys():
+            raise RunError(f"{where}: `{key}` must be of the choices {', '.join(first['angles'])}")
+        for name, table in row[key].items():
+            choice = choices.get(name)
+            if choice is not None and [len(edge) for edge in table] != [len(choice.ops)] * len(choice.edges):
+                shape = f"{len(choice.edges)} × {len(choice.ops)}"
+                raise RunError(f"{where}: `{key}` of {reading.shown(name)} must be {shape}, edges × operations")
+    for name, table in row["angles"].items():
+        scored = zip(chain.from_iterable(table), chain.from_iterable(row["errors"][name]), strict=False)
+        if any(error is None for angle, error in scored if angle is not None):
+            raise RunError(f"{where}: `errors` of {reading.shown(name)} must have a number wherever there is an angle")
+    for gone in row["dropped"]:
+        for name in gone["choices"]:
+            choice = choices.get(name)
+            if choice is None or tuple(gone["edge"]) not in choice.edges or gone["operation"] not in choice.ops:
+                raise RunError(f"{where}: `dropped` names {reading.shown(gone)}, which the space does not have")
 
 
 def _story(rows: Sequence[Row], choice: Choice, names: Sequence[str]) -> Shrunk:
@@ -100,8 +129,8 @@ def _story(rows: Sequence[Row], choice: Choice, names: Sequence[str]) -> Shrunk:
                     op = choice.ops.index(gone["operation"])
                     if row["angles"][names[0]][edge][op] is not None and not went[edge][op]:
                         went[edge][op] = number
-    chain = all(target == source + 1 for source, target in choice.edges) and len(choice.edges) > 1
-    labels = [f"layer {source}" if chain else f"{source} → {target}" for source, target in choice.edges]
+    layers = all(target == source + 1 for source, target in choice.edges) and len(choice.edges) > 1
+    labels = [f"layer {source}" if layers else f"{source} → {target}" for source, target in choice.edges]
     return Shrunk(
         name=", ".join(names),
         edges=tuple(labels),

@@ -190,8 +190,8 @@ def cycle_panels(rows: Sequence[Row]) -> list[Panel]:
     """Return both networks' losses on the validation half, their distance, and how good each cycle's network was."""
     rows = [row for row in rows if number(row.get("cycle")) is not None and "distillation" in row]
     rows = thin(rows, _POINTS)
-    axis = "cycle" if len({row["cycle"] for row in rows}) == len(rows) else "epoch"
-    positions = tuple(row[axis] for row in rows)
+    each = len({row["cycle"] for row in rows}) == len(rows)
+    axis, positions = ("cycle", tuple(row["cycle"] for row in rows)) if each else _positions(rows)
 
     def column(key: str, factor: float = 1) -> tuple[float | None, ...]:
         return tuple(_scaled(row.get(key), factor) for row in rows)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 
 
+def has_precision(kind: str, precision: str) -> bool:
+    """Return whether a precision may be asked for on this kind of device."""
+    return (kind, precision) != ("cpu", "16-mixed")
+
+
 def make_fabric(device: str = "auto", precision: str = "32-true", threads: int | None = None) -> Fabric:
     """Return Lightning Fabric for one device, and make PyTorch deterministic.
 
@@ -47,7 +52,7 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
         raise ConfigurationError(f"unknown device {device!r}; {nearest(kind, available)}")
     if int(number or 0) >= available[kind]:
         raise ConfigurationError(f"there is no device {device!r} here; this machine has {available}")
-    if kind == "cpu" and precision == "16-mixed":
+    if not has_precision(kind, precision):
         raise ConfigurationError("precision '16-mixed' needs a GPU; on the CPU take 'bf16-mixed'")
     if threads is not None and threads < 1:
         raise ConfigurationError(f"`threads` must be at least 1, got {threads}")

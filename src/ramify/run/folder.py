@@ -15,13 +15,13 @@ there. Nothing is written through a link, nor into a folder that was deleted whi
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, NotRequired, cast
+from typing import TYPE_CHECKING, Any, NotRequired, cast
 
 import torch
 import yaml
@@ -32,6 +32,9 @@ from ramify.errors import RunError
 from ramify.run.configuration import differences
 from ramify.run.progress import say
 from ramify.run.provenance import now, provenance
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 RESULT = "result.json"
 CHECKPOINT, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
@@ -48,6 +51,38 @@ class Row(TypedDict):
     seconds: NotRequired[float]
 
 
+class Setting(TypedDict):
+    """An object of a configuration, as `run.configuration.described` writes it."""
+
+    class_path: str
+    init_args: NotRequired[dict[str, Any]]
+
+
+Layout = dict[str, int | float | bool | str | None]
+"""Layout keywords of a network."""
+
+
+class Level(TypedDict, total=False):
+    """One search of a pipeline."""
+
+    space: Setting | str | None
+    strategy: Setting | str | None
+    network: Layout | None
+    around: str | None
+
+
+class Config(Level, total=False):
+    """A configuration: what the verbs read of it. A search, a training and a table have each a part of the keys."""
+
+    restriction: dict[str, list[Any]] | None
+    architecture: dict[str, Any] | str | None
+    recipe: dict[str, Any] | str | None
+    shrinking: dict[str, Any] | None
+    data: dict[str, Any] | str | None
+    levels: dict[str, Level] | None
+    retrain: Level | None
+
+
 class Images(TypedDict):
     """What the provenance says of the data; a search in a table has no images, and names the table's data."""
 
@@ -55,18 +90,26 @@ class Images(TypedDict):
     of: NotRequired[str]
     fingerprint: NotRequired[str]
     classes: NotRequired[int]
-    input_size: NotRequired[list[int]]
+    input_size: NotRequired[tuple[int, int, int]]
     directory: NotRequired[str]
 
 
 class Provenance(TypedDict):
-    """Where a run comes from: what a continuation reads of it."""
+    """Where a run comes from: what a continuation and the other verbs read of it."""
 
     sessions: list[dict[str, Any]]
+    directory: NotRequired[str]
     executors: NotRequired[list[Any]]
     data: NotRequired[Images]
     table: NotRequired[str | None]
     lookup: NotRequired[dict[str, Any]]
+
+
+class Result(TypedDict, total=False):
+    """What every result says."""
+
+    architecture: dict[str, Any]
+    history_rows: int
 
 
 class Checkpoint(TypedDict):
@@ -87,7 +130,8 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._lock: IO[bytes] | None = None
+        self._lock: BaseFileLock | None = None
+        self._locked: os.stat_result | None = None  # the file that is locked: another at its place is another folder's
         self._last_is_whole = False
 
     # Opening
@@ -136,22 +180,33 @@ class RunFolder:
             self.write("config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def _acquire(self) -> None:
-        try:
-            if (self.path / ".lock").is_symlink():
-                raise OSError(0, ".lock is a link; remove it")
-            self._lock = (self.path / ".lock").open("ab")
-        except OSError as error:
-            raise RunError(f"cannot write in {self.path}: {error.strerror}; choose another --out") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(f"{self.path} is in use by another process") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where a system has no locks, the file itself is one; it works the same
+            from filelock import FileLock, Timeout
+
+            path = self.path / ".lock"
+            lock = FileLock(path, thread_local=False)
+            try:
+                if path.is_symlink():
+                    raise OSError(0, ".lock is a link; remove it")
+                lock.acquire(blocking=False)
+                self._lock, self._locked = lock, path.lstat()
+            except Timeout:
+                if not path.exists():
+                    raise self._unwritable("no file can be made there") from None
+                left = "; if none is at work, delete its .lock" if getattr(lock, "pid", 0) is None else ""
+                raise RunError(f"{self.path} is in use by another process{left}") from None
+            except OSError as error:
+                raise self._unwritable(error.strerror or str(error)) from None
+
+    def _unwritable(self, reason: str) -> RunError:
+        return RunError(f"cannot write in {self.path}: {reason}; choose another --out")
 
     def close(self) -> None:
         """Let others work on the folder."""
         if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+            self._lock.release(force=True)
+            self._lock = self._locked = None
 
     def __enter__(self) -> RunFolder:
         return self
@@ -174,9 +229,9 @@ class RunFolder:
             RunError: If a folder on the way is a link, or the run folder was deleted or replaced meanwhile.
         """
         place = files.below(self.path, name)
-        if self._lock is not None:
+        if self._locked is not None:
             try:
-                here = os.path.samestat((self.path / ".lock").stat(), os.fstat(self._lock.fileno()))
+                here = os.path.samestat((self.path / ".lock").lstat(), self._locked)
             except OSError:
                 here = False
             if not here:
@@ -201,7 +256,7 @@ class RunFolder:
         if not path.exists():
             raise RunError(f"{self.path} is not a run folder: it has no config.yaml")
         try:
-            return reading.yaml_file(path, dict[str, Any], error=RunError)
+            return cast("dict[str, Any]", reading.yaml_file(path, Config, error=RunError))
         except RunError as error:
             raise RunError(f"{path} is damaged ({_without(path, error)}); choose another --out") from None
 
@@ -258,7 +313,7 @@ class RunFolder:
         """
         found = self.read_json("architecture.json")
         self.check_imports()
-        named = self.read_json(RESULT).get("architecture", found) if self.finished else found
+        named = self.read_json(RESULT, Result).get("architecture", found) if self.finished else found
         if named != found:
             raise RunError(
                 f"{self.path}: architecture.json and {RESULT} name two architectures; delete both, and the same "
@@ -286,15 +341,15 @@ class RunFolder:
         if parallel.is_first():
             files.append(self._place("history.jsonl"), files.to_json(row) + "\n")
 
-    def history(self) -> list[dict[str, Any]]:
-        """Return all complete rows; a last line cut off by a kill is left out.
+    def history(self, kind: Any = Row) -> list[dict[str, Any]]:
+        """Return all complete rows, of the type `kind`; a last line cut off by a kill is left out.
 
         Raises:
             RunError: If it is damaged, or a finished run has another number of rows than it had at its end.
         """
-        rows = self._parsed(self._lines())
+        rows = self._parsed(self._lines(), kind)
         if self.finished:
-            expected = self.read_json(RESULT).get("history_rows", len(rows))
+            expected = self.read_json(RESULT, Result).get("history_rows", len(rows))
             if expected != len(rows):
                 raise self._damaged_history(f"it has {len(rows)} rows where {RESULT} counts {expected}")
         return rows
@@ -327,12 +382,12 @@ class RunFolder:
         except RunError as error:
             raise self._damaged_history(_without(path, error)) from None
 
-    def _parsed(self, lines: list[str]) -> list[dict[str, Any]]:
+    def _parsed(self, lines: list[str], kind: Any = Row) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
             where = f"row {number}"
             try:
-                rows.append(reading.json_value(line, Row, where=where, error=RunError, limit=reading.LIMIT_LINE_BYTES))
+                rows.append(reading.json_value(line, kind, where=where, error=RunError, limit=reading.LIMIT_LINE_BYTES))
             except RunError as error:
                 raise self._damaged_history(str(error)) from None
         return rows
@@ -403,8 +458,10 @@ def _checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
     Raises:
         RunError: If it is damaged.
     """
+    if not path.exists():
+        return None
     try:
-        content = files.unsealed(path.read_bytes())
+        content = files.unsealed(reading.bytes_of(path, error=RunError))
         found = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         if not (isinstance(found, dict) and isinstance(found.get("session"), dict)):
             raise ValueError("it holds no state of a session")
@@ -412,14 +469,12 @@ def _checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
             raise ValueError("it does not say where in the run it is")
         if not isinstance(found.get("seconds"), int | float):
             raise ValueError("it does not say how long the run took")
-    except FileNotFoundError:
-        return None
     except Exception as error:  # whatever PyTorch says of a file that it cannot read
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = _without(path, error).partition("\n")[0] or type(error).__name__
         raise RunError(f"{path} is damaged ({reason[:100]})") from None
     return cast(Checkpoint, found)
 
 
-def _without(path: Path, error: RunError) -> str:
+def _without(path: Path, error: Exception) -> str:
     """Return what is wrong, without the path that goes before."""
     return str(error).removeprefix(str(path)).removeprefix(":").removeprefix(",").strip()

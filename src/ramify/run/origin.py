@@ -6,17 +6,34 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ramify import files
+from typing_extensions import TypedDict
+
+from ramify import files, reading
 from ramify.architecture import Architecture
 from ramify.data import Data, DataSpec
 from ramify.data import load as load_data
 from ramify.data.sources import NAMED
 from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.evaluators import TableLookup
-from ramify.run.folder import Images, RunFolder
+from ramify.run.folder import Images, Layout, RunFolder
 from ramify.spaces import Space, space_of
+
+
+class NetworkFile(TypedDict):
+    """What `network.json` says of a trained network: what builds it, and the images that it takes."""
+
+    architecture: dict[str, Any]
+    layout: Layout
+    num_classes: int
+    in_channels: int
+    input_size: tuple[int, int, int]
+    mean: list[float]
+    std: list[float]
+    classes: list[str]
+    sha256: str
+
 
 _TOLD = ("data", "split", "says", "measured", "members", "classes", "input_size", "network", "sha256")
 
@@ -31,7 +48,8 @@ def lookup_of(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[
         found = found.get(key) if isinstance(found, Mapping) else None
     if not isinstance(found, Mapping) or str(found.get("class_path")).rpartition(".")[2] != TableLookup.__name__:
         return None
-    settings, said = found.get("init_args") or {}, provenance.get("lookup")
+    settings, said = found.get("init_args"), provenance.get("lookup")
+    settings = settings if isinstance(settings, Mapping) else {}
     told = {key: value for key, value in said.items() if key in _TOLD} if isinstance(said, Mapping) else {}
     return {**told, "table": settings.get("table"), "column": {"name": settings.get("column")}}
 
@@ -82,11 +100,11 @@ def data_of(path: Path) -> DataSpec:
 
 def named_data(settings: Any, path: Path | None) -> DataSpec:
     """Return the data that a configuration names; that of a data set from Python has its name alone."""
+    where = (path or Path()) / "config.yaml"
     try:
-        return DataSpec(**settings)
-    except TypeError as error:
-        where = (path or Path()) / "config.yaml"
-        raise RunError(f"{where} is damaged ({error}); name the data with --data or `data=`") from None
+        return DataSpec(**reading.checked(settings, DataSpec, where="data", error=RunError))
+    except (TypeError, RamifyError) as error:
+        raise RunError(f"{where} is damaged ({error!s:.120}); name the data with --data or `data=`") from None
 
 
 def directory_of(path: Path | None) -> str:
@@ -125,7 +143,7 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
 
 def images_of(data: Data) -> Images:
     """Return what a provenance says of a data set."""
-    size = list(data.input_size)
+    size = cast("tuple[int, int, int]", list(data.input_size))  # as JSON gives it back
     return {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes, "input_size": size}
 
 
@@ -158,8 +176,8 @@ def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[s
     """
     for place in (path, path / "retrain"):
         if (place / "network.json").exists():
-            shape = RunFolder(place).read_json("network.json")
-            if Architecture.from_json(shape.get("architecture", {})) == arch:
+            shape = RunFolder(place).read_json("network.json", NetworkFile)
+            if Architecture.from_json(shape["architecture"]) == arch:
                 return shape
     config = RunFolder(path).config()
     network = config.get("network")

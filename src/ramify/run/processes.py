@@ -28,9 +28,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 
-from ramify import imports, parallel
+from ramify import imports, parallel, signals
 from ramify.errors import ConfigurationError, RamifyError, RunError
-from ramify.run.runner import Interrupted
+from ramify.run.runner import AT_ONCE, Interrupted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -128,33 +128,32 @@ def spread(
     store = _store()
     environments = [_environment(rank, devices, store.port) for rank in range(devices)]
     theirs, ours = context.Pipe(duplex=False)
-    processes, reports = [], []
-    # They get no signal before they can deal with it: what is typed here is passed on.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        for environment in environments:
-            reading, writing = context.Pipe(duplex=False)
-            process = context.Process(
-                target=_work,
-                args=(
-                    environment,
-                    theirs,
-                    writing,
-                    list(sys.orig_argv),
-                    scratch,
-                    parallel.said(),
-                    imports.travelling(),
-                    work,
-                ),
-            )
-            process.start()
-            writing.close()
-            processes.append(process)
-            reports.append(reading)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    processes: list[Any] = []
+    reports: list[Connection] = []
     try:
         with _passing_on(processes) as asked:
+            with signals.held_back():  # what is typed here is passed on
+                for environment in environments:
+                    reading, writing = context.Pipe(duplex=False)
+                    process = context.Process(
+                        target=_work,
+                        args=(
+                            environment,
+                            theirs,
+                            writing,
+                            list(sys.orig_argv),
+                            scratch,
+                            parallel.said(),
+                            imports.travelling(),
+                            work,
+                        ),
+                    )
+                    process.start()
+                    writing.close()
+                    processes.append(process)
+                    reports.append(reading)
+                    if asked:  # a process that was just starting has not heard of it
+                        raise Interrupted(signals.INTERRUPTED)
             _watch(processes, reports, asked)
     finally:
         ours.close()
@@ -195,7 +194,7 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
 
 @contextmanager
 def _passing_on(processes: Sequence[Any]) -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to the processes; yield the list of those that have come."""
+    """Pass the first SIGINT or SIGTERM on to the processes, end them by a second; yield the list of those that came."""
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked  # signals belong to the main thread
@@ -204,7 +203,7 @@ def _passing_on(processes: Sequence[Any]) -> Iterator[list[int]]:
     def pass_on(number: int, frame: Any) -> None:
         asked.append(number)
         for process in processes:
-            if len(asked) > 2:
+            if len(asked) > 1:
                 process.kill()
             elif process.is_alive():
                 process.terminate()
@@ -238,7 +237,7 @@ def _watch(processes: Sequence[Any], reports: Sequence[Connection], asked: Seque
                 _raise(worst[0])
     interrupted = [report.message for _, report in sorted(ended.items()) if report.outcome == "interrupted"]
     if interrupted or worst:  # asked to stop at once, one may find the others gone
-        raise Interrupted(next(filter(None, interrupted), "interrupted"))
+        raise Interrupted(next(filter(None, interrupted), signals.INTERRUPTED))
 
 
 def _ended(process: Any, report: Connection, rank: int, count: int, asked: Sequence[int]) -> _Report:
@@ -250,7 +249,7 @@ def _ended(process: Any, report: Connection, rank: int, count: int, asked: Seque
         pass
     code = process.exitcode
     if asked:
-        return _Report("interrupted")
+        return _Report("interrupted", message=AT_ONCE if len(asked) > 1 else "")
     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     reason = ", perhaps for lack of memory" if code == -signal.SIGKILL else ""
     message = f"process {rank} of {count} {how}{reason}; the same command continues from the last checkpoint"
@@ -276,7 +275,6 @@ def _work(
     """Be one of the processes."""
     global _scratch
     os.setsid()  # Ctrl-C is for the parent
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     os.environ |= environment
     sys.orig_argv = command
@@ -284,6 +282,7 @@ def _work(
     parallel.remember(lines)
     said = _Report("done")
     try:
+        signals.let_through()
         imports.repeat(imported)
         function, args, kwargs = pickle.loads(work)  # noqa: S301 -- of the process that started this one
         function(*args, **kwargs)

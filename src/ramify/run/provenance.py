@@ -33,7 +33,7 @@ def provenance(seed: int) -> dict[str, Any]:
         "git": _revision(Path(ramify.__file__).parent),
         "machine": {
             "system": platform.platform(),
-            "processor": _processor(),
+            "processor": processor(),
             "cpus": os.cpu_count(),
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },
@@ -69,7 +69,8 @@ def _revision(folder: Path) -> str | None:
     return described.stdout.strip() or None
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor, empty where the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -29,6 +29,9 @@ Annotate = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], str]]
 """From a history row to what else belongs in it, and a note for the progress; empty for nothing."""
 
 
+AT_ONCE = "stopped at once; the same command continues from the last checkpoint"
+
+
 class Interrupted(KeyboardInterrupt):
     """The run was asked to stop, and did at a safe point."""
 
@@ -36,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
 def _stop(signum: int, frame: Any) -> None:
     """Request a stop by the first SIGINT or SIGTERM; a second one acts at once."""
     if request.made:
-        raise KeyboardInterrupt("stopped at once; the same command continues from the last checkpoint")
+        raise KeyboardInterrupt(AT_ONCE)
     request.make()
 
 
@@ -50,9 +53,11 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     finally:
-        request.made = False
+        made, request.made = request.made, False
         for number, handler in before.items():
             signal.signal(number, handler)
+    if made:  # after the last safe point, or while it was saved
+        raise Interrupted("stopped at the end of the work; the same command continues")
 
 
 def _pause() -> float | None:
@@ -72,6 +77,8 @@ def _found(row: Mapping[str, Any], session: Session | None) -> dict[str, str]:
 def _restore(session: Session, state: Mapping[str, Any], folder: RunFolder) -> None:
     """Load what a session has saved, or say that it is none of its states."""
     try:
+        if place := _other_kind(state, session.state_dict()):
+            raise TypeError(f"{place} is of another type")
         session.load_state_dict(state)
     except RamifyError:
         raise
@@ -81,6 +88,26 @@ def _restore(session: Session, state: Mapping[str, Any], folder: RunFolder) -> N
             f"{folder.path}: the checkpoint does not fit this run ({reason}); delete the checkpoints, and the same "
             "command starts from the beginning"
         ) from None
+
+
+def _other_kind(found: Any, usual: Any) -> str:
+    """Return the place of the first value of a state that is of another type than in a fresh one; empty for none.
+
+    What a fresh state does not have, or has as None, may be anything: its session looks at it.
+    """
+    if usual is None or found is None:
+        return ""
+    if isinstance(usual, Mapping) and isinstance(found, Mapping):
+        pairs = [(str(name), found[name], value) for name, value in usual.items() if name in found]
+    elif isinstance(usual, list | tuple) and isinstance(found, list | tuple):
+        pairs = [(str(at), *both) for at, both in enumerate(zip(found, usual, strict=False))]
+    else:
+        numbers = (int, float) if isinstance(usual, float) else int
+        kind = numbers if isinstance(usual, int | float) and not isinstance(usual, bool) else type(usual)
+        wrong = not isinstance(found, kind) or (isinstance(found, bool) and not isinstance(usual, bool))
+        return "it" if wrong else ""
+    inner = ((name, _other_kind(value, other)) for name, value, other in pairs)
+    return next((f"{name}.{place}".removesuffix(".it") for name, place in inner if place), "")
 
 
 def _until_stopped(work: Iterator[Metrics]) -> Iterator[Metrics | None]:

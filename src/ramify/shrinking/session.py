@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
 from random import Random
-from typing import Any, cast
+from typing import Any, NotRequired, cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from ramify.chain_costs import COUNTED, ChainCosts
 from ramify.errors import ConfigurationError, RunError, nearest
@@ -32,6 +33,35 @@ from ramify.training import Metrics, SupernetWeights, Task, WeightSettings
 
 RULES = ("global", "layer")
 BELOW_LIMIT = "below-limit"
+
+
+class Shrunk(TypedDict):
+    """What a result says of a space that was shrunk."""
+
+    iterations: int
+    size_before: int
+    size: int
+    members_before: int
+    members: int
+    is_small: bool
+    base_reset_after: NotRequired[int | None]
+
+
+class Gone(TypedDict):
+    """An operator that went, of all `choices` that share their candidate lists."""
+
+    choices: list[str]
+    edge: tuple[int, int]
+    operation: str
+
+
+class Row(TypedDict):
+    """A row of an iteration: what went, what is left, and the angles that decided, None where nothing was scored."""
+
+    dropped: list[Gone]
+    size: int
+    angles: dict[str, list[list[float | None]]]
+    errors: dict[str, list[list[float | None]]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops import NONE
 from ramify.reading import shown
 from ramify.supernet import Choice
+from ramify.wording import excerpt, listing
 
 Candidate = tuple[str, int, int]
 """(name of a choice, edge index, operation index)."""
@@ -179,12 +180,12 @@ class Space(ABC):
         """
         if arch.space != self.name or _plain(arch.arguments) != self.arguments:
             raise ArchitectureError(
-                f"architecture belongs to {arch.space}({_listed(arch.arguments)}), "
-                f"not to {self.name}({_listed(self.arguments)})"
+                f"architecture belongs to {arch.space}({excerpt(_listed(arch.arguments), 70)}), "
+                f"not to {self.name}({excerpt(_listed(self.arguments), 70)})"
             )
         if set(arch.choices) != {decision.name for decision in self.decisions}:
             wanted = [decision.name for decision in self.decisions]
-            raise ArchitectureError(f"architecture must decide {wanted}, got {list(arch.choices)}")
+            raise ArchitectureError(f"architecture must decide [{listing(wanted)}], got [{listing(arch.choices)}]")
         for decision in self.decisions:
             if arch[decision.name] not in decision:
                 raise ArchitectureError(
