@@ -165,7 +165,7 @@ class TestDamagedJSON:
     def test_a_truncated_text_is_refused(self, data):
         text = ARCH.to_json()
         length = data.draw(st.integers(0, len(text) - 1))
-        with pytest.raises(ArchitectureError, match="truncated"):
+        with pytest.raises(ArchitectureError, match=r"cut off|empty"):
             Architecture.from_json(text[:length])
 
     @pytest.mark.parametrize("text", ["[]", "null", "3", '"ramify.architecture"', "{}", '{"format": "genotype"}'])

@@ -29,6 +29,7 @@ from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
 from ramify.executors import run_jobs
+from ramify.executors.numerics import check_threads
 from ramify.run import Interrupted, RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import Row
@@ -189,8 +190,7 @@ def _check_numbers(seeds: Sequence[int], processes: int | None, threads: int) ->
         raise ConfigurationError(f"`seeds` must be different numbers, at least one, got {list(seeds)}")
     if processes is not None and processes < 0:
         raise ConfigurationError(f"`processes` must not be negative, got {processes}")
-    if threads < 1:
-        raise ConfigurationError(f"`threads` must be at least 1, got {threads}")
+    check_threads(threads)
 
 
 def _keep_to(folder: RunFolder, data: Data) -> None:

@@ -17,6 +17,7 @@ from ramify.run import make_fabric
         ({"device": "cpu", "precision": "bf16"}, "unknown precision 'bf16'; did you mean 'bf16-mixed'"),
         ({"device": "cpu", "precision": "16-mixed"}, "'16-mixed' needs a GPU; on the CPU take 'bf16-mixed'"),
         ({"threads": 0}, "`threads` must be at least 1, got 0"),
+        ({"threads": 1025}, "`threads` must be at most 1,024, got 1025"),
     ],
 )
 def test_what_is_not_to_be_had(options, message):

@@ -23,7 +23,7 @@ import torch
 
 from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError, RunError
-from ramify.executors.numerics import Numerics
+from ramify.executors.numerics import Numerics, check_threads
 
 Work = Callable[[Any], Any]
 """What does a job."""
@@ -151,10 +151,9 @@ class Settings:
     retries: int = 2
 
     def __post_init__(self) -> None:
-        for name, least in (("threads_per_evaluation", 1), ("retries", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigurationError(f"`{name}` must be at least {least}, got {value}")
+        check_threads(self.threads_per_evaluation, "threads_per_evaluation")
+        if self.retries < 0:
+            raise ConfigurationError(f"`retries` must be at least 0, got {self.retries}")
 
     @property
     def threads(self) -> int:
@@ -163,6 +162,7 @@ class Settings:
 
     def with_threads(self, count: int | None) -> Self:
         """Return the same settings with `count` threads, 1 where that is None, unless they name a number."""
+        check_threads(count)
         return replace(self, threads_per_evaluation=self.threads_per_evaluation or count or 1)
 
 

@@ -1,4 +1,4 @@
-"""What decides, beside the number of threads, which bits an operation of PyTorch gives in a process."""
+"""What decides which bits an operation of PyTorch gives in a process: its settings, and the number of threads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,24 @@ from dataclasses import dataclass
 
 import torch
 
+from ramify.errors import ConfigurationError
+
+MOST_THREADS = 1024
+"""Of a process. Systems refuse some thousands, and libraries crash then."""
+
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+
+
+def check_threads(count: int | None, name: str = "threads") -> None:
+    """Refuse a number of threads that no process can have; None leaves it to PyTorch.
+
+    Raises:
+        ConfigurationError: Naming the setting.
+    """
+    if count is not None and count < 1:
+        raise ConfigurationError(f"`{name}` must be at least 1, got {count}")
+    if count is not None and count > MOST_THREADS:
+        raise ConfigurationError(f"`{name}` must be at most {MOST_THREADS:,}, got {count}")
 
 
 @dataclass(frozen=True)

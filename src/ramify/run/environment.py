@@ -11,6 +11,7 @@ import torch
 
 from ramify import parallel
 from ramify.errors import ConfigurationError, RunError, nearest
+from ramify.executors.numerics import check_threads
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -54,8 +55,7 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
         raise ConfigurationError(f"there is no device {device!r} here; this machine has {available}")
     if not has_precision(kind, precision):
         raise ConfigurationError("precision '16-mixed' needs a GPU; on the CPU take 'bf16-mixed'")
-    if threads is not None and threads < 1:
-        raise ConfigurationError(f"`threads` must be at least 1, got {threads}")
+    check_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
