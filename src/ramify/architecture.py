@@ -11,6 +11,7 @@ from typing import Any
 
 from ramify import reading
 from ramify.errors import ArchitectureError
+from ramify.wording import excerpt
 
 Value = str | int | tuple[Any, ...]
 """What can be chosen: a name, a number, or a tuple of such, for instance `(("sep_conv_3x3", 0), ("none", 1))`."""
@@ -154,7 +155,7 @@ class Architecture:
         if not isinstance(text, Mapping) or text.get("format") != cls.FORMAT:
             raise ArchitectureError(f'architecture JSON must be an object with "format": "{cls.FORMAT}"')
         if text.get("version") != cls.VERSION:
-            found = reading.shown(text.get("version"))
+            found = excerpt(text.get("version"))
             raise ArchitectureError(f"architecture has version {found}, this release reads version {cls.VERSION}")
         space, choices, arguments = (text.get(name) for name in ("space", "choices", "arguments"))
         if not (isinstance(space, str) and isinstance(choices, Mapping) and isinstance(arguments, Mapping)):

@@ -272,6 +272,8 @@ def test_the_command_line_says_it_in_one_line(tmp_path, capsys):
     assert "all 3 evaluations failed; the last: " in err and "lower the learning rate or clip gradients" in err
     rows = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "run/history.jsonl").open()]
     assert len(rows) == 3 and all("failed" in row and "score" not in row for row in rows)
+    assert main(["describe", str(tmp_path / "run")]) == 2
+    assert "all of its evaluations failed, so there is none; history.jsonl says why" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["network", "supernet"])

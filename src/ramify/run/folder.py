@@ -295,6 +295,9 @@ class RunFolder:
             return "it is no run folder"
         if self.finished:
             return f"it was deleted from a finished run; delete {RESULT} too, and the same command writes both anew"
+        rows = self.history()
+        if rows and all("failed" in row for row in rows) and rows[-1].get("step") == rows[-1].get("steps"):
+            return "all of its evaluations failed, so there is none; history.jsonl says why"
         return "the run is unfinished, and the same command continues it"
 
     def provenance(self) -> Provenance:
