@@ -386,13 +386,13 @@ def test_a_damaged_history(refused, run, damage, state):
     assert main(["search", *words_of("nasbench201", "GDAS", run)]) == 0
 
 
-def test_a_missing_history(refused, run, capsys):
+def test_a_missing_history(refused, run, capfd):
     (run / "history.jsonl").unlink()
     assert "history.jsonl is damaged (it is missing)" in refused(["search", *words_of("nasbench201", "GDAS", run)])
     unfinish(run)
     result = (run / "architecture.json").read_bytes()
     assert main(["search", *words_of("nasbench201", "GDAS", run)]) == 0
-    said = capsys.readouterr().err
+    said = capfd.readouterr().err
     assert "history.jsonl has 0 rows where checkpoint.pt counts 2; the run starts from the beginning" in said
     assert (run / "architecture.json").read_bytes() == result
 
