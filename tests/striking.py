@@ -63,7 +63,7 @@ def _operation(event, arguments):
 
 
 def _name(path):
-    name = os.path.basename(os.fsdecode(path))
+    name = os.fsdecode(path).rpartition("/")[2]
     return name[1:].rsplit(".", 2)[0] if name.endswith(".unfinished") else name
 
 

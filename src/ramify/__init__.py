@@ -6,7 +6,10 @@ Names are imported when they are first used, so `import ramify` and `ramify --he
 from __future__ import annotations
 
 import importlib
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # loading it would take longer than all else here
+    from typing import Any
 
 __version__ = "0.1.0"
 

@@ -10,9 +10,12 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # until the handlers are set, little else is to be loaded
+    from collections.abc import Callable, Iterator
+    from typing import Any, NoReturn
 
 INTERRUPTED = "interrupted; the same command continues"
 EXIT_INTERRUPTED = 130
@@ -25,7 +28,7 @@ def answered(run: Callable[[], int]) -> int:
 
     def interrupt(number: int, frame: Any) -> None:
         nonlocal asked
-        if asked:
+        if asked or _importing(frame):
             _leave(INTERRUPTED)
         asked = True
         raise KeyboardInterrupt
@@ -59,6 +62,13 @@ def _swallow_none() -> None:
         before(unraisable)
 
     sys.unraisablehook = report
+
+
+def _importing(frame: Any) -> bool:
+    """Return whether a module is being loaded; what loads it, as PyTorch does NumPy, may swallow any exception."""
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
 
 
 def _leave(why: str) -> NoReturn:

@@ -7,8 +7,10 @@ import os
 import pickle
 import random
 import signal
+import sys
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_work import Adder, Parcel, Unprepared
 
+import striking
 from ramify.errors import ConfigurationError, RunError
-from ramify.executors import Done, InProcess, LocalProcesses
+from ramify.executors import Done, InProcess, LocalProcesses, local
 from ramify.executors.base import Ledger, Outcome
 from ramify.interruption import WaitEnded, request
 
@@ -103,6 +106,29 @@ def test_a_stopped_process_costs_its_time_limit_and_nothing_else(tmp_path, caplo
     assert found[1].value["sum"] == len(jobs[1])  # it was done by another one
     assert "job 1: its process has died (no answer within 3 s); it is tried again" in caplog.text
     assert not multiprocessing.active_children()
+
+
+def test_a_process_that_starts_hears_no_interrupt_and_one_that_was_stopped_is_not_waited_for(monkeypatch, capfd):
+    """Ctrl-C is for the whole group; and a process may be stopped before it has taken all that it is sent."""
+    send, stopped = local._Process.send, []
+
+    def stop_and_send(process, content):
+        if not stopped:
+            stopped.append(process.process.pid)
+            os.kill(process.process.pid, signal.SIGSTOP)
+            send(process, content)  # far more than a connection holds
+            os.kill(process.process.pid, signal.SIGCONT)
+        else:
+            send(process, content)
+
+    monkeypatch.setattr(local._Process, "send", stop_and_send)
+    monkeypatch.setenv(striking.VARIABLE, striking.told("before import torch", signal.SIGINT))
+    tests = Path(__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tests / "struck"), str(tests), *sys.path]))
+    with LocalProcesses(processes=1, retries=0).start(Adder, lambda: (1, None, b"x" * 10_000_000)) as workers:
+        workers.submit(0, 1)
+        assert workers.next().value["pid"] == stopped[0]
+    assert capfd.readouterr().err == ""
 
 
 def test_a_job_that_always_hangs_is_handed_back():

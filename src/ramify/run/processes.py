@@ -128,7 +128,8 @@ def spread(
     store = _store()
     environments = [_environment(rank, devices, store.port) for rank in range(devices)]
     theirs, ours = context.Pipe(duplex=False)
-    processes, reports = [], []
+    processes: list[Any] = []
+    reports: list[Connection] = []
     try:
         with _passing_on(processes) as asked:
             with signals.held_back():  # what is typed here is passed on
