@@ -89,7 +89,9 @@ def test_data_can_be_named_by_a_path(tmp_path):
             (tmp_path / "images" / part / name).mkdir(parents=True)
             for number in range(8):
                 color = (number * 9, 30 * (name == "b"), 60)
-                Image.new("RGB", (8, 8), color).save(tmp_path / "images" / part / name / f"{number}.png")
+                image = Image.new("RGB", (8, 8), color)
+                image.putpixel((0, 0), (255, 255, 255))  # a picture of one color throughout shows nothing
+                image.save(tmp_path / "images" / part / name / f"{number}.png")
     strategy = strategies.GDAS(epochs=1, batch_size=4)
     found = ramify.search(spaces.NASBench201(), strategy, tmp_path / "images", out=tmp_path / "run", **SMALL)
     assert found.data.classes == ("a", "b")

@@ -58,13 +58,12 @@ def profile(network: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Prof
     state = {
         name: tensor.detach().to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())
     }
-    dtype = next((t.dtype for t in state.values() if t.is_floating_point()), torch.float32)
-    image = torch.empty((1, *input_size), device="meta", dtype=dtype)
+    image = images_for(network, input_size)
     further = {getattr(torch.ops.aten, name): _norm_operations for name in _NORMS}
     further |= {getattr(torch.ops.aten, name): _pool_operations for name in _POOLS}
     counting = FlopCounterMode(display=False, custom_mapping=further)
     with _evaluating(network), torch.no_grad(), counting as counter:
-        torch.func.functional_call(network, state, (image, *_mix_for(network, dtype)))
+        torch.func.functional_call(network, state, (image, *_mix_for(network, image.dtype)))
     counted = counter.get_flop_counts().get("Global", {})
     flops = {str(op).rpartition(".")[2]: count for op, count in counted.items()}
     macs = sum(count for op, count in flops.items() if op in _COUNTED) // 2
@@ -76,6 +75,12 @@ def profile(network: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Prof
         macs=macs,
         thop=macs + sum(flops.get(op, 0) for op in (*_NORMS, *_POOLS)),
     )
+
+
+def images_for(network: nn.Module, input_size: Sequence[int], count: int = 1) -> Tensor:
+    """Return images (N, C, H, W) on the meta device, in the precision of a network's weights, to try shapes with."""
+    dtypes = (tensor.dtype for tensor in network.state_dict().values() if tensor.is_floating_point())
+    return torch.empty((count, *input_size), device="meta", dtype=next(dtypes, torch.float32))
 
 
 def _norm_operations(shape: Sequence[int], *_: Any, **__: Any) -> int:

@@ -311,6 +311,24 @@ def _plain_loader() -> Any:
     return PlainLoader
 
 
+def yaml_text(value: Any) -> str:
+    """Return a plain value as YAML that `yaml_value` reads back; PyYAML alone would write the text `0E0` bare."""
+    return str(_plain_dumper()(value))
+
+
+@functools.cache
+def _plain_dumper() -> Any:
+    import yaml
+
+    class PlainDumper(yaml.SafeDumper):
+        pass
+
+    for tag, pattern in _NUMBERS:
+        kind = f"tag:yaml.org,2002:{tag}"
+        PlainDumper.add_implicit_resolver(kind, re.compile(f"^({pattern})$"), [*"-+.0123456789"])
+    return functools.partial(yaml.dump, Dumper=PlainDumper, sort_keys=False)
+
+
 _NUMBERS = (
     ("int", r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][\d_]*)"),
     ("float", r"[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?|[-+]?\d[\d_]*[eE][-+]?\d+"),

@@ -119,7 +119,7 @@ def _with_places(value: Any, kind: str) -> Any:
         return imports.path_of(kind, value) if kind in _CLASSES else value
     if isinstance(value, list):
         return [_with_places(item, kind) for item in value]
-    if isinstance(value, dict) and "format" not in value:  # an architecture names its space itself
+    if isinstance(value, dict) and "format" not in value:  # an architecture names its space for itself
         return {name: _with_places(item, kind if name == "class_path" else name) for name, item in value.items()}
     return value
 

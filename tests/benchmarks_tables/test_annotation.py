@@ -75,8 +75,8 @@ class TestSearch:
         found = ramify.search(
             sub_space(), STRATEGY, DATA, network=LAYOUT, table=tmp_path / "small.table", out=tmp_path / "run", threads=1
         )
-        lines = capsys.readouterr().err.splitlines()
-        assert len(found.history) == len([line for line in lines if not line.startswith("undecided")]) == 3
+        lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("undecided")]
+        assert len(found.history) == len(lines) == 3
         for row, line in zip(found.history, lines, strict=True):
             index = cells().index(row["architecture"]["notation"])
             assert row["table"]["index"] == index

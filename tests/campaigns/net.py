@@ -225,11 +225,11 @@ def differences(a: Record, b: Record, tolerance: float) -> tuple[list[str], floa
             lines.append(f"{path}: only {'before' if path in a else 'after'}")
         elif type(a[path]) is not type(b[path]) or a[path] != b[path]:
             distance = _distance(a[path], b[path]) if tolerance else None
-            if distance is not None:
-                largest = max(largest, distance)
-            if distance is None or not distance <= tolerance:
-                more = "" if distance is None else f", apart by {distance:.1e}"
-                lines.append(f"{path}: {_short(a[path])} → {_short(b[path])}{more}")
+            largest = max(largest, distance or 0.0)
+            if distance is None:
+                lines.append(f"{path}: {_short(a[path])} → {_short(b[path])}")
+            elif not distance <= tolerance:
+                lines.append(f"{path}: apart by {distance:.1e}")
     return lines, largest
 
 

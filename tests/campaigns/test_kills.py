@@ -234,6 +234,20 @@ def test_processes_with_a_share_of_the_batch(tmp_path):
     assert not differences(outcomes(tmp_path / "run"), outcomes(tmp_path / "whole"))
 
 
+def test_a_second_signal_ends_processes_that_cannot_answer_the_first(tmp_path):
+    out = tmp_path / "run"
+    words = ["search", *words_of("nasbench201", "DARTS", out), "--strategy.epochs", "400", "--devices", "2"]
+    running = process(*words, RAMIFY_SAVE_EVERY_S="0")
+    until(lambda: rows_in(out) > 0, running)
+    for worker in workers_of(running):
+        os.kill(worker, signal.SIGSTOP)
+    running.send_signal(INT)
+    running.send_signal(TERM)
+    _, err = running.communicate()
+    assert running.returncode == 130, err
+    assert err == "ramify: stopped at once; the same command continues from the last checkpoint\n"
+
+
 def test_workers_are_killed_and_stopped(tmp_path):
     strategy = RandomSearch(evaluations=14, evaluator=TrainFromScratch(epochs=1, batch_size=16))
 

@@ -285,8 +285,8 @@ def test_wrong_files_are_named_in_one_line(tmp_path, capsys):
     for extra, said in (
         (["--space", str(damaged)], "not valid JSON"),
         (["--space", str(other)], "did you mean 'NASBench201'?"),
-        (["--space", str(tmp_path / "none.json")], "cannot be read: No such file"),
-        (["--restriction", str(lists)], "is no list of operators"),
+        (["--space", str(tmp_path / "none.json")], "none.json: no such file"),
+        (["--restriction", str(lists)], "lists.pt: not valid JSON"),
         (["--shrinking.rule", "leyer"], "`rule` must be one of"),
         (["--shrinking.drops", "3"], "did you mean 'shrinking.drop'?"),
     ):

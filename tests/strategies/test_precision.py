@@ -64,6 +64,11 @@ def test_every_strategy_runs_and_stays_finite(strategy, precision):
         assert {parameter.dtype for parameter in supernet.parameters()} == {kept}
 
 
+@pytest.mark.parametrize("strategy", ["CDARTS", "DARTS"])
+def test_chains_with_biases_are_tried_out_in_double_precision(strategy):
+    assert started("cdarts-chain", strategy, "64-true").supernet is not None
+
+
 BILEVEL = {
     "DARTS": DARTS(epochs=2, batch_size=16),
     "DARTS in parts": DARTS(epochs=2, batch_size=16, accumulate=2),

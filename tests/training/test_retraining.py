@@ -189,6 +189,12 @@ def test_the_moving_average_takes_images_in_every_precision(precision):
     assert 0 <= found.top1 <= 1
 
 
+def test_convolutions_with_biases_are_tried_out_in_double_precision():
+    for accumulate in (1, 16):  # parts of a single image are tried out once more, for their norms
+        recipe = Recipe(epochs=1, accumulate=accumulate, **PLAIN)
+        training(recipe, space="cdarts-chain", precision="64-true").rehearse()
+
+
 def test_the_size_rule_decides_before_training():
     session = training(Recipe(epochs=2, batch_size=64, size_rule=True, weight_decay=0.5, drop_path=0.0), drop_path=0.0)
     assert (session.recipe.weight_decay, session.recipe.drop_path) == (3e-4, 0.2)

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, cast
 
 import torch
-import yaml
 from typing_extensions import TypedDict
 
 from ramify import files, imports, parallel, reading
@@ -177,7 +176,7 @@ class RunFolder:
         if not (self.path / "provenance.json").exists():
             self.write_json("provenance.json", provenance(seed))
         if not (self.path / "config.yaml").exists():  # last: it makes the folder a run
-            self.write("config.yaml", yaml.safe_dump(config, sort_keys=False))
+            self.write("config.yaml", reading.yaml_text(config))
 
     def _acquire(self) -> None:
         with warnings.catch_warnings():

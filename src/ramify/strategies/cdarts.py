@@ -46,6 +46,7 @@ from ramify.architecture import Architecture
 from ramify.data import Distortion, Split
 from ramify.errors import ConfigurationError, nearest
 from ramify.ops import channels_last
+from ramify.profiling import images_for
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
@@ -354,7 +355,7 @@ class CyclicSession:
     def _widths(self) -> dict[str, int]:
         """Return level → channels of its map, found on the meta device; maps that are too small are refused here."""
         strategy, task = self.strategy, self.task
-        images = torch.empty((2, *task.data.input_size), device="meta")
+        images = images_for(self.search, task.data.input_size, 2)
         state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
         options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
         with torch.no_grad():
@@ -369,7 +370,7 @@ class CyclicSession:
         """Return whether a norm of S, E or the heads would get a single value per channel from a single image."""
         if any(self.weights.normalises_one(network) for network in (self.search, self.pool)):
             return True
-        image = torch.empty((1, *self.task.data.input_size), device="meta")
+        image = images_for(self.search, self.task.data.input_size)
         state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
         options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
         with torch.no_grad():

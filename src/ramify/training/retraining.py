@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.ops import DropPath, channels_last
+from ramify.profiling import images_for
 from ramify.seeding import rng, seeded, stream
 from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF
@@ -59,8 +60,8 @@ class TrainingSession:
 
     def _normalises_one(self) -> bool:
         """Return whether a norm would get a single value per channel from a single image."""
-        image = torch.empty((1, *self.task.data.input_size), device="meta")
-        return normalises_one(self.network.module, image)
+        network = self.network.module
+        return normalises_one(network, images_for(network, self.task.data.input_size))
 
     def rehearse(self) -> None:
         """Send a batch through the network as training does, on the meta device: shapes only.
@@ -72,7 +73,7 @@ class TrainingSession:
         state = {name: value.to("meta") for name, value in network.state_dict().items()}
         count = parallel.world()  # norms see the images of all processes
         size = count * max(1, self.batch_size // count // self.recipe.accumulate)
-        images = torch.empty((size, *self.task.data.input_size), device="meta")
+        images = images_for(network, self.task.data.input_size, size)
         try:
             with torch.no_grad():
                 torch.func.functional_call(network.train(), state, (images,))

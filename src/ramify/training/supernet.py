@@ -14,6 +14,7 @@ from ramify.architecture import Architecture
 from ramify.data import Distortion, Split
 from ramify.errors import ConfigurationError
 from ramify.ops import channels_last
+from ramify.profiling import images_for
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.supernet import Mix, existing
@@ -162,7 +163,7 @@ class SupernetWeights:
 
     def normalises_one(self, supernet: nn.Module, *, training: bool = True) -> bool:
         """Return whether a norm of a supernet of this space gets a single value per channel from a single image."""
-        image = torch.empty((1, *self.task.data.input_size), device="meta")
+        image = images_for(supernet, self.task.data.input_size)
         return normalises_one(supernet, image, existing(self.space.choices), training=training)
 
     def check_measured(self, *, batches: int = 0, supernet: nn.Module | None = None) -> None:
