@@ -941,7 +941,7 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
         return _from_file(path, space), None
     head, _, name = text.rpartition(":")
     if _is(Path(head), Path.is_file):
-        return _from_file(Path(head), space, name), None
+        return _from_file(Path(head), space, name.strip() or None), None
     if not re.search(r"[|{\[(=]", text) and (path.suffix or os.sep in text):
         raise ArchitectureError(f"there is no file or folder {reading.shown(path)}")
     try:

@@ -214,6 +214,32 @@ class TestFiles:
         with pytest.raises(ArchitectureError, match=message):
             arch_of(tmp_path / "a.log")
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            f"FIRST: Genotype = {GENOTYPE}\nSECOND: Genotype = {SECOND}\n",
+            f"class All:\n    FIRST = {GENOTYPE}\n    SECOND = {SECOND}\n",
+            f"ALL = {{\n    'FIRST': {GENOTYPE},\n    'SECOND': {SECOND},\n}}\n",
+            f'FIRST = "{GENOTYPE}"\nSECOND = "{SECOND}"\n',
+            f"FIRST = ({GENOTYPE})\nSECOND = ({SECOND})\n",
+            f"BOTH = {{'FIRST': FIRST, 'SECOND': SECOND}}\nFIRST = {GENOTYPE}\nSECOND = {SECOND}\n",
+        ],
+    )
+    def test_names_however_they_are_bound(self, written, text):
+        file = written("genotypes.py", text)
+        for source in (file, f"{file}:"):
+            with pytest.raises(
+                ArchitectureError, match=r"2 genotypes, of which FILE:NAME picks one: 'FIRST', 'SECOND'"
+            ):
+                arch_of(source)
+        assert arch_of(f"{file}:FIRST") == arch_of(GENOTYPE)
+        assert arch_of(f"{file}:SECOND") == arch_of(SECOND)
+
+    def test_a_word_broken_by_the_terminal(self, written):
+        for at in range(GENOTYPE.index("'"), GENOTYPE.index("', ") + 1):
+            text = f"genotype = {GENOTYPE[:at]}\n{GENOTYPE[at:]}"
+            assert arch_of(written("a.log", text)) == arch_of(GENOTYPE)
+
     def test_a_library_call_takes_no_choice_by_itself(self):
         text = (DATA / "search.log").read_text()
         with pytest.raises(ArchitectureError, match="the text holds 2 genotypes; hand over the one"):

@@ -195,7 +195,9 @@ def _recognise_list(notation: Sequence[Any]) -> Space:
         return NASBench201(nodes=len(notation) + 1)
     if len(notation) == 6 and all(isinstance(op, str) or type(op) is int for op in notation):
         return NASBench201()
-    if any(isinstance(stage, list | tuple) for stage in notation):
+    if stages := [stage for stage in notation if isinstance(stage, list | tuple)]:
+        if not all(isinstance(code, int | str) for stage in stages for code in stage):
+            raise ArchitectureError(f"{excerpt(notation)} is no genotype, and no other notation of a known space")
         return CDARTSChain()
     if len(notation) == LAYERS and set(notation) <= set(WIDTHS):
         return NATSBenchSize()

@@ -99,7 +99,7 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
     if "\0" in text:
         raise ArchitectureError("it holds zero bytes, as text in UTF-16 or what is no text; save it as UTF-8")
     text = plain(text).strip().rstrip(",;")
-    if name is None and text.startswith("|"):
+    if name is None and text.startswith("|") and len(text) <= MAX_JSON:
         joined = "".join(text.split())  # broken into lines
         if "\n" not in text or _CELL.fullmatch(joined):
             return joined
@@ -111,14 +111,15 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
     refusal: ArchitectureError | None = None
     try:
         whole = _whole(text)
-        if name is None:
-            return read(_held(whole))
-        if isinstance(whole, Mapping) and name in whole:
-            return whole[name]
     except CutOffError:
         raise
     except ArchitectureError as error:
         refusal = error
+    else:
+        if name is None:
+            return read(_held(_only(whole)))
+        if isinstance(whole, Mapping) and name in whole:
+            return whole[name]
     found_ones = _find(_without_comments(text) if python else text, _START)
     if not found_ones and refusal is not None and name is None and not python:
         found_ones = _find(text, _LIST_OF_CODES)
@@ -143,6 +144,8 @@ def _whole(text: str) -> Any:
             pass  # as Python writes it, or an error that says more
     assigned = re.match(r"([A-Za-z_]\w*)\s*=\s*", text)
     reader = _Reader(text, assigned.end() if assigned else 0)
+    if text and not reader.begun():
+        raise ArchitectureError("it holds comments alone")
     value = reader.value()
     reader.end()
     return {OP_INDICES: value} if assigned and assigned[1] == OP_INDICES else value
@@ -155,6 +158,21 @@ def _held(value: Any) -> Any:
     if isinstance(value, Mapping) and "DAG" not in value and not _is_genotype(value):
         return next((value[key] for key in _HOLDERS if isinstance(value.get(key), str)), value)
     return value
+
+
+def _only(value: Any) -> Any:
+    """Return the genotype of a mapping from one name to a genotype.
+
+    Raises:
+        ArchitectureError: If there are several names.
+    """
+    if not isinstance(value, Mapping) or not value or not all(map(_is_genotype, value.values())):
+        return value
+    if all(str(key).removeprefix("stage").isdecimal() for key in value):  # one genotype for each stage
+        return value
+    if len(value) > 1:
+        raise ArchitectureError(f"it holds {len(value)} genotypes, of which FILE:NAME picks one: {listing(value)}")
+    return value if "genotype" in value else next(iter(value.values()))
 
 
 _HOLDERS = ("genotype", "arch", "arch_str", "architecture")
@@ -198,7 +216,11 @@ _START = re.compile(
     | \{{\s*['"](?:{_KEYS})['"]\s*: | (?P<cell>{_CELL.pattern}|{_SIZE.pattern})""",
     re.X,
 )
-_BEFORE = re.compile(r"(?P<start>^|[\s:(,])(?:(?P<name>[A-Za-z_]\w*)\s*=\s*)?(?:[A-Za-z_][\w.]*\.)?$")
+_BEFORE = re.compile(
+    r"(?P<start>^|[\s:(,])"
+    r"(?:(?P<name>[A-Za-z_]\w*)\s*(?::\s*[A-Za-z_][\w.]*\s*)?=[('\"\\\s]*)?"  # also NAME: Genotype = (
+    r"(?:[A-Za-z_][\w.]*\.)?$"
+)
 
 
 @dataclass(frozen=True)
@@ -247,7 +269,9 @@ def _find(text: str, beginning: re.Pattern[str]) -> list[_Found]:
         if match["call"] and match["call"].startswith("OrderedDict") and not _is_genotype(value):
             continue
         line, counted = line + text.count("\n", counted, start), start
-        found.append(_Found(value, name, bool(name) and before is not None and not head[: before.start("name")], line))
+        found.append(
+            _Found(value, name, bool(name) and before is not None and not head[: before.start("name")].strip(), line)
+        )
     tail = _CELL_CUT_OFF.search(text, max(end, len(text) - 1000))
     if tail is not None and not _CELL.match(text, tail.start()):
         found.append(_Found(_cut_off(text), "", False, line + text.count("\n", counted)))
@@ -315,7 +339,7 @@ def _without_comments(text: str) -> str:
 _TOKEN = re.compile(
     r"""(?P<gap>\s+|\#[^\n]*)
     | (?P<string>[uU]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"))
-    | (?P<broken>(?P<quote>['"])\w[\w\ ]{0,40}-?\s*\n\s*\w[\w\ ]{0,40}(?P=quote))
+    | (?P<broken>(?P<quote>['"])[\w\ ]{0,40}-?\s*\n\s*[\w\ ]{0,40}(?P=quote))
     | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])
     | (?P<name>[A-Za-z_][\w.]*)
     | (?P<mark>[\[\](){},:=])""",
@@ -369,6 +393,10 @@ class _Reader:
             items, commas = self._items(_CLOSING[word], depth)
             return items[0] if word == "(" and len(items) == 1 and not commas else items
         return self._refuse(word)
+
+    def begun(self) -> bool:
+        """Return whether anything but comments follows."""
+        return bool(self._peek())
 
     def end(self) -> None:
         """Raise `ArchitectureError` if anything follows."""
@@ -497,7 +525,8 @@ class _Reader:
 
     def _refuse(self, word: str) -> NoReturn:
         at = self._last
-        before, line = self.text[max(self.start, at - 40) : at].strip(), self.text.count("\n", 0, at) + 1
+        before = self.text[max(self.start, at - 40) : at].strip()
+        line = self.text.count("\n", 0, at) + 1 if len(self.text) <= MAX_JSON else 1  # counted for every wrong one
         behind = f" behind {before!r}" if before else ""
         raise ArchitectureError(f"cannot read {excerpt(word, 40)}{behind}{f' in line {line}' if line > 1 else ''}")
 

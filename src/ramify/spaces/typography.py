@@ -13,6 +13,8 @@ import unicodedata
 _COLORS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _ENTITIES = re.compile(r"&(?:#\d{1,6}|#x[0-9a-fA-F]{1,6}|quot|apos|nbsp|amp);")
 _LATEX = re.compile(r"\\([_~])|`{1,2}(\w[\w ]{0,60})'{1,2}")
+_FORMS = re.compile("[\uff01-\uffee\ufb00-\ufb06\u00a0\u2000-\u200a\u202f\u3000]+")
+"""Full-width characters, ligatures, blanks of other widths. Other characters may expand to many."""
 _ALIKE = str.maketrans(
     dict.fromkeys("\N{SOFT HYPHEN}\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
     | dict.fromkeys("‘’‚‛′´", "'")
@@ -34,4 +36,4 @@ def plain(text: str) -> str:
         text = _LATEX.sub(lambda found: found[1] or f"'{found[2]}'", text)
     if text.isascii():
         return text
-    return unicodedata.normalize("NFKC", text.translate(_ALIKE))
+    return _FORMS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text.translate(_ALIKE))
