@@ -108,6 +108,17 @@ def test_a_module(folder, call, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
 
 
+def test_a_class_that_is_loaded_is_not_yet_known(folder, call):
+    from ramify.strategies import RandomSearch
+
+    type("Unknown", (RandomSearch,), {})  # the parser would find it, and of two the wrong one
+    options = ["--space", "NASBench201", *SMALL, "--out", "R"]
+    for words in (["--strategy", "Unknown"], ["--strategy=Unknown"], ['--strategy={"class_path": "Unknown"}']):
+        assert "--strategy: unknown strategy 'Unknown'; known: " in call("search", *words, *options)
+    Path("c.yaml").write_text("strategy: {class_path: Unknown}")
+    assert "--config: c.yaml: unknown strategy 'Unknown'; known: " in call("search", "--config", "c.yaml", *options)
+
+
 def test_jobs_in_other_processes_find_the_same(folder, call):
     call("search", "--import", "mine.py", *GREEDY, *SMALL, "--out", "here")
     words = ["--strategy.parallel", "1", "--executor", "processes", "--executor.processes", "1"]

@@ -122,10 +122,10 @@ class _Command:
         imported = verb in _TAKE_IMPORTS
         if imported:
             _registries()  # whose names are taken
-            words = given.without_imports(words)
+            words = given.without_imports(_spelt_out(words))
         given.prepare_parser(classes=imported)
         words = given.with_configs(words)
-        self.words = _with_notations(_spelt_out([_source_of_data(word) for word in words]))
+        self.words = _with_notations([_source_of_data(word) for word in words])
         if verb in ("search", "shrink"):
             self.words = _with_space(self.words)
         if verb in ("search", "shrink", "retrain"):
@@ -195,10 +195,10 @@ def _source_of_data(word: str) -> str:
     return word
 
 
-def _spelt_out(words: list[str]) -> list[str]:
+def _spelt_out(words: Sequence[str]) -> list[str]:
     """`--executor ray --address X` is short for `--executor RayCluster --executor.address X`, and so on."""
     if not any(word.partition("=")[0] == "--executor" for word in words):
-        return words
+        return list(words)
     from ramify.executors import SHORT
 
     found: list[str] = []

@@ -160,9 +160,18 @@ def is_users(kind: type) -> bool:
 
 
 def path_of(kind: str, name: str) -> str:
-    """Return where in this process the class is that goes by a name; the name itself if there is none."""
-    item = _registries[kind][1].get(name) if kind in _registries else None
+    """Return where in this process the class is that goes by a name; what is no bare name stays as it is.
+
+    Raises:
+        ConfigurationError: If no class goes by that name: a class that is loaded is not yet known.
+    """
+    if kind not in _registries:
+        return name
+    known = _registries[kind][1]
+    item = known.get(name)
     if item is None:
+        if name.isidentifier() and name not in ("null", "None"):
+            raise ConfigurationError(unknown(kind, name, known))
         return name
     return f"{item.__module__}.{name}" if is_users(item) else f"{item.__module__.rpartition('.')[0]}.{name}"
 

@@ -102,25 +102,32 @@ def _kind(option: str) -> str:
 
 
 def _placed(option: str, value: str) -> str:
-    """Return the value of an option that names a class, with its place for its name."""
+    """Return the value of an option that names a class, with its place for its name.
+
+    Raises:
+        ConfigurationError: If no class goes by its name.
+    """
     if value.lstrip().startswith("{"):
         try:
             found: Any = reading.yaml_value(value, where=option, error=ConfigurationError)
         except ConfigurationError:
             return value  # the parser says what it expects
-        return json.dumps(_with_places(found, _kind(option)))
-    return value if _kind(option) == "strategies" else imports.path_of(_kind(option), value)
+        return json.dumps(_with_places(found, _kind(option), option))
+    return value if _kind(option) == "strategies" else _with_places(value, _kind(option), option)
 
 
-def _with_places(value: Any, kind: str) -> Any:
+def _with_places(value: Any, kind: str, where: str) -> Any:
     """Put the places of classes for their names, where a value of a kind, or what is below it, names them."""
     kind = "strategy" if kind == "strategies" else kind
     if isinstance(value, str):
-        return imports.path_of(kind, value) if kind in _CLASSES else value
+        try:
+            return imports.path_of(kind, value) if kind in _CLASSES else value
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}: {error}") from None
     if isinstance(value, list):
-        return [_with_places(item, kind) for item in value]
+        return [_with_places(item, kind, where) for item in value]
     if isinstance(value, dict) and "format" not in value:  # an architecture names its space for itself
-        return {name: _with_places(item, kind if name == "class_path" else name) for name, item in value.items()}
+        return {key: _with_places(item, kind if key == "class_path" else key, where) for key, item in value.items()}
     return value
 
 
@@ -168,7 +175,7 @@ def _config(option: str, value: str) -> dict[str, Any]:
     if "config" in found:
         raise ConfigurationError(f"{_where(option, value)}: `config` is an option of the command line alone")
     imports.check(found.pop("import", None), _where(option, value))
-    return {name: _with_places(item, name) for name, item in found.items()}
+    return {name: _with_places(item, name, _where(option, value)) for name, item in found.items()}
 
 
 def _group(option: str, value: str) -> dict[str, Any]:
