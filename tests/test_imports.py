@@ -30,6 +30,7 @@ LEVELS = (
     ("ops",),
     ("architecture",),
     ("imports",),
+    ("registry",),
     ("files", "parallel", "reading"),
     ("errors", "interruption", "orders", "seeding", "signals", "wording"),
 )

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from ramify import api, imports, pipeline, words
 from ramify.cli import main
 from ramify.errors import ConfigurationError, RamifyError
+from ramify.strategies import STRATEGIES
 
 SEARCH = ["search", "--space", "NASBench201", "--strategy", "RandomSearch", "--data", "digits", "--out", "out"]
 
@@ -261,10 +262,10 @@ def _work(*args, **kwargs):
 
 
 def test_forgetting_leaves_the_library():
-    known = set(imports._registries["strategy"][1])
+    known = set(STRATEGIES)
     imports.bring(str(Path(__file__).with_name("mine.py")))
-    assert set(imports._registries["strategy"][1]) == known | {"Greedy"}
+    assert set(STRATEGIES) == known | {"Greedy"}
     imports.forget()
-    assert set(imports._registries["strategy"][1]) == known
+    assert set(STRATEGIES) == known
     with pytest.raises(ConfigurationError, match="the library's own classes"):
         imports.bring("ramify.strategies")

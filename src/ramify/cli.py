@@ -196,22 +196,10 @@ def _source_of_data(word: str) -> str:
 
 
 def _spelt_out(words: Sequence[str]) -> list[str]:
-    """`--executor ray --address X` is short for `--executor RayCluster --executor.address X`, and so on."""
+    """`--executor ray --address X` is short for `--executor ray --executor.address X`."""
     if not any(word.partition("=")[0] == "--executor" for word in words):
         return list(words)
-    from ramify.executors import SHORT
-
-    found: list[str] = []
-    for word in words:
-        option, equals, value = word.partition("=")
-        if option == "--address":
-            word = f"--executor.address{equals}{value}"
-        elif option == "--executor":
-            word = f"{option}{equals}{SHORT.get(value, value)}"
-        elif found and found[-1] == "--executor":
-            word = SHORT.get(word, word)
-        found.append(word)
-    return found
+    return [re.sub("^--address(?==|$)", "--executor.address", word) for word in words]
 
 
 def _with_notations(words: list[str]) -> list[str]:
@@ -413,15 +401,11 @@ def _plain_types(text: str) -> str:
     return re.sub(r"typing\.Literal\[(.*?)\]", lambda found: found[1].replace(", ", " or "), text)
 
 
-def _registries() -> dict[str, Mapping[str, type]]:
-    from ramify import evaluators, executors, spaces, strategies
+def _registries() -> Mapping[str, Mapping[str, Any]]:
+    from ramify import evaluators, executors, spaces, strategies  # noqa: F401
+    from ramify.registry import registries
 
-    return {
-        "space": spaces.SPACES,
-        "strategy": strategies.STRATEGIES,
-        "evaluator": evaluators.EVALUATORS,
-        "executor": executors.EXECUTORS,
-    }
+    return registries
 
 
 # The verbs

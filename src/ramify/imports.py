@@ -14,7 +14,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,13 +24,22 @@ from typing_extensions import TypedDict
 
 from ramify import reading
 from ramify.errors import ConfigurationError, RamifyError, nearest
+from ramify.registry import brought, load_plugin, plugins, registries
+from ramify.wording import listing
+
+MAIN = "__main__"
+"""What Python calls a script or notebook."""
 
 
 class Record(TypedDict):
-    """What a configuration says of an import: the file or the module, as it was given, and the hash of its source."""
+    """What a configuration says of an import: the file or module, as it was given, and the hash of its source.
+
+    Of a script or notebook, the module `__main__`, it says which of its classes are meant.
+    """
 
     file: NotRequired[str]
     module: NotRequired[str]
+    names: NotRequired[list[str]]
     sha256: str
 
 
@@ -59,21 +68,6 @@ class Imported:
 
 
 _imported: dict[str, Imported] = {}
-_registries: dict[str, tuple[type, dict[str, Any], frozenset[str]]] = {}
-_users: dict[str, type] = {}
-
-
-def register(kind: str, base: type, known: dict[str, Any]) -> None:
-    """Let imports add to the classes that are known.
-
-    Args:
-        kind: What they are, in a word.
-        base: What all of them are subclasses of.
-        known: The library's own by name; those of users are added.
-    """
-    _registries[kind] = base, known, frozenset(known)
-    for name in _imported:
-        _add(name, kind)
 
 
 def bring(given: str) -> None:
@@ -105,8 +99,13 @@ def bring(given: str) -> None:
 
 
 def travelling() -> list[Imported]:
-    """Return all imports, for a process that is started; `repeat` takes them there."""
-    return list(_imported.values())
+    """Return all imports, and the modules whose functions have names, for a process that is started.
+
+    `repeat` takes them there. Classes that are handed over bring their own modules.
+    """
+    others = {entry.module for kind in registries.values() if kind.base is None for entry in kind.users()}
+    others -= {MAIN, *_imported}
+    return [*_imported.values(), *(Imported(name, name, "", None) for name in sorted(others))]
 
 
 def repeat(imports: Iterable[Imported]) -> None:
@@ -119,9 +118,26 @@ def repeat(imports: Iterable[Imported]) -> None:
         _take(imported, imported.given)
 
 
-def records() -> list[Record]:
-    """Return what a configuration says of all imports."""
-    return [imported.record for imported in _imported.values()]
+def records(config: Any = None) -> list[Record]:
+    """Return what a configuration says of all imports, and of the modules of users whose classes it names."""
+    texts = set(_texts(config))
+    classes: dict[str, list[str]] = {}
+    for entry in (entry for kind in registries.values() for entry in kind.users()):
+        if not entry.is_brought and texts & {entry.full_name, entry.name if not inspect.isclass(entry.make) else ""}:
+            classes.setdefault(entry.module, []).append(entry.name)
+    found = [imported.record for imported in _imported.values()]
+    for module, names in sorted(classes.items()):
+        record: Record = {"module": module, "sha256": _digest(sys.modules[module], names)}
+        found.append(record | {"names": sorted(names)} if module == MAIN else record)
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in a configuration."""
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _texts(item)
 
 
 def check(found: Any, where: str | Path, *, error: type[RamifyError] = ConfigurationError) -> None:
@@ -142,38 +158,54 @@ def check(found: Any, where: str | Path, *, error: type[RamifyError] = Configura
     made_with: list[Record] = reading.checked(found or [], list[Record], where=f"{shown}: `import`", error=error)
     for record in made_with:
         given = record.get("file") or record.get("module") or ""
-        if any(imported.sha256 == record["sha256"] for imported in _imported.values()):
+        here = _digests(given, record.get("names", []))
+        if record["sha256"] in here:
             continue
         word = reading.shown(Path(given))
-        here = [imported for imported in _imported.values() if Path(imported.given).name == Path(given).name]
-        if not here:
-            raise error(f"{shown} was made with classes of {word}: add --import {word}")
-        raise error(
-            f"{shown} was made with another {word} than --import gives now (SHA-256 {record['sha256'][:12]!r} then, "
-            f"{here[0].sha256[:12]!r} now); restore it, or begin anew"
-        )
+        if here:
+            raise error(
+                f"{shown} was made with another {word} than is imported now (SHA-256 {record['sha256'][:12]!r} then, "
+                f"{here[-1][:12]!r} now); restore it, or begin anew"
+            )
+        if given == MAIN:
+            names = listing(record.get("names", []))
+            raise error(
+                f"{shown} was made with {names} of a script or notebook, which the command line cannot import; go on "
+                "there, or begin anew with a file and --import"
+            )
+        raise error(f"{shown} was made with classes of {word}: add --import {word}")
 
 
-def is_users(kind: type) -> bool:
-    """Return whether a class came by an import."""
-    return _users.get(kind.__name__) is kind
+def _digests(given: str, names: Sequence[str]) -> list[str]:
+    """Return the hashes of what this process has of a file or module: what `--import` brought, or Python itself."""
+    label = _label(given)
+    found = [imported.sha256 for imported in _imported.values() if _label(imported.given) == label]
+    for plugin, points_at in plugins().items():
+        if points_at.partition(":")[0] == given and given not in sys.modules:
+            load_plugin(plugin)
+    module = sys.modules.get(given)
+    if not found and module is not None and (given != MAIN or all(hasattr(module, name) for name in names)):
+        found.append(_digest(module, names))
+    return found
 
 
 def path_of(kind: str, name: str) -> str:
-    """Return where in this process the class is that goes by a name; what is no bare name stays as it is.
+    """Return where in this process the class is that goes by a name; what is no name of a class stays as it is.
 
     Raises:
         ConfigurationError: If no class goes by that name: a class that is loaded is not yet known.
     """
-    if kind not in _registries:
+    where, _, last = name.rpartition(":")
+    if kind not in registries:  # settings that a class takes
+        return next((f"{module}.{last}" for module, label in brought.items() if where == label), name)
+    if name.partition(".")[0] == "ramify" and not where:
         return name
-    known = _registries[kind][1]
-    item = known.get(name)
-    if item is None:
-        if name.isidentifier() and name not in ("null", "None"):
-            raise ConfigurationError(unknown(kind, name, known))
+    entry = registries[kind].lookup(name)
+    if entry is not None:
+        return entry.path
+    if not name.isidentifier() or name in ("null", "None"):
         return name
-    return f"{item.__module__}.{name}" if is_users(item) else f"{item.__module__.rpartition('.')[0]}.{name}"
+    raise ConfigurationError(unknown(kind, name, registries[kind]))
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -194,15 +226,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def forget() -> None:
-    """Know only the library's own classes again."""
-    for _, known, own in _registries.values():
-        for name in known.keys() - own:
-            del known[name]
+    """Know only the library's own classes again, and what Python itself has imported."""
     for imported in _imported.values():
         if imported.source is not None:
             sys.modules.pop(imported.module, None)
     _imported.clear()
-    _users.clear()
+    brought.clear()
 
 
 # Importing
@@ -240,13 +269,19 @@ def _take(imported: Imported, path: str = "") -> None:
         if imported.sha256 not in ("", digest):
             raise _refusal(imported.given, "it is another one in this process")
         imported = Imported(imported.given, imported.module, digest, None)
-    _imported[imported.module] = imported
-    try:
-        for kind in _registries:
-            _add(imported.module, kind)
-    except ConfigurationError:
-        del _imported[imported.module]
-        raise
+    label = _label(imported.given)
+    if label in brought.values():
+        raise _refusal(imported.given, f"another import is called {label} already; rename one of them")
+    _imported[imported.module], brought[imported.module] = imported, label
+    for entry in (entry for kind in registries.values() for entry in kind.users() if entry.is_brought):
+        if any(entry.name in kind.own for kind in registries.values()):
+            del _imported[imported.module], brought[imported.module]
+            raise _refusal(imported.given, f"the library has a {entry.name} already; rename the class")
+
+
+def _label(given: str) -> str:
+    """Return how people call an import: `mine` for `mine.py`."""
+    return Path(given).stem if given.endswith(".py") else given
 
 
 def _loaded(imported: Imported, path: str) -> ModuleType:
@@ -262,31 +297,15 @@ def _loaded(imported: Imported, path: str) -> ModuleType:
     return module
 
 
-def _add(name: str, kind: str) -> None:
-    """Make the classes of one kind known that a module defines."""
-    base, known, _ = _registries[kind]
-    given = _imported[name].given
-    found: Mapping[str, type] = {
-        key: item
-        for key, item in vars(sys.modules[name]).items()
-        if inspect.isclass(item)
-        and issubclass(item, base)
-        and f"{item.__module__}.".startswith(f"{name}.")
-        and key == item.__name__
-        and not key.startswith("_")
-        and not inspect.isabstract(item)
-    }
-    for key, item in found.items():
-        if any(key in names for _, _, names in _registries.values()):
-            raise _refusal(given, f"the library has a {key} already; rename the class")
-        if _users.get(key, item) is not item:
-            raise _refusal(given, f"another import has a {key} already; rename one of the classes")
-    known.update(found)
-    _users.update(found)
+def _digest(module: ModuleType, names: Sequence[str] = ()) -> str:
+    """Return the hash of a module's source; of a package, of all of its Python files; of a script, of some classes.
 
-
-def _digest(module: ModuleType) -> str:
-    """Return the hash of a module's source; of a package, of all of its Python files."""
+    A script or notebook is what runs: it changes in other places, and has no file or another one.
+    """
+    if module.__name__ == MAIN:
+        return hashlib.sha256(
+            "\0".join(_source_of(getattr(module, name)) for name in sorted(names)).encode()
+        ).hexdigest()
     origin = getattr(module.__spec__, "origin", None)
     folders: Sequence[str] = list(getattr(module, "__path__", ()))
     files = sorted(file for folder in folders for file in Path(folder).rglob("*.py")) if folders else []
@@ -296,3 +315,15 @@ def _digest(module: ModuleType) -> str:
     for file in files:
         digest.update(f"\0{file.name}\0".encode() + file.read_bytes())
     return digest.hexdigest()
+
+
+def _source_of(item: Any) -> str:
+    """Return the source of a class or function; where Python does not have it, what its functions do."""
+    try:
+        return inspect.getsource(item)
+    except (OSError, TypeError):
+        functions = [value for _, value in sorted(vars(item).items()) if inspect.isfunction(value)]
+        codes = [function.__code__ for function in functions or [item]]
+        return repr(
+            [(code.co_code, code.co_names, [c for c in code.co_consts if isinstance(c, int | str)]) for code in codes]
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from ramify import imports, reading
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.files import expanded
+from ramify.registry import brought, label
 
 LIMIT_CHARACTERS = 2**20
 """Of a word."""
@@ -136,7 +138,7 @@ def _brought(value: str) -> str:
     if parts is None:
         return value
     imports.bring(parts[1])
-    return parts[2]
+    return f"{Path(parts[1]).stem}:{parts[2]}"
 
 
 # Files
@@ -244,19 +246,20 @@ def _value(text: str) -> Any:
 def _dumped(value: Any) -> str:
     import yaml
 
-    return yaml.safe_dump(_with_bare_names(value), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(_with_full_names(value), sort_keys=False, allow_unicode=True)
 
 
-def _with_bare_names(value: Any) -> Any:
-    """Name the classes of users as they are given, not by the modules of this process."""
+def _with_full_names(value: Any) -> Any:
+    """Name the classes of users by where they are from, not by the modules of this process."""
     if isinstance(value, list):
-        return [_with_bare_names(item) for item in value]
+        return [_with_full_names(item) for item in value]
     if not isinstance(value, dict):
         return value
-    found = {name: _with_bare_names(item) for name, item in value.items()}
+    found = {name: _with_full_names(item) for name, item in value.items()}
     path = found.get("class_path")
-    if isinstance(path, str) and any(path.startswith(f"{it.module}.") for it in imports.travelling()):
-        found["class_path"] = path.rpartition(".")[2]
+    if isinstance(path, str) and path.partition(".")[0] != "ramify":
+        module, _, name = path.rpartition(".")
+        found["class_path"] = f"{label(module)}:{name}"
     return found
 
 
@@ -274,5 +277,7 @@ def _known_paths() -> set[str]:
                 if name in ramify.__all__:
                     found.add(f"ramify.{name}")
     for known in (spaces.SPACES, strategies.STRATEGIES, evaluators.EVALUATORS, executors.EXECUTORS):
-        found |= {f"{kind.__module__}.{kind.__qualname__}" for kind in known.values()}
+        found |= {entry.path for entry in [*known.entries(), *known.users()]}
+    for module in brought:  # also the settings that classes of users take
+        found |= {f"{module}.{name}" for name, kind in vars(sys.modules[module]).items() if inspect.isclass(kind)}
     return found

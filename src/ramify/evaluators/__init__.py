@@ -1,18 +1,14 @@
 """Evaluators: from an `Architecture` to metrics, by training it, by inherited supernet weights, or by look-up."""
 
-from ramify import imports
 from ramify.evaluators.base import Evaluation, Evaluator, Images
 from ramify.evaluators.evaluations import Evaluations
 from ramify.evaluators.inherited import InheritedWeights
 from ramify.evaluators.table import TableLookup
 from ramify.evaluators.training import TrainFromScratch
+from ramify.registry import Registry
 
-EVALUATORS: dict[str, type[Evaluator]] = {
-    cls.__name__: cls for cls in (TrainFromScratch, InheritedWeights, TableLookup)
-}
-"""Every evaluator by name, those of `--import` too."""
-
-imports.register("evaluator", Evaluator, EVALUATORS)
+EVALUATORS: Registry[type[Evaluator]] = Registry("evaluator", Evaluator, package=__name__)
+"""Every evaluator by name."""
 
 __all__ = [
     "EVALUATORS",

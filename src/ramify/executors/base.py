@@ -17,7 +17,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -99,6 +99,9 @@ class Workers(ABC):
 
 class Executor(ABC):
     """Where jobs run. What they return does not depend on it."""
+
+    short: ClassVar[str] = ""
+    """What the command line may call it, too."""
 
     retries: int
 

@@ -41,6 +41,8 @@ from ramify.interruption import request
 class InProcess(Settings, Executor):
     """This process does one job after the other."""
 
+    short = "local"
+
     def check(self, device: torch.device) -> None:
         """Raise nothing: what can be asked for can be done."""
 
@@ -94,6 +96,8 @@ class LocalProcesses(WorkersElsewhere, Executor):
         processes: How many; when None one for each GPU where GPUs are searched on, else one for each
             `threads_per_evaluation` processors.
     """
+
+    short = "processes"
 
     processes: int | None = None
 

@@ -56,6 +56,8 @@ class RayCluster(WorkersElsewhere, Executor):
         patience: Seconds without a single worker after which the search gives up.
     """
 
+    short = "ray"
+
     address: str | None = None
     workers: int | None = None
     patience: float = 120.0

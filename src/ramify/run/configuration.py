@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ramify import registry
+
 
 def described(value: Any) -> Any:
     """Return `value` as plain YAML values; settings objects become `{class_path, init_args}`."""
@@ -24,13 +26,18 @@ def described(value: Any) -> Any:
         if dataclasses.is_dataclass(value)
         else list(inspect.signature(type(value)).parameters)
     )
-    kind = type(value)
-    package = kind.__module__.rpartition(".")[0]
-    own = package.partition(".")[0] == "ramify"
     return {
-        "class_path": f"{package}.{kind.__name__}" if own else kind.__name__,
+        "class_path": full_name(type(value)),
         "init_args": {name: described(getattr(value, name)) for name in names},
     }
+
+
+def full_name(kind: type) -> str:
+    """Return how a configuration names a class: `ramify.strategies.GDAS`, and of a user's `mine:Greedy`."""
+    package, _, _ = kind.__module__.rpartition(".")
+    if package.partition(".")[0] == "ramify":
+        return f"{package}.{kind.__name__}"
+    return f"{registry.label(kind.__module__)}:{kind.__name__}"
 
 
 def fields_of(settings: Any) -> dict[str, Any]:

@@ -164,8 +164,8 @@ class RunFolder:
             raise RunError(f"{self.path} is not empty and holds no run; choose another --out")
         self._acquire()
         files.sweep(self.path)
-        imported = {"import": imports.records()} if imports.records() else {}
-        config = json.loads(json.dumps({**config, **imported}))
+        imported = imports.records(config)
+        config = json.loads(json.dumps({**config, **({"import": imported} if imported else {})}))
         if (self.path / "config.yaml").exists():
             self.check_imports()
             compared = {**config, "import": self.config().get("import")}

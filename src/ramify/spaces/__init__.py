@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from ramify import imports, reading
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError
+from ramify.registry import Registry
 from ramify.spaces.base import CellGraph, Space
 from ramify.spaces.cdarts_chain import CDARTSChain
 from ramify.spaces.cell_distribution import CellDistribution
@@ -33,24 +34,8 @@ from ramify.spaces.stage_cells import StageCells
 from ramify.spaces.stage_graph import StageGraph
 from ramify.wording import excerpt, listing
 
-SPACES: dict[str, type[Space]] = {
-    space.__name__: space
-    for space in (
-        CDARTSChain,
-        CellDistribution,
-        DARTSCells,
-        FairMobileChain,
-        MobileChain,
-        NASBench201,
-        NATSBenchSize,
-        ShuffleChain,
-        StageCells,
-        StageGraph,
-    )
-}
-"""Every space by name, those of `--import` too."""
-
-imports.register("space", Space, SPACES)
+SPACES: Registry[type[Space]] = Registry("space", Space, package=__name__)
+"""Every space by name."""
 
 __all__ = [
     "SPACES",

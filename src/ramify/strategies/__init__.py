@@ -1,6 +1,6 @@
 """Strategies: one algorithm from one paper, one file."""
 
-from ramify import imports
+from ramify.registry import Registry
 from ramify.strategies.ask_tell import AskTell, Proposal, Trial, Trials
 from ramify.strategies.base import Compatibility, SearchSession, Strategy, compatible
 from ramify.strategies.bayesian_optimization import BayesianOptimization
@@ -28,35 +28,8 @@ from ramify.strategies.rsps import RSPS
 from ramify.strategies.setn import SETN
 from ramify.strategies.spos import SPOS
 
-STRATEGIES: dict[str, type[Strategy]] = {
-    cls.__name__: cls
-    for cls in (
-        BayesianOptimization,
-        BOHB,
-        CDARTS,
-        DARTS,
-        DARTSPlus,
-        ENAS,
-        Evolution,
-        FairNAS,
-        GDAS,
-        LocalSearch,
-        NASP,
-        OptunaSampler,
-        PCDARTS,
-        PDARTS,
-        ProxylessNAS,
-        RandomSearch,
-        RegularizedEvolution,
-        Reinforce,
-        RSPS,
-        SETN,
-        SPOS,
-    )
-}
-"""Every strategy by name, those of `--import` too."""
-
-imports.register("strategy", Strategy, STRATEGIES)
+STRATEGIES: Registry[type[Strategy]] = Registry("strategy", Strategy, package=__name__)
+"""Every strategy by name."""
 
 __all__ = [
     "BOHB",

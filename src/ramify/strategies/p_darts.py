@@ -95,14 +95,14 @@ class PDARTS(DARTS):
         """Return the stages at work, one after the other."""
         return ProgressiveSession(self, space, task)
 
-    def stage(self, number: int) -> "Stage":
+    def stage(self, number: int) -> "_Stage":
         """Return the search of a stage."""
         shared = {item.name: getattr(self, item.name) for item in fields(DARTS)}
-        return Stage(**shared, skip_dropout=self.skip_dropout[number], dropout_decay=self.dropout_decay)
+        return _Stage(**shared, skip_dropout=self.skip_dropout[number], dropout_decay=self.dropout_decay)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage(DARTS):
+class _Stage(DARTS):
     """DARTS with dropout on skip connections.
 
     Args:

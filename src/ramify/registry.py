@@ -1,0 +1,241 @@
+"""Registries: what goes by a name, be it the library's own, an installed plug-in's, or a user's.
+
+    STRATEGIES = Registry("strategy", Strategy, package=__name__)
+
+A registry of classes knows every concrete class below its base, a registry of functions what `add` was told. The
+library's own are found by listing a package, so that one of them is one file. A user's are known once Python has
+imported them: by an `import`, by `--import` on the command line (`imports.py`), or as an installed plug-in, an entry
+point of the group `ramify.plugins` that is loaded when its name is looked up. Nothing else is ever imported.
+
+A name is bare, `Greedy`, or says where it is from, `mine:Greedy` or `my.module:Greedy`: classes of one name in two
+modules are two things.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePath
+from typing import Any, Generic, TypeVar
+
+from ramify.errors import ConfigurationError, shown
+
+T = TypeVar("T")
+
+PLUGINS = "ramify.plugins"
+"""The group of entry points: each has the name of a class or function, and points at it or at its module."""
+
+brought: dict[str, str] = {}
+"""The modules that `--import` brought, as Python calls them here → as people call them: `mine` for `mine.py`."""
+
+registries: dict[str, Registry[Any]] = {}
+"""Every registry, by the kind of what it holds."""
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """What a registry says of one name.
+
+    Args:
+        name: Of a class, or what a function was registered as.
+        make: The class or function.
+        paper: Where it was published; empty where it was not.
+        line: What it is, in a line.
+        module: Where it is defined.
+    """
+
+    name: str
+    make: T
+    paper: str
+    line: str
+    module: str
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the library's."""
+        return self.module.partition(".")[0] == "ramify"
+
+    @property
+    def is_brought(self) -> bool:
+        """Whether `--import` brought it."""
+        return any(f"{self.module}.".startswith(f"{module}.") for module in brought)
+
+    @property
+    def path(self) -> str:
+        """Where Python finds it in this process."""
+        return f"{self.module.rpartition('.')[0] if self.own else self.module}.{self.name}"
+
+    @property
+    def full_name(self) -> str:
+        """The name, and of a user's where it is from: `mine:Greedy`."""
+        return self.name if self.own else f"{label(self.module)}:{self.name}"
+
+
+class Registry(Mapping[str, T]):
+    """What goes by a name, of one kind; as a mapping the library's own and what `--import` brought.
+
+    Looking a name up also finds what Python has imported otherwise, and installed plug-ins.
+
+    Args:
+        kind: What they are, in a word.
+        base: What classes are subclasses of; None for functions.
+        package: Whose modules define the library's own.
+    """
+
+    def __init__(self, kind: str, base: type | None = None, *, package: str) -> None:
+        self.kind, self.base, self.package = kind, base, package
+        self._own: dict[str, Entry[T]] = {}
+        self._functions: dict[tuple[str, str], Entry[T]] = {}
+        registries[kind] = self
+
+    # What there is
+
+    @property
+    def own(self) -> Mapping[str, Entry[T]]:
+        """The library's, by name."""
+        if not self._own:
+            for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}."):
+                importlib.import_module(module.name)
+            own = (entry for entry in self._all() if entry.module.startswith(f"{self.package}."))
+            self._own = {entry.name: entry for entry in sorted(own, key=lambda entry: entry.name.casefold())}
+        return self._own
+
+    def entries(self) -> list[Entry[T]]:
+        """Return what the library has and what `--import` brought."""
+        return [*self.own.values(), *(entry for entry in self.users() if entry.is_brought)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(entry.name for entry in self.entries()))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    # One of them
+
+    def __getitem__(self, name: str) -> T:
+        found = self.lookup(name)
+        if found is None:
+            raise KeyError(name)
+        return found.make
+
+    def users(self) -> list[Entry[T]]:
+        """Return what Python has imported that is not the library's."""
+        return [entry for entry in self._all() if not entry.own]
+
+    def lookup(self, name: str) -> Entry[T] | None:
+        """Return the entry of a name, bare or with where it is from; None if there is none.
+
+        Raises:
+            ConfigurationError: If there are several.
+        """
+        if name in self.own:
+            return self.own[name]
+        for entry in self.own.values():
+            if getattr(entry.make, "short", None) == name:
+                return entry
+        return self._user(name) or (self._user(name) if load_plugin(name.rpartition(":")[2]) else None)
+
+    def entry_of(self, make: Any) -> Entry[T] | None:
+        """Return the entry of a class or function; None of one that Python cannot find where it says that it is."""
+        return next((entry for entry in self._all() if entry.make is make), None)
+
+    def add(self, name: str, make: T, *, paper: str = "", line: str = "") -> None:
+        """Give a function a name.
+
+        Raises:
+            ConfigurationError: If the library has something else of that name.
+        """
+        entry = Entry(name, make, paper, line or _first_line(make), getattr(make, "__module__", "") or "__main__")
+        if not entry.own and name in self.own:
+            raise ConfigurationError(f"the library has {self.kind} {shown(name)!r} already; choose another name")
+        self._functions[entry.module, name] = entry
+
+    def _user(self, name: str) -> Entry[T] | None:
+        """Return the user's entry of a name: what `--import` brought goes first."""
+        where, colon, last = name.rpartition(":")
+        if colon:
+            wanted = PurePath(where).stem if where.endswith(".py") else where
+            named = [entry for entry in self.users() if entry.name == last]
+            found = [entry for entry in named if f"{label(entry.module)}.".startswith(f"{wanted}.")]
+        else:
+            named = [entry for entry in self.users() if name in (entry.name, f"{entry.module}.{entry.name}")]
+            found = [entry for entry in named if entry.is_brought] or named
+        if len(found) > 1:
+            names = ", ".join(sorted(entry.full_name for entry in found))
+            raise ConfigurationError(f"{shown(name)!r} is the name of {len(found)} classes; say which: {names}")
+        return found[0] if found else None
+
+    def _all(self) -> list[Entry[T]]:
+        """Return everything that Python has imported of this kind, and can still find."""
+        if self.base is None:
+            return [entry for entry in self._functions.values() if entry.module in sys.modules]
+        return [
+            Entry(item.__name__, item, getattr(item, "source", ""), _first_line(item), item.__module__)
+            for item in dict.fromkeys(_below(self.base))
+            if not item.__name__.startswith("_") and not inspect.isabstract(item) and _can_be_found(item)
+        ]
+
+
+def label(module: str) -> str:
+    """Return how people call a module: `mine` for what `--import mine.py` brought."""
+    return brought.get(module, module)
+
+
+def load_plugin(name: str) -> bool:
+    """Import the installed plug-in of a name, if there is one.
+
+    Raises:
+        ConfigurationError: If it cannot be imported.
+    """
+    point = _plugins().get(name)
+    if point is None:
+        return False
+    try:
+        point.load()
+    except Exception as error:  # whatever the code of others does
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise ConfigurationError(f"plug-in {shown(name)!r} ({shown(point.value)}) cannot be loaded: {reason}") from None
+    return True
+
+
+def plugins() -> dict[str, str]:
+    """Return the names of the installed plug-ins, and what they point at; none of them is loaded."""
+    return {name: point.value for name, point in _plugins().items()}
+
+
+@cache
+def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=PLUGINS)}
+
+
+def _below(base: type) -> Iterator[Any]:
+    item: type
+    for item in base.__subclasses__():
+        yield item
+        yield from _below(item)
+
+
+def _can_be_found(item: type) -> bool:
+    """Return whether Python finds a class where it says that it is, as another process would."""
+    return getattr(sys.modules.get(item.__module__), item.__qualname__, None) is item
+
+
+def _first_line(make: Any) -> str:
+    text = inspect.getdoc(make) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def named(registry: Registry[Callable[..., Any]], name: str, *, paper: str = "", line: str = "") -> Callable[[T], T]:
+    """Return a decorator that gives a function a name in a registry."""
+
+    def decorate(make: T) -> T:
+        registry.add(name, make, paper=paper, line=line)  # type: ignore[arg-type]
+        return make
+
+    return decorate
