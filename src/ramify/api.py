@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ramify import files, parallel, reading, zoo
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
-from ramify.data import NAMED, Data, DataSpec, Scale, colored, numbered, scale_of, spec_of
+from ramify.data import Data, DataSpec, Scale, colored, data_set_names, numbered, scale_of, spec_of
 from ramify.data import load as load_data
 from ramify.data.part_names import told_by
 from ramify.errors import ArchitectureError, ConfigurationError, DataError, OptionError, RamifyError, RunError
@@ -766,7 +766,7 @@ def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, An
         )
         if _same_path(data.source, trained.source):
             return read(held)
-        if data.source in NAMED:
+        if data.source in data_set_names():
             return read(data)
         alike = replace(trained, source=data.source, test=held.test)
     try:

@@ -251,7 +251,7 @@ def _computes(device: str, precision: str) -> bool:
 def _places() -> Iterator[Place]:
     import torch
 
-    from ramify.data.sources import downloads
+    from ramify.data.named import downloads
 
     home = os.environ.get("HF_HOME") or "~/.cache/huggingface"
     yield _place("runs, from here", Path.cwd())

@@ -145,13 +145,21 @@ class Registry(Mapping[str, T]):
         """Return the entry of a class or function; None of one that Python cannot find where it says that it is."""
         return next((entry for entry in self._all() if entry.make is make), None)
 
-    def add(self, name: str, make: T, *, paper: str = "", line: str = "") -> None:
-        """Give a function a name.
+    def add(self, name: str, make: T, *, paper: str = "", line: str = "", of: Any = None) -> None:
+        """Give a function, or a record that holds one, a name.
+
+        Args:
+            name: By which it is looked up.
+            make: What the name stands for.
+            paper: Where it was published.
+            line: What it is; by default the first line of its docstring.
+            of: The function, where `make` is a record.
 
         Raises:
             ConfigurationError: If the library has something else of that name.
         """
-        entry = Entry(name, make, paper, line or _first_line(make), getattr(make, "__module__", "") or "__main__")
+        of = make if of is None else of
+        entry = Entry(name, make, paper, line or _first_line(of), of.__module__)
         if not entry.own and name in self.own:
             raise ConfigurationError(f"the library has {self.kind} {shown(name)!r} already; choose another name")
         self._functions[entry.module, name] = entry

@@ -11,6 +11,7 @@ import yaml
 import ramify
 from ramify.benchmarks import Column, Table
 from ramify.cli import main
+from ramify.data import SOURCES
 from ramify.errors import ConfigurationError, RunError, TableError
 from ramify.evaluators import EVALUATORS, TableLookup
 from ramify.run.origin import data_of
@@ -158,7 +159,7 @@ class TestWithoutImages:
 
     def test_a_run_names_the_table_and_its_data(self, tmp_path, monkeypatch, capsys):
         path, out = write(tmp_path / "small.table", 27), tmp_path / "run"
-        monkeypatch.setattr("ramify.data.sources._digits", None)  # digits are not even loaded
+        monkeypatch.delitem(SOURCES._own, "digits")  # digits are not even loaded
         found = self.searched(path, out, progress=True)
         said = f"{path}, column valid: mine (valid), 3 epochs, seeds unknown"
         assert capsys.readouterr().err.splitlines()[0] == f"scores are looked up in {said}"

@@ -12,7 +12,8 @@ from pictures import picture, png
 
 from ramify.data import DataSpec
 from ramify.data.encoded import Arrays
-from ramify.data.sources import NAMED, open_source
+from ramify.data.source import data_set_names
+from ramify.data.sources import open_source
 from ramify.errors import DataError, MissingExtraError
 
 
@@ -110,7 +111,7 @@ def test_image_folders_that_are_none(tmp_path, folder):
 
 
 def test_names_and_paths_that_do_not_exist(tmp_path):
-    assert "'digit' is neither a folder or Parquet file nor a data set; did you mean 'digits'?" in refused("digit")
+    assert "'digit' is neither a folder or file nor a data set; did you mean 'digits'?" in refused("digit")
     assert refused("imagenet").startswith(
         "ImageNet cannot be had by name; give its folder (train/ and val/) with --data"
     )
@@ -253,4 +254,4 @@ def test_without_the_extra_its_name_is_told(monkeypatch):
 
 
 def test_every_name_has_a_reader():
-    assert set(NAMED) == {"digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn"}
+    assert set(data_set_names()) == {"digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn"}

@@ -13,20 +13,26 @@ from ramify.data.dataset import Data, Split, colored, numbered, scale_of
 from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.loading import load
-from ramify.data.sources import NAMED
+from ramify.data.parts import Part, Parts
+from ramify.data.source import SOURCES, Source, data_set_names, source
 from ramify.data.spec import DataSpec, spec_of
 
 __all__ = [
-    "NAMED",
+    "SOURCES",
     "Augmentation",
     "Data",
     "DataSpec",
     "Distortion",
+    "Part",
+    "Parts",
     "Scale",
+    "Source",
     "Split",
     "colored",
+    "data_set_names",
     "load",
     "numbered",
     "scale_of",
+    "source",
     "spec_of",
 ]

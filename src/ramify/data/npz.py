@@ -21,6 +21,7 @@ from ramify.data.labels import read_label
 from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS, USUAL, told_by
 from ramify.data.parts import Part, Parts, listed
 from ramify.data.pixels import memory_limit
+from ramify.data.source import source
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, OptionError, nearest
 from ramify.reading import shown
@@ -41,16 +42,18 @@ class _Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def npz_file(path: Path, spec: DataSpec) -> Parts:
+@source("npz", suffix=".npz")
+def npz_file(given: str, spec: DataSpec) -> Parts:
     """Read the images and labels of an archive, and of its other parts.
 
     Args:
-        path: The file.
+        given: The file.
         spec: Names the arrays, as `image_column` and `label_column`, where they are others than the usual ones.
 
     Raises:
         DataError: If it is damaged or too large, or leaves open which arrays are meant.
     """
+    path = Path(given)
     headers = _readable(path, lambda: dict(_headers(path)))
     pairs = _pairs(path, headers, spec)
     class_names = next((name for name in _CLASS_NAMES if name in headers and headers[name].dtype.kind in "US"), None)

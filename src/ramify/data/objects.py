@@ -15,10 +15,10 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 
 from ramify.data.depth import Extent
 from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure, taken
+from ramify.data.hugging_face import hugging_face_part, hugging_face_splits
 from ramify.data.labels import read_label
 from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS
 from ramify.data.parts import Part, Parts, listed
-from ramify.data.sources import hugging_face_part, hugging_face_splits
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, OptionError, nearest
 

@@ -14,6 +14,7 @@ from ramify.data.encoded import Table, join
 from ramify.data.labels import read_label
 from ramify.data.part_names import Told, told_by, told_by_stem
 from ramify.data.parts import Part, Parts, listed, unused, visible
+from ramify.data.source import source
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, OptionError, nearest
 
@@ -58,8 +59,10 @@ def _named(file: Path, in_parts: bool = False) -> _Named:
     return _Named(file, (file.parent, stem, ""), None, shards)
 
 
-def parquet_file(file: Path, spec: DataSpec) -> Parts:
+@source("parquet", suffix=".parquet")
+def parquet_file(given: str, spec: DataSpec) -> Parts:
     """Read a file, its other shards, and beside a file of training images those for validation and test."""
+    file = Path(given)
     me = _named(file)
     around = visible(file.parent.glob("*.parquet"))
     if me.set[0] != file.parent:

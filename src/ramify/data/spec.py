@@ -19,9 +19,9 @@ class DataSpec:
     """Everything that decides which images a search sees.
 
     Args:
-        source: A name (digits, cifar10, cifar100, mnist, fashion-mnist, svhn), a folder of images with one subfolder
-            per class, a Parquet file (or folder or glob of them), a `.npz` file, or a Hugging Face data set:
-            `hf:NAME`, a clone of it, or a folder written by `save_to_disk`.
+        source: A name such as digits or cifar10 (docs/data.md), a folder of images with one subfolder
+            per class, a Parquet file (or folder or glob of them), another file with images (docs/data.md), or a
+            Hugging Face data set: `hf:NAME`, a clone of it, or a folder written by `save_to_disk`.
         test: The file or folder of the test images, when it is another one; images that are also in `source` are
             taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
             train, val and test of an image folder, by these names or others (docs/data.md), and the splits of a
@@ -31,7 +31,7 @@ class DataSpec:
         root: Folder of downloads. Default: the environment variable RAMIFY_DATA, else ~/.cache/ramify.
         download: Whether missing files may be downloaded.
         image_column: Column of the encoded images in a table. Default: the only one that can hold them. Or the array of
-            the images in a `.npz` file.
+            the images in a file of arrays.
         label_column: Column, or array, of the labels. Default: `label`, else the only column of integers.
         image_size: Side in pixels that images are brought to: shorter side resized, then the centre cropped.
             Needed when images differ in size or are not square. At most 8192.

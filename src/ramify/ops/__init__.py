@@ -7,6 +7,7 @@ from ramify.ops.operations import (
     Operation,
     Prelude,
     make_operation,
+    operation,
 )
 from ramify.ops.pointwise import PointwiseConv2d, channels_last
 from ramify.ops.synchronised import SynchronisedNorm, is_synchronised, synchronise, synchronised_norm
@@ -26,6 +27,7 @@ __all__ = [
     "dropout",
     "is_synchronised",
     "make_operation",
+    "operation",
     "standard_norm",
     "synchronise",
     "synchronised_norm",

@@ -2,22 +2,22 @@
 
 Every candidate is written as prelude → body → norm. The *prelude* is a stateless function of the source state
 (ReLU, a pooling, the identity), so a supernet computes it once for all edges that leave a source. The *norm* is
-kept apart, so a supernet can fold the mixing weight into it. Definitions: DARTS (Liu et al., ICLR 2019),
-NAS-Bench-201 (Dong & Yang, ICLR 2020), NASNet (Zoph et al., CVPR 2018), NASP (Yao et al., AAAI 2020).
+kept apart, so a supernet can fold the mixing weight into it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ramify.errors import ArchitectureError, nearest
+from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops.blocks import FactorizedReduce, Norm, standard_norm
 from ramify.ops.pointwise import PointwiseConv2d
+from ramify.registry import Registry, named
 from ramify.wording import excerpt
 
 NONE = "none"
@@ -90,11 +90,56 @@ def _conv(c: int, kernel: int, stride: int = 1, *, dilation: int = 1, groups: in
     return make(c, c, kernel, stride, padding, dilation, groups, bias=False)
 
 
+_DARTS = "Liu, Simonyan & Yang, DARTS, ICLR 2019, arXiv:1806.09055"
+_NASNET = "Zoph et al., NASNet, CVPR 2018, arXiv:1707.07012"
+_NAS_BENCH = "Dong & Yang, NAS-Bench-201, ICLR 2020, arXiv:2001.00326"
+_NASP = "Yao et al., NASP, AAAI 2020, arXiv:1905.13577"
+
+Make = Callable[[int, int, Norm], nn.Module]
+"""(channels C, stride, maker of norms) → a module (B, C, H, W) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
+
+OPERATIONS: Registry[Make] = Registry("operation", package="ramify.ops")
+"""Every operation by name."""
+
+
+def operation(name: str, *, paper: str = "", line: str = "") -> Callable[[Make], Make]:
+    """Return a decorator that makes a function `(channels, stride, norm)` known as a candidate operation.
+
+    The function returns an `Operation`, which supernets execute together with others of its kind, or any module that
+    maps (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉); `norm(C)` makes its batch norms, as the network wants them.
+
+    Args:
+        name: What spaces and notations call it.
+        paper: Where it was published.
+        line: What it is; by default the first line of the function's docstring.
+
+    Raises:
+        ConfigurationError: If the library has another operation of this name, or the name is none.
+
+    Example:
+        >>> from torch import nn
+        >>> from ramify.ops import make_operation, operation
+        >>> @operation("gelu_conv_3x3")
+        ... def gelu_conv(channels, stride, norm):
+        ...     convolution = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+        ...     return nn.Sequential(nn.GELU(), convolution, norm(channels))
+        >>> type(make_operation("gelu_conv_3x3", 8)).__name__
+        'Operation'
+    """
+    if not re.fullmatch(r"[A-Za-z]\w*", name):
+        raise ConfigurationError(f"operation {name!r:.40}: a name is letters, digits and `_`, a letter first")
+    return named(OPERATIONS, name, paper=paper, line=line)
+
+
+@named(OPERATIONS, NONE, paper=_DARTS)
 def _none(c: int, stride: int, norm: Norm) -> Operation:
+    """Nothing."""
     raise ArchitectureError("`none` contributes nothing and has no module; leave the edge out instead")
 
 
+@named(OPERATIONS, "skip_connect", paper=_DARTS)
 def _skip_connect(c: int, stride: int, norm: Norm) -> Operation:
+    """The identity; with stride 2, ReLU, two shifted 1×1 convolutions and a norm."""
     if stride == 1:
         return Operation(Prelude("identity"))
     return Operation(Prelude("relu"), FactorizedReduce(c, c), norm(c))
@@ -145,29 +190,25 @@ def _stacked(kernel: int) -> Callable[[int, int, Norm], Operation]:
     return make
 
 
-OPERATIONS: Mapping[str, Callable[[int, int, Norm], Operation]] = MappingProxyType(
-    {
-        NONE: _none,
-        "skip_connect": _skip_connect,
-        "max_pool_3x3": _pool("max_pool", 3),
-        "max_pool_5x5": _pool("max_pool", 5),
-        "max_pool_7x7": _pool("max_pool", 7),
-        "avg_pool_3x3": _pool("avg_pool", 3),
-        "sep_conv_3x3": _separable(3),
-        "sep_conv_5x5": _separable(5),
-        "sep_conv_7x7": _separable(7),
-        "dil_conv_3x3": _dilated(3),
-        "dil_conv_5x5": _dilated(5),
-        "conv_3x1_1x3": _stacked(3),
-        "conv_7x1_1x7": _stacked(7),
-        "nor_conv_1x1": _convolution(1),
-        "nor_conv_3x3": _convolution(3),
-        "nor_conv_7x7": _convolution(7),
-        "conv 1x1": _convolution(1),
-        "conv 3x3": _convolution(3),
-    }
-)
-"""Name → constructor `(channels, stride, norm)`. The names with a space are NASP's spelling."""
+for _name, _make, _paper, _line in (
+    ("max_pool_3x3", _pool("max_pool", 3), _DARTS, "Maximum of 3×3."),
+    ("max_pool_5x5", _pool("max_pool", 5), _NASNET, "Maximum of 5×5."),
+    ("max_pool_7x7", _pool("max_pool", 7), _NASNET, "Maximum of 7×7."),
+    ("avg_pool_3x3", _pool("avg_pool", 3), _DARTS, "Average of 3×3, padding left out."),
+    ("sep_conv_3x3", _separable(3), _DARTS, "ReLU, depthwise 3×3, 1×1, norm, twice."),
+    ("sep_conv_5x5", _separable(5), _DARTS, "ReLU, depthwise 5×5, 1×1, norm, twice."),
+    ("sep_conv_7x7", _separable(7), _NASNET, "ReLU, depthwise 7×7, 1×1, norm, twice."),
+    ("dil_conv_3x3", _dilated(3), _DARTS, "ReLU, depthwise 3×3 with dilation 2, 1×1, norm."),
+    ("dil_conv_5x5", _dilated(5), _DARTS, "ReLU, depthwise 5×5 with dilation 2, 1×1, norm."),
+    ("conv_3x1_1x3", _stacked(3), _NASNET, "ReLU, 1×3, 3×1, norm."),
+    ("conv_7x1_1x7", _stacked(7), _NASNET, "ReLU, 1×7, 7×1, norm."),
+    ("nor_conv_1x1", _convolution(1), _NAS_BENCH, "ReLU, 1×1 convolution, norm."),
+    ("nor_conv_3x3", _convolution(3), _NAS_BENCH, "ReLU, 3×3 convolution, norm."),
+    ("nor_conv_7x7", _convolution(7), _NAS_BENCH, "ReLU, 7×7 convolution, norm."),
+    ("conv 1x1", _convolution(1), _NASP, "`nor_conv_1x1` in NASP's spelling."),
+    ("conv 3x3", _convolution(3), _NASP, "`nor_conv_3x3` in NASP's spelling."),
+):
+    OPERATIONS.add(_name, _make, paper=_paper, line=_line)
 
 
 def check_operation(name: object) -> str:
@@ -204,7 +245,8 @@ def make_operation(
         ArchitectureError: If there is no such operation.
     """
     norm = norm or standard_norm()
-    operation = OPERATIONS[check_operation(name)](channels, stride, norm)
+    made = OPERATIONS[check_operation(name)](channels, stride, norm)
+    operation = made if isinstance(made, Operation) else Operation(Prelude("identity"), made)
     operation.channels = channels
     if pool_norm and operation.prelude.kind.endswith("pool"):
         standard = norm(channels)

@@ -63,7 +63,8 @@ class PublishedSetting:
 
     def options_for(self, source: str | Path | None) -> dict[str, Any]:
         """Return the configuration for data from `source`, or for the recipe's own when None."""
-        from ramify.data.sources import BY_FOLDER, NAMED
+        from ramify.data import data_set_names
+        from ramify.data.named import BY_FOLDER
 
         options = self.options
         data = options.get("data", {})
@@ -71,7 +72,7 @@ class PublishedSetting:
         if source is None or str(source) == own:
             return options
         data["source"] = str(source)
-        if own in BY_FOLDER and str(source) not in NAMED:
+        if own in BY_FOLDER and str(source) not in data_set_names():
             return options
         for name in BOUND:
             data.pop(name, None)
@@ -83,7 +84,7 @@ class PublishedSetting:
 
     def check_data(self, source: str | Path | None) -> None:
         """Raise `ConfigurationError` if the recipe is for data that cannot be had by name, and no other is given."""
-        from ramify.data.sources import BY_FOLDER
+        from ramify.data.named import BY_FOLDER
 
         own = self.options.get("data", {}).get("source")
         wanted = own if source is None else str(source)

@@ -14,7 +14,7 @@ from ramify import files, reading
 from ramify.architecture import Architecture
 from ramify.data import Data, DataSpec
 from ramify.data import load as load_data
-from ramify.data.sources import NAMED
+from ramify.data.source import is_name
 from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.evaluators import TableLookup
 from ramify.run.folder import Images, Layout, RunFolder
@@ -127,7 +127,7 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
     places: dict[str, Any] = {}
     for name in ("source", "test", "split_file"):
         value = getattr(spec, name)
-        if value is None or value in NAMED or value.startswith("hf:") or files.expanded(value).is_absolute():
+        if value is None or is_name(value) or files.expanded(value).is_absolute():
             continue
         pattern = any(mark in value for mark in "*?[")
         bases = [Path(made), Path.cwd()]

@@ -1,0 +1,123 @@
+"""Data sets of Hugging Face: from the hub, a folder of `save_to_disk`, or objects in Python."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ramify.data.encoded import RESIZED_BY_SPEC, HuggingFace
+from ramify.data.labels import read_label
+from ramify.data.parquet import column
+from ramify.data.part_names import assign
+from ramify.data.parts import Part, Parts, listed
+from ramify.data.source import source
+from ramify.data.spec import DataSpec
+from ramify.errors import DataError, MissingExtraError
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("datasets", "datasets", "A Hugging Face data set") from error
+    return datasets
+
+
+@source("hub", prefix="hf:")
+def _hugging_face_hub(given: str, spec: DataSpec) -> Parts:
+    """A data set of the Hugging Face hub."""
+    name = given.removeprefix("hf:")
+    datasets = _datasets()
+    try:
+        config = datasets.DownloadConfig(local_files_only=not spec.download)
+        found = datasets.load_dataset(name, cache_dir=spec.root, download_config=config)
+    except Exception as error:  # the hub, its cache and the network each have exceptions of their own
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"hf:{name}: cannot be loaded ({reason}); check the name and the network") from error
+    return _hugging_face(found, name.rsplit("/", 1)[-1], f"hf:{name}", spec)
+
+
+def hugging_face_folder(path: Path, spec: DataSpec) -> Parts:
+    """Read a folder of `save_to_disk`."""
+    datasets = _datasets()
+    try:
+        found = datasets.load_from_disk(str(path))
+    except Exception as error:  # Arrow, JSON and file errors alike: the folder is not whole
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not a complete folder of save_to_disk ({reason})") from error
+    return _hugging_face(found, path.name, str(path), spec)
+
+
+def _hugging_face(found: Any, name: str, where: str, spec: DataSpec) -> Parts:
+    def read(dataset: Any, where: str) -> tuple[Part, tuple[str, ...] | None]:
+        return hugging_face_part(dataset, where, spec)
+
+    if isinstance(found, dict):
+        return hugging_face_splits(found, name, where, read)
+    part, names = read(found, where)
+    return Parts(name, part, class_names=names)
+
+
+def hugging_face_splits(
+    found: dict[str, Any],
+    name: str,
+    where: str,
+    read: Callable[[Any, str], tuple[Part, tuple[str, ...] | None]],
+) -> Parts:
+    """Read the splits of a Hugging Face data set, each by `read(dataset, where)`."""
+    splits = assign(found, where)
+    lacking = "" if "train" in splits else f"{where}: has no split `train`; its splits: {', '.join(found)}"
+    if not splits:
+        raise DataError(lacking)
+    left = [split for split in found if split not in splits.values()]
+    parts, names = {}, None
+    for part, split in splits.items():
+        read_part, its_names = read(found[split], where if len(splits) == 1 else f"{where}, {part}")
+        names = names or its_names
+        parts[part] = read_part.by_names(its_names, names)
+    notes = (f"{where}: the splits {listed(left)} are not used",) if left else ()
+    return Parts(name, parts.get("train"), parts.get("validation"), parts.get("test"), names, notes, lacking)
+
+
+def hugging_face_part(
+    dataset: Any, where: str, spec: DataSpec, advice: str = RESIZED_BY_SPEC
+) -> tuple[Part, tuple[str, ...] | None]:
+    """Return encoded images and labels of one Hugging Face data set that has a column of images, and its class names.
+
+    Args:
+        dataset: The data set, not a dictionary of them.
+        where: How to find it, for messages.
+        spec: Says which columns.
+        advice: What brings its images to one size, for messages.
+    """
+    datasets = _datasets()
+    dataset = dataset.with_format(None)
+    features = dataset.features
+    image = column(
+        where,
+        features,
+        spec.image_column,
+        "image_column",
+        [name for name, feature in features.items() if isinstance(feature, datasets.Image)],
+    )
+    if not isinstance(features[image], datasets.Image):
+        raise DataError(f"{where}: column {image!r} is {features[image]}, not an image feature")
+    integers = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, datasets.ClassLabel) or re.match("u?int|bool", str(getattr(feature, "dtype", "")))
+    ]
+    classes = [name for name in integers if isinstance(features[name], datasets.ClassLabel)]
+    default = spec.label_column or ("label" if "label" in features else None)
+    label = column(where, features, default, "label_column", classes if len(classes) == 1 else integers)
+    names = getattr(features[label], "names", None)
+    scalar = re.match("float|(large_)?string", str(getattr(features[label], "dtype", "")))
+    if names is None and label not in integers and not scalar:
+        raise DataError(
+            f"{where}: column {label!r} is {features[label]!s:.80}, not integers or names; a class number is wanted"
+        )
+    images = HuggingFace(dataset.cast_column(image, datasets.Image(decode=False)), image, where, advice)
+    labels = [read_label(value, images.where(row)) for row, value in enumerate(dataset[label])]
+    return Part(images, labels), tuple(names) if names else None

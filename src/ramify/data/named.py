@@ -1,0 +1,79 @@
+"""Data sets that are had by their names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ramify.data.encoded import Arrays
+from ramify.data.parts import Part, Parts
+from ramify.data.source import source
+from ramify.data.spec import DataSpec
+from ramify.errors import DataError
+from ramify.files import expanded
+
+
+def downloads(root: str | None = None) -> Path:
+    """Return the folder of downloads: `root`, else what RAMIFY_DATA says, else the usual one."""
+    return expanded(root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
+
+
+@source("digits", paper="Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998")
+def _digits(given: str, spec: DataSpec) -> Parts:
+    """Handwritten digits of 8×8 pixels, part of scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8), values 0..16
+    names = tuple(str(name) for name in digits.target_names)
+    return Parts("digits", Part(Arrays(pixels, "digits"), digits.target.tolist()), class_names=names)
+
+
+def _torchvision(name: str, class_name: str) -> Callable[[str, DataSpec], Parts]:
+    def read(given: str, spec: DataSpec) -> Parts:
+        """Images of torchvision, downloaded where they are missing."""
+        from torchvision import datasets
+
+        root = downloads(spec.root)
+        parts, names = [], None
+        for train in (True, False):
+            which: dict[str, Any] = {"split": "train" if train else "test"} if name == "svhn" else {"train": train}
+            try:
+                if spec.download:
+                    root.mkdir(parents=True, exist_ok=True)
+                data = getattr(datasets, class_name)(str(root), download=spec.download, **which)
+            except Exception as error:  # no network is an OSError, a RuntimeError, or an error of http or tarfile
+                reason = " ".join(str(error).split())
+                raise DataError(
+                    f"{name}: the download to {root} failed ({reason}); connect, or copy torchvision's files there"
+                    if spec.download
+                    else f"{name}: not found in {root}; allow `download`, or copy torchvision's files there"
+                ) from error
+            pixels = np.asarray(data.data)
+            if name == "svhn":
+                pixels = pixels.transpose(0, 2, 3, 1)
+            labels = data.labels if name == "svhn" else data.targets
+            parts.append(Part(Arrays(pixels, name), [int(label) for label in labels]))
+            names = None if name == "mnist" else getattr(data, "classes", None)  # MNIST's are like "7 - seven"
+            names = tuple(names or map(str, range(10)))
+        return Parts(name, parts[0], test=parts[1], class_names=names)
+
+    return read
+
+
+for _name, _class, _paper in (
+    ("cifar10", "CIFAR10", "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"),
+    ("cifar100", "CIFAR100", "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"),
+    ("mnist", "MNIST", "LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998"),
+    ("fashion-mnist", "FashionMNIST", "Xiao, Rasul & Vollgraf, Fashion-MNIST, 2017, arXiv:1708.07747"),
+    ("svhn", "SVHN", "Netzer et al., Reading Digits in Natural Images, NIPS workshop 2011"),
+):
+    source(_name, paper=_paper)(_torchvision(_name, _class))
+
+
+BY_FOLDER = {"imagenet": "ImageNet"}
+"""Data sets that everybody has to fetch on their own: the name that stands for them, and what they are called."""

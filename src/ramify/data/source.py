@@ -1,0 +1,88 @@
+"""Where images come from, by name: data sets, kinds of files, and prefixes such as `hf:`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from ramify.data.parts import Parts
+from ramify.data.spec import DataSpec
+from ramify.registry import Entry, Registry
+
+Read = Callable[[str, DataSpec], Parts]
+"""(what `source` says, the specification) → what is there."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source: a data set that is had by its name, or whatever a file's ending or a prefix stands for.
+
+    Args:
+        read: Finds the images and labels; decodes nothing.
+        suffix: The ending of the files it reads, as `.npz`.
+        prefix: What stands in front of names that it looks up, as `hf:`.
+    """
+
+    read: Read
+    suffix: str = ""
+    prefix: str = ""
+
+    def reads(self, name: str, source: str) -> bool:
+        """Return whether `source` is meant for the source `name`."""
+        if self.prefix:
+            return source.startswith(self.prefix)
+        return PurePath(source).suffix == self.suffix if self.suffix else source == name
+
+
+SOURCES: Registry[Source] = Registry("data source", package="ramify.data")
+"""Every source by name."""
+
+
+def source(name: str, *, suffix: str = "", prefix: str = "", paper: str = "") -> Callable[[Read], Read]:
+    """Return a decorator that makes a function `(source, spec)` a source of images.
+
+    The function finds images and labels and returns them as `Parts`, without decoding anything. What `--data` says is
+    handed to it if it is `name`, ends in `suffix`, or begins with `prefix`.
+
+    Args:
+        name: Of the data set, or of the format.
+        suffix: The ending of the files it reads.
+        prefix: What stands in front of names that it looks up.
+        paper: Where it was published.
+
+    Raises:
+        ConfigurationError: If the library has another source of this name.
+    """
+
+    def decorate(read: Read) -> Read:
+        SOURCES.add(name, Source(read, suffix, prefix), paper=paper, of=read)
+        return read
+
+    return decorate
+
+
+def source_of(text: str) -> Entry[Source] | None:
+    """Return the source that is meant by what `--data` says; None where a folder or file has to be looked at."""
+    known = [*SOURCES.own.values(), *SOURCES.users()]
+    return next((entry for entry in known if entry.make.reads(entry.name, text)), None)
+
+
+def data_set_names() -> list[str]:
+    """Return the names of data sets."""
+    known = [*SOURCES.own.values(), *SOURCES.users()]
+    return [entry.name for entry in known if not entry.make.suffix and not entry.make.prefix]
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text is the name of a data set, not a path."""
+    found = source_of(text)
+    return found is not None and not found.make.suffix
+
+
+def in_words() -> str:
+    """Return what `--data` can be, for help."""
+    sources = [entry.make for entry in SOURCES.entries()]
+    files = [source.suffix for source in sources if source.suffix]
+    prefixes = [f"{source.prefix}NAME" for source in sources if source.prefix]
+    return ", ".join([*data_set_names(), "a folder of images", f"a {' or '.join(files)} file", *prefixes])
