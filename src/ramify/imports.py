@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 
 from ramify import reading
 from ramify.errors import ConfigurationError, RamifyError, nearest
-from ramify.registry import brought, load_plugin, plugins, registries
+from ramify.registry import Entry, brought, load_plugin, plugins, registries
 from ramify.wording import listing
 
 MAIN = "__main__"
@@ -122,7 +122,7 @@ def records(config: Any = None) -> list[Record]:
     """Return what a configuration says of all imports, and of the modules of users whose classes it names."""
     texts = set(_texts(config))
     classes: dict[str, list[str]] = {}
-    for entry in (entry for kind in registries.values() for entry in kind.users()):
+    for entry in _users():
         if not entry.is_brought and texts & {entry.full_name, entry.name if not inspect.isclass(entry.make) else ""}:
             classes.setdefault(entry.module, []).append(entry.name)
     found = [imported.record for imported in _imported.values()]
@@ -130,6 +130,11 @@ def records(config: Any = None) -> list[Record]:
         record: Record = {"module": module, "sha256": _digest(sys.modules[module], names)}
         found.append(record | {"names": sorted(names)} if module == MAIN else record)
     return found
+
+
+def _users() -> list[Entry[Any]]:
+    """Return what Python has imported, of every kind, that is not the library's."""
+    return [entry for kind in registries.values() for entry in kind.users()]
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -184,7 +189,7 @@ def _digests(given: str, names: Sequence[str]) -> list[str]:
         if points_at.partition(":")[0] == given and given not in sys.modules:
             load_plugin(plugin)
     module = sys.modules.get(given)
-    if not found and module is not None and (given != MAIN or all(hasattr(module, name) for name in names)):
+    if not found and module is not None and set(names) <= {entry.name for entry in _users() if entry.module == given}:
         found.append(_digest(module, names))
     return found
 
@@ -273,7 +278,7 @@ def _take(imported: Imported, path: str = "") -> None:
     if label in brought.values():
         raise _refusal(imported.given, f"another import is called {label} already; rename one of them")
     _imported[imported.module], brought[imported.module] = imported, label
-    for entry in (entry for kind in registries.values() for entry in kind.users() if entry.is_brought):
+    for entry in (entry for entry in _users() if entry.is_brought):
         if any(entry.name in kind.own for kind in registries.values()):
             del _imported[imported.module], brought[imported.module]
             raise _refusal(imported.given, f"the library has a {entry.name} already; rename the class")
@@ -303,9 +308,8 @@ def _digest(module: ModuleType, names: Sequence[str] = ()) -> str:
     A script or notebook is what runs: it changes in other places, and has no file or another one.
     """
     if module.__name__ == MAIN:
-        return hashlib.sha256(
-            "\0".join(_source_of(getattr(module, name)) for name in sorted(names)).encode()
-        ).hexdigest()
+        sources = {entry.name: _source_of(entry.code) for entry in _users() if entry.module == MAIN}
+        return hashlib.sha256("\0".join(sources[name] for name in sorted(names)).encode()).hexdigest()
     origin = getattr(module.__spec__, "origin", None)
     folders: Sequence[str] = list(getattr(module, "__path__", ()))
     files = sorted(file for folder in folders for file in Path(folder).rglob("*.py")) if folders else []

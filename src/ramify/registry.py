@@ -44,17 +44,22 @@ class Entry(Generic[T]):
 
     Args:
         name: Of a class, or what a function was registered as.
-        make: The class or function.
+        make: The class or function, or a record that holds one.
         paper: Where it was published; empty where it was not.
         line: What it is, in a line.
-        module: Where it is defined.
+        code: The class or function itself.
     """
 
     name: str
     make: T
     paper: str
     line: str
-    module: str
+    code: Any
+
+    @property
+    def module(self) -> str:
+        """Where it is defined."""
+        return self.code.__module__
 
     @property
     def own(self) -> bool:
@@ -158,8 +163,8 @@ class Registry(Mapping[str, T]):
         Raises:
             ConfigurationError: If the library has something else of that name.
         """
-        of = make if of is None else of
-        entry = Entry(name, make, paper, line or _first_line(of), of.__module__)
+        code = make if of is None else of
+        entry = Entry(name, make, paper, line or _first_line(code), code)
         if not entry.own and name in self.own:
             raise ConfigurationError(f"the library has {self.kind} {shown(name)!r} already; choose another name")
         self._functions[entry.module, name] = entry
@@ -184,7 +189,7 @@ class Registry(Mapping[str, T]):
         if self.base is None:
             return [entry for entry in self._functions.values() if entry.module in sys.modules]
         return [
-            Entry(item.__name__, item, getattr(item, "source", ""), _first_line(item), item.__module__)
+            Entry(item.__name__, item, getattr(item, "source", ""), _first_line(item), item)
             for item in dict.fromkeys(_below(self.base))
             if not item.__name__.startswith("_") and not inspect.isabstract(item) and _can_be_found(item)
         ]

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ramify.errors import ArchitectureError, ConfigurationError, nearest
+from ramify import imports
+from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops.blocks import FactorizedReduce, Norm, standard_norm
 from ramify.ops.pointwise import PointwiseConv2d
 from ramify.registry import Registry, named
-from ramify.wording import excerpt
 
 NONE = "none"
 """The candidate that contributes nothing. It has no module: spaces list it, networks leave it out."""
@@ -218,7 +218,7 @@ def check_operation(name: object) -> str:
         ArchitectureError: If it is not; the message suggests the nearest one.
     """
     if not isinstance(name, str) or name not in OPERATIONS:
-        raise ArchitectureError(f"unknown operation {excerpt(str(name), 24)}; {nearest(str(name)[:40], OPERATIONS)}")
+        raise ArchitectureError(imports.unknown("operation", str(name)[:60], OPERATIONS))
     return name
 
 
