@@ -605,7 +605,7 @@ def export(
 
     network, shape, path = _trained(source)
     if out is None and path is None:
-        raise ConfigurationError("export needs `out`, because the network was trained without a run folder")
+        raise ConfigurationError("export needs `out`, because the network has no run folder")
     return export_network(
         network,
         out or files.inner(cast(Path, path), "export"),
@@ -982,7 +982,11 @@ def _is(path: Path, test: Any) -> bool:
 def _trained(source: Any) -> tuple[nn.Module, dict[str, Any], Path | None]:
     """Return the network that `source` stands for, its `network.json`, and its run folder."""
     if isinstance(source, RetrainResult):
-        return copy.deepcopy(source.network), source.shape, source.out
+        out = source.out
+        if out is not None and not out.is_dir():
+            say(f"the run folder {out} is gone, so nothing is recorded in it")
+            out = None
+        return copy.deepcopy(source.network), source.shape, out
     path = source.out if isinstance(source, SearchResult) else Path(source)
     if path is None:
         raise RunError("the search was made without a run folder; hand over what `retrain` returned")
