@@ -7,6 +7,7 @@ executors it defines are known by their bare names from then on, like the librar
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.abc
@@ -132,6 +133,11 @@ def records(config: Any = None) -> list[Record]:
     return found
 
 
+def unrepeatable(records: Iterable[Record]) -> list[str]:
+    """Return the names that are of a script or notebook, which the command line cannot import."""
+    return [name for record in records if record.get("module") == MAIN for name in record.get("names", [])]
+
+
 def _users() -> list[Entry[Any]]:
     """Return what Python has imported, of every kind, that is not the library's."""
     return [entry for kind in registries.values() for entry in kind.users()]
@@ -186,8 +192,9 @@ def _digests(given: str, names: Sequence[str]) -> list[str]:
     label = _label(given)
     found = [imported.sha256 for imported in _imported.values() if _label(imported.given) == label]
     for plugin, points_at in plugins().items():
-        if points_at.partition(":")[0] == given and given not in sys.modules:
-            load_plugin(plugin)
+        if given not in sys.modules and re.split("[.:]", points_at)[0] == given.partition(".")[0]:
+            with contextlib.suppress(ConfigurationError):  # another one of the same package
+                load_plugin(plugin)
     module = sys.modules.get(given)
     if not found and module is not None and set(names) <= {entry.name for entry in _users() if entry.module == given}:
         found.append(_digest(module, names))

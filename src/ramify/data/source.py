@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from ramify.data.parts import Parts
 from ramify.data.spec import DataSpec
-from ramify.registry import Entry, Registry
+from ramify.registry import Entry, Registry, plugins
 
 Read = Callable[[str, DataSpec], Parts]
 """(what `source` says, the specification) → what is there."""
@@ -65,7 +65,8 @@ def source(name: str, *, suffix: str = "", prefix: str = "", paper: str = "") ->
 def source_of(text: str) -> Entry[Source] | None:
     """Return the source that is meant by what `--data` says; None where a folder or file has to be looked at."""
     known = [*SOURCES.own.values(), *SOURCES.users()]
-    return next((entry for entry in known if entry.make.reads(entry.name, text)), None)
+    found = next((entry for entry in known if entry.make.reads(entry.name, text)), None)
+    return found or (SOURCES.lookup(text) if text in plugins() else None)
 
 
 def data_set_names() -> list[str]:

@@ -31,6 +31,7 @@ from ramify.errors import RunError
 from ramify.run.configuration import differences
 from ramify.run.progress import say
 from ramify.run.provenance import now, provenance
+from ramify.wording import listing
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -176,6 +177,8 @@ class RunFolder:
         if not (self.path / "provenance.json").exists():
             self.write_json("provenance.json", provenance(seed))
         if not (self.path / "config.yaml").exists():  # last: it makes the folder a run
+            if names := imports.unrepeatable(imported):
+                say(f"{listing(names)}: of a script or notebook, so that the command line cannot repeat this run")
             self.write("config.yaml", reading.yaml_text(config))
 
     def _acquire(self) -> None:
