@@ -162,7 +162,7 @@ class TestFunctions:
             operation("skip_connect")(lambda channels, stride, norm: None)
         with pytest.raises(ConfigurationError, match="a name is letters"):
             operation("|x~0|")
-        with pytest.raises(ArchitectureError, match="unknown operation 'gelu'.*your own come with --import"):
+        with pytest.raises(ArchitectureError, match=r"unknown operation 'gelu'.*your own come with --import"):
             NASBench201(3, ("none", "gelu"))
 
     def test_a_source_of_images(self, package):

@@ -1,30 +1,35 @@
-"""The page on which strategy searches which space says what `compatible` says."""
+"""Pages that programs write: which strategy searches which space, as `compatible` says, and all names."""
 
 import importlib.util
 from pathlib import Path
+
+import pytest
 
 import ramify
 from ramify.spaces import SPACES
 from ramify.strategies import STRATEGIES
 
-PROGRAM = Path(__file__).parents[1] / "docs" / "combinations.py"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def combinations():
-    spec = importlib.util.spec_from_file_location("combinations", PROGRAM)
+def program_of(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_the_page_is_the_one_that_the_program_writes():
-    program = combinations()
+@pytest.mark.parametrize("name", ["combinations", "names"])
+def test_the_page_is_the_one_that_the_program_writes(name):
+    program = program_of(name)
     written = program.PAGE.read_text(encoding="utf-8")
-    assert written == program.page(), "run `python docs/combinations.py`, and commit docs/combinations.md"
+    assert written == program.page(), f"run `python docs/{name}.py`, and commit docs/{name}.md"
 
 
 def test_every_registered_space_and_strategy_has_its_verdict():
-    lines = [line.strip("| ").split(" | ") for line in combinations().page().splitlines() if line.startswith("|")]
+    lines = [
+        line.strip("| ").split(" | ") for line in program_of("combinations").page().splitlines() if line.startswith("|")
+    ]
     spaces, rows = [name.strip("`") for name in lines[0]], {row[0].strip("`"): row[1:] for row in lines[2:]}
     assert set(rows) == set(STRATEGIES)
     for name, kind in SPACES.items():
@@ -35,7 +40,7 @@ def test_every_registered_space_and_strategy_has_its_verdict():
 
 
 def test_refused_combinations_give_their_reason():
-    program = combinations()
+    program = program_of("combinations")
     refusals = {
         verdict.reason
         for space in program.searched().values()
