@@ -20,6 +20,7 @@ LEVELS = (
     ("cli",),
     ("bench_cli", "demo", "doctor", "pipeline", "words"),
     ("building", "comparison"),
+    ("campaign",),
     ("api",),
     ("run", "report", "exporting", "recipes"),
     ("strategies", "hypergradient", "downstream"),

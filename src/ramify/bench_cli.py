@@ -125,7 +125,7 @@ def _build(command: Command) -> int:
 
 def _compare(command: Command) -> int:
     from ramify.comparison import compare
-    from ramify.comparison.campaign import named
+    from ramify.comparison.comparing import named
     from ramify.strategies import STRATEGIES, AskTell
 
     known = ", ".join(name for name, kind in STRATEGIES.items() if issubclass(kind, AskTell))

@@ -7,10 +7,8 @@ alone, not on when and where it was computed; only the measured seconds differ f
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -24,21 +22,20 @@ from ramify.api import layout_of
 from ramify.architecture import Architecture
 from ramify.benchmarks import ORDERS, Column, Table
 from ramify.benchmarks.table import notation_of
+from ramify.campaign import Campaign
 from ramify.data import Data, DataSpec, spec_of
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
-from ramify.executors import run_jobs
 from ramify.executors.numerics import check_threads
-from ramify.run import Interrupted, RunFolder, make_fabric, say
+from ramify.run import RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import Row
 from ramify.run.origin import images_of
-from ramify.run.progress import Progress
 from ramify.run.provenance import now
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
-from ramify.training import Metrics, Recipe, Task, TrainingSession, measure
+from ramify.training import Recipe, Task, TrainingSession, measure
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -135,12 +132,16 @@ def build_table(
     """
     spec = spec_of(data)
     recipe = recipe or TrainFromScratch().recipe()
-    _check_numbers(seeds, processes, threads)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ConfigurationError(f"`seeds` must be different numbers, at least one, got {list(seeds)}")
+    check_threads(threads)
     layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
     fabric = make_fabric(device, precision)
     loaded = load_data(spec, device=fabric.device)
     members, named = _members(space, architectures, seed)
     plan = _Plan(space, spec, recipe, layout, str(fabric.device), precision, test, threads)
+    arguments = (plan, loaded) if processes == 0 else (plan,)
+    campaign = Campaign("build", "architectures", _key, _Worker, arguments, processes, threads, progress)
     _Trainer(plan, fabric, loaded).session(members[0], 0).rehearse()
     config = {
         "space": described(space),
@@ -162,20 +163,14 @@ def build_table(
         if folder.finished:
             say(f"{folder.path} is finished: this is its table, nothing is done again", enabled=progress)
             return Table.open(folder.path / TABLE)
-        rows = folder.history(_Row)
-        kept = [row for row in rows if not (retry and "error" in row)]
-        folder.cut(len(rows))  # a kill may have left half a row
-        if len(kept) < len(rows):
-            folder.rewrite(kept)
         names = {notation_of(space, arch): arch for arch in members}
-        done = {(row["architecture"], row["seed"]) for row in kept}
-        todo = [(name, s) for name in names for s in seeds if (name, s) not in done]
-        if test and not rows:
+        jobs = [(name, arch, s) for name, arch in names.items() for s in seeds]
+        begun = bool(folder.history(_Row))
+        left = campaign.left(folder, jobs, _Row, again=lambda row: retry and "error" in row)
+        if test and not begun:
             images = len(loaded.split("test", "bench build"))
             folder.record_reads([{"split": "test", "purpose": "bench build", "images": images, "time": now()}])
-        folder.started(len(kept))
-        jobs = [(name, names[name], s) for name, s in todo]
-        _train_all(plan, loaded, jobs, folder, done=len(kept), processes=processes, progress=progress)
+        campaign.carry_out(folder, left, done=len(jobs) - len(left), show=_shown)
         table = _table(plan, list(names), list(seeds), folder.history(_Row), loaded)
         table.save(folder.path / TABLE)
         failed = table.origin["failed"]
@@ -183,14 +178,6 @@ def build_table(
         for name, reason in failed.items():
             say(f"{name} is not in the table: {reason}", enabled=progress)
         return table
-
-
-def _check_numbers(seeds: Sequence[int], processes: int | None, threads: int) -> None:
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ConfigurationError(f"`seeds` must be different numbers, at least one, got {list(seeds)}")
-    if processes is not None and processes < 0:
-        raise ConfigurationError(f"`processes` must not be negative, got {processes}")
-    check_threads(threads)
 
 
 def _keep_to(folder: RunFolder, data: Data) -> None:
@@ -325,33 +312,15 @@ class _Worker:
         return _outcome(self.trainer, *job[1:])
 
 
-def _train_all(
-    plan: _Plan,
-    data: Data,
-    jobs: Sequence[Job],
-    folder: RunFolder,
-    *,
-    done: int,
-    processes: int | None,
-    progress: bool,
-) -> None:
-    """Train what is left, and keep every result as soon as it is there."""
-    if not jobs:
-        return
-    total, begun = done + len(jobs), time.monotonic()
-    count = max(1, (os.cpu_count() or 1) // plan.threads) if processes is None else processes
-    results = run_jobs(jobs, _Worker, (plan,) if count else (plan, data), processes=count, threads=plan.threads)
-    with Progress("bench build", enabled=progress) as bar, closing(results):
-        try:
-            for (name, _, seed), found in results:
-                done += 1
-                row = {"phase": "build", "step": done, "steps": total, "seconds": round(time.monotonic() - begun, 3)}
-                folder.append(row | {"architecture": name, "seed": seed, **found})
-                shown = {"score": found["values"]["valid"][-1]} if "values" in found else {}
-                note = f"{name:.120} seed {seed} {found.get('error', '')}".strip()
-                bar.update(Metrics("build", done, total, shown), note)
-        except KeyboardInterrupt:
-            raise Interrupted(f"stopped after {done} of {total}; the same command continues") from None
+def _key(job: Job) -> dict[str, Any]:
+    name, _, seed = job
+    return {"architecture": name, "seed": seed}
+
+
+def _shown(job: Job, outcome: Mapping[str, Any], done: int, total: int) -> tuple[dict[str, float], str]:
+    name, _, seed = job
+    values = {"score": outcome["values"]["valid"][-1]} if "values" in outcome else {}
+    return values, f"{name:.120} seed {seed} {outcome.get('error', '')}".strip()
 
 
 # The table

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ramify
-from ramify import building
+from ramify import building, campaign
 from ramify.benchmarks import ORDERS, open_table
 from ramify.building import TABLE, build_table
 from ramify.cli import main
@@ -127,7 +127,7 @@ class TestContinuing:
         assert table.value("valid_seconds", first["architecture"], seed=first["seed"]) == 2.0
 
     def test_a_finished_build_is_read(self, folder, monkeypatch):
-        monkeypatch.setattr(building, "_train_all", lambda *_, **__: pytest.fail("something was trained again"))
+        monkeypatch.setattr(campaign, "run_jobs", lambda *_, **__: pytest.fail("something was trained again"))
         assert_same(build(folder), open_table(folder / TABLE))
 
     def test_other_settings_are_refused(self, folder):
@@ -148,7 +148,7 @@ class TestContinuing:
 
         monkeypatch.setattr(building, "_outcome", interrupted)
         threads = torch.get_num_threads()
-        with pytest.raises(Interrupted, match="stopped after 8 of 10; the same command continues"):
+        with pytest.raises(Interrupted, match="stopped after 8 of 10 architectures; the same command continues"):
             build(unfinished)
         assert len(rows_of(unfinished)) == 8 and torch.get_num_threads() == threads
 
@@ -169,14 +169,12 @@ def test_threads_are_those_that_were_asked_for(tmp_path, monkeypatch):
 
 
 class TestFailures:
-    def test_one_architecture_does_not_stop_the_others(self, folder, unfinished, capsys, monkeypatch):
+    def test_one_architecture_does_not_stop_the_others(self, folder, unfinished, capsys):
         rows = rows_of(folder)
         name = rows[4]["architecture"]
         broken = {key: value for key, value in rows[4].items() if key != "values"} | {"error": "the loss is nan"}
         write_rows(unfinished, [*rows[:4], broken, *rows[5:]])
-        with monkeypatch.context() as patch:
-            patch.setattr(building, "_train_all", lambda *_, **__: None)
-            table = build(unfinished, progress=True)
+        table = build(unfinished, progress=True)
         assert table.origin["failed"] == {name: "the loss is nan"}
         assert len(table) == 4 and name not in table.notations
         assert f"{name} is not in the table: the loss is nan" in capsys.readouterr().err

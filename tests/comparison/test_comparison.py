@@ -19,7 +19,8 @@ from scipy.stats import bootstrap
 from ramify.benchmarks import Column, Table, open_table
 from ramify.cli import main
 from ramify.comparison import compare
-from ramify.comparison.campaign import as_text, named
+from ramify.comparison.comparing import named
+from ramify.comparison.outcome import as_text
 from ramify.comparison.statistics import Course, interval, verdict, versus
 from ramify.errors import ConfigurationError, RunError, TableError
 from ramify.evaluators import TableLookup

@@ -19,7 +19,7 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, cast
 
@@ -372,7 +372,7 @@ class RunFolder:
         self.write("history.jsonl", "".join(f"{line}\n" for line in lines))
         return kept
 
-    def rewrite(self, rows: list[dict[str, Any]]) -> None:
+    def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace the history."""
         self.write("history.jsonl", "".join(f"{files.to_json(row)}\n" for row in rows))
 
