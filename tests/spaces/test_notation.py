@@ -223,6 +223,8 @@ class TestFiles:
             f'FIRST = "{GENOTYPE}"\nSECOND = "{SECOND}"\n',
             f"FIRST = ({GENOTYPE})\nSECOND = ({SECOND})\n",
             f"BOTH = {{'FIRST': FIRST, 'SECOND': SECOND}}\nFIRST = {GENOTYPE}\nSECOND = {SECOND}\n",
+            f"import x\nALL = {{'FIRST': {GENOTYPE}, 'SECOND': {SECOND}}}\n",
+            f"ALL = OrderedDict()\nALL['FIRST'] = {GENOTYPE}\nALL['SECOND'] = {SECOND}\n",
         ],
     )
     def test_names_however_they_are_bound(self, written, text):
@@ -234,6 +236,26 @@ class TestFiles:
                 arch_of(source)
         assert arch_of(f"{file}:FIRST") == arch_of(GENOTYPE)
         assert arch_of(f"{file}:SECOND") == arch_of(SECOND)
+
+    def test_names_of_chains_and_structures(self, written):
+        file = written("chains.py", f"import x\nA = {CODES}\nB = {BACK}\nC = D = {CODES}\nE = C\n")
+        with pytest.raises(ArchitectureError, match="FILE:NAME picks one: 'A', 'B', 'D'"):
+            arch_of(file)
+        assert arch_of(f"{file}:A") == arch_of(f"{file}:C") == arch_of(f"{file}:D") == arch_of(CODES)
+        assert arch_of(f"{file}:B") == arch_of(BACK)
+        with pytest.raises(ArchitectureError, match="it holds no genotype 'X'; it holds 'A', 'B', 'D'"):
+            arch_of(f"{file}:X")
+        nodes = "[(('{0}', 0),), (('none', 0), ('{0}', 1)), (('{0}', 0), ('none', 1), ('{0}', 2))]"
+        one, other = (f"Structure({nodes.format(op)})" for op in ("skip_connect", "nor_conv_1x1"))
+        file = written("codes.py", f"class Structure(object):\n    x = 1\nA = Structure(\n {one[10:]}\nB = {other}\n")
+        assert arch_of(f"{file}:A") == arch_of(one) and arch_of(f"{file}:B") == arch_of(other)
+
+    @pytest.mark.parametrize("wrap", ["\n", "\r\n", "\n> "])
+    @pytest.mark.parametrize("width", [11, 20, 79])
+    def test_lines_wrapped_anywhere(self, written, wrap, width):
+        lines = [SECOND[at : at + width] for at in range(0, len(SECOND), width)]
+        text = f"epoch 1{wrap}genotype = {wrap.join(lines)}{wrap}epoch 2\n"
+        assert arch_of(written("a.log", text)) == arch_of(SECOND)
 
     def test_a_word_broken_by_the_terminal(self, written):
         for at in range(GENOTYPE.index("'"), GENOTYPE.index("', ") + 1):
@@ -333,6 +355,12 @@ class TestRecords:
             (json.dumps({"config": {"cell": FLAT}, "again": {"cell": FLAT}}), GENOTYPE),
             (json.dumps({"op_indices": [0, 1, 2, 3, 4, 0], "acc": 3}), "op_indices=[0, 1, 2, 3, 4, 0]"),
             (json.dumps({"arch": "nb201:1234"}), "nb201:1234"),
+            ("arch: [[0], [3, 4], [4, 1], [3, 1], [3, 5], [4, 4], [0]]\n", "[[0],[3,4],[4,1],[3,1],[3,5],[4,4],[0]]"),
+            (
+                "x y\narch: [[0], [3, 4], [4, 1], [3, 1], [3, 5], [4, 4], [0]]\n",
+                "[[0],[3,4],[4,1],[3,1],[3,5],[4,4],[0]]",
+            ),
+            ("ops: 1\narch: ['k3e3', " + ", ".join(["'k5e6'"] * 20) + "]\n", json.dumps([0] + [3] * 20)),
             (json.dumps({"arch": " ".join(map(str, CODES))}), CODES),
             (f"({tuple(CODES)}, 74.3)", CODES),
             (f"('best arch:', {tuple(CODES)})", CODES),
@@ -376,11 +404,15 @@ class TestRecords:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            (json.dumps({"depths": CODES, "architectures": ["ResNet"]}), "keys 'depths', 'architectures' is no genotype"),
+            (
+                json.dumps({"depths": CODES, "architectures": ["ResNet"]}),
+                "keys 'depths', 'architectures' is no genotype",
+            ),
             (json.dumps({"genotype": GENOTYPE, "arch": SECOND}), "holds 2 architectures, .* 'genotype', 'arch'"),
             ("lr: 0.1\nepochs: 3\n", "an object with the keys 'lr', 'epochs' is no genotype"),
             ("(dp0\nVnormal\np1\n(lp2\n", "it is a pickle, and pickles are never read"),
             ("[01/02 03:04:05] epoch 3\n[01/02 03:04:06] acc 0.3\n", "is no notation of a known space"),
+            ("[]", "it is an empty list, and should hold an architecture"),
             ("[3, 4, [1, 2], 'x', [7]]", "is no genotype, and no other notation of a known space"),
         ],
     )
@@ -408,11 +440,11 @@ class TestRecords:
             with pytest.raises(ArchitectureError, match="its last genotypes are of stages"):
                 arch_of(written("a.log", text))
         for text in (f"INFO Best Genotype = [{', '.join(STAGES)}]\n", f"[{', '.join(STAGES)}]"):
-            with pytest.raises(ArchitectureError, match="it lists 3 genotypes; write {'stages':"):
+            with pytest.raises(ArchitectureError, match=r"it lists 3 genotypes; write {'stages':"):
                 arch_of(written("a.log", text))
 
     def test_names_of_the_zoo_and_devices(self):
-        with pytest.raises(ArchitectureError, match="'DARTS_V2' is no run folder, .*; zoo:DARTS_V2 is in the zoo"):
+        with pytest.raises(ArchitectureError, match=r"'DARTS_V2' is no run folder, .*; zoo:DARTS_V2 is in the zoo"):
             arch_of("DARTS_V2")
         with pytest.raises(ArchitectureError, match="/dev/null is neither a file nor a folder"):
             arch_of("/dev/null")

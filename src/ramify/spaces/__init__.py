@@ -186,6 +186,8 @@ def _recognise_cell(notation: str) -> Space:
 
 def _recognise_list(notation: Sequence[Any]) -> Space:
     """Return the space of a list of codes, operations or nodes."""
+    if not notation:
+        raise ArchitectureError("it is an empty list, and should hold an architecture")
     if is_compact(notation):
         raise ArchitectureError(
             "pairs of (state, number) are the compact form of NASLib and BANANAS, which number operations differently; "

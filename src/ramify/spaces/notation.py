@@ -37,6 +37,10 @@ MAX_DEPTH = 24
 """Brackets within brackets."""
 MAX_TOKENS = 400_000
 """Words, numbers and brackets of all that is read of a text."""
+MAX_WRAPPED = 6000
+"""Characters of a genotype that is read without its line breaks."""
+BEGINNING = 60
+"""What a beginning costs of them, also one that nothing follows."""
 MAX_DIGITS = 40
 MAX_RANGE = 99
 
@@ -125,8 +129,10 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
         if (there := records.at(whole, name)) is not None:
             return read(_held(there), tell=tell)
     found_ones = _find(_without_comments(text) if python else text, _START)
-    if not found_ones and refusal is not None and name is None and not python:
-        found_ones = _find(text, _LIST_OF_CODES, _CODES_CUT_OFF)
+    named = any(one.name == name for one in found_ones)
+    if refusal is not None and (not found_ones if name is None else not named):
+        chains = _find(_without_comments(text) if python else text, _LIST_OF_CODES, _CODES_CUT_OFF)
+        found_ones = chains if name is None or any(one.name == name for one in chains) else found_ones or chains
     if found_ones:
         return _choose(found_ones, _aliases(text), name, python, tell)
     if refusal is not None and (whole := records.from_yaml(text)) is not None:
@@ -228,7 +234,12 @@ _CELL = re.compile(rf"(?<![|~+\w]){_NODE}(?:\+{_NODE}){{1,20}}(?![|~+\w])")
 _SIZE = re.compile(r"(?<![\w:.])\d{1,3}(?::\d{1,3}){4}(?![\w:])")
 """A network of NATS-Bench's sizes."""
 _CODES = re.compile(r"-?\d{1,3}(?:(?:\s*,\s*|\s+)-?\d{1,3}){4,40}")
-_LIST_OF_CODES = re.compile(r"(?P<call>)(?P<cell>)[\[(]\s*-?\d{1,2}(?:(?:\s*,\s*|\s+)-?\d{1,2}){15,40}\s*,?\s*[\])]")
+_LIST_OF_CODES = re.compile(
+    r"""(?P<call>)(?P<cell>)(?:
+    [\[(]\s*-?\d{1,2}(?:(?:\s*,\s*|\s+)-?\d{1,2}){15,40}\s*,?\s*[\])]
+    | \[\s*\[\s*0\s*\]\s*(?:,\s*\[[-\d,\s]{1,40}\]\s*){5},\s*\[\s*0\s*\]\s*\])""",
+    re.X,
+)
 """A chain among other text."""
 _CODES_CUT_OFF = re.compile(r"[\[(]\s*-?\d{1,2}(?:(?:\s*,\s*|\s+)-?\d{1,2}){4,40}$")
 _PICKLE = re.compile(r"\(?[dl]?p\d+\n|\((?:dp|lp)\d+\s|\(i?c?[\w.]+\n\w+\np\d|c[\w.]+\n\w+\n")
@@ -244,6 +255,7 @@ _START = re.compile(
     | \{{\s*['"](?:{_KEYS})['"]\s*:
     | \{{\s*['"]?(?:0|stage0)['"]?\s*:\s*(?:['"]|\{{\s*['"]normal|(?:[\w.]{{1,80}}\.)?Genotype)
     | \[\s*(?=(?:[A-Za-z_][\w.]{{0,80}}\.)?Genotype\d?\()
+    | \b(?:Cell)?Structure\s*\((?=\s*[\[(])
     | (?P<indices>\b{OP_INDICES}\b['"]?\s*[:=]\s*(?=[\[(]))
     | (?P<cell>{_CELL.pattern}|{_SIZE.pattern})""",
     re.X,
@@ -251,6 +263,7 @@ _START = re.compile(
 _BEFORE = re.compile(
     r"(?P<start>^|[\s:(,])"
     r"(?:(?P<name>[A-Za-z_]\w*)\s*(?::\s*[A-Za-z_][\w.]*\s*)?=[('\"\\\s]*)?"  # also NAME: Genotype = (
+    r"(?:(?:[A-Za-z_]\w*\[|[{,]?\s*)['\"](?P<key>\w{1,80})['\"](?:\]\s*=|\s*:)[('\"\s]*)?"  # also ALL['NAME'] =
     r"(?:[A-Za-z_][\w.]*\.)?$"
 )
 
@@ -296,6 +309,7 @@ def _find(text: str, beginning: re.Pattern[str], ending: re.Pattern[str] | None 
         value: Any = match["cell"] or None
         end = match.end()
         if value is None:
+            budget -= BEGINNING
             reader = _Reader(text, end if match.groupdict().get("indices") else start, budget)
             try:
                 value = reader.value()
@@ -303,21 +317,40 @@ def _find(text: str, beginning: re.Pattern[str], ending: re.Pattern[str] | None 
                 if reader.left < 0:
                     raise
                 value = error
+                if match["call"] and (unbroken := _unbroken(text, start, reader.left)) is not None:
+                    value, reader.place = unbroken
             else:
                 value = {OP_INDICES: value} if match.groupdict().get("indices") else value
             end, budget = max(end, reader.place), reader.left
         before = _BEFORE.search(head)
-        name = before["name"] or "" if before else ""
+        name = before["key"] or before["name"] or "" if before else ""
         if match["call"] and match["call"].startswith("OrderedDict") and not _is_genotype(value):
             continue
         line, counted = line + text.count("\n", counted, start), start
-        alone = bool(name) and before is not None and not head[: before.start("name")].strip()
+        alone = before is not None and bool(name) and not head[: before.end("start")].strip(" \t{,")
         stages = _STAGE.findall(head)
         found.append(_Found(value, name, alone, line, int(stages[-1]) if stages else None))
     tail = (ending or _CELL_CUT_OFF).search(text, max(end, len(text) - 1000))
     if tail is not None and not _CELL.match(text, tail.start()):
         found.append(_Found(_cut_off(text), "", False, line + text.count("\n", counted)))
     return found
+
+
+def _unbroken(text: str, start: int, left: int) -> tuple[Any, int] | None:
+    """Return a genotype that was wrapped anywhere, as terminals and quoted mails do, and where it ends; or None."""
+    window = text[start : start + MAX_WRAPPED]
+    lines = re.split(r"(\r?\n(?:> ?)?)", window)
+    reader = _Reader("".join(lines[::2]), 0, left)
+    try:
+        value = reader.value()
+    except ArchitectureError:
+        return None
+    read, end = 0, start
+    for line, wrap in zip(lines[::2], [*lines[1::2], ""], strict=True):
+        if read + len(line) >= reader.place:
+            return value, end + reader.place - read
+        read, end = read + len(line), end + len(line) + len(wrap)
+    return None
 
 
 def _cut_off(text: str, start: int = 0) -> CutOffError:
@@ -336,7 +369,7 @@ def _choose(
     tell: Callable[[str], None] | None,
 ) -> Any:
     """Return the value of the genotype that is meant: the one of this name, the only one, or the last of a log."""
-    names = list(dict.fromkeys(one.name for one in found if one.first))
+    names = list(dict.fromkeys(one.name for one in found if one.first or (python and one.name)))
     if name is not None:
         wanted = aliases.get(name, name)
         chosen = [one for one in found if one.name == wanted]
@@ -383,7 +416,7 @@ def _of_stages(last: list[_Found], tell: Callable[[str], None] | None) -> Any:
 
 def _aliases(text: str) -> dict[str, str]:
     """Return the names that stand for others: `DARTS = DARTS_V2`."""
-    return dict(re.findall(r"^([A-Za-z_]\w*)[ \t]*=[ \t]*([A-Za-z_]\w*)[ \t]*(?:#.*)?$", text, re.M))
+    return dict(re.findall(r"^([A-Za-z_]\w*)[ \t]*=[ \t]*([A-Za-z_]\w*)[ \t]*(?:#.*|=.*)?$", text, re.M))
 
 
 def _without_comments(text: str) -> str:

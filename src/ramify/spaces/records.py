@@ -18,7 +18,7 @@ from ramify import reading
 from ramify.errors import ArchitectureError
 from ramify.wording import listing
 
-MAX_YAML = 200_000
+MAX_YAML = 40_000
 """Characters of a text that is read as YAML."""
 HOLDERS = ("genotype", "arch", "arch_str", "architecture", "choice", "choices", "cand", "candidate", "path")
 """What records call an architecture; lists of numbers under other names are something else."""
@@ -106,7 +106,7 @@ def _places(
     if isinstance(value, str):
         if holds(value) or (key in HOLDERS and _LISTED.fullmatch(value)):
             yield place, value
-    elif is_notation(value, cells) or (key in HOLDERS and _are_numbers(value)):
+    elif is_notation(value, cells) or (key in HOLDERS and _are_codes(value)):
         yield place, value
     elif isinstance(value, Mapping) and "op_indices" in value:
         yield place or "op_indices", {"op_indices": value["op_indices"]}
@@ -141,6 +141,15 @@ def _of_list(value: list[Any], cells: frozenset[str], holds: Callable[[str], boo
 
 def _are_numbers(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(type(item) in (int, float) for item in value)
+
+
+def _are_codes(value: Any) -> bool:
+    """Return whether a value may be a chain, or the operations of a cell: numbers, names or lists of numbers."""
+    return _are_numbers(value) or (
+        isinstance(value, list)
+        and len(value) > 4
+        and (all(isinstance(item, str) and " " not in item for item in value) or all(map(_are_numbers, value)))
+    )
 
 
 def _whole_numbers(value: list[Any]) -> list[Any]:
