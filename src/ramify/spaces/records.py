@@ -38,7 +38,7 @@ def is_notation(value: Any, cells: frozenset[str]) -> bool:
     keys = set(map(str, value))
     if keys & (cells | _MARKS) or any(map(_SETTING.fullmatch, keys)):
         return True
-    return bool(keys & _STAGES) and all(isinstance(v, str) or is_notation(v, cells) for v in value.values())
+    return bool(keys & _STAGES) and any(isinstance(v, str) or is_notation(v, cells) for v in value.values())
 
 
 def held(value: Any, cells: frozenset[str], holds: Callable[[str], bool]) -> Any:
