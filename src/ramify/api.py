@@ -359,6 +359,7 @@ def retrain(
     *,
     out: str | Path | None = None,
     recipe: Recipe | None = None,
+    space: Space | None = None,
     network: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -374,6 +375,7 @@ def retrain(
         data: What to train on; that of the search when None.
         out: The run folder; `retrain` inside the search's folder when None.
         recipe: How to train; the defaults of `Recipe` when None.
+        space: What a notation is a member of; recognised from the notation when None.
         network: Layout keywords of `build`, such as `channels`.
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …
@@ -385,7 +387,7 @@ def retrain(
     Raises:
         RamifyError: If anything handed in cannot work.
     """
-    arch, home = _architecture(source)
+    arch, home = _architecture(source, space)
     space = space_of(arch)
     directory = directory_of(home if data is None else None)
     settings = None
@@ -936,18 +938,26 @@ def _architecture(source: Any, space: Space | None = None) -> tuple[Architecture
         return (space or entry.space).checked(entry.architecture), None
     path = Path(text)
     if _is(path, Path.is_dir):
-        return Architecture.from_json(RunFolder(path).architecture()), path
+        content = RunFolder(path).architecture()
+        try:
+            return Architecture.from_json(content), path
+        except ArchitectureError as error:
+            raise ArchitectureError(bounded(f"{reading.shown(path / 'architecture.json')}: {error}")) from None
     if _is(path, Path.is_file):
         return _from_file(path, space), None
     head, _, name = text.rpartition(":")
     if _is(Path(head), Path.is_file):
         return _from_file(Path(head), space, name.strip() or None), None
+    if _is(path, Path.exists):
+        raise ArchitectureError(f"{reading.shown(path)} is neither a file nor a folder; save it as a file")
     if not re.search(r"[|{\[(=]", text) and (path.suffix or os.sep in text):
         raise ArchitectureError(f"there is no file or folder {reading.shown(path)}")
     try:
         return _read(notation.read(text, tell=say), space), None
     except notation.UnknownNotationError as error:
-        raise ArchitectureError(str(error).replace(" is no ", " is no run folder, no file, and no ")) from None
+        hint = f"; zoo:{text} is in the zoo" if any(text == entry.name for entry in zoo.entries()) else ""
+        message = str(error).replace(" is no ", " is no run folder, no file, and no ")
+        raise ArchitectureError(f"{message}{hint}") from None
     except ArchitectureError as error:
         raise ArchitectureError(bounded(str(error))) from None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -99,6 +101,7 @@ def _build(command: Command) -> int:
         int | list[str] | str | None,
         "how many to draw, a list of notations, or a file with one in every line; default: all members",
     )
+    command.words = _with_architectures(command.words)
     command.add_data("what to train and measure on: a name, a folder, a file; default: digits")
     command.add("--seeds", list[int], "every architecture is trained once with each, as [0,1,2]", default=[0])
     command.add("--recipe", Recipe, "how, as --recipe.epochs 12", default=TrainFromScratch().recipe())
@@ -121,6 +124,24 @@ def _build(command: Command) -> int:
     table = build_table(space, options.data or "digits", **chosen)
     print(f"{Path(options.out) / TABLE}: {len(table):,} architectures, SHA-256 {table.digest}")
     return 0
+
+
+_NOTATIONS = re.compile(r"[|{\[(,]|^\d+(?::\d+)+$|^nb201:", re.I)
+
+
+def _with_architectures(words: Sequence[str]) -> list[str]:
+    """Read the notations of `--architectures`, one or a list of them, which are not always YAML."""
+    from ramify import words as given
+    from ramify.spaces import notation
+
+    found: list[str] = []
+    done = 0
+    for start, end, name, value in given.options_of(words):
+        if name == "--architectures" and _NOTATIONS.search(value) and not Path(value).is_file():
+            listed = [item if isinstance(item, str) else json.dumps(item) for item in notation.read_list(value)]
+            found += [*words[done:start], f"{name}={json.dumps(listed)}"]
+            done = end
+    return [*found, *words[done:]]
 
 
 def _compare(command: Command) -> int:

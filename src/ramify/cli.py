@@ -126,8 +126,8 @@ class _Command:
         given.prepare_parser(classes=imported)
         words = given.with_configs(words)
         self.words = _with_notations([_source_of_data(word) for word in words])
-        if verb in ("search", "shrink"):
-            self.words = _with_space(self.words)
+        if verb in ("search", "shrink", "retrain", "describe"):
+            self.words = _with_space(self.words, restricted=verb in ("search", "shrink"))
         if verb in ("search", "shrink", "retrain"):
             self.words = _with_recipe(verb, self.words)
         self.parser: ArgumentParser = OneLineParser(
@@ -293,8 +293,13 @@ def _source_in(words: Sequence[str]) -> str | None:
     return found
 
 
-def _with_space(words: list[str]) -> list[str]:
-    """Put what a file of `ramify shrink`, or its run folder, says of a space in the place of `--space FILE`."""
+def _with_space(words: list[str], *, restricted: bool) -> list[str]:
+    """Put what a file of `ramify shrink`, or its run folder, says of a space in the place of `--space FILE`.
+
+    Args:
+        words: Those of the command line.
+        restricted: Whether the verb takes a restriction.
+    """
     source = _value_of("--space", words)
     if not source or not (source.endswith(".json") or os.sep in source or Path(source, "space.json").is_file()):
         return words
@@ -307,7 +312,7 @@ def _with_space(words: list[str]) -> list[str]:
     found = ["--space", str(description["space"])]
     for name, value in description.get("arguments", {}).items():
         found += [f"--space.{name}", value if isinstance(value, str) else json.dumps(value)]
-    if restriction := description.get("restriction"):
+    if restricted and (restriction := description.get("restriction")):
         found += ["--restriction", json.dumps(restriction)]
     kept: list[str] = []
     rest = iter(words)
@@ -535,6 +540,7 @@ def _search_levels(command: _Command, names: Sequence[str]) -> int:
 
 def _retrain(command: _Command) -> int:
     from ramify import api
+    from ramify.spaces import SPACES, Space
     from ramify.training import Recipe
 
     command.add("source", str | None, "run folder of a search, notation, zoo:NAME, or a file with one", nargs="?")
@@ -542,6 +548,7 @@ def _retrain(command: _Command) -> int:
     command.add_data(f"{_DATA}; default: that of the search")
     text = "how to train: a name from `ramify recipes`, as --recipe NAME, and single values, as --recipe.epochs 100"
     command.add("--recipe", Recipe, text, default=Recipe())
+    command.add("--space", Space | None, f"what a notation belongs to, if it is not evident: {', '.join(SPACES)}")
     command.add_network("layout of the network, as --network.channels 36")
     command.add("--out", str | None, "the run folder; default: `retrain` inside the search's")
     command.add_run()
@@ -551,7 +558,8 @@ def _retrain(command: _Command) -> int:
         raise RamifyError("retrain needs a run folder, an architecture file, a notation or zoo:NAME")
     if options.out is None and not _is_folder(str(source)):
         raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
-    result = api.retrain(source, options.data, recipe=options.recipe, network=options.network, **_shared(options))
+    chosen = {name: options[name] for name in ("recipe", "space", "network")}
+    result = api.retrain(source, options.data, **chosen, **_shared(options))
     last = result.history[-1]
     print(f"{result.out}: loss {last['loss']:.4f}, training accuracy {last['accuracy']:.4f}")
     return 0
@@ -621,7 +629,7 @@ def _describe(command: _Command) -> int:
         "channels, height, width of an image, as 3,32,32; default: as in the run, else 3,32,32",
     )
     command.add("--num_classes", int | None, "classes; default: as in the run, else 10")
-    command.add("--pictures", str, "folder for the pictures", default="pictures")
+    command.add("--pictures", bool | str, "folder for the pictures; false: none are drawn", default="pictures")
     command.add_json()
     command.words = [re.sub(r"^(--input_size=)?(-?\d+(?:,-?\d+)+)$", r"\1[\2]", word) for word in command.words]
     options = command.parse()
@@ -631,11 +639,11 @@ def _describe(command: _Command) -> int:
         network=options.network,
         input_size=options.input_size,
         num_classes=options.num_classes,
-        pictures=options.pictures,
+        pictures="pictures" if options.pictures is True else options.pictures or None,
     )
     if options.json:
         published = None if found.published is None else found.published.to_dict()
-        about = dataclasses.asdict(found) | {"picture": found.pictures[0], "published": published}
+        about = dataclasses.asdict(found) | {"picture": next(iter(found.pictures), None), "published": published}
         print(json.dumps(about, indent=2))
         return 0
     notation = found.notation if isinstance(found.notation, str) else json.dumps(found.notation)
@@ -647,7 +655,7 @@ def _describe(command: _Command) -> int:
     print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
     if found.published is not None:
         _print_entry(found.published)
-    print("\n".join(found.pictures))
+    print("".join(f"{picture}\n" for picture in found.pictures), end="")
     return 0
 
 
