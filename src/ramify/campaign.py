@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from ramify.errors import ConfigurationError
 from ramify.executors import run_jobs
@@ -22,7 +22,6 @@ from ramify.run.progress import Progress
 from ramify.training import Metrics
 
 Job = TypeVar("Job")
-AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,9 @@ class Campaign(Generic[Job]):
         self,
         folder: RunFolder,
         jobs: Sequence[Job],
-        kind: type[AnyRow],
+        kind: type[Row],
         *,
-        again: Callable[[AnyRow], bool] = lambda row: False,
+        again: Callable[[Mapping[str, Any]], bool] = lambda row: False,
     ) -> list[Job]:
         """Return the jobs that the folder has no row of.
 
@@ -80,7 +79,7 @@ class Campaign(Generic[Job]):
         if len(kept) < len(rows):
             folder.rewrite(kept)
         names = list(self.key(jobs[0])) if jobs else []
-        done = {tuple(cast("Mapping[str, Any]", row)[name] for name in names) for row in kept}
+        done = {tuple(row[name] for name in names) for row in kept}
         return [job for job in jobs if tuple(self.key(job).values()) not in done]
 
     def carry_out(
