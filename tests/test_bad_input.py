@@ -87,7 +87,7 @@ def assert_one_line(err):
         (f"{SEARCH} --network.chanels 4", "unknown layout keyword 'chanels' of NASBench201.supernet; did you mean"),
         (f"{RETRAIN} --network.layers 4", "unknown layout keyword 'layers' of NASBench201.build"),
         (f"{RETRAIN} --recipe.epoch 3", "unknown option 'recipe.epoch'; did you mean 'recipe.epochs'?"),
-        (f"{SEARCH} --data cifra10", "'cifra10' is neither a folder or Parquet file nor a data set; did you mean"),
+        (f"{SEARCH} --data cifra10", "'cifra10' is neither a folder or file nor a data set; did you mean"),
         (f"{SEARCH} --data.split randm", "unknown split 'randm': did you mean 'random'?"),
         (f"{RETRAIN} --recipe.schedule cosin", "unknown schedule 'cosin'; did you mean 'cosine'?"),
         (f"{SEARCH} --precision bf16", "unknown precision 'bf16'; did you mean 'bf16-mixed'?"),
