@@ -13,8 +13,8 @@ from synthetic_runs import HOSTILE, Example, make_one_shot, make_trials, write_c
 
 from ramify.errors import RunError
 from ramify.report import write_report
+from ramify.report.facts import again
 from ramify.report.folder import read_folder
-from ramify.report.html import again
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 

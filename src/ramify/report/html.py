@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from html import escape
@@ -19,14 +18,10 @@ from ramify import files
 from ramify.report import curves, figures, shrinking
 from ramify.report.cells import draw_cell
 from ramify.report.elements import (
-    amount,
-    as_yaml,
     card,
     colour_rules,
     copyable,
     data_url,
-    duration,
-    facts,
     grid,
     inline_svg,
     percent,
@@ -36,6 +31,7 @@ from ramify.report.elements import (
     titled,
     written,
 )
+from ramify.report.facts import Facts, name_of
 from ramify.report.folder import RunFolder, number, read_folder
 from ramify.report.palette import HEAT, colours_in, on_dark, operation_colour
 from ramify.report.pictures import save_figure, svg
@@ -107,12 +103,12 @@ class _Page:
         levels: Mapping[str, tuple[Mapping[str, CellGraph], Mapping[str, Choice]]],
     ) -> None:
         self.run, self.levels = run, levels
-        self.final = run.retrain or run  # the run whose network is the finished one
         self.graphs = graphs
         self.mixing = mixing_history(run, graphs, choices)
         self.shrunk = shrinking.shrunk(run.rows("shrink"), choices)
         self.trials = trials(run.rows("trial"))
         self.front = pareto_front(run.result, self.trials)
+        self.facts = Facts(run, self.trials, bool(self.shrunk))
         self.interactive: dict[str, PlotlyFigure] = {}
 
     def render(self, title: str | None) -> str:
@@ -126,17 +122,19 @@ class _Page:
             "Trials": self._trials(),
             "Search" if self.run.config.get("strategy") else "Training": self._curves(self.run),
             "Retraining": self._curves(self.run.retrain, "retrain-") if self.run.retrain else "",
-            "Cost": self._cost(),
-            "Test reads": self._reads(),
-            "Export": self._export(),
-            "Configuration": self._configuration(),
-            "Provenance": self._provenance(),
-            "Repeat it": self._repeat(),
+            "Cost": self.facts.cost(),
+            "Test reads": self.facts.reads(),
+            "Export": self.facts.export(),
+            "Configuration": self.facts.configuration(),
+            "Provenance": self.facts.provenance(),
+            "Repeat it": self.facts.repeat(),
         }
         sections = {label: content for label, content in sections.items() if content}
         headline = title or self._headline()
         brand = f"<span><b>Ramify</b> · {escape(self._folder_name)}</span>"
-        header = f'<div class="brand">{_LOGO}{brand}</div><h1>{escape(headline)}</h1>{self._story()}{self._tiles()}'
+        header = (
+            f'<div class="brand">{_LOGO}{brand}</div><h1>{escape(headline)}</h1>{self._story()}{self.facts.tiles()}'
+        )
         body = "\n".join(f'<section id="{slug(label)}">{html}</section>' for label, html in sections.items())
         return _DOCUMENT.format(
             title=escape(f"{headline} · Ramify"),
@@ -157,13 +155,13 @@ class _Page:
 
     def _headline(self) -> str:
         config = self.run.config
-        names = [_name(config.get("strategy")), _name(config.get("space") or config.get("architecture"))]
+        names = [name_of(config.get("strategy")), name_of(config.get("space") or config.get("architecture"))]
         return " on ".join(filter(None, names)) or self._folder_name
 
     def _story(self) -> str:
         config = self.run.config
         parts = (config.get("strategy"), config.get("space") or config.get("architecture"), config.get("data"))
-        strategy, space, data = (escape(_name(part)) for part in parts)
+        strategy, space, data = (escape(name_of(part)) for part in parts)
         story = "A run"
         if space:
             story = f"A member of <strong>{space}</strong>, trained from scratch"
@@ -188,52 +186,6 @@ class _Page:
             names = escape(" and ".join(map(str, cut)))
             found += f" <strong>No information passes {names}</strong>: <code>none</code> cuts every path."
         return found + (f" <strong>Undecided</strong>: {escape(str(undecided))}." if undecided else "")
-
-    def _tiles(self) -> str:
-        """Return the figures that matter most, the accuracy first."""
-        evaluation, tiles = self.final.evaluation, []
-        split = str(evaluation.get("split", "test"))
-        if (top1 := number(evaluation.get("top1"))) is not None:
-            images = number(evaluation.get("images"))
-            note = f"top-1, {images:,.0f} images" if images else "top-1"
-            tiles.append((f"{sentence(split)} accuracy", percent(top1), note))
-        if (score := number(self.run.result.get("score"))) is not None:
-            note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
-            tiles.append(("Score of the search", (f"{score:.4g}", ""), note))
-        for key, label in (("members", "Members left"), ("members_before", "Members before")):
-            if self.shrunk and (count := number(self.run.result.get(key))) is not None:
-                tiles.append((label, (f"{count:,.0f}" if count < 1e7 else f"{count:.2e}", ""), ""))
-        if (params := self._measured("params")) is not None:
-            tiles.append(("Parameters", amount(params), ""))
-        if (macs := self._measured("macs")) is not None:
-            tiles.append(("Multiply-adds", amount(macs), "of one image"))
-        for name, milliseconds in list(self._latencies().items())[:1]:
-            tiles.append(("Latency", (f"{milliseconds:.3g}", "ms"), name))
-        if (seconds := _seconds(self.run)) is not None:
-            tiles.append(("Search time" if self.run.config.get("strategy") else "Time", duration(seconds), ""))
-        shown = (
-            f'<div class="tile"><dt>{escape(label)}</dt><dd>{value}{f"<small>{unit}</small>" if unit else ""}</dd>'
-            f"{f'<dd class=note>{escape(note)}</dd>' if note else ''}</div>"
-            for label, (value, unit), note in tiles
-        )
-        return f'<dl class="tiles">{"".join(shown)}</dl>' if tiles else ""
-
-    def _measured(self, key: str) -> float | None:
-        """Return a cost of the network found, measured at the end or else by its trial."""
-        sources = [self.final.evaluation, self.final.result, self.run.result]
-        if self.trials:
-            sources.append(max(self.trials, key=lambda trial: trial.score).metrics)
-        known = (number(source.get(key)) for source in sources)
-        return next((value for value in known if value is not None), None)
-
-    def _latencies(self) -> dict[str, float]:
-        """Return the latencies in milliseconds by what tells them apart, nothing where there is but one."""
-        for source in (self.final.evaluation, self.run.result):
-            latency = source.get("latency_ms")
-            measured = latency if isinstance(latency, dict) else {"": latency}
-            if known := {spaced(key): ms for key, value in measured.items() if (ms := number(value)) is not None}:
-                return known
-        return {}
 
     # Sections
 
@@ -402,7 +354,7 @@ class _Page:
             )
             body += grid(maps, wide=True, screen=True)
             body += self._still(f"{name}-mixing", "Final mixing weights, and entropy", curves.draw_mixing(found))
-        names = [_name(run.config.get(key)) for key in ("strategy", "space")]
+        names = [name_of(run.config.get(key)) for key in ("strategy", "space")]
         return titled(f"Level {name}: {' on '.join(filter(None, names))}", "", body) + self._curves(run, f"{name}-")
 
     def _curves(self, run: RunFolder, before: str = "") -> str:
@@ -423,82 +375,6 @@ class _Page:
             lead = escape(_ending(run.rows(phase)[-1]))
             content += f'<div class="phase">{titled(title, lead, grid(plots, wide=even, screen=True) + still)}</div>'
         return content
-
-    def _cost(self) -> str:
-        evaluation = self.final.evaluation
-        takes, reaches = [], []
-        for key, label in (("params", "Parameters"), ("macs", "Multiply-adds of one image")):
-            if (value := self._measured(key)) is not None:
-                takes.append((label, f"{value:,.0f}"))
-        for name, milliseconds in self._latencies().items():
-            takes.append((f"Latency {name}".strip(), f"{milliseconds:.4g} ms"))
-        for run, label in (
-            (self.run, "Search" if self.run.config.get("strategy") else "Time"),
-            (self.run.retrain, "Retraining"),
-        ):
-            if run and (seconds := _seconds(run)) is not None:
-                takes.append((label, " ".join(duration(seconds))))
-        split = str(evaluation.get("split", "test"))
-        for key, label in (("top1", "Top-1 accuracy"), ("top5", "Top-5 accuracy")):
-            if (share := number(evaluation.get(key))) is not None:
-                reaches.append((f"{label}, {split} split", " ".join(percent(share))))
-        if (loss := number(evaluation.get("loss"))) is not None:
-            reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
-        for key, value in self.run.result.items():
-            if key not in ("seconds", "params", "macs", "latency_ms") and number(value) is not None and not self.shrunk:
-                shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
-                reaches.append((sentence(spaced(key)), shown))
-        cards = (
-            card(title, table((), ((escape(label), value) for label, value in rows), numbers=(1,)))
-            for title, rows in (("What it takes", takes), ("What it reaches", reaches))
-            if rows
-        )
-        return titled("Cost and quality", "", grid(cards, wide=True))
-
-    def _reads(self) -> str:
-        reads = [*self.run.reads, *(self.run.retrain.reads if self.run.retrain else ())]
-        times = "once" if len(reads) == 1 else f"{len(reads)} times"
-        lead = f"The test split was read {times}. What it says holds only while nothing is chosen by it."
-        return titled("What was read", lead, f'<div class="card">{facts(reads)}</div>' if reads else "")
-
-    def _export(self) -> str:
-        titles = {"differences": "Differences to the network in the library"}
-        manifest = self.run.manifest or self.final.manifest
-        cards = (card(titles.get(key, sentence(spaced(key))), facts(value)) for key, value in manifest.items() if value)
-        return titled("Export", "", grid(cards, wide=True))
-
-    def _configuration(self) -> str:
-        runs = (("search" if self.run.retrain else "run", self.run), ("retraining", self.run.retrain))
-        cards = (
-            card(f"config.yaml of the {label}", copyable(f"config-{label}", as_yaml(run.config), yaml_keys=True))
-            for label, run in runs
-            if run and run.config
-        )
-        return titled("Configuration", "", grid(cards, wide=True))
-
-    def _provenance(self) -> str:
-        known = {key: value for key, value in self.run.provenance.items() if key != "command" and value not in ({}, [])}
-        plain = {key: value for key, value in known.items() if not isinstance(value, dict | list)}
-        cards = [card("Run", facts(plain))] if plain else []
-        cards += (card(sentence(spaced(key)), facts(value)) for key, value in known.items() if key not in plain)
-        body = f'<div class="packed">{"".join(cards)}</div>' if cards else ""
-        return titled("Provenance", "", body)
-
-    def _repeat(self) -> str:
-        commands = [
-            (label, shlex.join(map(str, command)) if isinstance(command, list) else str(command))
-            for label, run in (("The run", self.run), ("The retraining", self.run.retrain))
-            if run and (command := run.provenance.get("command"))
-        ]
-        if "data" in self.run.config:
-            words = again(self.run.config, self.run.provenance.get("directory"))
-            commands.append(("With the configuration above, from this folder", shlex.join(["ramify", *words])))
-        commands.append(("This page, from this folder", "ramify report ."))
-        return titled(
-            "Repeat it",
-            "",
-            "".join(card(label, copyable(f"command-{at}", text)) for at, (label, text) in enumerate(commands)),
-        )
 
     # Figures
 
@@ -524,28 +400,6 @@ class _Page:
             "dark": {colour: on_dark(colour) for colour in colours_in(json.dumps(drawn))},
         }
         return json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def again(config: Mapping[str, Any], directory: Any) -> list[str]:
-    """Return the words that make another run of a configuration in the folder at hand.
-
-    Args:
-        config: The configuration.
-        directory: Where the run was made, which its relative paths begin at.
-    """
-
-    def located(path: Any) -> str:
-        place = Path(str(directory), str(path))
-        return str(place) if place.exists() else str(path)
-
-    verb = "shrink" if "shrinking" in config else "retrain" if "recipe" in config else "search"
-    words = [verb, "--config", "config.yaml"]
-    for record in config.get("import") or ():
-        words += ["--import", located(record["file"]) if "file" in record else str(record.get("module"))]
-    source = config["data"].get("source") if isinstance(config["data"], Mapping) else None
-    if source is not None and located(source) != source:
-        words += ["--data", located(source)]
-    return [*words, "--out", "../again"]
 
 
 _PHASES = {
@@ -619,15 +473,6 @@ def _in_words(graph: CellGraph) -> str:
     return "; ".join(edges)
 
 
-def _name(setting: Any) -> str:
-    """Return what a part of the configuration is called, without the modules that its class lies in."""
-    if isinstance(setting, Mapping):
-        if source := setting.get("source"):
-            return Path(str(source)).name
-        setting = setting.get("class_path") or setting.get("space") or ""
-    return str(setting or "").rsplit(".", 1)[-1]
-
-
 def _ending(last: Mapping[str, Any]) -> str:
     """Say how a search ended whose strategy or guard stopped it; empty for all others."""
     if (returned := number(last.get("returned_to_epoch"))) is None:
@@ -635,9 +480,3 @@ def _ending(last: Mapping[str, Any]) -> str:
     at, to = f"epoch {last.get('epoch')}", f"epoch {returned:g}"
     where = "with the architecture it had" if at == to else f"with the architecture parameters of {to}"
     return f"The search was ended after {at}, {where}."
-
-
-def _seconds(run: RunFolder) -> float | None:
-    """Return how long a run took."""
-    known = (number(source.get("seconds")) for source in (run.result, *reversed(run.history)))
-    return next((seconds for seconds in known if seconds is not None), None)

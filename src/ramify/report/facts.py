@@ -1,0 +1,207 @@
+"""What a page says of a run in figures and words, without pictures, down to how to repeat it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ramify.imports import unrepeatable
+from ramify.report.elements import (
+    amount,
+    as_yaml,
+    card,
+    copyable,
+    duration,
+    facts,
+    grid,
+    percent,
+    spaced,
+    table,
+    titled,
+)
+from ramify.report.folder import RunFolder, number
+from ramify.report.story import Trial
+from ramify.wording import sentence
+
+
+class Facts:
+    """The sections of a page that are made of one run's files alone.
+
+    Args:
+        run: The run.
+        trials: Its trials.
+        shrunk: Whether it is a shrinking.
+    """
+
+    def __init__(self, run: RunFolder, trials: Sequence[Trial], shrunk: bool) -> None:
+        self.run, self.trials, self.shrunk = run, trials, shrunk
+        self.final = run.retrain or run  # the run whose network is the finished one
+
+    def tiles(self) -> str:
+        """Return the figures that matter most, the accuracy first."""
+        evaluation, tiles = self.final.evaluation, []
+        split = str(evaluation.get("split", "test"))
+        if (top1 := number(evaluation.get("top1"))) is not None:
+            images = number(evaluation.get("images"))
+            note = f"top-1, {images:,.0f} images" if images else "top-1"
+            tiles.append((f"{sentence(split)} accuracy", percent(top1), note))
+        if (score := number(self.run.result.get("score"))) is not None:
+            note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
+            tiles.append(("Score of the search", (f"{score:.4g}", ""), note))
+        for key, label in (("members", "Members left"), ("members_before", "Members before")):
+            if self.shrunk and (count := number(self.run.result.get(key))) is not None:
+                tiles.append((label, (f"{count:,.0f}" if count < 1e7 else f"{count:.2e}", ""), ""))
+        if (params := self._measured("params")) is not None:
+            tiles.append(("Parameters", amount(params), ""))
+        if (macs := self._measured("macs")) is not None:
+            tiles.append(("Multiply-adds", amount(macs), "of one image"))
+        for name, milliseconds in list(self._latencies().items())[:1]:
+            tiles.append(("Latency", (f"{milliseconds:.3g}", "ms"), name))
+        if (seconds := _seconds(self.run)) is not None:
+            tiles.append(("Search time" if self.run.config.get("strategy") else "Time", duration(seconds), ""))
+        shown = (
+            f'<div class="tile"><dt>{escape(label)}</dt><dd>{value}{f"<small>{unit}</small>" if unit else ""}</dd>'
+            f"{f'<dd class=note>{escape(note)}</dd>' if note else ''}</div>"
+            for label, (value, unit), note in tiles
+        )
+        return f'<dl class="tiles">{"".join(shown)}</dl>' if tiles else ""
+
+    def _measured(self, key: str) -> float | None:
+        """Return a cost of the network found, measured at the end or else by its trial."""
+        sources = [self.final.evaluation, self.final.result, self.run.result]
+        if self.trials:
+            sources.append(max(self.trials, key=lambda trial: trial.score).metrics)
+        known = (number(source.get(key)) for source in sources)
+        return next((value for value in known if value is not None), None)
+
+    def _latencies(self) -> dict[str, float]:
+        """Return the latencies in milliseconds by what tells them apart, nothing where there is but one."""
+        for source in (self.final.evaluation, self.run.result):
+            latency = source.get("latency_ms")
+            measured = latency if isinstance(latency, dict) else {"": latency}
+            if known := {spaced(key): ms for key, value in measured.items() if (ms := number(value)) is not None}:
+                return known
+        return {}
+
+    def cost(self) -> str:
+        """Return what the network takes and reaches."""
+        evaluation = self.final.evaluation
+        takes, reaches = [], []
+        for key, label in (("params", "Parameters"), ("macs", "Multiply-adds of one image")):
+            if (value := self._measured(key)) is not None:
+                takes.append((label, f"{value:,.0f}"))
+        for name, milliseconds in self._latencies().items():
+            takes.append((f"Latency {name}".strip(), f"{milliseconds:.4g} ms"))
+        for run, label in (
+            (self.run, "Search" if self.run.config.get("strategy") else "Time"),
+            (self.run.retrain, "Retraining"),
+        ):
+            if run and (seconds := _seconds(run)) is not None:
+                takes.append((label, " ".join(duration(seconds))))
+        split = str(evaluation.get("split", "test"))
+        for key, label in (("top1", "Top-1 accuracy"), ("top5", "Top-5 accuracy")):
+            if (share := number(evaluation.get(key))) is not None:
+                reaches.append((f"{label}, {split} split", " ".join(percent(share))))
+        if (loss := number(evaluation.get("loss"))) is not None:
+            reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
+        for key, value in self.run.result.items():
+            if key not in ("seconds", "params", "macs", "latency_ms") and number(value) is not None and not self.shrunk:
+                shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
+                reaches.append((sentence(spaced(key)), shown))
+        cards = (
+            card(title, table((), ((escape(label), value) for label, value in rows), numbers=(1,)))
+            for title, rows in (("What it takes", takes), ("What it reaches", reaches))
+            if rows
+        )
+        return titled("Cost and quality", "", grid(cards, wide=True))
+
+    def reads(self) -> str:
+        """Return what was read of the test split."""
+        reads = [*self.run.reads, *(self.run.retrain.reads if self.run.retrain else ())]
+        times = "once" if len(reads) == 1 else f"{len(reads)} times"
+        lead = f"The test split was read {times}. What it says holds only while nothing is chosen by it."
+        return titled("What was read", lead, f'<div class="card">{facts(reads)}</div>' if reads else "")
+
+    def export(self) -> str:
+        """Return what was exported."""
+        titles = {"differences": "Differences to the network in the library"}
+        manifest = self.run.manifest or self.final.manifest
+        cards = (card(titles.get(key, sentence(spaced(key))), facts(value)) for key, value in manifest.items() if value)
+        return titled("Export", "", grid(cards, wide=True))
+
+    def configuration(self) -> str:
+        """Return the configurations."""
+        runs = (("search" if self.run.retrain else "run", self.run), ("retraining", self.run.retrain))
+        cards = (
+            card(f"config.yaml of the {label}", copyable(f"config-{label}", as_yaml(run.config), yaml_keys=True))
+            for label, run in runs
+            if run and run.config
+        )
+        return titled("Configuration", "", grid(cards, wide=True))
+
+    def provenance(self) -> str:
+        """Return how the run came about."""
+        known = {key: value for key, value in self.run.provenance.items() if key != "command" and value not in ({}, [])}
+        plain = {key: value for key, value in known.items() if not isinstance(value, dict | list)}
+        cards = [card("Run", facts(plain))] if plain else []
+        cards += (card(sentence(spaced(key)), facts(value)) for key, value in known.items() if key not in plain)
+        body = f'<div class="packed">{"".join(cards)}</div>' if cards else ""
+        return titled("Provenance", "", body)
+
+    def repeat(self) -> str:
+        """Return the commands that make the run again."""
+        commands = [
+            (label, shlex.join(map(str, command)) if isinstance(command, list) else str(command))
+            for label, run in (("The run", self.run), ("The retraining", self.run.retrain))
+            if run and (command := run.provenance.get("command"))
+        ]
+        if "data" in self.run.config and not unrepeatable(self.run.config.get("import") or ()):
+            words = again(self.run.config, self.run.provenance.get("directory"))
+            commands.append(("With the configuration above, from this folder", shlex.join(["ramify", *words])))
+        commands.append(("This page, from this folder", "ramify report ."))
+        return titled(
+            "Repeat it",
+            "",
+            "".join(card(label, copyable(f"command-{at}", text)) for at, (label, text) in enumerate(commands)),
+        )
+
+
+def again(config: Mapping[str, Any], directory: Any) -> list[str]:
+    """Return the words that make another run of a configuration in the folder at hand.
+
+    Args:
+        config: The configuration.
+        directory: Where the run was made, which its relative paths begin at.
+    """
+
+    def located(path: Any) -> str:
+        place = Path(str(directory), str(path))
+        return str(place) if place.exists() else str(path)
+
+    verb = "shrink" if "shrinking" in config else "retrain" if "recipe" in config else "search"
+    words = [verb, "--config", "config.yaml"]
+    for record in config.get("import") or ():
+        words += ["--import", located(record["file"]) if "file" in record else str(record.get("module"))]
+    source = config["data"].get("source") if isinstance(config["data"], Mapping) else None
+    if source is not None and located(source) != source:
+        words += ["--data", located(source)]
+    return [*words, "--out", "../again"]
+
+
+def name_of(setting: Any) -> str:
+    """Return what a part of the configuration is called, without the modules that its class lies in."""
+    if isinstance(setting, Mapping):
+        if source := setting.get("source"):
+            return Path(str(source)).name
+        setting = setting.get("class_path") or setting.get("space") or ""
+    return re.split("[.:]", str(setting or ""))[-1]
+
+
+def _seconds(run: RunFolder) -> float | None:
+    """Return how long a run took."""
+    known = (number(source.get("seconds")) for source in (run.result, *reversed(run.history)))
+    return next((seconds for seconds in known if seconds is not None), None)
