@@ -17,18 +17,13 @@ from ramify.spaces.base import CellGraph, Space
 from ramify.spaces.cdarts_chain import CDARTSChain
 from ramify.spaces.cell_distribution import CellDistribution
 from ramify.spaces.darts import DARTSCells
+from ramify.spaces.forms import GENOTYPE2, GENOTYPE3
 from ramify.spaces.genotype import form_of, is_compact, is_genotype, is_unnamed
+from ramify.spaces.literals import CutOffError
 from ramify.spaces.mobile import FairMobileChain, MobileChain
 from ramify.spaces.nasbench201 import INDEX, NASBench201, is_structure
 from ramify.spaces.nats_size import LAYERS, WIDTHS, NATSBenchSize
-from ramify.spaces.notation import (
-    GENOTYPE2,
-    GENOTYPE3,
-    OP_INDICES,
-    CutOffError,
-    UnknownNotationError,
-    read,
-)
+from ramify.spaces.notation import OP_INDICES, UnknownNotationError, read
 from ramify.spaces.shuffle import ShuffleChain
 from ramify.spaces.stage_cells import StageCells
 from ramify.spaces.stage_graph import StageGraph

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ramify.spaces.cell_network import CellPlan
 from ramify.spaces.cell_space import ROLES, CellSpace
-from ramify.spaces.notation import GENOTYPE
+from ramify.spaces.forms import GENOTYPE
 
 OPERATIONS = (
     "none",

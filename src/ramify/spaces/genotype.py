@@ -25,14 +25,8 @@ from typing import Any
 
 from ramify.errors import ArchitectureError
 from ramify.ops.operations import NONE, check_operation
-from ramify.spaces.notation import (
-    FORMS,
-    GENOTYPE,
-    GENOTYPE2,
-    GENOTYPE3,
-    GenotypeForm,
-    read,
-)
+from ramify.spaces.forms import FORMS, GENOTYPE, GENOTYPE2, GENOTYPE3, GenotypeForm
+from ramify.spaces.notation import read
 from ramify.wording import excerpt, listing
 
 _MOST_NODES = 100

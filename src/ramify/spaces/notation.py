@@ -16,70 +16,25 @@ and number of parts before it is built.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from ramify.errors import ArchitectureError
 from ramify.spaces import records
+from ramify.spaces.forms import FORMS
+from ramify.spaces.literals import MAX_DEPTH, MAX_JSON, MAX_TOKENS, CutOffError, Reader, cut_off, whole_number
 from ramify.spaces.typography import plain
-from ramify.wording import excerpt, listing
+from ramify.wording import listing
 
 MAX_CHARACTERS = 16_000_000
 """Of a text that is looked through, such as a log."""
-MAX_JSON = 1_000_000
-"""Characters of a text that is one JSON value."""
-MAX_DEPTH = 24
-"""Brackets within brackets."""
-MAX_TOKENS = 400_000
-"""Words, numbers and brackets of all that is read of a text."""
 MAX_WRAPPED = 6000
 """Characters of a genotype that is read without its line breaks."""
 BEGINNING = 60
 """What a beginning costs of them, also one that nothing follows."""
-MAX_DIGITS = 40
-MAX_RANGE = 99
-
-
-@dataclass(frozen=True)
-class GenotypeForm:
-    """Which cells a genotype holds, and how its text calls them.
-
-    Args:
-        name: What the text begins with.
-        cells: The keys of the cells; `<key>_concat` are the states they join.
-        joined: How many of the last nodes are joined where the notation does not say; None: all.
-        empty: Further fields that must be None.
-    """
-
-    name: str
-    cells: tuple[str, ...]
-    joined: int | None = None
-    empty: tuple[str, ...] = ()
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields in order."""
-        return (*(name for key in self.cells for name in (key, f"{key}_concat")), *self.empty)
-
-    def default_concat(self, nodes: int) -> range:
-        """Return the states that are joined where the notation does not say."""
-        return range(2 if self.joined is None else max(2, nodes + 2 - self.joined), nodes + 2)
-
-
-# AutoDL-Projects adds two fields, which no searched cell uses.
-GENOTYPE = GenotypeForm("Genotype", ("normal", "reduce"), empty=("connectN", "connects"))
-GENOTYPE3 = GenotypeForm("Genotype3", ("normal1", "reduce1", "normal2", "reduce2", "normal3"))
-GENOTYPE2 = GenotypeForm("Genotype2", ("DAG1", "DAG2", "DAG3"), joined=2)
-FORMS = (GENOTYPE, GENOTYPE2, GENOTYPE3)
-
-
-class CutOffError(ArchitectureError):
-    """A text that ends in the middle."""
 
 
 class UnknownNotationError(ArchitectureError):
@@ -168,11 +123,11 @@ def _whole(text: str) -> Any:
     """Return the value that a text is from its beginning to its end, or that it assigns to a name."""
     if text[:1] in '{["' and len(text) <= MAX_JSON and not _too_deep(text):
         try:
-            return json.loads(text, parse_int=_whole_number)
+            return json.loads(text, parse_int=whole_number)
         except (ValueError, RecursionError):
             pass  # as Python writes it, or an error that says more
     assigned = re.match(r"([A-Za-z_]\w*)\s*=\s*", text)
-    reader = _Reader(text, assigned.end() if assigned else 0)
+    reader = Reader(text, assigned.end() if assigned else 0)
     if text and not reader.begun():
         raise ArchitectureError("it holds comments alone")
     value = reader.value()
@@ -205,12 +160,6 @@ def _only(value: Any) -> Any:
     if len(value) > 1:
         raise ArchitectureError(f"it holds {len(value)} genotypes, of which FILE:NAME picks one: {listing(value)}")
     return value if "genotype" in value else next(iter(value.values()))
-
-
-def _whole_number(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ArchitectureError(f"a number of {len(digits)} digits has no place here")
-    return int(digits)
 
 
 OP_INDICES = "op_indices"
@@ -310,7 +259,7 @@ def _find(text: str, beginning: re.Pattern[str], ending: re.Pattern[str] | None 
         end = match.end()
         if value is None:
             budget -= BEGINNING
-            reader = _Reader(text, end if match.groupdict().get("indices") else start, budget)
+            reader = Reader(text, end if match.groupdict().get("indices") else start, budget)
             try:
                 value = reader.value()
             except ArchitectureError as error:
@@ -332,7 +281,7 @@ def _find(text: str, beginning: re.Pattern[str], ending: re.Pattern[str] | None 
         found.append(_Found(value, name, alone, line, int(stages[-1]) if stages else None))
     tail = (ending or _CELL_CUT_OFF).search(text, max(end, len(text) - 1000))
     if tail is not None and not _CELL.match(text, tail.start()):
-        found.append(_Found(_cut_off(text), "", False, line + text.count("\n", counted)))
+        found.append(_Found(cut_off(text), "", False, line + text.count("\n", counted)))
     return found
 
 
@@ -340,7 +289,7 @@ def _unbroken(text: str, start: int, left: int) -> tuple[Any, int] | None:
     """Return a genotype that was wrapped anywhere, as terminals and quoted mails do, and where it ends; or None."""
     window = text[start : start + MAX_WRAPPED]
     lines = re.split(r"(\r?\n(?:> ?)?)", window)
-    reader = _Reader("".join(lines[::2]), 0, left)
+    reader = Reader("".join(lines[::2]), 0, left)
     try:
         value = reader.value()
     except ArchitectureError:
@@ -351,10 +300,6 @@ def _unbroken(text: str, start: int, left: int) -> tuple[Any, int] | None:
             return value, end + reader.place - read
         read, end = read + len(line), end + len(line) + len(wrap)
     return None
-
-
-def _cut_off(text: str, start: int = 0) -> CutOffError:
-    return CutOffError(f"it is cut off: the text ends in the middle, with {text[max(start, len(text) - 30) :]!r}")
 
 
 def _is_genotype(value: Any) -> bool:
@@ -428,214 +373,3 @@ def _without_comments(text: str) -> str:
 
     pattern = r"""#[^\n]*|\"{3}.*?\"{3}|'{3}.*?'{3}|(?P<text>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*")"""
     return re.sub(pattern, blank, text, flags=re.S)
-
-
-# Values as Python and JSON write them
-
-_TOKEN = re.compile(
-    r"""(?P<gap>\s+|\#[^\n]*)
-    | (?P<string>[uU]?(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"))
-    | (?P<broken>(?P<quote>['"])[\w\ ]{0,40}-?\s*\n\s*[\w\ ]{0,40}(?P=quote))
-    | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])
-    | (?P<name>[A-Za-z_][\w.]*)
-    | (?P<mark>[\[\](){},:=])""",
-    re.X,
-)
-_FIELD = re.compile(r"([A-Za-z_]\w*)\s*=(?!=)\s*")
-_ANGLES = re.compile(r"<[\w.: ]{1,80}>")
-_CONSTANTS = {"None": None, "null": None, "True": True, "true": True, "False": False, "false": False}
-_CLOSING = {"[": "]", "(": ")", "{": "}"}
-_NUMBERS = ("int", "int8", "int16", "int32", "int64", "uint8", "float", "float16", "float32", "float64", "str", "str_")
-_ARRAYS = ("array", "asarray", "tensor", "list", "tuple", "Structure", "CellStructure")
-_FIELDS = {form.name: form.fields for form in FORMS} | {"ModelSpec": ("matrix", "ops")}
-
-
-class _Reader:
-    """Reads one value at a place of a text.
-
-    Args:
-        text: All of it.
-        place: Where the value begins; where reading goes on afterwards.
-        left: How many words, numbers and brackets may be read.
-    """
-
-    def __init__(self, text: str, place: int = 0, left: int = MAX_TOKENS) -> None:
-        self.text, self.place, self.left = text, place, left
-        self.start = place
-        self._seen: re.Match[str] | None = None
-        self._last = place  # where the word before `place` begins
-
-    def value(self, depth: int = 0) -> Any:
-        """Read a literal, a collection, or one of the calls that stand for a value."""
-        if depth > MAX_DEPTH:
-            raise ArchitectureError(f"brackets are nested deeper than {MAX_DEPTH}")
-        kind, word = self._next()
-        if kind == "string":
-            return self._string(word)
-        if kind == "broken":  # by the end of a line, in the middle of a word
-            return re.sub(r"-?\s*\n\s*", "", word[1:-1])
-        if kind == "number":
-            return self._number(word)
-        if kind == "name":
-            if word in _CONSTANTS:
-                return _CONSTANTS[word]
-            if self._peek() == "(":
-                return self._call(word, depth)
-            if depth and not self._peek():
-                raise _cut_off(self.text, self.start)
-            self._refuse(word)
-        if word == "{":
-            return self._mapping(depth)
-        if word in ("[", "("):
-            items, commas = self._items(_CLOSING[word], depth)
-            return items[0] if word == "(" and len(items) == 1 and not commas else items
-        return self._refuse(word)
-
-    def begun(self) -> bool:
-        """Return whether anything but comments follows."""
-        return bool(self._peek())
-
-    def end(self) -> None:
-        """Raise `ArchitectureError` if anything follows."""
-        if self._peek():
-            rest = self.text[self.place : self.place + 80].strip()
-            raise ArchitectureError(f"cannot read the text from {excerpt(rest)} on")
-
-    def _items(self, closing: str, depth: int) -> tuple[list[Any], int]:
-        items, commas = [], 0
-        while self._peek() != closing:
-            items.append(self.value(depth + 1))
-            ahead = self._ahead()
-            if ahead is not None and ahead.lastgroup == "number" and type(items[-1]) in (int, float):
-                continue  # as numpy prints arrays
-            commas += self._separated(closing)
-        self._next()
-        return items, commas
-
-    def _mapping(self, depth: int) -> dict[Any, Any] | list[Any]:
-        """Read a mapping, or a set, which becomes a list."""
-        pairs: dict[Any, Any] = {}
-        while self._peek() != "}":
-            kind, word = self._next()
-            if kind not in ("string", "number"):
-                self._refuse(word)
-            key = self._string(word) if kind == "string" else self._number(word)
-            if not pairs and self._peek() in (",", "}"):
-                self._separated("}")
-                return [key, *self._items("}", depth)[0]]
-            self._expect(":")
-            pairs[key] = self.value(depth + 1)
-            self._separated("}")
-        self._next()
-        return pairs
-
-    def _call(self, function: str, depth: int) -> Any:
-        """Read `function(...)`; `np.int64` is `int64`, and so on."""
-        self._next()
-        kind = function.rpartition(".")[2]
-        if kind not in {*_FIELDS, *_NUMBERS, *_ARRAYS, "range", "dict", "OrderedDict"}:
-            raise ArchitectureError(f"cannot read {excerpt(function + '(...)')}: nothing is evaluated")
-        given: list[Any] = []
-        named: dict[str, Any] = {}
-        while self._peek() != ")":
-            field = _FIELD.match(self.text, self.place)
-            if field is None:
-                given.append(self.value(depth + 1))
-            else:
-                self.place = field.end()
-                if kind in _ARRAYS:
-                    self._pass_option()
-                else:
-                    named[field[1]] = self.value(depth + 1)
-            self._separated(")")
-        self._next()
-        if kind in _FIELDS:
-            if len(given) > len(_FIELDS[kind]):
-                raise ArchitectureError(f"{kind}(...) has {len(given)} values, at most {len(_FIELDS[kind])} are known")
-            return dict(zip(_FIELDS[kind], given, strict=False)) | named
-        return self._made(kind, given, named)
-
-    def _made(self, kind: str, given: list[Any], named: dict[str, Any]) -> Any:
-        first = given[0] if given else None
-        if kind in _NUMBERS and len(given) == 1 and not named and isinstance(first, int | float | str):
-            return first
-        if kind in _ARRAYS and given and not (kind in ("list", "tuple") and not isinstance(first, list)):
-            return first
-        if kind == "range" and given[2:] in ([], [1]) and all(type(v) is int and abs(v) <= MAX_RANGE for v in given):
-            return list(range(*given[:2]))
-        if kind in ("dict", "OrderedDict") and len(given) <= 1:
-            pairs = first.items() if isinstance(first, dict) else first or ()
-            if all(isinstance(p, list | tuple) and len(p) == 2 and isinstance(p[0], str | int) for p in pairs):
-                return dict(pairs) | named
-        if kind == "range":
-            raise ArchitectureError("only range(a, b) with small integers can be read")
-        raise ArchitectureError(f"cannot read the arguments of {kind}(...)")
-
-    def _pass_option(self) -> None:
-        """Pass over what tells an array's type, device, or where its gradient comes from."""
-        if found := _ANGLES.match(self.text, self.place):
-            self.place = found.end()
-            return
-        kind, word = self._next()
-        if kind == "mark":
-            self._refuse(word)
-
-    def _separated(self, closing: str) -> bool:
-        """Pass over a comma; without one the closing bracket must follow."""
-        if self._peek() == ",":
-            self._next()
-            return True
-        if self._peek() != closing:
-            self._refuse(self._next()[1])
-        return False
-
-    def _expect(self, mark: str) -> None:
-        if (word := self._next()[1]) != mark:
-            self._refuse(word)
-
-    def _peek(self) -> str:
-        """Return the next word without passing over it; empty at the end."""
-        match = self._ahead()
-        return match[0] if match else self.text[self.place : self.place + 1]
-
-    def _ahead(self) -> re.Match[str] | None:
-        """Return the next word that is one, having passed over what lies before it."""
-        if self._seen is None or self._seen.start() != self.place:
-            while (match := _TOKEN.match(self.text, self.place)) and match.lastgroup == "gap":
-                self.place = match.end()
-            self._seen = match
-        return self._seen
-
-    def _next(self) -> tuple[str, str]:
-        match = self._ahead()
-        self.left -= 1
-        self._last = self.place
-        if self.left < 0:
-            raise ArchitectureError(f"the text has more than {MAX_TOKENS:,} words and brackets; hand over one notation")
-        if match is not None:
-            self.place = match.end()
-            return match.lastgroup or "", match[0]
-        rest = self.text[self.place : self.place + 1000]
-        open_text = rest[:1] in ("'", '"') and len(rest) < 1000 and "\n" not in rest
-        if not rest or open_text or rest in ("+", "-"):
-            if self.place == self.start and not rest:
-                raise ArchitectureError("the text is empty")
-            raise _cut_off(self.text, self.start)
-        return self._refuse(rest.split()[0])
-
-    def _refuse(self, word: str) -> NoReturn:
-        at = self._last
-        before = self.text[max(self.start, at - 40) : at].strip()
-        line = self.text.count("\n", 0, at) + 1 if len(self.text) <= MAX_JSON else 1  # counted for every wrong one
-        behind = f" behind {before!r}" if before else ""
-        raise ArchitectureError(f"cannot read {excerpt(word, 40)}{behind}{f' in line {line}' if line > 1 else ''}")
-
-    def _string(self, word: str) -> str:
-        try:
-            with warnings.catch_warnings(action="ignore"):  # about odd escapes
-                return ast.literal_eval(word)
-        except (ValueError, SyntaxError, MemoryError):
-            raise ArchitectureError(f"cannot read the text {excerpt(word)}") from None
-
-    def _number(self, word: str) -> int | float:
-        return _whole_number(word) if re.fullmatch(r"[+-]?\d+", word) else float(word[:MAX_DIGITS])

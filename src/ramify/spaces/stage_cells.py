@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ramify.spaces.cell_network import CellPlan
 from ramify.spaces.cell_space import ROLES, CellSpace
-from ramify.spaces.notation import GENOTYPE3
+from ramify.spaces.forms import GENOTYPE3
 
 OPERATIONS = (
     "max_pool_3x3",

@@ -28,8 +28,9 @@ from ramify.spaces.base import MOST_CELLS, MOST_NODES, Regulariser, check_most, 
 from ramify.spaces.cell_network import Cell, CellNetwork, CellPlan, CellSupernet, Inputs, MixedCell
 from ramify.spaces.cell_space import CellSpace
 from ramify.spaces.darts import DARTSCells
+from ramify.spaces.forms import GENOTYPE, GENOTYPE2
 from ramify.spaces.genotype import Read, form_of, read_genotype
-from ramify.spaces.notation import GENOTYPE, GENOTYPE2, read
+from ramify.spaces.notation import read
 from ramify.spaces.pairs import PairSpace, pair_graph
 from ramify.spaces.stage_cells import StageCells
 from ramify.supernet import FixedGraph, MixedGraph, needed_states

@@ -1,0 +1,38 @@
+"""The forms of genotypes: which cells they hold, and how their texts call them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GenotypeForm:
+    """Which cells a genotype holds, and how its text calls them.
+
+    Args:
+        name: What the text begins with.
+        cells: The keys of the cells; `<key>_concat` are the states they join.
+        joined: How many of the last nodes are joined where the notation does not say; None: all.
+        empty: Further fields that must be None.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+    joined: int | None = None
+    empty: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields in order."""
+        return (*(name for key in self.cells for name in (key, f"{key}_concat")), *self.empty)
+
+    def default_concat(self, nodes: int) -> range:
+        """Return the states that are joined where the notation does not say."""
+        return range(2 if self.joined is None else max(2, nodes + 2 - self.joined), nodes + 2)
+
+
+# AutoDL-Projects adds two fields, which no searched cell uses.
+GENOTYPE = GenotypeForm("Genotype", ("normal", "reduce"), empty=("connectN", "connects"))
+GENOTYPE3 = GenotypeForm("Genotype3", ("normal1", "reduce1", "normal2", "reduce2", "normal3"))
+GENOTYPE2 = GenotypeForm("Genotype2", ("DAG1", "DAG2", "DAG3"), joined=2)
+FORMS = (GENOTYPE, GENOTYPE2, GENOTYPE3)
