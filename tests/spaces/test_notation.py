@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ramify import api, orders, spaces
 from ramify.cli import _with_notations, main
 from ramify.errors import ArchitectureError, RamifyError
-from ramify.spaces import notation
+from ramify.spaces import literals, notation
 
 DATA = Path(__file__).parents[1] / "data" / "notations"
 CELL = "|avg_pool_3x3~0|+|skip_connect~0|none~1|+|nor_conv_1x1~0|avg_pool_3x3~1|nor_conv_1x1~2|"
@@ -326,7 +326,8 @@ class TestFiles:
             arch_of("x" * 2000)
 
     def test_all_genotypes_of_a_text_share_one_budget(self, monkeypatch):
-        monkeypatch.setattr(notation, "MAX_TOKENS", 150)
+        for module in (notation, literals):
+            monkeypatch.setattr(module, "MAX_TOKENS", 150)
         with pytest.raises(ArchitectureError, match="more than 150 words"):
             notation.read(f"a log\n{GENOTYPE}\n" * 9, tell=print)
 
