@@ -9,9 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ramify import api, orders, spaces
-from ramify.cli import _with_notations, main
+from ramify import orders, spaces
+from ramify.cli import main
+from ramify.commandline.command import _with_notations
 from ramify.errors import ArchitectureError, RamifyError
+from ramify.run.sources import architecture_of
 from ramify.spaces import notation
 
 DATA = Path(__file__).parents[1] / "data" / "notations"
@@ -42,7 +44,7 @@ BEST = SECOND  # an alias
 
 
 def arch_of(source):
-    return api.architecture_of(source)
+    return architecture_of(source)
 
 
 @pytest.fixture
@@ -498,5 +500,5 @@ def test_options_take_pythons_dress_too(option):
     printed = f"{{'normal': {PAIRS}, 'reduce': {PAIRS}}}"
     for words in (["--seed", "1", option, printed], ["--seed", "1", f"{option}={printed}"]):
         value = _with_notations(words)[-1].removeprefix(f"{option}=")
-        assert api.architecture_of(json.loads(value)) == arch_of(GENOTYPE)
+        assert architecture_of(json.loads(value)) == arch_of(GENOTYPE)
     assert _with_notations([option, "zoo:DARTS_V1"]) == [option, "zoo:DARTS_V1"]

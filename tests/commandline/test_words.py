@@ -11,8 +11,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 
-from ramify import api, imports, pipeline, words
+from ramify import imports
 from ramify.cli import main
+from ramify.commandline import words
 from ramify.errors import ConfigurationError, RamifyError
 
 SEARCH = ["search", "--space", "NASBench201", "--strategy", "RandomSearch", "--data", "digits", "--out", "out"]
@@ -217,8 +218,12 @@ def test_inline_values_are_bounded(line, tmp_path, monkeypatch):
 
 
 def test_options_and_their_places():
-    found = list(words.options_of(["source", "--a", "1", "--b=2", "--c", "--d", "x", "y"]))
-    assert found == [(1, 3, "--a", "1"), (3, 4, "--b", "2"), (5, 7, "--d", "x")]
+    given = ["source", "--a", "1", "--b=2", "--c", "--d", "x", "y", "--e", "true", "--e", "z", "--", "--f"]
+    options, others = words.split(given, flags=["e"])
+    assert [(item.option, item.value) for item in options] == [
+        *(("a", "1"), ("b", "2"), ("c", None), ("d", "x"), ("e", "true"), ("e", None)),
+    ]
+    assert others == ["source", "y", "z", "--f"]
 
 
 OPTIONS = [
@@ -243,9 +248,8 @@ VALUES = [
 def test_any_words_are_answered(capfd, tmp_path_factory, verb, given):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.getbasetemp())
-        for module, names in ((api, ("search", "shrink", "retrain")), (pipeline, ("search_levels",))):
-            for name in names:
-                patch.setattr(module, name, _work)
+        for name in ("search.search", "search.levels.search_levels", "shrink.shrink", "retrain.retrain"):
+            patch.setattr(f"ramify.verbs.{name}", _work)
         capfd.readouterr()
         try:
             code = main([*verb.split(), *given])
@@ -262,7 +266,7 @@ def _work(*args, **kwargs):
 
 def test_forgetting_leaves_the_library():
     known = set(imports._registries["strategy"][1])
-    imports.bring(str(Path(__file__).with_name("mine.py")))
+    imports.bring(str(Path(__file__).parents[1] / "mine.py"))
     assert set(imports._registries["strategy"][1]) == known | {"Greedy"}
     imports.forget()
     assert set(imports._registries["strategy"][1]) == known
