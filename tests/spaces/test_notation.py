@@ -6,12 +6,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ramify import orders, spaces
 from ramify.cli import main
-from ramify.commandline.command import _with_notations
 from ramify.errors import ArchitectureError, RamifyError
 from ramify.run.sources import architecture_of
 from ramify.spaces import notation
@@ -495,10 +495,14 @@ def test_the_verbs_read_alike(written, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("option", ["--space.cell", "--architecture"])
-def test_options_take_pythons_dress_too(option):
+@pytest.mark.parametrize("way", ["cell", "architecture"])
+def test_options_take_pythons_dress_too(way, capsys):
     printed = f"{{'normal': {PAIRS}, 'reduce': {PAIRS}}}"
-    for words in (["--seed", "1", option, printed], ["--seed", "1", f"{option}={printed}"]):
-        value = _with_notations(words)[-1].removeprefix(f"{option}=")
-        assert architecture_of(json.loads(value)) == arch_of(GENOTYPE)
-    assert _with_notations([option, "zoo:DARTS_V1"]) == [option, "zoo:DARTS_V1"]
+    option = f"--{'space.' if way == 'cell' else ''}{way}"
+    rest = ["--strategy", "GDAS", "--space", "StageGraph"] if way == "cell" else []
+    for words in ([option, printed], [f"{option}={printed}"]):
+        with pytest.raises(SystemExit):
+            main(["search" if way == "cell" else "retrain", *rest, *words, "--out", "run", "--print_config"])
+        found = yaml.safe_load(capsys.readouterr().out)
+        found = found["space"]["init_args"]["cell"] if way == "cell" else found["architecture"]
+        assert architecture_of(found) == arch_of(GENOTYPE)

@@ -132,10 +132,8 @@ class Command:
         self._options[name.lstrip("-")] = Option(kind, required, positional, flag, reader, expand, first, arguments)
 
     def short_for(self, name: str, option: str) -> None:
-        """Declare another name for what is below an option."""
-        self.add(
-            name, str, SUPPRESS, default=SUPPRESS, expand=lambda value, _: [Given(option, Word(value))]
-        )  # not shown
+        """Declare another name for what is below an option; the help does not show it."""
+        self.add(name, str, SUPPRESS, default=SUPPRESS, expand=lambda value, _: [Given(option, Word(value))])
 
     # What was given
 
@@ -236,33 +234,35 @@ class Command:
     def _take(self, values: dict[str, Any], item: Given) -> None:
         """Add to the values of options what one item says."""
         path, plus = item.option.removesuffix("+"), item.option.endswith("+")
-        parts = path.split(".")
-        name = next((n for n in (".".join(parts[:k]) for k in range(len(parts), 0, -1)) if n in self._options), None)
-        if name is None:
-            inside = any(option.startswith(f"{path}.") for option in self._options)
-            if inside and isinstance(item.value, dict):
-                for below, value in item.value.items():
-                    self._take(values, Given(f"{path}.{below}", value, item.file))
-                return
-            if inside and item.value is None:
-                return
-            where = f"{item.file}: " if item.file else ""
-            raise ConfigurationError(f"{where}unknown option {shown(item.option)!r}; {nearest(path, self._options)}")
-        option, value = self._options[name], item.value
+        value = item.value
+        if isinstance(value, dict | None) and any(option.startswith(f"{path}.") for option in self._options):
+            for below, inner in (value or {}).items():
+                self._take(values, Given(f"{path}.{below}", inner, item.file))
+            return
+        name, rest = self._found(item, path)
+        option = self._options[name]
         if value is None and not item.file:
             if not option.flag or path != name:
                 raise ConfigurationError(f"--{shown(item.option)} needs a value")
             value = True
-        rest = [*parts[name.count(".") + 1 :], *(["+"] if plus else [])]
-        if len(rest) > 1 and plus:
-            rest = [*rest[:-2], f"{rest[-2]}+"]
+        if plus:
+            rest = [*rest[:-1], f"{rest[-1]}+"] if rest else ["+"]
         before = values.get(name, option.arguments.get("default") if rest == ["+"] else None)
         values[name] = option.reader.merged(before, option.kind, rest, value, Place(name, item.file))
+
+    def _found(self, item: Given, path: str) -> tuple[str, list[str]]:
+        """Return the option that a path begins with, and the names that lead on from it."""
+        parts = path.split(".")
+        for end in range(len(parts), 0, -1):
+            if (name := ".".join(parts[:end])) in self._options:
+                return name, parts[end:]
+        where = f"{item.file}: " if item.file else ""
+        raise ConfigurationError(f"{where}unknown option {shown(item.option)!r}; {nearest(path, self._options)}")
 
     def _asking(self, asked: Given, values: Mapping[str, Any]) -> list[str]:
         """Return the words that let the parser show the help of a class."""
         path = asked.option.removesuffix(".help")
-        option, *below = path.split(".")
+        option, below = self._found(asked, path)
         found: dict[str, Any] = dict(values)
         words = []
         if asked.value is not None:

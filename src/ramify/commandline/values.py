@@ -7,6 +7,7 @@ is refused in one line that says where, what would be right, and what was given.
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -64,7 +65,7 @@ class Reader:
             return self._of_settings(before, settings, kind, list(names), value, place, inner)
         if not names:
             return self.value(value, kind, place)
-        if names == ["+"]:
+        if names == ["+"] and any(map(is_list, kinds)):
             return [*_many(before or ()), *_many(self.value(value, kind, place))]
         inside = next((one for one in kinds if origin_of(one) in (dict, Mapping) or one is Any), None)
         if inside is None:
@@ -234,7 +235,7 @@ class Reader:
         if not isinstance(value, dict):
             raise ConfigurationError(f"{place}: expected options, as `name: value`, got {_quoted(value)}")
         if "class_path" in value:
-            if str(value["class_path"]).rpartition(".")[2] != settings.__name__:
+            if re.split("[.:]", str(value["class_path"]))[-1] != settings.__name__:
                 raise ConfigurationError(
                     f"{place}: expected options of {settings.__name__}, got {_quoted(value['class_path'])}"
                 )
