@@ -171,7 +171,13 @@ class TestOtherTables:
             (f"arch,valid\n{CELL},1\n{CELL},2\n", [VALID], "rows 2 and 3 hold the same architecture"),
             ("arch,valid\n|conv~0|+|none~1|+|none~2|,1\n", [VALID], "row 2: .*unknown operation 'conv'"),
             ("# by me\narch,valid\n1,2\n", [VALID], "row 1 is no header of a table: it names no column 'arch' or"),
-            ('[{"arch": 1}]', [VALID], "row 1 is no header of a table"),
+            ('[\n{"arch": 1}]', [VALID], r"is no CSV file but JSON; write it with `pandas.read_json\(FILE\).to_csv"),
+            ('{"arch": 1}\n', [VALID], r"is no CSV file but JSON; write it with `pandas.read_json\(FILE, lines=True"),
+            ("PAR1\x15", [VALID], r"is no CSV file but Parquet; write it with `pandas.read_parquet\(FILE\).to_csv"),
+            ('"arch" "valid"\n', [VALID], "row 1: .* commas, semicolons or tabs must separate cells"),
+            ("1,2\n3,4\n", [VALID], "row 1 is no header of a table: it names no column 'arch' or 'valid'"),
+            (f"arch,valid\n1,{CELL},1\n", [VALID], "row 2 has 3 cells .*, and a column of row names needs a name"),
+            (f"arch,valid (%)\n{CELL},1\n", [VALID], "'valid .%.'.*; a name with blanks must be changed in the file"),
             ("arch valid\n1 2\n", [VALID], "but one column 'arch valid'; commas, semicolons or tabs must separate"),
             ("arch,valid\nresnet,1\n", [VALID], "row 2: 'resnet' is no notation of a known space"),
             ("arch,valid\n\0\xff", [VALID], "own.csv"),
@@ -201,13 +207,19 @@ class TestOtherTables:
             ("101", {"metric": "error"}, "row 4: 101 .* error in percent is within 0 … 100"),
             ("-1", {"metric": "seconds"}, "row 4: -1 .* seconds is 0 or more, and finite"),
             ("-1", {"metric": "loss"}, "row 4: -1 .* loss is 0 or more"),
-            ('"1,234"', {"metric": "seconds"}, "row 4: '1,234' .* may be 1.234 or 1234; write it without a comma"),
+            (
+                '"1,234"',
+                {"metric": "seconds"},
+                "row 4: '1,234' .* may be of thousands or not; write 1234, or one digit more: 1,2340",
+            ),
             ('"1,5"', {}, "row 4: '1,5' .* has a decimal comma where other rows have a decimal point"),
             ('"51.5', {}, "row 4: unexpected end of data; is a quote not closed"),
         ],
     )
     def test_values_are_checked_with_the_row_s_number(self, tmp_path, cell, further, message):
-        first = "0.5" if cell == '"1,5"' or further else "50"  # blank rows count, as in a spreadsheet
+        first = (
+            "0.5" if cell == '"1,5"' or "unit" in further or "seconds" in further.values() else "50"
+        )  # blank rows count, as in a spreadsheet
         first = "" if cell == '"1,234"' else first
         path = write(tmp_path / "own.csv", [f"{cells()[1]},{first}", ",", f"{CELL},{cell}"])
         described = Column(
@@ -282,17 +294,54 @@ class TestOtherTables:
         path = write(
             tmp_path / "own.csv", [f"{cell},{n or 50}" for n, cell in zip((0, 0.7, 0.8), cells(), strict=False)]
         )
-        with pytest.raises(TableError, match="'valid': 2 values are at most 1: say unit percent or fraction"):
+        with pytest.raises(TableError, match="row 3: column 'valid': 2 values are at most 1, where others are"):
             import_csv(path, columns=[VALID])
 
-    def test_points_that_may_be_marks_of_thousands(self, tmp_path):
+    @pytest.mark.parametrize(
+        ("values", "unit"),
+        [
+            ([0.5, 52, 53], None),  # a fraction among percents
+            ([0.51, 0.52, 52, 53], None),
+            ([0.8333, 0.8333, 36.2, 38.6667], "percent"),  # dead networks at chance
+            ([1, 2, 3, 4, 5], "percent"),
+            ([0, 52, 53], "percent"),
+        ],
+    )
+    def test_fractions_among_percents_are_not_taken_for_percents(self, tmp_path, values, unit):
+        path = write(tmp_path / "own.csv", [f"{cell},{value}" for cell, value in zip(cells(), values, strict=False)])
+        if unit:
+            assert import_csv(path, columns=[VALID]).column("valid").unit == unit
+        else:
+            with pytest.raises(TableError, match=r"row 2: column 'valid': . values? (is|are) at most 1, where others"):
+                import_csv(path, columns=[VALID])
+            table = import_csv(path, columns=[replace(VALID, unit="percent")])  # what the message asks for
+            assert table.value("valid", 0) == values[0]
+
+    @pytest.mark.parametrize("valid", ["51,5", "51"])
+    def test_points_that_may_be_marks_of_thousands(self, tmp_path, valid):
         seconds = replace(VALID, name="time", metric="seconds", unit="")
-        rows = [f"{CELL};51,5;1.234", f"{cells()[1]};60,1;1.500"]
-        path = write(tmp_path / "own.csv", rows, "arch;valid;time")
-        with pytest.raises(
-            TableError, match=r"row 2: '1.234' in column 'time' has a point, and another column decimal"
-        ):
-            import_csv(path, columns=[VALID, seconds])
+        path = tmp_path / "own.csv"
+
+        def write_times(first, second):
+            return write(path, [f"{CELL};{valid};{first}", f"{cells()[1]};60;{second}"], "arch;valid;time")
+
+        for mark in ".,":
+            write_times(f"1{mark}234", f"1{mark}500")
+            message = f"row 2: '1{mark}234' in column 'time' may be of thousands or not; write 1234, or .* 1{mark}2340"
+            with pytest.raises(TableError, match=message):
+                import_csv(path, columns=[VALID, seconds])
+            for written, meant in ((f"1{mark}2340", 1.234), ("1234", 1234)):  # what the message asks for
+                write_times(written, written)
+                assert import_csv(path, columns=[VALID, seconds]).value("time", 0) == meant
+
+    def test_rows_that_say_the_same_are_one(self, tmp_path):
+        rows = [f"{CELL},51", f"{cells()[1]},", f"{CELL},51.0", f"{cells()[1]},", f"{cells()[2]},53"]
+        table = import_csv(write(tmp_path / "own.csv", rows), columns=[VALID])
+        assert table.notations == cells()[:3]
+        assert (table.value("valid", 0), table.value("valid", 2)) == (51, 53)
+        path = write(tmp_path / "own.csv", [*rows, f"{cells()[2]},54"])
+        with pytest.raises(TableError, match=r"rows 6 and 7 hold .* 'valid'; keep one row of each, of several seeds"):
+            import_csv(path, columns=[VALID])
 
     def test_lists_of_codes(self, tmp_path):
         codes = [0, 1, 2, 3] * 5

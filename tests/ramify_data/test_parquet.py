@@ -204,3 +204,16 @@ def test_a_file_without_labels_is_told_so(parquet, tmp_path):
         DataError, match=r"no column is known to hold the label \(columns: image\); set `label_column`, or"
     ):
         opened(path)
+
+
+def test_test_files_beside_a_pattern_are_named(hub, parquet):
+    data = hub / "data"
+    assert sizes(data / "train-*.parquet") == {"train": 5}
+    note = f"{data}: test-00000-of-00001.parquet not used; --data {data} would"
+    assert opened(data / "train-*.parquet").notes == (note,)
+    assert sizes(data) == {"train": 5, "test": 4}  # what the note says
+    assert opened(data / "*.parquet").notes == ()
+    assert opened(data / "train-*.parquet", test=str(data / "test-*.parquet")).notes == ()
+    assert open_to_measure(DataSpec(source=str(data / "test-*.parquet"))).notes == ()
+    parquet("repo/data/other-test.parquet", [0, 1])  # of another data set
+    assert opened(data / "train-*.parquet").notes == (note,)

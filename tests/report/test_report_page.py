@@ -14,6 +14,7 @@ from synthetic_runs import HOSTILE, Example, make_one_shot, make_trials, write_c
 from ramify.errors import RunError
 from ramify.report import write_report
 from ramify.report.folder import read_folder
+from ramify.report.html import again
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
@@ -204,3 +205,22 @@ def test_a_browser_draws_it_without_complaint(kind: str, request: pytest.Fixture
     assert len(re.findall(r'class="plot screen js-plotly-plot"', done.stdout)) == len(figures)
     if kind == "one_shot":
         assert "epoch 12 of 12" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"strategy": {}, "data": {"source": "digits"}}, "search --config config.yaml --out ../again"),
+        ({"levels": {}, "retrain": {}, "data": None}, "search --config config.yaml --out ../again"),
+        ({"recipe": {}, "data": {"source": "none"}}, "retrain --config config.yaml --out ../again"),
+        ({"shrinking": {}, "data": {"source": "digits"}}, "shrink --config config.yaml --out ../again"),
+        (
+            {"strategy": {}, "data": {"source": "pets"}, "import": [{"file": "mine.py"}, {"module": "own"}]},
+            "search --config config.yaml --import HOME/mine.py --import own --data HOME/pets --out ../again",
+        ),
+    ],
+)
+def test_the_command_that_repeats_a_run_is_of_its_verb(tmp_path: Path, config: dict[str, Any], words: str) -> None:
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "mine.py").write_text("")
+    assert " ".join(again(config, str(tmp_path))).replace(str(tmp_path), "HOME") == words

@@ -1,8 +1,13 @@
 """Settings as plain values: what is written can be read back, and what differs is named."""
 
+from dataclasses import make_dataclass
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from ramify.data import DataSpec
+from ramify.errors import ConfigurationError
 from ramify.evaluators import TrainFromScratch
 from ramify.run.configuration import described, differences, fields_of
 from ramify.spaces import DARTSCells, NASBench201
@@ -35,3 +40,31 @@ def test_differences_are_phrases():
     other = {"strategy": {"class_path": "A", "init_args": {"x": 1, "y": 3}}, "seed": 0, "new": [1]}
     assert list(differences(one, other)) == ["strategy.y is 2 there and 3 now", "new is None there and [1] now"]
     assert list(differences(one, one)) == []
+
+
+class Forgetful:
+    def __init__(self, rate=1):
+        self._rate = rate
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (float("nan"), "Mine.rate is nan; settings are plain values"),
+        (-np.inf, "Mine.rate is -inf; "),
+        ([1.0, {"a": float("inf")}], r"Mine.rate\[1\]\['a'\] is inf; "),
+        (np.float64(0.5), "Mine.rate is of the type numpy.float64; "),
+        (np.int64(3), "Mine.rate is of the type numpy.int64; "),
+        (np.arange(3), "Mine.rate is of the type numpy.ndarray; "),
+        ({1, 2}, "Mine.rate is of the type builtins.set; "),
+        (len, "Mine.rate is of the type builtins.builtin_function_or_method; "),
+        (Forgetful(), "Forgetful.rate is an argument that the object does not keep under this name; "),
+    ],
+    ids=str,
+)
+def test_settings_that_no_configuration_can_hold_are_refused(value, message):
+    mine = make_dataclass("Mine", [("rate", object)])
+    with pytest.raises(ConfigurationError, match=message) as error:
+        described(mine(value))
+    assert len(str(error.value)) < 300
+    assert described(mine(0.5))["init_args"] == {"rate": 0.5}

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from ramify.errors import ConfigurationError
+from ramify.errors import ConfigurationError, RamifyError
+from ramify.spaces import NASBench201
 from ramify.strategies import BOHB
 from ramify.strategies.bohb import brackets, rungs
 from small_runs import Guess, Guessing, finish, session_of
@@ -101,3 +102,19 @@ def test_the_model_finds_better_architectures_than_chance():
 def test_impossible_settings(options, message):
     with pytest.raises(ConfigurationError, match=message):
         BOHB(**options)
+
+
+def test_a_member_that_failed_is_not_proposed_for_ever():
+    class Half(Guessing):
+        def __call__(self, arch, epochs=None):
+            if "none" in NASBench201().format(arch):
+                raise RamifyError("missing")
+            return super().__call__(arch, epochs)
+
+    class Evaluator(Guess):
+        def start(self, space, task):
+            return Half(1, task)
+
+    trials = finished(BOHB(evaluations=60, evaluator=Evaluator(), startup=3)).trials
+    failed = [trial.architecture for trial in trials if trial.failed]
+    assert failed and len(set(failed)) == len(failed)

@@ -288,3 +288,16 @@ def test_a_test_part_with_one_class_is_measured(home, tmp_path):
     write(tmp_path / "dogs" / "train", {"dog": 3}, seed=600)
     write(tmp_path / "dogs" / "test", {"dog": 4}, seed=700)
     assert images(home, str(tmp_path / "dogs")) == 4
+
+
+def test_a_network_whose_run_folder_is_gone_is_measured_all_the_same(home, tmp_path, capsys):
+    result = trained(str(home / "pets"), tmp_path / "run")
+    before = ramify.evaluate(result, threads=1)
+    shutil.rmtree(tmp_path / "run")
+    again = ramify.evaluate(result, threads=1)
+    assert (again.top1, again.loss, again.images) == (before.top1, before.loss, before.images)
+    assert capsys.readouterr().err == f"the run folder {tmp_path / 'run'} is gone, so nothing is recorded in it\n"
+    assert not (tmp_path / "run").exists()
+    assert ramify.evaluate(result, str(home / "pets"), threads=1).images == before.images
+    with pytest.raises(ramify.RamifyError, match="export needs `out`, because the network has no run folder"):
+        ramify.export(result)

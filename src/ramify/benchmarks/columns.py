@@ -17,6 +17,9 @@ UNITS = {"accuracy": _SHARES, "error": _SHARES, "loss": ("nats",), "seconds": ("
 _MOST = {"percent": 100.0, "fraction": 1.0}
 """Unit → the highest value there is; all are 0 or more."""
 
+_LIKE = 1.25
+"""How many times the highest value a value may be and still be like the others."""
+
 _WANTED = {str: "a text", int: "a whole number", bool: "true or false"}
 
 
@@ -29,7 +32,8 @@ class Column:
         metric: `accuracy`, `error`, `loss`, or `seconds`: the time from the first step of the training to this value,
             with one pass over the split.
         unit: `percent` or `fraction` for accuracies and errors, `nats` for losses. Empty is percent where the values
-            of the table leave no doubt: where most of them are above 1.
+            of the table leave no doubt: where none may be a fraction
+            among percents.
         data: The data set.
         split: The images that were measured.
         schedule: Epochs of the whole training, which the learning rate's schedule spans.
@@ -112,13 +116,24 @@ class Column:
         """
         if self.unit:
             return self
-        small = int(((values > 0) & (values <= 1)).sum())
-        if not (values > 1).any() or 2 * small > np.isfinite(values).sum():
-            some = f"{small} values" if (values > 1).any() else "all values"
-            raise TableError(
-                f"column {self.name!r}: {some} are at most 1: say unit percent or fraction of this {self.metric}"
-            )
+        doubtful = self.doubtful(values)
+        if doubtful.any() or not (values > 1).any():
+            some = "all values are at most 1"
+            if (values > 1).any():
+                count = int(doubtful.sum())
+                some = f"{count:,} value{'s are' if count > 1 else ' is'} at most 1, where others are above"
+            raise TableError(f"column {self.name!r}: {some}: say unit percent or fraction of this {self.metric}")
         return replace(self, unit=UNITS[self.metric][0])
+
+    def doubtful(self, values: np.ndarray) -> np.ndarray:
+        """Return which of the values may be fractions among percents, if the unit is open.
+
+        They are at most 1, and most values are, or a hundred times as much would be like the others. The few dead
+        networks of a table in percent (0.83 where the others reach 38) leave no doubt.
+        """
+        small = (values > 0) & (values <= 1)
+        most = values[values > 1].max(initial=0)
+        return small & ((2 * small.sum() > np.isfinite(values).sum()) | (100 * values <= _LIKE * most))
 
     def fault(self, values: np.ndarray) -> tuple[int, str] | None:
         """Return the first place of values (N,) that cannot be what this settled column says, and why; None if all can.

@@ -34,6 +34,7 @@ def _nasbench201_columns() -> list[Column]:
         return Column(
             name=f"{data}_{split}",
             metric="accuracy",
+            unit="percent",
             data=data,
             split=split,
             schedule=12,
@@ -68,7 +69,8 @@ def _nasbench201_columns() -> list[Column]:
 def import_csv(path: str | Path, *, space: Space | None = None, columns: Iterable[Column] = ()) -> Table:
     """Read a CSV file, compressed or not, whose column `arch` holds the native notation of each architecture.
 
-    An empty cell is a value that is missing. What spreadsheets write is read (`sheet.py`).
+    An empty cell is a value that is missing. Rows that say the same of an architecture are one. What spreadsheets
+    write is read (`sheet.py`).
 
     Args:
         path: The file.
@@ -94,10 +96,19 @@ def import_csv(path: str | Path, *, space: Space | None = None, columns: Iterabl
         sheet.cells(column.name)
         if column.layers != (1, 1):
             raise TableError(f"{path}: column {column.name!r} must describe one epoch, and one seed or a mean")
-    space, notations = _members(sheet, space)
+    space, notations, firsts = _members(sheet, space)
     settled, values = [], {}
     for column in described:
-        column, values[column.name] = sheet.values(column)
+        column, found = sheet.values(column)
+        same = (found == found[firsts]) | (np.isnan(found) & np.isnan(found[firsts]))
+        if not same.all():
+            row = int(np.argmin(same))
+            raise TableError(
+                f"{path}: rows {sheet.numbers[firsts[row]]} and {sheet.numbers[row]} hold the same architecture with "
+                f"different values in {column.name!r:.40}; keep one row of each, of several seeds with their mean: "
+                f"{sheet.cells(ARCHITECTURES)[row]:.80}"
+            )
+        values[column.name] = found[sorted(set(firsts))]
         settled.append(column)
     order = next(
         (name for name, o in ORDERS.items() if _whole(space) == o.described and o.notations() == notations), ""
@@ -119,11 +130,11 @@ def _nasbench201(content: bytes, path: str | Path) -> Table:
     return Table({"space": "NASBench201"}, "nasbench201", columns, values, {"source": _ORIGIN})
 
 
-def _members(sheet: Sheet, space: Space | None) -> tuple[Space, list[str]]:
-    """Return the space and the canonical notations of a sheet's architectures."""
+def _members(sheet: Sheet, space: Space | None) -> tuple[Space, list[str], list[int]]:
+    """Return the space, the canonical notations, and for every row the first one of the same architecture."""
     from ramify.spaces import recognise
 
-    given, notations = space is not None, dict[str, int]()
+    given, notations, firsts = space is not None, dict[str, int](), list[int]()
     for number, text in zip(sheet.numbers, sheet.cells(ARCHITECTURES), strict=True):
         if not text:
             raise TableError(f"{sheet.path}: row {number} names no architecture")
@@ -133,12 +144,9 @@ def _members(sheet: Sheet, space: Space | None) -> tuple[Space, list[str]]:
         except RamifyError as error:
             hint = "" if given or not notations else f"; the first row was taken for one of {space!r:.80}: give --space"
             raise TableError(f"{sheet.path}: row {number}: {error!s:.200}{hint}") from None
-        if notation in notations:
-            rows = f"rows {notations[notation]} and {number}"
-            raise TableError(f"{sheet.path}: {rows} hold the same architecture, keep one: {notation:.120}")
-        notations[notation] = number
+        firsts.append(notations.setdefault(notation, len(firsts)))
     assert space is not None
-    return space, list(notations)
+    return space, list(notations), firsts
 
 
 def _whole(space: Space) -> dict[str, Any]:

@@ -36,7 +36,15 @@ _MARKS = {  # the longer first: that of UTF-32 begins with that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_WORKBOOK = "a workbook or an archive; save the sheet as 'CSV UTF-8'"
+_OTHERS = {
+    b"PK\x03\x04": _WORKBOOK,
+    b"\xd0\xcf\x11\xe0": _WORKBOOK,
+    b"PAR1": "Parquet; write it with `pandas.read_parquet(FILE).to_csv(OUT, index=False)`",
+    b"{": "JSON; write it with `pandas.read_json(FILE, lines=True).to_csv(OUT, index=False)`",
+    b"[{": "JSON; write it with `pandas.read_json(FILE).to_csv(OUT, index=False)`",
+}
+"""How files of other formats begin → what they are and how they become CSV. No header begins like JSON."""
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _LISTED = 12
 """How many names a message lists."""
@@ -93,17 +101,20 @@ class Sheet:
 
     def __init__(self, content: bytes, path: str | Path, wanted: Sequence[str]) -> None:
         self.path, self._content = path, content
-        if content.startswith(_WORKBOOKS):
-            raise TableError(f"{path} is no CSV file but a workbook or an archive; save the sheet as 'CSV UTF-8'")
+        self.names: list[str] = []
+        start = b"".join(content[:1024].removeprefix(codecs.BOM_UTF8).split())
+        for mark, kind in _OTHERS.items():
+            if start.startswith(mark):
+                raise TableError(f"{path} is no CSV file but {kind}")
         self._encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
         if self._encoding == "utf-8" and b"\0" in content[:1024]:
             raise TableError(f"{path} is no CSV file: it holds zero bytes; save it as 'CSV UTF-8'")
-        separator = self._separator(wanted)
+        self._separator = separator = self._found_separator(wanted)
         records = self._records(separator)
         at, header = next(records, (0, []))
         if not header:
             raise TableError(f"{path} is empty")
-        self.names = [name.strip() for name in header]
+        self.names += [name.strip() for name in header]
         for name in wanted:
             if self.names.count(name) > 1:
                 raise TableError(f"{path}: row {at}: two columns are called {name!r}")
@@ -115,16 +126,17 @@ class Sheet:
                 row = row[: len(header)]
             if len(row) != len(header):
                 self._check_header(at, wanted)
-                quotes = f"; a cell with {_SEPARATORS[separator]} in it needs quotes" * (len(row) > len(header))
-                raise TableError(
-                    f"{path}: row {number} has {len(row)} cells where the header has {len(header)}{quotes}"
-                )
+                hint = f"; a cell with {_SEPARATORS[separator]} in it needs quotes" * (len(row) > len(header))
+                hint += ", and a column of row names needs a name" * (len(row) == len(header) + 1)
+                raise TableError(f"{path}: row {number} has {len(row)} cells where the header has {len(header)}{hint}")
             self.numbers.append(number)
             for name, place in places.items():
                 self._cells[name].append(row[place].strip())
         if not self.numbers:
             self._check_header(at, wanted)
             raise TableError(f"{path} has a header and no rows")
+        if any(map(_NUMBER.fullmatch, self.names)):
+            self._check_header(at, wanted)
 
     def cells(self, name: str) -> list[str]:
         """Return the cells of a wanted column, without blanks around them.
@@ -133,12 +145,15 @@ class Sheet:
             TableError: If the header does not have it.
         """
         if name not in self._cells:
+            known = [known[:40] for known in self.names[:_LISTED] if known]
             if len(self.names) == 1:
                 said = f", but one column {self.names[0][:40]!r}; commas, semicolons or tabs must separate cells"
             elif name == ARCHITECTURES:
                 said = f" with the architectures; rename the one that holds them, among {self.listing()}"
             else:
-                said = "; " + nearest(name, [known[:40] for known in self.names[:_LISTED] if known])
+                said = "; " + nearest(name, known)
+                if any(len(known.split()) > 1 for known in known):
+                    said += "; a name with blanks must be changed in the file"
             raise TableError(f"{self.path} has no column {name!r}{said}")
         return self._cells[name]
 
@@ -160,10 +175,9 @@ class Sheet:
         if commas and any("." in cell for cell in cells):
             raise self._wrong(commas[0], column, "has a decimal comma where other rows have a decimal point")
         if commas and not column.has_score and all(_THOUSANDS.fullmatch(cells[at]) for at in commas):
-            both = (cells[commas[0]].replace(",", mark) for mark in (".", ""))
-            raise self._wrong(commas[0], column, f"may be {' or '.join(both)}; write it without a comma")
-        if self._may_be_thousands(column, cells):
-            raise self._wrong(0, column, "has a point, and another column decimal commas; write it without marks")
+            raise self._ambiguous(commas[0], column, ",")
+        if points := self._may_be_thousands(column, cells):
+            raise self._ambiguous(points[0], column, ".")
         found = np.full(len(cells), np.nan)
         for at, cell in enumerate(cells):
             if cell:
@@ -173,7 +187,9 @@ class Sheet:
         try:
             column = column.settled(found)
         except TableError as error:
-            raise TableError(f"{self.path}: {error}") from None
+            doubtful = np.flatnonzero(column.doubtful(found))
+            where = f"row {self.numbers[doubtful[0]]}: " if len(doubtful) and (found > 1).any() else ""
+            raise TableError(f"{self.path}: {where}{error}") from None
         if fault := column.fault(found):
             raise TableError(f"{self.path}: row {self.numbers[fault[0]]}: {fault[1]}")
         return column, found
@@ -184,7 +200,7 @@ class Sheet:
             return number
         if _NUMBER.fullmatch(plain) or _NOT_FINITE.fullmatch(cell):
             raise self._wrong(at, column, "is not finite; leave the cell empty where a value is missing")
-        hint = ""
+        hint = "; write digits with a decimal point or comma alone"
         if cell.endswith("%"):
             hint = "; give all accuracies and errors a percent sign, or none and say unit percent"
         elif cell.casefold() in _MISSING:
@@ -201,16 +217,30 @@ class Sheet:
         unit = column.unit if first is None else "percent"
         return replace(column, unit=unit), [cell.removesuffix("%").rstrip() for cell in cells]
 
-    def _may_be_thousands(self, column: Column, cells: list[str]) -> bool:
-        """Return whether points may mark thousands: where they may, and other columns have decimal commas."""
-        if column.has_score or not all(_DOT_THOUSANDS.fullmatch(cell) for cell in cells if cell):
-            return False
-        others = (cells for name, cells in self._cells.items() if name not in (column.name, ARCHITECTURES))
-        return any(_COMMA.fullmatch(cell) for cells in others for cell in cells)
+    def _may_be_thousands(self, column: Column, cells: list[str]) -> list[int]:
+        """Return where points may mark thousands: in files that have decimal commas, or seem to."""
+        points = [at for at, cell in enumerate(cells) if "." in cell]
+        if column.has_score or not all(_DOT_THOUSANDS.fullmatch(cells[at]) for at in points):
+            return []
+        others = [
+            cell for name, cells in self._cells.items() if name not in (column.name, ARCHITECTURES) for cell in cells
+        ]
+        with_points = any("." in cell for cell in others)
+        commas = any(_COMMA.fullmatch(cell) for cell in others)
+        return points if commas or (self._separator == ";" and not with_points) else []
+
+    def _ambiguous(self, at: int, column: Column, mark: str) -> TableError:
+        """Return the error of a value that is a thousand times another one where the mark is of thousands."""
+        cell = self._cells[column.name][at]
+        plain = cell.replace(mark, "")
+        if cell.count(mark) > 1:
+            return self._wrong(at, column, f"has marks of thousands; write {plain}")
+        return self._wrong(at, column, f"may be of thousands or not; write {plain}, or one digit more: {cell}0")
 
     def _check_header(self, number: int, wanted: Sequence[str]) -> None:
         """Refuse what has nothing of a header where it should be: it explains whatever else is wrong."""
-        if not self._cells:
+        folded = [name.casefold() for name in self.names]
+        if not self._cells and not any(name.casefold() in folded for name in wanted):
             named = " or ".join(map(repr, wanted[:3]))
             raise TableError(f"{self.path}: row {number} is no header of a table: it names no column {named}")
 
@@ -243,11 +273,12 @@ class Sheet:
             except UnicodeDecodeError:
                 raise self._no_text() from None
             except csv.Error as error:
-                raise TableError(f"{self.path}: row {number}: {error}; is a quote not closed?") from None
+                hint = "is a quote not closed?" if self.names else "commas, semicolons or tabs must separate cells"
+                raise TableError(f"{self.path}: row {number}: {error}; {hint}") from None
             if any(map(str.strip, row)):
                 yield number, row
 
-    def _separator(self, wanted: Sequence[str]) -> str:
+    def _found_separator(self, wanted: Sequence[str]) -> str:
         """Return what separates cells: what makes the names of the wanted columns, or most names, of the header."""
         if said := self._stream()[1]:
             return said

@@ -98,7 +98,21 @@ def parquet_files(files: Sequence[Path], source: str, spec: DataSpec) -> Parts:
         raise DataError(f"{source}: no file matches")
     if strange := next((file for file in files if file.suffix != ".parquet"), None):
         raise DataError(f"{source}: {strange.name} is not a .parquet file")
-    return _by_part(list(map(_named, files)), source, spec, None)
+    named = list(map(_named, files))
+    return _by_part(named, source, spec, None).noting(*([] if spec.test else _beside(named)))
+
+
+def _beside(named: Sequence[_Named]) -> list[str]:
+    """Return a note on files of the same data set with validation or test images, beside those that are trained on."""
+    sets = {_folded(one.set) for one in named if one.told is not None and one.told.part == "train"}
+    if len(sets) != 1 or any(_folded(one.set) not in sets for one in named):
+        return []
+    folder = named[0].set[0]
+    used = {one.file for one in named}
+    around = map(_named, visible([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")]))
+    kin = [one for one in around if one.told is not None and _folded(one.set) in sets and one.file not in used]
+    left = [str(one.file.relative_to(folder)) for one in kin if one.told is not None and one.told.part != "train"]
+    return [f"{folder}: {listed(left)} not used; --data {folder} would"] if left else []
 
 
 def _by_part(named: Sequence[_Named], source: str, spec: DataSpec, name: str | None) -> Parts:

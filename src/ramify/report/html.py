@@ -491,9 +491,8 @@ class _Page:
             if run and (command := run.provenance.get("command"))
         ]
         if "data" in self.run.config:
-            verb = "search" if self.run.config.get("strategy") else "retrain"
-            again = f"ramify {verb} --config config.yaml --out ../again"
-            commands.append(("With the configuration above, from this folder", again))
+            words = again(self.run.config, self.run.provenance.get("directory"))
+            commands.append(("With the configuration above, from this folder", shlex.join(["ramify", *words])))
         commands.append(("This page, from this folder", "ramify report ."))
         return titled(
             "Repeat it",
@@ -525,6 +524,28 @@ class _Page:
             "dark": {colour: on_dark(colour) for colour in colours_in(json.dumps(drawn))},
         }
         return json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def again(config: Mapping[str, Any], directory: Any) -> list[str]:
+    """Return the words that make another run of a configuration in the folder at hand.
+
+    Args:
+        config: The configuration.
+        directory: Where the run was made, which its relative paths begin at.
+    """
+
+    def located(path: Any) -> str:
+        place = Path(str(directory), str(path))
+        return str(place) if place.exists() else str(path)
+
+    verb = "shrink" if "shrinking" in config else "retrain" if "recipe" in config else "search"
+    words = [verb, "--config", "config.yaml"]
+    for record in config.get("import") or ():
+        words += ["--import", located(record["file"]) if "file" in record else str(record.get("module"))]
+    source = config["data"].get("source") if isinstance(config["data"], Mapping) else None
+    if source is not None and located(source) != source:
+        words += ["--data", located(source)]
+    return [*words, "--out", "../again"]
 
 
 _PHASES = {

@@ -4,38 +4,65 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ramify.errors import ConfigurationError
 
-def described(value: Any) -> Any:
-    """Return `value` as plain YAML values; settings objects become `{class_path, init_args}`."""
-    if value is None or isinstance(value, bool | int | float | str):
+
+def described(value: Any, name: str = "") -> Any:
+    """Return `value` as plain YAML values; settings objects become `{class_path, init_args}`.
+
+    Args:
+        value: A setting, or an object with settings.
+        name: How a message calls it.
+
+    Raises:
+        ConfigurationError: If it is nothing that can be written and read back, such as NaN or an array.
+    """
+    kind = type(value)
+    home = kind.__module__.partition(".")[0]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _not_plain(name, f"is {float(value)}")
+    if value is None or (isinstance(value, bool | int | float | str) and home != "numpy"):
         return value
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): described(item) for key, item in value.items()}
+        return {str(key): described(item, f"{name}[{key!r:.40}]") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [described(item) for item in value]
+        return [described(item, f"{name}[{place}]") for place, item in enumerate(value)]
+    if home in ("builtins", "numpy", "torch"):
+        raise _not_plain(name, f"is of the type {home}.{kind.__name__}")
     names = (
         [item.name for item in dataclasses.fields(value)]
         if dataclasses.is_dataclass(value)
-        else list(inspect.signature(type(value)).parameters)
+        else []
+        if kind.__init__ is object.__init__
+        else list(inspect.signature(kind).parameters)
     )
-    kind = type(value)
+    if missing := next((item for item in names if not hasattr(value, item)), None):
+        raise _not_plain(f"{kind.__name__}.{missing}", "is an argument that the object does not keep under this name")
     package = kind.__module__.rpartition(".")[0]
     own = package.partition(".")[0] == "ramify"
     return {
         "class_path": f"{package}.{kind.__name__}" if own else kind.__name__,
-        "init_args": {name: described(getattr(value, name)) for name in names},
+        "init_args": {item: described(getattr(value, item), f"{kind.__name__}.{item}") for item in names},
     }
+
+
+def _not_plain(name: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name:.80} {problem}; settings are plain values that a configuration can hold: finite numbers of Python, "
+        "texts, lists, mappings, None"
+    )
 
 
 def fields_of(settings: Any) -> dict[str, Any]:
     """Return a settings dataclass as plain values, without its class."""
-    return {item.name: described(getattr(settings, item.name)) for item in dataclasses.fields(settings)}
+    return {item.name: described(getattr(settings, item.name), item.name) for item in dataclasses.fields(settings)}
 
 
 def differences(

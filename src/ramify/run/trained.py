@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ramify import files, reading
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError, RamifyError, RunError
+from ramify.parallel import say
 from ramify.run.folder import RunFolder
 from ramify.run.origin import NetworkFile
 from ramify.run.sources import Result
@@ -80,7 +81,11 @@ def _check_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 def network_of(source: TrainedNetwork | Result | str | Path) -> tuple[nn.Module, dict[str, Any], Path | None]:
     """Return the network that `source` stands for, its `network.json`, and its run folder."""
     if isinstance(source, TrainedNetwork):
-        return copy.deepcopy(source.network), source.shape, source.out
+        out = source.out
+        if out is not None and not out.is_dir():
+            say(f"the run folder {out} is gone, so nothing is recorded in it")
+            out = None
+        return copy.deepcopy(source.network), source.shape, out
     path = source.out if isinstance(source, Result) else Path(source)
     if path is None:
         raise RunError("the search was made without a run folder; hand over what `retrain` returned")

@@ -390,7 +390,7 @@ def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) ->
                 f"scores[{name!r}] must have shape (E, O) = {choice.shape}, got {tuple(scores[name].shape)}"
             )
         if bool(torch.isnan(scores[name]).any()):
-            raise ArchitectureError(f"scores[{name!r}] contain NaN; the search has diverged")
+            raise ArchitectureError(f"scores[{name!r}] contain NaN: the search has diverged; lower the learning rates")
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,10 @@ from ramify.spaces import Space
 from ramify.strategies.ask_tell import AskTell, Proposal, Trial, Trials
 from ramify.strategies.optuna_study import OptunaStudy
 
+_ATTEMPTS = 10
+"""How often the estimator is asked before a member is drawn. It learns nothing from members that fail, such as those
+that a table lacks, and would propose the same one for ever."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BOHB(AskTell):
@@ -63,7 +67,12 @@ class BOHB(AskTell):
         fitted = [studies[level] for level in levels if level in studies and studies[level][1] >= self.startup]
         if not fitted or rng.random() < self.random_fraction:
             return Proposal(space.sample(rng), epochs)
-        return Proposal(fitted[-1][0].ask(rng.getrandbits(32))[0], epochs)
+        failed = trials.fold("failed", set[Architecture], _with_failed)
+        for _ in range(_ATTEMPTS):
+            architecture, _ = fitted[-1][0].ask(rng.getrandbits(32))
+            if architecture not in failed:
+                return Proposal(architecture, epochs)
+        return Proposal(space.sample(rng), epochs)
 
     def ready(self, trials: Trials) -> bool:
         """Return whether the rung that the next one is promoted from is complete, or as usual in the lowest."""
@@ -85,6 +94,10 @@ class BOHB(AskTell):
         from optuna.samplers import TPESampler
 
         return TPESampler(seed=seed, multivariate=True, n_startup_trials=self.startup, n_ei_candidates=self.candidates)
+
+
+def _with_failed(failed: set[Architecture], trial: Trial) -> set[Architecture]:
+    return failed | {trial.architecture} if trial.failed else failed
 
 
 def rungs(fidelities: Sequence[int], least: int, eta: int) -> Sequence[int | None]:

@@ -36,7 +36,7 @@ def export(
 
     network, shape, path = network_of(source)
     if out is None and path is None:
-        raise ConfigurationError("export needs `out`, because the network was trained without a run folder")
+        raise ConfigurationError("export needs `out`, because the network has no run folder")
     return export_network(
         network,
         out or files.inner(cast(Path, path), "export"),
