@@ -53,7 +53,7 @@ def _built(cls: type, arguments: Mapping[str, Any], place: Place, default: Any =
     changed = isinstance(default, cls)
     missing = next((name for name, one in known.items() if one.default is one.empty and name not in arguments), None)
     if missing and not changed:
-        raise ConfigurationError(f"missing: {place / missing}; see --help")
+        raise ConfigurationError(f"{place}: `{missing}` is missing")
     found = {
         name: made(value, known[name].kind, place / name, known[name].default) for name, value in arguments.items()
     }
