@@ -189,6 +189,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
         return f"unknown {kind} {text!r}; {nearest(last, known)}"
     if last in ("yaml", "yml", "json"):
         return f"unknown {kind} {text!r}; a file of options goes behind --config"
+    if kind not in _registries:
+        return f"unknown {kind} {text!r}; names import nothing, and here --import adds none of your own"
     source = reading.shown(name.partition(":")[0] if ":" in name else where)
     return f"unknown {kind} {text!r}; names import nothing: add --import {source} and call it {reading.shown(last)!r}"
 

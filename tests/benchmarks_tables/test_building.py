@@ -282,6 +282,8 @@ def test_from_the_command_line(folder, tmp_path, capsys):
     for words, message in (
         (["--threads", "0"], "`threads` must be at least 1, got 0"),
         (["--architectures", "28"], "`architectures` must be 1 to 27"),
+        (["--architectures", "['|skip_connect~0|+', "], "it is cut off: the text ends in the middle"),
+        (["--architectures", "nofile.txt"], "there is no file nofile.txt with architectures"),
         (["--space", "NASBench202"], "unknown space 'NASBench202'; did you mean 'NASBench201'"),
     ):
         assert main(["bench", "build", *WORDS, "--out", str(tmp_path / "none"), *words]) == 2

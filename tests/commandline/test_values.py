@@ -214,7 +214,10 @@ def test_a_flag_stands_alone_or_has_a_value():
         (["a", "b", "c"], "unrecognized arguments: b c"),
         (["--config"], "--config needs a file"),
         ([], "missing: --strategy; see --help"),
-        (["--strategy", "RandomSearch", "--strategy.evaluator", "TableLookup"], "--strategy.evaluator: `table` is missing"),
+        (
+            ["--strategy", "RandomSearch", "--strategy.evaluator", "TableLookup"],
+            "--strategy.evaluator: `table` is missing",
+        ),
     ],
 )
 def test_what_is_said_of_options(words, message):

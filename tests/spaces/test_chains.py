@@ -85,7 +85,9 @@ class TestNotation:
             "ShuffleChain",
             "MobileChain",
         ]
-        assert spaces.recognise([[0], [1]]).name == "CDARTSChain"
+        assert spaces.recognise([[0], [3], [3], [3], [3], [3], [0]]).name == "CDARTSChain"
+        with pytest.raises(ArchitectureError, match="is no genotype, and no other notation"):
+            spaces.recognise([[0], [1]])
         with pytest.raises(ArchitectureError, match="a list of 5 codes belongs to no known chain"):
             spaces.recognise([0] * 5)
 

@@ -225,6 +225,8 @@ class TestFiles:
             f'FIRST = "{GENOTYPE}"\nSECOND = "{SECOND}"\n',
             f"FIRST = ({GENOTYPE})\nSECOND = ({SECOND})\n",
             f"BOTH = {{'FIRST': FIRST, 'SECOND': SECOND}}\nFIRST = {GENOTYPE}\nSECOND = {SECOND}\n",
+            f"import x\nALL = {{'FIRST': {GENOTYPE}, 'SECOND': {SECOND}}}\n",
+            f"ALL = OrderedDict()\nALL['FIRST'] = {GENOTYPE}\nALL['SECOND'] = {SECOND}\n",
         ],
     )
     def test_names_however_they_are_bound(self, written, text):
@@ -236,6 +238,26 @@ class TestFiles:
                 arch_of(source)
         assert arch_of(f"{file}:FIRST") == arch_of(GENOTYPE)
         assert arch_of(f"{file}:SECOND") == arch_of(SECOND)
+
+    def test_names_of_chains_and_structures(self, written):
+        file = written("chains.py", f"import x\nA = {CODES}\nB = {BACK}\nC = D = {CODES}\nE = C\n")
+        with pytest.raises(ArchitectureError, match="FILE:NAME picks one: 'A', 'B', 'D'"):
+            arch_of(file)
+        assert arch_of(f"{file}:A") == arch_of(f"{file}:C") == arch_of(f"{file}:D") == arch_of(CODES)
+        assert arch_of(f"{file}:B") == arch_of(BACK)
+        with pytest.raises(ArchitectureError, match="it holds no genotype 'X'; it holds 'A', 'B', 'D'"):
+            arch_of(f"{file}:X")
+        nodes = "[(('{0}', 0),), (('none', 0), ('{0}', 1)), (('{0}', 0), ('none', 1), ('{0}', 2))]"
+        one, other = (f"Structure({nodes.format(op)})" for op in ("skip_connect", "nor_conv_1x1"))
+        file = written("codes.py", f"class Structure(object):\n    x = 1\nA = Structure(\n {one[10:]}\nB = {other}\n")
+        assert arch_of(f"{file}:A") == arch_of(one) and arch_of(f"{file}:B") == arch_of(other)
+
+    @pytest.mark.parametrize("wrap", ["\n", "\r\n", "\n> "])
+    @pytest.mark.parametrize("width", [11, 20, 79])
+    def test_lines_wrapped_anywhere(self, written, wrap, width):
+        lines = [SECOND[at : at + width] for at in range(0, len(SECOND), width)]
+        text = f"epoch 1{wrap}genotype = {wrap.join(lines)}{wrap}epoch 2\n"
+        assert arch_of(written("a.log", text)) == arch_of(SECOND)
 
     def test_a_word_broken_by_the_terminal(self, written):
         for at in range(GENOTYPE.index("'"), GENOTYPE.index("', ") + 1):
@@ -309,6 +331,135 @@ class TestFiles:
         monkeypatch.setattr(notation, "MAX_TOKENS", 150)
         with pytest.raises(ArchitectureError, match="more than 150 words"):
             notation.read(f"a log\n{GENOTYPE}\n" * 9, tell=print)
+
+
+CODES = [0, 1, 2, 3] * 5
+BACK = CODES[::-1]
+FLAT = {"normal": [["skip_connect", 0], ["sep_conv_3x3", 1]], "normal_concat": [2]}
+FLAT |= {"reduce": FLAT["normal"], "reduce_concat": [2]}
+STAGES = (GENOTYPE, SECOND, GENOTYPE)
+
+
+def notebook(code, printed):
+    shown = {"output_type": "stream", "name": "stdout", "text": [printed + "\n", "done"]}
+    cell = {"cell_type": "code", "source": code.splitlines(keepends=True), "outputs": [shown], "metadata": {}}
+    return json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+
+
+class TestRecords:
+    @pytest.mark.parametrize(
+        ("text", "meant"),
+        [
+            (json.dumps({"arch": CODES, "acc": 74.1, "depths": BACK}), CODES),
+            (json.dumps({"result": {"best": {"arch": CELL}, "acc": [0.1, 0.9]}}), CELL),
+            (json.dumps([{"arch": CELL, "acc": 94.3}]), CELL),
+            (json.dumps({"arch": FLAT, "acc": 97}), GENOTYPE),
+            (json.dumps({"config": {"cell": FLAT}, "again": {"cell": FLAT}}), GENOTYPE),
+            (json.dumps({"op_indices": [0, 1, 2, 3, 4, 0], "acc": 3}), "op_indices=[0, 1, 2, 3, 4, 0]"),
+            (json.dumps({"arch": "nb201:1234"}), "nb201:1234"),
+            ("arch: [[0], [3, 4], [4, 1], [3, 1], [3, 5], [4, 4], [0]]\n", "[[0],[3,4],[4,1],[3,1],[3,5],[4,4],[0]]"),
+            (
+                "x y\narch: [[0], [3, 4], [4, 1], [3, 1], [3, 5], [4, 4], [0]]\n",
+                "[[0],[3,4],[4,1],[3,1],[3,5],[4,4],[0]]",
+            ),
+            ("ops: 1\narch: ['k3e3', " + ", ".join(["'k5e6'"] * 20) + "]\n", json.dumps([0] + [3] * 20)),
+            (json.dumps({"arch": " ".join(map(str, CODES))}), CODES),
+            (f"({tuple(CODES)}, 74.3)", CODES),
+            (f"('best arch:', {tuple(CODES)})", CODES),
+            (f"('{CELL}', 94.3)", CELL),
+            (f"({GENOTYPE}, 97.2)", GENOTYPE),
+            (f"[{GENOTYPE}]", GENOTYPE),
+            (f"tensor([{CODES}], device='cuda:0')", CODES),
+            (f"tensor({list(map(float, CODES))}, grad_fn=<CopyBackwards>)", CODES),
+            (f"[{', '.join(f'array([{code}])' for code in CODES)}]", CODES),
+            (f"[{', '.join(f'tensor({code}, grad_fn=<UnbindBackward0>)' for code in CODES)}]", CODES),
+            (notebook(f"from x import *\nBEST = {GENOTYPE}", "epoch 1"), GENOTYPE),
+            (notebook("search()", f"Structure(4 nodes with {CELL})"), CELL),
+        ],
+    )
+    def test_the_one_architecture_is_found_wherever_it_is(self, written, text, meant):
+        assert arch_of(written("a.json", text)) == architecture_of(meant)
+
+    @pytest.mark.parametrize("flow", [None, True])
+    def test_yaml(self, written, flow):
+        import yaml
+
+        tuples_ = {key: [tuple(read) if isinstance(read, list) else read for read in FLAT[key]] for key in FLAT}
+        for value in (FLAT, {"genotype": FLAT, "lr": 0.1}, tuples_):
+            assert arch_of(written("a.yaml", yaml.dump(value, default_flow_style=flow))) == arch_of(GENOTYPE)
+        assert arch_of(written("a.yaml", yaml.dump({"choice": CODES, "lr": 1}))) == arch_of(CODES)
+        named = "!!python/object/new:__main__.Genotype\n" + yaml.dump(list(tuples_.values()))
+        assert arch_of(written("a.yaml", named)) == arch_of(GENOTYPE)
+        harmful = "!!python/object/apply:os.system ['true']"
+        with pytest.raises(ArchitectureError, match=r"a\.yaml: "):
+            arch_of(written("a.yaml", f"genotype: {harmful}\n"))
+
+    def test_several_are_named_and_picked(self, written):
+        file = written("a.json", json.dumps({"first": {"arch": CODES}, "rows": [{"arch": CELL}, {"arch": BACK}]}))
+        with pytest.raises(ArchitectureError, match=r"FILE:PLACE picks one: 'first\.arch', 'rows\.0\.arch'"):
+            arch_of(file)
+        assert arch_of(f"{file}:first.arch") == arch_of(f"{file}:first") == arch_of(CODES)
+        assert arch_of(f"{file}:rows.1.arch") == arch_of(BACK)
+        with pytest.raises(ArchitectureError, match=r"it holds no genotype 'rows\.2\.arch'"):
+            arch_of(f"{file}:rows.2.arch")
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (
+                json.dumps({"depths": CODES, "architectures": ["ResNet"]}),
+                "keys 'depths', 'architectures' is no genotype",
+            ),
+            (json.dumps({"genotype": GENOTYPE, "arch": SECOND}), "holds 2 architectures, .* 'genotype', 'arch'"),
+            ("lr: 0.1\nepochs: 3\n", "an object with the keys 'lr', 'epochs' is no genotype"),
+            ("(dp0\nVnormal\np1\n(lp2\n", "it is a pickle, and pickles are never read"),
+            ("[01/02 03:04:05] epoch 3\n[01/02 03:04:06] acc 0.3\n", "is no notation of a known space"),
+            ("[]", "it is an empty list, and should hold an architecture"),
+            ("[3, 4, [1, 2], 'x', [7]]", "is no genotype, and no other notation of a known space"),
+        ],
+    )
+    def test_what_holds_none_or_many_is_told(self, written, text, message):
+        with pytest.raises(ArchitectureError, match=message):
+            arch_of(written("a.txt", text))
+
+    def test_a_log_ends_in_the_middle_of_a_chain(self, written):
+        for end in (", 1, 2, 3, 0, 1", ", 1, 2, 3, 0,", ", 1, 2, 3, 0"):
+            with pytest.raises(ArchitectureError, match="in line 2, is cut off"):
+                arch_of(written("a.log", f"No.1 {CODES}\nNo.2 [0{end}"))
+
+    def test_numbers_of_naslib_in_a_log(self, written):
+        text = "[01/01 12:00:00 trainer]: Epoch 3\n[01/01 12:00:01] op_indices: [3, 1, 0, 1, 2, 4]\n"
+        assert arch_of(written("a.log", text)) == arch_of("op_indices=[3, 1, 0, 1, 2, 4]")
+
+    def test_stages_in_a_log_are_not_the_last_of_them(self, written, capsys):
+        meant = arch_of(f"{{'stages': [{', '.join(STAGES)}]}}")
+        lines = [f"Stage: {number} Layer: 3    genotype = {one}" for number, one in enumerate(STAGES)]
+        assert arch_of(written("a.log", f"epoch 1\n{lines[0]}\n" + "\n".join(lines))) == meant
+        assert "the last genotypes of its three stages, in lines 3 to 5, are taken" in capsys.readouterr().err
+        keyed = ", ".join(f"{number}: {one}" for number, one in enumerate(STAGES))
+        assert arch_of(written("a.log", f"INFO genotypes {{{keyed}}}\n")) == meant
+        for text in ("\n".join(lines[:2]), "\n".join([*lines, lines[0]])):
+            with pytest.raises(ArchitectureError, match="its last genotypes are of stages"):
+                arch_of(written("a.log", text))
+        for text in (f"INFO Best Genotype = [{', '.join(STAGES)}]\n", f"[{', '.join(STAGES)}]"):
+            with pytest.raises(ArchitectureError, match=r"it lists 3 genotypes; write {'stages':"):
+                arch_of(written("a.log", text))
+
+    def test_names_of_the_zoo_and_devices(self):
+        with pytest.raises(ArchitectureError, match=r"'DARTS_V2' is no run folder, .*; zoo:DARTS_V2 is in the zoo"):
+            arch_of("DARTS_V2")
+        with pytest.raises(ArchitectureError, match="/dev/null is neither a file nor a folder"):
+            arch_of("/dev/null")
+
+    def test_lists_of_notations(self):
+        assert notation.read_list(f"['{CELL}', 'nb201:3']") == [CELL, "nb201:3"]
+        assert notation.read_list(f"[{CODES}, {tuple(BACK)}]") == [CODES, BACK]
+        assert notation.read_list(str(CODES)) == [CODES]
+        assert notation.read_list(f"Structure(4 nodes with {CELL})") == [CELL]
+        two = notation.read_list(f"[{GENOTYPE}, {SECOND}]")
+        assert list(map(arch_of, two)) == [arch_of(GENOTYPE), arch_of(SECOND)]
+        with pytest.raises(ArchitectureError, match="cut off"):
+            notation.read_list(f"['{CELL}', ")
 
 
 class TestBenchmarks:
@@ -493,6 +644,25 @@ def test_the_verbs_read_alike(written, tmp_path, capsys, monkeypatch):
     assert main(["retrain", f"{file}:nothing", "--data", "digits", "--out", "run"]) == 2
     assert "it holds no genotype 'nothing'; it holds 'FIRST', 'SECOND'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_chain_of_another_size_is_named_by_its_space(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    codes = "[2, 0, 0, 3, 1, 0, 5]"
+    assert main(["describe", codes]) == main(["retrain", codes, "--data", "digits", "--out", "run"]) == 2
+    line = "ramify: a list of 7 codes belongs to no known chain of the default size; name the space, as --space "
+    assert capsys.readouterr().err.splitlines() == [f"{line}MobileChain --space.blocks [4,4,4,4,4,1]"] * 2
+    space = ["--space", "MobileChain", "--space.blocks", "[2,1,1,1,1,1]"]
+    assert main(["describe", codes, *space, "--pictures", "false"]) == 0
+    assert capsys.readouterr().out.startswith("MobileChain(blocks=[2, 1, 1, 1, 1, 1])\n[2, 0, 0, 3, 1, 0, 5]\n")
+    (tmp_path / "space.json").write_text('{"space": "MobileChain", "arguments": {"blocks": [2, 1, 1, 1, 1, 1]}}')
+    assert main(["describe", codes, "--space", "space.json", "--pictures", "false", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["picture"] is None
+    assert [path.name for path in tmp_path.iterdir()] == ["space.json"]
+    small = ["--network.channels", "4", "--network.last_channels", "8", "--network.resolution", "8"]
+    data = ["--data", "digits", "--data.subset", "32", "--recipe.epochs", "1", "--recipe.batch_size", "16"]
+    assert main(["retrain", codes, *space, *small, *data, "--progress", "false", "--out", "run"]) == 0
+    assert arch_of(tmp_path / "run") == spaces.MobileChain((2, 1, 1, 1, 1, 1)).parse(codes)
 
 
 @pytest.mark.parametrize("way", ["cell", "architecture"])

@@ -135,6 +135,10 @@ class Command:
         """Declare another name for what is below an option; the help does not show it."""
         self.add(name, str, SUPPRESS, default=SUPPRESS, expand=lambda value, _: [Given(option, Word(value))])
 
+    def has(self, option: str) -> bool:
+        """Return whether an option is declared."""
+        return option in self._options
+
     # What was given
 
     def given(self) -> list[Given]:

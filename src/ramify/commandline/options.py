@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ramify import files as paths
 from ramify.commandline.words import Given, Word
 from ramify.errors import ConfigurationError, RamifyError
 
@@ -115,7 +116,8 @@ def add_space(
         text: What the space is for.
         name: Of the option.
         required: Whether it must be given.
-        files: Whether the file, or the run folder, of a shrinking stands for what is left, a restricted space.
+        files: Whether the file, or the run folder, of a shrinking stands for the space of which something is left; what
+            is left is the restriction, where the verb has that option.
     """
     from ramify.spaces import SPACES, Space
 
@@ -125,7 +127,7 @@ def add_space(
         f"{text}: {', '.join(SPACES)}{', or the file of a space' if files else ''}",
         required=required,
         readers={"cell": as_architecture},
-        expand=_shrunk if files else None,
+        expand=(lambda text, items: _shrunk(text, items, command)) if files else None,
     )
 
 
@@ -136,11 +138,11 @@ def as_architecture(text: str) -> dict[str, Any]:
     return architecture_of(str(text)).to_dict()
 
 
-def _shrunk(source: str, items: Sequence[Given]) -> list[Given] | None:
+def _shrunk(source: str, items: Sequence[Given], command: Command) -> list[Given] | None:
     """Return the space and the restriction that a file of `ramify shrink`, or its run folder, holds."""
     if not source or source.lstrip().startswith("{"):
         return None
-    if not (source.endswith(".json") or os.sep in source or Path(source, "space.json").is_file()):
+    if not (source.endswith(".json") or os.sep in source or paths.is_file(Path(source, "space.json"))):
         return None
     from ramify.spaces import create, read_description
 
@@ -149,8 +151,8 @@ def _shrunk(source: str, items: Sequence[Given]) -> list[Given] | None:
     create(source)  # so that a wrong file is named
     description = read_description(source)
     space = {"class_path": str(description["space"]), "init_args": dict(description.get("arguments", {}))}
-    found = [Given("space", space)]
-    return [*found, Given("restriction", restriction)] if (restriction := description.get("restriction")) else found
+    restriction = description.get("restriction") if command.has("restriction") else None
+    return [Given("space", space), *([Given("restriction", restriction)] if restriction else [])]
 
 
 def add_restriction(command: Command, *, files: bool = True) -> None:
@@ -168,7 +170,7 @@ def restricted(options: Options) -> Space:
     if isinstance(options.restriction, str):
         from ramify.shrinking.lists import read_lists, restricted_by
 
-        if not Path(options.restriction).is_file():
+        if not paths.is_file(options.restriction):
             raise RamifyError(
                 f"--restriction: there is no file {options.restriction}; give one with a list of operators for each "
                 "edge, or masks by choice, as in a space.json"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ramify import reading, zoo
+from ramify import files, reading, zoo
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError
 from ramify.parallel import say
@@ -42,19 +42,27 @@ def read(source: Any, space: Space | None = None) -> tuple[Architecture, Path | 
     if entry is not None:
         return (space or entry.space).checked(entry.architecture), None
     path = Path(text)
-    if _is(path, Path.is_dir):
-        return Architecture.from_json(RunFolder(path).architecture()), path
-    if _is(path, Path.is_file):
+    if files.is_folder(path):
+        content = RunFolder(path).architecture()
+        try:
+            return Architecture.from_json(content), path
+        except ArchitectureError as error:
+            raise ArchitectureError(bounded(f"{reading.shown(path / 'architecture.json')}: {error}")) from None
+    if files.is_file(path):
         return _from_file(path, space), None
     head, _, name = text.rpartition(":")
-    if _is(Path(head), Path.is_file):
+    if files.is_file(head):
         return _from_file(Path(head), space, name.strip() or None), None
+    if files.is_there(path):
+        raise ArchitectureError(f"{reading.shown(path)} is neither a file nor a folder; save it as a file")
     if not re.search(r"[|{\[(=]", text) and (path.suffix or os.sep in text):
         raise ArchitectureError(f"there is no file or folder {reading.shown(path)}")
     try:
         return _parsed(notation.read(text, tell=say), space), None
     except notation.UnknownNotationError as error:
-        raise ArchitectureError(str(error).replace(" is no ", " is no run folder, no file, and no ")) from None
+        hint = f"; zoo:{text} is in the zoo" if any(text == entry.name for entry in zoo.entries()) else ""
+        message = str(error).replace(" is no ", " is no run folder, no file, and no ")
+        raise ArchitectureError(f"{message}{hint}") from None
     except ArchitectureError as error:
         raise ArchitectureError(bounded(str(error))) from None
 
@@ -77,10 +85,3 @@ def _parsed(content: Any, space: Space | None) -> Architecture:
         arch = Architecture.from_json(content)
         return (space or space_of(arch)).checked(arch)
     return (space or recognise(content)).parse(content)
-
-
-def _is(path: Path, test: Any) -> bool:
-    try:
-        return test(path)
-    except (OSError, ValueError):  # a long notation is no valid file name
-        return False

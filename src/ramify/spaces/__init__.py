@@ -146,7 +146,7 @@ def recognise(notation: Any) -> Space:
             return _recognise_cell(notation)
         if notation.casefold().startswith(INDEX):
             return NASBench201()
-        if notation.isdecimal():
+        if notation.isdecimal() and len(notation) <= 5:
             raise UnknownNotationError(f"{excerpt(notation)} is no notation; a cell of NAS-Bench-201 is {INDEX}NUMBER")
         if re.fullmatch(r"[0-9]+(\s*:\s*[0-9]+)+", notation):
             return NATSBenchSize()
@@ -186,6 +186,8 @@ def _recognise_cell(notation: str) -> Space:
 
 def _recognise_list(notation: Sequence[Any]) -> Space:
     """Return the space of a list of codes, operations or nodes."""
+    if not notation:
+        raise ArchitectureError("it is an empty list, and should hold an architecture")
     if is_compact(notation):
         raise ArchitectureError(
             "pairs of (state, number) are the compact form of NASLib and BANANAS, which number operations differently; "
@@ -196,15 +198,20 @@ def _recognise_list(notation: Sequence[Any]) -> Space:
     if len(notation) == 6 and all(isinstance(op, str) or type(op) is int for op in notation):
         return NASBench201()
     if stages := [stage for stage in notation if isinstance(stage, list | tuple)]:
-        if not all(isinstance(code, int | str) for stage in stages for code in stage):
+        chain = CDARTSChain()
+        codes = all(isinstance(code, int | str) for stage in stages for code in stage)
+        if not codes or len(notation) != len(chain.stages) + 2:
             raise ArchitectureError(f"{excerpt(notation)} is no genotype, and no other notation of a known space")
-        return CDARTSChain()
+        return chain
     if len(notation) == LAYERS and set(notation) <= set(WIDTHS):
         return NATSBenchSize()
     fitting = [s for s in (FairMobileChain(), MobileChain(), ShuffleChain()) if len(s.places) == len(notation)]
     if fitting:
         return fitting[0]
-    raise ArchitectureError(f"a list of {len(notation)} codes belongs to no known chain; name the space")
+    raise ArchitectureError(
+        f"a list of {len(notation)} codes belongs to no known chain of the default size; name the space, as --space "
+        "MobileChain --space.blocks [4,4,4,4,4,1]"
+    )
 
 
 def _is_nasbench101(notation: Any) -> bool:

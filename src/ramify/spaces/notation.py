@@ -7,6 +7,7 @@
     01/02 03:04:05 AM genotype = Genotype(…)                    also many of them: a log
     |nor_conv_3x3~0|+|…|                                        left as it is, like all text without brackets
     0, 1, 2, …                                                  codes, with or without brackets
+    {"result": {"arch": …, "acc": 94.3}}                        records, also in YAML (`records.py`)
 
 `read` turns each into the text, list or mapping that `Space.parse` and `recognise` take; tuples become lists, and a
 `Genotype(…)` becomes a mapping. Typography is undone first (`typography.py`). What is read is bounded in length, depth
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ramify.errors import ArchitectureError
+from ramify.spaces import records
 from ramify.spaces.typography import plain
 from ramify.wording import excerpt, listing
 
@@ -35,6 +37,10 @@ MAX_DEPTH = 24
 """Brackets within brackets."""
 MAX_TOKENS = 400_000
 """Words, numbers and brackets of all that is read of a text."""
+MAX_WRAPPED = 6000
+"""Characters of a genotype that is read without its line breaks."""
+BEGINNING = 60
+"""What a beginning costs of them, also one that nothing follows."""
 MAX_DIGITS = 40
 MAX_RANGE = 99
 
@@ -98,6 +104,8 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
         raise ArchitectureError(f"a text of {len(text):,} characters is too long; at most {MAX_CHARACTERS:,} are read")
     if "\0" in text:
         raise ArchitectureError("it holds zero bytes, as text in UTF-16 or what is no text; save it as UTF-8")
+    if _PICKLE.match(text):
+        raise ArchitectureError("it is a pickle, and pickles are never read; save what its program prints instead")
     text = plain(text).strip().rstrip(",;")
     if name is None and text.startswith("|") and len(text) <= MAX_JSON:
         joined = "".join(text.split())  # broken into lines
@@ -117,19 +125,40 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
         refusal = error
     else:
         if name is None:
-            return read(_held(_only(whole)))
-        if isinstance(whole, Mapping) and name in whole:
-            return whole[name]
+            return read(_held(_only(whole)), tell=tell)
+        if (there := records.at(whole, name)) is not None:
+            return read(_held(there), tell=tell)
     found_ones = _find(_without_comments(text) if python else text, _START)
-    if not found_ones and refusal is not None and name is None and not python:
-        found_ones = _find(text, _LIST_OF_CODES)
+    named = any(one.name == name for one in found_ones)
+    if refusal is not None and (not found_ones if name is None else not named):
+        chains = _find(_without_comments(text) if python else text, _LIST_OF_CODES, _CODES_CUT_OFF)
+        found_ones = chains if name is None or any(one.name == name for one in chains) else found_ones or chains
     if found_ones:
         return _choose(found_ones, _aliases(text), name, python, tell)
+    if refusal is not None and (whole := records.from_yaml(text)) is not None:
+        whole = whole if name is None else records.at(whole, name)
+        if whole is not None and not isinstance(whole, str):
+            return read(_held(_only(whole)), tell=tell)
     if name is not None:
         raise ArchitectureError(f"it holds no genotype {name!r}, and no other `NAME = Genotype(...)`")
-    if refusal is not None and text[0] in "{[('\"":
+    if refusal is not None and text[0] in "{[('\"" and not _LOG.match(text):
         raise refusal
     return text
+
+
+def read_list(text: str) -> list[Any]:
+    """Return the notations in a text, which is a list of them, or one.
+
+    Raises:
+        ArchitectureError: If it is cut off, too large, or what stands in it has no value.
+    """
+    whole = plain(text).strip()
+    if not whole.startswith(("[", "(")) or len(whole) > MAX_JSON or _CODES.fullmatch(whole):
+        return [read(text)]
+    listed = _whole(whole)
+    if not isinstance(listed, list) or not all(isinstance(item, str | list | Mapping) for item in listed):
+        return [read(text)]
+    return [read(item) for item in listed]
 
 
 # The whole text
@@ -152,12 +181,15 @@ def _whole(text: str) -> Any:
 
 
 def _held(value: Any) -> Any:
-    """Return the text that a value holds, as JSON does, in a list of its own, or in a record that names it."""
-    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):
-        return value[0]
-    if isinstance(value, Mapping) and "DAG" not in value and not _is_genotype(value):
-        return next((value[key] for key in _HOLDERS if isinstance(value.get(key), str)), value)
-    return value
+    """Return the architecture that a value holds: JSON of a text, a record, a row."""
+    return records.held(value, _CELLS, _holds)
+
+
+def _holds(text: str) -> bool:
+    return text.startswith("|") or bool(re.match("nb201:", text, re.I)) or bool(_START.search(text[:MAX_JSON]))
+
+
+_CELLS = frozenset(key for form in FORMS for key in form.cells)
 
 
 def _only(value: Any) -> Any:
@@ -173,10 +205,6 @@ def _only(value: Any) -> Any:
     if len(value) > 1:
         raise ArchitectureError(f"it holds {len(value)} genotypes, of which FILE:NAME picks one: {listing(value)}")
     return value if "genotype" in value else next(iter(value.values()))
-
-
-_HOLDERS = ("genotype", "arch", "arch_str", "architecture")
-"""What records of programs call the text of an architecture."""
 
 
 def _whole_number(digits: str) -> int:
@@ -206,19 +234,36 @@ _CELL = re.compile(rf"(?<![|~+\w]){_NODE}(?:\+{_NODE}){{1,20}}(?![|~+\w])")
 _SIZE = re.compile(r"(?<![\w:.])\d{1,3}(?::\d{1,3}){4}(?![\w:])")
 """A network of NATS-Bench's sizes."""
 _CODES = re.compile(r"-?\d{1,3}(?:(?:\s*,\s*|\s+)-?\d{1,3}){4,40}")
-_LIST_OF_CODES = re.compile(r"(?P<call>)(?P<cell>)[\[(]\s*-?\d{1,2}(?:(?:\s*,\s*|\s+)-?\d{1,2}){15,40}\s*,?\s*[\])]")
+_LIST_OF_CODES = re.compile(
+    r"""(?P<call>)(?P<cell>)(?:
+    [\[(]\s*-?\d{1,2}(?:(?:\s*,\s*|\s+)-?\d{1,2}){15,40}\s*,?\s*[\])]
+    | \[\s*\[\s*0\s*\]\s*(?:,\s*\[[-\d,\s]{1,40}\]\s*){5},\s*\[\s*0\s*\]\s*\])""",
+    re.X,
+)
 """A chain among other text."""
+_CODES_CUT_OFF = re.compile(r"[\[(]\s*-?\d{1,2}(?:(?:\s*,\s*|\s+)-?\d{1,2}){4,40}$")
+_PICKLE = re.compile(r"\(?[dl]?p\d+\n|\((?:dp|lp)\d+\s|\(i?c?[\w.]+\n\w+\np\d|c[\w.]+\n\w+\n")
+"""A pickle that is text."""
+_LOG = re.compile(r"\[[^\[\]\n'\"]{0,99}[/:.a-zA-Z][^\[\]\n'\"]{0,99}\][^\n]{0,99}\w")
+"""A line of a log, which begins with a time or a name in brackets."""
+_STAGE = re.compile(r"\bstage\W{0,3}(\d)\b", re.I)
 _CELL_CUT_OFF = re.compile(r"(?<![|~+\w])\|\w{1,40}~[\w|~+]{0,800}$")
 
-_KEYS = "|".join(("normal1?", "reduce1?", "DAG1?", "genotype", "0", "stage0", "stages"))
+_KEYS = "|".join(("normal1?", "reduce1?", "DAG1?", "genotype", "stages"))
 _START = re.compile(
     rf"""(?P<call>\b(?:{"|".join(form.name for form in FORMS)}|OrderedDict)\s*\()
-    | \{{\s*['"](?:{_KEYS})['"]\s*: | (?P<cell>{_CELL.pattern}|{_SIZE.pattern})""",
+    | \{{\s*['"](?:{_KEYS})['"]\s*:
+    | \{{\s*['"]?(?:0|stage0)['"]?\s*:\s*(?:['"]|\{{\s*['"]normal|(?:[\w.]{{1,80}}\.)?Genotype)
+    | \[\s*(?=(?:[A-Za-z_][\w.]{{0,80}}\.)?Genotype\d?\()
+    | \b(?:Cell)?Structure\s*\((?=\s*[\[(])
+    | (?P<indices>\b{OP_INDICES}\b['"]?\s*[:=]\s*(?=[\[(]))
+    | (?P<cell>{_CELL.pattern}|{_SIZE.pattern})""",
     re.X,
 )
 _BEFORE = re.compile(
     r"(?P<start>^|[\s:(,])"
     r"(?:(?P<name>[A-Za-z_]\w*)\s*(?::\s*[A-Za-z_][\w.]*\s*)?=[('\"\\\s]*)?"  # also NAME: Genotype = (
+    r"(?:(?:[A-Za-z_]\w*\[|[{,]?\s*)['\"](?P<key>\w{1,80})['\"](?:\]\s*=|\s*:)[('\"\s]*)?"  # also ALL['NAME'] =
     r"(?:[A-Za-z_][\w.]*\.)?$"
 )
 
@@ -232,16 +277,24 @@ class _Found:
         name: What it is assigned to; empty where it is not.
         first: Whether the name begins its line.
         line: Number of its line.
+        stage: Which stage its line says it is of.
     """
 
     value: Any
     name: str
     first: bool
     line: int
+    stage: int | None = None
 
 
-def _find(text: str, beginning: re.Pattern[str]) -> list[_Found]:
-    """Return all notations in a text that begin in one way; those inside another one are part of it."""
+def _find(text: str, beginning: re.Pattern[str], ending: re.Pattern[str] | None = None) -> list[_Found]:
+    """Return all notations in a text that begin in one way; those inside another one are part of it.
+
+    Args:
+        text: All of it.
+        beginning: How they begin.
+        ending: How a text ends that is cut off in the middle of one; None: as one of cells.
+    """
     found: list[_Found] = []
     end, budget = 0, MAX_TOKENS
     line, counted = 1, 0
@@ -256,26 +309,48 @@ def _find(text: str, beginning: re.Pattern[str]) -> list[_Found]:
         value: Any = match["cell"] or None
         end = match.end()
         if value is None:
-            reader = _Reader(text, start, budget)
+            budget -= BEGINNING
+            reader = _Reader(text, end if match.groupdict().get("indices") else start, budget)
             try:
                 value = reader.value()
             except ArchitectureError as error:
                 if reader.left < 0:
                     raise
                 value = error
+                if match["call"] and (unbroken := _unbroken(text, start, reader.left)) is not None:
+                    value, reader.place = unbroken
+            else:
+                value = {OP_INDICES: value} if match.groupdict().get("indices") else value
             end, budget = max(end, reader.place), reader.left
         before = _BEFORE.search(head)
-        name = before["name"] or "" if before else ""
+        name = before["key"] or before["name"] or "" if before else ""
         if match["call"] and match["call"].startswith("OrderedDict") and not _is_genotype(value):
             continue
         line, counted = line + text.count("\n", counted, start), start
-        found.append(
-            _Found(value, name, bool(name) and before is not None and not head[: before.start("name")].strip(), line)
-        )
-    tail = _CELL_CUT_OFF.search(text, max(end, len(text) - 1000))
+        alone = before is not None and bool(name) and not head[: before.end("start")].strip(" \t{,")
+        stages = _STAGE.findall(head)
+        found.append(_Found(value, name, alone, line, int(stages[-1]) if stages else None))
+    tail = (ending or _CELL_CUT_OFF).search(text, max(end, len(text) - 1000))
     if tail is not None and not _CELL.match(text, tail.start()):
         found.append(_Found(_cut_off(text), "", False, line + text.count("\n", counted)))
     return found
+
+
+def _unbroken(text: str, start: int, left: int) -> tuple[Any, int] | None:
+    """Return a genotype that was wrapped anywhere, as terminals and quoted mails do, and where it ends; or None."""
+    window = text[start : start + MAX_WRAPPED]
+    lines = re.split(r"(\r?\n(?:> ?)?)", window)
+    reader = _Reader("".join(lines[::2]), 0, left)
+    try:
+        value = reader.value()
+    except ArchitectureError:
+        return None
+    read, end = 0, start
+    for line, wrap in zip(lines[::2], [*lines[1::2], ""], strict=True):
+        if read + len(line) >= reader.place:
+            return value, end + reader.place - read
+        read, end = read + len(line), end + len(line) + len(wrap)
+    return None
 
 
 def _cut_off(text: str, start: int = 0) -> CutOffError:
@@ -294,7 +369,7 @@ def _choose(
     tell: Callable[[str], None] | None,
 ) -> Any:
     """Return the value of the genotype that is meant: the one of this name, the only one, or the last of a log."""
-    names = list(dict.fromkeys(one.name for one in found if one.first))
+    names = list(dict.fromkeys(one.name for one in found if one.first or (python and one.name)))
     if name is not None:
         wanted = aliases.get(name, name)
         chosen = [one for one in found if one.name == wanted]
@@ -306,6 +381,8 @@ def _choose(
     else:
         chosen = found
     last = chosen[-1]
+    if last.stage is not None and len(chosen) > 1 and name is None:
+        return _of_stages(chosen[-3:], tell)
     several = f"the last of its {len(chosen)} genotypes, in line {last.line}," if len(chosen) > 1 else ""
     if isinstance(last.value, CutOffError) and several:
         raise CutOffError(f"{several} is cut off: the text ends in the middle; hand over the one that is meant")
@@ -315,12 +392,31 @@ def _choose(
         if tell is None:
             raise ArchitectureError(f"the text holds {len(chosen)} genotypes; hand over the one that is meant")
         tell(f"{several} is taken")
-    return last.value
+    return _held(last.value) if isinstance(last.value, list) else last.value
+
+
+def _of_stages(last: list[_Found], tell: Callable[[str], None] | None) -> Any:
+    """Return the genotypes of three stages that a log lists one after the other.
+
+    Raises:
+        ArchitectureError: If they are not those of three stages, or nobody can be told.
+    """
+    wrong = next((one.value for one in last if isinstance(one.value, ArchitectureError)), None)
+    if wrong is not None:
+        raise wrong
+    stages = [one.stage for one in last]
+    if tell is None or stages not in ([0, 1, 2], [1, 2, 3]):
+        raise ArchitectureError(
+            f"its last genotypes are of stages {', '.join(map(str, stages))}; hand over one, or {{'stages': [...]}} "
+            "with those of three stages"
+        )
+    tell(f"the last genotypes of its three stages, in lines {last[0].line} to {last[-1].line}, are taken")
+    return {"stages": [one.value for one in last]}
 
 
 def _aliases(text: str) -> dict[str, str]:
     """Return the names that stand for others: `DARTS = DARTS_V2`."""
-    return dict(re.findall(r"^([A-Za-z_]\w*)[ \t]*=[ \t]*([A-Za-z_]\w*)[ \t]*(?:#.*)?$", text, re.M))
+    return dict(re.findall(r"^([A-Za-z_]\w*)[ \t]*=[ \t]*([A-Za-z_]\w*)[ \t]*(?:#.*|=.*)?$", text, re.M))
 
 
 def _without_comments(text: str) -> str:
@@ -346,6 +442,7 @@ _TOKEN = re.compile(
     re.X,
 )
 _FIELD = re.compile(r"([A-Za-z_]\w*)\s*=(?!=)\s*")
+_ANGLES = re.compile(r"<[\w.: ]{1,80}>")
 _CONSTANTS = {"None": None, "null": None, "True": True, "true": True, "False": False, "false": False}
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 _NUMBERS = ("int", "int8", "int16", "int32", "int64", "uint8", "float", "float16", "float32", "float64", "str", "str_")
@@ -475,7 +572,10 @@ class _Reader:
         raise ArchitectureError(f"cannot read the arguments of {kind}(...)")
 
     def _pass_option(self) -> None:
-        """Pass over what tells an array's type or device."""
+        """Pass over what tells an array's type, device, or where its gradient comes from."""
+        if found := _ANGLES.match(self.text, self.place):
+            self.place = found.end()
+            return
         kind, word = self._next()
         if kind == "mark":
             self._refuse(word)

@@ -126,7 +126,7 @@ def run(command: Command) -> int:
     command.add(
         "source", str, "notation, run folder, zoo:NAME, or a file with one: architecture, log, genotypes.py:NAME"
     )
-    add_space(command, "what a notation belongs to, if it is not evident")
+    add_space(command, "what a notation belongs to, if it is not evident", files=True)
     add_network(command, "layout of the network, as --network.channels 36; overrides that of the run")
     command.add(
         "--input_size",
@@ -134,14 +134,15 @@ def run(command: Command) -> int:
         "channels, height, width of an image, as 3,32,32; default: as in the run, else 3,32,32",
     )
     command.add("--num_classes", int | None, "classes; default: as in the run, else 10")
-    command.add("--pictures", str, "folder for the pictures", default="pictures")
+    command.add("--pictures", bool | str, "folder for the pictures; false: none are drawn", default="pictures")
     add_json(command)
     options = command.parse()
-    names = ("network", "input_size", "num_classes", "pictures")
-    found = describe(options.source, options.space, **{name: options[name] for name in names})
+    pictures = "pictures" if options.pictures is True else options.pictures or None
+    chosen = {name: options[name] for name in ("network", "input_size", "num_classes")}
+    found = describe(options.source, options.space, pictures=pictures, **chosen)
     if options.json:
         published = None if found.published is None else found.published.to_dict()
-        about = dataclasses.asdict(found) | {"picture": found.pictures[0], "published": published}
+        about = dataclasses.asdict(found) | {"picture": next(iter(found.pictures), None), "published": published}
         print(json.dumps(about, indent=2))
     else:
         _print(found)
@@ -157,7 +158,7 @@ def _print(found: Description) -> None:
     print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
     if found.published is not None:
         _print_entry(found.published)
-    print("\n".join(found.pictures))
+    print("".join(f"{picture}\n" for picture in found.pictures), end="")
 
 
 def _print_entry(entry: zoo.Entry) -> None:

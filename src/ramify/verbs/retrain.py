@@ -12,7 +12,7 @@ from torch import nn
 
 from ramify import files, parallel
 from ramify.architecture import Architecture
-from ramify.commandline.options import add_data, add_network, add_recipe, add_run, as_architecture, of_run
+from ramify.commandline.options import add_data, add_network, add_recipe, add_run, add_space, as_architecture, of_run
 from ramify.data import Data, scale_of
 from ramify.errors import RamifyError
 from ramify.profiling import profile
@@ -23,7 +23,7 @@ from ramify.run.origin import data_of, directory_of, located, without_images
 from ramify.run.sources import read
 from ramify.run.trained import TrainedNetwork, load_network
 from ramify.seeding import seeded
-from ramify.spaces import space_of
+from ramify.spaces import Space, space_of
 from ramify.training import Recipe, Task, TrainingSession
 from ramify.training.recipe import layout_of
 from ramify.verbs.search import SearchResult
@@ -63,6 +63,7 @@ def retrain(
     *,
     out: str | Path | None = None,
     recipe: Recipe | None = None,
+    space: Space | None = None,
     network: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -78,6 +79,7 @@ def retrain(
         data: What to train on; that of the search when None.
         out: The run folder; `retrain` inside the search's folder when None.
         recipe: How to train; the defaults of `Recipe` when None.
+        space: What a notation is a member of; recognised from the notation when None.
         network: Layout keywords of `build`, such as `channels`.
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …
@@ -89,7 +91,7 @@ def retrain(
     Raises:
         RamifyError: If anything handed in cannot work.
     """
-    arch, home = read(source)
+    arch, home = read(source, space)
     space = space_of(arch)
     directory = directory_of(home if data is None else None)
     settings = None
@@ -171,15 +173,17 @@ def run(command: Command) -> int:
     )
     add_data(command, more="; default: that of the search")
     add_recipe(command, "retrain", default=Recipe())
+    add_space(command, "what a notation belongs to, if it is not evident", files=True)
     add_network(command, "layout of the network, as --network.channels 36")
     add_run(command, out="`retrain` inside the search's")
     options = command.parse()
     source = options.source or options.architecture
     if source is None:
         raise RamifyError("retrain needs a run folder, an architecture file, a notation or zoo:NAME")
-    if options.out is None and not _is_folder(str(source)):
+    if options.out is None and not files.is_folder(str(source)):
         raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
-    result = retrain(source, options.data, recipe=options.recipe, network=options.network, **of_run(options))
+    chosen = {name: options[name] for name in ("recipe", "space", "network")}
+    result = retrain(source, options.data, **chosen, **of_run(options))
     last = result.history[-1]
     print(f"{result.out}: loss {last['loss']:.4f}, training accuracy {last['accuracy']:.4f}")
     return 0
@@ -188,10 +192,3 @@ def run(command: Command) -> int:
 def _in_brackets(text: str) -> Any:
     """Return the architecture of a notation that YAML would read by its own rules for quotes."""
     return as_architecture(text) if text.lstrip().startswith(("{", "[", "(")) else text
-
-
-def _is_folder(text: str) -> bool:
-    try:
-        return Path(text).is_dir()
-    except OSError:  # a long notation is no valid file name
-        return False

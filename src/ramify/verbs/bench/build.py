@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ramify import files
 from ramify.building import TABLE, build_table
 from ramify.commandline.options import add_data, add_machine, add_network, add_restriction, add_space, restricted
 from ramify.evaluators import TrainFromScratch
+from ramify.spaces import notation
 from ramify.training import Recipe
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ def run(command: Command) -> int:
         "--architectures",
         int | list[str] | str | None,
         "how many to draw, a list of notations, or a file with one in every line; default: all members",
+        readers={"": _notations},
     )
     add_data(command, "what to train and measure on: a name, a folder, a file; default: digits")
     command.add("--seeds", list[int], "every architecture is trained once with each, as 0,1,2", default=[0])
@@ -45,3 +50,13 @@ def run(command: Command) -> int:
     table = build_table(restricted(options), options.data or "digits", **chosen)
     print(f"{Path(options.out) / TABLE}: {len(table):,} architectures, SHA-256 {table.digest}")
     return 0
+
+
+_NOTATIONS = re.compile(r"[|{\[(,]|^\d+(?::\d+)+$|^nb201:", re.I)
+
+
+def _notations(text: str) -> Any:
+    """Return the notations in a text, one or a list of them, which are not always YAML; all else as it is."""
+    if not _NOTATIONS.search(text) or files.is_file(text):
+        return text
+    return [item if isinstance(item, str) else json.dumps(item) for item in notation.read_list(str(text))]
