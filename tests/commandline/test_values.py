@@ -131,6 +131,15 @@ def test_any_word_fits_or_is_refused_in_one_line(text):
             assert "\n" not in str(error)
 
 
+def test_settings_may_stand_beside_other_types():
+    for kind in (Inner | str, str | Inner | None):
+        assert read(Word("a.yaml"), kind) == "a.yaml"
+        assert read(Word("{a: 3}"), kind) == {"a": 3}
+        assert read({"a": 3}, kind) == {"a": 3}
+    assert read(Word("7"), Inner | int) == 7
+    assert read(None, Inner | int | None) is None
+
+
 def test_settings_change_the_default_of_their_parameter():
     assert made({"inner": {"b": [1.0]}}, Outer, PLACE) == Outer(inner=Inner(a=5, b=(1.0,)))
     assert made({"a": 2}, Inner, PLACE, Inner(b=(3.0,))) == Inner(2, (3.0,))

@@ -146,7 +146,7 @@ def _shrunk(source: str, items: Sequence[Given], command: Command) -> list[Given
         return None
     from ramify.spaces import create, read_description
 
-    if any(item.option == "restriction" for item in items):
+    if any(item.option == "restriction" and item.value is not None for item in items):
         raise RamifyError(f"--restriction: {source} restricts its space already")
     create(source)  # so that a wrong file is named
     description = read_description(source)

@@ -10,6 +10,8 @@ import dataclasses
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any, Literal, get_args
 
 from ramify import reading
@@ -61,7 +63,11 @@ class Reader:
         kinds = members(kind)
         if cls := next((one for one in kinds if kind_of(one)), None):
             return self._of_class(before, cls, kind, list(names), value, place, inner)
-        if settings := next((one for one in kinds if is_settings(one)), None):
+        settings = next((one for one in kinds if is_settings(one)), None)
+        others = tuple(one for one in kinds if one is not settings)
+        if settings and set(others) - {types.NoneType} and not names and not _is_mapping(value):
+            return self.value(value, reduce(or_, others), place)
+        if settings:
             return self._of_settings(before, settings, kind, list(names), value, place, inner)
         if not names:
             return self.value(value, kind, place)
@@ -250,6 +256,10 @@ class Reader:
 
 def _many(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, Word) and value.lstrip().startswith("{"))
 
 
 def _quoted(value: Any) -> str:
