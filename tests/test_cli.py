@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 import ramify as library
-from ramify import strategies
-from ramify.bench_cli import SUBVERBS
-from ramify.cli import VERBS, main
+from ramify import strategies, verbs
+from ramify.cli import main
 from ramify.data import DataSpec
 from small_runs import DATA, SPACES, STRATEGIES, differences, outcome, ramify, timeless, words_of
 
+VERBS = verbs.listed()
+SUBVERBS = verbs.listed("bench")
 PARQUET = Path(__file__).parents[2] / "shared" / "data" / "cifar10-train.parquet"
 
 

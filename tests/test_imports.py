@@ -1,6 +1,6 @@
 """Imports point one way, as the design says; this test reads them all, those inside functions too.
 
-cli → run, report → strategies → shrinking, evaluators → training → executors, data, spaces
+cli → verbs → commandline → run, report → strategies → shrinking, evaluators → training → executors, data, spaces
     → supernet → ops → architecture
 """
 
@@ -18,10 +18,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "ramify"
 LEVELS = (
     ("__main__",),
     ("cli",),
-    ("bench_cli", "demo", "doctor", "pipeline", "words"),
-    ("building", "comparison"),
+    ("verbs",),
+    ("building", "commandline", "comparison"),
     ("campaign",),
-    ("api",),
     ("run", "report", "exporting", "recipes"),
     ("strategies", "hypergradient", "downstream"),
     ("shrinking", "evaluators"),

@@ -14,12 +14,12 @@ if TYPE_CHECKING:  # loading it would take longer than all else here
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(
-        ("search", "shrink", "retrain", "evaluate", "export", "describe", "load_network", "write_report"), "ramify.api"
-    ),
+    **{verb: f"ramify.verbs.{verb}" for verb in ("search", "shrink", "retrain", "evaluate", "export", "describe")},
+    "write_report": "ramify.verbs.report",
+    "load_network": "ramify.run.trained",
     "build_table": "ramify.building",
     "compare": "ramify.comparison",
-    "search_levels": "ramify.pipeline",
+    "search_levels": "ramify.verbs.search.levels",
     "Recipe": "ramify.training",
     "angle": "ramify.shrinking",
     "compatible": "ramify.strategies",

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from ramify import __version__
-from ramify.api import layout_of
 from ramify.architecture import Architecture
 from ramify.benchmarks import ORDERS, Column, Table
 from ramify.benchmarks.table import notation_of
@@ -36,6 +35,7 @@ from ramify.run.provenance import now
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
 from ramify.training import Recipe, Task, TrainingSession, measure
+from ramify.training.recipe import layout_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

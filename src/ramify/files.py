@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and paths that are none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import math
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -108,6 +108,28 @@ def append(path: Path, text: str) -> None:
     except OSError as error:
         reason = "it is a link; put a file in its place" if path.is_symlink() else error.strerror or error
         raise RunError(f"cannot write {path}: {reason}") from None
+
+
+def is_file(text: str | Path) -> bool:
+    """Return whether a text is the path of a file; a long notation is no path at all."""
+    return _is(text, Path.is_file)
+
+
+def is_folder(text: str | Path) -> bool:
+    """Return whether a text is the path of a folder."""
+    return _is(text, Path.is_dir)
+
+
+def is_there(text: str | Path) -> bool:
+    """Return whether a text is the path of whatever there is."""
+    return _is(text, Path.exists)
+
+
+def _is(text: str | Path, test: Callable[[Path], bool]) -> bool:
+    try:
+        return test(Path(text))
+    except (OSError, ValueError):
+        return False
 
 
 def expanded(path: str | Path) -> Path:

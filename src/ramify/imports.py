@@ -201,25 +201,6 @@ def _digests(given: str, names: Sequence[str]) -> list[str]:
     return found
 
 
-def path_of(kind: str, name: str) -> str:
-    """Return where in this process the class is that goes by a name; what is no name of a class stays as it is.
-
-    Raises:
-        ConfigurationError: If no class goes by that name: a class that is loaded is not yet known.
-    """
-    where, _, last = name.rpartition(":")
-    if kind not in registries:  # settings that a class takes
-        return next((f"{module}.{last}" for module, label in brought.items() if where == label), name)
-    if name.partition(".")[0] == "ramify" and not where:
-        return name
-    entry = registries[kind].lookup(name)
-    if entry is not None:
-        return entry.path
-    if not name.isidentifier() or name in ("null", "None"):
-        return name
-    raise ConfigurationError(unknown(kind, name, registries[kind]))
-
-
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return what to say of a name that no class of a kind has."""
     text = reading.shown(name)

@@ -142,7 +142,7 @@ class Registry(Mapping[str, T]):
         if name in self.own:
             return self.own[name]
         for entry in self.own.values():
-            if getattr(entry.make, "short", None) == name:
+            if name in (getattr(entry.make, "short", None), entry.path, f"{entry.module}.{entry.name}"):
                 return entry
         return self._user(name) or (self._user(name) if load_plugin(name.rpartition(":")[2]) else None)
 

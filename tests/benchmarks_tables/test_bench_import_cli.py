@@ -58,7 +58,7 @@ def test_the_real_table(real_csv, tmp_path, capsys):
         (["import", "none.csv", "--out", "x"], "there is no file none.csv"),
         (["import", "own.csv", "--out", "x"], "own.csv: a CSV file does not say what its columns are"),
         (["import", "own.csv", "--out", "own.csv"], "--out own.csv exists and is no table; choose another"),
-        (["import", "own.csv", "--out", "x", "--columns", '[{"name": "valid"}]'], "--columns: missing: --metric"),
+        (["import", "own.csv", "--out", "x", "--columns", '[{"name": "valid"}]'], "--columns: `metric` is missing"),
         (
             ["import", "own.csv", "--out", "x", "--columns", json.dumps([COLUMN | {"metric": "acc"}])],
             "column 'valid': unknown metric 'acc'; did you mean 'accuracy'",

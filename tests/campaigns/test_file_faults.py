@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from mutations import ODD_VALUES, damaged_bytes
 from small_folders import Folder
 
-from ramify import api
+import ramify
 
 SECONDS = 300  # for one command: more is a hang, even on a busy machine
 NOBODY = 65534
@@ -332,7 +332,7 @@ def place(tmp_path_factory):
 @pytest.fixture
 def folders(place, monkeypatch):
     """All kinds of folders; an export there is one without the slow formats, and pictures are not drawn."""
-    monkeypatch.setitem(api.export.__kwdefaults__, "formats", ("model.py", "safetensors"))
+    monkeypatch.setitem(ramify.export.__kwdefaults__, "formats", ("model.py", "safetensors"))
     monkeypatch.setattr(Figure, "savefig", without_drawing)
     made = place / "made"
     made.mkdir(exist_ok=True)

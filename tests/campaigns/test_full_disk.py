@@ -10,7 +10,7 @@ import pytest
 import small_folders
 from test_file_faults import contents, without_drawing
 
-from ramify import api
+import ramify
 from small_runs import differences, outcome
 
 MEGABYTES = 8
@@ -85,7 +85,7 @@ def test_a_run_goes_on_to_the_same_bits(kind, disk, tmp_path, monkeypatch):
 def test_what_follows_a_search(disk, tmp_path, monkeypatch):
     """Training, measuring, exporting and reporting."""
     monkeypatch.setenv("RAMIFY_SAVE_EVERY_S", "0")
-    monkeypatch.setitem(api.export.__kwdefaults__, "formats", ("model.py", "safetensors"))
+    monkeypatch.setitem(ramify.export.__kwdefaults__, "formats", ("model.py", "safetensors"))
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", without_drawing)
     command = small_folders.commands(tmp_path)["search"]
     run = disk / "run"

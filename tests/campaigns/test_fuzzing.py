@@ -23,7 +23,7 @@ from mutations import ODD_VALUES, Damage, damaged_bytes, damaged_json, damaged_v
 from test_file_faults import without_drawing
 
 import ramify
-from ramify import api, files, spaces
+from ramify import files, spaces
 from ramify.benchmarks import open_table
 from ramify.data import DataSpec, load
 from ramify.data.splits import read_split_file
@@ -32,6 +32,7 @@ from ramify.evaluators import TrainFromScratch
 from ramify.report.folder import read_folder
 from ramify.run import RunFolder
 from ramify.run.origin import data_of, network_of
+from ramify.run.sources import architecture_of
 from ramify.shrinking.convert import convert
 from ramify.shrinking.lists import read_lists
 from ramify.strategies import GDAS, RandomSearch
@@ -123,11 +124,11 @@ def descriptions() -> list[bytes]:
 
 def architecture(path: Path) -> object:
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
-        return api.architecture_of(file.read())
+        return architecture_of(file.read())
 
 
 def architecture_file(path: Path) -> object:
-    return api.architecture_of(path)
+    return architecture_of(path)
 
 
 def described(path: Path) -> object:
@@ -263,10 +264,10 @@ def looked_at(folder: Path) -> object:
         lambda: RunFolder(folder).config(),
         lambda: RunFolder(folder).provenance(),
         lambda: RunFolder(folder).load(torch.device("cpu")),
-        lambda: api.architecture_of(folder),
+        lambda: architecture_of(folder),
         lambda: data_of(folder),
         lambda: network_of(folder, arch),
-        lambda: api.load_network(folder) if (folder / "network.json").exists() else None,
+        lambda: ramify.load_network(folder) if (folder / "network.json").exists() else None,
     ):
         try:
             look()
@@ -306,7 +307,7 @@ def command_line(*before: str, option: str = "--config") -> Callable[[Path], obj
 @contextlib.contextmanager
 def parsing_alone():
     """Let every verb end where its options are understood."""
-    from ramify import building, cli, comparison, pipeline
+    from ramify import cli
 
     class Understood(Exception):
         pass
@@ -315,10 +316,10 @@ def parsing_alone():
         raise Understood
 
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((api, "search"), (api, "shrink"), (api, "retrain"), (pipeline, "search_levels")):
-            patch.setattr(module, name, stop)
-        patch.setattr(building, "build_table", stop)
-        patch.setattr(comparison, "compare", stop)
+        for verb in ("search.search", "search.levels.search_levels", "shrink.shrink", "retrain.retrain"):
+            patch.setattr(f"ramify.verbs.{verb}", stop)
+        for verb in ("build.build_table", "compare.compare"):
+            patch.setattr(f"ramify.verbs.bench.{verb}", stop)
         real = cli.main
 
         def main(words):
@@ -467,15 +468,15 @@ def drawn(folder: Path) -> object:
     """Write the report of a folder; pictures are laid out, but not rendered."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", without_drawing)
-        return api.write_report(folder)
+        return ramify.write_report(folder)
 
 
 def measured(folder: Path) -> object:
-    return api.evaluate(folder, threads=1, device="cpu")
+    return ramify.evaluate(folder, threads=1, device="cpu")
 
 
 def said_of(folder: Path) -> object:
-    return api.describe(folder)
+    return ramify.describe(folder)
 
 
 def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
@@ -525,7 +526,7 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
         ),
         "weights": Kind(
             [(runs["retrain"] / "model.safetensors").read_bytes()],
-            in_run(runs["retrain"], "model.safetensors", api.load_network),
+            in_run(runs["retrain"], "model.safetensors", ramify.load_network),
             header_of_weights,
             3_000,
             few=3,

@@ -15,7 +15,7 @@ import yaml
 from small_evaluators import Broken, Erring
 
 import ramify
-from ramify import api, strategies
+from ramify import strategies
 from ramify.cli import main
 from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import TrainFromScratch
@@ -292,7 +292,9 @@ def test_evaluations_have_the_threads_of_the_search_unless_the_executor_names_ot
     executor, threads, expected, tmp_path, monkeypatch
 ):
     seen = []
-    monkeypatch.setattr(api, "drive", lambda session, *_, **__: seen.append(session.evaluations.executor) or 1 / 0)
+    monkeypatch.setattr(
+        "ramify.verbs.search.drive", lambda session, *_, **__: seen.append(session.evaluations.executor) or 1 / 0
+    )
     monkeypatch.setattr(RayCluster, "check", lambda *_: None)
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError):

@@ -37,10 +37,10 @@ def asked(monkeypatch, capsys):
         calls.append((positional, named))
         raise Done
 
-    monkeypatch.setattr("ramify.api.search", stop)
-    monkeypatch.setattr("ramify.pipeline.search_levels", stop)
-    monkeypatch.setattr("ramify.api.retrain", stop)
-    monkeypatch.setattr("ramify.api.shrink", stop)
+    monkeypatch.setattr("ramify.verbs.search.search", stop)
+    monkeypatch.setattr("ramify.verbs.search.levels.search_levels", stop)
+    monkeypatch.setattr("ramify.verbs.retrain.retrain", stop)
+    monkeypatch.setattr("ramify.verbs.shrink.shrink", stop)
 
     def call(*words):
         with pytest.raises(Done):
@@ -568,7 +568,8 @@ def test_data_of_a_configuration_counts_as_given(asked, tmp_path):
     assert (found.source, found.image_size) == ("/data/imagenet", 224)
     found = asked(*words, tmp_path / "digits.yaml")["data"]
     assert (found.source, found.image_size) == ("digits", None)
-    assert asked(*words, tmp_path / "name.yaml")["data"] == "digits"
+    found = asked(*words, tmp_path / "name.yaml")["data"]
+    assert (found.source, found.image_size) == ("digits", None)
     found = asked(*words, tmp_path / "folder.yaml", "--data", "digits")["data"]
     assert (found.source, found.image_size) == ("digits", None)
 
@@ -635,8 +636,8 @@ def test_a_file_for_the_values_of_a_training(asked, tmp_path):
             "search --recipe gdas-cifar --out x",
             "unknown recipe 'gdas-cifar'; did you mean 'gdas-cifar10'? Known: cdarts",
         ),
-        ("search --out x --recipe", "unknown recipe ''; known: cdarts-cifar10"),
-        ("search --out x --recipe gdas-cifar10 --data", "argument --data: expected one argument"),
+        ("search --out x --recipe", "--recipe needs a value"),
+        ("search --out x --recipe gdas-cifar10 --data", "--data needs a value"),
         ("search --recipe darts-retrain-cifar10 --out x", "is for `ramify retrain`; did you mean"),
         ("retrain zoo:SETN --recipe darts-cifar10 --out x", "recipe 'darts-cifar10' is for `ramify search`; did you"),
         ("retrain zoo:SETN --recipe autodl-cifar10 --out x", "unknown recipe 'autodl-cifar10'; did you mean 'autodl-"),

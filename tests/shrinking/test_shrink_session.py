@@ -288,7 +288,7 @@ def test_wrong_files_are_named_in_one_line(tmp_path, capsys):
         (["--space", str(tmp_path / "none.json")], "none.json: no such file"),
         (["--restriction", str(lists)], "lists.pt: not valid JSON"),
         (["--shrinking.rule", "leyer"], "`rule` must be one of"),
-        (["--shrinking.drops", "3"], "did you mean 'shrinking.drop'?"),
+        (["--shrinking.drops", "3"], "--shrinking: unknown option 'drops'; did you mean 'drop'?"),
     ):
         assert main([*words(tmp_path / "out"), *extra]) == 2
         err = capsys.readouterr().err

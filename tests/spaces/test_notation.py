@@ -6,12 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ramify import api, orders, spaces
-from ramify.cli import _with_notations, main
+from ramify import orders, spaces
+from ramify.cli import main
 from ramify.errors import ArchitectureError, RamifyError
+from ramify.run.sources import architecture_of
 from ramify.spaces import literals, notation
 
 DATA = Path(__file__).parents[1] / "data" / "notations"
@@ -42,7 +44,7 @@ BEST = SECOND  # an alias
 
 
 def arch_of(source):
-    return api.architecture_of(source)
+    return architecture_of(source)
 
 
 @pytest.fixture
@@ -377,7 +379,7 @@ class TestRecords:
         ],
     )
     def test_the_one_architecture_is_found_wherever_it_is(self, written, text, meant):
-        assert arch_of(written("a.json", text)) == api.architecture_of(meant)
+        assert arch_of(written("a.json", text)) == architecture_of(meant)
 
     @pytest.mark.parametrize("flow", [None, True])
     def test_yaml(self, written, flow):
@@ -664,10 +666,14 @@ def test_a_chain_of_another_size_is_named_by_its_space(tmp_path, capsys, monkeyp
     assert arch_of(tmp_path / "run") == spaces.MobileChain((2, 1, 1, 1, 1, 1)).parse(codes)
 
 
-@pytest.mark.parametrize("option", ["--space.cell", "--architecture"])
-def test_options_take_pythons_dress_too(option):
+@pytest.mark.parametrize("way", ["cell", "architecture"])
+def test_options_take_pythons_dress_too(way, capsys):
     printed = f"{{'normal': {PAIRS}, 'reduce': {PAIRS}}}"
-    for words in (["--seed", "1", option, printed], ["--seed", "1", f"{option}={printed}"]):
-        value = _with_notations(words)[-1].removeprefix(f"{option}=")
-        assert api.architecture_of(json.loads(value)) == arch_of(GENOTYPE)
-    assert _with_notations([option, "zoo:DARTS_V1"]) == [option, "zoo:DARTS_V1"]
+    option = f"--{'space.' if way == 'cell' else ''}{way}"
+    rest = ["--strategy", "GDAS", "--space", "StageGraph"] if way == "cell" else []
+    for words in ([option, printed], [f"{option}={printed}"]):
+        with pytest.raises(SystemExit):
+            main(["search" if way == "cell" else "retrain", *rest, *words, "--out", "run", "--print_config"])
+        found = yaml.safe_load(capsys.readouterr().out)
+        found = found["space"]["init_args"]["cell"] if way == "cell" else found["architecture"]
+        assert architecture_of(found) == arch_of(GENOTYPE)

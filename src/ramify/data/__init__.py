@@ -14,7 +14,7 @@ from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.loading import load
 from ramify.data.parts import Part, Parts
-from ramify.data.source import SOURCES, Source, data_set_names, source
+from ramify.data.source import SOURCES, Source, data_set_names, in_words, source
 from ramify.data.spec import DataSpec, spec_of
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Split",
     "colored",
     "data_set_names",
+    "in_words",
     "load",
     "numbered",
     "scale_of",

@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from ramify.errors import ConfigurationError, nearest
+from ramify.registry import registries
 
 BOUND = (
     *("test", "validation_is_test", "image_column", "label_column"),
@@ -121,8 +122,17 @@ def _made(options: dict[str, Any]) -> dict[str, Any]:
     parser = ArgumentParser(exit_on_error=False)
     for name in options:
         parser.add_argument(f"--{name}", type=kinds[name])
-    made = parser.instantiate(parser.parse_object(options))
+    made = parser.instantiate(parser.parse_object(_with_paths(options, "")))
     return {name: made[name] for name in options}
+
+
+def _with_paths(value: Any, kind: str) -> Any:
+    """Return plain values with the paths of classes in the place of their names, which others may have as well."""
+    if isinstance(value, str):
+        return registries[kind].own[value].path if kind in registries and value in registries[kind].own else value
+    if isinstance(value, dict):
+        return {key: _with_paths(item, kind if key == "class_path" else key) for key, item in value.items()}
+    return value
 
 
 @cache

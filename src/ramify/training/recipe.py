@@ -2,12 +2,14 @@
 
 # No postponed annotations: the command line reads the types of these fields.
 
+import inspect
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Self
+from typing import Any, Self
 
 from ramify.data import Augmentation, Distortion
 from ramify.errors import ConfigurationError, nearest
+from ramify.spaces import Space
 from ramify.training.optimizers import OPTIMIZERS
 from ramify.training.schedules import SCHEDULES, WARMUPS, learning_rate
 
@@ -144,3 +146,10 @@ class Recipe:
             cutout=cutout,
         )
         return own.distorted(self.distortion)
+
+
+def layout_of(space: Space, recipe: Recipe) -> dict[str, Any]:
+    """Return the layout keywords that a recipe sets, as far as the space's networks take them."""
+    known = inspect.signature(space.build).parameters
+    wanted = {"auxiliary": recipe.auxiliary and recipe.auxiliary_weight > 0, "drop_path": recipe.drop_path}
+    return {name: value for name, value in wanted.items() if name in known}

@@ -9,21 +9,29 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ramify import api, files
+from ramify import files
 from ramify.architecture import Architecture
+from ramify.commandline.command import printed
+from ramify.commandline.options import add_data, add_network, add_recipe, add_run, add_space, of_run
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError
 from ramify.run import RunFolder, data_parallel, make_fabric, say
 from ramify.run.configuration import described, fields_of
+from ramify.run.opening import common_settings, data_settings
 from ramify.run.origin import without_images
 from ramify.spaces import Space, create, space_of
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe
+from ramify.verbs.retrain import RetrainResult, retrain
+from ramify.verbs.search import SearchResult, search
+
+if TYPE_CHECKING:
+    from ramify.commandline import Command
 
 TRAINING = "retrain"
 
@@ -55,8 +63,8 @@ class PipelineResult:
         out: The run folder.
     """
 
-    levels: Mapping[str, api.SearchResult]
-    trained: api.RetrainResult | None
+    levels: Mapping[str, SearchResult]
+    trained: RetrainResult | None
     out: Path
 
     @property
@@ -110,14 +118,14 @@ def search_levels(
             raise without_images("the training at the end", None)
         last.space.checked_layout("build", network or {})
         recipe.augmentation(loaded.augmentation, loaded.input_size[-1])
-    settings = None if data is None else api.data_settings(data)
-    common = api.common_settings(settings, network, seed, fabric, precision, threads, devices)
+    settings = None if data is None else data_settings(data)
+    common = common_settings(settings, network, seed, fabric, precision, threads, devices)
     training = None if recipe is None else {"recipe": fields_of(recipe), "network": common.pop("network")}
     config = {"levels": {name: _described(level) for name, level in named.items()}, TRAINING: training, **common}
     machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices}
     machine |= {"precision": precision, "threads": threads}
     machine["progress"] = progress
-    found: dict[str, api.SearchResult] = {}
+    found: dict[str, SearchResult] = {}
     with RunFolder(out) as folder:
         folder.open(config, seed)
         for number, (name, level) in enumerate(named.items(), start=1):
@@ -126,7 +134,7 @@ def search_levels(
             if level.around is not None:
                 space = with_cell(space, found[level.around].architecture)
             layout = dict(level.network)
-            found[name] = api.search(
+            found[name] = search(
                 space, level.strategy, data, network=layout, out=files.inner(folder.path, name), **machine
             )
         result = found[name]
@@ -134,7 +142,7 @@ def search_levels(
             folder.write_json("architecture.json", result.architecture.to_dict())
         trained = None
         if recipe is not None:
-            trained = api.retrain(
+            trained = retrain(
                 result.architecture,
                 data,
                 recipe=recipe,
@@ -182,3 +190,36 @@ def _described(level: Level) -> dict[str, Any]:
         "network": described(dict(level.network)),
         "around": level.around,
     }
+
+
+# On the command line
+
+
+def run(command: Command, names: Sequence[str]) -> int:
+    """Run `ramify search` where a configuration gives levels."""
+    for name in names:
+        add_space(command, f"what level {name} searches", f"--levels.{name}.space", required=True)
+        command.add(f"--levels.{name}.strategy", Strategy, "how", required=True)
+        add_network(command, "layout of its supernet", f"--levels.{name}.network")
+        command.add(f"--levels.{name}.around", str | None, "the level whose result are its cells")
+    command.add(f"--{TRAINING}.recipe", Recipe | None, "how the last level's architecture is trained")
+    add_network(command, "layout of the trained network", f"--{TRAINING}.network")
+    add_data(command)
+    add_recipe(command, "search")
+    add_run(command)
+    options = command.parse()
+    levels = {
+        name: Level(found.space, found.strategy, found.network or {}, found.around)
+        for name, found in ((name, options.levels[name]) for name in names)
+    }
+    training = options[TRAINING]
+    result = search_levels(
+        levels,
+        options.data,
+        recipe=training.recipe,
+        network=training.network,
+        **of_run(options),
+    )
+    for name, level in result.levels.items():
+        print(f"{name}: {printed(level.notation)}")
+    return 0

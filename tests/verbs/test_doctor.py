@@ -12,7 +12,7 @@ import torch
 
 import ramify
 from ramify.cli import main
-from ramify.doctor import as_text, doctor
+from ramify.verbs.doctor import as_text, doctor
 
 
 def test_what_it_says_is_so(monkeypatch, tmp_path):

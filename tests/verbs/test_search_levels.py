@@ -12,10 +12,10 @@ from ramify.architecture import Architecture
 from ramify.cli import main
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError
-from ramify.pipeline import Level, search_levels, with_cell
 from ramify.spaces import CellDistribution, DARTSCells, StageCells, StageGraph, space_of
 from ramify.strategies import DARTS
 from ramify.training import Recipe
+from ramify.verbs.search.levels import Level, search_levels, with_cell
 from small_runs import differences, outcome, process
 
 SMALL = {"channels": 4}

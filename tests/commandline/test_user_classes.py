@@ -14,7 +14,7 @@ from ramify.spaces import SPACES
 from ramify.strategies import STRATEGIES
 from small_runs import ramify
 
-MINE = Path(__file__).with_name("mine.py")
+MINE = Path(__file__).parents[1] / "mine.py"
 SMALL = ["--data", "digits", "--data.subset", "64", "--network.channels", "4", "--network.cells", "1"]
 SMALL += ["--threads", "1", "--progress", "false"]
 GREEDY = ["--space", "Mine", "--strategy", "Greedy", "--strategy.evaluations", "4", "--strategy.evaluator", "Skips"]

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ramify.api import load_network
+from ramify import load_network
 from ramify.cli import main
 from ramify.errors import RamifyError, RunError
 from ramify.strategies import STRATEGIES
@@ -86,7 +86,7 @@ def assert_one_line(err):
         (f"{SEARCH} --data.subsets 3", "--data: unknown option 'subsets'; did you mean 'subset'?"),
         (f"{SEARCH} --network.chanels 4", "unknown layout keyword 'chanels' of NASBench201.supernet; did you mean"),
         (f"{RETRAIN} --network.layers 4", "unknown layout keyword 'layers' of NASBench201.build"),
-        (f"{RETRAIN} --recipe.epoch 3", "unknown option 'recipe.epoch'; did you mean 'recipe.epochs'?"),
+        (f"{RETRAIN} --recipe.epoch 3", "--recipe: unknown option 'epoch'; did you mean 'epochs'?"),
         (f"{SEARCH} --data cifra10", "'cifra10' is neither a folder or file nor a data set; did you mean"),
         (f"{SEARCH} --data.split randm", "unknown split 'randm': did you mean 'random'?"),
         (f"{RETRAIN} --recipe.schedule cosin", "unknown schedule 'cosin'; did you mean 'cosine'?"),
@@ -538,7 +538,7 @@ def test_a_message_of_several_lines_becomes_one(refused, monkeypatch):
     def fail(*_, **__):
         raise RamifyError("first\n  second\n")
 
-    monkeypatch.setattr("ramify.api.describe", fail)
+    monkeypatch.setattr("ramify.verbs.describe.describe", fail)
     assert refused(["describe", ARCH]) == "first second"
 
 

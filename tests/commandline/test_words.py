@@ -11,8 +11,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 
-from ramify import api, imports, pipeline, words
+from ramify import imports
 from ramify.cli import main
+from ramify.commandline import words
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.strategies import STRATEGIES
 
@@ -136,7 +137,7 @@ def test_what_is_said_of_names(planted, line):
         "--strategy: unknown strategy 'this.Strategy'; names import nothing: add --import this and call it 'Strategy'"
     )
     said = line("search", *configured(space="NASBench201", strategy="GDAS", data={"class_path": "this.Data"}))
-    assert said.endswith("names import nothing, and here --import adds none of your own")
+    assert said.endswith("data: expected options of DataSpec, got 'this.Data'")
     assert "names import nothing: add --import this.py and call it 'Space'" in line(*WAYS["file"]())
     assert "unknown strategy 'ramify.strategies.GDSA'; did you mean 'GDAS'?" in line(
         *SEARCH, "--strategy", "ramify.strategies.GDSA"
@@ -220,8 +221,12 @@ def test_inline_values_are_bounded(line, tmp_path, monkeypatch):
 
 
 def test_options_and_their_places():
-    found = list(words.options_of(["source", "--a", "1", "--b=2", "--c", "--d", "x", "y"]))
-    assert found == [(1, 3, "--a", "1"), (3, 4, "--b", "2"), (5, 7, "--d", "x")]
+    given = ["source", "--a", "1", "--b=2", "--c", "--d", "x", "y", "--e", "true", "--e", "z", "--", "--f"]
+    options, others = words.split(given, flags=["e"])
+    assert [(item.option, item.value) for item in options] == [
+        *(("a", "1"), ("b", "2"), ("c", None), ("d", "x"), ("e", "true"), ("e", None)),
+    ]
+    assert others == ["source", "y", "z", "--f"]
 
 
 OPTIONS = [
@@ -246,9 +251,8 @@ VALUES = [
 def test_any_words_are_answered(capfd, tmp_path_factory, verb, given):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.getbasetemp())
-        for module, names in ((api, ("search", "shrink", "retrain")), (pipeline, ("search_levels",))):
-            for name in names:
-                patch.setattr(module, name, _work)
+        for name in ("search.search", "search.levels.search_levels", "shrink.shrink", "retrain.retrain"):
+            patch.setattr(f"ramify.verbs.{name}", _work)
         capfd.readouterr()
         try:
             code = main([*verb.split(), *given])
@@ -265,7 +269,7 @@ def _work(*args, **kwargs):
 
 def test_forgetting_leaves_the_library():
     known = set(STRATEGIES)
-    imports.bring(str(Path(__file__).with_name("mine.py")))
+    imports.bring(str(Path(__file__).parents[1] / "mine.py"))
     assert set(STRATEGIES) == known | {"Greedy"}
     imports.forget()
     assert set(STRATEGIES) == known

@@ -1,7 +1,9 @@
-"""`ramify doctor`: what this machine and its installation have for Ramify, and what stands in its way."""
+"""Say what this machine has: versions, extras, devices, threads, folders, and what stands in the way."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import platform
 import re
@@ -12,12 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ramify
+from ramify.commandline.options import add_json
 
 _LIBRARIES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "NUMEXPR_")
 """Begin the names of environment variables that say how libraries use threads."""
+
+if TYPE_CHECKING:
+    from ramify.commandline import Command
 
 
 @dataclass(frozen=True)
@@ -327,3 +333,15 @@ def _aligned(rows: list[Any]) -> list[str]:
     return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+# On the command line
+
+
+def run(command: Command) -> int:
+    """Run `ramify doctor`."""
+    add_json(command)
+    options = command.parse()
+    found = doctor()
+    print(json.dumps(dataclasses.asdict(found), indent=2) if options.json else as_text(found))
+    return 0

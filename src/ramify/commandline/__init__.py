@@ -1,0 +1,5 @@
+"""What all verbs share on the command line: options, the words given for them, and what is said of wrong ones."""
+
+from ramify.commandline.command import Command, Options
+
+__all__ = ["Command", "Options"]

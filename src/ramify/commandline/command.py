@@ -1,0 +1,287 @@
+"""A verb's options, declared one by one, and what the words given for them say."""
+
+from __future__ import annotations
+
+import json
+from argparse import SUPPRESS
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ramify.commandline import words as given
+from ramify.commandline.classes import classes
+from ramify.commandline.objects import made
+from ramify.commandline.values import Reader, Readers, UnnamedError
+from ramify.commandline.words import Given, Place, Word
+from ramify.errors import ConfigurationError, RamifyError, nearest
+from ramify.reading import shown
+from ramify.wording import sentence
+
+Expand = Callable[[str, Sequence[Given]], "Sequence[Given] | None"]
+"""Takes a text and all that was given; returns what the text stands for, values of other options, if it does."""
+
+_IMPORT = "file or module with classes of your own, then known by their names like the library's; may be repeated"
+_PASSED = ("print_config", "print_shtab")  # to the parser
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a verb.
+
+    Args:
+        kind: Its type.
+        required: Whether it must be given.
+        positional: Whether it has a place instead of a name.
+        flag: Whether it may stand alone.
+        reader: Reads its values.
+        expand: Returns what a text stands for where it is short for other options.
+        first: Whether these are overridden by all others, not only by those that come later.
+        arguments: How the parser declares it.
+    """
+
+    kind: Any
+    required: bool
+    positional: bool
+    flag: bool
+    reader: Reader
+    expand: Expand | None
+    first: bool
+    arguments: Mapping[str, Any] = field(repr=False)
+
+
+class Options(dict[str, Any]):
+    """Options by name, also as attributes; those whose names have dots are in each other."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def put(self, names: Sequence[str], value: Any) -> None:
+        """Add one by the parts of its name."""
+        inside = self
+        for name in names[:-1]:
+            inside = inside.setdefault(name, Options())
+        inside[names[-1]] = value
+
+
+class Command:
+    """What was called: a verb, its options, and the words behind it."""
+
+    def __init__(self, name: str, summary: str, words: Sequence[str]) -> None:
+        given.check(words)
+        self.name, self.summary, self.words = name, summary, list(words)
+        self._options: dict[str, Option] = {}
+        self._takes_classes = False
+        self._given: list[Given] | None = None
+        self._others: list[Word] = []
+
+    def below(self, name: str, summary: str) -> Command:
+        """Return the command of a sub-verb, which the first word has named."""
+        return Command(f"{self.name} {name}", summary, self.words[1:])
+
+    # Declaring options
+
+    def take_classes(self) -> None:
+        """Declare that options name classes, which `--import` adds to; comes before all other options."""
+        classes()  # whose names are taken
+        self._takes_classes = True
+        self.words = given.without_imports(self.words)
+
+    def add(
+        self,
+        name: str,
+        kind: Any,
+        text: str,
+        *,
+        required: bool = False,
+        default: Any = None,
+        flag: bool = False,
+        readers: Readers | None = None,
+        expand: Expand | None = None,
+        first: bool = False,
+    ) -> None:
+        """Declare an option.
+
+        Args:
+            name: `--name`, or `name` where it has a place.
+            kind: The type of its values.
+            text: What it is, for `--help`.
+            required: Whether it must be given; what has a place must be unless None is of its type.
+            default: Its value if it is not given.
+            flag: Whether it may stand alone, for true.
+            readers: Of texts with a meaning of their own, by their names below the option.
+            expand: Returns what a text stands for where it is short for other options.
+            first: Whether these are overridden by all others, not only by those that come later.
+        """
+        positional = not name.startswith("--")
+        arguments: dict[str, Any] = {"type": kind, "help": text}
+        if positional:
+            required = not isinstance(None, kind)
+            arguments |= {} if required else {"nargs": "?"}
+        elif required:
+            arguments["required"] = True
+        else:
+            arguments["default"] = default
+        if flag:
+            arguments |= {"nargs": "?", "const": True, "default": False}
+        reader = Reader(readers or {})
+        self._options[name.lstrip("-")] = Option(kind, required, positional, flag, reader, expand, first, arguments)
+
+    def short_for(self, name: str, option: str) -> None:
+        """Declare another name for what is below an option; the help does not show it."""
+        self.add(name, str, SUPPRESS, default=SUPPRESS, expand=lambda value, _: [Given(option, Word(value))])
+
+    def has(self, option: str) -> bool:
+        """Return whether an option is declared."""
+        return option in self._options
+
+    # What was given
+
+    def given(self) -> list[Given]:
+        """Return what options say, words, and files of `--config` in their places."""
+        if self._given is None:
+            flags = [name for name, option in self._options.items() if option.flag]
+            options, others = given.split(self.words, [*flags, *_PASSED, "help"])
+            found: list[Given] = []
+            for item in options:
+                if item.option == "config":
+                    if item.value is None:
+                        raise ConfigurationError("--config needs a file")
+                    found += given.config_of(item.value)
+                else:
+                    found.append(item)
+            self._given, self._others = found, others
+        return self._given
+
+    def parse(self) -> Options:
+        """Return the options with spaces, strategies and settings as objects."""
+        items = [*self.given(), *self._placed()]
+        passed = [item for item in items if item.option in _PASSED]
+        asked = next((item for item in items if item.option == "help" or item.option.endswith(".help")), None)
+        if asked is not None and asked.option == "help":
+            self._show(["--help"])
+        values = self._values([item for item in items if item not in passed and item is not asked])
+        if asked is not None:
+            self._show(self._asking(asked, values))
+        if passed:
+            words = [f"--{item.option}" + ("" if item.value is None else f"={item.value}") for item in passed]
+            self._show(words, values)
+        if missing := [name for name, option in self._options.items() if option.required and name not in values]:
+            names = (name.upper() if self._options[name].positional else f"--{name}" for name in missing)
+            raise RamifyError(f"missing: {', '.join(names)}; see --help")
+        options = Options()
+        for name, option in self._options.items():
+            default = option.arguments.get("default")
+            value = made(values[name], option.kind, Place(name), default) if name in values else default
+            options.put(name.split("."), value)
+        return options
+
+    def _show(self, words: Sequence[str], values: Mapping[str, Any] | None = None) -> None:
+        """Let the parser show what words ask for, and end the program."""
+        from ramify.commandline import parser
+
+        parser.prepare(classes=self._takes_classes)
+        about = f"{sentence(self.summary)}."
+        shows = parser.Parser(prog=f"ramify {self.name}", description=about, allow_abbrev=False)
+        shows.add_argument("--config", action="config", help="YAML file with any of the options")
+        if self._takes_classes:
+            shows.add_argument("--import", type=str, help=_IMPORT, default=SUPPRESS, metavar="FILE.py|MODULE")
+        for name, option in self._options.items():
+            shows.add_argument(name if option.positional else f"--{name}", **option.arguments)
+        parser.answered(shows, words, values)
+
+    def _placed(self) -> list[Given]:
+        """Return the words that belong to no option as values of the places."""
+        places = [name for name, option in self._options.items() if option.positional]
+        if len(self._others) > len(places):
+            raise RamifyError(f"unrecognized arguments: {' '.join(map(shown, self._others[len(places) :]))}")
+        return list(map(Given, places, self._others))
+
+    def _values(self, items: Sequence[Given]) -> dict[str, Any]:
+        """Return the plain value of every option that was given."""
+        values: dict[str, Any] = {}
+        todo = self._expanded(items)
+        while todo:
+            waiting: list[tuple[Given, UnnamedError]] = []
+            for item in todo:
+                try:
+                    self._take(values, item)
+                except UnnamedError as error:  # its class may be named behind it
+                    waiting.append((item, error))
+            if len(waiting) == len(todo):
+                raise ConfigurationError(str(waiting[0][1]))
+            todo = [item for item, _ in waiting]
+        return values
+
+    def _expanded(self, items: Sequence[Given]) -> list[Given]:
+        """Return what was given with what is short for something else spelt out."""
+        first: list[Given] = []
+        found: list[Given] = []
+        for item in items:
+            option = self._options.get(item.option)
+            if option is None or option.expand is None or not isinstance(item.value, str):
+                found.append(item)
+                continue
+            spelt = option.expand(item.value, self.given())
+            if spelt is None:
+                found.append(item)
+            elif option.first:
+                first += spelt
+            else:
+                found += self._expanded(spelt) if all(one.option != item.option for one in spelt) else spelt
+        return first + found
+
+    def _take(self, values: dict[str, Any], item: Given) -> None:
+        """Add to the values of options what one item says."""
+        path, plus = item.option.removesuffix("+"), item.option.endswith("+")
+        value = item.value
+        if isinstance(value, dict | None) and any(option.startswith(f"{path}.") for option in self._options):
+            for below, inner in (value or {}).items():
+                self._take(values, Given(f"{path}.{below}", inner, item.file))
+            return
+        name, rest = self._found(item, path)
+        option = self._options[name]
+        if value is None and not item.file:
+            if not option.flag or path != name:
+                raise ConfigurationError(f"--{shown(item.option)} needs a value")
+            value = True
+        if plus:
+            rest = [*rest[:-1], f"{rest[-1]}+"] if rest else ["+"]
+        before = values.get(name, option.arguments.get("default") if rest == ["+"] else None)
+        values[name] = option.reader.merged(before, option.kind, rest, value, Place(name, item.file))
+
+    def _found(self, item: Given, path: str) -> tuple[str, list[str]]:
+        """Return the option that a path begins with, and the names that lead on from it."""
+        parts = path.split(".")
+        for end in range(len(parts), 0, -1):
+            if (name := ".".join(parts[:end])) in self._options:
+                return name, parts[end:]
+        where = f"{item.file}: " if item.file else ""
+        raise ConfigurationError(f"{where}unknown option {shown(item.option)!r}; {nearest(path, self._options)}")
+
+    def _asking(self, asked: Given, values: Mapping[str, Any]) -> list[str]:
+        """Return the words that let the parser show the help of a class."""
+        path = asked.option.removesuffix(".help")
+        option, below = self._found(asked, path)
+        found: dict[str, Any] = dict(values)
+        words = []
+        if asked.value is not None:
+            try:
+                self._take(found, Given(path, asked.value))
+            except ConfigurationError as error:
+                raise ConfigurationError(str(error).replace(f"--{path}:", f"--{asked.option}:")) from None
+        named = found.get(option)
+        if below and isinstance(named, dict) and "class_path" in named:
+            words.append(f"--{option}={named['class_path']}")
+        for name in below:
+            named = named.get("init_args", {}).get(name) if isinstance(named, dict) else None
+        if isinstance(named, dict) and "class_path" in named:
+            return [*words, f"--{asked.option}={named['class_path']}"]
+        return [*words, f"--{asked.option}"]
+
+
+def printed(value: Any) -> str:
+    """Return a notation as it is printed: a text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,144 @@
+"""What jsonargparse does for a verb: it shows options and configurations, derived from the types of constructors.
+
+It sees values that were checked already, reads no words but those that ask for help, and is told to import nothing but
+classes that are known (a setting of the whole process). Its messages are shown to nobody who can mend what they say.
+"""
+
+# Tried with jsonargparse 4.53; pyproject.toml bounds it, and tests/commandline/test_parser.py tells when it is another.
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, set_dumper, set_loader, set_parsing_settings
+
+from ramify.commandline.classes import classes
+from ramify.commandline.words import yaml_of
+from ramify.errors import RamifyError
+from ramify.registry import brought, label
+from ramify.wording import bounded
+
+MODE = "ramify"
+"""The name of the reader of values among those of jsonargparse."""
+
+
+class _Refusal(Exception):
+    """What the parser says of a value."""
+
+
+class Parser(ArgumentParser):
+    """A parser whose refusals are exceptions."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "parser_mode": MODE, "default_env": False})
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise what jsonargparse would print."""
+        raise _Refusal(message)
+
+
+def prepare(*, classes: bool) -> None:
+    """Tell jsonargparse how values are read, and that it may import nothing but classes that are known here.
+
+    Args:
+        classes: Whether options name any; where none do, PyTorch need not be waited for.
+    """
+    set_loader(MODE, yaml_of, (RamifyError,))
+    set_dumper(MODE, _dumped)
+    set_parsing_settings(
+        import_path_denylist=["*"],
+        import_path_allowlist=sorted(_known_paths()) if classes else [],
+        instantiate_subclass_spec_in_any=False,
+    )
+
+
+def answered(parser: Parser, words: Sequence[str], values: Mapping[str, Any] | None = None) -> None:
+    """Let the parser print what words such as `--help` ask for; that ends the program.
+
+    Raises:
+        RamifyError: If it refuses.
+    """
+    config = [] if not values else [f"--config={json.dumps(_nested(values))}"]
+    try:
+        parser.parse_args([*config, *words])
+    except RamifyError:
+        raise
+    except Exception as problem:
+        raise RamifyError(f"the options cannot be shown ({bounded(' '.join(str(problem).split()), 120)})") from None
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values whose names have dots as mappings in each other."""
+    found: dict[str, Any] = {}
+    for option, value in values.items():
+        *outer, name = option.split(".")
+        inside = found
+        for part in outer:
+            inside = inside.setdefault(part, {})
+        inside[name] = value
+    return found
+
+
+def read(value: Any, kind: Any) -> Any:
+    """Return what a plain value of a type stands for that this package has no rules for.
+
+    Raises:
+        Exception: Of whatever kind, if it stands for none.
+    """
+    parser = Parser(exit_on_error=False)
+    parser.add_argument("--value", type=kind)
+    return parser.instantiate(parser.parse_object({"value": value})).value
+
+
+def takes(value: Any, kind: Any) -> bool:
+    """Return whether a plain value stands for one of such a type."""
+    prepare(classes=False)
+    try:
+        read(value, kind)
+    except Exception:  # jsonargparse has no type for what it is not made for
+        return False
+    return True
+
+
+def _dumped(value: Any) -> str:
+    import yaml
+
+    return yaml.safe_dump(_with_full_names(value), sort_keys=False, allow_unicode=True)
+
+
+def _with_full_names(value: Any) -> Any:
+    """Name the classes of users by where they are from, not by the modules of this process."""
+    if isinstance(value, list):
+        return [_with_full_names(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: _with_full_names(item) for name, item in value.items()}
+    path = found.get("class_path")
+    if isinstance(path, str) and path.partition(".")[0] != "ramify":
+        module, _, name = path.rpartition(".")
+        found["class_path"] = f"{label(module)}:{name}"
+    return found
+
+
+def _known_paths() -> set[str]:
+    """Return by which paths the classes may be named: those that the library's packages offer, and those of users."""
+    import ramify
+    from ramify import benchmarks, data, evaluators, executors, shrinking, spaces, strategies, training
+
+    found: set[str] = set()
+    for package in (benchmarks, data, evaluators, executors, shrinking, spaces, strategies, training):
+        for name in package.__all__:
+            kind = getattr(package, name)
+            if inspect.isclass(kind):
+                found |= {f"{package.__name__}.{name}", f"{kind.__module__}.{kind.__qualname__}"}
+                if name in ramify.__all__:
+                    found.add(f"ramify.{name}")
+    for known in classes().values():
+        found |= {entry.path for entry in [*known.entries(), *known.users()]}
+    for module in brought:  # also the settings that classes of users take
+        found |= {f"{module}.{name}" for name, kind in vars(sys.modules[module]).items() if inspect.isclass(kind)}
+    return found

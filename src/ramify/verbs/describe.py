@@ -1,0 +1,175 @@
+"""Say what an architecture is and costs, and draw its cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ramify import zoo
+from ramify.architecture import Architecture
+from ramify.commandline.command import printed
+from ramify.commandline.options import add_json, add_network, add_space
+from ramify.errors import ConfigurationError
+from ramify.profiling import profile
+from ramify.run.origin import network_of
+from ramify.run.sources import read
+from ramify.spaces import Space, space_of
+from ramify.verbs.retrain import RetrainResult
+from ramify.verbs.search import SearchResult
+
+if TYPE_CHECKING:
+    from ramify.commandline import Command
+
+    pass
+
+
+@dataclass(frozen=True)
+class Description:
+    """What there is to say about an architecture.
+
+    Args:
+        notation: Native notation, canonical.
+        space: Its space.
+        params: Parameters of the network.
+        macs: Multiply-adds of one image, of convolutions and linear layers.
+        thop: The same as the thop package counts them, with batch norms and global poolings.
+        network: Layout keywords of the network; the others have their defaults.
+        input_size: (C, H, W) of one of its images.
+        num_classes: Of its classifier.
+        pictures: PNG and SVG files of the cells.
+        published: What is published of it, for an architecture of the zoo.
+    """
+
+    notation: Any
+    space: str
+    params: int
+    macs: int
+    thop: int
+    network: dict[str, Any]
+    input_size: tuple[int, ...]
+    num_classes: int
+    pictures: list[str]
+    published: zoo.Entry | None = None
+
+
+def describe(
+    source: Architecture | SearchResult | RetrainResult | str | Path,
+    space: Space | None = None,
+    *,
+    network: Mapping[str, Any] | None = None,
+    input_size: Sequence[int] | None = None,
+    num_classes: int | None = None,
+    pictures: str | Path | None = None,
+) -> Description:
+    """Say what an architecture is and costs.
+
+    Args:
+        source: An architecture, a run folder, a file with an architecture or a notation (`FILE:NAME` where there are
+            several), a notation, or `zoo:NAME`.
+        space: What a notation is a member of; recognised from the notation when None.
+        network: Layout keywords of `build`; they override those of the run.
+        input_size: (C, H, W) of one image; as in the run, else (3, 32, 32), when None.
+        num_classes: Width of the classifier; as in the run, else 10, when None.
+        pictures: Folder for pictures of the cells; none are drawn when None.
+    """
+    if min(num_classes or 1, *(input_size or [1])) < 1 or num_classes == 0:
+        raise ConfigurationError(f"sizes must be at least 1, got input_size={input_size}, num_classes={num_classes}")
+    arch, home = read(source, space)
+    shape: Mapping[str, Any] = {}
+    if isinstance(source, RetrainResult):
+        shape = source.shape
+    elif home is not None:
+        shape = network_of(home, arch, images=input_size is None or num_classes is None)
+    elif isinstance(source, SearchResult):
+        shape = source.shape
+    input_size = tuple(shape.get("input_size", (3, 32, 32)) if input_size is None else input_size)
+    num_classes = shape.get("num_classes", 10) if num_classes is None else num_classes
+    space = space_of(arch)
+    layout = space.checked_layout("build", {**shape.get("layout", {}), **(network or {})})
+    with torch.device("meta"):  # its shapes are all that is looked at
+        built = space.build(arch, num_classes=num_classes, in_channels=input_size[0], **layout)
+    cost = profile(built, input_size)
+    drawn: list[str] = []
+    if pictures is not None:
+        from ramify.report import save_cell
+
+        for name, graph in space.graphs(arch).items():
+            drawn += map(str, reversed(save_cell(graph, Path(pictures) / name, title=name)))
+    params = cost.params - cost.auxiliary_params
+    published = zoo.find(source) if isinstance(source, str | Path) else None
+    return Description(
+        space.format(arch),
+        repr(space),
+        params,
+        cost.macs,
+        cost.thop,
+        layout,
+        input_size,
+        num_classes,
+        drawn,
+        published,
+    )
+
+
+# On the command line
+
+
+def run(command: Command) -> int:
+    """Run `ramify describe`."""
+    command.take_classes()
+    command.add(
+        "source", str, "notation, run folder, zoo:NAME, or a file with one: architecture, log, genotypes.py:NAME"
+    )
+    add_space(command, "what a notation belongs to, if it is not evident", files=True)
+    add_network(command, "layout of the network, as --network.channels 36; overrides that of the run")
+    command.add(
+        "--input_size",
+        tuple[int, int, int] | None,
+        "channels, height, width of an image, as 3,32,32; default: as in the run, else 3,32,32",
+    )
+    command.add("--num_classes", int | None, "classes; default: as in the run, else 10")
+    command.add("--pictures", bool | str, "folder for the pictures; false: none are drawn", default="pictures")
+    add_json(command)
+    options = command.parse()
+    pictures = "pictures" if options.pictures is True else options.pictures or None
+    chosen = {name: options[name] for name in ("network", "input_size", "num_classes")}
+    found = describe(options.source, options.space, pictures=pictures, **chosen)
+    if options.json:
+        published = None if found.published is None else found.published.to_dict()
+        about = dataclasses.asdict(found) | {"picture": next(iter(found.pictures), None), "published": published}
+        print(json.dumps(about, indent=2))
+    else:
+        _print(found)
+    return 0
+
+
+def _print(found: Description) -> None:
+    print(f"{found.space}\n{printed(found.notation)}")
+    size = " × ".join(map(str, found.input_size))
+    layout = ", ".join(f"{name} {value}" for name, value in found.network.items()) or "of the defaults"
+    print(f"layout {layout}; images {size}, {found.num_classes} classes")
+    print(f"{found.params:,} parameters, {found.macs:,} multiply-adds of convolutions and linear layers")
+    print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
+    if found.published is not None:
+        _print_entry(found.published)
+    print("".join(f"{picture}\n" for picture in found.pictures), end="")
+
+
+def _print_entry(entry: zoo.Entry) -> None:
+    print(f"{entry.name}, {entry.about}: {entry.source}")
+    for figure in entry.figures:
+        print(f"  published: {figure}")
+    if entry.figures_from:
+        print(f"  printed in: {entry.figures_from}")
+    for name, network in entry.networks.items():
+        layout = " ".join(f"--network.{key} {value}" for key, value in network.layout.items())
+        size = ",".join(map(str, network.input_size))
+        thop = "" if network.thop is None else f" ({network.thop:,} as thop counts)"
+        shape = f"{layout} --input_size {size} --num_classes {network.num_classes}"
+        print(f"  network {name}: {network.params:,} parameters, {network.macs:,} multiply-adds{thop}; {shape}")

@@ -1,0 +1,237 @@
+"""Measure a retrained network on the test split."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ramify import files
+from ramify.commandline.options import add_data, add_machine
+from ramify.data import Data, DataSpec, Scale, colored, data_set_names, numbered, spec_of
+from ramify.data import load as load_data
+from ramify.data.part_names import told_by
+from ramify.errors import ConfigurationError, DataError, OptionError, RunError
+from ramify.profiling import latency_ms, profile
+from ramify.run import RunFolder, make_fabric, say
+from ramify.run.origin import data_of, located, named_data
+from ramify.run.trained import network_of
+from ramify.training import measure
+from ramify.verbs.retrain import RetrainResult
+from ramify.verbs.search import SearchResult
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from ramify.commandline import Command
+    from ramify.run.opening import AnyData
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What a trained network reaches and costs.
+
+    Args:
+        split: Name of the split it was measured on.
+        images: Number of images.
+        top1: Share of correct predictions.
+        top5: Share of images whose class is among the best five.
+        loss: Mean cross-entropy in nats.
+        params: Parameters, without an auxiliary head.
+        macs: Multiply-adds of one image.
+        latency_ms: Median time of one image on this device.
+        device: What it was measured on.
+    """
+
+    split: str
+    images: int
+    top1: float
+    top5: float
+    loss: float
+    params: int
+    macs: int
+    latency_ms: float
+    device: str
+
+
+def evaluate(
+    source: RetrainResult | SearchResult | str | Path,
+    data: AnyData | None = None,
+    *,
+    split: str = "test",
+    device: str = "auto",
+    threads: int | None = None,
+) -> EvaluationResult:
+    """Measure a retrained network; reading the test split is recorded in the run's `reads.jsonl`.
+
+    Args:
+        source: What `retrain` returned, or the run folder of a retraining or of its search.
+        data: What to measure on; the data set of the retraining when None. Of other data without a part for testing,
+            all images are measured. Classes are matched by their names, where both sides have names. `image_size` and
+            columns are those of the retraining where none are named, and deep images are scaled as they were there.
+        split: `test`, `train`, `search_train` or `search_validation`.
+        device: `auto`, `cpu`, `cuda`, …
+        threads: Threads of CPU operations.
+
+    Raises:
+        RamifyError: If there is no retrained network, or the data do not fit it.
+    """
+    network, shape, path = network_of(source)
+    fabric = make_fabric(device, threads=threads)
+    if data is None:
+        data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
+        loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path))
+    else:
+        loaded = _given(data, source, path, shape, fabric, split)
+    loaded = _numbered(loaded, shape["classes"])
+    if loaded.in_channels == 1 and shape["in_channels"] == 3:
+        say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
+        loaded = colored(loaded)
+    if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
+        raise ConfigurationError(
+            f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
+            f"but {loaded.name} has {loaded.in_channels} channels and {loaded.num_classes} classes"
+        )
+    # The network knows images as its own training data were normalised, whatever these are like.
+    loaded = replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
+    before = len(loaded.reads)
+    images = loaded.split(split, "evaluate")
+    if path is not None:
+        RunFolder(path).record_reads(loaded.reads[before:])
+    network = network.to(fabric.device)
+    found = measure(network, images, device=fabric.device).checked(images)
+    cost = profile(network, loaded.input_size)
+    result = EvaluationResult(
+        split=split,
+        **found.as_dict(),  # type: ignore[arg-type]
+        params=cost.params - cost.auxiliary_params,
+        macs=cost.macs,
+        latency_ms=round(latency_ms(network, loaded.input_size), 4),
+        device=str(fabric.device),
+    )
+    if path is not None:
+        RunFolder(path).write_json("evaluation.json", vars(result))
+    return result
+
+
+def _retrained_data(source: Any, path: Path) -> AnyData:
+    """Return the data of the retraining at `path`: as the search holds it, if that is the same."""
+    if isinstance(source, SearchResult) and source.data is not None:
+        images = RunFolder(path).provenance().get("data")
+        if images is not None and images.get("fingerprint") == source.data.fingerprint:
+            return source.data
+    return located(data_of(path), path)
+
+
+def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, Any], fabric: Fabric, split: str) -> Data:
+    """Load data for the measuring of a network: all of it, where there is no part for testing.
+
+    Named data sets keep their splits, and so does what the network was trained on, which its path or, elsewhere, its
+    fingerprint tells.
+    """
+    if path is None:
+        fingerprint, settings = source.data.fingerprint, source.data_settings
+    else:
+        images = RunFolder(path).provenance().get("data")
+        fingerprint = None if images is None else images.get("fingerprint")
+        settings = RunFolder(path).config().get("data")
+    trained = located(named_data(settings, path), path, there=False)
+    if isinstance(data, str | Path):
+        data = spec_of(data)
+
+    def read(data: AnyData, measured: bool = False) -> Data:
+        return _as_trained(data, trained, shape, path, device=fabric.device, measured=measured)
+
+    if split != "test" or isinstance(data, Data):
+        return read(data)
+    alike = held = data
+    if isinstance(data, DataSpec):
+        # What was held out then is held out now.
+        held = replace(
+            data,
+            test_fraction=trained.test_fraction,
+            test=data.test or trained.test,
+            validation_is_test=data.validation_is_test or trained.validation_is_test,
+        )
+        if _same_path(data.source, trained.source):
+            return read(held)
+        if data.source in data_set_names():
+            return read(data)
+        alike = replace(trained, source=data.source, test=held.test)
+    try:
+        own = load_data(alike, device=fabric.device, quiet=True).fingerprint == fingerprint
+    except DataError:  # such as images that nothing can be trained on
+        own = False
+    if not own and isinstance(data, DataSpec) and _is_inside(data.source, trained):
+        say(f"{data.source} lies in {trained.source}: the network may have been trained on these images")
+    return read(held) if own else read(data, measured=True)
+
+
+def _as_trained(data: AnyData, trained: DataSpec, shape: Mapping[str, Any], path: Path | None, **options: Any) -> Data:
+    """Load data as those of a training were loaded, as far as they name nothing else: columns, size and depth.
+
+    Columns that are not there are left to the data, and images of many sizes get that of the network's images.
+    """
+    options["scale"] = _scale_of(shape, path)
+    if isinstance(data, Data):
+        return load_data(data, device=options["device"], scale=options["scale"])
+    taken = {name: getattr(trained, name) for name in ("image_size", "image_column", "label_column")}
+    named = data if isinstance(data, DataSpec) else DataSpec()
+    taken = {name: value for name, value in taken.items() if value is not None and getattr(named, name) is None}
+    while True:
+        try:
+            return load_data(data, **options, **taken)
+        except OptionError as error:
+            if error.option in taken:
+                del taken[error.option]
+            elif error.option == "image_size" and named.image_size is None:
+                side = taken["image_size"] = shape["input_size"][1]
+                say(f"the images are brought to {side}x{side} pixels, as those the network was trained on")
+            else:
+                raise
+
+
+def _scale_of(shape: Mapping[str, Any], path: Path | None) -> Scale | None:
+    """Return the scale of deep images that a `network.json` holds; None where the network was trained on bytes."""
+    try:
+        return None if shape.get("scale") is None else Scale(**shape["scale"])
+    except (DataError, TypeError) as error:
+        raise RunError(f"{(path or Path()) / 'network.json'} is damaged (scale: {error})") from None
+
+
+def _same_path(one: str, other: str) -> bool:
+    return files.expanded(one).resolve() == files.expanded(other).resolve()
+
+
+def _is_inside(source: str, trained: DataSpec) -> bool:
+    """Return whether a path lies in the folder of the training data, and not among its test images."""
+    place, whole = (files.expanded(one).resolve() for one in (source, trained.source))
+    test = None if trained.test is None else files.expanded(trained.test).resolve()
+    told = [told_by(name) for name in place.relative_to(whole).parts] if place.is_relative_to(whole) else []
+    apart = any(one is not None and one.part == "test" for one in told) or (test and place.is_relative_to(test))
+    return bool(told) and not apart
+
+
+def _numbered(data: Data, known: Sequence[str]) -> Data:
+    """Number classes as a network knows them: by their names, or as they are where one side has only numbers."""
+    nameless = any(all(name.lstrip("-").isdecimal() for name in names) for names in (data.classes, known))
+    return data if nameless and not set(data.classes) <= set(known) else numbered(data, known)
+
+
+# On the command line
+
+
+def run(command: Command) -> int:
+    """Run `ramify evaluate`."""
+    command.take_classes()
+    command.add("source", str, "run folder of a retraining, or of its search")
+    add_data(command, more="; default: that of the retraining")
+    command.add("--split", str, "test, train, search_train or search_validation", default="test")
+    add_machine(command, "device", "threads")
+    options = command.parse()
+    result = evaluate(options.source, options.data, split=options.split, device=options.device, threads=options.threads)
+    print(json.dumps(dataclasses.asdict(result), indent=2))
+    return 0

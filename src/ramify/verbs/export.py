@@ -1,0 +1,64 @@
+"""Write a retrained network as model.py, safetensors, torch.export and ONNX."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ramify import files
+from ramify.commandline.options import add_machine
+from ramify.errors import ConfigurationError
+from ramify.run.trained import network_of
+from ramify.verbs.retrain import RetrainResult
+from ramify.verbs.search import SearchResult
+
+if TYPE_CHECKING:
+    from ramify.commandline import Command
+    from ramify.exporting import ExportResult
+
+
+def export(
+    source: RetrainResult | SearchResult | str | Path,
+    out: str | Path | None = None,
+    *,
+    formats: Sequence[str] = ("model.py", "safetensors", "torch.export", "onnx"),
+) -> ExportResult:
+    """Write a retrained network as files that need no Ramify, compared numerically before they are kept.
+
+    Args:
+        source: What `retrain` returned, or the run folder of a retraining or of its search.
+        out: Where to; `export` inside the run folder when None.
+        formats: What to write.
+    """
+    from ramify.exporting import export_network
+
+    network, shape, path = network_of(source)
+    if out is None and path is None:
+        raise ConfigurationError("export needs `out`, because the network has no run folder")
+    return export_network(
+        network,
+        out or files.inner(cast(Path, path), "export"),
+        input_size=tuple(shape["input_size"]),
+        mean=shape["mean"],
+        std=shape["std"],
+        classes=shape["classes"],
+        formats=formats,
+    )
+
+
+# On the command line
+
+
+def run(command: Command) -> int:
+    """Run `ramify export`."""
+    command.take_classes()
+    command.add("source", str, "run folder of a retraining, or of its search")
+    add_machine(command, "out", kind=str | None, text="where to; default: `export` inside the run folder")
+    options = command.parse()
+    result = export(options.source, options.out)
+    for name, difference in result.differences.items():
+        print(f"{name}: largest difference {difference:.1e}", file=sys.stderr)
+    print(result.folder)
+    return 0

@@ -1,0 +1,51 @@
+"""Write the HTML report of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ramify.errors import ConfigurationError
+from ramify.run import RunFolder
+from ramify.run.sources import read
+from ramify.spaces import create, space_of
+from ramify.verbs.retrain import RetrainResult
+from ramify.verbs.search import SearchResult
+from ramify.verbs.shrink import ShrinkResult
+
+if TYPE_CHECKING:
+    from ramify.commandline import Command
+
+    pass
+
+
+def write_report(source: SearchResult | ShrinkResult | RetrainResult | str | Path) -> Path:
+    """Write `report.html` and the pictures into a run folder and return the page's path."""
+    from ramify import report
+
+    path = Path(source) if isinstance(source, str | Path) else source.out
+    if path is None:
+        raise ConfigurationError("a report needs a run folder; search with `out`")
+    RunFolder(path).check_imports()
+    levels = {}
+    for name in RunFolder(path).config().get("levels") or ():
+        found, _ = read(path / name)
+        levels[name] = space_of(found).graphs(found), space_of(found).choices
+    if "shrinking" in RunFolder(path).config():
+        description = RunFolder(path).read_json("space.json")
+        whole = create({name: value for name, value in description.items() if name != "restriction"})
+        return report.write_report(path, graphs={}, choices=whole.choices)
+    arch, _ = read(path)
+    space = space_of(arch)
+    return report.write_report(path, graphs=space.graphs(arch), choices=space.choices, levels=levels)
+
+
+# On the command line
+
+
+def run(command: Command) -> int:
+    """Run `ramify report`."""
+    command.take_classes()
+    command.add("source", str, "run folder")
+    print(write_report(command.parse().source))
+    return 0

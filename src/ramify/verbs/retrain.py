@@ -1,0 +1,194 @@
+"""Train a found architecture from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from safetensors.torch import save
+from torch import nn
+
+from ramify import files, parallel
+from ramify.architecture import Architecture
+from ramify.commandline.options import add_data, add_network, add_recipe, add_run, add_space, as_architecture, of_run
+from ramify.data import Data, scale_of
+from ramify.errors import RamifyError
+from ramify.profiling import profile
+from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
+from ramify.run.configuration import fields_of
+from ramify.run.opening import check_finite, common_settings, data_settings, loaded, opened, place_of
+from ramify.run.origin import data_of, directory_of, located, without_images
+from ramify.run.sources import read
+from ramify.run.trained import TrainedNetwork, load_network
+from ramify.seeding import seeded
+from ramify.spaces import Space, space_of
+from ramify.training import Recipe, Task, TrainingSession
+from ramify.training.recipe import layout_of
+from ramify.verbs.search import SearchResult
+
+if TYPE_CHECKING:
+    from ramify.commandline import Command
+    from ramify.run.opening import AnyData
+
+
+@dataclass(frozen=True)
+class RetrainResult(TrainedNetwork):
+    """A trained network.
+
+    Args:
+        architecture: What was built.
+        network: With its trained weights, in evaluation mode, on the CPU.
+        shape: What `network.json` says: layout, classes, size and normalisation of the images.
+        history: The rows of `history.jsonl`.
+        out: The run folder; None where nothing was kept.
+        data: What it was trained on.
+        data_settings: How the configuration names that data.
+    """
+
+    architecture: Architecture
+    network: nn.Module = field(repr=False)
+    shape: dict[str, Any] = field(repr=False)
+    history: list[dict[str, Any]] = field(repr=False)
+    out: Path | None
+    data: Data = field(repr=False)
+    data_settings: dict[str, Any] = field(repr=False)
+
+
+@data_parallel
+def retrain(
+    source: SearchResult | Architecture | Mapping[str, Any] | str | Path,
+    data: AnyData | None = None,
+    *,
+    out: str | Path | None = None,
+    recipe: Recipe | None = None,
+    space: Space | None = None,
+    network: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    devices: int = 1,
+    precision: str = "32-true",
+    threads: int | None = None,
+    progress: bool = True,
+) -> RetrainResult:
+    """Train a found architecture from scratch on search-train and search-validation together.
+
+    Args:
+        source: What a search returned, its run folder, an architecture, its file, a native notation, or `zoo:NAME`.
+        data: What to train on; that of the search when None.
+        out: The run folder; `retrain` inside the search's folder when None.
+        recipe: How to train; the defaults of `Recipe` when None.
+        space: What a notation is a member of; recognised from the notation when None.
+        network: Layout keywords of `build`, such as `channels`.
+        seed: All randomness follows from it.
+        device: `auto`, `cpu`, `cuda`, …
+        devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
+        precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        threads: Threads of CPU operations.
+        progress: Whether to show progress on standard error.
+
+    Raises:
+        RamifyError: If anything handed in cannot work.
+    """
+    arch, home = read(source, space)
+    space = space_of(arch)
+    directory = directory_of(home if data is None else None)
+    settings = None
+    if data is None and isinstance(source, SearchResult):
+        if source.data is None:
+            raise without_images("the search", source.lookup)
+        data, settings = source.data, source.data_settings
+    elif data is None and home is None:
+        say("no data was named: training on digits", enabled=progress)
+        data = "digits"
+    elif data is None:
+        recorded = data_of(cast(Path, home))
+        data, settings = located(recorded, home), data_settings(recorded)
+    settings = settings or data_settings(data)
+    recipe = recipe or Recipe()
+    fabric = make_fabric(device, precision, threads)
+    images = loaded(data, fabric)
+    layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
+    task = Task(images, seed, fabric, layout)
+    config = {
+        "architecture": arch.to_dict(),
+        "recipe": fields_of(recipe),
+        **common_settings(settings, network, seed, fabric, precision, threads, devices),
+    }
+    if out is None and home is not None:
+        out = files.inner(home, "retrain")
+    with place_of(out) as path, RunFolder(path) as folder:
+        with seeded(seed, "network"):
+            built = space.build(arch, **task.shape, **layout)
+        session = TrainingSession(built, recipe, task)
+        session.rehearse()  # before anything is written
+        ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
+        if session.recipe != recipe:
+            set_to = " and ".join(f"{name} {value}" for name, value in ruled.items())
+            say(f"the size rule sets {set_to}", enabled=progress)
+        if opened(folder, config, seed, images, progress, directory=directory):
+            seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
+            state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
+            check_finite(state, "the network")
+            weights = save(state)
+            folder.write("model.safetensors", weights)
+            folder.write_json("architecture.json", arch.to_dict())
+            shape = {"layout": layout, **task.shape, "input_size": images.input_size}
+            pixels = {"mean": images.mean, "std": images.std, "classes": images.classes}
+            scale = scale_of(images)
+            depth = {} if scale is None else {"scale": vars(scale)}
+            network_file = {"architecture": arch.to_dict(), **shape, **pixels, **depth, "sha256": files.digest(weights)}
+            folder.write_json("network.json", network_file)
+            last = folder.history()[-1]
+            cost = profile(built, images.input_size)
+            result = {
+                "notation": space.format(arch),
+                "loss": last["loss"],
+                "accuracy": last["accuracy"],
+                "seconds": round(seconds, 3),
+                "params": cost.params - cost.auxiliary_params,
+                "macs": cost.macs,
+                **(ruled if recipe.size_rule else {}),
+            }
+            folder.finish(result)
+            parallel.wait()
+        trained, shape = load_network(folder.path)
+        kept = None if out is None else folder.path
+        return RetrainResult(arch, trained, shape, folder.history(), kept, images, settings)
+
+
+# On the command line
+
+
+def run(command: Command) -> int:
+    """Run `ramify retrain`."""
+    command.take_classes()
+    command.add("source", str | None, "run folder of a search, notation, zoo:NAME, or a file with one")
+    command.add(
+        "--architecture",
+        dict | str | None,
+        "the same as an option; an architecture's JSON in a config file",
+        readers={"": _in_brackets},
+    )
+    add_data(command, more="; default: that of the search")
+    add_recipe(command, "retrain", default=Recipe())
+    add_space(command, "what a notation belongs to, if it is not evident", files=True)
+    add_network(command, "layout of the network, as --network.channels 36")
+    add_run(command, out="`retrain` inside the search's")
+    options = command.parse()
+    source = options.source or options.architecture
+    if source is None:
+        raise RamifyError("retrain needs a run folder, an architecture file, a notation or zoo:NAME")
+    if options.out is None and not files.is_folder(str(source)):
+        raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
+    chosen = {name: options[name] for name in ("recipe", "space", "network")}
+    result = retrain(source, options.data, **chosen, **of_run(options))
+    last = result.history[-1]
+    print(f"{result.out}: loss {last['loss']:.4f}, training accuracy {last['accuracy']:.4f}")
+    return 0
+
+
+def _in_brackets(text: str) -> Any:
+    """Return the architecture of a notation that YAML would read by its own rules for quotes."""
+    return as_architecture(text) if text.lstrip().startswith(("{", "[", "(")) else text

@@ -1,0 +1,257 @@
+"""Search a space with a strategy; the same command continues a search that was stopped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save
+
+from ramify import parallel, recipes
+from ramify.architecture import Architecture
+from ramify.benchmarks import Annotation, Table, open_table
+from ramify.commandline.command import printed
+from ramify.commandline.options import (
+    add_data,
+    add_network,
+    add_recipe,
+    add_restriction,
+    add_run,
+    add_space,
+    of_run,
+    restricted,
+)
+from ramify.data import Data
+from ramify.errors import ConfigurationError, RamifyError
+from ramify.executors import Executor, InProcess
+from ramify.reading import shown
+from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
+from ramify.run.configuration import described
+from ramify.run.opening import check_finite, common_settings, data_settings, loaded, opened, place_of
+from ramify.run.origin import images_of, in_words, shape_of
+from ramify.run.sources import Result
+from ramify.spaces import Space
+from ramify.strategies import STRATEGIES, Strategy, compatible
+from ramify.training import Task
+
+if TYPE_CHECKING:
+    from ramify.commandline import Command
+    from ramify.run.opening import AnyData
+
+
+@dataclass(frozen=True)
+class SearchResult(Result):
+    """What a search found.
+
+    Args:
+        architecture: The member it stands for at the end.
+        history: The rows of `history.jsonl`.
+        space: What was searched.
+        out: The run folder; None where nothing was kept.
+        data: What it searched on, for the verbs that follow; None where it needed no images.
+        data_settings: How the configuration names that data.
+        network: The layout keywords of the search.
+        lookup: Where its scores come from, as in `provenance.json`, if they were looked up in a table.
+    """
+
+    architecture: Architecture
+    history: list[dict[str, Any]] = field(repr=False)
+    space: Space
+    out: Path | None
+    data: Data | None = field(repr=False)
+    data_settings: dict[str, Any] | None = field(repr=False)
+    network: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    lookup: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def notation(self) -> Any:
+        """The architecture in the native notation of its space."""
+        return self.space.format(self.architecture)
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Layout, classes and size of the images of the network that the architecture stands for, where known."""
+        return shape_of(self.space, self.network, self.lookup or (images_of(self.data) if self.data else {}))
+
+
+@data_parallel
+def search(
+    space: Space,
+    strategy: Strategy,
+    data: AnyData | None = None,
+    *,
+    out: str | Path | None = None,
+    network: Mapping[str, Any] | None = None,
+    table: str | Path | Table | None = None,
+    executor: Executor | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    devices: int = 1,
+    precision: str = "32-true",
+    threads: int | None = None,
+    progress: bool = True,
+) -> SearchResult:
+    """Search a space, or continue the search that `out` holds.
+
+    The same call continues a search that was stopped anywhere, with the result of an undisturbed one.
+
+    Args:
+        space: What to search.
+        strategy: How.
+        data: A name, a path, a `DataSpec`, a data set in Python, or what `ramify.data.load` made of one; its test
+            split is not touched. Default: digits, and none where scores are looked up in a table.
+        out: The run folder; None keeps nothing.
+        network: Layout keywords of the supernet, or of the networks that are trained, such as `channels`.
+        table: A table of the space, or its file: its values of the architecture of every row go into the history and
+            the progress, and change nothing about the search.
+        executor: Where architectures are evaluated, by a strategy that does so one by one: `InProcess` when None. The
+            result does not depend on it, and another one may continue the search, with the same
+            `threads_per_evaluation`, which is `threads` unless the executor names another number.
+        seed: All randomness follows from it.
+        device: `auto`, `cpu`, `cuda`, …
+        devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
+        precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        threads: Threads of CPU operations.
+        progress: Whether to show progress on standard error.
+
+    Raises:
+        RamifyError: If anything handed in cannot work; nothing has been trained or written then.
+    """
+    if not (isinstance(space, Space) and isinstance(strategy, Strategy)):
+        raise ConfigurationError(f"search takes a space and a strategy, got {space!r:.60} and {strategy!r:.60}")
+    verdict = compatible(space, strategy)
+    if not verdict:
+        raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.name}: {verdict.reason}")
+    if strategy.evaluates:
+        executor = (executor or InProcess()).with_threads(threads)
+    elif executor is not None:
+        raise ConfigurationError(
+            f"{type(strategy).__name__} evaluates no architectures one by one, so an executor has nothing to do"
+        )
+    if devices > 1 and not isinstance(executor, InProcess | None):
+        raise ConfigurationError(
+            f"{devices} devices share every batch, so architectures are evaluated one by one; leave out the executor, "
+            "or take one device"
+        )
+    fabric = make_fabric(device, precision, threads)
+    if data is None and strategy.needs_data:
+        data = "digits"
+    images = None if data is None else loaded(data, fabric)
+    task = Task(images, seed, fabric, dict(network or {}), executor)
+    settings = None if data is None else data_settings(data)
+    session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
+    lookup: dict[str, Any] | None = getattr(session, "lookup", None)
+    annotate = None
+    if table is not None:
+        name = images.name if images is not None else lookup["data"] if lookup else ""
+        annotate = Annotation(table if isinstance(table, Table) else open_table(table), space, name)
+    config = {
+        "space": described(space),
+        "restriction": space.restriction or None,
+        "strategy": described(strategy),
+        "table": f"python:{table.digest}" if isinstance(table, Table) else described(table),
+        "executor": described(executor),
+        **common_settings(settings, network, seed, fabric, precision, threads, devices),
+    }
+    with place_of(out) as path, RunFolder(path) as folder:
+        if executor is not None and not folder.finished:
+            executor.check(fabric.device)
+        if lookup:
+            say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
+        if opened(folder, config, seed, images, progress, None if annotate is None else annotate.table, lookup):
+            title = type(strategy).__name__
+            seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
+            _write_search(folder, space, session, seconds, annotate)
+            parallel.wait()
+        arch = space.checked(Architecture.from_json(folder.architecture()))
+        kept = None if out is None else folder.path
+        return SearchResult(arch, folder.history(), space, kept, images, settings, dict(network or {}), lookup)
+
+
+def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
+    arch = session.architecture()
+    last = folder.history()[-1]
+    if session.supernet is not None:
+        state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
+        if "best" not in last:  # else members were evaluated with these weights, and the best of them is sound
+            check_finite(state, "the supernet")
+        folder.write("supernet.safetensors", save(state))
+    folder.write_json("architecture.json", arch.to_dict())
+    result = {
+        "notation": space.format(arch),
+        # of the architecture found, or of the whole mixture: two things that must not go by one name
+        **({"score": last["best"]} if "best" in last else {"supernet_accuracy": last.get("validation_accuracy")}),
+        "seconds": round(seconds, 3),
+        **({} if annotate is None else {"table": annotate.of(arch)}),
+        **session.summary(),
+        "architecture": arch.to_dict(),
+    }
+    if cut := space.disconnected(arch):
+        result["disconnected"] = cut
+        say(f"`none` cuts every path through {' and '.join(cut)}: the architecture passes no information there")
+    if undecided := result.get("undecided"):
+        say(f"undecided: {undecided}")
+    budget = result.get("budget", {"met": True})
+    if not budget["met"]:
+        say(f"the budget is missed: {budget['cost']:,} {budget['of']}, where {budget['target']:,.0f} were asked for")
+    for number, member in enumerate(result.get("front", ())):
+        folder.write_json(f"front/{number:02}.json", member["architecture"])
+    folder.finish(result)
+
+
+# On the command line
+
+
+def run(command: Command) -> int:
+    """Run `ramify search`."""
+    command.take_classes()
+    if names := _levels_in(command):
+        from ramify.verbs.search import levels
+
+        return levels.run(command, names)
+    add_space(command, "what to search", required=True, files=True)
+    add_restriction(command)
+    text = f"how: {', '.join(STRATEGIES)}; options as --strategy.epochs N"
+    command.add("--strategy", Strategy, text, required=True)
+    add_data(command)
+    add_network(command, "layout of the supernet or of the trained networks, as --network.channels 16")
+    command.add("--table", str | None, "table of the space, or its CSV file: its values go into progress and history")
+    command.add(
+        "--executor",
+        Executor | None,
+        "where architectures are evaluated one by one: local (the default), processes, as --executor.processes 2, or "
+        "ray, as --executor.address HOST:PORT",
+    )
+    command.short_for("--address", "executor.address")
+    add_recipe(command, "search")
+    add_run(command)
+    options = command.parse()
+    result = search(
+        restricted(options),
+        options.strategy,
+        options.data,
+        network=options.network,
+        table=options.table,
+        executor=options.executor,
+        **of_run(options),
+    )
+    print(printed(result.notation))
+    return 0
+
+
+def _levels_in(command: Command) -> list[str]:
+    """Return the names of the levels that a recipe or a configuration consists of; none for a single search."""
+    names: dict[str, None] = {}
+    for item in command.given():
+        if item.option == "recipe" and item.value in (one.name for one in recipes.entries("search")):
+            names |= dict.fromkeys(recipes.get(item.value).options.get("levels", ()))
+        elif item.option == "levels" and item.file:
+            if not isinstance(item.value, dict):
+                raise RamifyError(f"{item.file}: `levels` must be names with options, got {shown(item.value)}")
+            names |= dict.fromkeys(item.value)
+    if wrong := next((name for name in names if not re.fullmatch(r"[\w-]+", name)), None):
+        raise RamifyError(f"--config: level {shown(wrong)!r}: a name is letters, digits, `-` and `_`")
+    return list(names)

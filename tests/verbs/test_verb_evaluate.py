@@ -1,0 +1,50 @@
+"""Evaluating: every reading of the test split is recorded, and what is measured is a network with its cost."""
+
+import json
+
+import pytest
+import torch
+from verb_runs import retrained, searched
+
+import ramify
+from ramify.data import DataSpec, load
+from ramify.training import measure
+from small_runs import DATA, differences
+
+
+def test_every_reading_of_the_test_split_is_recorded(tmp_path):
+    trained = retrained(searched(out=tmp_path))
+    reads = tmp_path / "retrain" / "reads.jsonl"
+    for count in (1, 2):
+        found = ramify.evaluate(trained, threads=1)
+        records = [json.loads(line) for line in reads.read_text().splitlines()]
+        assert len(records) == count
+        assert records[-1].items() >= {"split": "test", "purpose": "evaluate", "images": 64}.items()
+        assert records[-1]["time"].endswith("+00:00")
+    ramify.evaluate(tmp_path, split="search_validation", threads=1)
+    assert len(reads.read_text().splitlines()) == 2
+    with pytest.raises(ramify.RamifyError, match="no split 'tset'"):
+        ramify.evaluate(tmp_path, split="tset")
+    assert (found.split, found.images) == ("test", 64)
+
+
+def test_an_evaluation_is_a_measurement_with_its_cost(tmp_path):
+    trained = retrained(searched(out=tmp_path))
+    found = ramify.evaluate(tmp_path, threads=1)
+    expected = measure(trained.network, load(DATA).split("test"), device=torch.device("cpu"))
+    assert (found.top1, found.top5, found.images) == (expected.top1, expected.top5, expected.images)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+    cost = ramify.profile(trained.network, (1, 8, 8))
+    assert (found.params, found.macs) == (cost.params, cost.macs)
+    assert found.latency_ms > 0
+    assert json.loads((tmp_path / "retrain" / "evaluation.json").read_text()) == vars(found)
+    elsewhere = ramify.evaluate(tmp_path, DataSpec(subset=200), threads=1)
+    assert elsewhere.images == 200
+    assert ramify.evaluate(trained, split="train", threads=1).images == 64
+
+
+def test_evaluating_leaves_the_result_alone():
+    trained = retrained(searched())
+    before = {name: value.clone() for name, value in trained.network.state_dict().items()}
+    ramify.evaluate(trained, threads=1)
+    assert not differences(trained.network.state_dict(), before)
