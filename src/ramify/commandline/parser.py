@@ -1,7 +1,8 @@
 """What jsonargparse does for a verb: it shows options and configurations, derived from the types of constructors.
 
-It sees values that were checked already, reads no words but those that ask for help, and is told to import nothing but
-classes that are known (a setting of the whole process). Its messages are shown to nobody who can mend what they say.
+It sees values that were checked already, reads no words but those that ask for something to be shown, and is told to
+import nothing but classes that are known (a setting of the whole process). Types that only users' classes have, such as
+`Path`, are left to it too.
 """
 
 # Tried with jsonargparse 4.53; pyproject.toml bounds it, and tests/commandline/test_parser.py tells when it is another.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -94,7 +96,7 @@ def read(value: Any, kind: Any) -> Any:
 
 def takes(value: Any, kind: Any) -> bool:
     """Return whether a plain value stands for one of such a type."""
-    prepare(classes=False)
+    prepare(classes=True)
     try:
         read(value, kind)
     except Exception:  # jsonargparse has no type for what it is not made for
@@ -136,4 +138,7 @@ def _known_paths() -> set[str]:
                     found.add(f"ramify.{name}")
     for known in (spaces.SPACES, strategies.STRATEGIES, evaluators.EVALUATORS, executors.EXECUTORS):
         found |= {f"{kind.__module__}.{kind.__qualname__}" for kind in known.values()}
+    for imported in imports.travelling():  # also the settings that classes of users take
+        module = imported.module
+        found |= {f"{module}.{name}" for name, kind in vars(sys.modules[module]).items() if inspect.isclass(kind)}
     return found
