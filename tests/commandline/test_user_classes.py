@@ -153,6 +153,50 @@ def test_a_table_and_a_comparison(folder):
     assert "Greedy" in out
 
 
+SETTINGS = """
+from __future__ import annotations
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Literal, Optional
+from ramify.strategies import RandomSearch
+
+class Mode(Enum):
+    FAST = 1
+
+@dataclass(frozen=True)
+class Knobs:
+    a: int = 1
+    deep: Optional[Knobs] = None
+
+@dataclass(frozen=True, kw_only=True)
+class Own(RandomSearch):
+    must: int
+    knobs: Knobs = field(default_factory=lambda: Knobs(a=7))
+    mode: Mode = Mode.FAST
+    place: Path = Path("here")
+    way: Literal["x", "y"] = "x"
+"""
+
+
+def test_types_of_a_users_own(folder, call, capfd):
+    Path("own.py").write_text(SETTINGS)
+    words = ["search", "--import", "own.py", "--space", "NASBench201", "--strategy", "Own", "--out", "R"]
+    for extra, message in (
+        ([], "--strategy: `must` is missing"),
+        (["--strategy.must", "x"], "--strategy.must: expected int, got 'x'"),
+        (["--strategy.way", "z"], "--strategy.way: expected 'x' or 'y', got 'z'"),
+        (["--strategy.mode", "SLOW"], "--strategy.mode: expected Mode, got 'SLOW'"),
+        (["--strategy.knobs.b", "1"], "--strategy.knobs: unknown option 'b'; known: a, deep"),
+    ):
+        assert call(*words, *extra) == message
+    given = {"must": "3", "knobs.deep.a": "4", "mode": "FAST", "place": "a/b", "way": "y"}
+    with pytest.raises(SystemExit):
+        main([*words, *(f"--strategy.{name}={value}" for name, value in given.items()), "--print_config"])
+    found = yaml.safe_load(capfd.readouterr().out)["strategy"]["init_args"]
+    assert (found["must"], found["knobs"]["a"], found["mode"], found["way"]) == (3, 7, "FAST", "y")
+
+
 # What is refused
 
 

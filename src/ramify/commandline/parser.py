@@ -1,7 +1,8 @@
 """What jsonargparse does for a verb: it shows options and configurations, derived from the types of constructors.
 
-It sees values that were checked already, reads no words but those that ask for help, and is told to import nothing but
-classes that are known (a setting of the whole process). Its messages are shown to nobody who can mend what they say.
+It sees values that were checked already, reads no words but those that ask for something to be shown, and is told to
+import nothing but classes that are known (a setting of the whole process). Types that only users' classes have, such as
+`Path`, are left to it too.
 """
 
 # Tried with jsonargparse 4.53; pyproject.toml bounds it, and tests/commandline/test_parser.py tells when it is another.
@@ -96,7 +97,7 @@ def read(value: Any, kind: Any) -> Any:
 
 def takes(value: Any, kind: Any) -> bool:
     """Return whether a plain value stands for one of such a type."""
-    prepare(classes=False)
+    prepare(classes=True)
     try:
         read(value, kind)
     except Exception:  # jsonargparse has no type for what it is not made for
