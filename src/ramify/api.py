@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,11 +28,13 @@ from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say, scratch
 from ramify.run.configuration import described, fields_of
 from ramify.run.origin import (
+    SUPERNET,
     NetworkFile,
     data_of,
     directory_of,
     images_of,
     in_words,
+    layout_of,
     located,
     named_data,
     network_of,
@@ -44,7 +45,7 @@ from ramify.seeding import seeded
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.shrinking.session import Shrunk
 from ramify.spaces import Space, create, notation, recognise, space_of
-from ramify.spaces.base import LARGEST_WIDTH
+from ramify.spaces.layout import Kind
 from ramify.strategies import Strategy, compatible
 from ramify.training import Recipe, Task, TrainingSession, measure
 from ramify.training.session import DIVERGED
@@ -74,6 +75,7 @@ class SearchResult:
         data_settings: How the configuration names that data.
         network: The layout keywords of the search.
         lookup: Where its scores come from, as in `provenance.json`, if they were looked up in a table.
+        laid_out: What the layout keywords are of: the `supernet`, or every `member` that was evaluated.
     """
 
     architecture: Architecture
@@ -84,6 +86,7 @@ class SearchResult:
     data_settings: dict[str, Any] | None = field(repr=False)
     network: Mapping[str, Any] = field(default_factory=dict, repr=False)
     lookup: Mapping[str, Any] | None = field(default=None, repr=False)
+    laid_out: Kind = field(default="member", repr=False)
 
     @property
     def notation(self) -> Any:
@@ -93,7 +96,8 @@ class SearchResult:
     @property
     def shape(self) -> dict[str, Any]:
         """Layout, classes and size of the images of the network that the architecture stands for, where known."""
-        return shape_of(self.space, self.network, self.lookup or (images_of(self.data) if self.data else {}))
+        images = self.lookup or (images_of(self.data) if self.data else {})
+        return shape_of(self.space, self.network, images, self.laid_out)
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,9 @@ def search(
             parallel.wait()
         arch = space.checked(Architecture.from_json(folder.architecture()))
         kept = None if out is None else folder.path
-        return SearchResult(arch, folder.history(), space, kept, loaded, settings, dict(network or {}), lookup)
+        laid_out: Kind = "member" if session.supernet is None else "supernet"
+        given = dict(network or {})
+        return SearchResult(arch, folder.history(), space, kept, loaded, settings, given, lookup, laid_out)
 
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
@@ -220,7 +226,7 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
         if "best" not in last:  # else members were evaluated with these weights, and the best of them is sound
             _check_finite(state, "the supernet")
-        folder.write("supernet.safetensors", save(state))
+        folder.write(SUPERNET, save(state))
     folder.write_json("architecture.json", arch.to_dict())
     result = {
         "notation": space.format(arch),
@@ -403,8 +409,15 @@ def retrain(
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
     loaded = _loaded(data, fabric)
-    layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
-    task = Task(loaded, seed, fabric, layout)
+    of_recipe = recipe_keywords(space, recipe)
+    handed = _handed_on(source, home, space, {*of_recipe, *(network or {})})
+    if handed:
+        said = ", ".join(f"{name} {value}" for name, value in handed.items())
+        say(f"laid out as the search was: {said}; --network or `network=` overrides that", enabled=progress)
+    network = {**handed, **(network or {})}
+    keywords = {**of_recipe, **network}
+    layout = space.layout(keywords)
+    task = Task(loaded, seed, fabric, keywords)
     config = {
         "architecture": arch.to_dict(),
         "recipe": fields_of(recipe),
@@ -414,7 +427,7 @@ def retrain(
         out = files.inner(home, "retrain")
     with _folder(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
-            built = space.build(arch, **task.shape, **layout)
+            built = space.build(arch, layout, shape=task.shape)
         session = TrainingSession(built, recipe, task)
         session.rehearse()  # before anything is written
         ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
@@ -428,7 +441,7 @@ def retrain(
             weights = save(state)
             folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
-            shape = {"layout": layout, **task.shape, "input_size": loaded.input_size}
+            shape = {"layout": keywords, **task.shape, "input_size": loaded.input_size}
             pixels = {"mean": loaded.mean, "std": loaded.std, "classes": loaded.classes}
             scale = scale_of(loaded)
             depth = {} if scale is None else {"scale": vars(scale)}
@@ -476,21 +489,18 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         arch = Architecture.from_json(shape["architecture"])
         space = space_of(arch)
-        layout = space.checked_layout("build", shape["layout"])
         with torch.device("meta"):  # nothing is allocated before the weights are known to have these sizes
-            _check_shapes(_built(space, arch, shape, layout), state)
+            _check_shapes(_built(space, arch, shape), state)
     except RamifyError as error:
         raise RunError(f"{folder.path / 'network.json'} does not fit its weights ({error!s:.120}); {advice}") from None
-    network = _built(space, arch, shape, layout)
+    network = _built(space, arch, shape)
     network.load_state_dict(state)
     return network.eval(), dict(shape)
 
 
-def _built(space: Space, arch: Architecture, shape: NetworkFile, layout: Mapping[str, Any]) -> nn.Module:
-    for name in ("num_classes", "in_channels"):
-        if not 1 <= shape[name] <= LARGEST_WIDTH:
-            raise ConfigurationError(f"`{name}` must be from 1 to {LARGEST_WIDTH:,}")
-    return space.build(arch, num_classes=shape["num_classes"], in_channels=shape["in_channels"], **layout)
+def _built(space: Space, arch: Architecture, shape: NetworkFile) -> nn.Module:
+    demanded = {"num_classes": shape["num_classes"], "in_channels": shape["in_channels"]}
+    return space.build(arch, shape["layout"], shape=demanded)
 
 
 def _check_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -700,9 +710,9 @@ def describe(
     input_size = tuple(shape.get("input_size", (3, 32, 32)) if input_size is None else input_size)
     num_classes = shape.get("num_classes", 10) if num_classes is None else num_classes
     space = space_of(arch)
-    layout = space.checked_layout("build", {**shape.get("layout", {}), **(network or {})})
+    keywords = {**shape.get("layout", {}), **(network or {})}
     with torch.device("meta"):  # its shapes are all that is looked at
-        built = space.build(arch, num_classes=num_classes, in_channels=input_size[0], **layout)
+        built = space.build(arch, keywords, shape={"num_classes": num_classes, "in_channels": input_size[0]})
     cost = profile(built, input_size)
     drawn: list[str] = []
     if pictures is not None:
@@ -718,7 +728,7 @@ def describe(
         params,
         cost.macs,
         cost.thop,
-        layout,
+        keywords,
         input_size,
         num_classes,
         drawn,
@@ -1019,8 +1029,19 @@ def _retrained_data(source: Any, path: Path) -> AnyData:
     return located(data_of(path), path)
 
 
-def layout_of(space: Space, recipe: Recipe) -> dict[str, Any]:
+def _handed_on(source: Any, home: Path | None, space: Space, decided: Collection[str]) -> dict[str, Any]:
+    """Return the layout keywords of a run that hold for the networks built of its result, but those `decided`."""
+    if home is not None:
+        found = layout_of(home, space)
+    elif isinstance(source, SearchResult):
+        found = source.shape["layout"]
+    else:
+        found = {}
+    return {name: value for name, value in found.items() if name not in decided}
+
+
+def recipe_keywords(space: Space, recipe: Recipe) -> dict[str, Any]:
     """Return the layout keywords that a recipe sets, as far as the space's networks take them."""
-    known = inspect.signature(space.build).parameters
+    known = space.Layout.keywords("member")
     wanted = {"auxiliary": recipe.auxiliary and recipe.auxiliary_weight > 0, "drop_path": recipe.drop_path}
     return {name: value for name, value in wanted.items() if name in known}

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ramify import __version__
-from ramify.api import layout_of
+from ramify.api import recipe_keywords
 from ramify.architecture import Architecture
 from ramify.benchmarks import ORDERS, Column, Table
 from ramify.benchmarks.table import notation_of
@@ -136,7 +136,8 @@ def build_table(
     spec = spec_of(data)
     recipe = recipe or TrainFromScratch().recipe()
     _check_numbers(seeds, processes, threads)
-    layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
+    layout = {**recipe_keywords(space, recipe), **(network or {})}
+    space.layout(layout)  # what cannot be is refused before data are loaded
     fabric = make_fabric(device, precision)
     loaded = load_data(spec, device=fabric.device)
     members, named = _members(space, architectures, seed)
@@ -273,7 +274,7 @@ class _Trainer:
         """Return the training of an architecture, as `TrainFromScratch` sets it up."""
         task = Task(self.data, derive(seed, "evaluation"), self.fabric, self.plan.layout)
         with seeded(seed, "network"):
-            network = self.plan.space.build(arch, **task.shape, **self.plan.layout)
+            network = self.plan.space.build(arch, self.plan.layout, shape=task.shape)
         return TrainingSession(network, self.plan.recipe, task, split="search_train")
 
     def __call__(self, arch: Architecture, seed: int) -> dict[str, Any]:
