@@ -29,7 +29,7 @@ CASES: dict[str, tuple[Space, dict[str, object]]] = {
 def measure(name: str, vectors: int, count: int) -> None:
     space, layout = CASES[name]
     with torch.device("meta"):
-        sup = space.supernet(1000, **layout)
+        sup = space.supernet(num_classes=1000, **layout)
     generator = torch.Generator().manual_seed(0)
     initial = {key: torch.randn(p.shape, generator=generator) for key, p in sup.named_parameters()}
     trained = {key: v + 0.1 * torch.randn(v.shape, generator=generator) for key, v in initial.items()}

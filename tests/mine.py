@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ramify.evaluators import Evaluator, Images
 from ramify.spaces import NASBench201
@@ -11,10 +11,26 @@ from ramify.strategies import AskTell
 
 
 class Mine(NASBench201):
-    """NAS-Bench-201 with three states and other operations."""
+    """NAS-Bench-201 with three states, other operations, and a layout keyword more."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Layout(NASBench201.Layout):
+        """As in NAS-Bench-201.
+
+        Args:
+            wide: Factor of `channels`.
+        """
+
+        wide: int = 1
 
     def __init__(self, nodes: int = 3, operations: Sequence[str] = ("skip_connect", "nor_conv_1x1", "max_pool_3x3")):
         super().__init__(nodes, operations)
+
+    def _build(self, arch, layout, shape):
+        return super()._build(arch, replace(layout, channels=layout.wide * layout.channels), shape)
+
+    def _supernet(self, layout, shape):
+        return super()._supernet(replace(layout, channels=layout.wide * layout.channels), shape)
 
 
 @dataclass(frozen=True, kw_only=True)

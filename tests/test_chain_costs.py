@@ -88,7 +88,7 @@ class TestTables:
         for seed in range(4):
             arch = space.sample(random.Random(seed))
             with torch.device("meta"):
-                cost = ramify.profile(space.build(arch, 7, size[0], **layout), size)
+                cost = ramify.profile(space.build(arch, num_classes=7, in_channels=size[0], **layout), size)
             found = costs(arch)
             assert (found["params"], found["macs"], found["thop"]) == (cost.params, cost.macs, cost.thop)
 

@@ -64,7 +64,7 @@ def test_built_networks_are_traceable_as_they_are(space):
 
 def test_no_width_is_not_the_default_width():
     space = spaces.DARTSCells()
-    with pytest.raises(RamifyError, match="`layers` and `channels`"):
+    with pytest.raises(RamifyError, match="`channels` must be a whole number, 1 or more"):
         space.build(space.sample(Random(0)), channels=0)
 
 

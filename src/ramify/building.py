@@ -35,7 +35,7 @@ from ramify.run.provenance import now
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
 from ramify.training import Recipe, Task, TrainingSession, measure
-from ramify.training.recipe import layout_of
+from ramify.training.recipe import recipe_keywords
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -135,7 +135,8 @@ def build_table(
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigurationError(f"`seeds` must be different numbers, at least one, got {list(seeds)}")
     check_threads(threads)
-    layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
+    layout = {**recipe_keywords(space, recipe), **(network or {})}
+    space.layout(layout)  # what cannot be is refused before data are loaded
     fabric = make_fabric(device, precision)
     loaded = load_data(spec, device=fabric.device)
     members, named = _members(space, architectures, seed)
@@ -260,7 +261,7 @@ class _Trainer:
         """Return the training of an architecture, as `TrainFromScratch` sets it up."""
         task = Task(self.data, derive(seed, "evaluation"), self.fabric, self.plan.layout)
         with seeded(seed, "network"):
-            network = self.plan.space.build(arch, **task.shape, **self.plan.layout)
+            network = self.plan.space.build(arch, self.plan.layout, shape=task.shape)
         return TrainingSession(network, self.plan.recipe, task, split="search_train")
 
     def __call__(self, arch: Architecture, seed: int) -> dict[str, Any]:

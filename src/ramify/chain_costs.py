@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from random import Random
 from typing import Any
@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError, nearest
-from ramify.ops import standard_norm
 from ramify.profiling import latency_ms, profile
 from ramify.spaces import FairMobileChain
-from ramify.spaces.chain import SKIP, ChainSpace, Layer
+from ramify.spaces.chain import ChainSpace
+from ramify.spaces.chain_network import SKIP, Layer
+from ramify.spaces.layout import LayoutLike
 
 COUNTED = ("params", "macs", "thop", "table_flops")
 LATENCY = "latency_ms"
@@ -48,7 +49,7 @@ class ChainCosts:
         space: The chain, restricted or not.
         input_size: (C, H, W) of one image.
         num_classes: Width of the classifier.
-        layout: Layout keywords of `build`.
+        layout: Of the networks, or its keywords.
         released: Whether `table_flops` repeats the mistake of FairNAS' released table.
 
     Attributes:
@@ -69,7 +70,7 @@ class ChainCosts:
         space: ChainSpace,
         input_size: Sequence[int] = (3, 224, 224),
         num_classes: int = 1000,
-        layout: Mapping[str, Any] | None = None,
+        layout: LayoutLike = None,
         *,
         released: bool = False,
     ) -> None:
@@ -80,7 +81,7 @@ class ChainCosts:
                 f"`input_size` is (C, H, W), all from 1, and `num_classes` is from 1, got {input_size}, {num_classes}"
             )
         self.space, self.input_size, self.num_classes = space, tuple(input_size), num_classes
-        self.layout = space.checked_layout("build", layout or {})
+        self.layout: Any = space.layout(layout)
         self.released = released
         self.tables: dict[str, Tensor] = {}
         self.fixed: dict[str, float] = dict.fromkeys(COUNTED, 0)
@@ -156,9 +157,9 @@ class ChainCosts:
         """Yield (layer, operator), or None for stem and head, the module, and (C, H, W) of what enters it."""
         space = self.space
         first = space.architecture([decision.choices[0] for decision in space.decisions])
-        network: Any = space.build(first, self.num_classes, self.input_size[0], **self.layout)
-        norm = standard_norm(self.layout.get("affine", True), self.layout.get("track_running_stats", True))
-        plan = space.plan(space.layout_of(**{k: v for k, v in self.layout.items() if k in _WIDTHS}))
+        shape = {"num_classes": self.num_classes, "in_channels": self.input_size[0]}
+        network: Any = space.build(first, self.layout, shape=shape)
+        plan, norm = space.plan(space.widths(self.layout)), self.layout.norm
         height, width = self.input_size[1:]
         before = nn.Sequential(*(network.get_submodule(name) for name in network.stems))
         yield None, before, (self.input_size[0], height, width)
@@ -175,13 +176,9 @@ class ChainCosts:
 
     def _absent_convolution(self) -> int:
         """Return the multiply-adds of a 1×1 convolution that keeps the stem's width, on the stem's maps."""
-        layout = self.space.layout_of(**{k: v for k, v in self.layout.items() if k in _WIDTHS})
-        pixels = math.prod(-(-side // layout.strides[0]) for side in self.input_size[1:])
-        return layout.scaled(self.space.channels) ** 2 * pixels
-
-
-_WIDTHS = ("channels", "last_channels", "resolution")
-"""The layout keywords that decide widths and strides."""
+        widths = self.space.widths(self.layout)
+        pixels = math.prod(-(-side // widths.strides[0]) for side in self.input_size[1:])
+        return widths.scaled(self.space.channels) ** 2 * pixels
 
 
 def _counted(module: nn.Module, size: tuple[int, int, int]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from ramify.errors import RunError
 from ramify.profiling import profile
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
+from ramify.spaces.layout import LayoutLike
 
 
 class SummedCosts(ABC):
@@ -116,18 +118,16 @@ class MemberCosts(SummedCosts):
         space: The members' space.
         num_classes: Width of the classifier.
         input_size: (C, H, W) of one image.
-        layout: Layout keywords of `build`.
+        layout: Of the networks, or its keywords.
     """
 
     checks = 16
 
-    def __init__(
-        self, space: Space, num_classes: int, input_size: Sequence[int], layout: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, space: Space, num_classes: int, input_size: Sequence[int], layout: LayoutLike = None) -> None:
         super().__init__(space)
         self.num_classes = num_classes
         self.input_size = tuple(input_size)
-        self.layout = space.checked_layout("build", layout or {})
+        self.layout = space.layout(layout)
         self.profiled = 0
 
     def __call__(self, arch: Architecture) -> dict[str, float]:
@@ -138,10 +138,9 @@ class MemberCosts(SummedCosts):
     def look(self, arch: Architecture) -> tuple[float, ...]:
         """Count on the meta device: nothing is initialised and nothing is computed."""
         self.profiled += 1
+        shape = {"num_classes": self.num_classes, "in_channels": self.input_size[0]}
         with torch.device("meta"):
-            network = self.space.build(
-                arch, num_classes=self.num_classes, in_channels=self.input_size[0], **self.layout
-            )
+            network = self.space.build(arch, self.layout, shape=shape)
         cost = profile(network, self.input_size)
         return cost.params - cost.auxiliary_params, cost.macs
 
@@ -163,10 +162,10 @@ class ChainMemberCosts(MemberCosts):
     """The same of the members of a chain, from a table of its operators."""
 
     def __init__(
-        self, space: ChainSpace, num_classes: int, input_size: Sequence[int], layout: Mapping[str, Any] | None = None
+        self, space: ChainSpace, num_classes: int, input_size: Sequence[int], layout: LayoutLike = None
     ) -> None:
         super().__init__(space, num_classes, input_size, layout)
-        self._table = ChainCosts(space, input_size, num_classes, layout)
+        self._table = ChainCosts(space, input_size, num_classes, self.layout)
 
     def of(self, arch: Architecture) -> tuple[float, ...]:
         """Return the costs of a member."""
@@ -196,11 +195,10 @@ class EstimatedCosts(SummedCosts):
 _SHARED: dict[str, MemberCosts] = {}
 
 
-def member_costs(
-    space: Space, num_classes: int, input_size: Sequence[int], layout: Mapping[str, Any] | None = None
-) -> MemberCosts:
+def member_costs(space: Space, num_classes: int, input_size: Sequence[int], layout: LayoutLike = None) -> MemberCosts:
     """Return the `MemberCosts` of these networks; what one search of a process has learnt, the next ones know."""
-    key = json.dumps([type(space).__module__, space.to_dict(), num_classes, *input_size, dict(layout or {})])
+    layout = space.layout(layout)
+    key = json.dumps([type(space).__module__, space.to_dict(), num_classes, *input_size, asdict(layout)])
     if key not in _SHARED:
         kind = ChainMemberCosts if isinstance(space, ChainSpace) else MemberCosts
         _SHARED[key] = kind(space, num_classes, input_size, layout)  # type: ignore[arg-type]

@@ -49,14 +49,14 @@ def history(folder):
 
 
 def test_a_search_and_all_that_follows(folder, call):
-    found = call("search", "--import", "mine.py", *GREEDY, *SMALL, "--out", "R").strip()
+    found = call("search", "--import", "mine.py", *GREEDY, *SMALL, "--network.wide", "2", "--out", "R").strip()
     config = yaml.safe_load(Path("R/config.yaml").read_text())
     assert [config[name]["class_path"] for name in ("space", "strategy")] == ["mine:Mine", "mine:Greedy"]
     assert config["strategy"]["init_args"]["evaluator"] == {"class_path": "mine:Skips", "init_args": {"worth": 0.1}}
     assert [set(record) for record in config["import"]] == [{"file", "sha256"}]
 
     advice = "R was made with classes of mine.py: add --import mine.py"
-    train = ["--recipe.epochs", "1", "--recipe.batch_size", "32", *SMALL[4:]]
+    train = ["--recipe.epochs", "1", "--recipe.batch_size", "32", *SMALL[8:]]  # laid out as the search was
     assert call("retrain", "R", *train) == advice
     assert call("search", "--config", "R/config.yaml", "--out", "R") == f"--config: R/config.yaml{advice[1:]}"
     for verb in ("report", "describe"):
@@ -69,6 +69,8 @@ def test_a_search_and_all_that_follows(folder, call):
     assert "training accuracy" in call("retrain", "R", *train, *with_it)
     assert "R/retrain was made with classes of mine.py" in call("evaluate", "R")
     assert json.loads(call("evaluate", "R", *with_it))["images"] > 0
+    layout = json.loads(Path("R/retrain/network.json").read_text())["layout"]
+    assert (layout["channels"], layout["cells"], layout["wide"]) == (4, 1, 2)
     assert call("report", "R", *with_it).strip() == "R/report.html"
     assert found in call("describe", "R", *with_it)
 

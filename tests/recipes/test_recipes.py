@@ -119,13 +119,13 @@ class TestEveryRecipe:
         settings = recipes.load(name)
         for level in settings.get("levels", {"": settings}).values():
             if "space" in level:
-                level["space"].checked_layout("supernet", level["network"])
+                level["space"].layout(level["network"], kind="supernet")
                 assert "strategy" not in level or ramify.compatible(level["space"], level["strategy"])
         if "recipe" in settings:
             trained = {"nasbench201": "NB201_0", "h-das-retrain-stage": "HS_DAS_cifar", "h-das-full": "HS_DAS_cifar"}
             trained |= {"cdarts-retrain-chain": "cdarts_a"}
             entry = zoo.get(next((e for start, e in trained.items() if name.startswith(start)), "DARTS_V2"))
-            entry.space.checked_layout("build", settings["network"])
+            entry.space.layout(settings["network"])
 
     def test_it_states_what_is_published_instead_of_relying_on_defaults(self, name):
         options = recipes.get(name).options

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import yaml
+from safetensors.torch import load_file
 
 import ramify
 from ramify.cli import main
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError
-from ramify.evaluators import InheritedWeights
+from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.run.origin import network_of
 from ramify.strategies import RandomSearch
 from ramify.training import Recipe
@@ -57,6 +59,42 @@ def test_keywords_override_those_of_the_run(tmp_path, capsys):
         [3, 32, 32],
         7,
     )
+
+
+def test_every_later_verb_lays_the_network_out_as_the_search_was(tmp_path):
+    space, layout = SPACES["darts"]
+    own = {"affine": False, "pool_norm": True, "partial_channels": 1}  # what the supernet has for itself
+    found = ramify.search(space, STRATEGY, DATA, network=layout | own, out=tmp_path, **MACHINE)
+    kept = ramify.search(space, STRATEGY, DATA, network=layout | own, **MACHINE)
+    wanted = {**layout, "auxiliary": False, "drop_path": RECIPE.drop_path}
+    params = ramify.profile(space.build(found.architecture, num_classes=10, in_channels=1, **layout), (1, 8, 8)).params
+    assert ramify.describe(tmp_path).params == ramify.describe(kept).params == params
+
+    trained = ramify.retrain(tmp_path, recipe=RECIPE, **MACHINE)
+    assert trained.shape["layout"] == wanted
+    assert ramify.retrain(kept, recipe=RECIPE, **MACHINE).shape["layout"] == wanted
+    assert yaml.safe_load((tmp_path / "retrain" / "config.yaml").read_text())["network"] == layout
+    ramify.retrain(tmp_path, recipe=RECIPE, network=layout, **MACHINE)  # said or not, it is the same training
+    assert ramify.evaluate(tmp_path).params == ramify.describe(tmp_path).params == params
+    exported = ramify.export(tmp_path, formats=("safetensors",))
+    weights = load_file(exported.folder / "model.safetensors")
+    assert {name: tuple(w.shape) for name, w in weights.items()} == {
+        name: tuple(w.shape) for name, w in trained.network.state_dict().items()
+    }
+    assert f"{params:,}" in ramify.write_report(tmp_path).read_text()
+
+    wider = ramify.retrain(tmp_path, recipe=RECIPE, network={"channels": 8}, out=tmp_path / "wider", **MACHINE)
+    assert wider.shape["layout"] == wanted | {"channels": 8}
+    again = ramify.retrain(tmp_path / "wider", recipe=RECIPE, out=tmp_path / "again", **MACHINE)
+    assert again.shape["layout"] == wider.shape["layout"]
+
+
+def test_what_members_were_trained_with_is_handed_on_whole(tmp_path):
+    space, layout = SPACES["nasbench201"]
+    strategy = RandomSearch(evaluations=1, evaluator=TrainFromScratch(epochs=1, batch_size=16))
+    ramify.search(space, strategy, DATA, network=layout | {"affine": False}, out=tmp_path, **MACHINE)
+    trained = ramify.retrain(tmp_path, recipe=RECIPE, **MACHINE)
+    assert trained.shape["layout"].items() >= (layout | {"affine": False}).items()
 
 
 def test_an_older_run_is_asked_for_its_images(tmp_path):

@@ -103,7 +103,9 @@ class TestPaths:
 @functools.cache
 def darts_supernet():
     space = spaces.DARTSCells()
-    return space, on_meta(lambda: space.supernet(1000, layout="imagenet", channels=48, layers=14, affine=True))
+    return space, on_meta(
+        lambda: space.supernet(num_classes=1000, layout="imagenet", channels=48, layers=14, affine=True)
+    )
 
 
 class TestLengths:
@@ -126,7 +128,7 @@ class TestLengths:
 
     def _chain(self, name):
         entry = zoo.get(name)
-        return on_meta(lambda: entry.space.supernet(1000)), entry.architecture
+        return on_meta(lambda: entry.space.supernet(num_classes=1000)), entry.architecture
 
 
 class TestFixtureF:
@@ -134,7 +136,7 @@ class TestFixtureF:
 
     def test_mobile(self):
         space = spaces.MobileChain()
-        sup = on_meta(lambda: space.supernet(1000))
+        sup = on_meta(lambda: space.supernet(num_classes=1000))
         states = fixture_f(sup)
         thin = [0 if layer in (0, 4, 8, 12, 16, 20) else -1 for layer in range(21)]
         found = {
@@ -150,7 +152,7 @@ class TestFixtureF:
 
     def test_fair(self):
         space = spaces.FairMobileChain()
-        sup = on_meta(lambda: space.supernet(1000))
+        sup = on_meta(lambda: space.supernet(num_classes=1000))
         published = [4, 2, 4, 2, 2, 2, 5, 2, 4, 4, 2, 2, 2, 4, 5, 4, 2, 2, 5]
         states = fixture_f(sup)
         angles = [ramify.angle(sup, space.parse(codes), *states) for codes in (published, [0] * 19, [5] * 19)]
@@ -198,7 +200,9 @@ class TestReferences:
     @pytest.mark.parametrize("case", cases("angle-nasbench201"))
     def test_nasbench201(self, case):
         space, config = spaces.NASBench201(), case["config"]
-        sup = on_meta(lambda: space.supernet(config["num_classes"], channels=config["C"], cells=config["N"]))
+        sup = on_meta(
+            lambda: space.supernet(num_classes=config["num_classes"], channels=config["C"], cells=config["N"])
+        )
         assert ramify.angle(sup, space.parse(case["arch"]), *reference_states(sup)) == pytest.approx(
             case["angle"], abs=1e-9
         )
@@ -206,7 +210,7 @@ class TestReferences:
     @pytest.mark.parametrize("case", cases("angle-mbconv"))
     def test_mbconv(self, case):
         space = spaces.FairMobileChain() if case["config"]["space"] == "fairnas" else spaces.MobileChain()
-        sup = on_meta(lambda: space.supernet(case["config"]["angle"]["num_classes"]))
+        sup = on_meta(lambda: space.supernet(num_classes=case["config"]["angle"]["num_classes"]))
         found = ramify.angle(sup, space.parse(case["arch"]["choices"]), *reference_states(sup))
         assert found == pytest.approx(case["angle"], abs=1e-9)
 
@@ -214,7 +218,7 @@ class TestReferences:
     def test_darts(self, case):
         space, config = spaces.DARTSCells(), case["config"]
         layout = {"layout": "imagenet", "channels": config["C"], "layers": config["layers"]}
-        sup = on_meta(lambda: space.supernet(config["num_classes"], affine=True, **layout))
+        sup = on_meta(lambda: space.supernet(num_classes=config["num_classes"], affine=True, **layout))
         initial, trained = reference_states(sup)
         chosen, kinds = case["arch"]["per_cell_choice"], config["cell_types"]
         if case["arch"]["same_in_all_cells"]:

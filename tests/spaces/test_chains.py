@@ -233,14 +233,14 @@ class TestLayout:
     @every_chain
     def test_partial_channels_are_refused(self, space):
         with pytest.raises(ConfigurationError, match="unknown layout keyword 'partial_channels'"):
-            space.checked_layout("supernet", {"partial_channels": 2})
+            space.layout({"partial_channels": 2}, kind="supernet")
         found = ramify.compatible(space, ramify.strategies.PCDARTS())
         assert not found and "cannot let a part of a state past" in found.reason
 
     def test_shortcuts_do_not_depend_on_scale_or_resolution(self):
         space = spaces.MobileChain()
-        plain = [layer.residual for layer in space.plan(space.layout_of())]
-        small = space.plan(space.layout_of(channels=2, resolution=8))
+        plain = [layer.residual for layer in space.plan(space.widths(space.layout()))]
+        small = space.plan(space.widths(space.layout(channels=2, resolution=8)))
         assert [layer.residual for layer in small] == plain == [block > 0 for _, block in space.places]
         assert any(layer.c_in == layer.c_out and layer.first for layer in small)
 

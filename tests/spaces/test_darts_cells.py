@@ -20,7 +20,7 @@ def cost(name, num_classes=10, size=32, **layout):
     space = spaces.DARTSCells.covering(GENOTYPES[name])
     arch = space.parse(GENOTYPES[name])
     with torch.device("meta"):  # shapes only: nothing is initialised
-        network = space.build(arch, num_classes, **layout)
+        network = space.build(arch, num_classes=num_classes, **layout)
     return ramify.profile(network, (3, size, size))
 
 
@@ -188,8 +188,9 @@ class TestNetworks:
         ("layout", "message"),
         [
             ({"layout": "svhn"}, r"`layout` must be one of \['cifar', 'imagenet'\], got 'svhn'"),
-            ({"layers": -1}, "`layers` and `channels` must be at least 1"),
-            ({"channels": -4}, "`layers` and `channels` must be at least 1"),
+            ({"layout": "imagnet"}, "got 'imagnet'; did you mean 'imagenet'?"),
+            ({"layers": -1}, "layout keyword `layers` must be a whole number, 1 or more, got -1"),
+            ({"channels": -4}, "layout keyword `channels` must be a whole number, 1 or more, got -4"),
         ],
     )
     def test_wrong_layouts(self, layout, message):
@@ -221,7 +222,7 @@ class TestNetworks:
 
 class TestAuxiliaryHead:
     def test_it_is_there_in_training_only(self):
-        network = SPACE.build(SPACE.parse(GENOTYPES["DARTS_V2"]), 7, channels=4, layers=3, auxiliary=True)
+        network = SPACE.build(SPACE.parse(GENOTYPES["DARTS_V2"]), num_classes=7, channels=4, layers=3, auxiliary=True)
         x = torch.randn(3, 3, 32, 32)
         logits, auxiliary = network(x)
         assert logits.shape == auxiliary.shape == (3, 7)

@@ -27,7 +27,7 @@ def everywhere(op):
 
 def profile(cell, classes=10, size=(3, 32, 32)):
     with torch.device("meta"):  # shapes only: nothing is initialised
-        network = SPACE.build(SPACE.parse(cell), classes)
+        network = SPACE.build(SPACE.parse(cell), num_classes=classes)
     return ramify.profile(network, size)
 
 
@@ -183,7 +183,7 @@ class TestCounts:
     def test_fewer_channels_and_cells(self):
         arch = SPACE.parse(everywhere("nor_conv_1x1"))
         widths = (4, 8, 16)
-        cost = ramify.profile(SPACE.build(arch, 10, channels=4, cells=2))
+        cost = ramify.profile(SPACE.build(arch, channels=4, cells=2))
         cells = sum(2 * 6 * (c * c + 2 * c) for c in widths)
         reductions = sum(9 * c * 2 * c + 9 * 4 * c * c + 2 * c * c + 2 * 2 * 2 * c for c in widths[:2])
         assert cost.params == (27 * 4 + 2 * 4) + cells + reductions + 2 * 16 + 16 * 10 + 10

@@ -95,7 +95,7 @@ class TestMembers:
 def test_counts_of_the_released_benchmark(text, params, macs):
     for classes, size, wanted in zip((10, 100, 120), (32, 32, 16), zip(params, macs, strict=True), strict=True):
         with torch.device("meta"):  # shapes only: nothing is initialised
-            network = SPACE.build(SPACE.parse(text), classes)
+            network = SPACE.build(SPACE.parse(text), num_classes=classes)
         cost = ramify.profile(network, (3, size, size))
         assert (cost.params, cost.macs) == wanted
 

@@ -57,7 +57,9 @@ def check_network(build, case):
 def test_nasbench201(case):
     space, config = spaces.NASBench201(), case["config"]
     arch = space.parse(case["arch"])
-    check_network(lambda: space.build(arch, config["num_classes"], channels=config["C"], cells=config["N"]), case)
+    check_network(
+        lambda: space.build(arch, num_classes=config["num_classes"], channels=config["C"], cells=config["N"]), case
+    )
 
 
 @pytest.mark.parametrize("case", cases("nats-bench-size"), ids=ids)
@@ -65,7 +67,7 @@ def test_nats_bench_size(case):
     space = spaces.NATSBenchSize()
     arch = space.parse(case["arch"]["channels"])
     assert [arch[name] for name in arch] == case["config"]["channels"]
-    check_network(lambda: space.build(arch, case["config"]["num_classes"]), case)
+    check_network(lambda: space.build(arch, num_classes=case["config"]["num_classes"]), case)
 
 
 @pytest.mark.parametrize("case", cases("darts-cifar") + cases("darts-imagenet"), ids=ids)
@@ -77,7 +79,7 @@ def test_darts(case):
     check_network(
         lambda: space.build(
             arch,
-            config["num_classes"],
+            num_classes=config["num_classes"],
             layout=layout,
             channels=config["C"],
             layers=config["layers"],
@@ -94,7 +96,9 @@ def test_h_das_cells(case):
     arch = space.parse(case["arch"])
     assert spaces.recognise(case["arch"]).parse(case["arch"]) == arch
     layout = {"channels": config["C"], "layers": config["n_layers"], "stem_multiplier": config["stem_multiplier"]}
-    check_network(lambda: space.build(arch, config["n_classes"], auxiliary=config["auxiliary"], **layout), case)
+    check_network(
+        lambda: space.build(arch, num_classes=config["n_classes"], auxiliary=config["auxiliary"], **layout), case
+    )
 
 
 @pytest.mark.parametrize("case", some("h-das-stage", 1, 9, 11))
@@ -106,7 +110,9 @@ def test_h_das_stages(case):
     assert arch == space.parse(given["DAG"]) == spaces.recognise(given).parse(given)
     layout = {"layout": config["network"], "channels": config["C"], "stem_multiplier": config["stem_multiplier"]}
     check_network(
-        lambda: space.build(arch, config["n_classes"], auxiliary=config["auxiliary"], prune_dead=False, **layout),
+        lambda: space.build(
+            arch, num_classes=config["n_classes"], auxiliary=config["auxiliary"], prune_dead=False, **layout
+        ),
         case,
     )
 
@@ -143,7 +149,7 @@ def test_nasbench201_supernet(case):
 
     def build():
         return space.supernet(
-            config["num_classes"],
+            num_classes=config["num_classes"],
             channels=config["C"],
             cells=config["N"],
             affine=config["search_cell_affine"],
@@ -171,7 +177,7 @@ def test_darts_supernet(case):
 
     def build():
         return space.supernet(
-            config["num_classes"], channels=config["C"], layers=config["layers"], track_running_stats=True
+            num_classes=config["num_classes"], channels=config["C"], layers=config["layers"], track_running_stats=True
         )
 
     assert ramify.profile(on_meta(build), config["input"][1:]).params == case["params"]["total"]
@@ -202,7 +208,7 @@ def test_h_das_supernet(case):
             assert [[int(op), int(op) + 1] for op in space.choices["lengths"].ops] == given["concat_windows"]
 
     def build():
-        return space.supernet(config["n_classes"], **layout)
+        return space.supernet(num_classes=config["n_classes"], **layout)
 
     assert ramify.profile(on_meta(build), config["input"][1:]).params == case["params"]["total"]
     raw, cut, gradients = {}, {}, {}
@@ -231,7 +237,9 @@ def test_a_child_in_the_supernet_of_nasbench201(case):
     space, config = spaces.NASBench201(), case["config"]
     layout = {"channels": config["C"], "cells": config["N"]}
     layout |= {"affine": config["search_cell_affine"], "track_running_stats": config["search_cell_track_running_stats"]}
-    check_child(lambda: space.supernet(config["num_classes"], **layout), space.mix(space.parse(case["arch"])), case)
+    check_child(
+        lambda: space.supernet(num_classes=config["num_classes"], **layout), space.mix(space.parse(case["arch"])), case
+    )
 
 
 @pytest.mark.parametrize(
@@ -243,7 +251,7 @@ def test_a_child_in_the_supernet_of_darts(case):
     layout = {"layout": "imagenet", "channels": config["C"], "layers": config["layers"]}
     chosen = torch.eye(8, dtype=torch.float64)[case["arch"]["per_cell_choice"]]
     check_child(
-        lambda: space.supernet(config["num_classes"], affine=True, track_running_stats=True, **layout),
+        lambda: space.supernet(num_classes=config["num_classes"], affine=True, track_running_stats=True, **layout),
         {"normal": chosen, "reduce": chosen},
         case,
     )

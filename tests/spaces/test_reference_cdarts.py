@@ -42,7 +42,7 @@ def test_evaluation_networks(case):
     check_network(
         lambda: space.build(
             arch,
-            config["n_classes"],
+            num_classes=config["n_classes"],
             layout=config["network"],
             channels=config["init_channels"],
             layers=sum(config["cells_per_stage"]),
@@ -83,7 +83,7 @@ def test_search_networks(case):
     def build():
         c, layers = config["init_channels"], sum(config["cells_per_stage"])
         layout = {"channels": c, "layers": layers, "stem_multiplier": config["stem_multiplier"], "pool_norm": False}
-        sup = space.supernet(config["n_classes"], track_running_stats=True, **layout).double()
+        sup = space.supernet(num_classes=config["n_classes"], track_running_stats=True, **layout).double()
         joined = "sum" if config["ensemble_sum"] else "concatenate"
         heads = Distiller({"stage1": 8 * c, "stage2": 16 * c}, config["n_classes"], learn=False, joined=joined).double()
         set_weights(sup), set_weights(heads)
@@ -204,10 +204,10 @@ def test_search_modules(layout, stem, cells, classifier, deep, heads, macs, more
     space = spaces.DARTSCells()
     classes, side, deeper, maps = {"cifar": (10, 32, 20, (16, 8)), "imagenet": (1000, 224, 14, (14, 7))}[layout]
     keywords = {"layout": layout, "channels": 16, "pool_norm": False, "track_running_stats": True}
-    sup = on_meta(lambda: space.supernet(classes, layers=8, **keywords))
+    sup = on_meta(lambda: space.supernet(num_classes=classes, layers=8, **keywords))
     assert (count(stems(sup)), count(sup.cells), count([sup.classifier])) == (stem, cells, classifier)
     assert ramify.profile(sup, (3, side, side)).macs == millions(macs)
-    assert count(on_meta(lambda: space.supernet(classes, layers=deeper, **keywords)).cells) == deep
+    assert count(on_meta(lambda: space.supernet(num_classes=classes, layers=deeper, **keywords)).cells) == deep
     made = on_meta(lambda: [DistillationHead(width, classes) for width in (128, 256)])
     assert tuple(count([head]) for head in made) == heads
     costs = [ramify.profile(head, (head.first.in_channels, m, m)).macs for head, m in zip(made, maps, strict=True)]
@@ -222,7 +222,9 @@ def test_search_modules(layout, stem, cells, classifier, deep, heads, macs, more
 def test_evaluation_network_of_a_search(layout, name, params, macs):
     entry = zoo.get(name)
     classes, side = (10, 32) if layout == "cifar" else (1000, 224)
-    network = on_meta(lambda: entry.space.build(entry.architecture, classes, layout=layout, channels=16, affine=False))
+    network = on_meta(
+        lambda: entry.space.build(entry.architecture, num_classes=classes, layout=layout, channels=16, affine=False)
+    )
     cost = ramify.profile(network, (3, side, side))
     assert (cost.params, cost.macs) == (params, millions(macs))
 

@@ -81,7 +81,7 @@ def test_the_child_in_its_supernet(case):
     """The same logits come out of the single path of the supernet, whose eval mode needs running statistics."""
     space = space_of({"family": "mobile-mbconv", "config": case["config"]})
     mix = space.mix(space.parse(case["arch"]["choices"]))
-    sup = space.supernet(10, track_running_stats=True).double()
+    sup = space.supernet(track_running_stats=True).double()
     set_weights(sup)
     x = image(case["config"]["logits"]["input"])
     for mode in ("eval", "train"):  # training moves the statistics that evaluation reads
@@ -115,7 +115,7 @@ B_FOUR_DRAWN = [*B_FOUR[:5], [4, 2, 4, 2], [0]]
 def test_chains_of_cdarts_in_both_conventions(codes, last, params, backbone, macs, thop, large, large_thop):
     space = spaces.CDARTSChain()
     with torch.device("meta"):
-        network = space.build(space.parse(codes), 1000, last_channels=last)
+        network = space.build(space.parse(codes), num_classes=1000, last_channels=last)
     behind = last * 1280 + 1280 * 1000
     cost = ramify.profile(network, (3, 224, 224))
     assert cost.params == params
@@ -148,7 +148,7 @@ def test_features_for_dense_tasks(codes):
 )
 def test_supernets(space, affine, weights):
     with torch.device("meta"):
-        sup = space.supernet(1000, affine=affine)
+        sup = space.supernet(num_classes=1000, affine=affine)
     assert sum(p.numel() for p in sup.parameters()) == weights
 
 
@@ -168,6 +168,6 @@ def test_supernets(space, affine, weights):
 )
 def test_chains_of_one_operator(space, op, macs, params):
     with torch.device("meta"):
-        network = space.build(space.parse([op] * len(space.places)), 1000)
+        network = space.build(space.parse([op] * len(space.places)), num_classes=1000)
     cost = ramify.profile(network, (3, 224, 224))
     assert (cost.macs, cost.params) == (macs, params)

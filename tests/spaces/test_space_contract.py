@@ -45,7 +45,7 @@ def random_mix(case, seed=0):
 
 def sup_strides(case):
     """The strides of the stages of a chain."""
-    return case.space.layout_of(**case.layout).strides[1:]
+    return case.space.widths(case.space.layout(case.layout)).strides[1:]
 
 
 def member(case, seed=0):
@@ -234,9 +234,12 @@ class TestTheSpaceItself:
 
     @every_case
     def test_layout_keywords_are_checked_by_name(self, case):
-        assert case.space.checked_layout("build", case.layout) == case.layout
-        with pytest.raises(ValueError, match=r"unknown layout keyword 'afine'.*did you mean 'affine'"):
-            case.space.checked_layout("supernet", {"afine": True})
+        for kind in ("member", "supernet"):
+            found = vars(case.space.layout(case.layout, kind=kind))
+            assert case.layout.items() <= found.items()
+            assert None not in found.values()
+            with pytest.raises(ValueError, match=r"unknown layout keyword 'afine'.*did you mean 'affine'"):
+                case.space.layout({"afine": True}, kind=kind)
 
 
 class TestTwoViews:

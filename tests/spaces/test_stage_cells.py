@@ -21,7 +21,7 @@ KINDS = ("normal1", "reduce1", "normal2", "reduce2", "normal3")
 
 def cost(num_classes=10, size=32, **layout):
     with torch.device("meta"):  # shapes only: nothing is initialised
-        network = SPACE.build(SPACE.parse(PUBLISHED), num_classes, **layout)
+        network = SPACE.build(SPACE.parse(PUBLISHED), num_classes=num_classes, **layout)
     return ramify.profile(network, (3, size, size))
 
 

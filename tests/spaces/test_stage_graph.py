@@ -175,7 +175,7 @@ class TestCounts:
     )
     def test_imagenet(self, name, channels, params, head, macs):
         space, arch = member(IMAGENET, CELLS[name])
-        network = on_meta(space.build, arch, 1000, layout="imagenet", channels=channels, auxiliary=True)
+        network = on_meta(space.build, arch, num_classes=1000, layout="imagenet", channels=channels, auxiliary=True)
         cost = ramify.profile(network, (3, 224, 224))
         assert (cost.params - cost.auxiliary_params, cost.auxiliary_params, cost.macs) == (params, head, macs)
 
@@ -229,7 +229,7 @@ class TestNetworks:
 
     def test_the_auxiliary_head_reads_what_enters_the_third_stage(self):
         space, arch = member(CIFAR, SMALL_CELL)
-        network = space.build(arch, 7, channels=4, auxiliary=True)
+        network = space.build(arch, num_classes=7, channels=4, auxiliary=True)
         assert network.auxiliary.first.in_channels == 4 * 4
         logits, auxiliary = network(torch.randn(2, 3, 32, 32))
         assert logits.shape == auxiliary.shape == (2, 7)

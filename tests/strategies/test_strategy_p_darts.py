@@ -369,3 +369,12 @@ def test_the_last_stage_alone():
 def test_impossible_settings(options, message):
     with pytest.raises(ConfigurationError, match=message):
         PDARTS(**options)
+
+
+@pytest.mark.parametrize("depth", ["abc", 0, 2.5])
+def test_a_depth_that_is_none_is_refused(depth):
+    space, layout = SPACES["darts"]
+    with pytest.raises(ConfigurationError, match="layout keyword `layers` must be a whole number, 1 or more"):
+        PDARTS(**THREE).session(space, task_of({**layout, "layers": depth}))
+    begun = PDARTS(**THREE).session(space, task_of({**layout, "layers": None}))  # says nothing
+    assert begun.inner.supernet.layout.layers == THREE["depth"]

@@ -62,7 +62,7 @@ class InheritedWeights(WeightSettings, Evaluator):
         """Return what draws the paths of a step."""
         if self.paths == "fair":
             return FairPaths(space, task.seed)
-        layout = space.checked_layout("build", task.network) if self.bins else {}
+        layout = space.layout(task.network) if self.bins else None
         draws = [draw_within(space, self.bins_of, low, high, task, layout) for low, high in pairwise(self.bins)]
         return UniformPaths(space, task.seed, draws)
 

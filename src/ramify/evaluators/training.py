@@ -69,7 +69,7 @@ class _Training:
 
     def __init__(self, recipe: Recipe, space: Space, task: Task) -> None:
         self.recipe, self.space, self.task = recipe, space, task
-        self.layout = space.checked_layout("build", task.network)
+        self.layout = space.layout(task.network)
         self.fidelities = tuple(range(1, recipe.epochs + 1))
         self.images = Images.of(task)
         if fitting(recipe.batch_size, task.data.split("search_train")) == 1:  # not every norm can do with one image
@@ -83,7 +83,7 @@ class _Training:
         """Return the training of a member."""
         task = self.task
         with seeded(task.seed, "network"):  # the same first weights for every candidate of one shape
-            network = self.space.build(arch, **task.shape, **self.layout)
+            network = self.space.build(arch, self.layout, shape=task.shape)
         own = Task(task.data, derive(task.seed, "evaluation"), task.fabric, task.network)
         return TrainingSession(network, self.recipe, own, split="search_train")
 

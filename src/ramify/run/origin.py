@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,9 @@ from ramify.data import load as load_data
 from ramify.data.source import is_name
 from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.evaluators import TableLookup
-from ramify.run.folder import Images, Layout, RunFolder
+from ramify.run.folder import Images, Layout, Provenance, RunFolder
 from ramify.spaces import Space, space_of
+from ramify.spaces.layout import Kind
 
 
 class NetworkFile(TypedDict):
@@ -35,6 +35,8 @@ class NetworkFile(TypedDict):
     sha256: str
 
 
+SUPERNET = "supernet.safetensors"
+"""The weights of a search that has some."""
 _TOLD = ("data", "split", "says", "measured", "members", "classes", "input_size", "network", "sha256")
 
 
@@ -147,20 +149,45 @@ def images_of(data: Data) -> Images:
     return {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes, "input_size": size}
 
 
-def shape_of(space: Space, network: Mapping[str, Any], images: Mapping[str, Any]) -> dict[str, Any]:
+def shape_of(space: Space, network: Mapping[str, Any], images: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     """Return `layout`, `num_classes` and `input_size` of the networks of a run, as far as they are known.
 
     Args:
         space: What builds them.
-        network: Layout keywords, of which `build` may not take all: those of a supernet.
+        network: The run's layout keywords.
         images: What the provenance says of the data, or of the table in which scores were looked up.
+        kind: What the keywords are of. Of those of a supernet, what it has for itself is left out.
     """
-    known = inspect.signature(space.build).parameters
-    layout = {**images.get("network", {}), **network}
-    found: dict[str, Any] = {"layout": {name: value for name, value in layout.items() if name in known}}
+    built = space.Layout.keywords("member")
+    own = space.Layout.lasting() if kind == "supernet" else built
+    layout = {name: value for name, value in images.get("network", {}).items() if name in built}
+    found: dict[str, Any] = {"layout": layout | {name: value for name, value in network.items() if name in own}}
     if {"classes", "input_size"} <= images.keys():
         found |= {"num_classes": images["classes"], "input_size": images["input_size"]}
     return found
+
+
+def layout_of(path: Path, space: Space) -> dict[str, Any]:
+    """Return the layout keywords of a run that hold for the networks built of what it found, as far as they are said.
+
+    Args:
+        path: The run folder, of a search, a pipeline, or a retraining.
+        space: That of its architecture.
+    """
+    return cast("dict[str, Any]", _said(path, space)[-1]["layout"])
+
+
+def _said(path: Path, space: Space) -> tuple[Path, Mapping[str, Any], Provenance, dict[str, Any]]:
+    """Return the folder that knows the images of a run, its configuration, its provenance, and what these come to."""
+    config, trained = RunFolder(path).config(), None
+    if levels := config.get("levels"):
+        trained, path = config.get("retrain"), path / list(levels)[-1]
+        config = RunFolder(path).config()
+    network = (trained or config).get("network") or {}
+    kind: Kind = "supernet" if trained is None and (path / SUPERNET).exists() else "member"
+    provenance = RunFolder(path).provenance()
+    images = lookup_of(config, provenance) or provenance.get("data") or {}
+    return path, config, provenance, shape_of(space, network, images, kind)
 
 
 def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[str, Any]:
@@ -179,15 +206,7 @@ def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[s
             shape = RunFolder(place).read_json("network.json", NetworkFile)
             if Architecture.from_json(shape["architecture"]) == arch:
                 return shape
-    config = RunFolder(path).config()
-    network = config.get("network")
-    if levels := config.get("levels"):
-        last = list(levels)[-1]
-        network, path = (config.get("retrain") or levels[last]).get("network"), path / last
-        config = RunFolder(path).config()
-    provenance = RunFolder(path).provenance()
-    lookup = lookup_of(config, provenance)
-    found = shape_of(space_of(arch), network or {}, lookup or provenance.get("data") or {})
+    path, config, provenance, found = _said(path, space_of(arch))
     if images and "input_size" not in found and saw_images(config, provenance):
         try:
             data = load_data(located(data_of(path), path))

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from ramify import files, reading
 from ramify.architecture import Architecture
-from ramify.errors import ConfigurationError, RamifyError, RunError
+from ramify.errors import RamifyError, RunError
 from ramify.parallel import say
 from ramify.run.folder import RunFolder
 from ramify.run.origin import NetworkFile
 from ramify.run.sources import Result
 from ramify.spaces import Space, space_of
-from ramify.spaces.base import LARGEST_WIDTH
 
 
 class TrainedNetwork(Result):
@@ -53,21 +52,18 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     try:
         arch = Architecture.from_json(shape["architecture"])
         space = space_of(arch)
-        layout = space.checked_layout("build", shape["layout"])
         with torch.device("meta"):  # nothing is allocated before the weights are known to have these sizes
-            _check_shapes(_built(space, arch, shape, layout), state)
+            _check_shapes(_built(space, arch, shape), state)
     except RamifyError as error:
         raise RunError(f"{folder.path / 'network.json'} does not fit its weights ({error!s:.120}); {advice}") from None
-    network = _built(space, arch, shape, layout)
+    network = _built(space, arch, shape)
     network.load_state_dict(state)
     return network.eval(), dict(shape)
 
 
-def _built(space: Space, arch: Architecture, shape: NetworkFile, layout: Mapping[str, Any]) -> nn.Module:
-    for name in ("num_classes", "in_channels"):
-        if not 1 <= shape[name] <= LARGEST_WIDTH:
-            raise ConfigurationError(f"`{name}` must be from 1 to {LARGEST_WIDTH:,}")
-    return space.build(arch, num_classes=shape["num_classes"], in_channels=shape["in_channels"], **layout)
+def _built(space: Space, arch: Architecture, shape: NetworkFile) -> nn.Module:
+    demanded = {"num_classes": shape["num_classes"], "in_channels": shape["in_channels"]}
+    return space.build(arch, shape["layout"], shape=demanded)
 
 
 def _check_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:

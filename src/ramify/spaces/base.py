@@ -15,7 +15,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import Any, ClassVar, Self, get_args, get_type_hints
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops import NONE
 from ramify.reading import shown
+from ramify.spaces import layout as layouts
+from ramify.spaces.bounds import LARGEST_WIDTH, check_most
+from ramify.spaces.layout import Kind, LayoutLike
 from ramify.supernet import Choice
 from ramify.wording import excerpt, listing
 
@@ -64,10 +67,15 @@ class CellGraph:
 class Space(ABC):
     """A family of networks. Subclasses describe it; everything that can be derived is derived here."""
 
+    Layout = layouts.Layout
+    """The layout keywords of `build` and `supernet`: a frozen dataclass of the space's own."""
+
     source: ClassVar[str]
     """The paper that introduced the space."""
+    shape: ClassVar[Mapping[str, int]] = {"num_classes": 10, "in_channels": 3}
+    """What a task demands of the networks, by name, with what holds where it says nothing."""
     depth: ClassVar[str | None] = None
-    """The layout keyword of `supernet` that says how many cells follow one another; None where that is fixed."""
+    """The layout keyword that says how many cells follow one another; None where that is fixed."""
     additive: ClassVar[bool] = True
     """Whether what the network of a member costs is a sum over the candidates that the member uses."""
     same_widths: ClassVar[bool] = True
@@ -100,12 +108,20 @@ class Space(ABC):
         """Write the native notation of the space, canonically."""
 
     @abstractmethod
-    def build(self, arch: Architecture, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
-        """Return the network of one member. Subclasses add their layout keywords."""
+    def _build(self, arch: Architecture, layout: Any, shape: Mapping[str, int]) -> nn.Module:
+        """Return the network of a member, which is checked, by a layout in which nothing is left open."""
 
     @abstractmethod
-    def supernet(self, num_classes: int = 10, in_channels: int = 3) -> nn.Module:
-        """Return the network of all members. Subclasses add their layout keywords."""
+    def _supernet(self, layout: Any, shape: Mapping[str, int]) -> nn.Module:
+        """Return the network of all members: `sup(x, mix)` with one (E, O) tensor for each choice."""
+
+    def _defaults(self, layout: Any, kind: Kind) -> Mapping[str, Any]:
+        """Return what None stands for in fields of a layout whose default depends on the space or on other fields."""
+        return {}
+
+    def _inherited(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return the view of a weight of the supernet that a member of this shape has: all of it."""
+        return weight
 
     @abstractmethod
     def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
@@ -283,18 +299,98 @@ class Space(ABC):
         plain: dict[str, Any] = {"space": self.name, "arguments": self.arguments}
         return plain | ({"restriction": self.restriction} if self.restriction else {})
 
-    def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
-        """Return the built member with the supernet's layout and weights; parameter paths are the same."""
-        layout = dict(sup.layout)  # type: ignore[arg-type]
-        if layout.pop("partial_channels") > 1:
-            raise ArchitectureError(
-                "a supernet of partial channels holds no member: its candidates see a part of a state"
+    # Networks
+
+    def layout(self, given: LayoutLike = None, /, *, kind: Kind = "member", **keywords: Any) -> layouts.Layout:
+        """Return the layout of a member, or of the supernet, with nothing left open that the space knows.
+
+        Args:
+            given: A layout, or its keywords; what they do not say is as in the space's paper.
+            kind: `member` or `supernet`.
+            keywords: Further ones; they win.
+
+        Raises:
+            ConfigurationError: If there is no such keyword, or it does not take this value.
+        """
+        return self._laid_out(given, keywords, kind)
+
+    def _laid_out(self, given: LayoutLike, keywords: Mapping[str, Any], kind: Kind) -> layouts.Layout:
+        base = given if isinstance(given, layouts.Layout) else None
+        if isinstance(given, Mapping):
+            keywords = {**given, **keywords}
+        elif base is None and given is not None:  # the keyword that some spaces call `layout`
+            keywords = {"layout": given, **keywords}
+        if "__dataclass_fields__" not in vars(self.Layout):
+            raise ConfigurationError(f"{self.name}.Layout must be a dataclass: @dataclass(frozen=True, kw_only=True)")
+        found = self.Layout.of(keywords, kind, self.name, base)
+        return found.resolved(kind, self._defaults(found, kind))
+
+    def build(
+        self,
+        arch: Architecture,
+        layout: LayoutLike = None,
+        *,
+        shape: Mapping[str, int] | None = None,
+        **keywords: Any,
+    ) -> nn.Module:
+        """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
+
+        Args:
+            arch: A member.
+            layout: Of this space's `Layout`, or its keywords.
+            shape: What the task demands, such as `num_classes` and `in_channels`.
+            keywords: Further ones of both; they win.
+        """
+        known, demanded = self._sorted(layout, shape, keywords, "member")
+        return self._build(self.checked(arch), known, demanded)
+
+    def supernet(
+        self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
+    ) -> nn.Module:
+        """Return the network of all members: `sup(x, mix)` with one (E, O) tensor for each choice.
+
+        It has the attributes `choices`, `layout` and `shape`. The arguments are those of `build`.
+        """
+        known, demanded = self._sorted(layout, shape, keywords, "supernet")
+        supernet: Any = self._supernet(known, demanded)
+        supernet.choices, supernet.layout, supernet.shape = self.choices, known, demanded
+        return supernet
+
+    def _sorted(
+        self, layout: LayoutLike, shape: Mapping[str, int] | None, keywords: Mapping[str, Any], kind: Kind
+    ) -> tuple[layouts.Layout, dict[str, int]]:
+        """Return layout and shape, checked and complete."""
+        demanded = {**self.shape, **(shape or {}), **{k: v for k, v in keywords.items() if k in self.shape}}
+        for name, value in demanded.items():
+            if name not in self.shape:
+                raise ConfigurationError(f"{self.name} has no shape {shown(name)!r}; {nearest(name, self.shape)}")
+            if type(value) is not int or value < 1:
+                raise ConfigurationError(f"`{name}` must be a whole number, 1 or more, got {shown(value)}")
+            check_most(name, value, LARGEST_WIDTH)
+        if not isinstance(layout, layouts.Layout | Mapping | str | None):
+            raise ConfigurationError(
+                f"{self.name} takes a layout, got {shown(layout)}; what the task demands is named: num_classes=10"
             )
-        network = self.build(self.checked(arch), **layout)
+        own = {name: value for name, value in keywords.items() if name not in self.shape}
+        return self._laid_out(layout, own, kind), demanded
+
+    def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
+        """Return the built member with the supernet's layout, shape and weights; parameter paths are the same.
+
+        Raises:
+            ArchitectureError: If the supernet is laid out as no member is.
+        """
+        found: Any = sup
+        if foreign := found.layout.foreign("member"):
+            said = ", ".join(f"{name}={getattr(found.layout, name)!r}" for name in foreign)
+            raise ArchitectureError(f"a supernet with {said} holds no member: built networks have no such thing")
+        network = self.build(arch, layout=found.layout, shape=found.shape)
         parameter = next(sup.parameters())
         network.to(device=parameter.device, dtype=parameter.dtype)
         held = sup.state_dict()
-        network.load_state_dict({name: held[name] for name in network.state_dict()})
+        network.load_state_dict(
+            {name: self._inherited(held[name], v.shape) for name, v in network.state_dict().items()}
+        )
         return network.train(sup.training)
 
     def absorb(self, sup: nn.Module, network: nn.Module) -> None:
@@ -305,31 +401,11 @@ class Space(ABC):
         """
         held, given = sup.state_dict(), network.state_dict()
         for name, value in given.items():
-            if name not in held or held[name].shape != value.shape:
+            if name not in held or self._inherited(held[name], value.shape).shape != value.shape:
                 raise ArchitectureError(f"the supernet has no parameter {name!r} of shape {tuple(value.shape)}")
         with torch.no_grad():
             for name, value in given.items():
-                held[name].copy_(value)
-
-    def checked_layout(self, method: str, layout: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `layout` if `build` or `supernet` takes these keywords and values.
-
-        Raises:
-            ConfigurationError: If not; the message suggests the nearest keyword, or says which values it takes.
-        """
-        hints = get_type_hints(getattr(self, method))
-        known = set(hints) - {"arch", "num_classes", "in_channels", "return"}
-        for name, value in layout.items():
-            if name not in known:
-                raise ConfigurationError(
-                    f"unknown layout keyword {name!r} of {self.name}.{method}; {nearest(name, known)}"
-                )
-            wanted = _wanted(value, hints[name])
-            if wanted:
-                raise ConfigurationError(f"layout keyword `{name}` must be {wanted}, got {shown(value)}")
-            if isinstance(value, int):
-                check_most(name, value, MOST_LAYERS if name in ("cells", "layers") else LARGEST_WIDTH)
-        return dict(layout)
+                self._inherited(held[name], value.shape).copy_(value)
 
     def __repr__(self) -> str:
         return f"{self.name}({_listed(self.arguments)})"
@@ -338,38 +414,6 @@ class Space(ABC):
 def argmax_existing(scores: Tensor, choice: Choice) -> list[int]:
     """Return for each edge the index of the best existing candidate, the first of equals."""
     return scores.detach().cpu().double().masked_fill(~choice.mask, float("-inf")).argmax(dim=1).tolist()
-
-
-def _wanted(value: Any, hint: Any) -> str:
-    """Return what a layout keyword of this type takes, empty if `value` is such: sizes are 1 or more, rates below 1."""
-    kinds = get_args(hint) or (hint,)
-    if value is None and type(None) in kinds:
-        return ""
-    if bool in kinds:
-        return "" if isinstance(value, bool) else "true or false"
-    if value is None:
-        return f"of type {kinds[0].__name__}"
-    if int in kinds:
-        return "" if type(value) is int and value >= 1 else "a whole number, 1 or more"
-    if float in kinds:
-        return "" if type(value) in (int, float) and 0 <= value < 1 else "a number in [0, 1)"
-    return "" if isinstance(value, str) else "a name"
-
-
-MOST_NODES = 20
-"""Of a cell or a graph."""
-MOST_CELLS = 100
-"""Of a stage of which every cell is decided."""
-MOST_LAYERS = 1000
-"""Layers, cells or blocks of a network."""
-LARGEST_WIDTH = 2**16
-"""Channels, pixels of a side, and what else a layout counts."""
-
-
-def check_most(name: str, value: int, most: int) -> None:
-    """Raise `ConfigurationError` if a size, which may come from a file, is more than anybody can mean."""
-    if value > most:
-        raise ConfigurationError(f"`{name}` must be at most {most:,}, got {shown(value)}")
 
 
 def check_partial(channels: int, partial_channels: int, name: str = "`channels`") -> None:

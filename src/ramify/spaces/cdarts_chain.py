@@ -19,7 +19,7 @@ of the codes of all places. That is how `format` writes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -28,7 +28,8 @@ from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError
 from ramify.ops import Norm, Operation, standard_norm
 from ramify.ops.inverted_residual import conv_block, inverted_residual, kernel_and_expansion
-from ramify.spaces.chain import ABSENT, SKIP, ChainSpace, Frame, Layer, Stage, Widths, draw_convolutions, listed
+from ramify.spaces.chain import ABSENT, ChainSpace, Stage, Widths, listed
+from ramify.spaces.chain_network import SKIP, Frame, Layer, draw_convolutions
 
 OPERATIONS = ("k3e4", "k3e6", "k5e4", "k5e6", "k7e4", "k7e6")
 BLOCKS = (4, 4, 5, 4, 4)
@@ -123,17 +124,17 @@ class CDARTSChain(ChainSpace):
         kernel, expansion = kernel_and_expansion(op)
         return inverted_residual(layer.c_in, layer.c_out, kernel, expansion, layer.stride, norm, nn.SiLU, squeeze=True)
 
-    def _frame(self, num_classes: int, in_channels: int, layout: Widths, norm: Norm) -> Frame:
-        affine, width = standard_norm(), layout.scaled(self.channels)
-        last, head = layout.scaled(layout.last_channels), layout.scaled(HEAD)
+    def _frame(self, shape: Mapping[str, int], widths: Widths, norm: Norm) -> Frame:
+        affine, width = standard_norm(), widths.scaled(self.channels)
+        last, head = widths.scaled(widths.last_channels), widths.scaled(HEAD)
         return Frame(
             stem={
-                "stem": conv_block(in_channels, width, 3, layout.strides[0], affine, nn.SiLU),
+                "stem": conv_block(shape["in_channels"], width, 3, widths.strides[0], affine, nn.SiLU),
                 "first": _Separable(width, affine),
             },
-            last=conv_block(layout.scaled(self.stages[-1].width), last, 1, 1, norm, nn.SiLU),
+            last=conv_block(widths.scaled(self.stages[-1].width), last, 1, 1, norm, nn.SiLU),
             neck=nn.Sequential(nn.Conv2d(last, head, 1), nn.SiLU()),
-            classifier=nn.Linear(head, num_classes),
+            classifier=nn.Linear(head, shape["num_classes"]),
         )
 
     def _initialise(self, network: nn.Module) -> None:

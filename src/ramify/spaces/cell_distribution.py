@@ -22,17 +22,11 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.profiling import profile
-from ramify.spaces.base import (
-    MOST_CELLS,
-    Candidate,
-    CellGraph,
-    Regulariser,
-    argmax_existing,
-    check_most,
-    check_scores,
-)
+from ramify.spaces.base import Candidate, CellGraph, Regulariser, argmax_existing, check_scores
+from ramify.spaces.bounds import MOST_CELLS, check_most
 from ramify.spaces.cell_network import Inputs, MixedCell
 from ramify.spaces.genotype import CellGenotype, Read
+from ramify.spaces.layout import LayoutLike
 from ramify.spaces.pairs import PairGraph
 from ramify.spaces.stage_graph import DARTS_V2, OPERATIONS, SKIP, STAGES, StageGraph
 from ramify.supernet import Choice, MixedGraph, Mixture, needed_states
@@ -308,7 +302,8 @@ class CellDistribution(StageGraph):
         *,
         num_classes: int = 10,
         input_size: Sequence[int] = (3, 32, 32),
-        **layout: Any,
+        layout: LayoutLike = None,
+        **keywords: Any,
     ) -> Budget:
         """Return a budget, with the costs of the parts measured on networks that are built for it.
 
@@ -317,15 +312,19 @@ class CellDistribution(StageGraph):
             of: `params` or `macs`.
             num_classes: Width of the classifier.
             input_size: (C, H, W) of an image.
-            layout: Further keywords of `build`.
+            layout: Of the networks, or its keywords.
+            keywords: Further ones.
 
         Raises:
             ConfigurationError: If no network of this space can meet the target.
         """
         if of not in QUANTITIES:
             raise ConfigurationError(f"`of` must be one of {list(QUANTITIES)}, got {of!r}")
-        if not self.checked_layout("build", layout).get("prune_dead", True):
+        known: Any = self.layout(layout, **keywords)
+        if not known.prune_dead:
             raise ConfigurationError("a budget needs `prune_dead`: without it all stages are built to the full length")
+
+        shape = {"num_classes": num_classes, "in_channels": input_size[0]}
 
         def cost(*lengths: int, pooled: int | None = None) -> int:
             space = StageGraph(self.cell, lengths)
@@ -333,7 +332,7 @@ class CellDistribution(StageGraph):
             if pooled is not None:
                 wiring[f"{STAGES[pooled]}.2"] = (("max_pool_3x3", 0), (SKIP, 1))
             with torch.device("meta"):
-                network = space.build(space.architecture(wiring), num_classes, input_size[0], **layout)
+                network = space.build(space.architecture(wiring), known, shape=shape)
             found = profile(network, input_size)
             return found.params - found.auxiliary_params if of == "params" else found.macs
 

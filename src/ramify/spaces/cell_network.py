@@ -29,7 +29,8 @@ from ramify.supernet import (
 )
 from ramify.supernet.network import RunCell
 
-LAYOUTS = ("cifar", "imagenet")
+IMAGENET = "imagenet"
+"""The layout for large images; the other one is `cifar`."""
 
 
 @dataclass(frozen=True)
@@ -228,18 +229,14 @@ class CellSkeleton(Skeleton):
         newer_twice: bool = False,
     ) -> None:
         super().__init__()
-        if layout not in LAYOUTS:
-            raise ConfigurationError(f"`layout` must be one of {list(LAYOUTS)}, got {layout!r}")
-        if layers < 1 or channels < 1:
-            raise ConfigurationError(f"`layers` and `channels` must be at least 1, got {layers} and {channels}")
         first, last = (channels * multiplier for multiplier in stem_multipliers)
-        if layout == "cifar":
+        if layout != IMAGENET:
             last = first
             self.stem, self.second_stem = _cifar_stem(in_channels, first), None
         else:
             self.stem, self.second_stem = _imagenet_stem(in_channels, first), _second_imagenet_stem(first, last)
             self.stems = ("stem", "second_stem")
-        older_is_larger = layout == "imagenet"
+        older_is_larger = layout == IMAGENET
         plans, widths = plan_cells(
             layers, channels, (first, last), width_of, older_is_larger=older_is_larger, newer_twice=newer_twice
         )
@@ -248,7 +245,7 @@ class CellSkeleton(Skeleton):
         self.reductions = tuple(plan.index for plan in plans if plan.reduction)
         self.stages = len(self.reductions) + 1
         self.auxiliary = (
-            AuxiliaryHead(widths[self.reductions[-1]], num_classes, second_norm=layout == "cifar")
+            AuxiliaryHead(widths[self.reductions[-1]], num_classes, second_norm=layout != IMAGENET)
             if auxiliary
             else None
         )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, cast
 
 from torch import nn
 
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError
-from ramify.ops import make_operation, standard_norm
+from ramify.ops import make_operation
 from ramify.ops.blocks import Norm
 from ramify.spaces.base import check_partial
+from ramify.spaces.bounds import MOST_LAYERS
 from ramify.spaces.cell_network import (
+    IMAGENET,
     Cell,
     CellNetwork,
     CellPlan,
@@ -23,6 +26,7 @@ from ramify.spaces.cell_network import (
     MixedCell,
 )
 from ramify.spaces.genotype import read_genotype
+from ramify.spaces.layout import Kind, NormedLayout, keyword
 from ramify.spaces.pairs import PairGraph, PairSpace, pair_graph
 from ramify.supernet import FixedGraph, MixedGraph
 
@@ -39,6 +43,36 @@ class CellSpace(PairSpace):
         reduction: `searched`, or `frc` for the fixed reduction cell of GDAS-FRC.
         repeat: Whether a node may read one state twice.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Layout(NormedLayout):
+        """How the networks are laid out: a stem, a row of cells of which two reduce the resolution, a classifier.
+
+        Args:
+            layout: The stem: one convolution for `cifar`, three of stride 2 for `imagenet`.
+            channels: C of the first cells. None: 36 in built networks, or 48 for ImageNet; 16 in supernets.
+            layers: Number of cells. None: 20 in built networks, or 14 for ImageNet; 8 in supernets.
+            stem_multiplier: Width of the stem in units of C. None: 3, or 1 for ImageNet.
+            pool_norm: Whether a batch norm follows poolings. None: as in the space's paper; DARTS has one in supernets
+                only and without scale and shift, H-DAS always and like the others.
+            affine: Whether the norms inside the cells scale and shift. None: in built networks, but not in supernets.
+            track_running_stats: Whether the norms inside the cells keep running statistics. None: as for `affine`.
+            newer_twice: Whether reducing cells whose two inputs have different widths read the newer one twice. None:
+                in supernets for ImageNet, as in those of ABS, where it matters to networks of less than six cells.
+            auxiliary: Whether training also returns the logits of an auxiliary head; of built networks.
+            drop_path: Probability of dropping an operation's output in training; of built networks.
+            partial_channels: K, where only C/K channels of a state enter the candidates (PC-DARTS); of supernets.
+        """
+
+        layout: Literal["cifar", "imagenet"] = "cifar"
+        channels: int | None = None
+        layers: int | None = keyword(most=MOST_LAYERS)
+        stem_multiplier: int | None = None
+        pool_norm: bool | None = keyword(apart=True)
+        newer_twice: bool | None = keyword(apart=True)
+        auxiliary: bool = keyword(False, only="member")
+        drop_path: float = keyword(0.0, only="member")
+        partial_channels: int = keyword(1, only="supernet")
 
     INPUTS = ("input k−2", "input k−1")
     depth = "layers"
@@ -158,23 +192,35 @@ class CellSpace(PairSpace):
 
     # Networks
 
+    def _defaults(self, layout: Layout, kind: Kind) -> Mapping[str, Any]:
+        supernet, large = kind == "supernet", layout.layout == IMAGENET
+        return {
+            "channels": 16 if supernet else 48 if large else 36,
+            "layers": 8 if supernet else 14 if large else 20,
+            "stem_multiplier": 1 if large else 3,
+            "pool_norm": self.POOL_NORM[supernet],
+            "newer_twice": supernet and large,
+        }
+
     def cell_maker(
         self,
         arch: Architecture,
         *,
-        drop_path: float = 0.0,
-        pool_norm: bool | None = None,
+        norm: Norm,
+        pool_norm: bool,
         pool_affine: bool | None = None,
-        affine: bool = True,
-        track_running_stats: bool = True,
+        drop_path: float = 0.0,
     ) -> Callable[[CellPlan], nn.Module]:
-        """Return what makes the built cells of a member; the arguments are those of `build`.
+        """Return what makes the built cells of a member.
 
-        `pool_affine` says whether the norms that follow poolings scale and shift; as in the space's paper when None.
+        Args:
+            arch: The member.
+            norm: Maker of the norms inside the cells.
+            pool_norm: Whether one follows poolings.
+            pool_affine: Whether that one scales and shifts; as in the space's paper when None.
+            drop_path: Probability of dropping an operation's output in training.
         """
         chosen = self._chosen(self.checked(arch))
-        norm = standard_norm(affine, track_running_stats)
-        pools = (self.POOL_NORM[0] if pool_norm is None else pool_norm, pool_affine)
 
         def cell(plan: CellPlan) -> nn.Module:
             kind, inputs = self.kind_at(plan), Inputs(plan, norm)
@@ -186,7 +232,7 @@ class CellSpace(PairSpace):
                 chosen[kind],
                 inputs=2,
                 states=graph.nodes + 2,
-                candidate=self._candidate(plan, plan.channels, norm, *pools),
+                candidate=self._candidate(plan, plan.channels, norm, pool_norm, pool_affine),
                 stride=1 + plan.reduction,
                 drop_path=drop_path,
             )
@@ -210,94 +256,14 @@ class CellSpace(PairSpace):
         graph: PairGraph | None = self._graphs.get(self.kind_at(plan))
         return (4 if graph is None else len(graph.concat)) * plan.channels
 
-    def build(
-        self,
-        arch: Architecture,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        layout: str = "cifar",
-        channels: int | None = None,
-        layers: int | None = None,
-        stem_multiplier: int | None = None,
-        auxiliary: bool = False,
-        drop_path: float = 0.0,
-        pool_norm: bool | None = None,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        newer_twice: bool = False,
-    ) -> nn.Module:
-        """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+        pool_norm = bool(layout.pool_norm)
+        maker = self.cell_maker(arch, norm=layout.norm, pool_norm=pool_norm, drop_path=layout.drop_path)
+        return CellNetwork(maker, self.width, **_skeleton(layout, shape), auxiliary=layout.auxiliary)
 
-        Args:
-            arch: A member.
-            num_classes: Width of the classifier.
-            in_channels: Of the images.
-            layout: `cifar` or `imagenet`.
-            channels: C of the first cells; 36, or 48 for ImageNet.
-            layers: Number of cells; 20, or 14 for ImageNet.
-            stem_multiplier: Width of the stem in units of C; 3, or 1 for ImageNet.
-            auxiliary: Whether training also returns the logits of an auxiliary head.
-            drop_path: Probability of dropping an operation's output in training.
-            pool_norm: Whether a batch norm follows poolings; as in the space's paper when None: DARTS has one in
-                supernets only and without scale and shift, H-DAS always and like the others.
-            affine: Whether the norms inside the cells scale and shift.
-            track_running_stats: Whether the norms inside the cells keep running statistics.
-            newer_twice: Whether reducing cells whose two inputs have different widths read the newer one twice.
-        """
-        return CellNetwork(
-            self.cell_maker(
-                arch, drop_path=drop_path, pool_norm=pool_norm, affine=affine, track_running_stats=track_running_stats
-            ),
-            self.width,
-            num_classes,
-            in_channels,
-            layout=layout,
-            channels=(48 if layout == "imagenet" else 36) if channels is None else channels,
-            layers=(14 if layout == "imagenet" else 20) if layers is None else layers,
-            stem_multipliers=_stem(layout, stem_multiplier),
-            auxiliary=auxiliary,
-            newer_twice=newer_twice,
-        )
-
-    def supernet(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        layout: str = "cifar",
-        channels: int = 16,
-        layers: int = 8,
-        stem_multiplier: int | None = None,
-        pool_norm: bool | None = None,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        partial_channels: int = 1,
-        newer_twice: bool | None = None,
-    ) -> nn.Module:
-        """Return the network of all members: `sup(x, mix)` with one (E, O) tensor for each kind of cell.
-
-        Of `partial_channels` K, only C/K channels of a state enter the candidates (PC-DARTS). With `newer_twice`,
-        reducing cells whose two inputs have different widths read the newer one twice; by default in the ImageNet
-        layout, as in the supernets of ABS, where it makes a difference to those of less than six cells.
-        """
-        newer_twice = layout == "imagenet" if newer_twice is None else newer_twice
-        after_poolings = self.POOL_NORM[1] if pool_norm is None else pool_norm
-        keywords = {
-            "num_classes": num_classes,
-            "in_channels": in_channels,
-            "layout": layout,
-            "channels": channels,
-            "layers": layers,
-            "stem_multiplier": stem_multiplier,
-            "pool_norm": after_poolings,
-            "affine": affine,
-            "track_running_stats": track_running_stats,
-            "partial_channels": partial_channels,
-            "newer_twice": newer_twice,
-        }
-        check_partial(channels, partial_channels)
-        norm = standard_norm(affine, track_running_stats)
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+        norm, parts, pool_norm = layout.norm, layout.partial_channels, bool(layout.pool_norm)
+        check_partial(cast(int, layout.channels), parts)
 
         def cell(plan: CellPlan) -> nn.Module:
             kind, inputs = self.kind_at(plan), Inputs(plan, norm)
@@ -306,25 +272,13 @@ class CellSpace(PairSpace):
             graph = MixedGraph(
                 self.choices[kind],
                 2,
-                self._candidate(plan, plan.channels // partial_channels, norm, after_poolings),
+                self._candidate(plan, plan.channels // parts, norm, pool_norm),
                 stride=1 + plan.reduction,
-                partial_channels=partial_channels,
+                partial_channels=parts,
             )
             return MixedCell(kind, inputs, graph, self._graphs[kind].concat)
 
-        supernet = CellSupernet(
-            cell,
-            self.width,
-            num_classes,
-            in_channels,
-            layout=layout,
-            channels=channels,
-            layers=layers,
-            stem_multipliers=_stem(layout, stem_multiplier),
-            newer_twice=newer_twice,
-        )
-        supernet.choices, supernet.layout = self.choices, keywords
-        return supernet
+        return CellSupernet(cell, self.width, **_skeleton(layout, shape))
 
 
 def _role(kind: str) -> str:
@@ -332,6 +286,13 @@ def _role(kind: str) -> str:
     return kind.rstrip("123")
 
 
-def _stem(layout: str, multiplier: int | None) -> tuple[int, int]:
-    width = multiplier or (3 if layout == "cifar" else 1)
-    return width, width
+def _skeleton(layout: CellSpace.Layout, shape: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "num_classes": shape["num_classes"],
+        "in_channels": shape["in_channels"],
+        "layout": layout.layout,
+        "channels": layout.channels,
+        "layers": layout.layers,
+        "stem_multipliers": (layout.stem_multiplier, layout.stem_multiplier),
+        "newer_twice": layout.newer_twice,
+    }

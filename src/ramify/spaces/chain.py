@@ -17,7 +17,7 @@ nearest even number.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
@@ -27,26 +27,24 @@ from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
-from ramify.ops import DropPath, Norm, Operation, dropout, standard_norm, with_eps
-from ramify.spaces.base import (
-    MOST_LAYERS,
-    Candidate,
-    CellGraph,
-    Space,
-    argmax_existing,
-    check_most,
-    check_scores,
+from ramify.ops import Norm, Operation, with_eps
+from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.bounds import MOST_LAYERS, check_most
+from ramify.spaces.chain_network import (
+    LAYERS,
+    SKIP,
+    BuiltLayer,
+    ChainNetwork,
+    ChainSupernet,
+    Frame,
+    Layer,
+    MixedLayer,
 )
+from ramify.spaces.layout import Kind, NormedLayout, keyword
 from ramify.spaces.notation import read
-from ramify.supernet import Built, Choice, Mixture, Skeleton, Supernet, WeightVector, piece_of, tapped
-from ramify.supernet.mixture import accumulate as add
-from ramify.supernet.mixture import accumulate_scaled, weighted
-from ramify.supernet.network import RunCell
+from ramify.supernet import Choice
 from ramify.wording import excerpt
 
-LAYERS = "layers"
-"""Name of the one choice."""
-SKIP = "skip_connect"
 ABSENT = -1
 """How notations write a layer that is left out."""
 
@@ -64,45 +62,6 @@ class Stage:
     stride: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """What a layer at one place of the chain is told.
-
-    Args:
-        index: Place, from 0.
-        stage: Number of its stage, from 1.
-        first: Whether it is the first of its stage.
-        c_in, c_out: Channels before and behind.
-        stride: 1 or 2.
-        residual: Whether what it takes in is added to what it puts out.
-    """
-
-    index: int
-    stage: int
-    first: bool
-    c_in: int
-    c_out: int
-    stride: int
-    residual: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """Everything of a network but its layers.
-
-    Args:
-        stem: Modules that images pass first, by name.
-        last: The convolution behind the layers; its output is the last stage.
-        neck: What follows the pooling: (B, C, 1, 1) → (B, C', 1, 1); None for nothing.
-        classifier: The linear layer.
-    """
-
-    stem: Mapping[str, nn.Module]
-    last: nn.Module
-    neck: nn.Module | None
-    classifier: nn.Linear
-
-
 class ChainSpace(Space):
     """A chain of layers. Subclasses say which operations there are, how wide the stages are, and what is around them.
 
@@ -110,6 +69,32 @@ class ChainSpace(Space):
         blocks: Number of layers of every stage.
         operations: Names in the order of their codes, `skip_connect` last where layers may be left out.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Layout(NormedLayout):
+        """How the networks are laid out: how wide, and for images of which size.
+
+        A part of the channels cannot go past a layer that changes their number, so there are no partial channels.
+
+        Args:
+            channels: Width of the stem; all others are scaled with it. None: the published one.
+            last_channels: Width of the last convolution, before scaling. None: the published one.
+            resolution: Side of the images in pixels; it decides how many strides are kept.
+            affine: Whether the norms behind the stem scale and shift, and in `ShuffleChain` that of the stem; those of
+                other stems always do. None: in built networks, but not in supernets.
+            track_running_stats: Whether these norms keep running statistics. None: as for `affine`.
+            norm_eps: ε of all norms.
+            drop_path: Probability of dropping what a layer adds to its shortcut, or puts beside it, in training; of
+                built networks.
+            dropout: Probability of dropping what enters the classifier in training; of built networks.
+        """
+
+        channels: int | None = None
+        last_channels: int | None = None
+        resolution: int = 224
+        norm_eps: float = keyword(1e-5, positive=True)
+        drop_path: float = keyword(0.0, only="member")
+        dropout: float = keyword(0.0, only="member")
 
     stages: ClassVar[tuple[Stage, ...]]
     channels: ClassVar[int]
@@ -131,7 +116,7 @@ class ChainSpace(Space):
         """Return the module of an operation other than `skip_connect`, without the layer's shortcut."""
 
     @abstractmethod
-    def _frame(self, num_classes: int, in_channels: int, layout: Widths, norm: Norm) -> Frame:
+    def _frame(self, shape: Mapping[str, int], widths: Widths, norm: Norm) -> Frame:
         """Return what stands around the layers; `norm` makes the norms behind them."""
 
     @abstractmethod
@@ -258,14 +243,25 @@ class ChainSpace(Space):
 
     # Layout
 
-    def plan(self, layout: Widths) -> list[Layer]:
-        """Return what every layer is told in a network of this layout."""
+    def _defaults(self, layout: Layout, kind: Kind) -> Mapping[str, Any]:
+        return {"channels": self.channels, "last_channels": self.last_channels}
+
+    def widths(self, layout: Layout) -> Widths:
+        """Return the widths and strides of a layout in which nothing is left open."""
+        return Widths(
+            channels=cast(int, layout.channels),
+            published=self.channels,
+            last_channels=cast(int, layout.last_channels),
+            strides=kept_strides((2, *(stage.stride for stage in self.stages)), layout.resolution),
+        )
+
+    def plan(self, widths: Widths) -> list[Layer]:
+        """Return what every layer is told in a network of these widths."""
         layers = []
-        strides = layout.strides
-        c_in, published_in = layout.scaled(self.before), self.before
+        c_in, published_in = widths.scaled(self.before), self.before
         for index, (number, block) in enumerate(self.places):
             stage = self.stages[number - 1]
-            c_out = layout.scaled(stage.width)
+            c_out = widths.scaled(stage.width)
             layers.append(
                 Layer(
                     index=index,
@@ -273,7 +269,7 @@ class ChainSpace(Space):
                     first=block == 0,
                     c_in=c_in,
                     c_out=c_out,
-                    stride=strides[number] if block == 0 else 1,
+                    stride=widths.strides[number] if block == 0 else 1,
                     # by the published numbers: neither smaller images nor scaled widths make a shortcut
                     residual=self.shortcut and published_in == stage.width and (block > 0 or stage.stride == 1),
                 )
@@ -281,101 +277,31 @@ class ChainSpace(Space):
             c_in, published_in = c_out, stage.width
         return layers
 
-    def layout_of(self, channels: int | None = None, last_channels: int | None = None, resolution: int = 224) -> Widths:
-        """Return the widths and strides that these layout keywords give."""
-        return Widths(
-            channels=self.channels if channels is None else channels,
-            published=self.channels,
-            last_channels=self.last_channels if last_channels is None else last_channels,
-            strides=kept_strides((2, *(stage.stride for stage in self.stages)), resolution),
-        )
-
     # Networks
 
-    def build(
-        self,
-        arch: Architecture,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        channels: int | None = None,
-        last_channels: int | None = None,
-        resolution: int = 224,
-        drop_path: float = 0.0,
-        dropout: float = 0.0,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        norm_eps: float = 1e-5,
-    ) -> nn.Module:
-        """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
-
-        Args:
-            arch: A member.
-            num_classes: Width of the classifier.
-            in_channels: Of the images.
-            channels: Width of the stem; None for the published one. All others are scaled with it.
-            last_channels: Width of the last convolution, before scaling; None for the published one.
-            resolution: Side of the images in pixels; it decides how many strides are kept.
-            drop_path: Probability of dropping what a layer adds to its shortcut, or puts beside it, in training.
-            dropout: Probability of dropping what enters the classifier in training.
-            affine: Whether the norms behind the stem scale and shift.
-            track_running_stats: Whether they keep running statistics.
-            norm_eps: ε of all norms.
-        """
-        layout = self.layout_of(channels, last_channels, resolution)
-        norm, plan = standard_norm(affine, track_running_stats), self.plan(layout)
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+        widths, norm = self.widths(layout), layout.norm
+        plan = self.plan(widths)
         layers = {
-            layer: _BuiltLayer(op, self._candidate(op, plan[layer], norm), plan[layer].residual, drop_path)
+            layer: BuiltLayer(op, self._candidate(op, plan[layer], norm), plan[layer].residual, layout.drop_path)
             for layer, op in self.present(arch).items()
         }
-        frame = self._frame(num_classes, in_channels, layout, norm)
-        network = _Network(frame, layers, plan, self.distilled, dropout)
+        network = ChainNetwork(self._frame(shape, widths, norm), layers, plan, self.distilled, layout.dropout)
         self._initialise(network)
-        return with_eps(network, norm_eps)
+        return with_eps(network, layout.norm_eps)
 
-    def supernet(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        channels: int | None = None,
-        last_channels: int | None = None,
-        resolution: int = 224,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        norm_eps: float = 1e-5,
-    ) -> nn.Module:
-        """Return the network of all members: `sup(x, mix)` with `mix["layers"]` of shape (layers, operations).
-
-        The norms of stems are always affine with running statistics, except in `ShuffleChain`; those behind them are as
-        the keywords say, and `norm_eps` is the ε of all. A part of the channels cannot go past a layer that changes
-        their number, so there are no partial channels.
-        """
-        layout = self.layout_of(channels, last_channels, resolution)
-        norm, plan = standard_norm(affine, track_running_stats), self.plan(layout)
-        choice = self.choices[LAYERS]
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+        widths, norm, choice = self.widths(layout), layout.norm, self.choices[LAYERS]
+        plan = self.plan(widths)
         layers = {
-            layer.index: _MixedLayer(
+            layer.index: MixedLayer(
                 layer, choice.ops, {op: self._candidate(op, layer, norm) for op in _weighty(choice, layer.index)}
             )
             for layer in plan
         }
-        frame = self._frame(num_classes, in_channels, layout, norm)
-        supernet = _Supernet(frame, layers, plan, self.distilled)
+        supernet = ChainSupernet(self._frame(shape, widths, norm), layers, plan, self.distilled)
         self._initialise(supernet)
-        supernet.choices = self.choices
-        supernet.layout = {
-            "num_classes": num_classes,
-            "in_channels": in_channels,
-            "channels": channels,
-            "last_channels": last_channels,
-            "resolution": resolution,
-            "affine": affine,
-            "track_running_stats": track_running_stats,
-            "norm_eps": norm_eps,
-            "partial_channels": 1,
-        }
-        return with_eps(supernet, norm_eps)
+        return with_eps(supernet, layout.norm_eps)
 
     # Sampling by depth
 
@@ -408,7 +334,7 @@ class ChainSpace(Space):
 
 @dataclass(frozen=True, kw_only=True)
 class Widths:
-    """The layout of a network: how wide it is, and which strides it has.
+    """How wide a network is, and which strides it has.
 
     Args:
         channels: Width of the stem.
@@ -458,139 +384,3 @@ def listed(notation: Any, name: str) -> list[Any]:
 def _weighty(choice: Choice, layer: int) -> list[str]:
     """Return the existing candidates of a layer that have a module."""
     return [op for op, on in zip(choice.ops, choice.mask[layer].tolist(), strict=True) if on and op != SKIP]
-
-
-class _BuiltLayer(nn.Module):
-    """One chosen operation: (B, C_in, H, W) → (B, C_out, H', W')."""
-
-    def __init__(self, op: str, operation: Operation, residual: bool, drop_path: float) -> None:
-        super().__init__()
-        self.op, self.residual = op, residual
-        self.ops = nn.ModuleDict({op: operation})
-        self.drop_path = DropPath(drop_path if residual else 0.0)
-        for module in operation.modules():
-            if isinstance(module, DropPath):
-                module.rate = drop_path
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.ops[self.op](x)
-        return x + self.drop_path(y) if self.residual else y
-
-
-class _MixedLayer(nn.Module):
-    """All candidates of a layer; the shortcut that they share is added once, with the sum of their weights."""
-
-    kind = LAYERS
-
-    def __init__(self, layer: Layer, names: Sequence[str], operations: Mapping[str, Operation]) -> None:
-        super().__init__()
-        self.index, self.residual, self.keeps = layer.index, layer.residual, layer.stride == 1
-        self.names = tuple(names)
-        self.ops = nn.ModuleDict(operations)
-
-    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
-        active = mixture.active[self.index]
-        if not active:
-            raise ArchitectureError(f"active: no candidate of layer {self.index} is left")
-        total: Tensor | None = None
-        straight: Tensor | None = None  # weight of the input itself
-        for index in active:
-            weight, name = mixture.weights[self.index][index], self.names[index]
-            probability = mixture.dropout[index] if self.training and self.keeps else 0.0
-            operation: Any = None if name == SKIP else self.ops[name]
-            if probability:
-                y = x if operation is None else operation(x) + x if self.residual else operation(x)
-                total = accumulate_scaled(total, dropout(y, probability), weight)
-                continue
-            if operation is not None:
-                total = add(total, weighted(operation, operation.body(operation.prelude(x)), weight))
-            if operation is None or self.residual:
-                straight = weight if straight is None else straight + weight
-        if straight is not None:
-            total = accumulate_scaled(total, x, straight)
-        assert total is not None
-        for index in mixture.dropped[self.index]:
-            total = total + mixture.weights[self.index][index]
-        return total
-
-
-class ChainSkeleton(Skeleton):
-    """Stem, layers, last convolution, global average pool, classifier.
-
-    The stages are those of the layers, and the last convolution.
-    """
-
-    def __init__(
-        self,
-        frame: Frame,
-        layers: Mapping[int, nn.Module],
-        plan: Sequence[Layer],
-        distilled: tuple[str, ...],
-        dropped: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.stems = tuple(frame.stem)
-        for name, module in frame.stem.items():
-            self.add_module(name, module)
-        self.layers = nn.ModuleDict({str(index): layer for index, layer in layers.items()})
-        self.last, self.neck = frame.last, frame.neck
-        self.dropout = dropped
-        self.classifier = frame.classifier
-        self.stages = plan[-1].stage + 1
-        self._distilled = distilled
-        ends = {layer.stage: layer.index for layer in plan}
-        self._ends = {index: f"stage{stage}" for stage, index in ends.items()}
-
-    @property
-    def distilled(self) -> tuple[str, ...]:
-        """The stages whose features a distilling strategy compares beside the logits."""
-        return self._distilled
-
-    def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
-        self.check_taps(taps)
-        features: dict[str, Tensor] = {}
-        for name in self.stems:
-            x = getattr(self, name)(x)
-        for index in range(max(self._ends) + 1):
-            if str(index) in self.layers:  # the others are left out
-                x = run_cell(self.layers[str(index)], x)
-            if index in self._ends:
-                features[self._ends[index]] = x
-        x = features[f"stage{self.stages}"] = self.last(x)
-        x = x.mean(dim=(2, 3), keepdim=True)
-        if self.neck is not None:
-            x = self.neck(x)
-        x = x.flatten(1)
-        if self.training and self.dropout:
-            x = dropout(x, self.dropout)
-        return tapped(self.classifier(x), features, taps)
-
-
-class _Network(Built, ChainSkeleton):
-    """The skeleton with built layers."""
-
-
-class _Supernet(Supernet, ChainSkeleton):
-    """The skeleton with mixed layers."""
-
-    def weight_vector(self) -> WeightVector:
-        """Count the weights of all convolutions and of the classifier, but no norm and no bias, each once.
-
-        So in the released code (Hu et al., ABS, ECCV 2020). A layer that is left out adds nothing.
-        """
-        pieces = {
-            (int(index), self.choices[LAYERS].ops.index(name)): piece_of(operation, f"layers.{index}.ops.{name}.")
-            for index, layer in self.layers.items()
-            for name, operation in cast(Any, layer).ops.items()
-        }
-        fixed = [name for name, p in self.named_parameters() if p.dim() > 1 and not name.startswith("layers.")]
-        return WeightVector(tuple(fixed), {LAYERS: (pieces,)}, {})
-
-
-def draw_convolutions(network: nn.Module, spread: Callable[[nn.Conv2d], float]) -> None:
-    """Draw the weights of convolutions from N(0, spread²), and set their biases to 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, 0.0, spread(module))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

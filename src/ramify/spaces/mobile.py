@@ -14,13 +14,14 @@ where it keeps width and resolution.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from ramify.ops import Norm, Operation, standard_norm
 from ramify.ops.inverted_residual import conv_block, inverted_residual, kernel_and_expansion
-from ramify.spaces.chain import SKIP, ChainSpace, Frame, Layer, Stage, Widths, draw_convolutions
+from ramify.spaces.chain import ChainSpace, Stage, Widths
+from ramify.spaces.chain_network import SKIP, Frame, Layer, draw_convolutions
 
 OPERATIONS = ("k3e3", "k3e6", "k5e3", "k5e6", "k7e3", "k7e6")
 
@@ -31,18 +32,18 @@ class _InvertedResiduals(ChainSpace):
     def _candidate(self, op: str, layer: Layer, norm: Norm) -> Operation:
         return inverted_residual(layer.c_in, layer.c_out, *kernel_and_expansion(op), layer.stride, norm)
 
-    def _frame(self, num_classes: int, in_channels: int, layout: Widths, norm: Norm) -> Frame:
+    def _frame(self, shape: Mapping[str, int], widths: Widths, norm: Norm) -> Frame:
         affine = standard_norm()
-        width, behind = layout.scaled(self.channels), layout.scaled(self.before)
-        last = layout.scaled(layout.last_channels)
+        width, behind = widths.scaled(self.channels), widths.scaled(self.before)
+        last = widths.scaled(widths.last_channels)
         return Frame(
             stem={
-                "stem": conv_block(in_channels, width, 3, layout.strides[0], affine, nn.ReLU6),
+                "stem": conv_block(shape["in_channels"], width, 3, widths.strides[0], affine, nn.ReLU6),
                 "first": inverted_residual(width, behind, 3, 1, 1, affine),
             },
-            last=conv_block(layout.scaled(self.stages[-1].width), last, 1, 1, norm, nn.ReLU6),
+            last=conv_block(widths.scaled(self.stages[-1].width), last, 1, 1, norm, nn.ReLU6),
             neck=None,
-            classifier=nn.Linear(last, num_classes),
+            classifier=nn.Linear(last, shape["num_classes"]),
         )
 
 

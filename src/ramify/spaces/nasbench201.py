@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -23,16 +24,9 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, PreActivation, make_operation, standard_norm
 from ramify.ops.operations import check_operation
-from ramify.spaces.base import (
-    MOST_NODES,
-    Candidate,
-    CellGraph,
-    Space,
-    argmax_existing,
-    check_most,
-    check_partial,
-    check_scores,
-)
+from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_partial, check_scores
+from ramify.spaces.bounds import MOST_LAYERS, MOST_NODES, check_most
+from ramify.spaces.layout import NormedLayout, keyword
 from ramify.spaces.notation import OP_INDICES, read
 from ramify.supernet import (
     Built,
@@ -69,6 +63,28 @@ class NASBench201(Space):
         >>> space.size, arch["2<-0"]
         (15625, 'nor_conv_3x3')
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Layout(NormedLayout):
+        """How the networks are laid out: stem, three stages of cells, and a residual block before the later ones.
+
+        Stem, residual blocks and the last norm are always affine with running statistics.
+
+        Args:
+            channels: C of the first stage; the later ones have 2C and 4C.
+            cells: N, cells in each stage.
+            final_norm: Whether a batch norm and a ReLU precede the classifier; CDARTS' networks have neither.
+            affine: Whether the norms inside the cells scale and shift. None: in built networks, but not in supernets.
+            track_running_stats: Whether the norms inside the cells keep running statistics. None: as for `affine`.
+            drop_path: Probability of dropping an operation's output in training; of built networks.
+            partial_channels: K, where only C/K channels of a state enter the candidates (PC-DARTS); of supernets.
+        """
+
+        channels: int = 16
+        cells: int = keyword(5, most=MOST_LAYERS)
+        final_norm: bool = True
+        drop_path: float = keyword(0.0, only="member")
+        partial_channels: int = keyword(1, only="supernet")
 
     source = "Dong & Yang, NAS-Bench-201, ICLR 2020, arXiv:2001.00326"
     depth = "cells"
@@ -223,35 +239,9 @@ class NASBench201(Space):
 
     # Networks
 
-    def build(
-        self,
-        arch: Architecture,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        channels: int = 16,
-        cells: int = 5,
-        drop_path: float = 0.0,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        final_norm: bool = True,
-    ) -> nn.Module:
-        """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
-
-        Args:
-            arch: A member.
-            num_classes: Width of the classifier.
-            in_channels: Of the images.
-            channels: C of the first stage; the later ones have 2C and 4C.
-            cells: N, cells in each stage.
-            drop_path: Probability of dropping an operation's output in training.
-            affine: Whether the norms inside the cells scale and shift.
-            track_running_stats: Whether the norms inside the cells keep running statistics.
-            final_norm: Whether a batch norm and a ReLU precede the classifier; CDARTS' networks have neither.
-        """
-        self.checked(arch)
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
         chosen = [(edge, str(arch[f"{target}<-{source}"])) for edge, (source, target) in enumerate(self._edges)]
-        norm = standard_norm(affine, track_running_stats)
+        norm = layout.norm
 
         def cell(c: int) -> nn.Module:
             return _Cell(
@@ -261,55 +251,28 @@ class NASBench201(Space):
                     inputs=1,
                     states=self.nodes,
                     candidate=lambda _, op: make_operation(op, c, 1, norm),
-                    drop_path=drop_path,
+                    drop_path=layout.drop_path,
                 )
             )
 
-        return _Network(cell, num_classes, in_channels, channels, cells, final_norm)
+        return _Network(cell, layout, shape)
 
-    def supernet(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        channels: int = 16,
-        cells: int = 5,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        final_norm: bool = True,
-        partial_channels: int = 1,
-    ) -> nn.Module:
-        """Return the network of all members: `sup(x, mix)` with `mix["cell"]` of shape (E, O).
-
-        Stem, reduction blocks and the last norm (there is none with `final_norm=False`) are always affine with running
-        statistics. Of `partial_channels` K, only C/K channels of a state enter the candidates.
-        """
-        layout = {
-            "num_classes": num_classes,
-            "in_channels": in_channels,
-            "channels": channels,
-            "cells": cells,
-            "affine": affine,
-            "track_running_stats": track_running_stats,
-            "final_norm": final_norm,
-            "partial_channels": partial_channels,
-        }
-        check_partial(channels, partial_channels)
-        norm = standard_norm(affine, track_running_stats)
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+        parts = layout.partial_channels
+        check_partial(layout.channels, parts)
+        norm = layout.norm
 
         def cell(c: int) -> nn.Module:
             return _MixedCell(
                 MixedGraph(
                     self.choices["cell"],
                     1,
-                    lambda _, op: make_operation(op, c // partial_channels, 1, norm),
-                    partial_channels=partial_channels,
+                    lambda _, op: make_operation(op, c // parts, 1, norm),
+                    partial_channels=parts,
                 )
             )
 
-        supernet = _Supernet(cell, num_classes, in_channels, channels, cells, final_norm)
-        supernet.choices, supernet.layout = self.choices, layout
-        return supernet
+        return _Supernet(cell, layout, shape)
 
 
 def is_structure(notation: Any) -> bool:
@@ -381,26 +344,20 @@ class _Skeleton(Skeleton):
     stages = 3
 
     def __init__(
-        self,
-        make_cell: Callable[[int], nn.Module],
-        num_classes: int,
-        in_channels: int,
-        channels: int,
-        cells: int,
-        final_norm: bool,
+        self, make_cell: Callable[[int], nn.Module], layout: NASBench201.Layout, shape: Mapping[str, int]
     ) -> None:
         super().__init__()
-        norm = standard_norm()
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, channels, 3, padding=1, bias=False), norm(channels))
+        norm, channels = standard_norm(), layout.channels
+        self.stem = nn.Sequential(nn.Conv2d(shape["in_channels"], channels, 3, padding=1, bias=False), norm(channels))
         blocks: list[nn.Module] = []
         for stage in range(self.stages):
             width = channels * 2**stage
-            blocks += [make_cell(width) for _ in range(cells)]
+            blocks += [make_cell(width) for _ in range(layout.cells)]
             if stage < self.stages - 1:
                 blocks.append(Reduction(width, 2 * width))
         self.cells = nn.ModuleList(blocks)
-        self.last_norm = norm(width) if final_norm else None
-        self.classifier = nn.Linear(width, num_classes)
+        self.last_norm = norm(width) if layout.final_norm else None
+        self.classifier = nn.Linear(width, shape["num_classes"])
 
     def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
         self.check_taps(taps)

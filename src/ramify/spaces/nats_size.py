@@ -33,15 +33,9 @@ from ramify.ops import (
     standard_norm,
     synchronised_norm,
 )
-from ramify.spaces.base import (
-    LARGEST_WIDTH,
-    Candidate,
-    CellGraph,
-    Space,
-    argmax_existing,
-    check_most,
-    check_scores,
-)
+from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.bounds import LARGEST_WIDTH, check_most
+from ramify.spaces.layout import NormedLayout, keyword
 from ramify.spaces.nasbench201 import Reduction
 from ramify.spaces.notation import read
 from ramify.supernet import Built, Choice, FixedGraph, Mixture, Skeleton, Supernet, tapped
@@ -72,6 +66,20 @@ class NATSBenchSize(Space):
         >>> space.size, space.parse("8:8:40:32:64")["c4"]
         (32768, 64)
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Layout(NormedLayout):
+        """How the networks are laid out; their widths are what is searched.
+
+        Stem, residual blocks and the last norm are always affine with running statistics.
+
+        Args:
+            affine: Whether the norms inside the cells scale and shift. None: in built networks, but not in supernets.
+            track_running_stats: Whether the norms inside the cells keep running statistics. None: as for `affine`.
+            drop_path: Probability of dropping an operation's output in training; of built networks.
+        """
+
+        drop_path: float = keyword(0.0, only="member")
 
     source = "Dong et al., NATS-Bench, TPAMI 2021, arXiv:2009.00437"
     additive = False
@@ -140,46 +148,16 @@ class NATSBenchSize(Space):
 
     # Networks
 
-    def build(
-        self,
-        arch: Architecture,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        drop_path: float = 0.0,
-        affine: bool = True,
-        track_running_stats: bool = True,
-    ) -> nn.Module:
-        """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
-
-        Args:
-            arch: A member.
-            num_classes: Width of the classifier.
-            in_channels: Of the images.
-            drop_path: Probability of dropping an operation's output in training.
-            affine: Whether the norms inside the cells scale and shift.
-            track_running_stats: Whether the norms inside the cells keep running statistics.
-        """
-        widths, norm = self._widths_of(arch), standard_norm(affine, track_running_stats)
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+        widths, norm = self._widths_of(arch), layout.norm
         layers = [
-            Reduction(c_in, c_out) if layer in _RESIDUAL else _Cell(c_in, c_out, norm, drop_path)
+            Reduction(c_in, c_out) if layer in _RESIDUAL else _Cell(c_in, c_out, norm, layout.drop_path)
             for layer, (c_in, c_out) in enumerate(pairwise([widths[0], *widths]))
         ]
-        return _Network(_Stem(in_channels, widths[0]), layers, _Head(widths[-1], num_classes))
+        return _Network(_Stem(shape["in_channels"], widths[0]), layers, _Head(widths[-1], shape["num_classes"]))
 
-    def supernet(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        affine: bool = False,
-        track_running_stats: bool = False,
-    ) -> nn.Module:
-        """Return the network of all members: `sup(x, mix)` with `mix["channels"]` of shape (5, widths).
-
-        Stem, residual blocks and the last norm are always affine with running statistics.
-        """
-        norm = standard_norm(affine, track_running_stats)
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+        norm = layout.norm
         widest = [max(w for w, on in zip(self.widths, row, strict=True) if on) for row in self.choices[CHANNELS].mask]
         layers: list[nn.Module] = []
         for layer, (c_in, c_out) in enumerate(pairwise([widest[0], *widest])):
@@ -189,44 +167,12 @@ class NATSBenchSize(Space):
                 if layer in _RESIDUAL
                 else _MaskedCell(c_in, c_out, norm, masks, _Masks(layer - 1, self.widths) if layer else None)
             )
-        stem = _MaskedStem(in_channels, widest[0], _Masks(0, self.widths))
-        supernet = _Supernet(stem, layers, _MaskedHead(widest[-1], num_classes, masks))
-        supernet.choices = self.choices
-        supernet.layout = {
-            "num_classes": num_classes,
-            "in_channels": in_channels,
-            "affine": affine,
-            "track_running_stats": track_running_stats,
-        }
-        return supernet
+        stem = _MaskedStem(shape["in_channels"], widest[0], _Masks(0, self.widths))
+        return _Supernet(stem, layers, _MaskedHead(widest[-1], shape["num_classes"], masks))
 
-    def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
-        """Return the built member with the leading part of the supernet's weights; parameter paths are the same."""
-        network = self.build(arch, **sup.layout)  # type: ignore[arg-type]
-        parameter = next(sup.parameters())
-        network.to(device=parameter.device, dtype=parameter.dtype)
-        held = sup.state_dict()
-        network.load_state_dict({name: _leading(held[name], v.shape) for name, v in network.state_dict().items()})
-        return network.train(sup.training)
-
-    def absorb(self, sup: nn.Module, network: nn.Module) -> None:
-        """Write the weights of a member into the leading part of the supernet's: the inverse of `extract`.
-
-        Raises:
-            ArchitectureError: If the network has parameters that the supernet lacks.
-        """
-        held, given = sup.state_dict(), network.state_dict()
-        for name, value in given.items():
-            if name not in held or _leading(held[name], value.shape).shape != value.shape:
-                raise ArchitectureError(f"the supernet has no parameter {name!r} of shape {tuple(value.shape)}")
-        with torch.no_grad():
-            for name, value in given.items():
-                _leading(held[name], value.shape).copy_(value)
-
-
-def _leading(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the view of the first `shape` entries of a tensor."""
-    return tensor[tuple(slice(size) for size in shape)]
+    def _inherited(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return the leading part."""
+        return weight[tuple(slice(size) for size in shape)]
 
 
 class _Stem(nn.Module):

@@ -9,7 +9,7 @@ The released code also lets every block's inner width be scaled, which `scales` 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -17,7 +17,8 @@ from ramify.errors import ConfigurationError
 from ramify.ops import Norm, Operation
 from ramify.ops.inverted_residual import conv_block
 from ramify.ops.shuffle_block import KERNELS, shuffle_block
-from ramify.spaces.chain import ChainSpace, Frame, Layer, Stage, Widths, draw_convolutions
+from ramify.spaces.chain import ChainSpace, Stage, Widths
+from ramify.spaces.chain_network import Frame, Layer, draw_convolutions
 
 
 class ShuffleChain(ChainSpace):
@@ -62,13 +63,13 @@ class ShuffleChain(ChainSpace):
         middle = max(1, int(layer.c_out // 2 * scale))
         return shuffle_block(op, layer.c_in, layer.c_out, layer.stride, norm, changes=layer.first, middle=middle)
 
-    def _frame(self, num_classes: int, in_channels: int, layout: Widths, norm: Norm) -> Frame:
-        width, last = layout.scaled(self.channels), layout.scaled(layout.last_channels)
+    def _frame(self, shape: Mapping[str, int], widths: Widths, norm: Norm) -> Frame:
+        width, last = widths.scaled(self.channels), widths.scaled(widths.last_channels)
         return Frame(
-            stem={"stem": conv_block(in_channels, width, 3, layout.strides[0], norm, nn.ReLU)},
-            last=conv_block(layout.scaled(self.stages[-1].width), last, 1, 1, norm, nn.ReLU),
+            stem={"stem": conv_block(shape["in_channels"], width, 3, widths.strides[0], norm, nn.ReLU)},
+            last=conv_block(widths.scaled(self.stages[-1].width), last, 1, 1, norm, nn.ReLU),
             neck=None,
-            classifier=nn.Linear(last, num_classes, bias=False),
+            classifier=nn.Linear(last, shape["num_classes"], bias=False),
         )
 
     def _initialise(self, network: nn.Module) -> None:

@@ -13,8 +13,8 @@ auxiliary head; here neither. Cells that nothing reads are left out unless `prun
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,14 @@ from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, make_operation, standard_norm
 from ramify.ops.blocks import Norm
 from ramify.ops.weights import count_weights
-from ramify.spaces.base import MOST_CELLS, MOST_NODES, Regulariser, check_most, check_partial
-from ramify.spaces.cell_network import Cell, CellNetwork, CellPlan, CellSupernet, Inputs, MixedCell
+from ramify.spaces.base import Regulariser, check_partial
+from ramify.spaces.bounds import MOST_CELLS, MOST_NODES, check_most
+from ramify.spaces.cell_network import IMAGENET, Cell, CellNetwork, CellPlan, CellSupernet, Inputs, MixedCell
 from ramify.spaces.cell_space import CellSpace
 from ramify.spaces.darts import DARTSCells
 from ramify.spaces.forms import GENOTYPE, GENOTYPE2
 from ramify.spaces.genotype import Read, form_of, read_genotype
+from ramify.spaces.layout import Kind, NormedLayout, keyword
 from ramify.spaces.notation import read
 from ramify.spaces.pairs import PairSpace, pair_graph
 from ramify.spaces.stage_cells import StageCells
@@ -72,6 +74,34 @@ class StageGraph(PairSpace):
         >>> spaces.StageGraph(cells=4).size == (9 * 27**3) ** 3
         True
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Layout(NormedLayout):
+        """How the networks are laid out: a stem, three stages with a reduction cell between them, a classifier.
+
+        Args:
+            layout: The stem: one convolution for `cifar`, three of stride 2 for `imagenet`.
+            channels: C of the cells of the first stage. None: 36 in built networks, or 39 for ImageNet; 16 in
+                supernets.
+            stem_multiplier: Width of the stem in units of C.
+            affine: Whether the norms of projections and poolings scale and shift; those of the cells do always. None:
+                in built networks, but not in supernets.
+            track_running_stats: Whether all of these keep running statistics. None: as for `affine`.
+            auxiliary: Whether training also returns the logits of an auxiliary head on the input of the third stage; of
+                built networks.
+            drop_path: Probability of dropping an operation's output in training; of built networks.
+            prune_dead: Whether cells that nothing reads are left out; the released program builds and runs them. Of
+                built networks.
+            partial_channels: K, where only 1/K of a state's channels enter the candidates (PC-DARTS); of supernets.
+        """
+
+        layout: Literal["cifar", "imagenet"] = "cifar"
+        channels: int | None = None
+        stem_multiplier: int = 4
+        auxiliary: bool = keyword(False, only="member")
+        drop_path: float = keyword(0.0, only="member")
+        prune_dead: bool = keyword(True, only="member")
+        partial_channels: int = keyword(1, only="supernet")
 
     source = "Liu et al., H-DAS, AAAI 2021, arXiv:2101.04028"
     additive = False
@@ -249,38 +279,12 @@ class StageGraph(PairSpace):
 
     # Networks
 
-    def build(
-        self,
-        arch: Architecture,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        layout: str = "cifar",
-        channels: int | None = None,
-        stem_multiplier: int = 4,
-        auxiliary: bool = False,
-        drop_path: float = 0.0,
-        prune_dead: bool = True,
-        affine: bool = True,
-        track_running_stats: bool = True,
-    ) -> nn.Module:
-        """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
+    def _defaults(self, layout: Layout, kind: Kind) -> Mapping[str, Any]:
+        return {"channels": 16 if kind == "supernet" else 39 if layout.layout == IMAGENET else 36}
 
-        Args:
-            arch: A member.
-            num_classes: Width of the classifier.
-            in_channels: Of the images.
-            layout: `cifar` or `imagenet`.
-            channels: C of the cells of the first stage; 36, or 39 for ImageNet.
-            stem_multiplier: Width of the stem in units of C.
-            auxiliary: Whether training also returns the logits of an auxiliary head on the input of the third stage.
-            drop_path: Probability of dropping an operation's output in training.
-            prune_dead: Whether cells that nothing reads are left out; the released program builds and runs them.
-            affine: Whether the norms of projections and poolings scale and shift; those of the cells do always.
-            track_running_stats: Whether all of these keep running statistics.
-        """
-        chosen = self._chosen(self.checked(arch))
-        norm = standard_norm(affine, track_running_stats)
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+        chosen = self._chosen(arch)
+        norm = layout.norm
 
         def stage(plan: CellPlan, inputs: Inputs, width: int, node: Callable[[int], nn.Module]) -> nn.Module:
             kind = f"stage{plan.stage}"
@@ -292,73 +296,26 @@ class StageGraph(PairSpace):
                 inputs=2,
                 states=graph.nodes + 2,
                 candidate=_candidate(width, norm),
-                drop_path=drop_path,
+                drop_path=layout.drop_path,
                 node=node,
-                live=live if prune_dead else None,
+                live=live if layout.prune_dead else None,
             )
             return Cell(inputs, built, concat)
 
-        return CellNetwork(
-            self._places(norm, track_running_stats, drop_path, stage),
-            self._width,
-            num_classes,
-            in_channels,
-            channels=(39 if layout == "imagenet" else 36) if channels is None else channels,
-            auxiliary=auxiliary,
-            **_skeleton(layout, stem_multiplier),
-        )
+        places = self._places(norm, layout, stage)
+        return CellNetwork(places, self._width, **_skeleton(layout, shape), auxiliary=layout.auxiliary)
 
-    def supernet(
-        self,
-        num_classes: int = 10,
-        in_channels: int = 3,
-        *,
-        layout: str = "cifar",
-        channels: int = 16,
-        stem_multiplier: int = 4,
-        affine: bool = False,
-        track_running_stats: bool = False,
-        partial_channels: int = 1,
-    ) -> nn.Module:
-        """Return the network of all members: `sup(x, mix)` with one (E, O) tensor for each stage.
-
-        `affine` is for projections and poolings; the norms of the cells scale and shift always. Of
-        `partial_channels` K, only 1/K of a state's channels enter the candidates (PC-DARTS).
-        """
-        keywords = {
-            "num_classes": num_classes,
-            "in_channels": in_channels,
-            "layout": layout,
-            "channels": channels,
-            "stem_multiplier": stem_multiplier,
-            "affine": affine,
-            "track_running_stats": track_running_stats,
-            "partial_channels": partial_channels,
-        }
-        norm = standard_norm(affine, track_running_stats)
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+        norm, parts = layout.norm, layout.partial_channels
 
         def stage(plan: CellPlan, inputs: Inputs, width: int, node: Callable[[int], nn.Module]) -> nn.Module:
-            check_partial(width, partial_channels, f"the width of stage {plan.stage}")
+            check_partial(width, parts, f"the width of stage {plan.stage}")
             kind = f"stage{plan.stage}"
-            graph = MixedGraph(
-                self.choices[kind],
-                2,
-                _candidate(width // partial_channels, norm),
-                partial_channels=partial_channels,
-                node=node,
-            )
+            candidate = _candidate(width // parts, norm)
+            graph = MixedGraph(self.choices[kind], 2, candidate, partial_channels=parts, node=node)
             return self._mixed_stage(kind, inputs, graph)
 
-        supernet = CellSupernet(
-            self._places(norm, track_running_stats, 0.0, stage),
-            self._width,
-            num_classes,
-            in_channels,
-            channels=channels,
-            **_skeleton(layout, stem_multiplier),
-        )
-        supernet.choices, supernet.layout = self.choices, keywords
-        return supernet
+        return CellSupernet(self._places(norm, layout, stage), self._width, **_skeleton(layout, shape))
 
     def _joined(self, arch: Architecture, stage: str) -> tuple[int, ...]:
         """Return the states that are joined to the output of a stage of a member."""
@@ -370,17 +327,16 @@ class StageGraph(PairSpace):
     def _places(
         self,
         norm: Norm,
-        track_running_stats: bool,
-        drop_path: float,
+        layout: Layout,
         stage: Callable[[CellPlan, Inputs, int, Callable[[int], nn.Module]], nn.Module],
     ) -> Callable[[CellPlan], nn.Module]:
         """Return what makes the module at a place of the network: a stage's graph of cells, or a reduction cell."""
         cell = self._cell_space.cell_maker(
             self._cell_arch,
-            drop_path=drop_path,
+            norm=standard_norm(track_running_stats=bool(layout.track_running_stats)),
             pool_norm=True,
             pool_affine=True,
-            track_running_stats=track_running_stats,
+            drop_path=layout.drop_path,
         )
 
         def place(plan: CellPlan) -> nn.Module:
@@ -437,7 +393,15 @@ def _candidate(channels: int, norm: Norm) -> Callable[[int, str], Any]:
     return lambda _, op: make_operation(op, channels, 1, norm, pool_norm=True, pool_affine=True)
 
 
-def _skeleton(layout: str, stem_multiplier: int) -> dict[str, Any]:
+def _skeleton(layout: StageGraph.Layout, shape: Mapping[str, int]) -> dict[str, Any]:
     """Five places, of which the second and the fourth reduce: ⌊5/3⌋ and ⌊10/3⌋."""
-    first = stem_multiplier if layout == "cifar" else 1
-    return {"layout": layout, "layers": 5, "stem_multipliers": (first, stem_multiplier), "chained": False}
+    first = 1 if layout.layout == IMAGENET else layout.stem_multiplier
+    return {
+        "num_classes": shape["num_classes"],
+        "in_channels": shape["in_channels"],
+        "layout": layout.layout,
+        "channels": layout.channels,
+        "layers": 5,
+        "stem_multipliers": (first, layout.stem_multiplier),
+        "chained": False,
+    }

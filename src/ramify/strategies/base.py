@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from torch import nn
+
 from ramify.architecture import Architecture
 from ramify.spaces import Space
 from ramify.training import Session, Task
@@ -29,6 +31,10 @@ class Compatibility:
 
 class SearchSession(Session, Protocol):
     """A strategy at work: a session that can say at any safe point what it would choose."""
+
+    @property
+    def supernet(self) -> nn.Module | None:
+        """The supernet with its weights, None where there is none."""
 
     def architecture(self) -> Architecture:
         """Return the member the search stands for at this point."""

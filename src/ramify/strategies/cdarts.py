@@ -300,9 +300,8 @@ class CyclicSession:
         self.steps_per_epoch = min(per_epoch, int(strategy.sample_ratio * per_epoch) + 1)
         self.steps = strategy.epochs * self.steps_per_epoch
 
-        layout = dict(space.checked_layout("supernet", {**task.network, **strategy.evaluation}))
         with seeded(task.seed, "pool"):
-            self.pool = space.supernet(**task.shape, **layout)
+            self.pool = space.supernet({**task.network, **strategy.evaluation}, shape=task.shape)
         self._check_shared()
 
         with seeded(task.seed, "distiller"):

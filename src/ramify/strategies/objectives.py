@@ -4,7 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ramify.architecture import Architecture
 from ramify.costs import MemberCosts, member_costs
@@ -13,6 +13,7 @@ from ramify.evaluators import Evaluation, Images
 from ramify.profiling import latency_ms
 from ramify.seeding import seeded
 from ramify.spaces import Space
+from ramify.spaces.layout import Layout
 from ramify.training import Task
 
 COUNTED = ("params", "macs")
@@ -126,11 +127,11 @@ def _value(name: str, metrics: Mapping[str, float]) -> float:
     return 1 - metrics["score"] if name == "error" and "error" not in metrics else metrics[name]
 
 
-def member_latency(space: Space, arch: Architecture, task: Task, images: Images, layout: Mapping[str, Any]) -> float:
+def member_latency(space: Space, arch: Architecture, task: Task, images: Images, layout: Layout) -> float:
     """Return the milliseconds that a member's network takes for one image on the device of a task."""
-    classes, (channels, *_) = images.num_classes, images.input_size
+    shape = {"num_classes": images.num_classes, "in_channels": images.input_size[0]}
     with seeded(task.seed, "network"):
-        network = space.build(arch, num_classes=classes, in_channels=channels, **layout)
+        network = space.build(arch, layout, shape=shape)
     return latency_ms(network.to(task.fabric.device), images.input_size)
 
 
@@ -146,10 +147,9 @@ class Costs:
 
     def __init__(self, names: tuple[str, ...], space: Space, task: Task, evaluation: Evaluation) -> None:
         self.names, self.space, self.task = names, space, task
-        self.layout = space.checked_layout("build", task.network) if names else {}
         self._counts: MemberCosts | None = None
         if names:
-            self.images = evaluation.images
+            self.images, self.layout = evaluation.images, space.layout(task.network)
         if set(names) & set(COUNTED):
             self._counts = member_costs(space, self.images.num_classes, self.images.input_size, self.layout)
         self._latencies: dict[Architecture, float] = {}

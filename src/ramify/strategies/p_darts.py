@@ -139,7 +139,9 @@ class ProgressiveSession:
     def _begin(self, stage: int, space: Space) -> None:
         strategy, task = self.strategy, self.task
         keyword = str(space.depth)
-        depth = task.network.get(keyword, strategy.depth) + strategy.added_depth[stage]
+        said = {name: value for name, value in task.network.items() if value is not None}
+        layout = space.layout({keyword: strategy.depth, **said}, kind="supernet")
+        depth = getattr(layout, keyword) + strategy.added_depth[stage]
         own = replace(task, network={**task.network, keyword: depth}, seed=derive(task.seed, "stage", stage))
         self.stage, self.space = stage, space
         self.inner = BilevelSession(strategy.stage(stage), space, own)

@@ -14,7 +14,6 @@ an epoch, which `drop_last=False` does.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import torch
@@ -55,7 +54,7 @@ class PCDARTS(Differentiable):
 
     def compatible(self, space: Space) -> Compatibility:
         """Return whether a supernet of the space can let a part of the channels in."""
-        if "partial_channels" not in signature(space.supernet).parameters:
+        if "partial_channels" not in space.Layout.keywords("supernet"):
             reason = f"the supernet of {space.name} cannot let a part of a state past its candidates"
             return Compatibility(False, reason)
         return super().compatible(space)

@@ -35,6 +35,7 @@ from ramify.evaluators import Images
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
+from ramify.spaces.layout import Layout
 from ramify.strategies.base import Compatibility, SearchSession
 from ramify.strategies.differentiable import Active, Alphas, Batch, BilevelSession, Differentiable, Moment
 from ramify.strategies.expected_cost import ExpectedCost
@@ -303,7 +304,7 @@ class ProxylessSession(BilevelSession):
             ConfigurationError: If it is no sum, or the form of the loss does not fit it.
         """
         term, space, task = self.strategy.cost, self.space, self.task
-        layout = space.checked_layout("build", term.network or task.network)
+        layout = space.layout(term.network or task.network)
         if term.of == "latency_ms":
             self._measured = self._measured or self._latencies(layout)
             found = ExpectedCost(space, *self._measured)
@@ -324,7 +325,7 @@ class ProxylessSession(BilevelSession):
             )
         return found
 
-    def _latencies(self, layout: Mapping[str, Any]) -> tuple[float, list[list[float]]]:
+    def _latencies(self, layout: Layout) -> tuple[float, list[list[float]]]:
         """Measure the operators of a chain, or networks that together have all candidates."""
         space, task, images = self.space, self.task, Images.of(self.task)
         if isinstance(space, ChainSpace):

@@ -65,9 +65,8 @@ class Regularisation:
         if not self.target:
             return None
         assert isinstance(space, CellDistribution)
-        layout = space.checked_layout("build", self.network)
         classes, size = task.data.num_classes, task.data.input_size
-        return space.budget(self.target, self.of, num_classes=classes, input_size=size, **layout)
+        return space.budget(self.target, self.of, num_classes=classes, input_size=size, layout=self.network)
 
     def terms(self, space: Space, alphas: Mapping[str, Tensor], budget: Budget | None) -> Iterator[tuple[str, Tensor]]:
         """Yield name and weighed value (scalar) of every term, for raw architecture parameters (E, O)."""

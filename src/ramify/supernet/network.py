@@ -72,11 +72,13 @@ class Supernet:
 
     Attributes:
         choices: Name → `Choice`.
-        layout: The keywords of `build` that give a member this supernet's shape.
+        layout: How it is laid out, of the space's `Layout`; members that `extract` takes out are laid out so.
+        shape: What the task demands of it, such as `num_classes`.
     """
 
     choices: Mapping[str, Choice]
-    layout: Mapping[str, Any]
+    layout: Any
+    shape: Mapping[str, int]
 
     def weight_vector(self) -> WeightVector:
         """Return what the weight vectors of its members are made of (`ramify.angle`).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from ramify.errors import ConfigurationError, RunError
 from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
+from ramify.spaces.layout import LayoutLike
 from ramify.training.session import Task
 from ramify.training.supernet import Path, single_path
 
@@ -48,9 +48,7 @@ class UniformPaths:
         return self.draws[number](rng(self.seed, "path", step))
 
 
-def draw_within(
-    space: Space, cost: str, low: float, high: float, task: Task, layout: Mapping[str, Any] | None = None
-) -> Draw:
+def draw_within(space: Space, cost: str, low: float, high: float, task: Task, layout: LayoutLike = None) -> Draw:
     """Return what draws uniformly among the members whose cost is within bounds.
 
     In chains it counts them; elsewhere it draws until a member is within. (The program of SPOS takes any member after
@@ -61,7 +59,7 @@ def draw_within(
         cost: `macs` or `params`.
         low, high: The bounds, both allowed.
         task: Says what the networks see.
-        layout: Layout keywords of `build`.
+        layout: Of the networks, or its keywords.
 
     Raises:
         ConfigurationError: If a chain has no such member.

@@ -2,7 +2,6 @@
 
 # No postponed annotations: the command line reads the types of these fields.
 
-import inspect
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Self
@@ -148,8 +147,8 @@ class Recipe:
         return own.distorted(self.distortion)
 
 
-def layout_of(space: Space, recipe: Recipe) -> dict[str, Any]:
+def recipe_keywords(space: Space, recipe: Recipe) -> dict[str, Any]:
     """Return the layout keywords that a recipe sets, as far as the space's networks take them."""
-    known = inspect.signature(space.build).parameters
+    known = space.Layout.keywords("member")
     wanted = {"auxiliary": recipe.auxiliary and recipe.auxiliary_weight > 0, "drop_path": recipe.drop_path}
     return {name: value for name, value in wanted.items() if name in known}

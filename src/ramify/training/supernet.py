@@ -124,7 +124,7 @@ class SupernetWeights:
     def __init__(self, settings: WeightSettings, space: Space, task: Task) -> None:
         self.settings, self.space, self.task = settings, space, task
         with seeded(task.seed, "supernet"):
-            supernet = space.supernet(**task.shape, **space.checked_layout("supernet", task.network))
+            supernet = space.supernet(task.network, shape=task.shape)
         supernet = channels_last(supernet)
         optimizer = torch.optim.SGD(
             _groups(supernet, settings),

@@ -91,9 +91,9 @@ def describe(
     input_size = tuple(shape.get("input_size", (3, 32, 32)) if input_size is None else input_size)
     num_classes = shape.get("num_classes", 10) if num_classes is None else num_classes
     space = space_of(arch)
-    layout = space.checked_layout("build", {**shape.get("layout", {}), **(network or {})})
+    keywords = {**shape.get("layout", {}), **(network or {})}
     with torch.device("meta"):  # its shapes are all that is looked at
-        built = space.build(arch, num_classes=num_classes, in_channels=input_size[0], **layout)
+        built = space.build(arch, keywords, shape={"num_classes": num_classes, "in_channels": input_size[0]})
     cost = profile(built, input_size)
     drawn: list[str] = []
     if pictures is not None:
@@ -109,7 +109,7 @@ def describe(
         params,
         cost.macs,
         cost.thop,
-        layout,
+        keywords,
         input_size,
         num_classes,
         drawn,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,13 +19,13 @@ from ramify.profiling import profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
 from ramify.run.opening import check_finite, common_settings, data_settings, loaded, opened, place_of
-from ramify.run.origin import data_of, directory_of, located, without_images
+from ramify.run.origin import data_of, directory_of, layout_of, located, without_images
 from ramify.run.sources import read
 from ramify.run.trained import TrainedNetwork, load_network
 from ramify.seeding import seeded
 from ramify.spaces import Space, space_of
 from ramify.training import Recipe, Task, TrainingSession
-from ramify.training.recipe import layout_of
+from ramify.training.recipe import recipe_keywords
 from ramify.verbs.search import SearchResult
 
 if TYPE_CHECKING:
@@ -109,8 +109,15 @@ def retrain(
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
     images = loaded(data, fabric)
-    layout = space.checked_layout("build", {**layout_of(space, recipe), **(network or {})})
-    task = Task(images, seed, fabric, layout)
+    of_recipe = recipe_keywords(space, recipe)
+    handed = _handed_on(source, home, space, {*of_recipe, *(network or {})})
+    if handed:
+        said = ", ".join(f"{name} {value}" for name, value in handed.items())
+        say(f"laid out as the search was: {said}; --network or `network=` overrides that", enabled=progress)
+    network = {**handed, **(network or {})}
+    keywords = {**of_recipe, **network}
+    layout = space.layout(keywords)
+    task = Task(images, seed, fabric, keywords)
     config = {
         "architecture": arch.to_dict(),
         "recipe": fields_of(recipe),
@@ -120,7 +127,7 @@ def retrain(
         out = files.inner(home, "retrain")
     with place_of(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
-            built = space.build(arch, **task.shape, **layout)
+            built = space.build(arch, layout, shape=task.shape)
         session = TrainingSession(built, recipe, task)
         session.rehearse()  # before anything is written
         ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
@@ -134,7 +141,7 @@ def retrain(
             weights = save(state)
             folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
-            shape = {"layout": layout, **task.shape, "input_size": images.input_size}
+            shape = {"layout": keywords, **task.shape, "input_size": images.input_size}
             pixels = {"mean": images.mean, "std": images.std, "classes": images.classes}
             scale = scale_of(images)
             depth = {} if scale is None else {"scale": vars(scale)}
@@ -156,6 +163,17 @@ def retrain(
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
         return RetrainResult(arch, trained, shape, folder.history(), kept, images, settings)
+
+
+def _handed_on(source: Any, home: Path | None, space: Space, decided: Collection[str]) -> dict[str, Any]:
+    """Return the layout keywords of a run that hold for the networks built of its result, but those `decided`."""
+    if home is not None:
+        found = layout_of(home, space)
+    elif isinstance(source, SearchResult):
+        found = source.shape["layout"]
+    else:
+        found = {}
+    return {name: value for name, value in found.items() if name not in decided}
 
 
 # On the command line

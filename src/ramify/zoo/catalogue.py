@@ -167,8 +167,8 @@ class Entry:
         if name not in self.networks:
             raise ConfigurationError(f"{self.name} has no network {name!r}; {nearest(name, self.networks)}")
         known = self.networks[name]
-        keywords = {"num_classes": known.num_classes, "in_channels": known.input_size[0], **known.layout, **options}
-        return self.space.build(self.architecture, **keywords)
+        shape = {"num_classes": known.num_classes, "in_channels": known.input_size[0]}
+        return self.space.build(self.architecture, known.layout, shape=shape, **options)
 
     @property
     def headline(self) -> Figure | None:

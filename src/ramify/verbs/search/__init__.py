@@ -31,9 +31,10 @@ from ramify.reading import shown
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import described
 from ramify.run.opening import check_finite, common_settings, data_settings, loaded, opened, place_of
-from ramify.run.origin import images_of, in_words, shape_of
+from ramify.run.origin import SUPERNET, images_of, in_words, shape_of
 from ramify.run.sources import Result
 from ramify.spaces import Space
+from ramify.spaces.layout import Kind
 from ramify.strategies import STRATEGIES, Strategy, compatible
 from ramify.training import Task
 
@@ -55,6 +56,7 @@ class SearchResult(Result):
         data_settings: How the configuration names that data.
         network: The layout keywords of the search.
         lookup: Where its scores come from, as in `provenance.json`, if they were looked up in a table.
+        laid_out: What the layout keywords are of: the `supernet`, or every `member` that was evaluated.
     """
 
     architecture: Architecture
@@ -65,6 +67,7 @@ class SearchResult(Result):
     data_settings: dict[str, Any] | None = field(repr=False)
     network: Mapping[str, Any] = field(default_factory=dict, repr=False)
     lookup: Mapping[str, Any] | None = field(default=None, repr=False)
+    laid_out: Kind = field(default="member", repr=False)
 
     @property
     def notation(self) -> Any:
@@ -74,7 +77,8 @@ class SearchResult(Result):
     @property
     def shape(self) -> dict[str, Any]:
         """Layout, classes and size of the images of the network that the architecture stands for, where known."""
-        return shape_of(self.space, self.network, self.lookup or (images_of(self.data) if self.data else {}))
+        images = self.lookup or (images_of(self.data) if self.data else {})
+        return shape_of(self.space, self.network, images, self.laid_out)
 
 
 @data_parallel
@@ -168,7 +172,9 @@ def search(
             parallel.wait()
         arch = space.checked(Architecture.from_json(folder.architecture()))
         kept = None if out is None else folder.path
-        return SearchResult(arch, folder.history(), space, kept, images, settings, dict(network or {}), lookup)
+        laid_out: Kind = "member" if session.supernet is None else "supernet"
+        given = dict(network or {})
+        return SearchResult(arch, folder.history(), space, kept, images, settings, given, lookup, laid_out)
 
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
@@ -178,7 +184,7 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
         if "best" not in last:  # else members were evaluated with these weights, and the best of them is sound
             check_finite(state, "the supernet")
-        folder.write("supernet.safetensors", save(state))
+        folder.write(SUPERNET, save(state))
     folder.write_json("architecture.json", arch.to_dict())
     result = {
         "notation": space.format(arch),

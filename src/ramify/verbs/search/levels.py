@@ -116,7 +116,7 @@ def search_levels(
     if recipe is not None:  # what cannot work at the end is refused at the beginning
         if loaded is None:
             raise without_images("the training at the end", None)
-        last.space.checked_layout("build", network or {})
+        last.space.layout(network)
         recipe.augmentation(loaded.augmentation, loaded.input_size[-1])
     settings = None if data is None else data_settings(data)
     common = common_settings(settings, network, seed, fabric, precision, threads, devices)
