@@ -155,6 +155,8 @@ def _only(value: Any) -> Any:
     """
     if not isinstance(value, Mapping) or not value or not all(map(_is_genotype, value.values())):
         return value
+    if "DAG" in value:  # stages, and the cells in them
+        return value
     if all(str(key).removeprefix("stage").isdecimal() for key in value):  # one genotype for each stage
         return value
     if len(value) > 1:
