@@ -60,7 +60,7 @@ class Forgetful:
         (len, "Mine.rate is of the type builtins.builtin_function_or_method; "),
         (Forgetful(), "Forgetful.rate is an argument that the object does not keep under this name; "),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, str) else type(value).__name__,
 )
 def test_settings_that_no_configuration_can_hold_are_refused(value, message):
     mine = make_dataclass("Mine", [("rate", object)])
