@@ -136,7 +136,7 @@ def test_what_is_said_of_names(planted, line):
         "--strategy: unknown strategy 'this.Strategy'; names import nothing: add --import this and call it 'Strategy'"
     )
     said = line("search", *configured(space="NASBench201", strategy="GDAS", data={"class_path": "this.Data"}))
-    assert said.endswith("names import nothing, and here --import adds none of your own")
+    assert said.endswith("data: expected options of DataSpec, got 'this.Data'")
     assert "names import nothing: add --import this.py and call it 'Space'" in line(*WAYS["file"]())
     assert "unknown strategy 'ramify.strategies.GDSA'; did you mean 'GDAS'?" in line(
         *SEARCH, "--strategy", "ramify.strategies.GDSA"
