@@ -20,6 +20,12 @@ from ramify.wording import sentence
 Expand = Callable[[str, Sequence[Given]], "Sequence[Given] | None"]
 """Takes a text and all that was given; returns what the text stands for, values of other options, if it does."""
 
+Explain = Callable[["str | None", Sequence[Given]], str]
+"""Takes what help is asked for, None for what was given, and all that was given; returns what there is to say.
+
+An empty text asks without insisting: what nothing was given for is not missed.
+"""
+
 _IMPORT = "file or module with classes of your own, then known by their names like the library's; may be repeated"
 _PASSED = ("print_config", "print_shtab")  # to the parser
 
@@ -36,6 +42,7 @@ class Option:
         reader: Reads its values.
         expand: Returns what a text stands for where it is short for other options.
         first: Whether these are overridden by all others, not only by those that come later.
+        explain: Returns what lies below it, for help, where that depends on other options.
         arguments: How the parser declares it.
     """
 
@@ -46,6 +53,7 @@ class Option:
     reader: Reader
     expand: Expand | None
     first: bool
+    explain: Explain | None
     arguments: Mapping[str, Any] = field(repr=False)
 
 
@@ -101,6 +109,7 @@ class Command:
         readers: Readers | None = None,
         expand: Expand | None = None,
         first: bool = False,
+        explain: Explain | None = None,
     ) -> None:
         """Declare an option.
 
@@ -114,6 +123,7 @@ class Command:
             readers: Of texts with a meaning of their own, by their names below the option.
             expand: Returns what a text stands for where it is short for other options.
             first: Whether these are overridden by all others, not only by those that come later.
+            explain: Returns what lies below it, for help, where that depends on other options.
         """
         positional = not name.startswith("--")
         arguments: dict[str, Any] = {"type": kind, "help": text}
@@ -127,7 +137,9 @@ class Command:
         if flag:
             arguments |= {"nargs": "?", "const": True, "default": False}
         reader = Reader(readers or {})
-        self._options[name.lstrip("-")] = Option(kind, required, positional, flag, reader, expand, first, arguments)
+        self._options[name.lstrip("-")] = Option(
+            kind, required, positional, flag, reader, expand, first, explain, arguments
+        )
 
     def short_for(self, name: str, option: str) -> None:
         """Declare another name for what is below an option; the help does not show it."""
@@ -160,8 +172,10 @@ class Command:
         items = [*self.given(), *self._placed()]
         passed = [item for item in items if item.option in _PASSED]
         asked = next((item for item in items if item.option == "help" or item.option.endswith(".help")), None)
+        if asked is not None:
+            self._explain(asked, items)
         if asked is not None and asked.option == "help":
-            self._show(["--help"])
+            self._show(["--help"], after=self._explained(items))
         values = self._values([item for item in items if item not in passed and item is not asked])
         if asked is not None:
             self._show(self._asking(asked, values))
@@ -178,8 +192,20 @@ class Command:
             options.put(name.split("."), value)
         return options
 
-    def _show(self, words: Sequence[str], values: Mapping[str, Any] | None = None) -> None:
-        """Let the parser show what words ask for, and end the program."""
+    def _explain(self, asked: Given, items: Sequence[Given]) -> None:
+        """Print what lies below an option whose help is asked for, and end the program; else do nothing."""
+        option = self._options.get(asked.option.removesuffix(".help"))
+        if option is not None and option.explain is not None:
+            print(option.explain(None if asked.value is None else str(asked.value), items))
+            raise SystemExit(0)
+
+    def _explained(self, items: Sequence[Given]) -> str:
+        """Return what lies below options whose explanation follows from others that were given."""
+        found = [option.explain("", items) for option in self._options.values() if option.explain is not None]
+        return "\n\n".join(filter(None, found))
+
+    def _show(self, words: Sequence[str], values: Mapping[str, Any] | None = None, *, after: str = "") -> None:
+        """Let the parser show what words ask for, with what comes after it, and end the program."""
         from ramify.commandline import parser
 
         parser.prepare(classes=self._takes_classes)
@@ -190,7 +216,12 @@ class Command:
             shows.add_argument("--import", type=str, help=_IMPORT, default=SUPPRESS, metavar="FILE.py|MODULE")
         for name, option in self._options.items():
             shows.add_argument(name if option.positional else f"--{name}", **option.arguments)
-        parser.answered(shows, words, values)
+        try:
+            parser.answered(shows, words, values)
+        except SystemExit:
+            if after:
+                print(f"\n{after}")
+            raise
 
     def _placed(self) -> list[Given]:
         """Return the words that belong to no option as values of the places."""

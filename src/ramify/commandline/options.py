@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ramify import files as paths
-from ramify.commandline.words import Given, Word
+from ramify.commandline.classes import path_of
+from ramify.commandline.layouts import listing_of
+from ramify.commandline.words import Given, Place, Word
 from ramify.errors import ConfigurationError, RamifyError
 
 if TYPE_CHECKING:
@@ -68,8 +70,25 @@ def add_json(command: Command) -> None:
 
 
 def add_network(command: Command, text: str, name: str = "--network") -> None:
-    """Declare the layout of networks."""
-    command.add(name, LAYOUT, text)
+    """Declare the layout of networks; which keywords there are depends on the space beside it."""
+    space = name.removeprefix("--").removesuffix("network") + "space"
+    text = f"{text}; {name}.help SPACE lists all keywords"
+    command.add(name, LAYOUT, text, explain=lambda asked, items: _keywords(name, space, asked, items))
+
+
+def _keywords(option: str, space: str, asked: str | None, items: Sequence[Given]) -> str:
+    """Return the layout keywords of a space for people: the one that is asked for, else the one that was given."""
+    named = asked or next((item.value for item in reversed(items) if item.option == space), None)
+    if isinstance(named, dict):
+        named = named.get("class_path")
+    if named is None and asked is None:
+        raise ConfigurationError(f"{option}.help needs the name of a space, as {option}.help NASBench201")
+    if named is None:
+        return ""
+    from ramify.spaces import Space
+
+    kind: Any = path_of(Space, str(named), Place(f"{option.removeprefix('--')}.help"))[1]
+    return f"layout of {kind.__name__}, as {option}.KEYWORD VALUE:\n{listing_of(kind.Layout)}"
 
 
 # Data
