@@ -174,18 +174,6 @@ def parquet() -> bytes:
     return buffer.getvalue()
 
 
-def archive() -> bytes:
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    buffer = io.BytesIO()
-    pixels = rng.integers(0, 255, (8, 6, 6), dtype=np.uint8)
-    np.savez_compressed(
-        buffer, x_train=pixels, y_train=np.arange(8) % 2, x_test=pixels[::-1] / 255, y_test=[[0], [1]] * 4
-    )
-    return buffer.getvalue()
-
-
 CSV = (
     b"arch,acc,seconds\n"
     + b"\n".join(
@@ -454,16 +442,6 @@ def gzip_bomb(rng: random.Random, content: bytes) -> bytes:
             return damaged_bytes(rng, gzip.compress(content))
 
 
-def arrays() -> bytes:
-    import numpy as np
-
-    buffer = io.BytesIO()
-    images = np.zeros((8, 3, 8, 8), np.uint8)
-    images[:, 0, 0, 0] = range(8)
-    np.savez(buffer, images=images, labels=np.array([0, 1] * 4))
-    return buffer.getvalue()
-
-
 def drawn(folder: Path) -> object:
     """Write the report of a folder; pictures are laid out, but not rendered."""
     with pytest.MonkeyPatch.context() as patch:
@@ -498,9 +476,6 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
         "CSV": Kind([CSV, CSV.replace(b",", b";"), b"\xef\xbb\xbf" + CSV], imported, count=10_000, name="t.csv"),
         "table": Kind([table_file(runs)], table, damaged_bytes, 5_000, "t.table"),
         "sealed table": Kind([table_file(runs)], resealed(table), damaged_bytes, 10_000, "t.table"),
-        "NumPy archive": Kind(
-            [archive()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "a.npz"
-        ),
         "configuration of a search": Kind(
             [CONFIG, *bombs()], command_line("search"), count=4_000, name="c.yaml", few=2
         ),
@@ -521,9 +496,6 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
         "configuration of a build": Kind([BUILD], command_line("bench", "build"), count=3_000, name="c.yaml", few=2),
         "header of a table": Kind([table_file(runs)], table, header_of_table, 10_000, "t.table"),
         "compressed CSV": Kind([CSV], imported, gzip_bomb, 1_000, "t.csv.gz", 2),
-        "images as arrays": Kind(
-            [arrays()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "a.npz"
-        ),
         "weights": Kind(
             [(runs["retrain"] / "model.safetensors").read_bytes()],
             in_run(runs["retrain"], "model.safetensors", ramify.load_network),

@@ -20,7 +20,7 @@ class Source:
 
     Args:
         read: Finds the images and labels; decodes nothing.
-        suffix: The ending of the files it reads, as `.npz`.
+        suffix: The ending of the files it reads, as `.parquet`.
         prefix: What stands in front of names that it looks up, as `hf:`.
     """
 
