@@ -457,6 +457,28 @@ def said_of(folder: Path) -> object:
     return ramify.describe(folder)
 
 
+def archive() -> bytes:
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    pixels = rng.integers(0, 255, (8, 6, 6), dtype=np.uint8)
+    np.savez_compressed(
+        buffer, x_train=pixels, y_train=np.arange(8) % 2, x_test=pixels[::-1] / 255, y_test=[[0], [1]] * 4
+    )
+    return buffer.getvalue()
+
+
+def arrays() -> bytes:
+    import numpy as np
+
+    buffer = io.BytesIO()
+    images = np.zeros((8, 3, 8, 8), np.uint8)
+    images[:, 0, 0, 0] = range(8)
+    np.savez(buffer, images=images, labels=np.array([0, 1] * 4))
+    return buffer.getvalue()
+
+
 def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
     """Return everything that reads files or texts, by name."""
     found = {
@@ -496,6 +518,9 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
         "configuration of a build": Kind([BUILD], command_line("bench", "build"), count=3_000, name="c.yaml", few=2),
         "header of a table": Kind([table_file(runs)], table, header_of_table, 10_000, "t.table"),
         "compressed CSV": Kind([CSV], imported, gzip_bomb, 1_000, "t.csv.gz", 2),
+        "images as arrays": Kind(
+            [archive(), arrays()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 6_000, "a.npz"
+        ),
         "weights": Kind(
             [(runs["retrain"] / "model.safetensors").read_bytes()],
             in_run(runs["retrain"], "model.safetensors", ramify.load_network),

@@ -1,0 +1,216 @@
+"""NumPy archives of images: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` as Keras writes them.
+
+Sizes are read in the headers, and bounded, before any array is; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ramify.data.depth import Extent
+from ramify.data.encoded import MAX_PIXELS, RESIZED_BY_SPEC, Arrays, Encoded, Items, channels_first
+from ramify.data.labels import read_label
+from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS, USUAL, told_by
+from ramify.data.parts import Part, Parts, listed
+from ramify.data.pixels import memory_limit
+from ramify.data.source import source
+from ramify.data.spec import DataSpec
+from ramify.errors import DataError, OptionError, nearest
+from ramify.reading import shown
+
+_CLASS_NAMES = ("class_names", "label_names", "classes", "names")
+_HEADER = 10_000  # bytes of the header of an array
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What an archive says of an array before it is read."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@source("npz", suffix=".npz")
+def npz_file(given: str, spec: DataSpec) -> Parts:
+    """Images and labels in a NumPy archive, with those of its other parts.
+
+    Args:
+        given: The file.
+        spec: Names the arrays, as `image_column` and `label_column`, where they are others than the usual ones.
+
+    Raises:
+        DataError: If it is damaged or too large, or leaves open which arrays are meant.
+    """
+    path = Path(given)
+    headers = _readable(path, lambda: dict(_headers(path)))
+    pairs = _pairs(path, headers, spec)
+    class_names = next((name for name in _CLASS_NAMES if name in headers and headers[name].dtype.kind in "US"), None)
+    used = [name for pair in pairs.values() for name in pair] + ([class_names] if class_names else [])
+    size = sum(headers[name].bytes for name in used)
+    if size > memory_limit:
+        raise DataError(
+            f"{path}: its arrays take {size / 2**30:,.1f} GiB, and {memory_limit / 2**30:g} GiB at most are read from "
+            "such a file; write bytes (uint8), or image files in folders"
+        )
+    for images, labels in pairs.values():
+        _check(path, images, headers[images], labels, headers[labels])
+    arrays = _readable(path, lambda: _arrays(path, used))
+    names = tuple(map(str, _texts(arrays[class_names]).ravel().tolist())) if class_names else None
+    parts = {part: _part(path, arrays[images], arrays[labels]) for part, (images, labels) in pairs.items()}
+    left = [name for name in headers if name not in used]
+    return Parts(
+        path.stem,
+        parts.get("train"),
+        parts.get("validation"),
+        parts.get("test"),
+        names,
+        (f"{path}: the arrays {listed(left)} are not used",) if left else (),
+        f"{path}: has no array of training images, such as x_train; its arrays: {listed(list(headers))}",
+    )
+
+
+# Which arrays
+
+
+def _pairs(path: Path, headers: Mapping[str, _Header], spec: DataSpec) -> dict[str, tuple[str, str]]:
+    """Return the names of images and labels of each part."""
+    images = _named(path, headers, spec.image_column, "image_column", (*IMAGE_KEYS, "data"))
+    labels = _named(path, headers, spec.label_column, "label_column", LABEL_KEYS)
+    pairs = {part: (images[part], labels[part]) for part in USUAL if part in images and part in labels}
+    if not pairs:
+        raise OptionError(
+            f"{path}: has no images and labels as x_train and y_train, or images and labels; its arrays: "
+            f"{listed(list(headers)) or 'none'}; name others by --data.image_column and --data.label_column",
+            "image_column",
+        )
+    if "train" in images and "train" not in pairs:
+        raise OptionError(
+            f"{path}: {images['train']!r} has no labels beside it; its arrays: {listed(list(headers))}; name them by "
+            "--data.label_column",
+            "label_column",
+        )
+    return pairs
+
+
+def _named(
+    path: Path, headers: Mapping[str, _Header], asked: str | None, option: str, usual: tuple[str, ...]
+) -> dict[str, str]:
+    """Return part → name of the array that holds something, asked for by its name or known by usual ones.
+
+    An array whose name tells no part is for training.
+    """
+    found: dict[str, list[str]] = {}
+    for name in headers:
+        told = told_by(name)
+        rest = name if told is None else f"{name[: told.start]}{name[told.end :]}".strip("_-. ")
+        if (name == asked or rest == asked) if asked else rest.casefold() in usual:
+            found.setdefault("train" if told is None else told.part, []).append(name)
+    if asked and not found:
+        raise OptionError(f"{path}: has no array {shown(asked)!r}; {nearest(asked, headers)}", option)
+    for part, names in found.items():
+        if len(names) > 1:
+            raise OptionError(
+                f"{path}: {listed(names)} could all be it for {part}; say which by --data.{option}", option
+            )
+    return {part: names[0] for part, names in found.items()}
+
+
+def _check(path: Path, images: str, of_images: _Header, labels: str, of_labels: _Header) -> None:
+    """Refuse arrays that are no images, or have other numbers of images and labels."""
+    where, shape = f"{path}, {shown(images)}", of_images.shape
+    if of_images.dtype.kind not in "buif":
+        raise DataError(f"{where}: images are numbers, not {of_images.dtype}")
+    if len(shape) not in (3, 4) or not math.prod(shape[1:]):
+        raise DataError(f"{where}: shape {shape} is none of (N, H, W), (N, H, W, C) and (N, C, H, W); reshape it")
+    if len(shape) == 4 and not {shape[1], shape[3]} & {1, 3}:
+        raise DataError(f"{where}: shape {shape} has {min(shape[1], shape[3])} channels; images have 1 or 3")
+    if math.prod(shape[1:]) > 3 * MAX_PIXELS:
+        raise DataError(
+            f"{where}: shape {shape} is larger than {MAX_PIXELS} pixels, which one image may have; shrink it"
+        )
+    if len(of_labels.shape) not in (1, 2):
+        raise DataError(f"{path}, {shown(labels)}: shape {of_labels.shape}; wanted is one label for each image, (N,)")
+    if shape[0] != of_labels.shape[0]:
+        raise DataError(f"{where}: {shape[0]} images, and {of_labels.shape[0]} labels in {shown(labels)}")
+
+
+# Reading
+
+
+def _readable(path: Path, read: Any) -> Any:
+    try:
+        return read()
+    except (DataError, OSError):
+        raise
+    except Exception as error:  # zipfile, zlib and NumPy fail in ways without number
+        raise DataError(f"{path}: not a whole .npz file ({' '.join(str(error).split())[:120]})") from error
+
+
+def _headers(path: Path) -> Iterator[tuple[str, _Header]]:
+    """Yield name and header of every array."""
+    known: set[str] = set()
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename:
+                continue
+            if name in known:
+                raise DataError(f"{path}: has two arrays {shown(name)!r}")
+            known.add(name)
+            with archive.open(member) as file:
+                start = io.BytesIO(file.read(_HEADER))
+            version = np.lib.format.read_magic(start)
+            if version == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(start)
+            else:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(start)
+            if dtype.hasobject:
+                raise DataError(f"{path}, {shown(name)}: holds Python objects, which are not read; save a plain array")
+            header = _Header(shape, dtype)
+            if min(shape, default=0) < 0 or start.tell() + header.bytes != member.file_size:
+                raise DataError(f"{path}, {shown(name)}: damaged; its size is not that of shape {shape} of {dtype}")
+            yield name, header
+
+
+def _arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        found = {name: archive[name] for name in names}
+    return {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in found.items()}
+
+
+def _texts(array: np.ndarray) -> np.ndarray:
+    return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
+
+
+def _part(path: Path, images: np.ndarray, labels: np.ndarray) -> Part:
+    if images.ndim == 4:
+        if channels_first(images.shape[1:], tensor=False):
+            images = images.transpose(0, 2, 3, 1)
+        images = images[..., 0] if images.shape[3] == 1 else images
+    images = np.ascontiguousarray(images)
+    encoded: Encoded = Arrays(images, str(path))
+    if images.dtype != np.uint8:
+        images = images.astype(np.float32) if images.dtype == np.float16 else images
+        extent = Extent()
+        for row, image in enumerate(images):
+            extent.add(image, encoded.where(row))
+        encoded = Items(images, str(path), _itself, extent)
+        encoded.advice = RESIZED_BY_SPEC
+    found = [read_label(label, encoded.where(row)) for row, label in enumerate(_texts(labels).tolist())]
+    return Part(encoded, found)
+
+
+def _itself(image: np.ndarray) -> np.ndarray:
+    return image
