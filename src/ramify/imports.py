@@ -123,8 +123,12 @@ def records(config: Any = None) -> list[Record]:
     """Return what a configuration says of all imports, and of the modules of users whose classes it names."""
     texts = set(_texts(config))
     classes: dict[str, list[str]] = {}
+    known = {entry.full_name for entry in _users() if entry.is_brought}
     for entry in _users():
-        if not entry.is_brought and texts & {entry.full_name, entry.name if not inspect.isclass(entry.make) else ""}:
+        if entry.full_name not in known and texts & {
+            entry.full_name,
+            entry.name if not inspect.isclass(entry.make) else "",
+        }:
             classes.setdefault(entry.module, []).append(entry.name)
     found = [imported.record for imported in _imported.values()]
     for module, names in sorted(classes.items()):

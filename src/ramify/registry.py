@@ -175,10 +175,10 @@ class Registry(Mapping[str, T]):
         if colon:
             wanted = PurePath(where).stem if where.endswith(".py") else where
             named = [entry for entry in self.users() if entry.name == last]
-            found = [entry for entry in named if f"{label(entry.module)}.".startswith(f"{wanted}.")]
+            named = [entry for entry in named if f"{label(entry.module)}.".startswith(f"{wanted}.")]
         else:
             named = [entry for entry in self.users() if name in (entry.name, f"{entry.module}.{entry.name}")]
-            found = [entry for entry in named if entry.is_brought] or named
+        found = [entry for entry in named if entry.is_brought] or named
         if len(found) > 1:
             names = ", ".join(sorted(entry.full_name for entry in found))
             raise ConfigurationError(f"{shown(name)!r} is the name of {len(found)} classes; say which: {names}")

@@ -159,7 +159,8 @@ class TestWithoutImages:
 
     def test_a_run_names_the_table_and_its_data(self, tmp_path, monkeypatch, capsys):
         path, out = write(tmp_path / "small.table", 27), tmp_path / "run"
-        monkeypatch.delitem(SOURCES._own, "digits")  # digits are not even loaded
+        others = {name: entry for name, entry in SOURCES.own.items() if name != "digits"}
+        monkeypatch.setattr(SOURCES, "_own", others)  # digits are not even loaded
         found = self.searched(path, out, progress=True)
         said = f"{path}, column valid: mine (valid), 3 epochs, seeds unknown"
         assert capsys.readouterr().err.splitlines()[0] == f"scores are looked up in {said}"

@@ -19,23 +19,6 @@ every = pytest.mark.parametrize(
 )
 
 
-@every
-def test_the_seed_decides_everything(space, strategy):
-    rows, states, results = [], [], []
-    for seed in (3, 3, 4):
-        session = session_of(space, strategy, seed=seed)
-        rows.append(finish(session))
-        states.append(restored(saved(session)))
-        results.append(session.architecture())
-    assert rows[0] == rows[1]
-    assert not differences(states[0], states[1])
-    assert results[0] == results[1]
-    assert results[0] in SPACES[space][0]
-    assert rows[0] != rows[2]
-    assert differences(states[0], states[2])
-    assert not loaded().reads
-
-
 def stop_and_continue(space, strategy, at, whole):
     """Stop after `at` safe points, continue in a fresh session, and return its rows and final state."""
     session = session_of(space, strategy)
@@ -60,10 +43,15 @@ def undisturbed(space, strategy):
 
 
 @every
-def test_a_continued_search_is_the_undisturbed_one(space, strategy):
+def test_the_seed_decides_everything_in_one_go_and_continued(space, strategy):
     points, whole = undisturbed(space, strategy)
     assert points >= 3
+    assert whole[2] in SPACES[space][0]
     stop_and_continue(space, strategy, rng(0, space, strategy).randrange(1, points), whole)
+    other = session_of(space, strategy, seed=4)
+    assert finish(other) != whole[0]
+    assert differences(restored(saved(other)), whole[1])
+    assert not loaded().reads
 
 
 @pytest.mark.slow

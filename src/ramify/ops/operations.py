@@ -106,7 +106,8 @@ def operation(name: str, *, paper: str = "", line: str = "") -> Callable[[Make],
     """Return a decorator that makes a function `(channels, stride, norm)` known as a candidate operation.
 
     The function returns an `Operation`, which supernets execute together with others of its kind, or any module that
-    maps (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉); `norm(C)` makes its batch norms, as the network wants them.
+    maps (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉); `norm(C)` makes its batch norms, as the network wants them. An
+    example is in docs/own_classes.md.
 
     Args:
         name: What spaces and notations call it.
@@ -115,16 +116,6 @@ def operation(name: str, *, paper: str = "", line: str = "") -> Callable[[Make],
 
     Raises:
         ConfigurationError: If the library has another operation of this name, or the name is none.
-
-    Example:
-        >>> from torch import nn
-        >>> from ramify.ops import make_operation, operation
-        >>> @operation("gelu_conv_3x3")
-        ... def gelu_conv(channels, stride, norm):
-        ...     convolution = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
-        ...     return nn.Sequential(nn.GELU(), convolution, norm(channels))
-        >>> type(make_operation("gelu_conv_3x3", 8)).__name__
-        'Operation'
     """
     if not re.fullmatch(r"[A-Za-z]\w*", name):
         raise ConfigurationError(f"operation {name!r:.40}: a name is letters, digits and `_`, a letter first")
