@@ -69,18 +69,7 @@ RUNS = {
     ),
     "ProxylessNAS": searching("nasbench201", ProxylessNAS(epochs=30, warmup_epochs=5, batch_size=16, arch_every=1)),
 }
-SLOW_ONLY = {
-    "DARTS",
-    "DARTS-second-order",
-    "DARTSPlus",
-    "NASP",
-    "PCDARTS",
-    "RSPS",
-    "SETN",
-    "SPOS",
-    "FairNAS",
-    "ProxylessNAS",
-}
+QUICK = ("GDAS", "trained", "retrain", "CDARTS")  # slow tests take all
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +104,7 @@ def interrupted(name, folder, number, rows):
         time.sleep(0.002)
     time.sleep(draw.uniform(0.0, 0.05))
     running.send_signal(number)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=600)
     return running.returncode, err
 
 
@@ -126,7 +115,7 @@ def assert_continued(name, folder, undisturbed, in_this_process=True):
     assert not list(folder.glob(".*.unfinished"))
 
 
-@pytest.mark.parametrize("name", [name for name in RUNS if name not in SLOW_ONLY])
+@pytest.mark.parametrize("name", QUICK)
 def test_killed_at_a_random_moment(name, tmp_path, undisturbed):
     code, _ = interrupted(name, tmp_path, signal.SIGKILL, len(undisturbed(name)["history"]))
     assert code == -signal.SIGKILL

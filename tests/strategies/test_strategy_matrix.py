@@ -8,15 +8,9 @@ from ramify.seeding import rng
 from ramify.strategies import compatible
 from small_runs import SPACES, STRATEGIES, differences, finish, loaded, restored, saved, session_of
 
-every = pytest.mark.parametrize(
-    ("space", "strategy"),
-    [
-        pytest.param(a, b, id=f"{b}-on-{a}")
-        for a in SPACES
-        for b in STRATEGIES
-        if compatible(SPACES[a][0], STRATEGIES[b])
-    ],
-)
+PAIRS = [(a, b) for a in SPACES for b in STRATEGIES if compatible(SPACES[a][0], STRATEGIES[b])]
+FIRST = {strategy: space for space, strategy in reversed(PAIRS)}
+every = pytest.mark.parametrize(("space", "strategy"), [pytest.param(a, b, id=f"{b}-on-{a}") for a, b in PAIRS])
 
 
 def stop_and_continue(space, strategy, at, whole):
@@ -48,10 +42,11 @@ def test_the_seed_decides_everything_in_one_go_and_continued(space, strategy):
     assert points >= 3
     assert whole[2] in SPACES[space][0]
     stop_and_continue(space, strategy, rng(0, space, strategy).randrange(1, points), whole)
-    other = session_of(space, strategy, seed=4)
-    assert finish(other) != whole[0]
-    assert differences(restored(saved(other)), whole[1])
     assert not loaded().reads
+    if space == FIRST[strategy]:  # what differs there by the seed does so everywhere
+        other = session_of(space, strategy, seed=4)
+        assert finish(other) != whole[0]
+        assert differences(restored(saved(other)), whole[1])
 
 
 @pytest.mark.slow
