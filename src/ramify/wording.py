@@ -28,8 +28,3 @@ def listing(names: Iterable[Any], length: int = 100) -> str:
         shown.append(name)
     more = len(quoted) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def bounded(message: str, length: int = 299) -> str:
-    """Return a message no longer than `length`."""
-    return message if len(message) <= length else f"{message[: length - 1]}…"

@@ -21,7 +21,6 @@ from ramify.commandline.classes import classes
 from ramify.commandline.words import yaml_of
 from ramify.errors import RamifyError
 from ramify.registry import brought, label
-from ramify.wording import bounded
 
 MODE = "ramify"
 """The name of the reader of values among those of jsonargparse."""
@@ -69,7 +68,7 @@ def answered(parser: Parser, words: Sequence[str], values: Mapping[str, Any] | N
     except RamifyError:
         raise
     except Exception as problem:
-        raise RamifyError(f"the options cannot be shown ({bounded(' '.join(str(problem).split()), 120)})") from None
+        raise RamifyError(f"the options cannot be shown ({str(problem)[:120]})") from None
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from ramify.errors import ArchitectureError
 from ramify.parallel import say
 from ramify.run.folder import RunFolder
 from ramify.spaces import Space, notation, recognise, space_of
-from ramify.wording import bounded
 
 
 class Result:
@@ -47,7 +46,7 @@ def read(source: Any, space: Space | None = None) -> tuple[Architecture, Path | 
         try:
             return Architecture.from_json(content), path
         except ArchitectureError as error:
-            raise ArchitectureError(bounded(f"{reading.shown(path / 'architecture.json')}: {error}")) from None
+            raise ArchitectureError(f"{reading.shown(path / 'architecture.json')}: {error}") from None
     if files.is_file(path):
         return _from_file(path, space), None
     head, _, name = text.rpartition(":")
@@ -64,7 +63,7 @@ def read(source: Any, space: Space | None = None) -> tuple[Architecture, Path | 
         message = str(error).replace(" is no ", " is no run folder, no file, and no ")
         raise ArchitectureError(f"{message}{hint}") from None
     except ArchitectureError as error:
-        raise ArchitectureError(bounded(str(error))) from None
+        raise ArchitectureError(str(error)) from None
 
 
 def _from_file(path: Path, space: Space | None, name: str | None = None) -> Architecture:
@@ -74,7 +73,7 @@ def _from_file(path: Path, space: Space | None, name: str | None = None) -> Arch
         found = notation.read(text, name=name, python=path.suffix == ".py", tell=lambda note: say(f"{path}: {note}"))
         return _parsed(found, space)
     except ArchitectureError as error:
-        raise ArchitectureError(bounded(f"{path}: {error}")) from None
+        raise ArchitectureError(f"{path}: {error}") from None
 
 
 def _parsed(content: Any, space: Space | None) -> Architecture:
