@@ -173,7 +173,7 @@ class TestFunctions:
 
 class TestPlugins:
     def test_they_are_loaded_when_their_names_are_looked_up(self, plugin, call):
-        assert registry.plugins()["GeluCells"] == "foreign_nas.search:GeluCells"
+        assert registry.plugins()["GeluCells"] == ("foreign_nas.search:GeluCells",)
         assert not any(name.startswith("foreign_nas") for name in sys.modules)
         words = ["--space", "GeluCells", "--strategy", "Climb", "--strategy.evaluations", "2"]
         words += ["--strategy.evaluator", "TrainFromScratch", "--strategy.evaluator.epochs", "1"]

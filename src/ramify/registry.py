@@ -201,30 +201,33 @@ def label(module: str) -> str:
 
 
 def load_plugin(name: str) -> bool:
-    """Import the installed plug-in of a name, if there is one.
+    """Import the installed plug-ins of a name, if there are any; several packages may have one of this name.
 
     Raises:
-        ConfigurationError: If it cannot be imported.
+        ConfigurationError: If one cannot be imported.
     """
-    point = _plugins().get(name)
-    if point is None:
-        return False
-    try:
-        point.load()
-    except Exception as error:  # whatever the code of others does
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise ConfigurationError(f"plug-in {shown(name)!r} ({shown(point.value)}) cannot be loaded: {reason}") from None
-    return True
+    points = _plugins().get(name, ())
+    for point in points:
+        try:
+            point.load()
+        except (Exception, SystemExit) as error:  # whatever the code of others does
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            where = f"plug-in {shown(name)!r} ({shown(point.value)})"
+            raise ConfigurationError(f"{where} cannot be loaded: {reason}") from None
+    return bool(points)
 
 
-def plugins() -> dict[str, str]:
-    """Return the names of the installed plug-ins, and what they point at; none of them is loaded."""
-    return {name: point.value for name, point in _plugins().items()}
+def plugins() -> dict[str, tuple[str, ...]]:
+    """Return the names of the installed plug-ins, and what those of each name point at; none of them is loaded."""
+    return {name: tuple(point.value for point in points) for name, points in _plugins().items()}
 
 
 @cache
-def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
-    return {point.name: point for point in importlib.metadata.entry_points(group=PLUGINS)}
+def _plugins() -> dict[str, tuple[importlib.metadata.EntryPoint, ...]]:
+    found: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
+    for point in importlib.metadata.entry_points(group=PLUGINS):
+        found.setdefault(point.name, {})[point.value] = point
+    return {name: tuple(points.values()) for name, points in found.items()}
 
 
 def _below(base: type) -> Iterator[Any]:
