@@ -150,6 +150,16 @@ class Registry(Mapping[str, T]):
         """Return the entry of a class or function; None of one that Python cannot find where it says that it is."""
         return next((entry for entry in self._all() if entry.make is make), None)
 
+    def name_of(self, make: type) -> str:
+        """Return the name by which `lookup` finds a class: the bare one, unless it is that of several."""
+        entry = self.entry_of(make)
+        if entry is None or entry.own:
+            return make.__name__
+        named = [other for other in self.users() if other.name == entry.name]
+        named = [other for other in named if other.is_brought] or named
+        alone = len(named) == 1 and (entry.is_brought or len(_plugins().get(entry.name, ())) <= 1)
+        return entry.name if alone else entry.full_name
+
     def add(self, name: str, make: T, *, paper: str = "", line: str = "", of: Any = None) -> None:
         """Give a function, or a record that holds one, a name.
 
