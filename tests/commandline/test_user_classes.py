@@ -282,6 +282,9 @@ def test_of_two_classes_of_one_name_every_verb_takes_the_one_that_was_searched(f
     assert call("report", "R", *both).strip() == "R/report.html"
     alone = ["--network.channels", "4", "--import", "mine.py"]
     assert found in call("describe", "R/architecture.json", *alone)  # where the bare name would do
+    bare = Path("R/architecture.json").read_text().replace("mine:Mine", "Mine")
+    Path("bare.json").write_text(bare)
+    assert found in call("describe", "bare.json", "--space", "mine:Mine", *alone, *both[2:])
 
 
 PLAIN = """

@@ -218,11 +218,12 @@ class Space(ABC):
                 raise ArchitectureError(
                     f"{arch[decision.name]!r} is not a choice of decision {decision.name!r} of {self.name}"
                 )
-        return arch
+        return arch if arch.space == self.name else Architecture(self.name, arch.choices, arch.arguments)
 
     def __contains__(self, arch: Architecture) -> bool:
         try:
-            return self.checked(arch) is arch
+            self.checked(arch)
+            return True
         except ArchitectureError:
             return False
 
