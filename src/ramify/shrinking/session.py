@@ -186,7 +186,7 @@ class ShrinkSession:
             check_drawing(self.drawing, self.candidates)
         self._limit = _Limit(settings, space, task, self.candidates) if settings.at_most else None
         self.weights = SupernetWeights(settings, space, task)
-        vector = vector_of(self.weights.supernet.module)
+        vector = vector_of(self.supernet)
         pieces = (piece for places in vector.places.values() for place in places for piece in place.values())
         self._of_cells = bool(vector.ends)
         self._counted = {*vector.fixed, *(name for piece in pieces for name in piece.weights)}

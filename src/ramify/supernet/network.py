@@ -137,5 +137,6 @@ def vector_of(supernet: nn.Module) -> WeightVector:
     Raises:
         ArchitectureError: If these are not defined for such networks.
     """
-    check_made_with(Supernet, supernet, "the angle")
-    return supernet.weight_vector()  # type: ignore[operator]
+    network: Any = getattr(supernet, "module", supernet)  # a search hands it over as Fabric has wrapped it
+    check_made_with(Supernet, network, "the angle")
+    return network.weight_vector()
