@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ramify import imports, registry
+from ramify import Architecture, imports, registry
 from ramify.cli import main
 from ramify.data import SOURCES, load
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.evaluators import EVALUATORS
 from ramify.executors import EXECUTORS, LocalProcesses
 from ramify.ops import OPERATIONS, Operation, make_operation, operation
-from ramify.spaces import SPACES, NASBench201
+from ramify.spaces import SPACES, NASBench201, space_of
 from ramify.strategies import STRATEGIES, RandomSearch
 
 CLASSES = (SPACES, STRATEGIES, EVALUATORS, EXECUTORS)
@@ -56,10 +56,17 @@ class Climb(AskTell):
     def ask(self, space, trials, rng):
         return space.mutate(trials.best.architecture, rng) if len(trials) else space.sample(rng)
 ''',
+    "exits.py": "raise SystemExit(3)",
     "data.py": '''
 import numpy as np
 from ramify.data import Part, Parts, source
 from ramify.data.encoded import Arrays
+
+
+@source("stripes8", suffix=".stripes8")
+def stripes8(given, spec):
+    """A file of stripes."""
+    return stripes("stripes", spec)
 
 
 @source("stripes")
@@ -75,6 +82,9 @@ PLUGINS = """[ramify.plugins]
 GeluCells = foreign_nas.search:GeluCells
 Climb = foreign_nas.search
 stripes = foreign_nas.data
+stripes8 = foreign_nas.data
+absent = foreign_nas.data
+exits = foreign_nas.exits
 broken = foreign_nas.missing
 """
 
@@ -173,7 +183,7 @@ class TestFunctions:
 
 class TestPlugins:
     def test_they_are_loaded_when_their_names_are_looked_up(self, plugin, call):
-        assert registry.plugins()["GeluCells"] == "foreign_nas.search:GeluCells"
+        assert registry.plugins()["GeluCells"] == ("foreign_nas.search:GeluCells",)
         assert not any(name.startswith("foreign_nas") for name in sys.modules)
         words = ["--space", "GeluCells", "--strategy", "Climb", "--strategy.evaluations", "2"]
         words += ["--strategy.evaluator", "TrainFromScratch", "--strategy.evaluator.epochs", "1"]
@@ -202,6 +212,33 @@ class TestPlugins:
     def test_one_that_cannot_be_loaded_is_named(self, plugin, call):
         line = call("search", "--space", "broken", "--strategy", "GDAS", *SMALL, "--out", "R")
         assert line.startswith("--space: plug-in 'broken' (foreign_nas.missing) cannot be loaded: ModuleNotFoundError")
+        line = call("search", "--space", "exits", "--strategy", "GDAS", *SMALL, "--out", "R")
+        assert line == "--space: plug-in 'exits' (foreign_nas.exits) cannot be loaded: SystemExit: 3"
+        line = call("search", "--space", "absent", "--strategy", "GDAS", *SMALL, "--out", "R")
+        assert line.endswith(
+            "unknown space 'absent', which the plug-in of that name (foreign_nas.data) does not define"
+        )
+
+    def test_a_reader_of_files_is_found_by_their_ending(self, plugin):
+        Path("x.stripes8").write_bytes(b"")
+        assert load("x.stripes8").num_classes == 2
+
+    def test_two_of_one_name_are_two_things(self, plugin, monkeypatch):
+        another = "from ramify.spaces import NASBench201\nclass GeluCells(NASBench201): ...\n"
+        (plugin / "foreign_nas" / "two.py").write_text(another)
+        info = plugin / "foreign_two-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign-two\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[ramify.plugins]\nGeluCells = foreign_nas.two:GeluCells\n")
+        registry._plugins.cache_clear()
+        with pytest.raises(
+            ConfigurationError, match=r"2 classes; say which: foreign_nas.search:G.*, foreign_nas.two:G"
+        ):
+            SPACES.lookup("GeluCells")
+        space = SPACES["foreign_nas.two:GeluCells"]()
+        arch = space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+        assert arch.space == "foreign_nas.two:GeluCells"
+        assert type(space_of(Architecture.from_json(arch.to_json()))) is type(space)
 
 
 SCRIPT = """

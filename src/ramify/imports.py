@@ -31,6 +31,9 @@ from ramify.wording import listing
 MAIN = "__main__"
 """What Python calls a script or notebook."""
 
+HINT = "your own come with --import"
+"""What is said where a name is unknown."""
+
 
 class Record(TypedDict):
     """What a configuration says of an import: the file or module, as it was given, and the hash of its source.
@@ -196,7 +199,8 @@ def _digests(given: str, names: Sequence[str]) -> list[str]:
     label = _label(given)
     found = [imported.sha256 for imported in _imported.values() if _label(imported.given) == label]
     for plugin, points_at in plugins().items():
-        if given not in sys.modules and re.split("[.:]", points_at)[0] == given.partition(".")[0]:
+        packages = {re.split("[.:]", point)[0] for point in points_at}
+        if given not in sys.modules and given.partition(".")[0] in packages:
             with contextlib.suppress(ConfigurationError):  # another one of the same package
                 load_plugin(plugin)
     module = sys.modules.get(given)
@@ -209,9 +213,12 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return what to say of a name that no class of a kind has."""
     text = reading.shown(name)
     where, _, last = name.replace(":", ".").rpartition(".")
+    if points_at := plugins().get(last):
+        plugin = reading.shown(", ".join(points_at))
+        return f"unknown {kind} {text!r}, which the plug-in of that name ({plugin[:120]}) does not define"
     if not where:
         if not _imported:
-            return f"unknown {kind} {text!r}; {nearest(name, known)}; your own come with --import"
+            return f"unknown {kind} {text!r}; {nearest(name, known)}; {HINT}"
         given = ", ".join(reading.shown(Path(imported.given)) for imported in _imported.values())
         return f"unknown {kind} {text!r}, which {given[:80]} does not define either; {nearest(name, known)}"
     if where.split(".")[0] == "ramify" or not last:
@@ -221,7 +228,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     if kind not in registries:
         return f"unknown {kind} {text!r}; names import nothing, and here --import adds none of your own"
     source = reading.shown(name.partition(":")[0] if ":" in name else where)
-    return f"unknown {kind} {text!r}; names import nothing: add --import {source} and call it {reading.shown(last)!r}"
+    file = f", or --import {source}.py of a file," if ":" in name and "." not in source else ""
+    call = f"add --import {source}{file} and call it {reading.shown(last)!r}"
+    return f"unknown {kind} {text!r}; names import nothing: {call}"
 
 
 def forget() -> None:
@@ -262,7 +271,9 @@ def _take(imported: Imported, path: str = "") -> None:
     except (Exception, SystemExit) as error:  # whatever the code of others does
         sys.modules.pop(imported.module, None)
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise _refusal(imported.given, f"it cannot be imported ({reason})") from None
+        missing = isinstance(error, ModuleNotFoundError) and error.name == imported.given
+        advice = f"; a file is given as {imported.given}.py" if missing and "." not in imported.given else ""
+        raise _refusal(imported.given, f"it cannot be imported ({reason}){advice}") from None
     if imported.source is None:
         digest = _digest(module)
         if imported.sha256 not in ("", digest):

@@ -150,6 +150,16 @@ class Registry(Mapping[str, T]):
         """Return the entry of a class or function; None of one that Python cannot find where it says that it is."""
         return next((entry for entry in self._all() if entry.make is make), None)
 
+    def name_of(self, make: type) -> str:
+        """Return the name by which `lookup` finds a class: the bare one, unless it is that of several."""
+        entry = self.entry_of(make)
+        if entry is None or entry.own:
+            return make.__name__
+        named = [other for other in self.users() if other.name == entry.name]
+        named = [other for other in named if other.is_brought] or named
+        alone = len(named) == 1 and (entry.is_brought or len(_plugins().get(entry.name, ())) <= 1)
+        return entry.name if alone else entry.full_name
+
     def add(self, name: str, make: T, *, paper: str = "", line: str = "", of: Any = None) -> None:
         """Give a function, or a record that holds one, a name.
 
@@ -201,30 +211,33 @@ def label(module: str) -> str:
 
 
 def load_plugin(name: str) -> bool:
-    """Import the installed plug-in of a name, if there is one.
+    """Import the installed plug-ins of a name, if there are any; several packages may have one of this name.
 
     Raises:
-        ConfigurationError: If it cannot be imported.
+        ConfigurationError: If one cannot be imported.
     """
-    point = _plugins().get(name)
-    if point is None:
-        return False
-    try:
-        point.load()
-    except Exception as error:  # whatever the code of others does
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise ConfigurationError(f"plug-in {shown(name)!r} ({shown(point.value)}) cannot be loaded: {reason}") from None
-    return True
+    points = _plugins().get(name, ())
+    for point in points:
+        try:
+            point.load()
+        except (Exception, SystemExit) as error:  # whatever the code of others does
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            where = f"plug-in {shown(name)!r} ({shown(point.value)})"
+            raise ConfigurationError(f"{where} cannot be loaded: {reason}") from None
+    return bool(points)
 
 
-def plugins() -> dict[str, str]:
-    """Return the names of the installed plug-ins, and what they point at; none of them is loaded."""
-    return {name: point.value for name, point in _plugins().items()}
+def plugins() -> dict[str, tuple[str, ...]]:
+    """Return the names of the installed plug-ins, and what those of each name point at; none of them is loaded."""
+    return {name: tuple(point.value for point in points) for name, points in _plugins().items()}
 
 
 @cache
-def _plugins() -> dict[str, importlib.metadata.EntryPoint]:
-    return {point.name: point for point in importlib.metadata.entry_points(group=PLUGINS)}
+def _plugins() -> dict[str, tuple[importlib.metadata.EntryPoint, ...]]:
+    found: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
+    for point in importlib.metadata.entry_points(group=PLUGINS):
+        found.setdefault(point.name, {})[point.value] = point
+    return {name: tuple(points.values()) for name, points in found.items()}
 
 
 def _below(base: type) -> Iterator[Any]:

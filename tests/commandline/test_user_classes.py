@@ -262,3 +262,69 @@ def test_the_same_file_twice_is_one(folder, call):
 
 def test_verbs_that_take_no_classes_take_no_import(call):
     assert "unknown option 'import'" in call("zoo", "--import", "mine.py")
+
+
+SECOND = """
+from ramify.spaces import DARTSCells
+
+
+class Mine(DARTSCells):
+    '''Another.'''
+"""
+
+
+def test_of_two_classes_of_one_name_every_verb_takes_the_one_that_was_searched(folder, call):
+    Path("second.py").write_text(SECOND)
+    both = ["--import", "mine.py", "--import", "second.py"]
+    found = call("search", *both, "--space", "mine:Mine", *GREEDY[2:], *SMALL, "--out", "R").strip()
+    assert json.loads(Path("R/architecture.json").read_text())["space"] == "mine:Mine"
+    assert found in call("describe", "R", *both)
+    assert call("report", "R", *both).strip() == "R/report.html"
+    alone = ["--network.channels", "4", "--import", "mine.py"]
+    assert found in call("describe", "R/architecture.json", *alone)  # where the bare name would do
+    bare = Path("R/architecture.json").read_text().replace("mine:Mine", "Mine")
+    Path("bare.json").write_text(bare)
+    assert found in call("describe", "bare.json", "--space", "mine:Mine", *alone, *both[2:])
+
+
+PLAIN = """
+from ramify.spaces import NASBench201
+from torch import nn
+
+
+class Plain(NASBench201):
+    '''With a supernet that has none of the library's parts.'''
+
+    def _supernet(self, layout, shape):
+        return Own()
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(nn.init.ones_(nn.Parameter().new_empty(1)))
+
+    def forward(self, x, mix, **keywords):
+        return self.scale * x.mean((2, 3)).expand(-1, 10) * sum(weights.sum() for weights in mix.values())
+"""
+
+
+def test_supernets_that_lack_what_a_method_reads(folder, call):
+    Path("plain.py").write_text(PLAIN)
+    words = ["--import", "plain.py", "--space", "Plain", *SMALL, "--out", "R"]
+    assert call("shrink", *words) == "the angle needs networks of ramify.supernet.Supernet, which Own is not"
+    line = call("search", *words, "--strategy", "CDARTS")
+    assert line == "CDARTS needs networks of ramify.supernet.Skeleton, which Own is not"
+    assert not Path("R").exists()
+
+
+def test_what_is_said_where_an_import_is_forgotten(folder, call):
+    search = ["search", "--space", "NASBench201", "--strategy", "GDAS", "--out", "R", "--data"]
+    assert call(*search, "stripes").endswith("; your own come with --import")
+    Path("x.raw8").write_bytes(b"0")
+    assert call(*search, "x.raw8").endswith("; your own come with --import")
+    assert call("describe", "k1-k3").endswith("no notation of a known space; of others --space says which")
+    advice = "add --import mine, or --import mine.py of a file, and call it 'Mine'"
+    assert call("describe", "k1-k3", "--space", "mine:Mine").endswith(advice)
+    line = call("describe", "k1-k3", "--space", "Mine", "--import", "no_module")
+    assert line.endswith("(ModuleNotFoundError: No module named 'no_module'); a file is given as no_module.py")

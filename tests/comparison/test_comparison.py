@@ -354,5 +354,5 @@ def test_a_table_without_times_has_no_budget_in_seconds(tmp_path):
 
 
 def test_unknown_names():
-    with pytest.raises(ConfigurationError, match="unknown multi-trial strategy 'BOHN'; did you mean 'BOHB'"):
+    with pytest.raises(ConfigurationError, match="unknown strategy 'BOHN'; did you mean 'BOHB'"):
         named("RandomSearch, BOHN")

@@ -120,7 +120,9 @@ def test_names_and_paths_that_do_not_exist(tmp_path):
     assert refused(tmp_path / "no" / "where") == f"{tmp_path}/no/where: no such file or folder"
     assert refused(tmp_path / "*.parquet") == f"{tmp_path}/*.parquet: no file matches"
     (tmp_path / "a.csv").write_text("")
-    assert refused(tmp_path / "a.csv").endswith("must be .npz or .parquet; else give a folder of images")
+    assert refused(tmp_path / "a.csv").endswith(
+        "must be .npz or .parquet; else give a folder of images; your own come with --import"
+    )
     assert refused(tmp_path / "a*").endswith("a.csv is not a .parquet file")
 
 

@@ -12,6 +12,7 @@ from ramify.comparison.outcome import BASELINE, Found, as_text, outcome_of, writ
 from ramify.comparison.searches import Plan, Search, SearchRow, Worker
 from ramify.data import DataSpec, spec_of
 from ramify.errors import ConfigurationError, nearest
+from ramify.imports import unknown
 from ramify.run import RunFolder, say
 from ramify.run.configuration import described, fields_of
 from ramify.strategies import STRATEGIES, AskTell, RandomSearch
@@ -183,10 +184,16 @@ def named(text: str) -> list[AskTell]:
     Raises:
         ConfigurationError: If there is none of that name among the multi-trial strategies.
     """
-    known = {name: kind for name, kind in STRATEGIES.items() if issubclass(kind, AskTell)}
+    known = [name for name, kind in STRATEGIES.items() if issubclass(kind, AskTell)]
     found = []
     for name in filter(None, map(str.strip, text.split(","))):
-        if name not in known:
-            raise ConfigurationError(f"unknown multi-trial strategy {name!r}; {nearest(name, known)}")
-        found.append(known[name]())
+        entry = STRATEGIES.lookup(name)
+        if entry is None:
+            raise ConfigurationError(unknown("strategy", name, known))
+        if not issubclass(entry.make, AskTell):
+            raise ConfigurationError(f"{name!r} is no multi-trial strategy; {nearest(name, known)}")
+        try:
+            found.append(entry.make())
+        except TypeError as error:  # of a user's, with a setting that has no default
+            raise ConfigurationError(f"{name!r} cannot be compared with its defaults: {error}"[:290]) from None
     return found

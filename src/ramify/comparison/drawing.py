@@ -36,8 +36,9 @@ def draw(found: Mapping[str, Any]) -> Figure:
             means.append(curve["mean"])
         lowest = np.nanmin([mean[mean > 0].min(initial=1.0) for mean in means])
         known = np.concatenate([mean[len(mean) // 20 :] for mean in means])
+        low = max(lowest * 0.7, 0.003)
+        axes.set_ylim(low, max(np.nanmax(known), low) * 1.3)
         axes.set_yscale("log")
-        axes.set_ylim(max(lowest * 0.7, 0.003), np.nanmax(known) * 1.3)
         axes.set_title(column, fontsize=10, color=INK, loc="left", parse_math=False)
         axes.set_xlabel(found["axis"], fontsize=8.5, color=MUTED)
         if at == 1:

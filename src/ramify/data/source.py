@@ -66,7 +66,11 @@ def source_of(text: str) -> Entry[Source] | None:
     """Return the source that is meant by what `--data` says; None where a folder or file has to be looked at."""
     known = [*SOURCES.own.values(), *SOURCES.users()]
     found = next((entry for entry in known if entry.make.reads(entry.name, text)), None)
-    return found or (SOURCES.lookup(text) if text in plugins() else None)
+    prefix, colon, _ = text.partition(":")
+    for name in (text, PurePath(text).suffix[1:], prefix if colon else ""):
+        if found is None and name in plugins() and (entry := SOURCES.lookup(name)) and entry.make.reads(name, text):
+            found = entry
+    return found
 
 
 def data_set_names() -> list[str]:

@@ -25,6 +25,7 @@ from ramify.data.source import SOURCES, data_set_names, source_of
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, nearest
 from ramify.files import expanded, matching
+from ramify.imports import HINT
 
 T = TypeVar("T")
 
@@ -141,7 +142,7 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
         found = source_of(str(path))
         if found is None:
             known = " or ".join(entry.make.suffix for entry in SOURCES.entries() if entry.make.suffix)
-            raise DataError(f"{path}: a file of images must be {known}; else give a folder of images")
+            raise DataError(f"{path}: a file of images must be {known}; else give a folder of images; {HINT}")
         return found.make.read(str(path), spec)
     if any(mark in source for mark in "*?["):
         return parquet_files(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source, spec)
@@ -154,7 +155,7 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
         here = "" if path.is_absolute() else f" in {Path.cwd()}, where it was looked for"
         raise DataError(f"{source}: no such file or folder{here}")
     raise DataError(
-        f"{source!r} is neither a folder or file nor a data set; {nearest(source, data_set_names())}, hf:NAME"
+        f"{source!r} is neither a folder or file nor a data set; {nearest(source, data_set_names())}, hf:NAME; {HINT}"
     )
 
 

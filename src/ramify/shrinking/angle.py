@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE
-from ramify.supernet import Choice, Ends, Piece, WeightVector
+from ramify.supernet import Choice, Ends, Piece, vector_of
 
 State = Mapping[str, Tensor]
 """A `state_dict`."""
@@ -126,7 +126,7 @@ class AngleTable:
             ArchitectureError: If its members have no weight vectors, or a state lacks a tensor.
         """
         form = form or AngleForm()
-        vector: WeightVector = sup.weight_vector()  # type: ignore[operator]
+        vector = vector_of(sup)
         choices: Mapping[str, Choice] = sup.choices  # type: ignore[assignment]
         pieces = {}
         for name, places in vector.places.items():
@@ -266,7 +266,7 @@ def child_vector(
     `angle` says the same of it without ever making it; it has up to millions of entries.
     """
     form = form or AngleForm()
-    vector: WeightVector = sup.weight_vector()  # type: ignore[operator]
+    vector = vector_of(sup)
     choices: Mapping[str, Choice] = sup.choices  # type: ignore[assignment]
     parts = [_tensor(state, name, "given") for name in vector.fixed]
     for name, rows in one_hot(sup, child).items():

@@ -29,6 +29,7 @@ from ramify.shrinking.drawing import DRAWINGS, Draw, check_drawing, drawing
 from ramify.shrinking.scores import POOLS, Operator, Score, drop_from_each, drop_lowest, operator_scores
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
+from ramify.supernet import vector_of
 from ramify.training import Metrics, SupernetWeights, Task, WeightSettings
 
 RULES = ("global", "layer")
@@ -185,7 +186,7 @@ class ShrinkSession:
             check_drawing(self.drawing, self.candidates)
         self._limit = _Limit(settings, space, task, self.candidates) if settings.at_most else None
         self.weights = SupernetWeights(settings, space, task)
-        vector = self.supernet.weight_vector()  # type: ignore[operator]
+        vector = vector_of(self.supernet)
         pieces = (piece for places in vector.places.values() for place in places for piece in place.values())
         self._of_cells = bool(vector.ends)
         self._counted = {*vector.fixed, *(name for piece in pieces for name in piece.weights)}

@@ -132,7 +132,7 @@ def recognise(notation: Any) -> Space:
             return NATSBenchSize()
         if not notation:
             raise ArchitectureError("it is empty, and should hold an architecture")
-        raise UnknownNotationError(f"{excerpt(notation)} is no notation of a known space")
+        raise UnknownNotationError(f"{excerpt(notation)} is no notation of a known space; of others --space says which")
     if isinstance(notation, Mapping) and set(notation) == {OP_INDICES}:
         return NASBench201()
     if is_genotype(notation) or is_unnamed(notation):

@@ -169,10 +169,21 @@ class Space(ABC):
             left.append(Decision(decision.name, values))
         return tuple(left)
 
-    @property
+    @cached_property
     def name(self) -> str:
-        """Name of the space's class, as the command line and architectures spell it."""
-        return type(self).__name__
+        """Name of the space's class, as the command line and architectures spell it: `mine:Mine` if there are two."""
+        from ramify.spaces import SPACES
+
+        return SPACES.name_of(type(self))
+
+    def _goes_by(self, name: str) -> bool:
+        """Return whether a name, which may come from a file, is of this space's class, in full or bare."""
+        from ramify.spaces import SPACES
+
+        if name in (self.name, type(self).__name__):
+            return True
+        entry = SPACES.lookup(name) if ":" in name else None
+        return entry is not None and entry.make is type(self)
 
     @property
     def size(self) -> int:
@@ -194,7 +205,7 @@ class Space(ABC):
         Raises:
             ArchitectureError: If it belongs elsewhere, misses a decision, or takes a value that does not exist.
         """
-        if arch.space != self.name or _plain(arch.arguments) != self.arguments:
+        if not self._goes_by(arch.space) or _plain(arch.arguments) != self.arguments:
             raise ArchitectureError(
                 f"architecture belongs to {arch.space}({excerpt(_listed(arch.arguments), 70)}), "
                 f"not to {self.name}({excerpt(_listed(self.arguments), 70)})"
@@ -207,11 +218,12 @@ class Space(ABC):
                 raise ArchitectureError(
                     f"{arch[decision.name]!r} is not a choice of decision {decision.name!r} of {self.name}"
                 )
-        return arch
+        return arch if arch.space == self.name else Architecture(self.name, arch.choices, arch.arguments)
 
     def __contains__(self, arch: Architecture) -> bool:
         try:
-            return self.checked(arch) is arch
+            self.checked(arch)
+            return True
         except ArchitectureError:
             return False
 

@@ -53,7 +53,7 @@ from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.pc_darts import EDGES
 from ramify.strategies.undecided import UNMOVED, has_moved
-from ramify.supernet import existing
+from ramify.supernet import Skeleton, check_made_with, existing
 from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
 from ramify.training.schedules import cosine
@@ -295,6 +295,7 @@ class CyclicSession:
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
         self.search = self.weights.supernet.module
+        check_made_with(Skeleton, self.search, "CDARTS")
         self.validation = task.data.split("search_validation")
         per_epoch = min(self._batches_of(self.weights.split), self._batches_of(self.validation))
         self.steps_per_epoch = min(per_epoch, int(strategy.sample_ratio * per_epoch) + 1)

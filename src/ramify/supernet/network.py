@@ -121,3 +121,22 @@ class Supernet:
             return cell(*states, *(mixtures[name] for name in kinds))
 
         return self.run(x, run_mixed, taps)  # type: ignore[attr-defined]
+
+
+def check_made_with(kind: type, network: nn.Module, reader: str) -> None:
+    """Raise `ArchitectureError` unless a network, which may be of a user's space, is a `Skeleton` or a `Supernet`."""
+    if not isinstance(network, kind):
+        raise ArchitectureError(
+            f"{reader} needs networks of ramify.supernet.{kind.__name__}, which {type(network).__name__} is not"
+        )
+
+
+def vector_of(supernet: nn.Module) -> WeightVector:
+    """Return what the weight vectors of a supernet's members are made of.
+
+    Raises:
+        ArchitectureError: If these are not defined for such networks.
+    """
+    network: Any = getattr(supernet, "module", supernet)  # a search hands it over as Fabric has wrapped it
+    check_made_with(Supernet, network, "the angle")
+    return network.weight_vector()
