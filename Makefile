@@ -10,11 +10,11 @@ demo: $(VENV)/.demo
 
 # Lint, types and the test suite, one process for each core; sets up first.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 # The same with the longer campaigns.
 test-all: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m ""
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m ""
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
