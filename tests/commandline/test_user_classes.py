@@ -10,6 +10,7 @@ import yaml
 
 from ramify import imports
 from ramify.cli import main
+from ramify.registry import registries
 from ramify.spaces import SPACES
 from ramify.strategies import STRATEGIES
 from small_runs import ramify
@@ -35,7 +36,12 @@ def call(capfd):
     def call(*words):
         imports.forget()
         capfd.readouterr()
-        code = main(list(map(str, words)))
+        users = {entry.module for known in registries.values() for entry in known.users()}
+        others = {module: sys.modules.pop(module) for module in users}  # what other tests have imported
+        try:
+            code = main(list(map(str, words)))
+        finally:
+            sys.modules.update(others)
         printed = capfd.readouterr()
         assert code == (2 if printed.err.startswith("ramify: ") else 0), printed.err
         return printed.err.removeprefix("ramify: ").rstrip("\n") if code else printed.out
