@@ -20,6 +20,7 @@ from ramify.benchmarks import Column, Table, open_table
 from ramify.cli import main
 from ramify.comparison import compare
 from ramify.comparison.comparing import named
+from ramify.comparison.drawing import draw
 from ramify.comparison.outcome import as_text
 from ramify.comparison.statistics import Course, interval, verdict, versus
 from ramify.errors import ConfigurationError, RunError, TableError
@@ -356,3 +357,11 @@ def test_a_table_without_times_has_no_budget_in_seconds(tmp_path):
 def test_unknown_names():
     with pytest.raises(ConfigurationError, match="unknown strategy 'BOHN'; did you mean 'BOHB'"):
         named("RandomSearch, BOHN")
+
+
+def test_a_curve_of_one_point_is_seen():
+    curve = {name: [None, None, 4.0] for name in ("mean", "low", "high")}
+    column = {"strategies": {"RandomSearch": {"curve": curve}}}
+    found = {"columns": {"valid": column}, "grid": [1, 2, 3], "axis": "evaluations", "measure": "regret", "unit": "%"}
+    (line,) = (line for line in draw(found).axes[0].get_lines() if line.get_label() == "RandomSearch")
+    assert line.get_marker() == "."

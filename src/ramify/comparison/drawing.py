@@ -13,6 +13,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from ramify.report.palette import INK, LINE, MUTED, PAPER, SERIES
 
 _BASELINE = "#8a929b"
+_FEW = 5
+"""Points below which a curve is drawn with marks."""
 
 
 def draw(found: Mapping[str, Any]) -> Figure:
@@ -32,7 +34,8 @@ def draw(found: Mapping[str, Any]) -> Figure:
             curve = {name: np.array(values, dtype=float) for name, values in it["curve"].items()}
             colour = SERIES[(number - 1) % len(SERIES)] if number else _BASELINE  # random search comes first
             axes.fill_between(grid, curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
-            axes.plot(grid, curve["mean"], label=label, color=colour, lw=1.8, ls="-" if number else "--")
+            mark = "." if np.isfinite(curve["mean"]).sum() < _FEW else ""  # a line of one point is none
+            axes.plot(grid, curve["mean"], label=label, color=colour, lw=1.8, ls="-" if number else "--", marker=mark)
             means.append(curve["mean"])
         lowest = np.nanmin([mean[mean > 0].min(initial=1.0) for mean in means])
         known = np.concatenate([mean[len(mean) // 20 :] for mean in means])
