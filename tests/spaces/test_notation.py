@@ -677,3 +677,13 @@ def test_options_take_pythons_dress_too(way, capsys):
         found = yaml.safe_load(capsys.readouterr().out)
         found = found["space"]["init_args"]["cell"] if way == "cell" else found["architecture"]
         assert architecture_of(found) == arch_of(GENOTYPE)
+
+
+@pytest.mark.parametrize(
+    "text", ["OrderedDict(1)", "dict(True)", "OrderedDict('ab')", "OrderedDict(1.5), ('sep_conv_3x3', 0)"]
+)
+def test_mappings_of_what_holds_no_pairs_are_refused(text):
+    with pytest.raises(ArchitectureError, match="cannot read the arguments of"):
+        literals.Reader(text).value()
+    with pytest.raises(ArchitectureError):
+        spaces.recognise(notation.read(text))

@@ -175,7 +175,7 @@ class Reader:
             return first
         if kind == "range" and given[2:] in ([], [1]) and all(type(v) is int and abs(v) <= MAX_RANGE for v in given):
             return list(range(*given[:2]))
-        if kind in ("dict", "OrderedDict") and len(given) <= 1:
+        if kind in ("dict", "OrderedDict") and len(given) <= 1 and isinstance(first, dict | list | None):
             pairs = first.items() if isinstance(first, dict) else first or ()
             if all(isinstance(p, list | tuple) and len(p) == 2 and isinstance(p[0], str | int) for p in pairs):
                 return dict(pairs) | named
