@@ -122,3 +122,8 @@ def test_what_is_not_finite_is_null_and_a_word_in_strict_json():
     healthy = {"loss": 0.1 + 0.2, "name": "é", "none": None}
     assert files.to_json(healthy) == json.dumps(healthy)
     assert files.to_json(healthy, indent=2, ascii_only=False) == json.dumps(healthy, indent=2, ensure_ascii=False)
+
+
+def test_what_no_file_system_takes_as_a_name_does_not_exist(tmp_path):
+    assert files.exists(tmp_path) and not files.exists(tmp_path / "none")
+    assert not files.exists("x" * 5000) and not files.exists("a\0b")
