@@ -110,14 +110,6 @@ def append(path: Path, text: str) -> None:
         raise RunError(f"cannot write {path}: {reason}") from None
 
 
-def exists(path: str | Path) -> bool:
-    """Return whether a path leads anywhere; no for what no file system takes as a name."""
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):  # too long, or with a zero byte
-        return False
-
-
 def is_file(text: str | Path) -> bool:
     """Return whether a text is the path of a file; a long notation is no path at all."""
     return _is(text, Path.is_file)

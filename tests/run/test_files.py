@@ -125,5 +125,5 @@ def test_what_is_not_finite_is_null_and_a_word_in_strict_json():
 
 
 def test_what_no_file_system_takes_as_a_name_does_not_exist(tmp_path):
-    assert files.exists(tmp_path) and not files.exists(tmp_path / "none")
-    assert not files.exists("x" * 5000) and not files.exists("a\0b")
+    assert files.is_there(tmp_path) and not files.is_there(tmp_path / "none")
+    assert not files.is_there("x" * 5000) and not files.is_there("a\0b")

@@ -181,7 +181,7 @@ def again(config: Mapping[str, Any], directory: Any) -> list[str]:
 
     def located(path: Any) -> str:
         place = Path(str(directory), str(path))
-        return str(place) if files.exists(place) else str(path)
+        return str(place) if files.is_there(place) else str(path)
 
     verb = "shrink" if "shrinking" in config else "retrain" if "recipe" in config else "search"
     words = [verb, "--config", "config.yaml"]
