@@ -26,7 +26,6 @@ from ramify.data import Data, DataSpec, spec_of
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
-from ramify.executors.numerics import check_threads
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import Row
@@ -134,15 +133,13 @@ def build_table(
     recipe = recipe or TrainFromScratch().recipe()
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigurationError(f"`seeds` must be different numbers, at least one, got {list(seeds)}")
-    check_threads(threads)
+    campaign = Campaign("build", "architectures", _key, _Worker, processes, threads, progress)
     layout = {**recipe_keywords(space, recipe), **(network or {})}
     space.layout(layout)  # what cannot be is refused before data are loaded
     fabric = make_fabric(device, precision)
     loaded = load_data(spec, device=fabric.device)
     members, named = _members(space, architectures, seed)
     plan = _Plan(space, spec, recipe, layout, str(fabric.device), precision, test, threads)
-    arguments = (plan, loaded) if processes == 0 else (plan,)
-    campaign = Campaign("build", "architectures", _key, _Worker, arguments, processes, threads, progress)
     _Trainer(plan, fabric, loaded).session(members[0], 0).rehearse()
     config = {
         "space": described(space),
@@ -166,12 +163,13 @@ def build_table(
             return Table.open(folder.path / TABLE)
         names = {notation_of(space, arch): arch for arch in members}
         jobs = [(name, arch, s) for name, arch in names.items() for s in seeds]
-        begun = bool(folder.history(_Row))
+        first = test and not folder.history(_Row)
         left = campaign.left(folder, jobs, _Row, again=lambda row: retry and "error" in row)
-        if test and not begun:
+        if first:
             images = len(loaded.split("test", "bench build"))
             folder.record_reads([{"split": "test", "purpose": "bench build", "images": images, "time": now()}])
-        campaign.carry_out(folder, left, done=len(jobs) - len(left), show=_shown)
+        arguments = (plan, loaded) if processes == 0 else (plan,)
+        campaign.carry_out(folder, left, arguments, done=len(jobs) - len(left), show=_shown)
         table = _table(plan, list(names), list(seeds), folder.history(_Row), loaded)
         table.save(folder.path / TABLE)
         failed = table.origin["failed"]

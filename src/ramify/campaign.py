@@ -33,7 +33,6 @@ class Campaign(Generic[Job]):
         noun: What a job is, in the plural.
         key: Job → what a row says of it, by which it is known.
         begin: Called once in every process; returns what does a job.
-        arguments: Of `begin`.
         processes: How many work at a time; as many as the processors have room for when None. With 0 this process
             does it alone.
         threads: Of each.
@@ -47,7 +46,6 @@ class Campaign(Generic[Job]):
     noun: str
     key: Callable[[Job], Mapping[str, Any]]
     begin: Callable[..., Callable[[Job], Mapping[str, Any]]]
-    arguments: tuple[Any, ...]
     processes: int | None = None
     threads: int = 1
     progress: bool = True
@@ -86,6 +84,7 @@ class Campaign(Generic[Job]):
         self,
         folder: RunFolder,
         jobs: Sequence[Job],
+        arguments: Sequence[Any],
         *,
         done: int,
         show: Callable[[Job, Mapping[str, Any], int, int], tuple[dict[str, float], str]],
@@ -95,6 +94,7 @@ class Campaign(Generic[Job]):
         Args:
             folder: Open; its history gets a row for each.
             jobs: What is left.
+            arguments: Of `begin`.
             done: How many are not.
             show: Job, outcome, how many are done, of how many → values and a note for the progress.
 
@@ -106,7 +106,7 @@ class Campaign(Generic[Job]):
         folder.started(done)
         total, begun = done + len(jobs), time.monotonic()
         count = max(1, (os.cpu_count() or 1) // self.threads) if self.processes is None else self.processes
-        results = run_jobs(jobs, self.begin, self.arguments, processes=count, threads=self.threads)
+        results = run_jobs(jobs, self.begin, arguments, processes=count, threads=self.threads)
         with Progress(f"bench {self.phase}", enabled=self.progress) as bar, closing(results):
             try:
                 for job, outcome in results:

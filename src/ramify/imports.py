@@ -128,10 +128,8 @@ def records(config: Any = None) -> list[Record]:
     classes: dict[str, list[str]] = {}
     known = {entry.full_name for entry in _users() if entry.is_brought}
     for entry in _users():
-        if entry.full_name not in known and texts & {
-            entry.full_name,
-            entry.name if not inspect.isclass(entry.make) else "",
-        }:
+        called = {entry.full_name} if inspect.isclass(entry.make) else {entry.full_name, entry.name}
+        if entry.full_name not in known and texts & called:
             classes.setdefault(entry.module, []).append(entry.name)
     found = [imported.record for imported in _imported.values()]
     for module, names in sorted(classes.items()):

@@ -88,6 +88,7 @@ def compare(
         raise ConfigurationError(f"`seeds` must be at least 2, for there is no interval of one, got {seeds}")
     if not columns or len(set(columns)) < len(columns):
         raise ConfigurationError(f"`columns` must be different names, at least one, got {list(columns)}")
+    campaign = Campaign("compare", "searches", _key, Worker, processes, progress=progress)
     if len(objectives) > 1 and reference is None:
         raise ConfigurationError("several objectives are compared by hypervolume, which needs a `reference`")
     budget = Budget(
@@ -101,7 +102,6 @@ def compare(
     shared |= {"objectives": tuple(objectives), "reference": None if reference is None else tuple(reference)}
     ready = {label: replace(strategy, **shared, evaluator=None) for label, strategy in labelled.items()}
     plan = Plan(str(Path(table).absolute()), ready, spec, dict(network or {}))
-    campaign = Campaign("compare", "searches", _key, Worker, (plan,), processes, progress=progress)
     worker = Worker(plan, quiet=False)
     for column in columns:
         for label in ready:
@@ -118,7 +118,7 @@ def compare(
     with RunFolder(out) as folder:
         folder.open(config, 0, free=lambda name: spec is None and name == "data")
         left = campaign.left(folder, jobs, SearchRow)
-        campaign.carry_out(folder, left, done=len(jobs) - len(left), show=_shown)
+        campaign.carry_out(folder, left, (plan,), done=len(jobs) - len(left), show=_shown)
         if not folder.finished:
             write_outcome(folder, outcome_of(worker, budget, columns, folder.history(SearchRow)))
         else:

@@ -64,8 +64,7 @@ def source(name: str, *, suffix: str = "", prefix: str = "", paper: str = "") ->
 
 def source_of(text: str) -> Entry[Source] | None:
     """Return the source that is meant by what `--data` says; None where a folder or file has to be looked at."""
-    known = [*SOURCES.own.values(), *SOURCES.users()]
-    found = next((entry for entry in known if entry.make.reads(entry.name, text)), None)
+    found = next((entry for entry in _known() if entry.make.reads(entry.name, text)), None)
     prefix, colon, _ = text.partition(":")
     for name in (text, PurePath(text).suffix[1:], prefix if colon else ""):
         if found is None and name in plugins() and (entry := SOURCES.lookup(name)) and entry.make.reads(name, text):
@@ -75,8 +74,11 @@ def source_of(text: str) -> Entry[Source] | None:
 
 def data_set_names() -> list[str]:
     """Return the names of data sets."""
-    known = [*SOURCES.own.values(), *SOURCES.users()]
-    return [entry.name for entry in known if not entry.make.suffix and not entry.make.prefix]
+    return [entry.name for entry in _known() if not entry.make.suffix and not entry.make.prefix]
+
+
+def _known() -> list[Entry[Source]]:
+    return [*SOURCES.own.values(), *SOURCES.users()]
 
 
 def is_name(text: str) -> bool:

@@ -62,8 +62,6 @@ def read(source: Any, space: Space | None = None) -> tuple[Architecture, Path | 
         hint = f"; zoo:{text} is in the zoo" if any(text == entry.name for entry in zoo.entries()) else ""
         message = str(error).replace(" is no ", " is no run folder, no file, and no ")
         raise ArchitectureError(f"{message}{hint}") from None
-    except ArchitectureError as error:
-        raise ArchitectureError(str(error)) from None
 
 
 def _from_file(path: Path, space: Space | None, name: str | None = None) -> Architecture:
