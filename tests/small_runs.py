@@ -52,7 +52,8 @@ from ramify.strategies import (
     RegularizedEvolution,
     Reinforce,
 )
-from ramify.training import Task
+from ramify.tasks import Classification
+from ramify.training import Work
 
 DATA = DataSpec(subset=64)  # 32 images to train on, 32 to validate on
 
@@ -183,15 +184,15 @@ def loaded(spec=DATA):
     return load(spec)
 
 
-def task_of(layout, *, seed=0, data=None, precision="32-true", executor=None):
-    return Task(data or loaded(), seed, make_fabric("cpu", precision, threads=1), layout, executor)
+def work_of(layout, *, seed=0, data=None, precision="32-true", executor=None):
+    return Work(Classification().on(data or loaded()), seed, make_fabric("cpu", precision, threads=1), layout, executor)
 
 
-def session_of(space, strategy, **task):
+def session_of(space, strategy, **work):
     """Return a fresh session of `SPACES[space]`, searched by a strategy or by `STRATEGIES[strategy]`."""
     space, layout = SPACES[space]
     strategy = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
-    return strategy.session(space, task_of(layout, **task))
+    return strategy.session(space, work_of(layout, **work))
 
 
 def saved(session):

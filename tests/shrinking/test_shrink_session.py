@@ -19,7 +19,7 @@ from ramify.evaluators import InheritedWeights
 from ramify.seeding import rng
 from ramify.shrinking import Shrinking, ShrinkSession, convert
 from ramify.strategies import RandomSearch
-from small_runs import differences, restored, saved, task_of, timeless
+from small_runs import differences, restored, saved, work_of, timeless
 from small_runs import ramify as process
 
 SMALL = Shrinking(
@@ -38,7 +38,7 @@ CASES = {
 
 def session_of(name, **changed):
     space, layout, settings = CASES[name]
-    return ShrinkSession(replace(settings, **changed), space, task_of(layout))
+    return ShrinkSession(replace(settings, **changed), space, work_of(layout))
 
 
 def run(session):
@@ -169,7 +169,7 @@ FAIR_LAYOUT = {"channels": 4, "last_channels": 16, "resolution": 8}
 
 class TestLimits:
     def session(self, **settings):
-        return ShrinkSession(replace(SMALL, rule="layer", **settings), FAIR, task_of(FAIR_LAYOUT))
+        return ShrinkSession(replace(SMALL, rule="layer", **settings), FAIR, work_of(FAIR_LAYOUT))
 
     def costs(self):
         return ChainCosts(FAIR, (1, 8, 8), 10, FAIR_LAYOUT)
@@ -208,7 +208,7 @@ class TestLimits:
 
 def test_supernets_without_angles_are_refused():
     with pytest.raises(ArchitectureError, match="the angle is defined for"):
-        ShrinkSession(SMALL, spaces.NATSBenchSize(widths=(2, 3)), task_of({}))
+        ShrinkSession(SMALL, spaces.NATSBenchSize(widths=(2, 3)), work_of({}))
 
 
 # From Python

@@ -8,7 +8,7 @@ from ramify.errors import ConfigurationError
 from ramify.spaces import NASBench201
 from ramify.strategies import STRATEGIES as KNOWN
 from ramify.strategies import compatible
-from small_runs import DATA, SPACES, STRATEGIES, finish, task_of
+from small_runs import DATA, SPACES, STRATEGIES, finish, work_of
 
 
 def only(space, index):
@@ -102,7 +102,7 @@ def test_restricted_spaces_are_searched_and_the_result_is_inside(name, strategy)
     if strategy == "FairNAS" and name != "nasbench201":  # an edge has lost one more candidate than the others
         assert "same number of candidates" in compatible(space, STRATEGIES[strategy]).reason
         return
-    session = STRATEGIES[strategy].session(space, task_of(layout))
+    session = STRATEGIES[strategy].session(space, work_of(layout))
     rows = finish(session)
     arch = session.architecture()
     assert arch in space

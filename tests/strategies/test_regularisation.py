@@ -7,14 +7,14 @@ import ramify
 from ramify.errors import ConfigurationError
 from ramify.spaces import CellDistribution, DARTSCells, StageGraph
 from ramify.strategies import DARTS, GDAS, PCDARTS, Regularisation
-from small_runs import finish, loaded, task_of
+from small_runs import finish, loaded, work_of
 
 DEPTH = Regularisation(weights={"depth": 1.0})
 
 
 def session_of(space, seed=0, **settings):
     strategy = DARTS(epochs=1, batch_size=16, arch_weight_decay=0.0, **settings)
-    return strategy.session(space, task_of({"channels": 4}, seed=seed))
+    return strategy.session(space, work_of({"channels": 4}, seed=seed))
 
 
 def batch_of(split):

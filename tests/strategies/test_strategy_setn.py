@@ -17,7 +17,7 @@ from ramify.strategies import SETN
 from ramify.strategies.differentiable import Moment
 from ramify.strategies.selection import Selection, most_probable
 from ramify.training import SupernetWeights, WeightSettings, measure, single_path
-from small_runs import SPACES, loaded, restored, saved, session_of, task_of
+from small_runs import SPACES, loaded, restored, saved, session_of, work_of
 
 
 def drawn(space, draw, alphas=None):
@@ -192,7 +192,7 @@ def test_before_the_candidates_are_scored_the_most_probable_member_stands():
 def test_a_candidate_can_be_scored_on_one_batch():
     space, layout = SPACES["nasbench201"]
     data = loaded(DataSpec(subset=800))  # 400 images to validate on: batches of 256 and 144
-    weights = SupernetWeights(WeightSettings(), space, task_of(layout, data=data))
+    weights = SupernetWeights(WeightSettings(), space, work_of(layout, data=data))
     arch = space.sample(rng(0, "one"))
     (one,), (every,) = (
         [metrics.values for metrics in Selection(space, weights, batches).run([arch])] for batches in (1, 0)

@@ -8,7 +8,7 @@ from ramify.errors import ConfigurationError
 from ramify.evaluators import InheritedWeights
 from ramify.spaces import MobileChain
 from ramify.strategies import SPOS, Evolution
-from small_runs import SPACES, differences, finish, session_of, task_of
+from small_runs import SPACES, differences, finish, session_of, work_of
 
 SMALL = {"epochs": 1, "batch_size": 16, "recalibrate": 16, "evaluations": 5, "population": 2, "parents": 2}
 
@@ -41,7 +41,7 @@ def test_it_is_an_evolution_by_inherited_weights():
 
 def test_it_searches_a_chain():
     space = MobileChain(blocks=(2, 1, 1, 1, 1, 1))
-    session = SPOS(**SMALL, crossovers=1, lr=0.05).session(space, task_of({"channels": 4, "resolution": 8}))
+    session = SPOS(**SMALL, crossovers=1, lr=0.05).session(space, work_of({"channels": 4, "resolution": 8}))
     rows = finish(session)
     assert session.architecture() in space
     assert rows[-1]["best"] == max(trial.score for trial in session.trials)

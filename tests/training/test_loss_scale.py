@@ -13,7 +13,7 @@ from ramify.seeding import rng, seeded
 from ramify.spaces import NASBench201
 from ramify.training import Recipe, TrainingSession
 from ramify.training.loss_scale import LossScale
-from small_runs import SPACES, differences, finish, restored, saved, task_of
+from small_runs import SPACES, differences, finish, restored, saved, work_of
 
 
 def half():
@@ -62,7 +62,7 @@ def test_other_precisions_have_none(precision):
 
 def training(recipe):
     space, layout = SPACES["nasbench201"]
-    task = replace(task_of(layout), fabric=half())
+    task = replace(work_of(layout), fabric=half())
     with seeded(0, "network"):
         network = space.build(space.sample(rng(1, "some")), **task.shape, **layout)
     session = TrainingSession(network, recipe, task)
@@ -94,7 +94,7 @@ def test_what_scaling_changes_is_undone():
     arch = space.parse("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
     found = []
     for fabric in (half(), make_fabric("cpu", "32-true")):
-        task = replace(task_of({}), fabric=fabric)
+        task = replace(work_of({}), fabric=fabric)
         with seeded(0, "network"):
             network = space.build(arch, **task.shape, channels=4, cells=1)
         session = TrainingSession(network, Recipe(epochs=1, batch_size=16, drop_path=0.0, cutout=0), task)

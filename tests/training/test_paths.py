@@ -15,7 +15,7 @@ from ramify.seeding import rng
 from ramify.spaces import DARTSCells, FairMobileChain, MobileChain, NASBench201, ShuffleChain
 from ramify.training import FairPaths, SupernetWeights, UniformPaths, WeightSettings
 from ramify.training.paths import draw_within, used_candidates
-from small_runs import SPACES, task_of
+from small_runs import SPACES, work_of
 
 FAIR = {
     "NAS-Bench-201": NASBench201(),
@@ -87,7 +87,7 @@ def test_gradients_of_all_paths_are_summed_before_one_step(m):
     space, layout = SPACES["nasbench201"]
     space = space.restrict({"cell": [[1, 0, 0, 0, 0]] + [[0] * (5 - m) + [1] * m] * 5})
     settings = WeightSettings(batch_size=16, lr=0.1, momentum=0.0, weight_decay=0.0, clip=0.0)
-    weights = SupernetWeights(settings, space, task_of(layout))
+    weights = SupernetWeights(settings, space, work_of(layout))
     network = weights.supernet.module
     x, y = next(weights.split.batches(16, seed=0))
     drawn = FairPaths(space, 0)(0)
@@ -116,7 +116,7 @@ def test_gradients_of_all_paths_are_summed_before_one_step(m):
 
 def test_paths_are_drawn_in_bins_of_their_cost():
     space, layout = SPACES["nasbench201"]
-    task = task_of(layout)
+    task = work_of(layout)
     costs = member_costs(space, 10, (1, 8, 8), layout)
     bounds = [7000, 8000, 10_000]
     bins = list(pairwise(bounds))
@@ -135,15 +135,15 @@ def test_chains_count_instead_of_rejecting():
     table = ChainCosts(space, (1, 8, 8), 10, layout)
     cheapest = space.parse([0] * 6)
     limit = table(cheapest)["macs"]
-    draw = draw_within(space, "macs", 0, limit, task_of(layout), layout)
+    draw = draw_within(space, "macs", 0, limit, work_of(layout), layout)
     assert draw(rng(0)) == cheapest  # one in 46,656 uniform draws
     with pytest.raises(ConfigurationError, match="no member of FairMobileChain has macs"):
-        draw_within(space, "macs", 0, limit - 1, task_of(layout), layout)
+        draw_within(space, "macs", 0, limit - 1, work_of(layout), layout)
 
 
 def test_bounds_that_nothing_keeps_are_an_error():
     space, layout = SPACES["nasbench201"]
-    draw = draw_within(space, "macs", 1.0, 2.0, task_of(layout), layout)
+    draw = draw_within(space, "macs", 1.0, 2.0, work_of(layout), layout)
     with pytest.raises(RunError, match="none of 10,000 members of NASBench201 has 1 to 2 macs; widen `bins`"):
         draw(rng(0))
 

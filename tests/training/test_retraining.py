@@ -12,14 +12,14 @@ from ramify.ops import DropPath
 from ramify.seeding import rng, seeded, stream
 from ramify.spaces import NASBench201
 from ramify.training import Recipe, TrainingSession, measure
-from small_runs import SPACES, differences, finish, loaded, restored, saved, task_of
+from small_runs import SPACES, differences, finish, loaded, restored, saved, work_of
 
 PLAIN = {"batch_size": 16, "drop_path": 0.0, "cutout": 0, "crop": 0, "flip": False}
 
 
 def training(recipe, *, space="darts", seed=0, precision="32-true", data=None, split="train", **layout):
     searched, small = SPACES[space]
-    task = task_of(small, seed=seed, precision=precision, data=data)
+    task = work_of(small, seed=seed, precision=precision, data=data)
     arch = searched.sample(rng(1, space))
     with seeded(seed, "network"):
         network = searched.build(arch, **task.shape, **small, **layout)
@@ -297,7 +297,7 @@ def test_a_small_network_learns_the_digits():
     data = loaded(DataSpec())
     space = NASBench201()
     arch = space.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|none~2|")
-    task = task_of({}, data=data)
+    task = work_of({}, data=data)
     with seeded(0, "network"):
         network = space.build(arch, **task.shape, channels=4, cells=1)
     recipe = Recipe(epochs=8, batch_size=64, lr=0.1, nesterov=True, weight_decay=5e-4, drop_path=0.0, cutout=0)

@@ -11,12 +11,12 @@ from ramify.data import Distortion
 from ramify.errors import ConfigurationError
 from ramify.supernet import existing
 from ramify.training import SupernetWeights, WeightSettings
-from small_runs import SPACES, task_of
+from small_runs import SPACES, work_of
 
 
 def weights_of(settings, space="nasbench201"):
     searched, layout = SPACES[space]
-    return SupernetWeights(settings, searched, task_of(layout))
+    return SupernetWeights(settings, searched, work_of(layout))
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

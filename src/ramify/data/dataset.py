@@ -39,6 +39,11 @@ class Split:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def labels(self) -> Tensor:
+        """The class of each image, (N,)."""
+        return self._labels[self._rows]
+
     def __repr__(self) -> str:
         return f"Split({self.name!r}, {len(self)} images)"
 
@@ -175,6 +180,16 @@ class Data:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    @property
+    def targets(self) -> str:
+        """What the targets are: `classes`."""
+        return "classes"
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """What builders of networks need to know."""
+        return {"num_classes": self.num_classes, "in_channels": self.in_channels}
 
     @property
     def in_channels(self) -> int:

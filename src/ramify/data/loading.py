@@ -48,6 +48,7 @@ def load(
     measured: bool = False,
     scale: Scale | None = None,
     quiet: bool = False,
+    targets: str = "classes",
     **options: Any,
 ) -> Data:
     """Load a data set; what of it is not used, or used twice, is said on standard error.

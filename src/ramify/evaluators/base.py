@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Protocol
 
 from ramify.architecture import Architecture
 from ramify.spaces import Space
-from ramify.training import Metrics, Task
+from ramify.tasks import Task
+from ramify.training import Measurement, Metrics, Work
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,25 @@ class Images:
     input_size: tuple[int, int, int]
 
     @classmethod
-    def of(cls, task: Task) -> Images:
+    def of(cls, work: Work) -> Images:
         """Return the images of a task."""
-        return cls(task.data.num_classes, task.data.input_size)
+        return cls(work.task.data.num_classes, work.task.data.input_size)
+
+
+def names_of(task: Task) -> tuple[str, ...]:
+    """Return the names of `values_of` what was measured on a task."""
+    smaller = [metric.name for metric in task.metrics if not metric.higher_is_better]
+    return ("score", *(() if task.metrics[0].higher_is_better else ("error",)), "loss", *smaller)
+
+
+def values_of(task: Task, found: Measurement) -> dict[str, float]:
+    """Return what an evaluation says of a network that was measured on a task.
+
+    That is `score`, which is maximised; `error`, which is minimised, where it is not 1 − score; the loss; and metrics
+    of which less is better, so that they can be objectives.
+    """
+    values = {"score": found.score, "error": -found.score, "loss": found.loss, **found.metrics}
+    return {name: values[name] for name in names_of(task)}
 
 
 class Evaluation(Protocol):
@@ -51,8 +68,8 @@ class Evaluation(Protocol):
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
         """Return the metrics of a member.
 
-        `score`, an accuracy as a fraction, is what a search maximises; `seconds`, where known, is the simulated time
-        that this evaluation took.
+        `score` is what a search maximises, an accuracy as a fraction unless the task is another one; `seconds`, where
+        known, is the simulated time that this evaluation took.
 
         Args:
             arch: The member.
@@ -73,5 +90,5 @@ class Evaluator(ABC):
     """Whether it needs the images of a data set; `Task.data` has them."""
 
     @abstractmethod
-    def start(self, space: Space, task: Task) -> Evaluation:
+    def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work on a space and data."""

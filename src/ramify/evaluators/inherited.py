@@ -9,9 +9,9 @@ import torch
 
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError
-from ramify.evaluators.base import Evaluation, Evaluator, Images
+from ramify.evaluators.base import Evaluation, Evaluator, Images, names_of, values_of
 from ramify.spaces import Space
-from ramify.training import FairPaths, Metrics, SupernetWeights, Task, UniformPaths, WeightSettings, single_path
+from ramify.training import FairPaths, Metrics, SupernetWeights, UniformPaths, WeightSettings, Work, single_path
 from ramify.training.paths import draw_within
 
 
@@ -54,36 +54,36 @@ class InheritedWeights(WeightSettings, Evaluator):
         if self.recalibrate < 0 or self.recalibrate == 1:
             raise ConfigurationError(f"`recalibrate` must be 0, or 2 images or more, got {self.recalibrate}")
 
-    def start(self, space: Space, task: Task) -> Evaluation:
+    def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work; preparation trains the supernet."""
-        return _Inherited(self, space, task)
+        return _Inherited(self, space, work)
 
-    def drawing(self, space: Space, task: Task) -> FairPaths | UniformPaths:
+    def drawing(self, space: Space, work: Work) -> FairPaths | UniformPaths:
         """Return what draws the paths of a step."""
         if self.paths == "fair":
-            return FairPaths(space, task.seed)
-        layout = space.layout(task.network) if self.bins else None
-        draws = [draw_within(space, self.bins_of, low, high, task, layout) for low, high in pairwise(self.bins)]
-        return UniformPaths(space, task.seed, draws)
+            return FairPaths(space, work.seed)
+        layout = space.layout(work.layout) if self.bins else None
+        draws = [draw_within(space, self.bins_of, low, high, work, layout) for low, high in pairwise(self.bins)]
+        return UniformPaths(space, work.seed, draws)
 
 
 class _Inherited:
     fidelities: tuple[int, ...] = ()
-    metrics: tuple[str, ...] = ("score", "loss")
 
-    def __init__(self, settings: InheritedWeights, space: Space, task: Task) -> None:
+    def __init__(self, settings: InheritedWeights, space: Space, work: Work) -> None:
         self.settings, self.space = settings, space
-        self.paths = settings.drawing(space, task)
-        self.weights = SupernetWeights(settings, space, task)
+        self.paths = settings.drawing(space, work)
+        self.weights = SupernetWeights(settings, space, work)
         self.weights.check_measured()
-        self.images = Images.of(task)
+        self.metrics = names_of(work.task)
+        self.images = Images.of(work)
         self.step = 0
 
     def prepare(self) -> Iterator[Metrics]:
         weights = self.weights
         batches = weights.batches(weights.split, self.step)
         while self.step < weights.steps:
-            weights.descend_paths(self.step, *next(batches), self.paths(self.step))
+            weights.descend_paths(self.step, next(batches), self.paths(self.step))
             rate = weights.lr_at(self.step)
             self.step += 1
             epoch, inside = divmod(self.step, weights.steps_per_epoch)
@@ -92,7 +92,7 @@ class _Inherited:
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
         found = self.weights.measure(*single_path(self.space, arch), recalibrate=self.settings.recalibrate)
-        return {"score": found.top1, "loss": found.loss}
+        return values_of(self.weights.task, found)
 
     @property
     def supernet(self) -> torch.nn.Module:

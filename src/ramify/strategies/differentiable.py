@@ -26,15 +26,14 @@ from ramify.strategies.hessian import largest_eigenvalue
 from ramify.strategies.regularisation import TOLERANCE, Regularisation
 from ramify.strategies.selection import Selection
 from ramify.strategies.undecided import UNMOVED, has_moved
-from ramify.strategies.unrolled import Loss
-from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
-from ramify.training.session import cross_entropy
+from ramify.strategies.unrolled import LossAt
+from ramify.tasks import Batch
+from ramify.tasks.batch import mapped
+from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, single_path
 
 Active = Mapping[str, Tensor] | None
 Alphas = Mapping[str, Tensor]
 """Name of a choice → architecture parameters (E, O)."""
-Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W) and labels (B,)."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +178,9 @@ class Differentiable(WeightSettings, Strategy):
         """Return what the strategy adds to a row of the history."""
         return {}
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the bilevel search of a space."""
-        return BilevelSession(self, space, task)
+        return BilevelSession(self, space, work)
 
 
 class Stale:
@@ -195,14 +194,14 @@ class Stale:
 class BilevelSession:
     """A differentiable strategy at work; owns the architecture parameters and both optimisers."""
 
-    def __init__(self, strategy: Differentiable, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
-        self.weights = SupernetWeights(strategy, space, replace(task, network={**strategy.layout, **task.network}))
+    def __init__(self, strategy: Differentiable, space: Space, work: Work) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
+        self.weights = SupernetWeights(strategy, space, replace(work, layout={**strategy.layout, **work.layout}))
         if strategy.legacy_clip and self.weights.scale.factor != 1:
             raise ConfigurationError(
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
-        self.validation = task.data.split("search_validation")
+        self.validation = work.task.split("search_validation")
         self.weights.check(self.validation)
         # They are small and stay on the host, so sampling never waits for a device.
         self.alphas = {name: nn.Parameter(value) for name, value in self._initial().items()}
@@ -215,8 +214,8 @@ class BilevelSession:
             weight_decay=strategy.arch_weight_decay,
         )
         self.stale = Stale(deepcopy(self.weights.supernet), self.alphas) if strategy.gradient == "stale" else None
-        self.budget = strategy.regularisation.budget(space, task)
-        self.averages = Averages(task.fabric.device)
+        self.budget = strategy.regularisation.budget(space, work)
+        self.averages = Averages(work.task, work.fabric.device)
         self.record: list[dict[str, Tensor]] = []
         self.measures: list[dict[str, float]] = []
         self.selection = Selection(space, self.weights, strategy.selection_batches)
@@ -229,7 +228,7 @@ class BilevelSession:
 
     def _initial(self) -> dict[str, Tensor]:
         """Return the architecture parameters that the search starts from."""
-        return self.strategy.initial(self.space, lambda name: stream(self.task.seed, "alphas", name))
+        return self.strategy.initial(self.space, lambda name: stream(self.work.seed, "alphas", name))
 
     def run(self) -> Iterator[Metrics]:
         """Search; one yield a step, one row of the history an epoch."""
@@ -253,7 +252,7 @@ class BilevelSession:
 
     def _moment(self, step: Literal["weights", "architecture"]) -> Moment:
         draw = 2 * self.step + (step == "architecture")
-        return Moment(self.task.seed, self.step // self.weights.steps_per_epoch, draw, step)
+        return Moment(self.work.seed, self.step // self.weights.steps_per_epoch, draw, step)
 
     def _weight_step(self, train: Batch) -> None:
         moment = self._moment("weights")
@@ -262,15 +261,15 @@ class BilevelSession:
             return
         with torch.no_grad():
             mix, active = self.strategy.mixing(self.space, self.alphas, moment)
-        self.weights.descend(self.step, *train, mix, active, **self.strategy.options(self.space, moment))
+        self.weights.descend(self.step, train, mix, active, **self.strategy.options(self.space, moment))
 
     def _losses(self, train: Batch, moment: Moment) -> Iterator[Tensor]:
         """Yield the parts of the loss of the weights, with a gradient for the parameters as well."""
-        for number, (x, y, share) in enumerate(self.parts(train)):
+        for number, (part, share) in enumerate(self.weights.parts(train)):
             mix, active = self.strategy.mixing(self.space, self.alphas, moment)
-            with seeded(self.task.seed, "weights", self.step, number):
-                loss = self.weights.loss(x, y, mix, active, **self.strategy.options(self.space, moment))
-            yield loss * share
+            with seeded(self.work.seed, "weights", self.step, number):
+                loss = self.weights.loss(part, mix, active, share, **self.strategy.options(self.space, moment))
+            yield loss.part
 
     def _architecture_step(self, valid: Batch, train: Batch) -> None:
         # A draw of `none` on every edge that enters the output, or a network too short for a kind of cell, leaves no
@@ -305,7 +304,7 @@ class BilevelSession:
         alphas = list(self.alphas.values())
         inputs = alphas if self.stale is None else list(self.stale.alphas.values())
         for loss in losses:
-            self.task.fabric.backward(loss, inputs=inputs)
+            self.work.fabric.backward(loss, inputs=inputs)
         for alpha, differentiated in zip(alphas, inputs, strict=True):
             if differentiated.grad is not None:
                 differentiated.grad /= self.weights.scale.factor
@@ -316,10 +315,6 @@ class BilevelSession:
     def _gradients(self) -> list[Tensor]:
         return [alpha.grad for alpha in self.alphas.values() if alpha.grad is not None]
 
-    def parts(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Split a batch as `accumulate` says; yield images, labels and the share of the images."""
-        return self.weights.parts(*batch)
-
     def validation_losses(self, valid: Batch) -> Iterator[Tensor]:
         """Yield the parts of the loss of the architecture step at the current weights, and count them."""
         moment = self._moment("architecture")
@@ -327,15 +322,15 @@ class BilevelSession:
         if self.stale is not None:
             supernet, alphas = self.stale.supernet, self.stale.alphas
         supernet.train()
-        for number, (x, y, share) in enumerate(self.parts(valid)):
+        for number, (part, share) in enumerate(self.weights.parts(valid)):
             mix, active = self.strategy.mixing(self.space, alphas, moment)
-            with seeded(self.task.seed, "architecture", self.step, number):
-                logits = supernet(x, mix, active=active, **self.strategy.options(self.space, moment))
-            loss = cross_entropy(logits, y)
-            self.averages.add(logits, y, loss)
-            yield loss * share
+            with seeded(self.work.seed, "architecture", self.step, number):
+                output = supernet(part.inputs, mix, active=active, **self.strategy.options(self.space, moment))
+            loss = lost(self.work.task, output, part, share)
+            self.averages.add(output, part, loss)
+            yield loss.part
 
-    def losses_at(self, batch: Batch, *, count: bool) -> list[Loss]:
+    def losses_at(self, batch: Batch, *, count: bool) -> list[LossAt]:
         """Return the parts of the loss of the architecture step, as functions of weights and parameters.
 
         They take the weights in the order of the supernet's and the parameters in that of `alphas`, and disturb no
@@ -343,30 +338,33 @@ class BilevelSession:
         """
         moment = self._moment("architecture")
 
-        def part(number: int, x: Tensor, y: Tensor, share: float) -> Loss:
-            held = parallel.held(len(y))  # of this part
+        def of_part(number: int, part: Batch, share: float) -> LossAt:
+            held = parallel.held(len(part))
 
             def loss(weights: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
                 named = dict(zip(self.alphas, alphas, strict=True))
                 mix, active = self.strategy.mixing(self.space, named, moment)
-                with parallel.holding(held), seeded(self.task.seed, "architecture", self.step, number):
-                    logits = self._call(weights, x, mix, active=active, **self.strategy.options(self.space, moment))
-                value = cross_entropy(logits, y)
+                with parallel.holding(held), seeded(self.work.seed, "architecture", self.step, number):
+                    output = self._call(
+                        weights, part.inputs, mix, active=active, **self.strategy.options(self.space, moment)
+                    )
+                found = lost(self.work.task, output, part, share)
                 if count:
-                    self.averages.add(logits, y, value)
-                return value * share
+                    self.averages.add(output, part, found)
+                return found.part
 
             return loss
 
-        return [part(number, *each) for number, each in enumerate(self.parts(batch))]
+        return [of_part(number, *each) for number, each in enumerate(self.weights.parts(batch))]
 
-    def _call(self, weights: Sequence[Tensor], x: Tensor, mix: Mapping[str, Tensor], **options: Any) -> Tensor:
-        """Return the supernet's logits at other weights; its buffers are cloned."""
+    def _call(self, weights: Sequence[Tensor], inputs: Any, mix: Mapping[str, Tensor], **options: Any) -> Any:
+        """Return the supernet's output at other weights; its buffers are cloned."""
         network = self.weights.supernet.module.train()
         state = {name: w for (name, _), w in zip(network.named_parameters(), weights, strict=True)}
         state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
         dtype = weights[0].dtype
-        arguments = (x.to(dtype), {name: m.to(dtype) for name, m in mix.items()})
+        inputs = mapped(lambda x: x.to(dtype) if x.is_floating_point() else x, inputs)
+        arguments = (inputs, {name: m.to(dtype) for name, m in mix.items()})
         return torch.func.functional_call(network, state, arguments, options)
 
     def mixing_weights(self) -> dict[str, Tensor]:
@@ -410,7 +408,7 @@ class BilevelSession:
     def _end_epoch(self) -> dict[str, Any]:
         """Record the parameters, stop where strategy or guard say so, and return a row of the history."""
         averages = self.weights.averages.take()  # the first to notice divergence
-        if self.averages.sums[2] > 0:  # validation images were seen
+        if not self.averages.is_empty:  # validation data were seen
             averages |= self.averages.take("validation_")
         self.record.append({name: alpha.detach().clone() for name, alpha in self.alphas.items()})
         self.measures.append(self._collapse())
@@ -445,7 +443,7 @@ class BilevelSession:
         if guard.wants("gap"):
             mixture = self.weights.measure(scores, batches=guard.batches)
             member = self.weights.measure(*single_path(space, arch), batches=guard.batches)
-            found[MEASURES["gap"]] = mixture.top1 - member.top1
+            found[MEASURES["gap"]] = mixture.score - member.score
         if guard.wants("eigenvalue"):
             with parallel.apart():
                 found[MEASURES["eigenvalue"]] = self._eigenvalue()
@@ -456,14 +454,15 @@ class BilevelSession:
 
         On one batch without augmentation, always the same, at the mixture that the scores stand for; in full precision.
         """
-        x, y = next(self.validation.batches(self.weights.batch_size, seed=0, device=self.task.fabric.device))
+        batch = next(self.validation.batches(self.weights.batch_size, seed=0, device=self.work.fabric.device))
         weights = [w.detach() for w in self.weights.supernet.module.parameters()]
         alphas = list(self.alphas.values())
-        loss = cross_entropy(self._call(weights, x, self.strategy.scores(self.space, self.alphas)), y)
+        output = self._call(weights, batch.inputs, self.strategy.scores(self.space, self.alphas))
+        loss = lost(self.work.task, output, batch, alone=True).mean
         if not loss.requires_grad:  # no candidate that has a value leads to the output
             return 0.0
         gradients = torch.autograd.grad(loss, alphas, create_graph=True, materialize_grads=True)
-        start = stream(self.task.seed, "eigenvalue", self.step)
+        start = stream(self.work.seed, "eigenvalue", self.step)
         return largest_eigenvalue(gradients, alphas, start, iterations=self.strategy.guard.iterations)
 
     @property
@@ -494,7 +493,7 @@ class BilevelSession:
             for name, alpha in self.alphas.items():
                 alpha.copy_(state["alphas"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.averages.sums.copy_(state["averages"])
+        self.averages.load(state["averages"])
         self.record = [{name: alpha.cpu() for name, alpha in alphas.items()} for alphas in state["record"]]
         self.measures = [dict(measures) for measures in state["measures"]]
         self.selection.load_state_dict(state["selection"])

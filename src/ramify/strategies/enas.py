@@ -30,8 +30,9 @@ from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.controller import Controller, Written
 from ramify.strategies.selection import Selection
 from ramify.strategies.undecided import UNMOVED
-from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
-from ramify.training.session import cross_entropy
+from ramify.tasks import Batch
+from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, single_path
+from ramify.training.measure import scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +94,18 @@ class ENAS(WeightSettings, Strategy):
                 "use `skip_share` and `entropy`"
             )
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the controller and the shared weights at work."""
-        return ENASSession(self, space, task)
+        return ENASSession(self, space, work)
 
 
 class ENASSession:
     """ENAS at work; every step of the weights and every update of the controller is a safe point."""
 
-    def __init__(self, strategy: ENAS, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
-        self.weights = SupernetWeights(strategy, space, task)
-        self.validation = task.data.split("search_validation")
+    def __init__(self, strategy: ENAS, space: Space, work: Work) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
+        self.weights = SupernetWeights(strategy, space, work)
+        self.validation = work.task.split("search_validation")
         self.weights.check(self.validation, whole=True)
         self.weights.check_measured(batches=strategy.selection_batches)
         self.controller = self._initial()  # small, and stays on the host
@@ -115,7 +116,7 @@ class ENASSession:
             eps=strategy.controller_eps,
         )
         self.baseline: float | None = None
-        self.averages = Averages(task.fabric.device)
+        self.averages = Averages(work.task, work.fabric.device)
         self.written = self._nothing()  # Σ of the one-hot mixes of an epoch's samples
         self.entropy = 0.0  # Σ of their entropies
         self.measures: list[dict[str, float]] = []
@@ -126,7 +127,7 @@ class ENASSession:
 
     def _initial(self) -> Controller:
         """Return the controller that the search starts with."""
-        with seeded(self.task.seed, "controller"):
+        with seeded(self.work.seed, "controller"):
             return Controller(self.space)
 
     def _nothing(self) -> dict[str, Tensor]:
@@ -161,21 +162,21 @@ class ENASSession:
         first = self.weights.steps_per_epoch
         return epoch * first + min(inside, first), epoch * self.strategy.controller_updates + max(0, inside - first)
 
-    def _weight_step(self, number: int, batch: tuple[Tensor, Tensor]) -> None:
+    def _weight_step(self, number: int, batch: Batch) -> None:
         with torch.no_grad():
-            written = self.controller.write(stream(self.task.seed, "path", number))
-        self.weights.descend(number, *batch, *single_path(self.space, written.architecture))
+            written = self.controller.write(stream(self.work.seed, "path", number))
+        self.weights.descend(number, batch, *single_path(self.space, written.architecture))
 
-    def _controller_update(self, number: int, validation: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def _controller_update(self, number: int, validation: Iterator[Batch]) -> None:
         """Raise the probability of what does better than the baseline (REINFORCE; section 2.2)."""
         strategy = self.strategy
         samples = [
-            self.controller.write(stream(self.task.seed, "sample", number, sample))
+            self.controller.write(stream(self.work.seed, "sample", number, sample))
             for sample in range(strategy.samples)
         ]
         losses = []
-        for written, accuracy in zip(samples, self._accuracies(samples, validation), strict=True):
-            reward = accuracy + strategy.entropy_weight * float(written.entropy.detach())
+        for written, score in zip(samples, self._scores(samples, validation), strict=True):
+            reward = score + strategy.entropy_weight * float(written.entropy.detach())
             losses.append(-written.log_prob * self._advantage(reward))
         self.optimizer.zero_grad()
         (torch.stack(losses).sum() / strategy.samples).backward()
@@ -189,32 +190,32 @@ class ENASSession:
         self.baseline = reward if self.baseline is None else decay * self.baseline + (1 - decay) * reward
         return reward - self.baseline
 
-    def _accuracies(self, samples: Sequence[Written], validation: Iterator[tuple[Tensor, Tensor]]) -> list[float]:
-        """Return the accuracy of each sample on a batch of its own; several processes divide the samples."""
-        accuracies = torch.zeros(len(samples), dtype=torch.float64)
+    def _scores(self, samples: Sequence[Written], validation: Iterator[Batch]) -> list[float]:
+        """Return the score of each sample on a batch of its own; several processes divide the samples."""
+        scores = torch.zeros(len(samples), dtype=torch.float64)
         first, step = parallel.part()
         with self.averages.divided(), parallel.apart():
             for number, written in enumerate(samples):
                 batch = next(validation)
                 if number % step == first:
-                    accuracies[number] = self._accuracy(written, *batch)
+                    scores[number] = self._score(written, batch)
                 for name, weights in self.space.mix(written.architecture).items():
                     self.written[name] += weights
                 self.entropy += float(written.entropy.detach())
-        return parallel.total(accuracies).tolist()
+        return parallel.total(scores).tolist()
 
-    def _accuracy(self, written: Written, x: Tensor, y: Tensor) -> float:
-        """Return the accuracy of a sample on a batch, and count it."""
+    def _score(self, written: Written, batch: Batch) -> float:
+        """Return the score of a sample on a batch, and count it."""
         mix, active = single_path(self.space, written.architecture)
         with torch.no_grad():
-            logits = self.weights.supernet.eval()(x, mix, active=active)
-            self.averages.add(logits, y, cross_entropy(logits, y))
-        return float((logits.argmax(dim=1) == y).double().mean())
+            output = self.weights.supernet.eval()(batch.inputs, mix, active=active)
+            self.averages.add(output, batch, lost(self.work.task, output, batch))
+        return scored(self.work.task, [(output, batch)])
 
     def _candidates(self) -> list[Architecture]:
         with torch.no_grad():
             return [
-                self.controller.write(stream(self.task.seed, "selected", number)).architecture
+                self.controller.write(stream(self.work.seed, "selected", number)).architecture
                 for number in range(self.strategy.selected)
             ]
 
@@ -289,7 +290,7 @@ class ENASSession:
         self.controller.load_state_dict(state["controller"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.baseline = state["baseline"]
-        self.averages.sums.copy_(state["averages"])
+        self.averages.load(state["averages"])
         self.written = {name: total.clone().cpu() for name, total in state["written"].items()}
         self.entropy = state["entropy"]
         self.measures = [dict(measures) for measures in state["measures"]]

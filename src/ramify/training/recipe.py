@@ -9,6 +9,7 @@ from typing import Any, Self
 from ramify.data import Augmentation, Distortion
 from ramify.errors import ConfigurationError, nearest
 from ramify.spaces import Space
+from ramify.tasks import Task
 from ramify.training.optimizers import OPTIMIZERS
 from ramify.training.schedules import SCHEDULES, WARMUPS, learning_rate
 
@@ -129,6 +130,18 @@ class Recipe:
             warmup=self.warmup,
         )
 
+    def augmented(self, task: Task) -> bool | Augmentation:
+        """Return how training inputs of a task are augmented.
+
+        Raises:
+            ConfigurationError: If that is about images, and the inputs are none.
+        """
+        if task.augmentation is not None:
+            return self.augmentation(task.augmentation, task.data.input_size[-1])
+        if asked := next((name for name in ("crop", "flip", "cutout") if getattr(self, name)), None):
+            raise ConfigurationError(f"`{asked}` is for images; the inputs of {task.title} are none")
+        return task.distorted(self.distortion)
+
     def augmentation(self, default: Augmentation, side: int) -> Augmentation:
         """Return the augmentation of training images of `side` pixels, `default` where the recipe leaves it open.
 
@@ -147,8 +160,9 @@ class Recipe:
         return own.distorted(self.distortion)
 
 
-def recipe_keywords(space: Space, recipe: Recipe) -> dict[str, Any]:
-    """Return the layout keywords that a recipe sets, as far as the space's networks take them."""
+def recipe_keywords(space: Space, recipe: Recipe, task: Task) -> dict[str, Any]:
+    """Return the layout keywords that a recipe sets, as far as the space's networks take them, and the task."""
     known = space.Layout.keywords("member")
-    wanted = {"auxiliary": recipe.auxiliary and recipe.auxiliary_weight > 0, "drop_path": recipe.drop_path}
+    auxiliary = recipe.auxiliary and recipe.auxiliary_weight > 0 and task.takes_auxiliary
+    wanted = {"auxiliary": auxiliary, "drop_path": recipe.drop_path}
     return {name: value for name, value in wanted.items() if name in known}

@@ -41,7 +41,7 @@ class Description:
         thop: The same as the thop package counts them, with batch norms and global poolings.
         network: Layout keywords of the network; the others have their defaults.
         input_size: (C, H, W) of one of its images.
-        num_classes: Of its classifier.
+        shape: What its builder was told of the task, such as `num_classes`.
         pictures: PNG and SVG files of the cells.
         published: What is published of it, for an architecture of the zoo.
     """
@@ -53,9 +53,14 @@ class Description:
     thop: int
     network: dict[str, Any]
     input_size: tuple[int, ...]
-    num_classes: int
+    shape: dict[str, int]
     pictures: list[str]
     published: zoo.Entry | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Width of its last layer, where its task has one."""
+        return self.shape["num_classes"]
 
 
 def describe(
@@ -89,11 +94,15 @@ def describe(
     elif isinstance(source, SearchResult):
         shape = source.shape
     input_size = tuple(shape.get("input_size", (3, 32, 32)) if input_size is None else input_size)
-    num_classes = shape.get("num_classes", 10) if num_classes is None else num_classes
     space = space_of(arch)
+    demanded = {**space.shape, **shape.get("shape", {})}
+    if "in_channels" in demanded:
+        demanded["in_channels"] = input_size[0]
+    if num_classes is not None:
+        demanded["num_classes"] = num_classes
     keywords = {**shape.get("layout", {}), **(network or {})}
     with torch.device("meta"):  # its shapes are all that is looked at
-        built = space.build(arch, keywords, shape={"num_classes": num_classes, "in_channels": input_size[0]})
+        built = space.build(arch, keywords, shape=demanded)
     cost = profile(built, input_size)
     drawn: list[str] = []
     if pictures is not None:
@@ -111,7 +120,7 @@ def describe(
         cost.thop,
         keywords,
         input_size,
-        num_classes,
+        demanded,
         drawn,
         published,
     )

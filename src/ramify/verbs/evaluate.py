@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from ramify.data.part_names import told_by
 from ramify.errors import ConfigurationError, DataError, OptionError, RunError
 from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, make_fabric, say
-from ramify.run.origin import data_of, located, named_data
+from ramify.run.origin import data_of, located, named_data, network_shape, size_of, task_told
 from ramify.run.trained import network_of
 from ramify.training import measure
 from ramify.verbs.retrain import RetrainResult
@@ -36,10 +35,10 @@ class EvaluationResult:
 
     Args:
         split: Name of the split it was measured on.
-        images: Number of images.
-        top1: Share of correct predictions.
-        top5: Share of images whose class is among the best five.
-        loss: Mean cross-entropy in nats.
+        images: Number of images, or of what else the inputs are.
+        metrics: Those of the task by name; of classification `top1`, the share of correct predictions, `top5`, that of
+            images whose class is among the best five, and `balanced_accuracy`, the mean accuracy of the classes.
+        loss: That of the task, on average; of classification the cross-entropy in nats.
         params: Parameters, without an auxiliary head.
         macs: Multiply-adds of one image.
         latency_ms: Median time of one image on this device.
@@ -48,13 +47,33 @@ class EvaluationResult:
 
     split: str
     images: int
-    top1: float
-    top5: float
+    metrics: Mapping[str, float]
     loss: float
     params: int
     macs: int
     latency_ms: float
     device: str
+
+    @property
+    def top1(self) -> float:
+        """Share of correct predictions, of a classification."""
+        return self.metrics["top1"]
+
+    @property
+    def top5(self) -> float:
+        """Share of images whose class is among the best five, of a classification."""
+        return self.metrics["top5"]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain values, the metrics among the others."""
+        values = dict(vars(self))
+        metrics = values.pop("metrics")
+        before = {name: values.pop(name) for name in ("split", "images")}
+        return {**before, **metrics, **values}
+
+
+DETAILS = "evaluation-details.json"
+"""What there is beside the metrics, in the run folder: accuracy and confusions of classes, or metrics of each value."""
 
 
 def evaluate(
@@ -81,40 +100,69 @@ def evaluate(
     """
     network, shape, path = network_of(source)
     fabric = make_fabric(device, threads=threads)
-    if data is None:
-        data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
-        loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path))
-    else:
-        loaded = _given(data, source, path, shape, fabric, split)
-    loaded = _numbered(loaded, shape["classes"])
-    if loaded.in_channels == 1 and shape["in_channels"] == 3:
-        say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
-        loaded = colored(loaded)
-    if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
-        raise ConfigurationError(
-            f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
-            f"but {loaded.name} has {loaded.in_channels} channels and {loaded.num_classes} classes"
-        )
-    # The network knows images as its own training data were normalised, whatever these are like.
-    loaded = replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
-    before = len(loaded.reads)
-    images = loaded.split(split, "evaluate")
-    if path is not None:
-        RunFolder(path).record_reads(loaded.reads[before:])
+    task = source.task if isinstance(source, RetrainResult) else task_told(shape)
+    if task.needs_data:
+        task = task.on(_measured_data(source, data, path, shape, fabric, split, task.targets))
+    elif data is not None:
+        raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
+    before = len(task.data.reads) if task.needs_data else 0
+    inputs = task.split(split, "evaluate")
+    if path is not None and task.needs_data:
+        RunFolder(path).record_reads(task.data.reads[before:])
     network = network.to(fabric.device)
-    found = measure(network, images, device=fabric.device).checked(images)
-    cost = profile(network, loaded.input_size)
+    found = measure(network, inputs, device=fabric.device).checked(inputs)
+    size = size_of(task)
+    cost = profile(network, size)
     result = EvaluationResult(
         split=split,
-        **found.as_dict(),  # type: ignore[arg-type]
+        images=found.items,
+        metrics=found.metrics,
+        loss=found.loss,
         params=cost.params - cost.auxiliary_params,
         macs=cost.macs,
-        latency_ms=round(latency_ms(network, loaded.input_size), 4),
+        latency_ms=round(latency_ms(network, size), 4),
         device=str(fabric.device),
     )
     if path is not None:
-        RunFolder(path).write_json("evaluation.json", vars(result))
+        if found.details:
+            RunFolder(path).write_json(DETAILS, dict(found.details))
+        RunFolder(path).write_json("evaluation.json", result.as_dict())
     return result
+
+
+def _measured_data(
+    source: Any,
+    data: AnyData | None,
+    path: Path | None,
+    shape: Mapping[str, Any],
+    fabric: Fabric,
+    split: str,
+    targets: str,
+) -> Data:
+    """Return the data to measure a network on, as the network knows inputs and classes."""
+    if data is None:
+        data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
+        loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path), targets=targets)
+    else:
+        loaded = _given(data, source, path, shape, fabric, split, targets)
+    wanted = network_shape(shape)
+    if targets == "classes":
+        loaded = _numbered(loaded, shape["classes"])
+    if loaded.shape.get("in_channels") == 1 and wanted.get("in_channels") == 3:
+        say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
+        loaded = colored(loaded)
+    if loaded.shape != wanted:
+        raise ConfigurationError(f"the network takes {_said(wanted)}, but {loaded.name} has {_said(loaded.shape)}")
+    # The network knows inputs as its own training data were normalised, whatever these are like.
+    return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
+
+
+_UNITS = {"num_classes": "outputs", "in_channels": "channels"}
+
+
+def _said(shape: Mapping[str, int]) -> str:
+    """Say what a network's shape is: `3 channels and 10 outputs`."""
+    return " and ".join(f"{shape[name]} {_UNITS.get(name, name)}" for name in sorted(shape))
 
 
 def _retrained_data(source: Any, path: Path) -> AnyData:
@@ -126,7 +174,15 @@ def _retrained_data(source: Any, path: Path) -> AnyData:
     return located(data_of(path), path)
 
 
-def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, Any], fabric: Fabric, split: str) -> Data:
+def _given(
+    data: AnyData,
+    source: Any,
+    path: Path | None,
+    shape: Mapping[str, Any],
+    fabric: Fabric,
+    split: str,
+    targets: str,
+) -> Data:
     """Load data for the measuring of a network: all of it, where there is no part for testing.
 
     Named data sets keep their splits, and so does what the network was trained on, which its path or, elsewhere, its
@@ -143,7 +199,8 @@ def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, An
         data = spec_of(data)
 
     def read(data: AnyData, measured: bool = False) -> Data:
-        return _as_trained(data, trained, shape, path, device=fabric.device, measured=measured)
+        options = {"device": fabric.device, "measured": measured, "targets": targets}
+        return _as_trained(data, trained, shape, path, **options)
 
     if split != "test" or isinstance(data, Data):
         return read(data)
@@ -162,7 +219,7 @@ def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, An
             return read(data)
         alike = replace(trained, source=data.source, test=held.test)
     try:
-        own = load_data(alike, device=fabric.device, quiet=True).fingerprint == fingerprint
+        own = load_data(alike, device=fabric.device, quiet=True, targets=targets).fingerprint == fingerprint
     except DataError:  # such as images that nothing can be trained on
         own = False
     if not own and isinstance(data, DataSpec) and _is_inside(data.source, trained):
@@ -233,5 +290,5 @@ def run(command: Command) -> int:
     add_machine(command, "device", "threads")
     options = command.parse()
     result = evaluate(options.source, options.data, split=options.split, device=options.device, threads=options.threads)
-    print(json.dumps(dataclasses.asdict(result), indent=2))
+    print(json.dumps(result.as_dict(), indent=2))
     return 0
