@@ -73,7 +73,8 @@ class Space(ABC):
     source: ClassVar[str]
     """The paper that introduced the space."""
     shape: ClassVar[Mapping[str, int]] = {"num_classes": 10, "in_channels": 3}
-    """What a task demands of the networks, by name, with what holds where it says nothing."""
+    """What a task demands of the networks, by name, with what holds where it says nothing. With 0 for `num_classes`
+    they end with what would enter the classifier, for a head that a task puts behind them."""
     depth: ClassVar[str | None] = None
     """The layout keyword that says how many cells follow one another; None where that is fixed."""
     additive: ClassVar[bool] = True
@@ -347,6 +348,8 @@ class Space(ABC):
     ) -> nn.Module:
         """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
 
+        With `num_classes=0` it has no classifier, and returns features (B, C).
+
         Args:
             arch: A member.
             layout: Of this space's `Layout`, or its keywords.
@@ -354,7 +357,7 @@ class Space(ABC):
             keywords: Further ones of both; they win.
         """
         known, demanded = self._sorted(layout, shape, keywords, "member")
-        return self._build(self.checked(arch), known, demanded)
+        return self._ended(self._build(self.checked(arch), known, _built(demanded)), demanded)
 
     def supernet(
         self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
@@ -364,9 +367,17 @@ class Space(ABC):
         It has the attributes `choices`, `layout` and `shape`. The arguments are those of `build`.
         """
         known, demanded = self._sorted(layout, shape, keywords, "supernet")
-        supernet: Any = self._supernet(known, demanded)
+        supernet: Any = self._ended(self._supernet(known, _built(demanded)), demanded)
         supernet.choices, supernet.layout, supernet.shape = self.choices, known, demanded
         return supernet
+
+    def _ended(self, network: nn.Module, shape: Mapping[str, int]) -> nn.Module:
+        """Return a network without its classifier, where a task asks for features."""
+        if shape.get("num_classes") == 0:
+            if not isinstance(getattr(network, "classifier", None), nn.Module):
+                raise ConfigurationError(f"networks of {self.name} have no `classifier` that could be left out")
+            network.classifier = nn.Identity()
+        return network
 
     def _sorted(
         self, layout: LayoutLike, shape: Mapping[str, int] | None, keywords: Mapping[str, Any], kind: Kind
@@ -376,8 +387,9 @@ class Space(ABC):
         for name, value in demanded.items():
             if name not in self.shape:
                 raise ConfigurationError(f"{self.name} has no shape {shown(name)!r}; {nearest(name, self.shape)}")
-            if type(value) is not int or value < 1:
-                raise ConfigurationError(f"`{name}` must be a whole number, 1 or more, got {shown(value)}")
+            least = 0 if name == "num_classes" else 1
+            if type(value) is not int or value < least:
+                raise ConfigurationError(f"`{name}` must be a whole number, {least} or more, got {shown(value)}")
             check_most(name, value, LARGEST_WIDTH)
         if not isinstance(layout, layouts.Layout | Mapping | str | None):
             raise ConfigurationError(
@@ -447,6 +459,11 @@ def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) ->
             )
         if bool(torch.isnan(scores[name]).any()):
             raise ArchitectureError(f"scores[{name!r}] contain NaN: the search has diverged; lower the learning rates")
+
+
+def _built(shape: Mapping[str, int]) -> dict[str, int]:
+    """Return the shape that a network is built by; a classifier that is taken off afterwards has one output."""
+    return {name: value or 1 for name, value in shape.items()}
 
 
 def _plain(value: Any) -> Any:
