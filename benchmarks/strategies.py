@@ -124,7 +124,9 @@ class Steps:
         """Return a search that is about to update the controller, and will do so again and again."""
         space, layout, batch = FAMILIES[family]
         strategy = ENAS(batch_size=batch, controller_updates=10**6)
-        session: Any = strategy.session(space, Work(Classification().on(data), 0, make_fabric("cpu", threads=THREADS), layout))
+        session: Any = strategy.session(
+            space, Work(Classification().on(data), 0, make_fabric("cpu", threads=THREADS), layout)
+        )
         session.load_state_dict(session.state_dict() | {"step": session.weights.steps_per_epoch})
         return session.run()
 

@@ -24,7 +24,7 @@ from ramify.executors.base import Ledger, Outcome, attempt
 from ramify.seeding import rng
 from ramify.spaces import NASBench201
 from ramify.strategies import AskTell, RandomSearch, RegularizedEvolution
-from small_runs import DATA, SPACES, STRATEGIES, Guess, differences, finish, process, restored, saved, work_of, timeless
+from small_runs import DATA, SPACES, STRATEGIES, Guess, differences, finish, process, restored, saved, timeless, work_of
 
 LAYOUT = {"channels": 4, "cells": 1}
 SEVERAL = {

@@ -19,7 +19,7 @@ from ramify.evaluators import InheritedWeights
 from ramify.seeding import rng
 from ramify.shrinking import Shrinking, ShrinkSession, convert
 from ramify.strategies import RandomSearch
-from small_runs import differences, restored, saved, work_of, timeless
+from small_runs import differences, restored, saved, timeless, work_of
 from small_runs import ramify as process
 
 SMALL = Shrinking(

@@ -28,7 +28,7 @@ class Images:
     @classmethod
     def of(cls, work: Work) -> Images:
         """Return the images of a task."""
-        return cls(work.task.data.num_classes, work.task.data.input_size)
+        return cls(work.shape["num_classes"], work.task.input_size)
 
 
 def names_of(task: Task) -> tuple[str, ...]:

@@ -110,7 +110,10 @@ class Elsewhere:
     ) -> None:
         from lightning_fabric import Fabric
 
-        leased = Fabric(**fabric, devices=1)  # a worker sees no GPU but its own
+        from ramify.training.precision import precise
+
+        # A worker sees no GPU but its own.
+        leased = Fabric(accelerator=fabric["accelerator"], devices=1, **precise(fabric["precision"]))
         work = Work(None if task is None else task.to(leased.device), seed, leased, network)
         self._evaluation = evaluator.start(space, work)
         found = torch.load(io.BytesIO(state), map_location=leased.device, weights_only=True)

@@ -20,7 +20,6 @@ from ramify.run.folder import Images, Layout, Provenance, RunFolder
 from ramify.spaces import Space, space_of
 from ramify.spaces.layout import Kind
 from ramify.tasks import TASKS, Classification, Task
-from ramify.tasks.batch import tensors
 
 
 class NetworkFile(TypedDict):
@@ -152,13 +151,8 @@ def told_of(task: Task) -> Images:
     said: Images = {"name": task.title, "fingerprint": task.fingerprint}
     if "num_classes" in task.shape:
         said["classes"] = task.shape["num_classes"]
-    said["input_size"] = size_of(task)
+    said["input_size"] = cast("tuple[int, ...]", list(task.input_size))  # as JSON gives it back
     return said if set(task.shape) == {"num_classes", "in_channels"} else {**said, "shape": task.shape}
-
-
-def size_of(task: Task) -> tuple[int, ...]:
-    """Return the shape of one input, as (C, H, W), as JSON gives it back; of several tensors that of the first."""
-    return cast("tuple[int, ...]", list(tensors(task.example(1).inputs)[0].shape[1:]))
 
 
 def shape_told(images: Mapping[str, Any]) -> dict[str, int]:

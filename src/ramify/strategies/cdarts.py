@@ -318,7 +318,7 @@ class CyclicSession:
         self.weights.check_measured(supernet=self.pool)
 
         # Small, and on the host, so that nothing waits for a device.
-        self.alphas = {name: nn.Parameter(value) for name, value in strategy.initial(space, work.seed).items()}
+        self.alphas = {name: nn.Parameter(value) for name, value in self._initial().items()}
         self.arch_optimizer = torch.optim.Adam(
             list(self.alphas.values()),
             lr=strategy.arch_lr,
@@ -334,6 +334,11 @@ class CyclicSession:
         device = work.fabric.device
         self.averages = {name: Averages(work.task, device) for name in ("validation_", "evaluation_")}
         self.terms = torch.zeros(3, dtype=torch.float64).to(device)
+
+    def _initial(self) -> dict[str, Tensor]:
+        """Return the architecture parameters that the search starts from."""
+        found = self.strategy.initial(self.space, self.work.seed)
+        return {name: alpha.to(self.work.dtype) for name, alpha in found.items()}
 
     # Making both networks comparable
 
@@ -652,7 +657,7 @@ class CyclicSession:
 
     def _is_undecided(self) -> bool:
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
-        start = self.strategy.initial(self.space, self.work.seed)
+        start = self._initial()
         same = not has_moved(self.space.choices, start, self.alphas)
         return same and self._derived_from(start) == self.architecture()
 

@@ -228,7 +228,8 @@ class BilevelSession:
 
     def _initial(self) -> dict[str, Tensor]:
         """Return the architecture parameters that the search starts from."""
-        return self.strategy.initial(self.space, lambda name: stream(self.work.seed, "alphas", name))
+        found = self.strategy.initial(self.space, lambda name: stream(self.work.seed, "alphas", name))
+        return {name: alpha.to(self.work.dtype) for name, alpha in found.items()}
 
     def run(self) -> Iterator[Metrics]:
         """Search; one yield a step, one row of the history an epoch."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ramify.data import Augmentation, Data, Distortion, Split
 from ramify.errors import ConfigurationError
-from ramify.tasks.batch import Batch
+from ramify.tasks.batch import Batch, tensors
 from ramify.tasks.meter import Meter
 from ramify.tasks.portion import Portion
 
@@ -176,6 +176,11 @@ class Task(ABC):
     def shape(self) -> dict[str, int]:
         """What builders of networks need to know, such as `num_classes` and `in_channels`."""
         return self.data.shape if self._shape is None else self._shape
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """The shape of one input, such as (C, H, W); of inputs that are several tensors that of the first."""
+        return tuple(tensors(self.example(1).inputs)[0].shape[1:])
 
     @property
     def augmentation(self) -> Augmentation | None:

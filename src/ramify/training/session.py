@@ -51,6 +51,11 @@ class Work:
         return self.given
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Precision of what is kept on the host, such as architecture parameters."""
+        return torch.float64 if self.fabric.strategy.precision.precision == "64-true" else torch.float32
+
+    @property
     def shape(self) -> dict[str, int]:
         """The arguments of `build` and `supernet` that follow from the task."""
         return self.task.shape

@@ -16,7 +16,7 @@ from ramify.data.part_names import told_by
 from ramify.errors import ConfigurationError, DataError, OptionError, RunError
 from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, make_fabric, say
-from ramify.run.origin import data_of, located, named_data, network_shape, size_of, task_told
+from ramify.run.origin import data_of, located, named_data, network_shape, task_told
 from ramify.run.trained import network_of
 from ramify.training import measure
 from ramify.verbs.retrain import RetrainResult
@@ -111,7 +111,7 @@ def evaluate(
         RunFolder(path).record_reads(task.data.reads[before:])
     network = network.to(fabric.device)
     found = measure(network, inputs, device=fabric.device).checked(inputs)
-    size = size_of(task)
+    size = task.input_size
     cost = profile(network, size)
     result = EvaluationResult(
         split=split,

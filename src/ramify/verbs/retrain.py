@@ -28,7 +28,7 @@ from ramify.profiling import profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
 from ramify.run.opening import bound, check_finite, common_settings, data_settings, opened, place_of, task_settings
-from ramify.run.origin import data_of, directory_of, layout_of, located, size_of, task_told, without_images
+from ramify.run.origin import data_of, directory_of, layout_of, located, task_told, without_images
 from ramify.run.sources import read
 from ramify.run.trained import TrainedNetwork, load_network
 from ramify.seeding import seeded
@@ -203,7 +203,7 @@ def _told(task: Task, settings: Any) -> dict[str, Any]:
         told = {"shape": told}
     if settings is not None:
         told["task"] = settings
-    told["input_size"] = size_of(task)
+    told["input_size"] = list(task.input_size)
     if not task.needs_data:
         return told
     data = task.data
