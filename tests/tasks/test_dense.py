@@ -124,7 +124,7 @@ def test_from_search_to_evaluation(tmp_path):
 
 
 def test_a_loss_of_the_whole_batch_is_not_divided():
-    with pytest.raises(ConfigurationError, match="Hardest looks at a whole batch at once.*accumulate=4"):
+    with pytest.raises(ConfigurationError, match=r"Hardest looks at a whole batch at once.*accumulate=4"):
         states(Hardest(), "GDAS", 4)
     assert states(Hardest(), "GDAS", 1)
 

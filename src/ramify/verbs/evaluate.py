@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,15 +29,16 @@ if TYPE_CHECKING:
     from ramify.run.opening import AnyData
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
     """What a trained network reaches and costs.
+
+    The metrics of the task are attributes, too; of classification `top1`, the share of correct predictions, `top5`, that
+    of images whose class is among the best five, and `balanced_accuracy`, the mean accuracy of the classes.
 
     Args:
         split: Name of the split it was measured on.
         images: Number of images, or of what else the inputs are.
-        metrics: Those of the task by name; of classification `top1`, the share of correct predictions, `top5`, that of
-            images whose class is among the best five, and `balanced_accuracy`, the mean accuracy of the classes.
         loss: That of the task, on average; of classification the cross-entropy in nats.
         params: Parameters, without an auxiliary head.
         macs: Multiply-adds of one image.
@@ -47,29 +48,32 @@ class EvaluationResult:
 
     split: str
     images: int
-    metrics: Mapping[str, float]
     loss: float
     params: int
     macs: int
     latency_ms: float
     device: str
 
-    @property
-    def top1(self) -> float:
-        """Share of correct predictions, of a classification."""
-        return self.metrics["top1"]
+    @classmethod
+    def of(cls, metrics: Mapping[str, float], **values: Any) -> EvaluationResult:
+        """Return the result with these metrics of the task."""
+        found = cls(**values)
+        vars(found).update(metrics)
+        return found
+
+    def __getattr__(self, name: str) -> float:
+        raise AttributeError(f"no metric {name!r} was measured; there are {', '.join(self.metrics)}")
 
     @property
-    def top5(self) -> float:
-        """Share of images whose class is among the best five, of a classification."""
-        return self.metrics["top5"]
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the task, by name."""
+        own = {item.name for item in fields(self)}
+        return {name: value for name, value in vars(self).items() if name not in own}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plain values, the metrics among the others."""
-        values = dict(vars(self))
-        metrics = values.pop("metrics")
-        before = {name: values.pop(name) for name in ("split", "images")}
-        return {**before, **metrics, **values}
+        """Return the plain values, the metrics behind what was measured."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {"split": values.pop("split"), "images": values.pop("images"), **self.metrics, **values}
 
 
 DETAILS = "evaluation-details.json"
@@ -113,10 +117,10 @@ def evaluate(
     found = measure(network, inputs, device=fabric.device).checked(inputs)
     size = task.input_size
     cost = profile(network, size)
-    result = EvaluationResult(
+    result = EvaluationResult.of(
+        found.metrics,
         split=split,
         images=found.items,
-        metrics=found.metrics,
         loss=found.loss,
         params=cost.params - cost.auxiliary_params,
         macs=cost.macs,
