@@ -43,6 +43,7 @@ _PACKAGES = (
     "spaces",
     "strategies",
     "supernet",
+    "tasks",
     "training",
     "zoo",
 )

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class EvaluationResult:
     """What a trained network reaches and costs.
 
-    The metrics of the task are attributes, too; of classification `top1`, the share of correct predictions, `top5`, that
-    of images whose class is among the best five, and `balanced_accuracy`, the mean accuracy of the classes.
+    The metrics of the task are attributes, too; of classification `top1`, the share of correct predictions, `top5`,
+    that of images whose class is among the best five, and `balanced_accuracy`, the mean accuracy of the classes.
 
     Args:
         split: Name of the split it was measured on.
