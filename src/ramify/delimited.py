@@ -29,6 +29,12 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 MISSING = {"na", "n/a", "#n/a", "#nv", "null", "none", "-", "–", "—", "?", "#div/0!", "#value!", "#ref!", "#name?"}
 """What programs write in the place of a value that is not there, in lower case."""
 
+NUMBER = re.compile(r"[+-]?(\d+(?:\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+"""A number with a decimal point."""
+
+NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+"""How programs write what is no finite number."""
+
 _GZIP = b"\x1f\x8b"
 _MARKS = {  # the longer first: that of UTF-32 begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",

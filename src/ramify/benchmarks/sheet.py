@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ramify.benchmarks.columns import Column
-from ramify.delimited import MISSING, SEPARATORS, Delimited
+from ramify.delimited import MISSING, NOT_FINITE, NUMBER, SEPARATORS, Delimited
 from ramify.errors import TableError, nearest
 
 ARCHITECTURES = "arch"
@@ -25,12 +25,10 @@ ARCHITECTURES = "arch"
 _LISTED = 12
 """How many names a message lists."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _DOT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
 _MARKED = re.compile(r"[+-]?\d{1,3}([., '’\u00a0\u202f]\d{3})+([.,]\d+)?", re.ASCII)
-_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 class Sheet:
@@ -79,7 +77,7 @@ class Sheet:
         if not self.numbers:
             self._check_header(at, wanted)
             raise TableError(f"{path} has a header and no rows")
-        if any(map(_NUMBER.fullmatch, self.names)):
+        if any(map(NUMBER.fullmatch, self.names)):
             self._check_header(at, wanted)
 
     def cells(self, name: str) -> list[str]:
@@ -140,9 +138,9 @@ class Sheet:
 
     def _number(self, at: int, cell: str, column: Column) -> float:
         plain = cell.replace(",", ".") if _COMMA.fullmatch(cell) else cell
-        if _NUMBER.fullmatch(plain) and math.isfinite(number := float(plain)):
+        if NUMBER.fullmatch(plain) and math.isfinite(number := float(plain)):
             return number
-        if _NUMBER.fullmatch(plain) or _NOT_FINITE.fullmatch(cell):
+        if NUMBER.fullmatch(plain) or NOT_FINITE.fullmatch(cell):
             raise self._wrong(at, column, "is not finite; leave the cell empty where a value is missing")
         hint = "; write digits with a decimal point or comma alone"
         if cell.endswith("%"):

@@ -2,6 +2,7 @@
 
 # No postponed annotations: the command line reads the types of these fields.
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Self
@@ -129,12 +130,22 @@ class Recipe:
             warmup=self.warmup,
         )
 
-    def augmentation(self, default: Augmentation, side: int) -> Augmentation:
-        """Return the augmentation of training images of `side` pixels, `default` where the recipe leaves it open.
+    def augmentation(self, default: Augmentation, input_size: Sequence[int]) -> Augmentation:
+        """Return the augmentation of training images, `default` where the recipe leaves it open; rows have none.
+
+        Args:
+            default: Of the data set.
+            input_size: (C, H, W) of an image, or (F,) of a row of a table.
 
         Raises:
             ConfigurationError: If the cutout would leave nothing of an image.
+            DataError: If rows shall be augmented.
         """
+        if len(input_size) == 1:
+            asked = Augmentation(self.crop or 0, bool(self.flip), self.cutout or 0, self.distortion)
+            asked.check_rows("recipe")
+            return default
+        side = input_size[-1]
         cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
         if cutout >= side:
             raise ConfigurationError(f"`cutout` must be below the side of the images, {side}, got {cutout}")

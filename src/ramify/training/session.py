@@ -53,7 +53,7 @@ class Task:
     @property
     def shape(self) -> dict[str, int]:
         """The arguments of `build` and `supernet` that follow from the data."""
-        return {"num_classes": self.data.num_classes, "in_channels": self.data.in_channels}
+        return self.data.shape
 
 
 @dataclass(frozen=True)
