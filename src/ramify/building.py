@@ -29,6 +29,7 @@ from ramify.evaluators import TrainFromScratch
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import Row
+from ramify.run.opening import data_settings
 from ramify.run.origin import images_of
 from ramify.run.provenance import now
 from ramify.seeding import derive, rng, seeded
@@ -147,7 +148,7 @@ def build_table(
         "architectures": named,
         "seeds": list(seeds),
         "recipe": fields_of(recipe),
-        "data": fields_of(spec),
+        "data": data_settings(spec),
         "network": described(dict(network or {})),
         "test": test,
         "seed": seed,

@@ -55,7 +55,7 @@ def columns_of(
     for name in features:
         if not is_number(kind := schema.field(name).type):
             raise OptionError(
-                f"{where}: column {shown(name)!r} holds {shown(kind)}, not numbers; {ENCODE}", "feature_columns"
+                f"{where}: column {shown(name)!r} holds {shown(str(kind))}, not numbers; {ENCODE}", "feature_columns"
             )
     return features, labels
 

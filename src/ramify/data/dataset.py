@@ -180,7 +180,7 @@ class Data:
         std: Of each channel, for inputs in 0..1, or of each feature; 1 where it is constant.
         fingerprint: SHA-256, in hexadecimal, of images or rows, labels and split. Where images are streamed, a fixed
             sample of them stands for all.
-        augmentation: What training on such images usually takes; nothing for rows.
+        augmentation: What training on such images usually takes; None for rows, which are not augmented.
         features: Names of the features of rows; empty for images.
         target_names: Names of the values to be learned; empty where targets are classes.
         target_mean: Of each of these values, on the training images or rows.
@@ -194,7 +194,7 @@ class Data:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
-    augmentation: Augmentation
+    augmentation: Augmentation | None
     features: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     target_mean: tuple[float, ...] = ()
@@ -267,9 +267,26 @@ def scale_of(data: Data) -> Scale | None:
 
 def colored(data: Data) -> Data:
     """Return the same grey images with three equal channels, as a network knows them that was trained on colors."""
+    size = (3 * data.in_channels, *data.input_size[1:])
     stores = {name: (cast(Pixels, pixels).colored(), labels) for name, (pixels, labels) in data._stores.items()}
-    size = (3, *data.input_size[1:])
     return replace(data, input_size=size, mean=data.mean * 3, std=data.std * 3, _stores=stores)
+
+
+def arranged(data: Data, features: Sequence[str]) -> Data:
+    """Return the same rows with their features in the order in which a network knows them.
+
+    Raises:
+        DataError: If one is missing; others are left out.
+    """
+    if missing := [name for name in features if name not in data.features]:
+        raise DataError(
+            f"{data.name} lacks the features {listed(missing)}, which the network was trained on; it has "
+            f"{listed(list(data.features)) or 'none'}"
+        )
+    places = [data.features.index(name) for name in features]
+    stores = {name: (cast(Tensor, values)[:, places], labels) for name, (values, labels) in data._stores.items()}
+    mean, std = (tuple(each[place] for place in places) for each in (data.mean, data.std))
+    return replace(data, features=tuple(features), input_size=(len(places),), mean=mean, std=std, _stores=stores)
 
 
 def numbered(data: Data, classes: Sequence[str]) -> Data:

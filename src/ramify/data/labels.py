@@ -62,18 +62,30 @@ def read_value(label: Any, where: str) -> tuple[float, ...] | None:
     """
     if label is None:
         return None
-    tensor = isinstance(label, torch.Tensor)
-    array = np.asarray(label.detach().cpu().double() if tensor and not label.is_complex() else label)
-    if array.dtype.kind == "O" and all(one is None or isinstance(one, numbers.Real | Decimal) for one in array.flat):
-        array = array.astype(np.float64)
-    if array.dtype.kind not in "buif":
+    array = _numbers(label)
+    if array is None:
         raise DataError(
             f"{where}: the target is {label!r:.40} ({type(label).__name__}); with targets='values' it is a number, "
             "or a vector of numbers"
         )
     if (array.ndim > 1 and array.size > 1) or not array.size:
         raise DataError(f"{where}: the target has shape {array.shape}; wanted is a number, or a vector of numbers")
-    return tuple(array.astype(np.float64).ravel().tolist())
+    return tuple(array.ravel().tolist())
+
+
+def _numbers(label: Any) -> np.ndarray | None:
+    """Return numbers of whatever type as float64, NaN where one is missing; None if they are no numbers."""
+    if isinstance(label, torch.Tensor):
+        return None if label.is_complex() else label.detach().cpu().double().numpy()
+    try:
+        array = np.asarray(label)
+        known = array.dtype.kind in "buif" or (
+            array.dtype.kind == "O"
+            and all(one is None or isinstance(one, numbers.Real | Decimal) for one in array.flat)
+        )
+        return array.astype(np.float64) if known else None
+    except (TypeError, ValueError, OverflowError):  # lists of several lengths, and numbers of hundreds of digits
+        return None
 
 
 def values_of(labels: Sequence[Label], where: Callable[[int], str], names: Sequence[str]) -> np.ndarray:

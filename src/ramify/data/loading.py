@@ -52,6 +52,7 @@ def load(
     measured: bool = False,
     scale: Scale | None = None,
     quiet: bool = False,
+    targets: str | None = None,
     **options: Any,
 ) -> Data:
     """Load a data set; what of it is not used, or used twice, is said on standard error.
@@ -72,6 +73,7 @@ def load(
         scale: How images deeper than bytes become bytes, as `scale_of` the data that a network was trained on; by what
             they reach when None.
         quiet: Whether nothing is said.
+        targets: What is learned, `classes` or `values`; as the specification says when None.
         options: Further fields of `DataSpec`, such as `image_size`, `subset` or `label_column`; they hold for data
             sets in Python, too.
 
@@ -88,6 +90,10 @@ def load(
     if isinstance(spec, Data):
         if options:
             raise DataError(f"{', '.join(options)}: no options for data that is loaded already; give them where it is")
+        if targets not in (None, spec.targets):
+            raise DataError(
+                f"{spec.name} was loaded with {spec.targets} as targets; load it with targets={targets!r:.20}"
+            )
         found = scale_of(spec)
         if not (scale or Scale()).agrees(found or Scale()):
             raise DataError(
@@ -95,6 +101,7 @@ def load(
                 "itself, or load(..., scale=scale_of(the training data))"
             )
         return spec.to(device)
+    options |= {} if targets is None else {"targets": targets}
     known = [each.name for each in fields(DataSpec)]
     if strange := next((name for name in options if name not in known), None):
         raise DataError(f"data has no option {strange!r}: {nearest(strange, known)}")
@@ -190,10 +197,11 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
     of_pool: Store
     of_test: Store
     input_size: tuple[int, ...]
+    augmentation = None
     if isinstance(images, Rows):
         of_pool, of_test = (torch.from_numpy(images.values[index.numpy()]).to(device) for index in (pool, test))
         mean, std = _moments(images.values[known_by.numpy()])
-        input_size, augmentation = (len(images.features),), Augmentation()
+        input_size = (len(images.features),)
     else:
         of_pool, of_test, scale = _pixels(images, pool, test, spec, device, known)
         input_size, mean, std = _measured(of_pool if len(pool) else of_test, parts.name)

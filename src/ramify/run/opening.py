@@ -54,7 +54,10 @@ def common_settings(
 def data_settings(data: Any) -> dict[str, Any]:
     """Return how a configuration names this data."""
     if isinstance(data, str | Path | DataSpec):
-        return fields_of(spec_of(data))
+        settings = fields_of(spec_of(data))
+        if settings["targets"] == "classes":  # as in folders of runs that knew nothing else, and are taken up
+            del settings["targets"]
+        return settings
     name = data.name if isinstance(data, Data) else type(data).__name__
     return {"source": f"python:{name}"}
 

@@ -130,21 +130,20 @@ class Recipe:
             warmup=self.warmup,
         )
 
-    def augmentation(self, default: Augmentation, input_size: Sequence[int]) -> Augmentation:
-        """Return the augmentation of training images, `default` where the recipe leaves it open; rows have none.
+    def augmentation(self, default: Augmentation | None, input_size: Sequence[int]) -> Augmentation | None:
+        """Return the augmentation of training images, `default` where the recipe leaves it open.
 
         Args:
-            default: Of the data set.
-            input_size: (C, H, W) of an image, or (F,) of a row of a table.
+            default: Of the data set; None for rows of a table, which are not augmented.
+            input_size: (C, H, W) of an image.
 
         Raises:
             ConfigurationError: If the cutout would leave nothing of an image.
             DataError: If rows shall be augmented.
         """
-        if len(input_size) == 1:
-            asked = Augmentation(self.crop or 0, bool(self.flip), self.cutout or 0, self.distortion)
-            asked.check_rows("recipe")
-            return default
+        if default is None:
+            Augmentation(self.crop or 0, bool(self.flip), self.cutout or 0, self.distortion).check_rows("the recipe")
+            return None
         side = input_size[-1]
         cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
         if cutout >= side:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture
-from ramify.data import Distortion, Split
+from ramify.data import Augmentation, Distortion, Split
 from ramify.errors import ConfigurationError
 from ramify.ops import channels_last
 from ramify.profiling import images_for
@@ -195,12 +195,19 @@ class SupernetWeights:
             split,
             self.batch_size,
             seed=self.task.seed,
-            augmentation=self.task.data.augmentation.distorted(self.settings.distortion) if augmented else None,
+            augmentation=self._augmentation() if augmented else None,
             device=self.task.fabric.device,
             start=start,
             drop_last=self.settings.drop_last if drop_last is None else drop_last,
             whole=whole,
         )
+
+    def _augmentation(self) -> Augmentation | None:
+        usual = self.task.data.augmentation
+        if usual is None:
+            Augmentation(distortion=self.settings.distortion).check_rows("the supernet's training")
+            return None
+        return usual.distorted(self.settings.distortion)
 
     def parts(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Split a batch as `accumulate` says; yield images, labels and the share of the images."""
