@@ -31,7 +31,7 @@ LEVELS = (
     ("architecture",),
     ("imports",),
     ("registry",),
-    ("files", "parallel", "reading"),
+    ("delimited", "files", "parallel", "reading"),
     ("errors", "interruption", "orders", "seeding", "signals", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}

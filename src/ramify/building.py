@@ -153,7 +153,7 @@ def build_table(
         "architectures": named,
         "seeds": list(seeds),
         "recipe": fields_of(recipe),
-        "task": task_settings(task, spec),
+        "task": task_settings(learned),
         "data": data_settings(spec),
         "network": described(dict(network or {})),
         "test": test,

@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 from ramify.data import Augmentation, Data, DataSpec, load
 from ramify.data import loading as module
 from ramify.data.encoded import Arrays
-from ramify.data.sources import Part, Parts
+from ramify.data.parts import Part, Parts
 from ramify.errors import DataError
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10-train.parquet"

@@ -19,11 +19,11 @@ class Images:
 
     Args:
         num_classes: Of the data set.
-        input_size: (C, H, W) of one image.
+        input_size: (C, H, W) of one image, or (F,) of one row of a table.
     """
 
     num_classes: int
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
 
     @classmethod
     def of(cls, work: Work) -> Images:

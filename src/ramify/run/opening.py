@@ -21,7 +21,7 @@ from ramify.run.configuration import described, fields_of
 from ramify.run.folder import RunFolder
 from ramify.run.origin import told_of
 from ramify.run.processes import scratch
-from ramify.tasks import Classification, Task
+from ramify.tasks import Classification, Regression, Task
 from ramify.training.session import DIVERGED
 
 if TYPE_CHECKING:
@@ -52,10 +52,14 @@ def common_settings(
     }
 
 
-def task_settings(task: Task | None, data: Any) -> Any:
-    """Return how a configuration names a task; None for classification as it is by default."""
-    named = data if isinstance(data, Task) else task
-    return None if named is None or named == Classification() else described(named)
+def _says_values(data: Any) -> bool:
+    """Return whether the targets of data are said to be values."""
+    return getattr(data, "targets", "classes") == "values"
+
+
+def task_settings(task: Task | None) -> Any:
+    """Return how a configuration names a task; None for none, and for classification as it is by default."""
+    return None if task is None or task == Classification() else described(task)
 
 
 def data_settings(data: Any) -> dict[str, Any] | None:
@@ -65,7 +69,10 @@ def data_settings(data: Any) -> dict[str, Any] | None:
     if data is None:
         return None
     if isinstance(data, str | Path | DataSpec):
-        return fields_of(spec_of(data))
+        settings = fields_of(spec_of(data))
+        if settings["targets"] == "classes":  # as in folders of runs that knew nothing else, and are taken up
+            del settings["targets"]
+        return settings
     name = data.name if isinstance(data, Data) else type(data).__name__
     return {"source": f"python:{name}"}
 
@@ -80,7 +87,7 @@ def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, *, qui
     """Return what is learned from data: a task with its batches, on the device.
 
     Args:
-        task: The task; classification when None.
+        task: The task; when None classification, or regression of data that says that it has values.
         data: What it learns from, or a task that is bound already; None for one that makes its own batches.
         fabric: Says where the data are kept.
         quiet: Whether nothing is said of what is not used.
@@ -94,7 +101,9 @@ def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, *, qui
                 f"two tasks were handed over, {data.name} as `data` and {task.name}; leave out one"
             )
         task, data = data, None
-    task = task or Classification()
+    task = task or (Regression() if _says_values(data) else Classification())
+    if _says_values(data) and task.targets != "values":
+        raise ConfigurationError(f"{task.name} learns classes, and the targets of the data are said to be values")
     if data is not None and not task.needs_data:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
     if data is None and not task.bound:

@@ -37,6 +37,10 @@ Regulariser = Callable[[Mapping[str, Tensor]], Tensor]
 """Raw architecture parameters (E, O) of every choice → a term (scalar) of the loss of the architecture."""
 
 
+_INPUTS = {"in_channels": "images", "features": "rows of a table"}
+"""What a shape says of the inputs, by the name that only they have."""
+
+
 @dataclass(frozen=True)
 class CellGraph:
     """A cell as a picture shows it.
@@ -386,6 +390,12 @@ class Space(ABC):
         demanded = {**self.shape, **(shape or {}), **{k: v for k, v in keywords.items() if k in self.shape}}
         for name, value in demanded.items():
             if name not in self.shape:
+                takes = [known for known in self.shape if known in _INPUTS]
+                if name in _INPUTS and takes:
+                    raise ConfigurationError(
+                        f"{self.name} is for {_INPUTS[takes[0]]}, not for {_INPUTS[name]}: its networks know "
+                        f"`{takes[0]}`, not `{name}`; choose another space, or other data"
+                    )
                 raise ConfigurationError(f"{self.name} has no shape {shown(name)!r}; {nearest(name, self.shape)}")
             least = 0 if name == "num_classes" else 1
             if type(value) is not int or value < least:

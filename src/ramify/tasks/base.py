@@ -273,13 +273,12 @@ class Task(ABC):
         """Return how training inputs are augmented where settings add a distortion of images.
 
         Raises:
-            ConfigurationError: If they do, and inputs are no images.
+            DataError: If they do, and inputs are no images of a data set.
         """
-        if self.augmentation is not None:
-            return self.augmentation.distorted(distortion)
-        if distortion.distorts:
-            raise ConfigurationError(f"`distortion` is for images; the inputs of {self.title} are none")
-        return True
+        if self.augmentation is None:
+            Augmentation(distortion=distortion).check_rows(self.title)
+            return True
+        return self.augmentation.distorted(distortion)
 
     # What follows
 

@@ -2,6 +2,7 @@
 
 # No postponed annotations: the command line reads the types of these fields.
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Self
@@ -134,20 +135,25 @@ class Recipe:
         """Return how training inputs of a task are augmented.
 
         Raises:
-            ConfigurationError: If that is about images, and the inputs are none.
+            RamifyError: If that is about images, and the inputs are none.
         """
-        if task.augmentation is not None:
-            return self.augmentation(task.augmentation, task.data.input_size[-1])
-        if asked := next((name for name in ("crop", "flip", "cutout") if getattr(self, name)), None):
-            raise ConfigurationError(f"`{asked}` is for images; the inputs of {task.title} are none")
-        return task.distorted(self.distortion)
+        return self.augmentation(task.augmentation, task.input_size) or True
 
-    def augmentation(self, default: Augmentation, side: int) -> Augmentation:
-        """Return the augmentation of training images of `side` pixels, `default` where the recipe leaves it open.
+    def augmentation(self, default: Augmentation | None, input_size: Sequence[int]) -> Augmentation | None:
+        """Return the augmentation of training images, `default` where the recipe leaves it open.
+
+        Args:
+            default: Of the data set; None for rows of a table, which are not augmented.
+            input_size: (C, H, W) of an image.
 
         Raises:
             ConfigurationError: If the cutout would leave nothing of an image.
+            DataError: If rows shall be augmented.
         """
+        if default is None:
+            Augmentation(self.crop or 0, bool(self.flip), self.cutout or 0, self.distortion).check_rows("the recipe")
+            return None
+        side = input_size[-1]
         cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
         if cutout >= side:
             raise ConfigurationError(f"`cutout` must be below the side of the images, {side}, got {cutout}")

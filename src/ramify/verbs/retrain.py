@@ -146,7 +146,7 @@ def retrain(
     config = {
         "architecture": arch.to_dict(),
         "recipe": fields_of(recipe),
-        "task": task_settings(task, data),
+        "task": task_settings(learned),
         **common_settings(settings, network, seed, fabric, precision, threads, devices),
     }
     if out is None and home is not None:
@@ -167,7 +167,7 @@ def retrain(
             weights = save(state)
             folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
-            told = {"layout": keywords, **_told(learned, task_settings(task, data))}
+            told = {"layout": keywords, **_told(learned, task_settings(learned))}
             network_file = {"architecture": arch.to_dict(), **told, "sha256": files.digest(weights)}
             folder.write_json("network.json", network_file)
             last = folder.history()[-1]

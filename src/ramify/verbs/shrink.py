@@ -101,7 +101,7 @@ def shrink(
         "space": described(space),
         "restriction": space.restriction or None,
         "shrinking": fields_of(shrinking),
-        "task": task_settings(task, data),
+        "task": task_settings(learned),
         **common_settings(data_settings(data), network, seed, fabric, precision, threads, devices),
     }
     with place_of(out) as path, RunFolder(path) as folder:

@@ -167,7 +167,7 @@ def search(
         "space": described(space),
         "restriction": space.restriction or None,
         "strategy": described(strategy),
-        "task": task_settings(task, data),
+        "task": task_settings(learned),
         "table": f"python:{table.digest}" if isinstance(table, Table) else described(table),
         "executor": described(executor),
         **common_settings(settings, network, seed, fabric, precision, threads, devices),

@@ -125,7 +125,7 @@ def search_levels(
     common = common_settings(settings, network, seed, fabric, precision, threads, devices)
     training = None if recipe is None else {"recipe": fields_of(recipe), "network": common.pop("network")}
     config = {"levels": {name: _described(level) for name, level in named.items()}, TRAINING: training, **common}
-    config["task"] = task_settings(task, data)
+    config["task"] = task_settings(learned)
     machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices}
     machine |= {"precision": precision, "threads": threads}
     machine["progress"] = progress
