@@ -128,6 +128,7 @@ class Task(ABC):
             )
         bound = copy.copy(self)
         object.__setattr__(bound, "_data", data)
+        object.__setattr__(bound, "_shape", None)
         object.__setattr__(bound, "_announced", {})
         return bound
 
@@ -281,6 +282,11 @@ class Task(ABC):
         return self.augmentation.distorted(distortion)
 
     # What follows
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The names of the metrics, for whoever shows a row of the history."""
+        return tuple(metric.name for metric in self.metrics)
 
     def score(self, measured: Mapping[str, float]) -> float:
         """Return the score of what was measured: the first metric, negative where less of it is better."""

@@ -15,6 +15,7 @@ from ramify import parallel
 from ramify.data import Augmentation
 from ramify.errors import ConfigurationError, RunError
 from ramify.executors import Executor
+from ramify.parallel import say_once
 from ramify.tasks import Batch, Meter, Portion, SumMeter, Task
 
 if TYPE_CHECKING:
@@ -320,6 +321,12 @@ class Loss:
     def part(self) -> Tensor:
         """What the part adds to the loss of the whole batch (scalar)."""
         return self.mean * self.share
+
+
+def check_smoothing(task: Task, smoothing: float) -> None:
+    """Say that settings smooth labels, where a task has none: published settings do, whatever is learned."""
+    if smoothing and not task.smooths:
+        say_once(f"label smoothing is for classes: {task.name} learns without it")
 
 
 def lost(

@@ -161,7 +161,7 @@ def retrain(
             set_to = " and ".join(f"{name} {value}" for name, value in ruled.items())
             say(f"the size rule sets {set_to}", enabled=progress)
         if opened(folder, config, seed, learned, progress, directory=directory):
-            seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
+            seconds = drive(session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown)
             state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
             check_finite(state, "the network")
             weights = save(state)

@@ -107,7 +107,15 @@ def shrink(
     with place_of(out) as path, RunFolder(path) as folder:
         session = ShrinkSession(shrinking, space, work)  # before anything is written
         if opened(folder, config, seed, learned, progress):
-            seconds = drive(session, folder, fabric.device, title="shrink", progress=progress, annotate=_left)
+            seconds = drive(
+                session,
+                folder,
+                fabric.device,
+                title="shrink",
+                progress=progress,
+                annotate=_left,
+                shown=learned.shown,
+            )
             left = session.space()
             folder.write_json("space.json", _space_file(left))
             folder.finish({**session.summary(), "seconds": round(seconds, 3)})

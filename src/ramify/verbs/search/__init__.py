@@ -179,7 +179,10 @@ def search(
             say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
         if opened(folder, config, seed, learned, progress, None if annotate is None else annotate.table, lookup):
             title = type(strategy).__name__
-            seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
+            shown = () if learned is None else learned.shown
+            seconds = drive(
+                session, folder, fabric.device, title=title, progress=progress, annotate=annotate, shown=shown
+            )
             _write_search(folder, space, session, seconds, annotate)
             parallel.wait()
         arch = space.checked(Architecture.from_json(folder.architecture()))
