@@ -115,7 +115,7 @@ def evaluate(
         RunFolder(path).record_reads(task.data.reads[before:])
     network = network.to(fabric.device)
     found = measure(network, inputs, device=fabric.device).checked(inputs)
-    size = task.input_size if task.needs_data else task.example(1).inputs
+    size = task.input_size if task.needs_data else task.example(1, "cpu").inputs
     cost = profile(network, size)
     result = EvaluationResult.of(
         found.metrics,
