@@ -90,7 +90,7 @@ class Images(TypedDict):
     of: NotRequired[str]
     fingerprint: NotRequired[str]
     classes: NotRequired[int]
-    input_size: NotRequired[tuple[int, int, int]]
+    input_size: NotRequired[tuple[int, ...]]
     directory: NotRequired[str]
 
 
