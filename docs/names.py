@@ -23,7 +23,7 @@ TITLES: dict[str, Registry] = {
     "Spaces": spaces.SPACES,
     "Strategies": strategies.STRATEGIES,
     "Operations": ops.OPERATIONS,
-    "Sources of images": data.SOURCES,
+    "Sources of images and rows": data.SOURCES,
     "Evaluators": evaluators.EVALUATORS,
     "Executors": executors.EXECUTORS,
 }
