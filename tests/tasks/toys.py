@@ -1,4 +1,4 @@
-"""Toys for tests of tasks: a space of chains without norms, a segmentation, and masked and weighted losses.
+"""Toys for tests of tasks: a space of chains without norms, a segmentation, masked and weighted losses, a few inputs.
 
 Nothing here looks at a whole batch but the losses that say so, so that parts of a batch add up to the whole.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ramify.architecture import Decision
 from ramify.seeding import stream
@@ -19,7 +19,8 @@ from ramify.spaces import Space
 from ramify.spaces.base import CellGraph
 from ramify.spaces.layout import Layout
 from ramify.supernet import Built, Choice, Skeleton, Supernet, tapped
-from ramify.tasks import Batch, Headed, Metric, SumMeter, Task
+from ramify.tasks import Batch, Classification, Headed, Metric, SumMeter, Task
+from ramify.tasks.classification import Confusion
 
 LAYERS = 3
 OPERATIONS = ("conv_1x1", "conv_3x3", "skip")
@@ -252,3 +253,30 @@ class Silent(Segmentation):
     def loss(self, output, batch, *, smoothing=0.0):
         total = F.cross_entropy(output, batch.targets, ignore_index=IGNORED, reduction="sum")
         return total, (batch.targets != IGNORED).sum().to(output)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scripted(Classification):
+    """A classification whose splits all have these few inputs, in their order.
+
+    Args:
+        inputs: Of the network (N, …).
+        labels: Their classes (N,).
+        count: How many classes there are.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    count: int
+
+    needs_data = False
+
+    def steps(self, split, size, *, drop_last):
+        return len(self.labels) // size if drop_last else -(-len(self.labels) // size)
+
+    def batches(self, split, size, *, seed, start=0, every=1, device=None, purpose=""):
+        for rows in torch.arange(len(self.labels)).split(size)[start::every]:
+            yield Batch(self.inputs, self.labels).taken(rows)
+
+    def evaluation_meter(self):
+        return Confusion(tuple(map(str, range(self.count))))

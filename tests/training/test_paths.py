@@ -89,7 +89,8 @@ def test_gradients_of_all_paths_are_summed_before_one_step(m):
     settings = WeightSettings(batch_size=16, lr=0.1, momentum=0.0, weight_decay=0.0, clip=0.0)
     weights = SupernetWeights(settings, space, work_of(layout))
     network = weights.supernet.module
-    x, y = next(weights.split.batches(16, seed=0))
+    batch = next(weights.split.batches(16, seed=0))
+    x, y = batch
     drawn = FairPaths(space, 0)(0)
     assert len(drawn) == m
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
@@ -102,13 +103,13 @@ def test_gradients_of_all_paths_are_summed_before_one_step(m):
         ):
             expected[name] += 0 if slope is None else slope
     network.load_state_dict(state)
-    weights.descend_paths(0, x, y, drawn)
+    weights.descend_paths(0, batch, drawn)
     moved = 0
     for name, value in network.named_parameters():
         torch.testing.assert_close(value.detach(), before[name] - 0.1 * expected[name], rtol=1e-4, atol=1e-6)
         moved += bool((value != before[name]).any())
     assert moved > 5
-    assert weights.averages.sums[2] == m * len(y)
+    assert weights.averages.sums[1] == m * len(batch)
 
 
 # Uniform paths
@@ -116,11 +117,11 @@ def test_gradients_of_all_paths_are_summed_before_one_step(m):
 
 def test_paths_are_drawn_in_bins_of_their_cost():
     space, layout = SPACES["nasbench201"]
-    task = work_of(layout)
+    work = work_of(layout)
     costs = member_costs(space, 10, (1, 8, 8), layout)
     bounds = [7000, 8000, 10_000]
     bins = list(pairwise(bounds))
-    paths = UniformPaths(space, 0, [draw_within(space, "params", *b, task, layout) for b in bins])
+    paths = UniformPaths(space, 0, [draw_within(space, "params", *b, work, layout) for b in bins])
     found = [costs(paths.member(step))["params"] for step in range(200)]
     below = sum(cost <= 8000 for cost in found)
     assert all(7000 <= cost <= 10_000 for cost in found)

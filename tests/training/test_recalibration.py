@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ramify.seeding import rng
+from ramify.tasks import Batch
 from ramify.training import SupernetWeights, WeightSettings, single_path
 from ramify.training.recalibration import recalibrated
 from small_runs import SPACES, differences, work_of
@@ -13,7 +14,7 @@ from small_runs import SPACES, differences, work_of
 def batches(*sizes):
     generator = torch.Generator().manual_seed(1)
     for size in sizes:
-        yield 3 * torch.randn(size, 4, 5, 5, generator=generator) + 2, torch.zeros(size)
+        yield Batch(3 * torch.randn(size, 4, 5, 5, generator=generator) + 2, torch.zeros(size))
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])

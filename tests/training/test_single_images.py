@@ -17,6 +17,7 @@ from ramify.spaces import CDARTSChain, NASBench201
 from ramify.strategies import DARTS, ENAS, GDAS, RSPS, SETN, RandomSearch
 from ramify.strategies.collapse import CollapseGuard
 from ramify.supernet import existing
+from ramify.tasks import Batch, Classification
 from ramify.training import Recipe, TrainingSession, measure
 from ramify.training.session import parts
 from ramify.training.single_images import check_parts, normalises_one, smallest_part
@@ -56,7 +57,8 @@ def chain_session(strategy, **data):
 
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_the_smallest_part_is_that_of_a_divided_batch(images, count):
-    sizes = [len(y) for _, y, _ in parts(torch.zeros(images, 1), torch.zeros(images), count)]
+    whole = Batch(torch.zeros(images, 1), torch.zeros(images))
+    sizes = [len(part) for part, _ in parts(Classification(), whole, count)]
     assert smallest_part(images, count) == min(sizes)
 
 
@@ -162,10 +164,10 @@ def test_a_last_image_that_members_cannot_be_measured_on_is_refused(strategy, me
 
 
 def test_a_network_that_cannot_be_measured_says_so():
-    data = loaded(DataSpec(subset=64))
+    task = Classification().on(loaded(DataSpec(subset=64)))
     network = chain_network(track_running_stats=False)
     with pytest.raises(ConfigurationError, match="leaves 1 for its last batch of 31"):
-        measure(network, data.split("search_validation"), device=torch.device("cpu"), batch_size=31)
+        measure(network, task.split("search_validation"), device=torch.device("cpu"), batch_size=31)
 
 
 def test_a_recipe_of_single_images_is_refused():
