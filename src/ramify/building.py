@@ -33,7 +33,7 @@ from ramify.run.origin import images_of
 from ramify.run.provenance import now
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
-from ramify.training import Recipe, Task, TrainingSession, measure
+from ramify.training import Recipe, TrainingSession, Work, measure
 from ramify.training.recipe import recipe_keywords
 
 if TYPE_CHECKING:
@@ -257,10 +257,10 @@ class _Trainer:
 
     def session(self, arch: Architecture, seed: int) -> TrainingSession:
         """Return the training of an architecture, as `TrainFromScratch` sets it up."""
-        task = Task(self.data, derive(seed, "evaluation"), self.fabric, self.plan.layout)
+        work = Work(self.data, derive(seed, "evaluation"), self.fabric, self.plan.layout)
         with seeded(seed, "network"):
-            network = self.plan.space.build(arch, self.plan.layout, shape=task.shape)
-        return TrainingSession(network, self.plan.recipe, task, split="search_train")
+            network = self.plan.space.build(arch, self.plan.layout, shape=work.shape)
+        return TrainingSession(network, self.plan.recipe, work, split="search_train")
 
     def __call__(self, arch: Architecture, seed: int) -> dict[str, Any]:
         """Return what every epoch reached: name of a column → values."""

@@ -18,7 +18,7 @@ from ramify.run.folder import Row
 from ramify.spaces import Space
 from ramify.strategies import AskTell
 from ramify.strategies.ask_tell import AskTellSession
-from ramify.training import Task
+from ramify.training import Work
 
 AXES = ("evaluations", "epochs", "seconds")
 """What a search spends."""
@@ -68,8 +68,8 @@ class Worker:
         """Return the search."""
         strategy = self.plan.strategies[job.strategy]
         lookup = TableLookup(table=self.plan.table, column=job.column)
-        task = Task(self.data, job.seed, self.fabric, self.plan.network)
-        session = replace(strategy, evaluator=lookup).session(self.space, task)
+        work = Work(self.data, job.seed, self.fabric, self.plan.network)
+        session = replace(strategy, evaluator=lookup).session(self.space, work)
         assert isinstance(session, AskTellSession)
         return session
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 
 from ramify.architecture import Architecture
 from ramify.spaces import Space
-from ramify.training import Metrics, Task
+from ramify.training import Metrics, Work
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Images:
     input_size: tuple[int, int, int]
 
     @classmethod
-    def of(cls, task: Task) -> Images:
+    def of(cls, work: Work) -> Images:
         """Return the images of a task."""
-        return cls(task.data.num_classes, task.data.input_size)
+        return cls(work.task.data.num_classes, work.task.data.input_size)
 
 
 class Evaluation(Protocol):
@@ -73,5 +73,5 @@ class Evaluator(ABC):
     """Whether it needs the images of a data set; `Task.data` has them."""
 
     @abstractmethod
-    def start(self, space: Space, task: Task) -> Evaluation:
+    def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work on a space and data."""

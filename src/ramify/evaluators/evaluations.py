@@ -17,7 +17,7 @@ from ramify.data import Data
 from ramify.evaluators.base import Evaluation, Evaluator
 from ramify.executors import Done, Executor, InProcess, Workers
 from ramify.spaces import Space
-from ramify.training import Task
+from ramify.training import Work
 
 Job = tuple[Architecture, int | None]
 """A member, and after how many epochs it is evaluated."""
@@ -33,9 +33,9 @@ class Evaluations:
         task: Data, seed, device, layout, and the executor; `InProcess` where it names none.
     """
 
-    def __init__(self, evaluator: Evaluator, evaluation: Evaluation, space: Space, task: Task) -> None:
-        self.executor: Executor = task.executor or InProcess()
-        self._evaluator, self._evaluation, self._space, self._task = evaluator, evaluation, space, task
+    def __init__(self, evaluator: Evaluator, evaluation: Evaluation, space: Space, work: Work) -> None:
+        self.executor: Executor = work.executor or InProcess()
+        self._evaluator, self._evaluation, self._space, self._work = evaluator, evaluation, space, work
         self._workers: Workers | None = None
 
     @property
@@ -70,7 +70,7 @@ class Evaluations:
 
     def _started(self) -> Workers:
         if self._workers is None:
-            device = self._task.fabric.device
+            device = self._work.fabric.device
             self._workers = self.executor.start(Elsewhere, self._pack, here=self._here, device=device)
         return self._workers
 
@@ -78,11 +78,11 @@ class Evaluations:
         return self._evaluation(job[0], epochs=job[1])
 
     def _pack(self) -> tuple[Any, ...]:
-        task, state = self._task, io.BytesIO()
+        work, state = self._work, io.BytesIO()
         torch.save(self._evaluation.state_dict(), state)
-        fabric = {"accelerator": task.fabric.device.type, "precision": task.fabric.strategy.precision.precision}
-        images = None if task.given is None else task.given.to("cpu")
-        return self._evaluator, self._space, images, task.seed, dict(task.network), fabric, state.getvalue()
+        fabric = {"accelerator": work.fabric.device.type, "precision": work.fabric.strategy.precision.precision}
+        images = None if work.given is None else work.given.to("cpu")
+        return self._evaluator, self._space, images, work.seed, dict(work.layout), fabric, state.getvalue()
 
 
 class Elsewhere:
@@ -111,8 +111,8 @@ class Elsewhere:
         from lightning_fabric import Fabric
 
         leased = Fabric(**fabric, devices=1)  # a worker sees no GPU but its own
-        task = Task(None if data is None else data.to(leased.device), seed, leased, network)
-        self._evaluation = evaluator.start(space, task)
+        work = Work(None if data is None else data.to(leased.device), seed, leased, network)
+        self._evaluation = evaluator.start(space, work)
         found = torch.load(io.BytesIO(state), map_location=leased.device, weights_only=True)
         self._evaluation.load_state_dict(found)
 

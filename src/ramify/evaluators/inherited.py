@@ -11,7 +11,7 @@ from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError
 from ramify.evaluators.base import Evaluation, Evaluator, Images
 from ramify.spaces import Space
-from ramify.training import FairPaths, Metrics, SupernetWeights, Task, UniformPaths, WeightSettings, single_path
+from ramify.training import FairPaths, Metrics, SupernetWeights, UniformPaths, WeightSettings, Work, single_path
 from ramify.training.paths import draw_within
 
 
@@ -54,29 +54,29 @@ class InheritedWeights(WeightSettings, Evaluator):
         if self.recalibrate < 0 or self.recalibrate == 1:
             raise ConfigurationError(f"`recalibrate` must be 0, or 2 images or more, got {self.recalibrate}")
 
-    def start(self, space: Space, task: Task) -> Evaluation:
+    def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work; preparation trains the supernet."""
-        return _Inherited(self, space, task)
+        return _Inherited(self, space, work)
 
-    def drawing(self, space: Space, task: Task) -> FairPaths | UniformPaths:
+    def drawing(self, space: Space, work: Work) -> FairPaths | UniformPaths:
         """Return what draws the paths of a step."""
         if self.paths == "fair":
-            return FairPaths(space, task.seed)
-        layout = space.layout(task.network) if self.bins else None
-        draws = [draw_within(space, self.bins_of, low, high, task, layout) for low, high in pairwise(self.bins)]
-        return UniformPaths(space, task.seed, draws)
+            return FairPaths(space, work.seed)
+        layout = space.layout(work.layout) if self.bins else None
+        draws = [draw_within(space, self.bins_of, low, high, work, layout) for low, high in pairwise(self.bins)]
+        return UniformPaths(space, work.seed, draws)
 
 
 class _Inherited:
     fidelities: tuple[int, ...] = ()
     metrics: tuple[str, ...] = ("score", "loss")
 
-    def __init__(self, settings: InheritedWeights, space: Space, task: Task) -> None:
+    def __init__(self, settings: InheritedWeights, space: Space, work: Work) -> None:
         self.settings, self.space = settings, space
-        self.paths = settings.drawing(space, task)
-        self.weights = SupernetWeights(settings, space, task)
+        self.paths = settings.drawing(space, work)
+        self.weights = SupernetWeights(settings, space, work)
         self.weights.check_measured()
-        self.images = Images.of(task)
+        self.images = Images.of(work)
         self.step = 0
 
     def prepare(self) -> Iterator[Metrics]:

@@ -9,7 +9,7 @@ from ramify.benchmarks import Table, open_table
 from ramify.errors import ConfigurationError, RunError, TableError
 from ramify.evaluators.base import Evaluation, Evaluator, Images
 from ramify.spaces import Space
-from ramify.training import Metrics, Task
+from ramify.training import Metrics, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +32,14 @@ class TableLookup(Evaluator):
     column: str
     seed: int | None = None
 
-    def start(self, space: Space, task: Task) -> Evaluation:
+    def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work.
 
         Raises:
             TableError: If the table has no such column, is of another space, or holds no value of a member.
             ConfigurationError: If the column holds no accuracies.
         """
-        return _Lookup(self, open_table(self.table), space, task)
+        return _Lookup(self, open_table(self.table), space, work)
 
 
 _IMAGES = {
@@ -61,8 +61,8 @@ _NOT_THE_VALUE = frozenset({"score", "error", "reward", "seconds", "params", "ma
 
 
 class _Lookup:
-    def __init__(self, settings: TableLookup, table: Table, space: Space, task: Task) -> None:
-        self.table, self.settings, self.space, self.task = table, settings, space, task
+    def __init__(self, settings: TableLookup, table: Table, space: Space, work: Work) -> None:
+        self.table, self.settings, self.space, self.work = table, settings, space, work
         self.column = table.column(settings.column)
         if not self.column.has_score:
             fitting = [column.name for column in table.columns.values() if column.has_score]
@@ -91,14 +91,14 @@ class _Lookup:
             return Images(trained_on["classes"], (channels, height, width))
         if self.column.data in _IMAGES:
             return _IMAGES[self.column.data]
-        if self.task.given is None and self.column.data in _NAMED:
+        if self.work.given is None and self.column.data in _NAMED:
             return _NAMED[self.column.data]
-        if self.task.given is None:
+        if self.work.given is None:
             raise ConfigurationError(
                 f"what networks cost depends on their images, and {self.settings.table} does not say of what size and "
                 f"in how many classes those of {self.column.data!r} are: name the data with --data or `data=`"
             )
-        return Images.of(self.task)
+        return Images.of(self.work)
 
     @property
     def metadata(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ramify.architecture import Architecture
 from ramify.evaluators.base import Evaluation, Evaluator, Images
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
-from ramify.training import Metrics, Recipe, Task, TrainingSession, measure
+from ramify.training import Metrics, Recipe, TrainingSession, Work, measure
 from ramify.training.session import fitting
 
 
@@ -55,9 +55,9 @@ class TrainFromScratch(Evaluator):
     def __post_init__(self) -> None:
         self.recipe()
 
-    def start(self, space: Space, task: Task) -> Evaluation:
+    def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work; nothing needs preparation."""
-        return _Training(self.recipe(), space, task)
+        return _Training(self.recipe(), space, work)
 
 
 _REHEARSED = 10
@@ -67,35 +67,35 @@ _REHEARSED = 10
 class _Training:
     metrics: tuple[str, ...] = ("score", "loss", "train_loss")
 
-    def __init__(self, recipe: Recipe, space: Space, task: Task) -> None:
-        self.recipe, self.space, self.task = recipe, space, task
-        self.layout = space.layout(task.network)
+    def __init__(self, recipe: Recipe, space: Space, work: Work) -> None:
+        self.recipe, self.space, self.work = recipe, space, work
+        self.layout = space.layout(work.layout)
         self.fidelities = tuple(range(1, recipe.epochs + 1))
-        self.images = Images.of(task)
-        if fitting(recipe.batch_size, task.data.split("search_train")) == 1:  # not every norm can do with one image
+        self.images = Images.of(work)
+        if fitting(recipe.batch_size, work.task.split("search_train")) == 1:  # not every norm can do with one image
             for number in range(_REHEARSED):
-                self._session(space.sample(rng(task.seed, "rehearsal", number)))
+                self._session(space.sample(rng(work.seed, "rehearsal", number)))
 
     def prepare(self) -> Iterator[Metrics]:
         yield from ()
 
     def _session(self, arch: Architecture) -> TrainingSession:
         """Return the training of a member."""
-        task = self.task
-        with seeded(task.seed, "network"):  # the same first weights for every candidate of one shape
-            network = self.space.build(arch, self.layout, shape=task.shape)
-        own = Task(task.data, derive(task.seed, "evaluation"), task.fabric, task.network)
+        work = self.work
+        with seeded(work.seed, "network"):  # the same first weights for every candidate of one shape
+            network = self.space.build(arch, self.layout, shape=work.shape)
+        own = Work(work.task.data, derive(work.seed, "evaluation"), work.fabric, work.layout)
         return TrainingSession(network, self.recipe, own, split="search_train")
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
-        task, session = self.task, self._session(arch)
+        work, session = self.work, self._session(arch)
         training: Mapping[str, Any] = {}
         for metrics in session.run():
             training = metrics.values or training
             if metrics.values and metrics.values["epoch"] + 1 == epochs:
                 break
-        validation = task.data.split("search_validation")
-        found = measure(session.trained, validation, device=task.fabric.device)
+        validation = work.task.split("search_validation")
+        found = measure(session.trained, validation, device=work.fabric.device)
         return {"score": found.top1, "loss": found.loss, "train_loss": float(training["loss"])}
 
     def state_dict(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from ramify.shrinking.scores import POOLS, Operator, Score, drop_from_each, drop
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
 from ramify.supernet import vector_of
-from ramify.training import Metrics, SupernetWeights, Task, WeightSettings
+from ramify.training import Metrics, SupernetWeights, WeightSettings, Work
 
 RULES = ("global", "layer")
 BELOW_LIMIT = "below-limit"
@@ -177,15 +177,15 @@ class Shrinking(WeightSettings, AngleForm):
 class ShrinkSession:
     """A space that shrinks. Every step of the training and every iteration is a safe point."""
 
-    def __init__(self, settings: Shrinking, space: Space, task: Task) -> None:
-        self.settings, self.whole, self.task = settings, space, task
+    def __init__(self, settings: Shrinking, space: Space, work: Work) -> None:
+        self.settings, self.whole, self.work = settings, space, work
         self.candidates = Candidates(space, together=settings.together)
         self.lists: list[list[int]] = [list(left) for left in self.candidates.start]
         self.drawing = space.drawing if settings.drawing == "auto" else settings.drawing
         if self.drawing != BELOW_LIMIT:
             check_drawing(self.drawing, self.candidates)
-        self._limit = _Limit(settings, space, task, self.candidates) if settings.at_most else None
-        self.weights = SupernetWeights(settings, space, task)
+        self._limit = _Limit(settings, space, work, self.candidates) if settings.at_most else None
+        self.weights = SupernetWeights(settings, space, work)
         vector = vector_of(self.supernet)
         pieces = (piece for places in vector.places.values() for place in places for piece in place.values())
         self._of_cells = bool(vector.ends)
@@ -224,7 +224,7 @@ class ShrinkSession:
         kind = self.drawing if self.drawing == "two-inputs" else "connected"
         draw = drawing(kind if self._of_cells else "uniform", self.candidates, self.lists)
         while self.step < end:
-            child = draw(1, stream(self.task.seed, "path", self.step), None)
+            child = draw(1, stream(self.work.seed, "path", self.step), None)
             active = {name: rows[0] for name, rows in self.candidates.one_hot(child).items()}
             mix = {name: rows.float() for name, rows in active.items()}
             rate = weights.lr_at(self.step)
@@ -245,7 +245,7 @@ class ShrinkSession:
             self.lists,
             self._drawing(),
             lambda children: table(self.candidates.one_hot(children)),
-            seed=self.task.seed,
+            seed=self.work.seed,
             step=self.iteration,
             samples=settings.samples,
             min_samples=settings.min_samples,
@@ -342,13 +342,13 @@ class ShrinkSession:
 class _Limit:
     """A largest cost for the children of a chain."""
 
-    def __init__(self, settings: Shrinking, space: Space, task: Task, candidates: Candidates) -> None:
+    def __init__(self, settings: Shrinking, space: Space, work: Work, candidates: Candidates) -> None:
         if not isinstance(space, ChainSpace):
             raise ConfigurationError(f"`at_most` is for children of chains, which have a cost; {space.name} is none")
         self.cost, self.at_most, self.candidates = settings.cost, settings.at_most, candidates
         taken = ("channels", "last_channels", "resolution")
-        layout = {name: value for name, value in task.network.items() if name in taken}
-        data = task.data
+        layout = {name: value for name, value in work.layout.items() if name in taken}
+        data = work.task.data
         self._costs = ChainCosts(space, data.input_size, data.num_classes, layout, released=settings.released_costs)
         self._table, self._fixed = self._costs.tables[self.cost], self._costs.fixed[self.cost]
         self._costs.sampler(self.cost, at_most=self.at_most)  # refuses a limit that no member keeps

@@ -25,7 +25,7 @@ from ramify.strategies.objectives import Costs, Objectives
 from ramify.strategies.pareto import Front
 from ramify.strategies.trials import Trial, Trials, best, fault, plain
 from ramify.strategies.undecided import all_equal
-from ramify.training import Metrics, Task
+from ramify.training import Metrics, Work
 
 __all__ = ["AskTell", "AskTellSession", "Proposal", "Trial", "Trials", "best"]
 
@@ -104,9 +104,9 @@ class AskTell(Budget, Objectives, Strategy):
         """
         return len(trials.pending) < self.parallel
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the multi-trial search of a space."""
-        return AskTellSession(self, space, task)
+        return AskTellSession(self, space, work)
 
 
 _Key = tuple[Architecture, int | None]
@@ -116,14 +116,14 @@ _Key = tuple[Architecture, int | None]
 class AskTellSession:
     """An ask/tell strategy at work. Every evaluation is a safe point."""
 
-    def __init__(self, strategy: AskTell, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
+    def __init__(self, strategy: AskTell, space: Space, work: Work) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
         evaluator = strategy.evaluator or TrainFromScratch()
-        self.evaluation = evaluator.start(space, task)
-        self.evaluations = Evaluations(evaluator, self.evaluation, space, task)
+        self.evaluation = evaluator.start(space, work)
+        self.evaluations = Evaluations(evaluator, self.evaluation, space, work)
         _check_budget(strategy, self.evaluation)
         strategy.check(self.evaluation)
-        self.costs = Costs(strategy.costs, space, task, self.evaluation)
+        self.costs = Costs(strategy.costs, space, work, self.evaluation)
         self.trials = Trials(
             objectives=strategy.objectives, fidelities=self.evaluation.fidelities, allows=self._allowed
         )
@@ -214,7 +214,7 @@ class AskTellSession:
 
     def _ask(self) -> Proposal | None:
         """Ask the strategy for a member within the limits; if it knows none, draw one. None ends the search."""
-        number, seed = self.trials.asked, self.task.seed
+        number, seed = self.trials.asked, self.work.seed
         proposal: Proposal | None = None
         for attempt in range(_ASKED):
             asked = self.strategy.ask(self.space, self.trials, rng(seed, "ask", number, *[attempt] * (attempt > 0)))

@@ -10,7 +10,7 @@ from torch import nn
 
 from ramify.architecture import Architecture
 from ramify.spaces import Space
-from ramify.training import Session, Task
+from ramify.training import Session, Work
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Strategy(ABC):
         return Compatibility(True)
 
     @abstractmethod
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the strategy at work on a space and a task."""
 
 

@@ -54,7 +54,7 @@ from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.pc_darts import EDGES
 from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.supernet import Skeleton, check_made_with, existing
-from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, measure
+from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
 from ramify.training.schedules import cosine
 from ramify.training.session import cross_entropy, descend, fitting
@@ -246,9 +246,9 @@ class CDARTS(Strategy):
             name: 1e-3 * torch.randn(shape, generator=stream(seed, "alphas", name)) for name, shape in shapes.items()
         }
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the cyclic search of a space."""
-        return CyclicSession(self, space, task)
+        return CyclicSession(self, space, work)
 
 
 @dataclass(frozen=True)
@@ -276,8 +276,8 @@ class Place:
 class CyclicSession:
     """CDARTS at work; owns α, E, the pool and what both networks share."""
 
-    def __init__(self, strategy: CDARTS, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
+    def __init__(self, strategy: CDARTS, space: Space, work: Work) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
         settings = WeightSettings(
             epochs=strategy.epochs,
             batch_size=strategy.batch_size,
@@ -289,36 +289,36 @@ class CyclicSession:
             distortion=strategy.distortion,
             drop_last=False,
         )
-        self.weights = SupernetWeights(settings, space, task)
+        self.weights = SupernetWeights(settings, space, work)
         if strategy.legacy_clip and self.weights.scale.factor != 1:
             raise ConfigurationError(
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
         self.search = self.weights.supernet.module
         check_made_with(Skeleton, self.search, "CDARTS")
-        self.validation = task.data.split("search_validation")
+        self.validation = work.task.split("search_validation")
         per_epoch = min(self._batches_of(self.weights.split), self._batches_of(self.validation))
         self.steps_per_epoch = min(per_epoch, int(strategy.sample_ratio * per_epoch) + 1)
         self.steps = strategy.epochs * self.steps_per_epoch
 
-        with seeded(task.seed, "pool"):
-            self.pool = space.supernet({**task.network, **strategy.evaluation}, shape=task.shape)
+        with seeded(work.seed, "pool"):
+            self.pool = space.supernet({**work.layout, **strategy.evaluation}, shape=work.shape)
         self._check_shared()
 
-        with seeded(task.seed, "distiller"):
+        with seeded(work.seed, "distiller"):
             distiller = Distiller(
-                self._widths(), task.data.num_classes, learn=strategy.learn_levels, joined=strategy.joined
+                self._widths(), work.task.data.num_classes, learn=strategy.learn_levels, joined=strategy.joined
             )
         if strategy.fix_heads:
             distiller.heads.requires_grad_(False)
-        self.distiller = task.fabric.setup_module(channels_last(distiller))
+        self.distiller = work.fabric.setup_module(channels_last(distiller))
         for split in (self.weights.split, self.validation):
             size = fitting(strategy.batch_size, split)
             check_parts(split, size, strategy.accumulate, self._normalises_one)
         self.weights.check_measured(supernet=self.pool)
 
         # Small, and on the host, so that nothing waits for a device.
-        self.alphas = {name: nn.Parameter(value) for name, value in strategy.initial(space, task.seed).items()}
+        self.alphas = {name: nn.Parameter(value) for name, value in strategy.initial(space, work.seed).items()}
         self.arch_optimizer = torch.optim.Adam(
             list(self.alphas.values()),
             lr=strategy.arch_lr,
@@ -331,7 +331,7 @@ class CyclicSession:
         self.cycles: list[dict[str, Any]] = []
         self.built = -1
         self.step = 0
-        device = task.fabric.device
+        device = work.fabric.device
         self.averages = {name: Averages(device) for name in ("validation_", "evaluation_")}
         self.terms = torch.zeros(3, dtype=torch.float64).to(device)
 
@@ -354,8 +354,8 @@ class CyclicSession:
 
     def _widths(self) -> dict[str, int]:
         """Return level → channels of its map, found on the meta device; maps that are too small are refused here."""
-        strategy, task = self.strategy, self.task
-        images = images_for(self.search, task.data.input_size, 2)
+        strategy, work = self.strategy, self.work
+        images = images_for(self.search, work.task.data.input_size, 2)
         state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
         options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
         with torch.no_grad():
@@ -370,7 +370,7 @@ class CyclicSession:
         """Return whether a norm of S, E or the heads would get a single value per channel from a single image."""
         if any(self.weights.normalises_one(network) for network in (self.search, self.pool)):
             return True
-        image = images_for(self.search, self.task.data.input_size)
+        image = images_for(self.search, self.work.task.data.input_size)
         state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
         options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
         with torch.no_grad():
@@ -452,7 +452,7 @@ class CyclicSession:
         scores = {name: score.detach() for name, score in strategy.scores(self.space, self.alphas).items()}
         if strategy.sampling == "gumbel":
             for name, score in scores.items():
-                generator = stream(self.task.seed, "genotype", cycle, name)
+                generator = stream(self.work.seed, "genotype", cycle, name)
                 noise = -torch.empty(score.shape).exponential_(generator=generator).log()
                 scores[name] = score + noise
         self._build(self.space.discretize(scores))
@@ -463,7 +463,7 @@ class CyclicSession:
 
     def _build(self, arch: Architecture) -> None:
         """Make E and its optimiser."""
-        strategy, fabric = self.strategy, self.task.fabric
+        strategy, fabric = self.strategy, self.work.fabric
         network = self.space.extract(self.pool, arch)
         for name in self._shared_names():
             setattr(network, name, getattr(self.search, name))
@@ -500,7 +500,7 @@ class CyclicSession:
                 mix = self.strategy.scores(self.space, self.alphas)
                 if not self.strategy.legacy_clip:
                     mix = {name: weights.detach() for name, weights in mix.items()}
-                with seeded(self.task.seed, "weights", self.step, number):
+                with seeded(self.work.seed, "weights", self.step, number):
                     yield self.weights.loss(x, y, mix, None) * share
 
         self.weights.supernet.train()
@@ -512,7 +512,7 @@ class CyclicSession:
 
         def losses() -> Iterator[Tensor]:
             for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
-                with seeded(self.task.seed, "evaluation", self.step, number):
+                with seeded(self.work.seed, "evaluation", self.step, number):
                     logits = self.evaluation(x)
                 loss = cross_entropy(logits, y)
                 self.averages["evaluation_"].add(logits, y, loss)
@@ -532,7 +532,7 @@ class CyclicSession:
         def losses() -> Iterator[Tensor]:
             for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
                 mix = strategy.scores(self.space, self.alphas)
-                with seeded(self.task.seed, "joint", self.step, number):
+                with seeded(self.work.seed, "joint", self.step, number):
                     logits, maps = self.weights.supernet(x, mix, taps=shared)
                     taught, teaching = self.evaluation(x, taps=shared)
                 student, teacher = self.distiller(maps, logits), self.distiller(teaching, taught)
@@ -574,7 +574,7 @@ class CyclicSession:
         legacy, clip = self.strategy.legacy_clip, self.strategy.clip
         moved = nn.ParameterList(self._everything() if legacy else group)
         inputs = None if legacy else [*group, *alphas]
-        descend(self.task.fabric, moved, optimizer, losses, lr=lr, clip=clip, everything=legacy, inputs=inputs)
+        descend(self.work.fabric, moved, optimizer, losses, lr=lr, clip=clip, everything=legacy, inputs=inputs)
 
     def _everything(self) -> list[Tensor]:
         """Return all parameters there are, once each."""
@@ -604,7 +604,7 @@ class CyclicSession:
             row |= {"levels": dict(zip((*self.search.distilled, "logits"), shares, strict=True))}
         if place.ends_cycle:
             assert self.evaluated is not None
-            found = measure(self.evaluation, self.validation, device=self.task.fabric.device).checked(self.validation)
+            found = measure(self.evaluation, self.validation, device=self.work.fabric.device).checked(self.validation)
             self.space.absorb(self.pool, self.evaluation.module)
             self.cycles.append({"cycle": place.cycle, "accuracy": found.top1, "architecture": self.evaluated.to_dict()})
             row |= {"cycle_accuracy": found.top1, "evaluated": {"notation": self.space.format(self.evaluated)}}
@@ -651,7 +651,7 @@ class CyclicSession:
 
     def _is_undecided(self) -> bool:
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
-        start = self.strategy.initial(self.space, self.task.seed)
+        start = self.strategy.initial(self.space, self.work.seed)
         same = not has_moved(self.space.choices, start, self.alphas)
         return same and self._derived_from(start) == self.architecture()
 

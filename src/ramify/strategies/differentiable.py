@@ -27,7 +27,7 @@ from ramify.strategies.regularisation import TOLERANCE, Regularisation
 from ramify.strategies.selection import Selection
 from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.strategies.unrolled import Loss
-from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
+from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, single_path
 from ramify.training.session import cross_entropy
 
 Active = Mapping[str, Tensor] | None
@@ -179,9 +179,9 @@ class Differentiable(WeightSettings, Strategy):
         """Return what the strategy adds to a row of the history."""
         return {}
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the bilevel search of a space."""
-        return BilevelSession(self, space, task)
+        return BilevelSession(self, space, work)
 
 
 class Stale:
@@ -195,14 +195,14 @@ class Stale:
 class BilevelSession:
     """A differentiable strategy at work; owns the architecture parameters and both optimisers."""
 
-    def __init__(self, strategy: Differentiable, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
-        self.weights = SupernetWeights(strategy, space, replace(task, network={**strategy.layout, **task.network}))
+    def __init__(self, strategy: Differentiable, space: Space, work: Work) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
+        self.weights = SupernetWeights(strategy, space, replace(work, layout={**strategy.layout, **work.layout}))
         if strategy.legacy_clip and self.weights.scale.factor != 1:
             raise ConfigurationError(
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
-        self.validation = task.data.split("search_validation")
+        self.validation = work.task.split("search_validation")
         self.weights.check(self.validation)
         # They are small and stay on the host, so sampling never waits for a device.
         self.alphas = {name: nn.Parameter(value) for name, value in self._initial().items()}
@@ -215,8 +215,8 @@ class BilevelSession:
             weight_decay=strategy.arch_weight_decay,
         )
         self.stale = Stale(deepcopy(self.weights.supernet), self.alphas) if strategy.gradient == "stale" else None
-        self.budget = strategy.regularisation.budget(space, task)
-        self.averages = Averages(task.fabric.device)
+        self.budget = strategy.regularisation.budget(space, work)
+        self.averages = Averages(work.fabric.device)
         self.record: list[dict[str, Tensor]] = []
         self.measures: list[dict[str, float]] = []
         self.selection = Selection(space, self.weights, strategy.selection_batches)
@@ -229,7 +229,7 @@ class BilevelSession:
 
     def _initial(self) -> dict[str, Tensor]:
         """Return the architecture parameters that the search starts from."""
-        return self.strategy.initial(self.space, lambda name: stream(self.task.seed, "alphas", name))
+        return self.strategy.initial(self.space, lambda name: stream(self.work.seed, "alphas", name))
 
     def run(self) -> Iterator[Metrics]:
         """Search; one yield a step, one row of the history an epoch."""
@@ -253,7 +253,7 @@ class BilevelSession:
 
     def _moment(self, step: Literal["weights", "architecture"]) -> Moment:
         draw = 2 * self.step + (step == "architecture")
-        return Moment(self.task.seed, self.step // self.weights.steps_per_epoch, draw, step)
+        return Moment(self.work.seed, self.step // self.weights.steps_per_epoch, draw, step)
 
     def _weight_step(self, train: Batch) -> None:
         moment = self._moment("weights")
@@ -268,7 +268,7 @@ class BilevelSession:
         """Yield the parts of the loss of the weights, with a gradient for the parameters as well."""
         for number, (x, y, share) in enumerate(self.parts(train)):
             mix, active = self.strategy.mixing(self.space, self.alphas, moment)
-            with seeded(self.task.seed, "weights", self.step, number):
+            with seeded(self.work.seed, "weights", self.step, number):
                 loss = self.weights.loss(x, y, mix, active, **self.strategy.options(self.space, moment))
             yield loss * share
 
@@ -305,7 +305,7 @@ class BilevelSession:
         alphas = list(self.alphas.values())
         inputs = alphas if self.stale is None else list(self.stale.alphas.values())
         for loss in losses:
-            self.task.fabric.backward(loss, inputs=inputs)
+            self.work.fabric.backward(loss, inputs=inputs)
         for alpha, differentiated in zip(alphas, inputs, strict=True):
             if differentiated.grad is not None:
                 differentiated.grad /= self.weights.scale.factor
@@ -329,7 +329,7 @@ class BilevelSession:
         supernet.train()
         for number, (x, y, share) in enumerate(self.parts(valid)):
             mix, active = self.strategy.mixing(self.space, alphas, moment)
-            with seeded(self.task.seed, "architecture", self.step, number):
+            with seeded(self.work.seed, "architecture", self.step, number):
                 logits = supernet(x, mix, active=active, **self.strategy.options(self.space, moment))
             loss = cross_entropy(logits, y)
             self.averages.add(logits, y, loss)
@@ -349,7 +349,7 @@ class BilevelSession:
             def loss(weights: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
                 named = dict(zip(self.alphas, alphas, strict=True))
                 mix, active = self.strategy.mixing(self.space, named, moment)
-                with parallel.holding(held), seeded(self.task.seed, "architecture", self.step, number):
+                with parallel.holding(held), seeded(self.work.seed, "architecture", self.step, number):
                     logits = self._call(weights, x, mix, active=active, **self.strategy.options(self.space, moment))
                 value = cross_entropy(logits, y)
                 if count:
@@ -456,14 +456,14 @@ class BilevelSession:
 
         On one batch without augmentation, always the same, at the mixture that the scores stand for; in full precision.
         """
-        x, y = next(self.validation.batches(self.weights.batch_size, seed=0, device=self.task.fabric.device))
+        x, y = next(self.validation.batches(self.weights.batch_size, seed=0, device=self.work.fabric.device))
         weights = [w.detach() for w in self.weights.supernet.module.parameters()]
         alphas = list(self.alphas.values())
         loss = cross_entropy(self._call(weights, x, self.strategy.scores(self.space, self.alphas)), y)
         if not loss.requires_grad:  # no candidate that has a value leads to the output
             return 0.0
         gradients = torch.autograd.grad(loss, alphas, create_graph=True, materialize_grads=True)
-        start = stream(self.task.seed, "eigenvalue", self.step)
+        start = stream(self.work.seed, "eigenvalue", self.step)
         return largest_eigenvalue(gradients, alphas, start, iterations=self.strategy.guard.iterations)
 
     @property

@@ -30,7 +30,7 @@ from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.controller import Controller, Written
 from ramify.strategies.selection import Selection
 from ramify.strategies.undecided import UNMOVED
-from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
+from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, single_path
 from ramify.training.session import cross_entropy
 
 
@@ -93,18 +93,18 @@ class ENAS(WeightSettings, Strategy):
                 "use `skip_share` and `entropy`"
             )
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the controller and the shared weights at work."""
-        return ENASSession(self, space, task)
+        return ENASSession(self, space, work)
 
 
 class ENASSession:
     """ENAS at work; every step of the weights and every update of the controller is a safe point."""
 
-    def __init__(self, strategy: ENAS, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
-        self.weights = SupernetWeights(strategy, space, task)
-        self.validation = task.data.split("search_validation")
+    def __init__(self, strategy: ENAS, space: Space, work: Work) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
+        self.weights = SupernetWeights(strategy, space, work)
+        self.validation = work.task.split("search_validation")
         self.weights.check(self.validation, whole=True)
         self.weights.check_measured(batches=strategy.selection_batches)
         self.controller = self._initial()  # small, and stays on the host
@@ -115,7 +115,7 @@ class ENASSession:
             eps=strategy.controller_eps,
         )
         self.baseline: float | None = None
-        self.averages = Averages(task.fabric.device)
+        self.averages = Averages(work.fabric.device)
         self.written = self._nothing()  # Σ of the one-hot mixes of an epoch's samples
         self.entropy = 0.0  # Σ of their entropies
         self.measures: list[dict[str, float]] = []
@@ -126,7 +126,7 @@ class ENASSession:
 
     def _initial(self) -> Controller:
         """Return the controller that the search starts with."""
-        with seeded(self.task.seed, "controller"):
+        with seeded(self.work.seed, "controller"):
             return Controller(self.space)
 
     def _nothing(self) -> dict[str, Tensor]:
@@ -163,14 +163,14 @@ class ENASSession:
 
     def _weight_step(self, number: int, batch: tuple[Tensor, Tensor]) -> None:
         with torch.no_grad():
-            written = self.controller.write(stream(self.task.seed, "path", number))
+            written = self.controller.write(stream(self.work.seed, "path", number))
         self.weights.descend(number, *batch, *single_path(self.space, written.architecture))
 
     def _controller_update(self, number: int, validation: Iterator[tuple[Tensor, Tensor]]) -> None:
         """Raise the probability of what does better than the baseline (REINFORCE; section 2.2)."""
         strategy = self.strategy
         samples = [
-            self.controller.write(stream(self.task.seed, "sample", number, sample))
+            self.controller.write(stream(self.work.seed, "sample", number, sample))
             for sample in range(strategy.samples)
         ]
         losses = []
@@ -214,7 +214,7 @@ class ENASSession:
     def _candidates(self) -> list[Architecture]:
         with torch.no_grad():
             return [
-                self.controller.write(stream(self.task.seed, "selected", number)).architecture
+                self.controller.write(stream(self.work.seed, "selected", number)).architecture
                 for number in range(self.strategy.selected)
             ]
 

@@ -16,7 +16,7 @@ from ramify.strategies.ask_tell import AskTell
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.evolution import Evolution
 from ramify.strategies.optuna_sampler import OptunaSampler
-from ramify.training import FairPaths, Task, WeightSettings
+from ramify.training import FairPaths, WeightSettings, Work
 
 _OF_EVOLUTION = ("parents", "crossovers", "mutation_rate")
 
@@ -99,6 +99,6 @@ class FairNAS(WeightSettings, Strategy):
             return Compatibility(False, str(error))
         return found
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the supernet and the search at work."""
-        return self.search().session(space, task)
+        return self.search().session(space, work)

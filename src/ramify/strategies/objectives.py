@@ -14,7 +14,7 @@ from ramify.profiling import latency_ms
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.spaces.layout import Layout
-from ramify.training import Task
+from ramify.training import Work
 
 COUNTED = ("params", "macs")
 COSTS = (*COUNTED, "latency_ms")
@@ -127,12 +127,12 @@ def _value(name: str, metrics: Mapping[str, float]) -> float:
     return 1 - metrics["score"] if name == "error" and "error" not in metrics else metrics[name]
 
 
-def member_latency(space: Space, arch: Architecture, task: Task, images: Images, layout: Layout) -> float:
+def member_latency(space: Space, arch: Architecture, work: Work, images: Images, layout: Layout) -> float:
     """Return the milliseconds that a member's network takes for one image on the device of a task."""
     shape = {"num_classes": images.num_classes, "in_channels": images.input_size[0]}
-    with seeded(task.seed, "network"):
+    with seeded(work.seed, "network"):
         network = space.build(arch, layout, shape=shape)
-    return latency_ms(network.to(task.fabric.device), images.input_size)
+    return latency_ms(network.to(work.fabric.device), images.input_size)
 
 
 class Costs:
@@ -145,11 +145,11 @@ class Costs:
         evaluation: Knows what the networks see.
     """
 
-    def __init__(self, names: tuple[str, ...], space: Space, task: Task, evaluation: Evaluation) -> None:
-        self.names, self.space, self.task = names, space, task
+    def __init__(self, names: tuple[str, ...], space: Space, work: Work, evaluation: Evaluation) -> None:
+        self.names, self.space, self.work = names, space, work
         self._counts: MemberCosts | None = None
         if names:
-            self.images, self.layout = evaluation.images, space.layout(task.network)
+            self.images, self.layout = evaluation.images, space.layout(work.layout)
         if set(names) & set(COUNTED):
             self._counts = member_costs(space, self.images.num_classes, self.images.input_size, self.layout)
         self._latencies: dict[Architecture, float] = {}
@@ -159,7 +159,7 @@ class Costs:
         found = self._counts(arch) if self._counts is not None else {}
         if "latency_ms" in self.names:
             if arch not in self._latencies:
-                self._latencies[arch] = member_latency(self.space, arch, self.task, self.images, self.layout)
+                self._latencies[arch] = member_latency(self.space, arch, self.work, self.images, self.layout)
             found["latency_ms"] = self._latencies[arch]
         return {name: found[name] for name in self.names}
 

@@ -32,7 +32,7 @@ from ramify.strategies.collapse import SKIP, skips
 from ramify.strategies.darts import DARTS
 from ramify.strategies.differentiable import BilevelSession, Moment
 from ramify.supernet import Choice
-from ramify.training import Metrics, Task
+from ramify.training import Metrics, Work
 
 EIGHT = 8
 """Operations of an edge that `kept` speaks of; with another number it is scaled."""
@@ -91,9 +91,9 @@ class PDARTS(DARTS):
             return Compatibility(False, f"the supernet of {space.name} has one depth, and P-DARTS lets it grow")
         return super().compatible(space)
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the stages at work, one after the other."""
-        return ProgressiveSession(self, space, task)
+        return ProgressiveSession(self, space, work)
 
     def stage(self, number: int) -> "_Stage":
         """Return the search of a stage."""
@@ -132,17 +132,17 @@ class _Stage(DARTS):
 class ProgressiveSession:
     """P-DARTS at work: a `BilevelSession` for every stage."""
 
-    def __init__(self, strategy: PDARTS, space: Space, task: Task) -> None:
-        self.strategy, self.whole, self.task = strategy, space, task
+    def __init__(self, strategy: PDARTS, space: Space, work: Work) -> None:
+        self.strategy, self.whole, self.work = strategy, space, work
         self._begin(0, space)
 
     def _begin(self, stage: int, space: Space) -> None:
-        strategy, task = self.strategy, self.task
+        strategy, work = self.strategy, self.work
         keyword = str(space.depth)
-        said = {name: value for name, value in task.network.items() if value is not None}
+        said = {name: value for name, value in work.layout.items() if value is not None}
         layout = space.layout({keyword: strategy.depth, **said}, kind="supernet")
         depth = getattr(layout, keyword) + strategy.added_depth[stage]
-        own = replace(task, network={**task.network, keyword: depth}, seed=derive(task.seed, "stage", stage))
+        own = replace(work, layout={**work.layout, keyword: depth}, seed=derive(work.seed, "stage", stage))
         self.stage, self.space = stage, space
         self.inner = BilevelSession(strategy.stage(stage), space, own)
 

@@ -42,7 +42,7 @@ from ramify.strategies.expected_cost import ExpectedCost
 from ramify.strategies.gdas import gumbel_like
 from ramify.strategies.objectives import COSTS, member_latency
 from ramify.supernet import Choice
-from ramify.training import Task
+from ramify.training import Work
 from ramify.training.schedules import learning_rate
 from ramify.training.session import cross_entropy
 
@@ -275,9 +275,9 @@ class ProxylessNAS(Differentiable):
         else:
             session.reinforce(valid)
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the search of a space."""
-        return ProxylessSession(self, space, task)
+        return ProxylessSession(self, space, work)
 
 
 def path(space: Space, alphas: Alphas, moment: Moment, *key: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -291,8 +291,8 @@ class ProxylessSession(BilevelSession):
 
     strategy: ProxylessNAS
 
-    def __init__(self, strategy: ProxylessNAS, space: Space, task: Task) -> None:
-        super().__init__(strategy, space, task)
+    def __init__(self, strategy: ProxylessNAS, space: Space, work: Work) -> None:
+        super().__init__(strategy, space, work)
         self.baseline: float | None = None
         self._measured: tuple[float, list[list[float]]] | None = None  # latencies, of a search that is continued
 
@@ -303,13 +303,13 @@ class ProxylessSession(BilevelSession):
         Raises:
             ConfigurationError: If it is no sum, or the form of the loss does not fit it.
         """
-        term, space, task = self.strategy.cost, self.space, self.task
-        layout = space.layout(term.network or task.network)
+        term, space, work = self.strategy.cost, self.space, self.work
+        layout = space.layout(term.network or work.layout)
         if term.of == "latency_ms":
             self._measured = self._measured or self._latencies(layout)
             found = ExpectedCost(space, *self._measured)
         else:
-            counted = member_costs(space, task.data.num_classes, task.data.input_size, layout)
+            counted = member_costs(space, work.task.data.num_classes, work.task.data.input_size, layout)
             found = ExpectedCost.of(space, lambda arch: counted(arch)[term.of])
             if not counted.additive:
                 raise ConfigurationError(f"what a network of {space.name} costs is no sum over its candidates")
@@ -327,13 +327,13 @@ class ProxylessSession(BilevelSession):
 
     def _latencies(self, layout: Layout) -> tuple[float, list[list[float]]]:
         """Measure the operators of a chain, or networks that together have all candidates."""
-        space, task, images = self.space, self.task, Images.of(self.task)
+        space, work, images = self.space, self.work, Images.of(self.work)
         if isinstance(space, ChainSpace):
             table = ChainCosts(space, images.input_size, images.num_classes, layout)
-            table.measure_latency(task.fabric.device)
+            table.measure_latency(work.fabric.device)
             found = ExpectedCost.of(space, lambda arch: table(arch)["latency_ms"])
         else:
-            measured = EstimatedCosts(space, lambda arch: member_latency(space, arch, task, images, layout))
+            measured = EstimatedCosts(space, lambda arch: member_latency(space, arch, work, images, layout))
             found = ExpectedCost.of(space, lambda arch: measured.of(arch)[0])
         base, *flat = parallel.of_first([found.base, *(cost for row in found.costs for cost in row)])
         costs = iter(flat)
@@ -410,7 +410,7 @@ class ProxylessSession(BilevelSession):
         """Return the accuracy of a path on a batch, with the statistics of the batch, and count it."""
         supernet = self.weights.supernet.train()
         counted = torch.zeros(2, dtype=torch.float64)
-        with torch.no_grad(), seeded(self.task.seed, "sample", self.step, sample):
+        with torch.no_grad(), seeded(self.work.seed, "sample", self.step, sample):
             for x, y, _ in self.parts(valid):
                 logits = supernet(x, mix, active=active)
                 self.averages.add(logits, y, cross_entropy(logits, y))

@@ -12,7 +12,7 @@ from ramify.errors import ConfigurationError, nearest
 from ramify.spaces import CellDistribution, Space
 from ramify.spaces.cell_distribution import QUANTITIES, Budget
 from ramify.strategies.base import Compatibility
-from ramify.training import Task
+from ramify.training import Work
 
 TOLERANCE = 0.05
 """Largest deviation from a target that meets it, as a share of the target."""
@@ -60,12 +60,12 @@ class Regularisation:
             return Compatibility(False, f"{space.name} has no budget: a target needs CellDistribution")
         return Compatibility(True)
 
-    def budget(self, space: Space, task: Task) -> Budget | None:
+    def budget(self, space: Space, work: Work) -> Budget | None:
         """Return the budget of a search, None without a target."""
         if not self.target:
             return None
         assert isinstance(space, CellDistribution)
-        classes, size = task.data.num_classes, task.data.input_size
+        classes, size = work.task.data.num_classes, work.task.data.input_size
         return space.budget(self.target, self.of, num_classes=classes, input_size=size, layout=self.network)
 
     def terms(self, space: Space, alphas: Mapping[str, Tensor], budget: Budget | None) -> Iterator[tuple[str, Tensor]]:

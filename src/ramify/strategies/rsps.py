@@ -15,7 +15,7 @@ from ramify.evaluators import InheritedWeights
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.random_search import RandomSearch
-from ramify.training import Task, WeightSettings
+from ramify.training import WeightSettings, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class RSPS(WeightSettings, Strategy):
         if self.candidates < 1:
             raise ConfigurationError(f"`candidates` must be at least 1, got {self.candidates}")
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return a random search that scores by inherited weights: that is all it is."""
         weights = {field.name: getattr(self, field.name) for field in fields(WeightSettings)}
-        return RandomSearch(evaluations=self.candidates, evaluator=InheritedWeights(**weights)).session(space, task)
+        return RandomSearch(evaluations=self.candidates, evaluator=InheritedWeights(**weights)).session(space, work)

@@ -14,7 +14,7 @@ from ramify.evaluators import InheritedWeights
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.evolution import Evolution
-from ramify.training import Task, WeightSettings
+from ramify.training import WeightSettings, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,6 @@ class SPOS(WeightSettings, Strategy):
         settings = {name: getattr(self, name) for name in names}
         return Evolution(**settings, evaluator=InheritedWeights(**weights, **paths))
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the supernet and the evolution at work."""
-        return self.search().session(space, task)
+        return self.search().session(space, work)

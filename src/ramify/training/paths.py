@@ -16,7 +16,7 @@ from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
 from ramify.spaces.layout import LayoutLike
-from ramify.training.session import Task
+from ramify.training.session import Work
 from ramify.training.supernet import Path, single_path
 
 TRIES = 10_000
@@ -48,7 +48,7 @@ class UniformPaths:
         return self.draws[number](rng(self.seed, "path", step))
 
 
-def draw_within(space: Space, cost: str, low: float, high: float, task: Task, layout: LayoutLike = None) -> Draw:
+def draw_within(space: Space, cost: str, low: float, high: float, work: Work, layout: LayoutLike = None) -> Draw:
     """Return what draws uniformly among the members whose cost is within bounds.
 
     In chains it counts them; elsewhere it draws until a member is within. (The program of SPOS takes any member after
@@ -64,7 +64,7 @@ def draw_within(space: Space, cost: str, low: float, high: float, task: Task, la
     Raises:
         ConfigurationError: If a chain has no such member.
     """
-    classes, size = task.data.num_classes, task.data.input_size
+    classes, size = work.task.data.num_classes, work.task.data.input_size
     if isinstance(space, ChainSpace):
         return ChainCosts(space, size, classes, layout).sampler(cost, at_least=low, at_most=high).sample
     costs = member_costs(space, classes, size, layout)

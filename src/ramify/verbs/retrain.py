@@ -24,7 +24,7 @@ from ramify.run.sources import read
 from ramify.run.trained import TrainedNetwork, load_network
 from ramify.seeding import seeded
 from ramify.spaces import Space, space_of
-from ramify.training import Recipe, Task, TrainingSession
+from ramify.training import Recipe, TrainingSession, Work
 from ramify.training.recipe import recipe_keywords
 from ramify.verbs.search import SearchResult
 
@@ -117,7 +117,7 @@ def retrain(
     network = {**handed, **(network or {})}
     keywords = {**of_recipe, **network}
     layout = space.layout(keywords)
-    task = Task(images, seed, fabric, keywords)
+    work = Work(images, seed, fabric, keywords)
     config = {
         "architecture": arch.to_dict(),
         "recipe": fields_of(recipe),
@@ -127,8 +127,8 @@ def retrain(
         out = files.inner(home, "retrain")
     with place_of(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
-            built = space.build(arch, layout, shape=task.shape)
-        session = TrainingSession(built, recipe, task)
+            built = space.build(arch, layout, shape=work.shape)
+        session = TrainingSession(built, recipe, work)
         session.rehearse()  # before anything is written
         ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
         if session.recipe != recipe:
@@ -141,7 +141,7 @@ def retrain(
             weights = save(state)
             folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
-            shape = {"layout": keywords, **task.shape, "input_size": images.input_size}
+            shape = {"layout": keywords, **work.shape, "input_size": images.input_size}
             pixels = {"mean": images.mean, "std": images.std, "classes": images.classes}
             scale = scale_of(images)
             depth = {} if scale is None else {"scale": vars(scale)}

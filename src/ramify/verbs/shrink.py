@@ -25,7 +25,7 @@ from ramify.run.opening import common_settings, data_settings, loaded, opened, p
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.shrinking.session import Shrunk
 from ramify.spaces import Space, create
-from ramify.training import Task
+from ramify.training import Work
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -89,7 +89,7 @@ def shrink(
         raise ConfigurationError(f"shrink takes a space and settings, got {space!r:.60} and {shrinking!r:.60}")
     fabric = make_fabric(device, precision, threads)
     images = loaded(data, fabric)
-    task = Task(images, seed, fabric, dict(network or {}))
+    work = Work(images, seed, fabric, dict(network or {}))
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
@@ -97,7 +97,7 @@ def shrink(
         **common_settings(data_settings(data), network, seed, fabric, precision, threads, devices),
     }
     with place_of(out) as path, RunFolder(path) as folder:
-        session = ShrinkSession(shrinking, space, task)  # before anything is written
+        session = ShrinkSession(shrinking, space, work)  # before anything is written
         if opened(folder, config, seed, images, progress):
             seconds = drive(session, folder, fabric.device, title="shrink", progress=progress, annotate=_left)
             left = session.space()

@@ -36,7 +36,7 @@ from ramify.run.sources import Result
 from ramify.spaces import Space
 from ramify.spaces.layout import Kind
 from ramify.strategies import STRATEGIES, Strategy, compatible
-from ramify.training import Task
+from ramify.training import Work
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -144,9 +144,9 @@ def search(
     if data is None and strategy.needs_data:
         data = "digits"
     images = None if data is None else loaded(data, fabric)
-    task = Task(images, seed, fabric, dict(network or {}), executor)
+    work = Work(images, seed, fabric, dict(network or {}), executor)
     settings = None if data is None else data_settings(data)
-    session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
+    session = strategy.session(space, work)  # before anything is written: settings that cannot work end here
     lookup: dict[str, Any] | None = getattr(session, "lookup", None)
     annotate = None
     if table is not None:
