@@ -32,7 +32,7 @@ LEVELS = (
     ("imports",),
     ("registry",),
     ("files", "parallel", "reading"),
-    ("errors", "interruption", "orders", "seeding", "signals", "wording"),
+    ("capabilities", "errors", "interruption", "orders", "seeding", "signals", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
+from ramify.capabilities import ACTIVE, ANGLE, LAYER_COSTS, Capability
 from ramify.chain_costs import COUNTED, ChainCosts
 from ramify.errors import ConfigurationError, RunError, nearest
 from ramify.seeding import stream
@@ -143,6 +144,16 @@ class Shrinking(WeightSettings, AngleForm):
             )
 
     @property
+    def needs(self) -> frozenset[Capability]:
+        """Weight vectors, and costs of layers where children have a limit."""
+        return frozenset({ANGLE, *([LAYER_COSTS] if self.at_most else [])})
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """A path alone is computed."""
+        return frozenset({ACTIVE})
+
+    @property
     def total_epochs(self) -> int:
         """Epochs of the training if all iterations are needed."""
         return self.warmup_epochs + self.epochs_before(self.iterations - 1)
@@ -179,6 +190,8 @@ class ShrinkSession:
 
     def __init__(self, settings: Shrinking, space: Space, work: Work) -> None:
         self.settings, self.whole, self.work = settings, space, work
+        if lacking := space.lacks(settings.needs):
+            raise ConfigurationError(f"{space.name} cannot be shrunk: {lacking}")
         self.candidates = Candidates(space, together=settings.together)
         self.lists: list[list[int]] = [list(left) for left in self.candidates.start]
         self.drawing = space.drawing if settings.drawing == "auto" else settings.drawing
@@ -343,8 +356,7 @@ class _Limit:
     """A largest cost for the children of a chain."""
 
     def __init__(self, settings: Shrinking, space: Space, work: Work, candidates: Candidates) -> None:
-        if not isinstance(space, ChainSpace):
-            raise ConfigurationError(f"`at_most` is for children of chains, which have a cost; {space.name} is none")
+        assert isinstance(space, ChainSpace)
         self.cost, self.at_most, self.candidates = settings.cost, settings.at_most, candidates
         taken = ("channels", "last_channels", "resolution")
         layout = {name: value for name, value in work.layout.items() if name in taken}

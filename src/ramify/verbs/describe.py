@@ -43,6 +43,7 @@ class Description:
         input_size: (C, H, W) of one of its images.
         num_classes: Of its classifier.
         pictures: PNG and SVG files of the cells.
+        offers: What strategies may ask of the space (`ramify.capabilities`).
         published: What is published of it, for an architecture of the zoo.
     """
 
@@ -55,6 +56,7 @@ class Description:
     input_size: tuple[int, ...]
     num_classes: int
     pictures: list[str]
+    offers: list[str]
     published: zoo.Entry | None = None
 
 
@@ -113,6 +115,7 @@ def describe(
         input_size,
         num_classes,
         drawn,
+        sorted(space.offers),
         published,
     )
 
@@ -156,6 +159,7 @@ def _print(found: Description) -> None:
     print(f"layout {layout}; images {size}, {found.num_classes} classes")
     print(f"{found.params:,} parameters, {found.macs:,} multiply-adds of convolutions and linear layers")
     print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
+    print(f"its space offers {', '.join(found.offers)}")
     if found.published is not None:
         _print_entry(found.published)
     print("".join(f"{picture}\n" for picture in found.pictures), end="")

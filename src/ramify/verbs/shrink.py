@@ -98,6 +98,8 @@ def shrink(
     }
     with place_of(out) as path, RunFolder(path) as folder:
         session = ShrinkSession(shrinking, space, work)  # before anything is written
+        if slower := space.lacks(shrinking.uses):
+            say(f"more is computed than shrinking asks for: {slower}", enabled=progress)
         if opened(folder, config, seed, images, progress):
             seconds = drive(session, folder, fabric.device, title="shrink", progress=progress, annotate=_left)
             left = session.space()

@@ -165,6 +165,8 @@ def search(
             executor.check(fabric.device)
         if lookup:
             say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
+        if slower := space.lacks(strategy.uses):
+            say(f"more is computed than {type(strategy).__name__} asks for: {slower}", enabled=progress)
         if opened(folder, config, seed, images, progress, None if annotate is None else annotate.table, lookup):
             title = type(strategy).__name__
             seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
