@@ -25,6 +25,7 @@ LEVELS = (
     ("strategies", "hypergradient", "downstream"),
     ("shrinking", "evaluators"),
     ("training",),
+    ("tasks",),
     ("benchmarks", "chain_costs", "costs", "data", "executors", "profiling", "spaces", "zoo"),
     ("supernet",),
     ("ops",),
@@ -32,7 +33,7 @@ LEVELS = (
     ("imports",),
     ("registry",),
     ("delimited", "files", "parallel", "reading"),
-    ("errors", "interruption", "orders", "seeding", "signals", "wording"),
+    ("capabilities", "errors", "interruption", "orders", "seeding", "signals", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
 

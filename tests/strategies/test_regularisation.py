@@ -131,9 +131,9 @@ def test_what_a_space_does_not_have_is_refused_with_the_reason():
         "no term 'dept'; did you mean 'depth'?"
         in ramify.compatible(StageGraph(), DARTS(regularisation=Regularisation(weights={"dept": 1.0}))).reason
     )
-    assert "no term 'depth'" in ramify.compatible(DARTSCells(), GDAS(regularisation=DEPTH)).reason
+    assert "DARTSCells lacks `terms`" in ramify.compatible(DARTSCells(), GDAS(regularisation=DEPTH)).reason
     assert (
-        "needs CellDistribution"
+        "StageGraph lacks `budget`"
         in ramify.compatible(StageGraph(), DARTS(regularisation=Regularisation(target=1e6))).reason
     )
     with pytest.raises(ConfigurationError, match="the target cannot be 20,000"):

@@ -220,7 +220,7 @@ def test_logarithms_of_small_costs_are_refused_before_anything_learns():
 @pytest.mark.parametrize("name", ["size", "stage-graph", "distribution"])
 def test_where_costs_are_no_sums_they_are_left_out_or_refused(name):
     verdict = compatible(SPACES[name][0], ProxylessNAS())
-    assert not verdict and "costs is no sum over its candidates" in verdict.reason
+    assert not verdict and "lacks `additive cost`" in verdict.reason
     assert compatible(SPACES[name][0], ProxylessNAS(cost=NO_COST))
 
 

@@ -12,12 +12,13 @@ from ramify import Architecture
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
-from ramify.spaces import DARTSCells, NASBench201
-from ramify.strategies import SETN
+from ramify.spaces import CellDistribution, DARTSCells, NASBench201
+from ramify.strategies import SETN, Regularisation
 from ramify.strategies.differentiable import Moment
+from ramify.strategies.regularisation import TOLERANCE
 from ramify.strategies.selection import Selection, most_probable
 from ramify.training import SupernetWeights, WeightSettings, measure, single_path
-from small_runs import SPACES, loaded, restored, saved, session_of, work_of
+from small_runs import SMALL_CELL, SPACES, loaded, restored, saved, session_of, work_of
 
 
 def drawn(space, draw, alphas=None):
@@ -187,6 +188,22 @@ def test_before_the_candidates_are_scored_the_most_probable_member_stands():
         if metrics.phase == "trial":
             break
         assert session.architecture() == session.space.discretize({"cell": session.alphas["cell"]})
+
+
+def test_all_candidates_keep_to_a_budget():
+    space = CellDistribution(SMALL_CELL, cells=4)
+    layout = {"channels": 4}
+    target = 8200.0  # of 5,506 to 8,474
+    regularisation = Regularisation(target=target, network=layout)
+    strategy = SETN(epochs=1, batch_size=16, selected=6, regularisation=regularisation)
+    session = strategy.session(space, work_of(layout))
+    rows = [metrics.values for metrics in session.run() if metrics.phase == "trial"]
+    costs = [space.cost(Architecture.from_json(row["architecture"]), session.budget) for row in rows]
+    assert len(costs) > 1
+    assert all(abs(cost / target - 1) <= TOLERANCE for cost in costs)
+    assert session.summary()["budget"]["met"]
+    free = strategy.candidates(space, session.alphas)
+    assert any(abs(space.cost(arch, session.budget) / target - 1) > TOLERANCE for arch in free)
 
 
 def test_a_candidate_can_be_scored_on_one_batch():

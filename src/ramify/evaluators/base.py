@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
 from ramify.spaces import Space
 from ramify.tasks import Task
 from ramify.training import Measurement, Metrics, Work
@@ -88,6 +89,16 @@ class Evaluator(ABC):
 
     needs_data: ClassVar[bool] = True
     """Whether it needs the images of a data set; `Task.data` has them."""
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What a space must offer (`ramify.capabilities`)."""
+        return frozenset()
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves work where a space offers it."""
+        return frozenset()
 
     @abstractmethod
     def start(self, space: Space, work: Work) -> Evaluation:

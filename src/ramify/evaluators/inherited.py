@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ramify.architecture import Architecture
+from ramify.capabilities import ACTIVE, EVEN_CANDIDATES, Capability
 from ramify.errors import ConfigurationError
 from ramify.evaluators.base import Evaluation, Evaluator, Images, names_of, values_of
 from ramify.spaces import Space
@@ -53,6 +54,16 @@ class InheritedWeights(WeightSettings, Evaluator):
             raise ConfigurationError("`bins` are for uniform paths: fair ones use every candidate, whatever it costs")
         if self.recalibrate < 0 or self.recalibrate == 1:
             raise ConfigurationError(f"`recalibrate` must be 0, or 2 images or more, got {self.recalibrate}")
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """For fair paths as many candidates on every edge."""
+        return frozenset({EVEN_CANDIDATES} if self.paths == "fair" else ())
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """A path alone is computed."""
+        return frozenset({ACTIVE})
 
     def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work; preparation trains the supernet."""

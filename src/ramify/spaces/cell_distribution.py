@@ -156,12 +156,19 @@ class CellDistribution(StageGraph):
         Raises:
             ArchitectureError: If even the shortest stages cost more than the target, and there is no tolerance.
         """
-        check_scores(scores, self.choices)
+        return self.within(self.discretize(scores), scores, budget, tolerance)
+
+    def within(
+        self, arch: Architecture, scores: Mapping[str, Tensor], budget: Budget, tolerance: float | None = None
+    ) -> Architecture:
+        """Return the member with the graphs of `arch` and the most probable lengths that keep to a budget.
+
+        Arguments and errors are those of `discretize_within`.
+        """
         choice = self.choices[LENGTHS]
         likely = choice.softmax(scores[LENGTHS].detach().cpu().double()).log().tolist()
-        wiring = self._preferred(scores)
         costs = [
-            {at: self._stage_cost(wiring, stage, self._lengths[at], budget) for at, on in enumerate(row) if on}
+            {at: self._stage_cost(arch.choices, stage, self._lengths[at], budget) for at, on in enumerate(row) if on}
             for stage, row in enumerate(choice.mask.tolist())
         ]
 
@@ -177,7 +184,8 @@ class CellDistribution(StageGraph):
             least = min(abs(deviation(picks)) for picks in allowed)
             allowed = [picks for picks in allowed if abs(deviation(picks)) <= max(least, tolerance)]
         best = max(allowed, key=lambda picks: sum(likely[stage][at] for stage, at in enumerate(picks)))
-        return self._derived(scores, [self._lengths[at] for at in best])
+        ends = (self._lengths[at] for at in best)
+        return self.architecture(dict(arch.choices) | dict(zip(map(_length_of, STAGES), ends, strict=True)))
 
     def cost(self, arch: Architecture, budget: Budget) -> int:
         """Return what the network of a member costs, reckoned from the parts that a budget knows."""

@@ -148,7 +148,7 @@ class NATSBenchSize(Space):
 
     # Networks
 
-    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> _Network:
         widths, norm = self._widths_of(arch), layout.norm
         layers = [
             Reduction(c_in, c_out) if layer in _RESIDUAL else _Cell(c_in, c_out, norm, layout.drop_path)
@@ -156,7 +156,7 @@ class NATSBenchSize(Space):
         ]
         return _Network(_Stem(shape["in_channels"], widths[0]), layers, _Head(widths[-1], shape["num_classes"]))
 
-    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> _Supernet:
         norm = layout.norm
         widest = [max(w for w, on in zip(self.widths, row, strict=True) if on) for row in self.choices[CHANNELS].mask]
         layers: list[nn.Module] = []

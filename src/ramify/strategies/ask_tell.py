@@ -14,6 +14,7 @@ from torch import nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
 from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import Evaluation, Evaluations, Evaluator, TrainFromScratch
 from ramify.executors import Done
@@ -83,6 +84,16 @@ class AskTell(Budget, Objectives, Strategy):
     def needs_data(self) -> bool:
         """Whether a search needs the images of a data set: whether its evaluator does."""
         return self.evaluator is None or self.evaluator.needs_data
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the evaluator needs."""
+        return frozenset() if self.evaluator is None else self.evaluator.needs
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves the evaluator work."""
+        return frozenset() if self.evaluator is None else self.evaluator.uses
 
     @abstractmethod
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | Proposal | None:

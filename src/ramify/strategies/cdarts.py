@@ -36,6 +36,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
+from random import Random
 from typing import Any
 
 import torch
@@ -43,16 +44,18 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import CLASSIFIER, INHERITANCE, SAME_WIDTHS, STEMS, TAPS, Capability, in_words
 from ramify.data import Distortion
 from ramify.errors import ConfigurationError, nearest
 from ramify.ops import channels_last
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
-from ramify.strategies.base import Compatibility, SearchSession, Strategy
+from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
+from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.pc_darts import EDGES
 from ramify.strategies.undecided import UNMOVED, has_moved
-from ramify.supernet import Skeleton, check_made_with, existing
+from ramify.supernet import existing, require
 from ramify.tasks import Batch, Portion
 from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
@@ -187,13 +190,11 @@ class CDARTS(Strategy):
         if not all(0 <= beta < 1 for beta in self.arch_betas):
             raise ConfigurationError(f"`arch_betas` must be in [0, 1), got {self.arch_betas}")
 
-    def compatible(self, space: Space) -> Compatibility:
-        """Return whether members have the widths of their supernet, so that both networks can share heads."""
-        if not space.same_widths:
-            return Compatibility(
-                False, f"members of {space.name} have other widths than their supernet, so they can share no heads"
-            )
-        return super().compatible(space)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Networks that share stems and heads, their classifier if told so, and weights at the begin of a cycle."""
+        shared = {SAME_WIDTHS, TAPS, STEMS, INHERITANCE}
+        return frozenset(shared | ({CLASSIFIER} if self.share_classifier else set()))
 
     @property
     def epochs(self) -> int:
@@ -295,19 +296,24 @@ class CyclicSession:
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
         self.search = self.weights.supernet.module
-        check_made_with(Skeleton, self.search, "CDARTS")
+        if "classes" not in work.task.offers or self.search is not self.weights.backbone:
+            raise ConfigurationError(
+                f"CDARTS compares logits of classes, which {work.task.name} has none of; take another strategy"
+            )
+        require(self.search, strategy.needs, "CDARTS")
         self.validation = work.task.split("search_validation")
         per_epoch = min(self._batches_of(self.weights.split), self._batches_of(self.validation))
         self.steps_per_epoch = min(per_epoch, int(strategy.sample_ratio * per_epoch) + 1)
         self.steps = strategy.epochs * self.steps_per_epoch
 
         with seeded(work.seed, "pool"):
-            self.pool = space.supernet({**work.layout, **strategy.evaluation}, shape=work.shape)
+            self.pool: Any = space.supernet({**work.layout, **strategy.evaluation}, shape=work.shape)
+        self._check_members()
         self._check_shared()
 
         with seeded(work.seed, "distiller"):
             distiller = Distiller(
-                self._widths(), work.task.data.num_classes, learn=strategy.learn_levels, joined=strategy.joined
+                self._widths(), work.shape["num_classes"], learn=strategy.learn_levels, joined=strategy.joined
             )
         if strategy.fix_heads:
             distiller.heads.requires_grad_(False)
@@ -341,6 +347,13 @@ class CyclicSession:
         return {name: alpha.to(self.work.dtype) for name, alpha in found.items()}
 
     # Making both networks comparable
+
+    def _check_members(self) -> None:
+        """Raise `ConfigurationError` unless members offer, with the pool's layout, what E needs of them."""
+        with torch.device("meta"):  # it is only looked at
+            member = self.space.build(self.space.sample(Random(0)), self.pool.layout, shape=self.pool.shape)
+        if lacking := (self.strategy.needs & OF_NETWORKS) - shown_by_pair(self.space, self.pool, member):
+            raise ConfigurationError(f"CDARTS: the networks of {self.space.name} lack {in_words(lacking)}")
 
     def _check_shared(self) -> None:
         """Raise `ConfigurationError` unless E can take over what both networks share."""

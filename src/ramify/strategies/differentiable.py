@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
-from ramify.spaces import CellDistribution, Space
+from ramify.spaces import Space
+from ramify.spaces.offers import Budgeted
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.collapse import MEASURES, CollapseGuard
 from ramify.strategies.hessian import largest_eigenvalue
@@ -27,6 +29,7 @@ from ramify.strategies.regularisation import TOLERANCE, Regularisation
 from ramify.strategies.selection import Selection
 from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.strategies.unrolled import LossAt
+from ramify.supernet import require
 from ramify.tasks import Batch
 from ramify.tasks.batch import mapped
 from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, single_path
@@ -121,6 +124,11 @@ class Differentiable(WeightSettings, Strategy):
         """Return what the architecture is derived from: the softmax (E, O) over the existing candidates."""
         return {name: choice.softmax(alphas[name]) for name, choice in space.choices.items()}
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the regularisation needs."""
+        return self.regularisation.needs
+
     def compatible(self, space: Space) -> Compatibility:
         """Return whether the space has what the settings speak of."""
         return super().compatible(space) and self.regularisation.compatible(space)
@@ -197,6 +205,7 @@ class BilevelSession:
     def __init__(self, strategy: Differentiable, space: Space, work: Work) -> None:
         self.strategy, self.space, self.work = strategy, space, work
         self.weights = SupernetWeights(strategy, space, replace(work, layout={**strategy.layout, **work.layout}))
+        require(self.weights.backbone, strategy.needs, "the search")
         if strategy.legacy_clip and self.weights.scale.factor != 1:
             raise ConfigurationError(
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
@@ -246,7 +255,23 @@ class BilevelSession:
             self.step += 1
             ends_epoch = self.step % weights.steps_per_epoch == 0
             yield Metrics("search", self.step, weights.steps, self._end_epoch() if ends_epoch else {})
-        yield from self.selection.run(self.strategy.candidates(self.space, self.alphas))
+        yield from self.selection.run(self._candidates())
+
+    def _candidates(self) -> Sequence[Architecture]:
+        """Return the members to choose the result from; where there is a budget, those that keep to it, if any can."""
+        found = self.strategy.candidates(self.space, self.alphas)
+        if self.budget is None or not found:
+            return found
+        assert isinstance(self.space, Budgeted)
+        scores = self.strategy.derived_from(self.space, self.alphas)
+        nearest = dict.fromkeys(self.space.within(arch, scores, self.budget, TOLERANCE) for arch in found)
+        return [arch for arch in nearest if self._cost(arch)[1]] or list(nearest)
+
+    def _cost(self, arch: Architecture) -> tuple[int, bool]:
+        """Return what a member costs, and whether that meets the budget."""
+        assert isinstance(self.space, Budgeted) and self.budget is not None
+        cost = self.space.cost(arch, self.budget)
+        return cost, abs(cost / self.budget.target - 1) <= TOLERANCE
 
     def _learns(self, step: int) -> bool:
         return self.strategy.learns(step, self.weights.steps_per_epoch)
@@ -385,7 +410,7 @@ class BilevelSession:
         scores = self.strategy.derived_from(self.space, alphas)
         if self.budget is None:
             return self.space.discretize(scores)
-        assert isinstance(self.space, CellDistribution)
+        assert isinstance(self.space, Budgeted)
         return self.space.discretize_within(scores, self.budget, TOLERANCE)
 
     def summary(self) -> dict[str, Any]:
@@ -393,10 +418,8 @@ class BilevelSession:
         found: dict[str, Any] = {"undecided": UNMOVED} if self._is_undecided() else {}
         if self.budget is None:
             return found
-        assert isinstance(self.space, CellDistribution)
-        cost, target = self.space.cost(self.architecture(), self.budget), self.budget.target
-        met = abs(cost / target - 1) <= TOLERANCE
-        return {"budget": {"of": self.budget.of, "target": target, "cost": cost, "met": met}, **found}
+        cost, met = self._cost(self.architecture())
+        return {"budget": {"of": self.budget.of, "target": self.budget.target, "cost": cost, "met": met}, **found}
 
     def _is_undecided(self) -> bool:
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""

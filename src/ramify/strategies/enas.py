@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import ACTIVE, Capability
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
@@ -93,6 +94,11 @@ class ENAS(WeightSettings, Strategy):
                 "guard: a controller has no mixture, so `gap` and `eigenvalue` are unknown; "
                 "use `skip_share` and `entropy`"
             )
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """The path alone is computed."""
+        return frozenset({ACTIVE})
 
     def session(self, space: Space, work: Work) -> SearchSession:
         """Return the controller and the shared weights at work."""

@@ -23,11 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture
+from ramify.capabilities import DEPTH, DROPOUT, Capability
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE
 from ramify.seeding import derive
 from ramify.spaces import Space
-from ramify.strategies.base import Compatibility, SearchSession
+from ramify.strategies.base import SearchSession
 from ramify.strategies.collapse import SKIP, skips
 from ramify.strategies.darts import DARTS
 from ramify.strategies.differentiable import BilevelSession, Moment
@@ -85,11 +86,10 @@ class PDARTS(DARTS):
             if not 0 <= getattr(self, name) < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
 
-    def compatible(self, space: Space) -> Compatibility:
-        """Return whether the space has networks of any depth."""
-        if space.depth is None:
-            return Compatibility(False, f"the supernet of {space.name} has one depth, and P-DARTS lets it grow")
-        return super().compatible(space)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """A depth that grows from stage to stage, and dropout."""
+        return super().needs | {DEPTH} | ({DROPOUT} if any(self.skip_dropout) else set())
 
     def session(self, space: Space, work: Work) -> SearchSession:
         """Return the stages at work, one after the other."""
@@ -113,6 +113,11 @@ class _Stage(DARTS):
     skip_dropout: float = 0.0
     dropout_decay: float = 0.2
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Dropout, unless the stage has none."""
+        return super().needs | ({DROPOUT} if self.skip_dropout else set())
+
     def dropout(self, epoch: int) -> float:
         """Return the probability of an epoch: p₀·(T - e - 1)/T while only weights learn, then p₀·exp(-λ(e - e₀))."""
         if epoch < self.arch_start:
@@ -121,8 +126,8 @@ class _Stage(DARTS):
 
     def options(self, space: Space, moment: Moment) -> dict[str, Any]:
         """Drop elements of skip connections."""
-        has_skips = any(SKIP in choice.ops for choice in space.choices.values())
-        return {"dropout": {SKIP: self.dropout(moment.epoch)}} if has_skips else {}
+        drops = self.skip_dropout and any(SKIP in choice.ops for choice in space.choices.values())
+        return {"dropout": {SKIP: self.dropout(moment.epoch)}} if drops else {}
 
     def recorded(self, epoch: int) -> dict[str, float]:
         """Add the probability to the history."""

@@ -18,7 +18,7 @@ every epoch (`arch_counted="epoch"`), and its norms have ε = 0.001 (the layout'
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf, log
 from typing import Any
@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramify import parallel
+from ramify.capabilities import ACTIVE, ADDITIVE_COST, Capability
 from ramify.chain_costs import ChainCosts
 from ramify.costs import EstimatedCosts, member_costs
 from ramify.errors import ConfigurationError
@@ -245,16 +246,21 @@ class ProxylessNAS(Differentiable):
             return ((step if self.arch_counted == "search" else inside) + 1) % self.arch_every == 0
         return (inside + 1) * self.arch_updates // steps_per_epoch > inside * self.arch_updates // steps_per_epoch
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """A cost that is a sum, so that its expectation is one."""
+        return super().needs | ({ADDITIVE_COST} if self.cost.of != NOTHING else set())
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """One candidate of every edge is computed, or two."""
+        return frozenset({ACTIVE})
+
     def compatible(self, space: Space) -> Compatibility:
-        """Return whether the cost of a member is a sum, so that its expectation is one."""
+        """Return whether the space offers what is needed; a cost that it does not can be left out."""
         found = super().compatible(space)
-        if found and self.cost.of != NOTHING and not space.additive:
-            return Compatibility(
-                False,
-                f"what a network of {space.name} costs is no sum over its candidates, so has no expectation in closed "
-                f"form; cost.of={NOTHING!r} leaves it out",
-            )
-        return found
+        costly = space.size > 1 and self.needs - space.offers == {ADDITIVE_COST}
+        return replace(found, reason=f"{found.reason}; cost.of={NOTHING!r} leaves it out") if costly else found
 
     def gates_of(self, space: Space, alphas: Alphas, moment: Moment) -> dict[str, Gates]:
         """Return the gates of an architecture step."""

@@ -8,9 +8,11 @@ from math import inf
 
 from torch import Tensor
 
+from ramify.capabilities import BUDGET, TERMS, Capability
 from ramify.errors import ConfigurationError, nearest
-from ramify.spaces import CellDistribution, Space
+from ramify.spaces import Space
 from ramify.spaces.cell_distribution import QUANTITIES, Budget
+from ramify.spaces.offers import Budgeted
 from ramify.strategies.base import Compatibility
 from ramify.training import Work
 
@@ -26,7 +28,7 @@ class Regularisation:
         weights: Name of a term of the space → its weight; `StageGraph` has `depth`, `CellDistribution` also `cells`.
         separate: Whether the terms get a step of their own after that of the loss, by the same optimiser, as in the
             released H-DAS; else one step is taken on the sum.
-        target: Cost that the network found is to have, within 5 %; none where 0. For `CellDistribution`.
+        target: Cost that the network found is to have, within 5 %; none where 0. For spaces that offer a budget.
         of: What the target counts, `params` or `macs`.
         network: Layout of the network that the target is for, as `retrain` will build it.
         strength: Weight of the relative deviation from the target.
@@ -51,20 +53,23 @@ class Regularisation:
         if self.of not in QUANTITIES:
             raise ConfigurationError(f"regularisation: `of` must be one of {list(QUANTITIES)}, got {self.of!r}")
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Terms, where some are weighed, and a budget, where there is a target."""
+        return frozenset({*([TERMS] if self.weights else []), *([BUDGET] if self.target else [])})
+
     def compatible(self, space: Space) -> Compatibility:
         """Return whether the space has these terms."""
         for name in self.weights:
             if name not in space.regularisers:
                 return Compatibility(False, f"{space.name} has no term {name!r}; {nearest(name, space.regularisers)}")
-        if self.target and not isinstance(space, CellDistribution):
-            return Compatibility(False, f"{space.name} has no budget: a target needs CellDistribution")
         return Compatibility(True)
 
     def budget(self, space: Space, work: Work) -> Budget | None:
         """Return the budget of a search, None without a target."""
         if not self.target:
             return None
-        assert isinstance(space, CellDistribution)
+        assert isinstance(space, Budgeted)
         classes, size = work.task.data.num_classes, work.task.data.input_size
         return space.budget(self.target, self.of, num_classes=classes, input_size=size, layout=self.network)
 
@@ -73,5 +78,5 @@ class Regularisation:
         for name, weight in self.weights.items():
             yield name, weight * space.regularisers[name](alphas)
         if budget is not None:
-            assert isinstance(space, CellDistribution)
+            assert isinstance(space, Budgeted)
             yield "budget", self.strength * budget.penalty(space.probabilities(alphas))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ramify.architecture import Architecture
+from ramify.capabilities import ACTIVE, Capability
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import Space
@@ -51,6 +52,11 @@ class SETN(Differentiable):
             raise ConfigurationError(f"`selected` must be at least 1, got {self.selected}")
         if self.selection_batches < 0:
             raise ConfigurationError(f"`selection_batches` must not be negative, got {self.selection_batches}")
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """The path alone is computed."""
+        return frozenset({ACTIVE})
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """One uniformly drawn member for the weights, the softmax mixture of all candidates for the evaluator."""

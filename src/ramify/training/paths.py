@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import torch
@@ -16,6 +16,7 @@ from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
 from ramify.spaces.layout import LayoutLike
+from ramify.spaces.offers import candidate_counts, used_candidates
 from ramify.training.session import Work
 from ramify.training.supernet import Path, single_path
 
@@ -97,7 +98,7 @@ class FairPaths:
     def __init__(self, space: Space, seed: int) -> None:
         self.space, self.seed = space, seed
         self.candidates = used_candidates(space)
-        counts = sorted({len(ops) for edges in self.candidates.values() for ops in edges} - {0, 1})
+        counts = candidate_counts(space)
         if len(counts) != 1:
             numbers = " or ".join(map(str, counts)) or "one"
             raise ConfigurationError(
@@ -118,17 +119,3 @@ class FairPaths:
 
     def _nothing(self) -> dict[str, Tensor]:
         return {name: torch.zeros(choice.shape, device="cpu") for name, choice in self.space.choices.items()}
-
-
-def used_candidates(space: Space) -> Mapping[str, list[list[int]]]:
-    """Return for every choice and edge the operations that members use, ascending."""
-    used = {
-        candidate
-        for decision in space.decisions
-        for value in decision.choices
-        for candidate in space.candidates(decision.name, value)
-    }
-    return {
-        name: [[op for op in range(len(choice.ops)) if (name, edge, op) in used] for edge in range(len(choice.edges))]
-        for name, choice in space.choices.items()
-    }

@@ -133,7 +133,7 @@ def retrain(
     settings = settings or data_settings(data)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
-    learned = bound(task, data, fabric)
+    learned = bound(task, data, fabric, space)
     of_recipe = recipe_keywords(space, recipe, learned)
     handed = _handed_on(source, home, space, {*of_recipe, *(network or {})})
     if handed:

@@ -154,7 +154,7 @@ def search(
     if data is None and strategy.needs_data and task is None:
         data = "digits"
     nothing = data is None and task is None
-    learned = None if nothing else bound(task, data, fabric)
+    learned = None if nothing else bound(task, data, fabric, space)
     work = Work(learned, seed, fabric, dict(network or {}), executor)
     settings = None if data is None else data_settings(data)
     session = strategy.session(space, work)  # before anything is written: settings that cannot work end here
@@ -177,6 +177,8 @@ def search(
             executor.check(fabric.device)
         if lookup:
             say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
+        if slower := space.lacks(strategy.uses):
+            say(f"more is computed than {type(strategy).__name__} asks for: {slower}", enabled=progress)
         if opened(folder, config, seed, learned, progress, None if annotate is None else annotate.table, lookup):
             title = type(strategy).__name__
             shown = () if learned is None else learned.shown
