@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ramify import data, evaluators, executors, files, ops, spaces, strategies
+from ramify import data, evaluators, executors, files, ops, spaces, strategies, tasks
 from ramify.capabilities import CAPABILITIES
 from ramify.registry import Registry
 from ramify.shrinking import Shrinking
@@ -30,6 +30,7 @@ TITLES: dict[str, Registry] = {
     "Strategies": strategies.STRATEGIES,
     "Operations": ops.OPERATIONS,
     "Sources of images and rows": data.SOURCES,
+    "Tasks": tasks.TASKS,
     "Evaluators": evaluators.EVALUATORS,
     "Executors": executors.EXECUTORS,
 }

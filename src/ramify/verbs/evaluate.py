@@ -107,6 +107,8 @@ def evaluate(
     task = source.task if isinstance(source, RetrainResult) else task_told(shape)
     if task.needs_data:
         task = task.on(_measured_data(source, data, path, shape, fabric, split, task.targets))
+        if task.shape != (wanted := network_shape(shape)):
+            raise ConfigurationError(f"the network takes {_said(wanted)}, but {task.title} has {_said(task.shape)}")
     elif data is not None:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
     before = len(task.data.reads) if task.needs_data else 0
@@ -155,8 +157,6 @@ def _measured_data(
     if loaded.shape.get("in_channels") == 1 and wanted.get("in_channels") == 3:
         say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
         loaded = colored(loaded)
-    if loaded.shape != wanted:
-        raise ConfigurationError(f"the network takes {_said(wanted)}, but {loaded.name} has {_said(loaded.shape)}")
     # The network knows inputs as its own training data were normalised, whatever these are like.
     return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
 
