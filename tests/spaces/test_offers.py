@@ -10,6 +10,7 @@ from plain import Plain
 from ramify.capabilities import CAPABILITIES, Capability
 from ramify.errors import RamifyError
 from ramify.evaluators import InheritedWeights, TrainFromScratch
+from ramify.ops.weights import count_weights
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.spaces import SPACES, CellDistribution, DARTSCells, NASBench201
 from ramify.strategies import (
@@ -159,6 +160,16 @@ def test_nothing_more_is_offered_than_what_shows():
     assert NASBench201().offers - {"skips"} == Without(operations=("none", "nor_conv_1x1")).offers
     assert "budget" in CellDistribution().offers
     assert "angle" not in CellDistribution().offers
+
+
+@pytest.mark.parametrize("kind", [Without, DARTSCells, Plain])
+def test_looking_moves_no_draw_of_anybody_else(kind):
+    count_weights.cache_clear()
+    torch.manual_seed(0)
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    assert kind().offers
+    assert torch.equal(torch.rand(3), drawn)
 
 
 def test_a_space_that_makes_nothing_by_default_is_trusted():

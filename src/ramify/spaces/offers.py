@@ -24,6 +24,7 @@ from ramify.capabilities import (
 )
 from ramify.ops import SKIP
 from ramify.ops.weights import count_weights
+from ramify.seeding import seeded
 from ramify.spaces.layout import LayoutLike
 from ramify.supernet.contract import OF_MEMBERS, OF_SUPERNETS, Network, shown_by
 
@@ -87,7 +88,7 @@ def shown_by_networks(space: Space) -> frozenset[Capability]:
     if supernets is not None and members is not None:
         return _shared(supernets, members) | {INHERITANCE}
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), seeded(0, "offers"):
             supernet: Any = space.supernet()
             member = space.build(space.sample(Random(0)), supernet.layout, shape=supernet.shape)
     except Exception:  # whatever the code of others does
