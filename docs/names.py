@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ramify import data, evaluators, executors, files, ops, spaces, strategies
+from ramify import costs, data, evaluators, executors, files, ops, spaces, strategies
 from ramify.registry import Registry
 
 PAGE = Path(__file__).with_name("names.md")
@@ -26,6 +26,7 @@ TITLES: dict[str, Registry] = {
     "Sources of images": data.SOURCES,
     "Evaluators": evaluators.EVALUATORS,
     "Executors": executors.EXECUTORS,
+    "Costs": costs.COSTS,
 }
 
 

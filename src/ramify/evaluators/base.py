@@ -4,30 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from ramify.architecture import Architecture
+from ramify.costs import Inputs
 from ramify.spaces import Space
 from ramify.training import Metrics, Work
-
-
-@dataclass(frozen=True)
-class Images:
-    """What the networks that are evaluated see.
-
-    Args:
-        num_classes: Of the data set.
-        input_size: (C, H, W) of one image.
-    """
-
-    num_classes: int
-    input_size: tuple[int, int, int]
-
-    @classmethod
-    def of(cls, work: Work) -> Images:
-        """Return the images of a task."""
-        return cls(work.task.data.num_classes, work.task.data.input_size)
 
 
 class Evaluation(Protocol):
@@ -42,8 +24,8 @@ class Evaluation(Protocol):
     metrics: tuple[str, ...]
 
     @property
-    def images(self) -> Images:
-        """What the evaluated networks see."""
+    def inputs(self) -> Inputs:
+        """What the evaluated networks are for; `Task.inputs`, where they see what the search does."""
 
     def prepare(self) -> Iterator[Metrics]:
         """Do what must come before the first evaluation; every yield is a safe point."""

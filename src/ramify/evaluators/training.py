@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ramify.architecture import Architecture
-from ramify.evaluators.base import Evaluation, Evaluator, Images
+from ramify.evaluators.base import Evaluation, Evaluator
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
 from ramify.training import Metrics, Recipe, TrainingSession, Work, measure
@@ -71,7 +71,7 @@ class _Training:
         self.recipe, self.space, self.work = recipe, space, work
         self.layout = space.layout(work.layout)
         self.fidelities = tuple(range(1, recipe.epochs + 1))
-        self.images = Images.of(work)
+        self.inputs = work.inputs
         if fitting(recipe.batch_size, work.task.split("search_train")) == 1:  # not every norm can do with one image
             for number in range(_REHEARSED):
                 self._session(space.sample(rng(work.seed, "rehearsal", number)))

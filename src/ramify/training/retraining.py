@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ramify import parallel
+from ramify.costs import images_for
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.ops import DropPath, channels_last
-from ramify.profiling import images_for
 from ramify.seeding import rng, seeded, stream
 from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify import parallel
+from ramify.costs import Inputs
 from ramify.data import Augmentation, Data, Split
 from ramify.errors import ConfigurationError, RunError
 from ramify.executors import Executor
@@ -54,6 +55,11 @@ class Task:
     def shape(self) -> dict[str, int]:
         """The arguments of `build` and `supernet` that follow from the data."""
         return {"num_classes": self.data.num_classes, "in_channels": self.data.in_channels}
+
+    @property
+    def inputs(self) -> Inputs:
+        """What networks see, and what is demanded of them."""
+        return Inputs(self.shape, self.data.input_size)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture
+from ramify.costs import images_for
 from ramify.data import Distortion, Split
 from ramify.errors import ConfigurationError
 from ramify.ops import channels_last
-from ramify.profiling import images_for
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.supernet import Mix, existing

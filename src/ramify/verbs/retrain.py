@@ -13,9 +13,9 @@ from torch import nn
 from ramify import files, parallel
 from ramify.architecture import Architecture
 from ramify.commandline.options import add_data, add_network, add_recipe, add_run, add_space, as_architecture, of_run
+from ramify.costs import profile
 from ramify.data import Data, scale_of
 from ramify.errors import RamifyError
-from ramify.profiling import profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
 from ramify.run.opening import check_finite, common_settings, data_settings, loaded, opened, place_of
