@@ -110,7 +110,7 @@ LAYER_COSTS = Capability(
 BUDGET = Capability(
     "budget",
     "members that keep to a budget",
-    "`budget`, `cost`, `probabilities`, `within` and `discretize_within`, as in `CellDistribution`",
+    "the class attribute `additive`, or by stages whose lengths are chosen, as in `CellDistribution`",
 )
 TERMS = Capability(
     "terms",

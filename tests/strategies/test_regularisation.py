@@ -117,7 +117,7 @@ def test_a_budget_pulls_the_expected_cost_towards_it():
     ("settings", "message"),
     [
         ({"target": -1.0}, "`target` must be a number from 0"),
-        ({"of": "flops"}, "`of` must be one of"),
+        ({"of": "flops"}, "`regularisation.of` must be a cost that is known without a device, not 'flops'"),
         ({"weights": {"depth": float("nan")}}, "the weight of 'depth' must be a number"),
     ],
 )

@@ -114,7 +114,7 @@ def test_the_most_probable_of_all_15625_members(seed):
     )
     found = most_probable(space, {"cell": logits}, 100)
     assert found == [space.architecture([space.operations[op] for op in ops]) for ops in expected[:100]]
-    assert SETN().candidates(space, {"cell": alpha}) == found
+    assert most_probable(space, SETN().preferences(space, {"cell": alpha}), 100) == found
     assert found[0] == space.discretize({"cell": logits})
 
 
@@ -139,7 +139,7 @@ def test_the_most_probable_members_of_a_restricted_space_of_cells(seed):
     expected = [arch for _, arch in ranked(space, finite)]
     assert len(expected) == space.size > 20
     assert most_probable(space, logits, 20) == expected[:20]
-    assert SETN(selected=20).candidates(space, alphas) == expected[:20]
+    assert most_probable(space, SETN().preferences(space, alphas), 20) == expected[:20]
 
 
 def test_more_members_than_there_are_is_all_of_them():
@@ -165,7 +165,7 @@ def test_the_winner_is_the_best_of_the_candidates():
         rows += [dict(metrics.values)] if metrics.values else []
     assert phases == [("search", step, 4) for step in range(1, 5)] + [("trial", step, 4) for step in range(1, 5)]
 
-    candidates = session.strategy.candidates(session.space, session.alphas)
+    candidates = most_probable(session.space, session.strategy.preferences(session.space, session.alphas), 4)
     trials = rows[2:]
     assert [Architecture.from_json(row["architecture"]) for row in trials] == candidates
     assert [row["trial"] for row in trials] == [0, 1, 2, 3]

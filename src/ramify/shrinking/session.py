@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from ramify.capabilities import ACTIVE, ANGLE, LAYER_COSTS, Capability
-from ramify.chain_costs import COUNTED, ChainCosts
+from ramify.costs.chain import COUNTED, ChainCosts
 from ramify.errors import ConfigurationError, RunError, nearest
 from ramify.seeding import stream
 from ramify.shrinking.angle import AngleForm, AngleTable
@@ -90,7 +90,7 @@ class Shrinking(WeightSettings, AngleForm):
         min_samples: With fewer an operator does not go.
         pools: `shared` or `own`; see `operator_scores`.
         at_most: Children of a chain that cost more do not count; 0 for no limit.
-        cost: What of: `macs`, `params`, `thop` or `table_flops` (`ramify.chain_costs`).
+        cost: What of: `macs`, `params`, `thop` or `table_flops` (`ramify.costs.ChainCosts`).
         released_costs: Whether `table_flops` repeats the mistake of FairNAS' released table.
     """
 
@@ -360,8 +360,7 @@ class _Limit:
         self.cost, self.at_most, self.candidates = settings.cost, settings.at_most, candidates
         taken = ("channels", "last_channels", "resolution")
         layout = {name: value for name, value in work.layout.items() if name in taken}
-        data = work.task.data
-        self._costs = ChainCosts(space, data.input_size, data.num_classes, layout, released=settings.released_costs)
+        self._costs = ChainCosts(space, work.inputs, layout, released=settings.released_costs)
         self._table, self._fixed = self._costs.tables[self.cost], self._costs.fixed[self.cost]
         self._costs.sampler(self.cost, at_most=self.at_most)  # refuses a limit that no member keeps
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,6 +102,14 @@ class Space(ABC):
     @abstractmethod
     def candidates(self, decision: str, value: Value) -> Sequence[Candidate]:
         """Return the candidates that taking `value` in `decision` uses."""
+
+    def parts(self, arch: Architecture) -> list[Hashable]:
+        """Return what the network of a member consists of, as far as its costs go, each part as often as it is there.
+
+        These are the candidates that it uses, in a space that says nothing else. Costs of members are sums over parts
+        where looks at networks confirm it (`ramify.costs.MemberCosts`).
+        """
+        return [candidate for name in arch for candidate in self.candidates(name, arch[name])]
 
     @abstractmethod
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:

@@ -13,7 +13,7 @@ network with the leading part of every weight. Nothing is computed beyond the wi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -103,6 +103,11 @@ class NATSBenchSize(Space):
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the one candidate that gives the layer `decision` the width `value`."""
         return [(CHANNELS, int(decision[1:]), self.widths.index(value))]
+
+    def parts(self, arch: Architecture) -> list[Hashable]:
+        """Return layers with the widths in front of and behind them."""
+        widths = [0, *(arch[name] for name in arch), 0]
+        return [(layer, *pair) for layer, pair in enumerate(pairwise(widths))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Take the best width of every layer."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ramify.architecture import Architecture
 from ramify.capabilities import (
     ADDITIVE_COST,
     BUDGET,
@@ -25,7 +24,6 @@ from ramify.capabilities import (
 from ramify.ops import SKIP
 from ramify.ops.weights import count_weights
 from ramify.seeding import seeded
-from ramify.spaces.layout import LayoutLike
 from ramify.supernet.contract import OF_MEMBERS, OF_SUPERNETS, Network, shown_by
 
 if TYPE_CHECKING:
@@ -35,26 +33,6 @@ LIBRARY = __name__.partition(".")[0]
 
 OF_NETWORKS = OF_SUPERNETS | {INHERITANCE}
 """What can be seen of a supernet and a member."""
-
-
-@runtime_checkable
-class Budgeted(Protocol):
-    """A space that derives members which keep to a budget; the budget is an object of its own."""
-
-    def budget(self, target: float, of: str, *, num_classes: int, input_size: Sequence[int], layout: LayoutLike) -> Any:
-        """Return the budget: `target` of `of`, `params` or `macs`, in networks that are laid out so."""
-
-    def cost(self, arch: Architecture, budget: Any) -> int:
-        """Return what the network of a member costs."""
-
-    def probabilities(self, scores: Mapping[str, Tensor]) -> Tensor:
-        """Return the weights that the budget's penalty takes, from raw architecture parameters (E, O)."""
-
-    def within(self, arch: Architecture, scores: Mapping[str, Tensor], budget: Any, tolerance: float) -> Architecture:
-        """Return a member like another one that keeps to the budget."""
-
-    def discretize_within(self, scores: Mapping[str, Tensor], budget: Any, tolerance: float) -> Architecture:
-        """Return the member that scores (E, O) prefer among those that keep to the budget."""
 
 
 def shown_by_space(space: Space) -> Iterator[Capability]:
@@ -67,7 +45,6 @@ def shown_by_space(space: Space) -> Iterator[Capability]:
         yield SAME_WIDTHS
     if space.additive:
         yield ADDITIVE_COST
-    if isinstance(space, Budgeted):
         yield BUDGET
     if space.regularisers:
         yield TERMS

@@ -12,9 +12,9 @@ auxiliary head; here neither. Cells that nothing reads are left out unless `prun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -315,6 +315,21 @@ class StageGraph(PairSpace):
             return self._mixed_stage(kind, inputs, graph)
 
         return _StageSupernet(self._places(norm, layout, stage), self._width, **_skeleton(layout, shape))
+
+    def parts(self, arch: Architecture) -> list[Hashable]:
+        """Return the cells and the poolings that are read, by the stage they are in."""
+        found: list[Hashable] = []
+        for stage in STAGES:
+            cells, poolings = self.read_parts(arch, stage, self._joined(arch, stage))
+            found += [(stage, "cell")] * cells + [(stage, "pooling")] * poolings
+        return found
+
+    def read_parts(self, arch: Architecture, stage: str, joined: tuple[int, ...]) -> tuple[int, int]:
+        """Return how many cells, and poolings between cells, are read in a stage whose output joins these states."""
+        graph = self._graphs[stage]
+        reads = [(state, *read) for state in graph.states for read in cast(tuple[Read, Read], arch[f"{stage}.{state}"])]
+        live = needed_states(joined, ((source, state) for state, _, source in reads))
+        return len(live - {0, 1}), sum(state in live and op != SKIP for state, op, _ in reads)
 
     def _joined(self, arch: Architecture, stage: str) -> tuple[int, ...]:
         """Return the states that are joined to the output of a stage of a member."""

@@ -53,6 +53,7 @@ from ramify.spaces import Space
 from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
+from ramify.strategies.limited import Limited
 from ramify.strategies.pc_darts import EDGES
 from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.supernet import existing, require
@@ -79,7 +80,7 @@ _VALUES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDARTS(Strategy):
+class CDARTS(Limited, Strategy):
     """CDARTS with the settings of the released search on CIFAR-10 with one GPU, but for the depth of E.
 
     Args:
@@ -169,6 +170,7 @@ class CDARTS(Strategy):
     evaluation: dict[str, int | float | bool | str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, known in _VALUES.items():
             if getattr(self, name) not in known:
                 raise ConfigurationError(
@@ -279,6 +281,7 @@ class CyclicSession:
 
     def __init__(self, strategy: CDARTS, space: Space, work: Work) -> None:
         self.strategy, self.space, self.work = strategy, space, work
+        self.limits = strategy.limits_of(space, work)
         settings = WeightSettings(
             epochs=strategy.epochs,
             batch_size=strategy.batch_size,
@@ -432,6 +435,7 @@ class CyclicSession:
 
     def run(self) -> Iterator[Metrics]:
         """Search; a yield after every step and after every regeneration, a row of the history an epoch."""
+        self.limits.prepare()
         while self.step < self.steps:
             place = self.place(self.step)
             if place.begins_cycle and self.built < place.cycle:
@@ -473,7 +477,7 @@ class CyclicSession:
                 generator = stream(self.work.seed, "genotype", cycle, name)
                 noise = -torch.empty(score.shape).exponential_(generator=generator).log()
                 scores[name] = score + noise
-        self._build(self.space.discretize(scores))
+        self._build(self.limits.derive(scores))
         if not strategy.keep_optimizers:
             for optimizer in (self.weights.optimizer.optimizer, self.arch_optimizer):
                 optimizer.state.clear()
@@ -649,7 +653,7 @@ class CyclicSession:
 
     def _derived_from(self, alphas: Mapping[str, Tensor]) -> Architecture:
         scores = self.strategy.scores(self.space, alphas)
-        return self.space.discretize({name: score.detach() for name, score in scores.items()})
+        return self.limits.derive({name: score.detach() for name, score in scores.items()})
 
     def _best(self) -> dict[str, Any] | None:
         """Return the cycle to take the result from, None for what α prefer; the first of equals."""
@@ -666,6 +670,7 @@ class CyclicSession:
         """Return the cycle of the result, where that is not the last word of α, and whether nothing was decided."""
         best = self._best()
         found = {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
+        found |= {"limits": self.limits.report(self.architecture())} if self.limits else {}
         return found | ({"undecided": UNMOVED} if self._is_undecided() else {})
 
     def _is_undecided(self) -> bool:
@@ -695,11 +700,13 @@ class CyclicSession:
             "cycles": self.cycles,
             "averages": {name: averages.sums for name, averages in self.averages.items()},
             "terms": self.terms,
+            **({"limits": self.limits.state_dict()} if self.limits else {}),
             **({"gradients": [p.grad for p in self._everything()]} if self.strategy.legacy_clip else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
+        self.limits.load_state_dict(state.get("limits", {}))
         self.step, self.built = state["step"], state["built"]
         self.weights.load_state_dict(state["weights"])
         self.pool.load_state_dict(state["pool"])

@@ -18,15 +18,16 @@ from torch import Tensor, nn
 from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.capabilities import Capability
+from ramify.costs import Budget, Limits
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
-from ramify.spaces.offers import Budgeted
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.collapse import MEASURES, CollapseGuard
 from ramify.strategies.hessian import largest_eigenvalue
-from ramify.strategies.regularisation import TOLERANCE, Regularisation
-from ramify.strategies.selection import Selection
+from ramify.strategies.limited import Limited
+from ramify.strategies.regularisation import Regularisation
+from ramify.strategies.selection import Selection, most_probable
 from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.strategies.unrolled import LossAt
 from ramify.supernet import require
@@ -61,7 +62,7 @@ class Moment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Differentiable(WeightSettings, Strategy):
+class Differentiable(Limited, WeightSettings, Strategy):
     """Settings of a bilevel search.
 
     Args:
@@ -95,7 +96,12 @@ class Differentiable(WeightSettings, Strategy):
     guard: CollapseGuard = field(default_factory=CollapseGuard)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        WeightSettings.__post_init__(self)
+        Limited.__post_init__(self)
+        if self.limits and self.regularisation.target:
+            raise ConfigurationError(
+                "`limits` and `regularisation.target` are two rules for what is derived; give one of them"
+            )
         if self.first not in ("architecture", "weights"):
             raise ConfigurationError(f"`first` must be 'architecture' or 'weights', got {self.first!r}")
         if self.derivation not in ("softmax", "raw"):
@@ -173,13 +179,18 @@ class Differentiable(WeightSettings, Strategy):
         """Return further arguments of the supernet's forward pass."""
         return {}
 
-    def candidates(self, space: Space, alphas: Alphas) -> Sequence[Architecture]:
-        """Return members to choose the result from, by their inherited weights; none where `scores` decide."""
-        return []
+    @property
+    def selected(self) -> int:
+        """Of how many members the result is the best by inherited weights; 0 where `scores` decide alone."""
+        return 0
+
+    def preferences(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+        """Return the scores (E, O) whose sums say which members are `selected`."""
+        return self.scores(space, alphas)
 
     @property
     def selection_batches(self) -> int:
-        """Validation batches that each of the `candidates` is scored on; 0 for all."""
+        """Validation batches that each of the `selected` is scored on; 0 for all."""
         return 0
 
     def recorded(self, epoch: int) -> dict[str, float]:
@@ -202,8 +213,9 @@ class Stale:
 class BilevelSession:
     """A differentiable strategy at work; owns the architecture parameters and both optimisers."""
 
-    def __init__(self, strategy: Differentiable, space: Space, work: Work) -> None:
+    def __init__(self, strategy: Differentiable, space: Space, work: Work, limits: Limits | None = None) -> None:
         self.strategy, self.space, self.work = strategy, space, work
+        self.limits = limits or strategy.limits_of(space, work)
         self.weights = SupernetWeights(strategy, space, replace(work, layout={**strategy.layout, **work.layout}))
         require(self.weights.backbone, strategy.needs, "the search")
         if strategy.legacy_clip and self.weights.scale.factor != 1:
@@ -230,7 +242,7 @@ class BilevelSession:
         self.selection = Selection(space, self.weights, strategy.selection_batches)
         if strategy.guard.wants("gap"):
             self.weights.check_measured(batches=strategy.guard.batches)
-        if strategy.candidates(space, self.alphas):
+        if strategy.selected:
             self.weights.check_measured(batches=strategy.selection_batches)
         self.stopped = False
         self.step = 0
@@ -242,6 +254,7 @@ class BilevelSession:
 
     def run(self) -> Iterator[Metrics]:
         """Search; one yield a step, one row of the history an epoch."""
+        self.limits.prepare()
         weights = self.weights
         training = weights.batches(weights.split, self.step)
         validation = weights.batches(self.validation, sum(map(self._learns, range(self.step))))
@@ -255,23 +268,21 @@ class BilevelSession:
             self.step += 1
             ends_epoch = self.step % weights.steps_per_epoch == 0
             yield Metrics("search", self.step, weights.steps, self._end_epoch() if ends_epoch else {})
-        yield from self.selection.run(self._candidates())
+        yield from self.selection.run(self._selected())
 
-    def _candidates(self) -> Sequence[Architecture]:
-        """Return the members to choose the result from; where there is a budget, those that keep to it, if any can."""
-        found = self.strategy.candidates(self.space, self.alphas)
-        if self.budget is None or not found:
-            return found
-        assert isinstance(self.space, Budgeted)
-        scores = self.strategy.derived_from(self.space, self.alphas)
-        nearest = dict.fromkeys(self.space.within(arch, scores, self.budget, TOLERANCE) for arch in found)
-        return [arch for arch in nearest if self._cost(arch)[1]] or list(nearest)
+    def _selected(self) -> Sequence[Architecture]:
+        """Return the members that the result is chosen from, all within limits or budget."""
+        if not self.strategy.selected:
+            return []
+        preferences, count = self.strategy.preferences(self.space, self.alphas), self.strategy.selected
+        bounds = self._bounds
+        if bounds is None:
+            return most_probable(self.space, preferences, count)
+        return bounds.best(preferences, count, self.space)
 
-    def _cost(self, arch: Architecture) -> tuple[int, bool]:
-        """Return what a member costs, and whether that meets the budget."""
-        assert isinstance(self.space, Budgeted) and self.budget is not None
-        cost = self.space.cost(arch, self.budget)
-        return cost, abs(cost / self.budget.target - 1) <= TOLERANCE
+    @property
+    def _bounds(self) -> Limits | Budget | None:
+        return self.limits if self.limits else self.budget
 
     def _learns(self, step: int) -> bool:
         return self.strategy.learns(step, self.weights.steps_per_epoch)
@@ -408,18 +419,18 @@ class BilevelSession:
 
     def _derived_from(self, alphas: Alphas) -> Architecture:
         scores = self.strategy.derived_from(self.space, alphas)
-        if self.budget is None:
-            return self.space.discretize(scores)
-        assert isinstance(self.space, Budgeted)
-        return self.space.discretize_within(scores, self.budget, TOLERANCE)
+        return self.space.discretize(scores) if self._bounds is None else self._bounds.derive(scores, self.space)
 
     def summary(self) -> dict[str, Any]:
-        """Return whether nothing was decided, and how well the result meets its budget, where it has one."""
+        """Return whether nothing was decided, and what the result costs, where it has limits or a budget."""
         found: dict[str, Any] = {"undecided": UNMOVED} if self._is_undecided() else {}
+        arch = self.architecture()
+        if self.limits:
+            found = {"limits": self.limits.report(arch), **found}
         if self.budget is None:
             return found
-        cost, met = self._cost(self.architecture())
-        return {"budget": {"of": self.budget.of, "target": self.budget.target, "cost": cost, "met": met}, **found}
+        budget, cost = self.budget, self.budget.cost(arch)
+        return {"budget": {"of": budget.of, "target": budget.target, "cost": cost, "met": budget.met(arch)}, **found}
 
     def _is_undecided(self) -> bool:
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
@@ -507,11 +518,13 @@ class BilevelSession:
             "selection": self.selection.state_dict(),
             "stopped": self.stopped,
             **({"gradients": self._gradients()} if self.strategy.legacy_clip else {}),
+            **({"limits": self.limits.state_dict()} if self.limits else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.step = state["step"]
+        self.limits.load_state_dict(state.get("limits", {}))
         self.weights.load_state_dict(state["weights"])
         with torch.no_grad():
             for name, alpha in self.alphas.items():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify import parallel
+from ramify.costs import Inputs
 from ramify.data import Augmentation
 from ramify.errors import ConfigurationError, RunError
 from ramify.executors import Executor
@@ -60,6 +61,11 @@ class Work:
     def shape(self) -> dict[str, int]:
         """The arguments of `build` and `supernet` that follow from the task."""
         return self.task.shape
+
+    @property
+    def inputs(self) -> Inputs:
+        """What networks see, and what is demanded of them."""
+        return Inputs(self.shape, self.task.input_size)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from ramify import zoo
 from ramify.architecture import Architecture
 from ramify.commandline.command import printed
 from ramify.commandline.options import add_json, add_network, add_space
+from ramify.costs import profile
 from ramify.errors import ConfigurationError
-from ramify.profiling import profile
 from ramify.run.origin import network_of
 from ramify.run.sources import read
 from ramify.spaces import Space, space_of

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ramify import files
 from ramify.commandline.options import add_data, add_machine
+from ramify.costs import latency_ms, profile
 from ramify.data import Data, DataSpec, Scale, colored, data_set_names, numbered, spec_of
 from ramify.data import load as load_data
 from ramify.data.part_names import told_by
 from ramify.errors import ConfigurationError, DataError, OptionError, RunError
-from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.origin import data_of, located, named_data, network_shape, task_told
 from ramify.run.trained import network_of

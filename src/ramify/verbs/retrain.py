@@ -22,9 +22,9 @@ from ramify.commandline.options import (
     as_architecture,
     of_run,
 )
+from ramify.costs import profile
 from ramify.data import Data, scale_of
 from ramify.errors import RamifyError
-from ramify.profiling import profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
 from ramify.run.opening import bound, check_finite, common_settings, data_settings, opened, place_of, task_settings

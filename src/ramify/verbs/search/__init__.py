@@ -219,7 +219,10 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         say(f"undecided: {undecided}")
     budget = result.get("budget", {"met": True})
     if not budget["met"]:
-        say(f"the budget is missed: {budget['cost']:,} {budget['of']}, where {budget['target']:,.0f} were asked for")
+        cost, target = (f"{budget[name]:,.10g}" for name in ("cost", "target"))
+        say(f"the budget is missed: {cost} {budget['of']}, where {target} were asked for")
+    for name, limit in result.get("limits", {}).items():
+        say(f"{name}: {limit['cost']:,.10g}, of {limit['most']:,.10g} that are allowed")
     for number, member in enumerate(result.get("front", ())):
         folder.write_json(f"front/{number:02}.json", member["architecture"])
     folder.finish(result)
