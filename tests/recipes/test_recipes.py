@@ -492,7 +492,7 @@ def test_the_augmentation_of_trainings(name):
     distortion = DISTORTIONS.get(name, Distortion())
     crop = 0 if distortion.resized else side // 8
     expected = Augmentation(crop=crop, flip=True, cutout=cutout, distortion=distortion)
-    assert recipes.load(name)["recipe"].augmentation(own, side) == expected
+    assert recipes.load(name)["recipe"].augmentation(own, (3, side, side)) == expected
 
 
 # Overriding

@@ -43,21 +43,21 @@ def test_the_defaults_are_those_of_darts_for_cifar():
     recipe = Recipe()
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (600, 96, 0.025, 3e-4)
     assert (recipe.clip, recipe.drop_path, recipe.auxiliary_weight) == (5.0, 0.2, 0.4)
-    assert recipe.augmentation(Augmentation(), 32).cutout == 16
+    assert recipe.augmentation(Augmentation(), (3, 32, 32)).cutout == 16
 
 
 def test_augmentation_is_the_data_sets_own_where_the_recipe_leaves_it_open():
     own = Augmentation(crop=4, flip=True)
-    assert Recipe(cutout=3).augmentation(own, 32) == Augmentation(crop=4, flip=True, cutout=3)
-    assert Recipe(crop=0, flip=False, cutout=0).augmentation(own, 32) == Augmentation()
+    assert Recipe(cutout=3).augmentation(own, (3, 32, 32)) == Augmentation(crop=4, flip=True, cutout=3)
+    assert Recipe(crop=0, flip=False, cutout=0).augmentation(own, (3, 32, 32)) == Augmentation()
 
 
 def test_a_resized_crop_replaces_the_other():
     own = Augmentation(crop=4, flip=True)
     distortion = Distortion(resized=0.08, jitter=(0.4, 0.4, 0.4, 0.2))
-    found = Recipe(distortion=distortion).augmentation(own, 224)
+    found = Recipe(distortion=distortion).augmentation(own, (3, 224, 224))
     assert found == Augmentation(crop=0, flip=True, distortion=distortion)
-    assert Recipe(distortion=Distortion(fill=128)).augmentation(own, 32).crop == 4
+    assert Recipe(distortion=Distortion(fill=128)).augmentation(own, (3, 32, 32)).crop == 4
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,22 @@ def test_cdarts_size_rule(params, weight_decay, drop_path):
 
 
 def test_the_cutout_follows_the_size_of_the_images_and_never_covers_one():
-    assert [Recipe().augmentation(Augmentation(), side).cutout for side in (8, 32, 64, 224)] == [4, 16, 32, 0]
+    assert [Recipe().augmentation(Augmentation(), (3, side, side)).cutout for side in (8, 32, 64, 224)] == [
+        4,
+        16,
+        32,
+        0,
+    ]
     with pytest.raises(ConfigurationError, match="`cutout` must be below the side of the images, 8, got 16"):
-        Recipe(cutout=16).augmentation(Augmentation(), 8)
+        Recipe(cutout=16).augmentation(Augmentation(), (3, 8, 8))
+    assert Recipe().augmentation(Augmentation(), (5, 24, 16)).cutout == 8  # by the shorter side
+    for size in ((5, 24, 16), (5, 16, 24)):
+        with pytest.raises(ConfigurationError, match="`cutout` must be below the side of the images, 16, got 16"):
+            Recipe(cutout=16).augmentation(Augmentation(), size)
+
+
+def test_a_distortion_of_colors_is_refused_for_images_without_any():
+    recipe = Recipe(distortion=Distortion(lighting=0.1))
+    assert recipe.augmentation(Augmentation(), (3, 24, 16)).distortion.lighting == 0.1
+    with pytest.raises(ConfigurationError, match="`lighting` of a distortion changes colors, and images of 5 channels"):
+        recipe.augmentation(Augmentation(), (5, 24, 16))

@@ -58,9 +58,9 @@ def load(
 
             In Python, that is a map-style data set of PyTorch, or a `Dataset` or `DatasetDict` of Hugging Face. An item
             is (image, label), or a mapping or named tuple with keys such as image, img or pixel_values, and label,
-            labels or target, in any case. An image is a PIL image, or a tensor or array (C, S, S), (S, S, C) or (S, S)
-            with 1 or 3 channels. A label is a class number (an integer, a whole float, an array of one), a class name
-            or a truth value.
+            labels or target, in any case. An image is a PIL image, or a tensor or array (C, H, W), (H, W, C) or (H, W),
+            whose channels are found as docs/data.md says. A label is a class number (an integer, a whole float, an
+            array of one), a class name or a truth value.
         device: Where the images shall be kept, as bytes.
         measured: Whether nothing will be trained on it: then all images are test images where there is no part for
             testing. Data that is loaded already stays as it is.
@@ -72,7 +72,7 @@ def load(
 
     Images become upright and bytes: EXIF orientation is applied; the alpha of a PIL image is dropped; 16 and 32 bits,
     and floats, are scaled by one range for the whole data set (`ramify.data.depth`). One image has at most
-    `ramify.data.encoded.MAX_PIXELS`.
+    `ramify.data.arrays.MAX_PIXELS`.
 
     Returns:
         The data. Images above `ramify.data.pixels.memory_limit` are not kept but decoded for each batch.
@@ -161,16 +161,16 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
     pool = torch.cat([chosen["search_train"], chosen["search_validation"]]).sort().values
     test = chosen["test"]
     if len(pool):
-        of_pool, of_test, scale = load_pixels(images, pool, test, spec.image_size, device, known)
+        of_pool, of_test, scale = load_pixels(images, pool, test, spec.size, device, known)
     elif parts.train is None:
-        of_test, of_pool, scale = load_pixels(images, test, pool, spec.image_size, device, known)
+        of_test, of_pool, scale = load_pixels(images, test, pool, spec.size, device, known)
     else:
         raise DataError(f"{parts.name}: no training images are left; lower `test_fraction`")
     stores = {"pool": (of_pool, labels[pool]), "test": (of_test, labels[test])}
     rows = {name: torch.searchsorted(pool, index) for name, index in chosen.items() if name != "test"}
     rows["test"] = torch.arange(len(test))
 
-    input_size = (of_pool.channels, of_pool.side, of_pool.side)
+    input_size = (of_pool.channels, *of_pool.size)
     if parts.name in PUBLISHED and input_size == (3, 32, 32):
         mean, std = (tuple(value / 255 for value in values) for values in PUBLISHED[parts.name])
     else:
@@ -182,7 +182,7 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
         mean=mean,
         std=std,
         fingerprint=_fingerprint(stores, rows),
-        augmentation=Augmentation(crop=max(1, input_size[1] // 8), flip=parts.name not in HANDED),
+        augmentation=Augmentation(crop=max(1, min(of_pool.size) // 8), flip=parts.name not in HANDED),
         _stores={name: (kept, values.to(device)) for name, (kept, values) in stores.items()},
         _rows=rows,
         _scale=scale,
@@ -345,7 +345,7 @@ def _subset(chosen: dict[str, Tensor], labels: Tensor, spec: DataSpec) -> dict[s
 
 
 def _sample(pixels: Pixels) -> list[Tensor]:
-    """Return the images, or a fixed sample of streamed ones, as uint8 (n, S, S, C) chunks."""
+    """Return the images, or a fixed sample of streamed ones, as uint8 (n, H, W, C) chunks."""
     if isinstance(pixels, InMemory):
         return [pixels[first : first + 4096].cpu() for first in range(0, len(pixels), 4096)]
     return [images[index].cpu() for images, index in pixels.padded(sample(pixels).split(64), 0)]
@@ -368,7 +368,7 @@ def _measure(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _fingerprint(stores: dict[str, tuple[Pixels, Tensor]], rows: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, (pixels, labels) in stores.items():
-        digest.update(f"{name} {len(pixels)}x{pixels.side}x{pixels.side}x{pixels.channels}".encode())
+        digest.update(f"{name} {'x'.join(map(str, (len(pixels), *pixels.size, pixels.channels)))}".encode())
         for chunk in _sample(pixels):
             digest.update(chunk.contiguous().numpy().data)
         digest.update(labels.numpy().data)

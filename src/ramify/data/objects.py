@@ -136,8 +136,8 @@ def _items(data: Any, name: str, spec: DataSpec) -> Part:
             raise DataError(f"{where}: the data set raised {type(error).__name__} ({_reason(error)})") from error
         image, label = pair_of(item, where, spec)
         labels.append(read_label(label, where))
-        measure(as_image(image, where), where, found)
-    return Part(Items(data, name, partial(_image_of, name=name, spec=spec), found), labels)
+        measure(as_image(image, where, spec.channel_axis), where, found)
+    return Part(Items(data, name, partial(_image_of, name=name, spec=spec), found, spec.channel_axis), labels)
 
 
 def _reason(error: Exception) -> str:

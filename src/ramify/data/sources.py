@@ -168,4 +168,4 @@ def _folder(path: Path, spec: DataSpec) -> Parts:
     turns_back = len(inner) == 1 and path.resolve().is_relative_to(inner[0].resolve())  # a link
     if len(inner) == 1 and not turns_back and not holds_images(path):  # a folder around one of those above
         return _folder(inner[0], spec)
-    return image_folder(path)
+    return image_folder(path, spec.channel_axis)

@@ -2,6 +2,7 @@
 
 # No postponed annotations: the command line reads the types of these fields.
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Self
@@ -48,8 +49,8 @@ class Recipe:
         auxiliary_weight: Factor of that head's loss.
         crop: Padding of the random crop in pixels; None for the data set's own.
         flip: Whether images are mirrored at random; None for the data set's own.
-        cutout: Side of the square that is cut out, in pixels; 0 for none. None for half the side of images up to
-            64 pixels, which is 16 for CIFAR as published, and none for larger ones.
+        cutout: Side of the square that is cut out, in pixels; 0 for none. None for half the shorter side of images up
+            to 64 pixels, which is 16 for CIFAR as published, and none for larger ones.
         distortion: What else happens to training images.
     """
 
@@ -129,15 +130,22 @@ class Recipe:
             warmup=self.warmup,
         )
 
-    def augmentation(self, default: Augmentation, side: int) -> Augmentation:
-        """Return the augmentation of training images of `side` pixels, `default` where the recipe leaves it open.
+    def augmentation(self, default: Augmentation, input_size: Sequence[int]) -> Augmentation:
+        """Return the augmentation of training images, `default` where the recipe leaves it open.
+
+        Args:
+            default: Of the data set.
+            input_size: (C, H, W) of an image.
 
         Raises:
-            ConfigurationError: If the cutout would leave nothing of an image.
+            ConfigurationError: If the cutout would leave nothing of an image, or the distortion is for other channels.
         """
+        channels, *sides = input_size
+        side = min(sides)
         cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
         if cutout >= side:
             raise ConfigurationError(f"`cutout` must be below the side of the images, {side}, got {cutout}")
+        self.distortion.check(channels)
         own = replace(
             default,
             crop=default.crop if self.crop is None else self.crop,

@@ -34,7 +34,7 @@ class TrainingSession:
         params = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary."))
         recipe = recipe.sized(params)
         self.recipe, self.task = recipe, task
-        self.augmentation = recipe.augmentation(task.data.augmentation, task.data.input_size[-1])
+        self.augmentation = recipe.augmentation(task.data.augmentation, task.data.input_size)
         self.split = task.data.split(split)
         self.batch_size = fitting(recipe.batch_size, self.split)
         self.drops_last = leaves_out(self.split, self.batch_size, drop_last=recipe.drop_last)

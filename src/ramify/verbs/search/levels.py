@@ -117,7 +117,7 @@ def search_levels(
         if loaded is None:
             raise without_images("the training at the end", None)
         last.space.layout(network)
-        recipe.augmentation(loaded.augmentation, loaded.input_size[-1])
+        recipe.augmentation(loaded.augmentation, loaded.input_size)
     settings = None if data is None else data_settings(data)
     common = common_settings(settings, network, seed, fabric, precision, threads, devices)
     training = None if recipe is None else {"recipe": fields_of(recipe), "network": common.pop("network")}
