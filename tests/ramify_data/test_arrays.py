@@ -38,11 +38,19 @@ def test_the_axis_of_the_channels(shape, first):
         assert channels_first(shape, "it", tensor=tensor) is first
 
 
-@pytest.mark.parametrize(("shape", "tensor"), [((3, 3, 3), True), ((1, 3, 3), True), ((3, 3, 1), False)])
-def test_tiny_images_have_two_such_ends(shape, tensor):
-    """A tensor is CHW and an array HWC, as far as the other sides leave a choice."""
-    assert channels_first(shape, "it", tensor=True) is tensor
-    assert channels_first(shape, "it") is (shape == (1, 3, 3))
+@pytest.mark.parametrize(
+    ("shape", "of_tensor", "of_array"),
+    [
+        ((1, 3, 3), True, True),  # what leaves a square
+        ((3, 3, 1), False, False),
+        ((3, 1, 1), True, True),
+        ((3, 3, 3), True, False),
+        ((3, 24, 1), True, False),
+        ((1, 24, 3), True, False),
+    ],
+)
+def test_both_ends_may_be_those_of_grey_or_colored_images(shape, of_tensor, of_array):
+    assert (channels_first(shape, "it", tensor=True), channels_first(shape, "it")) == (of_tensor, of_array)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (24, 16, 9), (9, 24, 16), (64, 24, 16), (16, 24, 16), (10, 24, 12)])

@@ -35,9 +35,9 @@ _HEADER = 10_000  # bytes of the header of an array
 def channels_first(shape: Sequence[int], what: str, asked: str | None = None, *, tensor: bool = False) -> bool:
     """Tell an image (C, H, W) from one that is (H, W, C), by a rule that looks at three sides and nothing else.
 
-    An end of 1 or 3 is the channels; a tiny image can have two, and then a tensor is CHW and an array HWC. Else the
-    channels are what stands beside the two equal sides of a square, or else the end that is at most half as long as
-    both other sides.
+    An end of 1 or 3 is the channels; of two such ends that which leaves a square, else the first of a tensor and the
+    last of an array. Without one, the channels are what stands beside the two equal sides of a square, or else the end
+    that is at most half as long as both other sides.
 
     Args:
         shape: The three sides.
@@ -64,12 +64,13 @@ def channels_first(shape: Sequence[int], what: str, asked: str | None = None, *,
 def _told(shape: Sequence[int], tensor: bool) -> bool | None:
     first, middle, last = shape
     colors = first in (1, 3), last in (1, 3)
-    if all(colors):
-        return middle == last and (tensor or first != middle)
-    if any(colors):
+    squares = middle == last, first == middle  # what is left if the channels are first, or last
+    if any(colors) and not all(colors):
         return colors[0]
-    if (first == middle) != (middle == last):
-        return middle == last
+    if any(squares) and not all(squares):
+        return squares[0]
+    if all(colors):
+        return tensor
     if 2 * first <= min(middle, last) or 2 * last <= min(first, middle):
         return first < last
     return None

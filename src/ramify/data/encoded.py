@@ -321,7 +321,10 @@ def _read(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
     except Exception as error:  # damaged files make decoders fail in ways without number
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, factory.UnidentifiedImageError):
-            reason = "Pillow does not know it: empty, damaged, or of pixels to be converted, such as floats of 64 bits"
+            reason = (
+                "Pillow does not know it: empty, damaged, or to be converted, such as floats of 64 bits, and more than "
+                "four bands to .npy"
+            )
         raise DataError(f"{images.where(row)}: not a readable image ({reason:.160}); repair or remove it") from error
 
 

@@ -35,7 +35,7 @@ class DataSpec:
         image_column: Column of the encoded images in a table. Default: the only one that can hold them. Or the array of
             the images in a file of arrays.
         label_column: Column, or array, of the labels. Default: `label`, else the only column of integers.
-        channel_axis: Where the channels of arrays stand, `first` or `last`. Default: as their shape tells
+        channel_axis: Where the channels of arrays stand, `first` or `last`; for shapes that do not tell it
             (docs/data.md).
         image_size: What images are brought to, in pixels: the side of squares, or height and width, as 24,16. They are
             resized until they cover it, then the centre is cropped. Needed when images differ in size. At most 8192.

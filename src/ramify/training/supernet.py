@@ -123,6 +123,7 @@ class SupernetWeights:
 
     def __init__(self, settings: WeightSettings, space: Space, task: Task) -> None:
         self.settings, self.space, self.task = settings, space, task
+        settings.distortion.check(task.data.in_channels)
         with seeded(task.seed, "supernet"):
             supernet = space.supernet(task.network, shape=task.shape)
         supernet = channels_last(supernet)
