@@ -25,7 +25,8 @@ from ramify.executors import Executor, InProcess, LocalProcesses, RayCluster
 from ramify.run import make_fabric
 from ramify.seeding import rng
 from ramify.spaces import NASBench201
-from ramify.training import Task
+from ramify.tasks import Classification
+from ramify.training import Work
 
 SPACE, LAYOUT = NASBench201(), {"channels": 16, "cells": 2}
 ARCHITECTURE = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
@@ -35,7 +36,7 @@ class Crew:
     """Workers of one executor that are ready."""
 
     def __init__(self, executor: Executor, workers: int, epochs: int) -> None:
-        task = Task(load("digits"), 0, make_fabric("cpu", threads=1), LAYOUT, executor)
+        task = Work(Classification().on(load("digits")), 0, make_fabric("cpu", threads=1), LAYOUT, executor)
         evaluator = TrainFromScratch(epochs=epochs)
         self.evaluations = Evaluations(evaluator, evaluator.start(SPACE, task), SPACE, task)
         self.jobs = 0

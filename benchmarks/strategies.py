@@ -31,7 +31,8 @@ from ramify.run import make_fabric
 from ramify.seeding import rng
 from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import DARTS, ENAS, GDAS, NASP, PCDARTS, RSPS, SETN, Strategy
-from ramify.training import Task, single_path
+from ramify.tasks import Classification
+from ramify.training import Work, single_path
 from supernet import THREADS, resident_mib
 
 CIFAR = 25_000
@@ -104,7 +105,7 @@ class Steps:
         space, layout, batch = FAMILIES[family]
         self.name, self.space, self.batch = name, space, batch
         self.strategy: Any = STRATEGIES[name](batch)
-        task = Task(data, 0, make_fabric("cpu", threads=THREADS), layout)
+        task = Work(Classification().on(data), 0, make_fabric("cpu", threads=THREADS), layout)
         self.session: Any = self.strategy.session(space, task)
         self.weights = getattr(self.session, "weights", None) or self.session.evaluation.weights
         self.seconds_of_weights = 0.0
@@ -123,7 +124,9 @@ class Steps:
         """Return a search that is about to update the controller, and will do so again and again."""
         space, layout, batch = FAMILIES[family]
         strategy = ENAS(batch_size=batch, controller_updates=10**6)
-        session: Any = strategy.session(space, Task(data, 0, make_fabric("cpu", threads=THREADS), layout))
+        session: Any = strategy.session(
+            space, Work(Classification().on(data), 0, make_fabric("cpu", threads=THREADS), layout)
+        )
         session.load_state_dict(session.state_dict() | {"step": session.weights.steps_per_epoch})
         return session.run()
 

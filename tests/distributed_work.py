@@ -17,7 +17,7 @@ from ramify.seeding import rng, seeded
 from ramify.strategies import DARTS, GDAS
 from ramify.supernet.mixture import weighted
 from ramify.training import Recipe, TrainingSession, measure
-from small_runs import DATA, SPACES, STRATEGIES, loaded, restored, saved, session_of, task_of
+from small_runs import DATA, SPACES, STRATEGIES, loaded, restored, saved, session_of, work_of
 
 DOUBLE = "64-true"
 SEARCH = GDAS(epochs=4, batch_size=16)
@@ -44,7 +44,7 @@ CASES = {  # name: space, strategy, precision, steps
 def retraining(data=DATA, **recipe):
     """Return a training with drop path, whose draws are the same in one process and in several."""
     space, layout = SPACES["nasbench201"]
-    task = task_of(layout, data=loaded(data), precision=DOUBLE)
+    task = work_of(layout, data=loaded(data), precision=DOUBLE)
     with seeded(0, "network"):
         network = space.build(space.sample(rng(0)), **task.shape, **layout)
     for cell in network.cells:

@@ -45,7 +45,8 @@ from ramify.strategies import (
     RegularizedEvolution,
     Reinforce,
 )
-from ramify.training import Recipe, Task, TrainingSession, measure
+from ramify.tasks import Classification
+from ramify.training import Recipe, TrainingSession, Work, measure
 
 LAG = 6
 SIDE = 16
@@ -146,9 +147,9 @@ def data(seed, count=2048):
     return replace(loaded, augmentation=Augmentation())
 
 
-def task(seed, count=2048):
-    """Return the task: data and run follow from the seed."""
-    return Task(data(seed, count), seed, make_fabric("cpu", threads=1), NETWORK)
+def work(seed, count=2048):
+    """Return the work: data and run follow from the seed."""
+    return Work(Classification().on(data(seed, count)), seed, make_fabric("cpu", threads=1), NETWORK)
 
 
 def space(operations=OPERATIONS):
@@ -166,20 +167,20 @@ def found(arch):
 
 def accuracy(arch, seed, *, epochs=4, count=2048):
     """Return the accuracy on the validation images of a member that was trained on the others."""
-    work = task(seed, count)
+    own = work(seed, count)
     torch.manual_seed(seed)
     cells = DARTSCells(**arch.arguments)
-    network = cells.build(arch, **work.shape, **NETWORK)
+    network = cells.build(arch, **own.shape, **NETWORK)
     recipe = Recipe(epochs=epochs, lr=0.1, batch_size=32, cutout=0, auxiliary=False, drop_path=0.0)
-    session = TrainingSession(network, recipe, work, split="search_train")
+    session = TrainingSession(network, recipe, own, split="search_train")
     for _ in session.run():
         pass
-    return measure(session.network, work.data.split("search_validation"), device=torch.device("cpu")).top1
+    return measure(session.network, own.task.split("search_validation"), device=torch.device("cpu")).top1
 
 
 def search(strategy, seed, operations=OPERATIONS, count=2048):
     """Return what a strategy puts on the edge."""
-    session = strategy.session(space(operations), task(seed, count))
+    session = strategy.session(space(operations), work(seed, count))
     for _ in session.run():
         pass
     return found(session.architecture())

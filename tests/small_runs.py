@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 import striking
+from ramify.costs import Inputs
 from ramify.data import DataSpec, load
-from ramify.evaluators import Evaluator, Images, InheritedWeights, TrainFromScratch
+from ramify.evaluators import Evaluator, InheritedWeights, TrainFromScratch
 from ramify.run import make_fabric
 from ramify.seeding import rng
 from ramify.spaces import (
@@ -52,7 +53,8 @@ from ramify.strategies import (
     RegularizedEvolution,
     Reinforce,
 )
-from ramify.training import Task
+from ramify.tasks import Classification
+from ramify.training import Work
 
 DATA = DataSpec(subset=64)  # 32 images to train on, 32 to validate on
 
@@ -106,7 +108,7 @@ class Guessing:
     def __init__(self, epochs, task):
         self.fidelities = tuple(range(1, epochs + 1))
         self.metrics = ("score", "loss", "seconds")
-        self.images = Images.of(task)
+        self.inputs = task.inputs
 
     def prepare(self):
         yield from ()
@@ -178,20 +180,25 @@ STRATEGIES = {  # two epochs of two steps; where steps are many, a test sets its
 }
 
 
+def images(classes, *size):
+    """Return what networks are for that classify images of a size, (C, H, W)."""
+    return Inputs({"num_classes": classes, "in_channels": size[0]}, size)
+
+
 @functools.cache
 def loaded(spec=DATA):
     return load(spec)
 
 
-def task_of(layout, *, seed=0, data=None, precision="32-true", executor=None):
-    return Task(data or loaded(), seed, make_fabric("cpu", precision, threads=1), layout, executor)
+def work_of(layout, *, seed=0, data=None, precision="32-true", executor=None):
+    return Work(Classification().on(data or loaded()), seed, make_fabric("cpu", precision, threads=1), layout, executor)
 
 
-def session_of(space, strategy, **task):
+def session_of(space, strategy, **work):
     """Return a fresh session of `SPACES[space]`, searched by a strategy or by `STRATEGIES[strategy]`."""
     space, layout = SPACES[space]
     strategy = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
-    return strategy.session(space, task_of(layout, **task))
+    return strategy.session(space, work_of(layout, **work))
 
 
 def saved(session):

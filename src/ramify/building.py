@@ -22,18 +22,19 @@ from ramify.architecture import Architecture
 from ramify.benchmarks import ORDERS, Column, Table
 from ramify.benchmarks.table import notation_of
 from ramify.campaign import Campaign
-from ramify.data import Data, DataSpec, spec_of
-from ramify.data import load as load_data
+from ramify.data import DataSpec, spec_of
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import Row
-from ramify.run.origin import images_of
+from ramify.run.opening import bound, data_settings, task_settings
+from ramify.run.origin import told_of
 from ramify.run.provenance import now
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
-from ramify.training import Recipe, Task, TrainingSession, measure
+from ramify.tasks import Classification, Task
+from ramify.training import Recipe, TrainingSession, Work, measure
 from ramify.training.recipe import recipe_keywords
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class _Plan:
 
     Args:
         space: What the architectures are members of.
-        data: What to train on.
+        data: What to train on; None where the task makes its own batches.
+        task: What is learned.
         recipe: How.
         layout: Layout keywords of `build`.
         device: Where.
@@ -72,7 +74,8 @@ class _Plan:
     """
 
     space: Space
-    data: DataSpec
+    data: DataSpec | None
+    task: Task
     recipe: Recipe
     layout: Mapping[str, Any]
     device: str
@@ -83,8 +86,9 @@ class _Plan:
 
 def build_table(
     space: Space,
-    data: str | Path | DataSpec = "digits",
+    data: str | Path | DataSpec | None = None,
     *,
+    task: Task | None = None,
     out: str | Path,
     architectures: int | Sequence[str | Architecture] | str | Path | None = None,
     seeds: Sequence[int] = (0,),
@@ -108,7 +112,8 @@ def build_table(
 
     Args:
         space: Whose members to train.
-        data: A name, a path, or a `DataSpec`.
+        data: A name, a path, or a `DataSpec`; digits when None.
+        task: What is learned; classification when None. The values of another task are scores.
         out: A folder. The same call continues the build that it holds.
         architectures: How many to draw, or which ones: architectures, notations, or a file with a notation in every
             line. None for all members.
@@ -129,25 +134,27 @@ def build_table(
         RamifyError: If anything handed in cannot work; nothing has been trained or written then.
         Interrupted: After Ctrl-C; the architectures that are finished are kept.
     """
-    spec = spec_of(data)
+    task = task or Classification()
+    spec = None if data is None and not task.needs_data else spec_of("digits" if data is None else data)
     recipe = recipe or TrainFromScratch().recipe()
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigurationError(f"`seeds` must be different numbers, at least one, got {list(seeds)}")
     campaign = Campaign("build", "architectures", _key, _Worker, processes, threads, progress)
-    layout = {**recipe_keywords(space, recipe), **(network or {})}
+    layout = {**recipe_keywords(space, recipe, task), **(network or {})}
     space.layout(layout)  # what cannot be is refused before data are loaded
     fabric = make_fabric(device, precision)
-    loaded = load_data(spec, device=fabric.device)
+    learned = bound(task, spec, fabric, space)
     members, named = _members(space, architectures, seed)
-    plan = _Plan(space, spec, recipe, layout, str(fabric.device), precision, test, threads)
-    _Trainer(plan, fabric, loaded).session(members[0], 0).rehearse()
+    plan = _Plan(space, spec, task, recipe, layout, str(fabric.device), precision, test, threads)
+    _Trainer(plan, fabric, learned).session(members[0], 0).rehearse()
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
         "architectures": named,
         "seeds": list(seeds),
         "recipe": fields_of(recipe),
-        "data": fields_of(spec),
+        "task": task_settings(learned),
+        "data": data_settings(spec),
         "network": described(dict(network or {})),
         "test": test,
         "seed": seed,
@@ -157,7 +164,7 @@ def build_table(
     }
     with RunFolder(out) as folder:
         folder.open(config, seed)
-        _keep_to(folder, loaded)
+        _keep_to(folder, learned)
         if folder.finished:
             say(f"{folder.path} is finished: this is its table, nothing is done again", enabled=progress)
             return Table.open(folder.path / TABLE)
@@ -166,11 +173,11 @@ def build_table(
         first = test and not folder.history(_Row)
         left = campaign.left(folder, jobs, _Row, again=lambda row: retry and "error" in row)
         if first:
-            images = len(loaded.split("test", "bench build"))
+            images = len(learned.split("test", "bench build"))
             folder.record_reads([{"split": "test", "purpose": "bench build", "images": images, "time": now()}])
-        arguments = (plan, loaded) if processes == 0 else (plan,)
+        arguments = (plan, learned) if processes == 0 else (plan,)
         campaign.carry_out(folder, left, arguments, done=len(jobs) - len(left), show=_shown)
-        table = _table(plan, list(names), list(seeds), folder.history(_Row), loaded)
+        table = _table(plan, list(names), list(seeds), folder.history(_Row), learned)
         table.save(folder.path / TABLE)
         failed = table.origin["failed"]
         folder.finish({"architectures": len(table), "failed": failed, "sha256": table.digest})
@@ -179,14 +186,14 @@ def build_table(
         return table
 
 
-def _keep_to(folder: RunFolder, data: Data) -> None:
-    """Raise `RunError` if the folder was made with other images."""
+def _keep_to(folder: RunFolder, task: Task) -> None:
+    """Raise `RunError` if the folder was made with other data."""
     found = folder.provenance()
     if "data" not in found:
-        found["data"] = images_of(data)
+        found["data"] = told_of(task)
         folder.write_json("provenance.json", found)
-    if found["data"].get("fingerprint") != data.fingerprint:
-        raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
+    if found["data"].get("fingerprint") != task.fingerprint:
+        raise RunError(f"{folder.path} was made with other data than {task.title} holds now; choose another --out")
 
 
 # Which architectures
@@ -252,21 +259,20 @@ def _lines(path: Path) -> list[str]:
 class _Trainer:
     """Trains one architecture after the other, in whatever process."""
 
-    def __init__(self, plan: _Plan, fabric: Fabric, data: Data) -> None:
-        self.plan, self.fabric, self.data = plan, fabric, data
+    def __init__(self, plan: _Plan, fabric: Fabric, task: Task) -> None:
+        self.plan, self.fabric, self.task = plan, fabric, task
 
     def session(self, arch: Architecture, seed: int) -> TrainingSession:
         """Return the training of an architecture, as `TrainFromScratch` sets it up."""
-        task = Task(self.data, derive(seed, "evaluation"), self.fabric, self.plan.layout)
+        work = Work(self.task, derive(seed, "evaluation"), self.fabric, self.plan.layout)
         with seeded(seed, "network"):
-            network = self.plan.space.build(arch, self.plan.layout, shape=task.shape)
-        return TrainingSession(network, self.plan.recipe, task, split="search_train")
+            network = self.task.network(self.plan.space.build(arch, self.plan.layout, shape=work.shape))
+        return TrainingSession(network, self.plan.recipe, work, split="search_train")
 
     def __call__(self, arch: Architecture, seed: int) -> dict[str, Any]:
         """Return what every epoch reached: name of a column → values."""
-        session, validation = self.session(arch, seed), self.data.split("search_validation")
-        names = ("train", "train_loss", "valid", "valid_loss", "valid_seconds")
-        curves: dict[str, list[float]] = {name: [] for name in names}
+        session, validation = self.session(arch, seed), self.task.split("search_validation")
+        curves: dict[str, list[float]] = {}
         trained, start = 0.0, time.perf_counter()
         for metrics in session.run():
             if not metrics.values:
@@ -277,13 +283,14 @@ class _Trainer:
             start = time.perf_counter()
             row = metrics.values
             seconds = round(trained + start - measured, 6)
-            epoch = (row["accuracy"], row["loss"], found.top1, found.loss, seconds)
-            for name, value in zip(names, epoch, strict=True):
-                curves[name].append(float(value))
+            epoch = {"train": row["accuracy"]} if "accuracy" in row else {}
+            epoch |= {"train_loss": row["loss"], "valid": found.score, "valid_loss": found.loss}
+            for name, value in {**epoch, "valid_seconds": seconds}.items():
+                curves.setdefault(name, []).append(float(value))
         if self.plan.test:
-            test = self.data.split("test", "bench build")
+            test = self.task.split("test", "bench build")
             found = measure(session.trained, test, device=self.fabric.device).checked(test)
-            curves |= {"test": [found.top1], "test_loss": [found.loss]}
+            curves |= {"test": [found.score], "test_loss": [found.loss]}
         return curves
 
 
@@ -303,9 +310,9 @@ def _outcome(trainer: _Trainer, arch: Architecture, seed: int) -> dict[str, Any]
 class _Worker:
     """Trains one architecture after the other, in whatever process."""
 
-    def __init__(self, plan: _Plan, data: Data | None = None) -> None:
+    def __init__(self, plan: _Plan, task: Task | None = None) -> None:
         fabric = make_fabric(plan.device, plan.precision, plan.threads)
-        self.trainer = _Trainer(plan, fabric, data or load_data(plan.data, device=fabric.device, quiet=True))
+        self.trainer = _Trainer(plan, fabric, task or bound(plan.task, plan.data, fabric, plan.space, quiet=True))
 
     def __call__(self, job: Job) -> dict[str, Any]:
         return _outcome(self.trainer, *job[1:])
@@ -326,7 +333,7 @@ def _shown(job: Job, outcome: Mapping[str, Any], done: int, total: int) -> tuple
 
 
 def _table(
-    plan: _Plan, names: Sequence[str], seeds: Sequence[int], rows: Sequence[Mapping[str, Any]], data: Data
+    plan: _Plan, names: Sequence[str], seeds: Sequence[int], rows: Sequence[Mapping[str, Any]], task: Task
 ) -> Table:
     """Return the table of all rows, in whatever order they came."""
     found = {(row["architecture"], row["seed"]): row for row in rows}
@@ -339,7 +346,7 @@ def _table(
     if not members:
         name, reason = next(iter(failed.items()))
         raise TableError(f"none of {len(names)} architectures could be trained; the first, {name:.120}: {reason}")
-    columns = list(_columns(plan, tuple(seeds), data))
+    columns = list(_columns(plan, tuple(seeds), task))
     values = {
         column.name: np.array(
             [[_curve(found[name, seed], column) for name in members] for seed in seeds], dtype=float
@@ -355,7 +362,7 @@ def _table(
         "source": "trained by Ramify",
         "recipe": fields_of(plan.recipe),
         "network": described(dict(plan.layout)),
-        "data": images_of(data),
+        "data": told_of(task),
         "device": plan.device,
         "precision": plan.precision,
         "threads": plan.threads,
@@ -376,19 +383,22 @@ def _curve(row: Mapping[str, Any], column: Column) -> list[float | None]:
     return curve
 
 
-def _columns(plan: _Plan, seeds: tuple[int, ...], data: Data) -> Iterator[Column]:
+def _columns(plan: _Plan, seeds: tuple[int, ...], task: Task) -> Iterator[Column]:
     epochs = plan.recipe.epochs
     splits = {"train": "running mean while training", "valid": "search_validation"}
     splits |= {"test": "test"} if plan.test else {}
+    is_share = "classes" in task.offers
     for split, images in splits.items():
-        kinds = [("accuracy", "fraction", split), ("loss", "nats", f"{split}_loss")]
+        kinds = [("accuracy", "fraction", split) if is_share else ("score", "score", split)]
+        kinds = [] if split == "train" and not is_share else kinds
+        kinds += [("loss", "nats", f"{split}_loss")]
         kinds += [("seconds", "seconds", "valid_seconds")] if split == "valid" else []
         for metric, unit, name in kinds:
             yield Column(
                 name=name,
                 metric=metric,
                 unit=unit,
-                data=data.name,
+                data=task.title,
                 split=split,
                 schedule=epochs,
                 epochs=(epochs,) if split == "test" else tuple(range(1, epochs + 1)),

@@ -22,7 +22,7 @@ from ramify.evaluators import TableLookup, TrainFromScratch
 from ramify.run import Interrupted
 from ramify.spaces import DARTSCells, NATSBenchSize
 from ramify.strategies import RandomSearch
-from small_runs import DATA, process, task_of
+from small_runs import DATA, process, work_of
 from small_tables import SPACE, cells, sub_space
 
 TRAINING = TrainFromScratch(epochs=2, batch_size=16)
@@ -92,7 +92,7 @@ class TestTheTable:
     def test_its_values_are_those_of_an_evaluation(self, folder):
         table = open_table(folder / TABLE)
         for seed in (0, 3):
-            evaluation = TRAINING.start(sub_space(), task_of(LAYOUT, seed=seed))
+            evaluation = TRAINING.start(sub_space(), work_of(LAYOUT, seed=seed))
             for epochs in (1, 2):
                 arch = table.architecture(epochs)
                 found = evaluation(arch, epochs=epochs)
@@ -193,7 +193,7 @@ class TestFailures:
         assert found == {"error": "RuntimeError: CUDA error: out of memory"}
 
     def test_divergence_is_an_error_of_the_architecture(self):
-        task = task_of(LAYOUT)
+        task = work_of(LAYOUT)
         recipe = TrainFromScratch(epochs=4, batch_size=16, lr=1e30).recipe()
         plan = building._Plan(sub_space(), DATA, recipe, LAYOUT, "cpu", "32-true", False)
         trainer = building._Trainer(plan, task.fabric, task.data)
@@ -263,9 +263,9 @@ def test_any_strategy_searches_a_built_table(folder, tmp_path):
     single = SPACE.restrict(masks)
     assert table.covers(single) and not table.covers(sub_space())
     lookup = TableLookup(table=str(folder / TABLE), column="valid", seed=3)
-    session = RandomSearch(evaluations=27, evaluator=lookup).session(sub_space(), task_of({}))
+    session = RandomSearch(evaluations=27, evaluator=lookup).session(sub_space(), work_of({}))
     assert (session.lookup["measured"], session.lookup["members"], session.lookup["input_size"]) == (5, 27, [1, 8, 8])
-    evaluation = lookup.start(single, task_of({}))
+    evaluation = lookup.start(single, work_of({}))
     assert evaluation.fidelities == (1, 2)
     arch = table.architecture(0)
     assert evaluation(arch, epochs=1)["score"] == table.value("valid", arch, epochs=1, seed=3)

@@ -350,7 +350,7 @@ class TestOtherTables:
         assert table.space.name == "ShuffleChain" and table.space.format(table.architecture(0)) == codes
 
     def test_a_file_that_grows_without_end_is_not_read(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("ramify.benchmarks.sheet.LARGEST", 1 << 20)
+        monkeypatch.setattr("ramify.delimited.LARGEST", 1 << 20)
         path = tmp_path / "own.csv.gz"
         path.write_bytes(gzip.compress(b"arch,valid\n" * 200_000))
         with pytest.raises(TableError, match="holds more than 1 MiB of text"):

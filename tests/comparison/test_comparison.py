@@ -28,7 +28,7 @@ from ramify.evaluators import TableLookup
 from ramify.seeding import derive, rng
 from ramify.spaces import NASBench201
 from ramify.strategies import BOHB, GDAS, LocalSearch, OptunaSampler, RandomSearch, RegularizedEvolution
-from small_runs import task_of
+from small_runs import work_of
 from small_tables import cells, small
 
 WHOLE = {"evaluations": 12, "seeds": 4, "processes": 0, "progress": False}
@@ -149,7 +149,7 @@ def test_regrets_are_those_of_the_searches(table, tmp_path):
         final = []
         for seed in range(4):
             lookup = TableLookup(table=str(table), column="valid")
-            session = replace(strategy, epochs=60, evaluator=lookup).session(opened.space, task_of({}, seed=seed))
+            session = replace(strategy, epochs=60, evaluator=lookup).session(opened.space, work_of({}, seed=seed))
             rows = [metrics.values for metrics in session.run()]
             final.append(column["optimum"] - max(100 * row["score"] for row in rows if row["epochs"] == 9))
         assert it["final"] == pytest.approx(final), label

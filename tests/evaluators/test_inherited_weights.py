@@ -7,12 +7,12 @@ from ramify.evaluators import InheritedWeights
 from ramify.seeding import rng
 from ramify.strategies import RandomSearch
 from ramify.training import measure
-from small_runs import SPACES, differences, finish, loaded, restored, saved, session_of, task_of
+from small_runs import SPACES, differences, finish, loaded, restored, saved, session_of, work_of
 
 
 def started(space, layout=None, **settings):
     searched, small = SPACES[space]
-    task = task_of(small | (layout or {}))
+    task = work_of(small | (layout or {}))
     return searched, task, InheritedWeights(epochs=2, batch_size=16, **settings).start(searched, task)
 
 

@@ -17,7 +17,7 @@ from ramify.evaluators import EVALUATORS, TableLookup
 from ramify.run.origin import data_of
 from ramify.spaces import DARTSCells
 from ramify.strategies import LocalSearch, RandomSearch, RegularizedEvolution
-from small_runs import DATA, finish, restored, saved, task_of
+from small_runs import DATA, finish, restored, saved, work_of
 from small_tables import SPACE, cells, small, sub_space
 
 
@@ -28,7 +28,7 @@ def path(tmp_path):
 
 
 def started(path, space=None, **settings):
-    return TableLookup(**({"table": path, "column": "valid"} | settings)).start(space or sub_space(), task_of({}))
+    return TableLookup(**({"table": path, "column": "valid"} | settings)).start(space or sub_space(), work_of({}))
 
 
 def test_scores_are_fractions_with_the_column_s_own_value_and_cost(path):
@@ -72,22 +72,22 @@ def test_what_cannot_be_searched_is_refused_before_the_search(path, tmp_path):
 
 def test_a_search_is_continued_on_the_same_table_only(path):
     strategy = RandomSearch(evaluations=6, evaluator=TableLookup(table=path, column="valid"))
-    whole = strategy.session(sub_space(), task_of({}))
+    whole = strategy.session(sub_space(), work_of({}))
     rows = finish(whole)
     assert len(rows) == 6 and {row["metrics"]["seconds"] for row in rows} == {6.0}
 
-    half = strategy.session(sub_space(), task_of({}))
+    half = strategy.session(sub_space(), work_of({}))
     running = half.run()
     for _ in range(3):
         next(running)
-    resumed = strategy.session(sub_space(), task_of({}))
+    resumed = strategy.session(sub_space(), work_of({}))
     resumed.load_state_dict(restored(saved(half)))
     assert [row["score"] for row in finish(resumed)] == [row["score"] for row in rows[3:]]
 
     other = small()
     other.origin["note"] = "another"
     other.save(path)
-    changed = strategy.session(sub_space(), task_of({}))
+    changed = strategy.session(sub_space(), work_of({}))
     with pytest.raises(RunError, match="is not the table that the search began with"):
         changed.load_state_dict(restored(saved(half)))
 
@@ -107,7 +107,7 @@ def test_a_column_s_name_and_unit_do_not_change_what_is_searched_for(name, metri
     for unit, scale in (("percent", 1.0), ("fraction", 0.01)):
         path = write(tmp_path / f"{unit}.table", 27, name, scale, metric=metric, unit=unit)
         strategy = RandomSearch(evaluations=60, evaluator=TableLookup(table=path, column=name))
-        session = strategy.session(sub_space(), task_of({}))
+        session = strategy.session(sub_space(), work_of({}))
         rows = finish(session)
         best = 0.36 if metric == "accuracy" else 0.9
         assert rows[-1]["best"] == pytest.approx(best) and session.trials.best.values == pytest.approx((1 - best,))
@@ -122,7 +122,7 @@ def test_a_partial_table_can_be_searched(tmp_path):
         started(path)(SPACE.parse(cells()[9]))
     for strategy in (RandomSearch(), RegularizedEvolution(population=4), LocalSearch()):
         settings = {"evaluations": 40, "evaluator": TableLookup(table=path, column="valid")}
-        session = replace(strategy, **settings).session(sub_space(), task_of({}, seed=4))
+        session = replace(strategy, **settings).session(sub_space(), work_of({}, seed=4))
         rows = finish(session)
         failed = [row for row in rows if "failed" in row]
         assert 0 < len(failed) < 40 and all("missing: " in row["failed"] and "score" not in row for row in failed)
@@ -135,7 +135,7 @@ def test_where_every_member_asked_for_is_missing_one_line_says_so(tmp_path):
     path = write(tmp_path / "part.table", 1)
     strategy = RandomSearch(evaluations=8, evaluator=TableLookup(table=path, column="valid"))
     with pytest.raises(RunError, match=r"all 8 evaluations failed; the last: missing: .*holds 1 of 15,625 members"):
-        finish(strategy.session(SPACE, task_of({})))
+        finish(strategy.session(SPACE, work_of({})))
 
 
 def test_a_budget_that_failures_do_not_spend_ends(tmp_path, monkeypatch):
@@ -148,7 +148,7 @@ def test_a_budget_that_failures_do_not_spend_ends(tmp_path, monkeypatch):
     Table({"space": "NASBench201"}, cells()[:1], columns, {"a": [10.0], "s": [1.0]}).save(path)
     strategy = RandomSearch(seconds=10, evaluator=TableLookup(table=str(path), column="a"))
     with pytest.raises(RunError, match="30 evaluations in a row failed"):
-        finish(strategy.session(SPACE, task_of({})))
+        finish(strategy.session(SPACE, work_of({})))
 
 
 class TestWithoutImages:
@@ -221,7 +221,7 @@ def test_the_real_table_finds_what_chance_finds():
     assert "12 epochs" in evaluation.metadata["says"]
     assert evaluation.fidelities == (12,)
     strategy = RandomSearch(evaluations=100, evaluator=TableLookup(table=str(real), column="cifar10_valid"))
-    best = [finish(strategy.session(SPACE, task_of({}, seed=seed)))[-1]["best"] for seed in range(20)]
+    best = [finish(strategy.session(SPACE, work_of({}, seed=seed)))[-1]["best"] for seed in range(20)]
     assert 100 * sum(best) / len(best) == pytest.approx(83.70, abs=3 * 0.572 / 20**0.5)
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from ramify.errors import ConfigurationError
-from ramify.evaluators import Images, InheritedWeights, TrainFromScratch
+from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.seeding import derive, rng, seeded
 from ramify.training import Task, TrainingSession, measure
-from small_runs import SPACES, task_of
+from small_runs import SPACES, images, work_of
 
 
 def test_the_defaults_are_the_twelve_epochs_of_nas_bench_201():
@@ -21,7 +21,7 @@ def test_the_defaults_are_the_twelve_epochs_of_nas_bench_201():
 @pytest.mark.parametrize("space", SPACES)
 def test_the_score_is_the_validation_accuracy_of_a_plain_training(space):
     searched, layout = SPACES[space]
-    task = task_of(layout)
+    task = work_of(layout)
     settings = TrainFromScratch(epochs=2, batch_size=16, lr=0.05)
     arch = searched.sample(rng(3))
     found = settings.start(searched, task)(arch)
@@ -39,12 +39,12 @@ def test_an_evaluation_depends_on_architecture_and_seed_alone():
     searched, layout = SPACES["nasbench201"]
     one, other = searched.sample(rng(1)), searched.sample(rng(2))
     settings = TrainFromScratch(epochs=1, batch_size=16)
-    evaluation = settings.start(searched, task_of(layout))
+    evaluation = settings.start(searched, work_of(layout))
     first = evaluation(one)
     assert evaluation(other) != first
     assert evaluation(one) == first  # whatever came between
-    assert settings.start(searched, task_of(layout))(one) == first
-    assert settings.start(searched, task_of(layout, seed=1))(one) != first
+    assert settings.start(searched, work_of(layout))(one) == first
+    assert settings.start(searched, work_of(layout, seed=1))(one) != first
 
 
 @pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 0}, {"lr": -1.0}, {"cutout": -1}], ids=str)
@@ -55,7 +55,7 @@ def test_impossible_settings_are_refused_at_once(options):
 
 def test_fewer_epochs_are_the_same_training_stopped_early():
     searched, layout = SPACES["nasbench201"]
-    task = task_of(layout)
+    task = work_of(layout)
     settings = TrainFromScratch(epochs=3, batch_size=16)
     evaluation = settings.start(searched, task)
     assert evaluation.fidelities == (1, 2, 3)
@@ -77,8 +77,8 @@ def test_fewer_epochs_are_the_same_training_stopped_early():
 
 def test_an_evaluator_says_what_it_can_and_what_its_networks_see():
     searched, layout = SPACES["nasbench201"]
-    task = task_of(layout)
+    task = work_of(layout)
     trained = TrainFromScratch(epochs=1, batch_size=16).start(searched, task)
     inherited = InheritedWeights(epochs=1, batch_size=16).start(searched, task)
     assert (inherited.fidelities, inherited.metrics) == ((), ("score", "loss"))
-    assert trained.images == inherited.images == Images(10, (1, 8, 8))
+    assert trained.inputs == inherited.inputs == images(10, 1, 8, 8)

@@ -20,7 +20,7 @@ from ramify.errors import ConfigurationError, MissingExtraError, RunError
 from ramify.evaluators import InheritedWeights
 from ramify.executors import RayCluster, ray_cluster
 from ramify.strategies import RandomSearch, RegularizedEvolution
-from small_runs import SPACES, differences, finish, restored, saved, task_of
+from small_runs import SPACES, differences, finish, restored, saved, work_of
 
 CPU = torch.device("cpu")
 
@@ -44,7 +44,7 @@ def cluster(ray):
 
 def session_of(strategy, executor=None, seed=0):
     space, layout = SPACES["nasbench201"]
-    return strategy.session(space, task_of(layout, executor=executor, seed=seed))
+    return strategy.session(space, work_of(layout, executor=executor, seed=seed))
 
 
 def deadly(folder, seed=0, **settings):

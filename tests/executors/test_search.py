@@ -24,7 +24,7 @@ from ramify.executors.base import Ledger, Outcome, attempt
 from ramify.seeding import rng
 from ramify.spaces import NASBench201
 from ramify.strategies import AskTell, RandomSearch, RegularizedEvolution
-from small_runs import DATA, SPACES, STRATEGIES, Guess, differences, finish, process, restored, saved, task_of, timeless
+from small_runs import DATA, SPACES, STRATEGIES, Guess, differences, finish, process, restored, saved, timeless, work_of
 
 LAYOUT = {"channels": 4, "cells": 1}
 SEVERAL = {
@@ -77,7 +77,7 @@ class _Scrambled(Workers):
 
 def session_of(strategy, executor=None, space="nasbench201", **task):
     space, layout = SPACES[space]
-    return strategy.session(space, task_of(layout, executor=executor, **task))
+    return strategy.session(space, work_of(layout, executor=executor, **task))
 
 
 @pytest.mark.parametrize("parallel", [1, 3])

@@ -140,9 +140,10 @@ def test_test_images_are_reachable_through_their_split_only(data):
     public = {name for name in dir(data) if not name.startswith("_")}
     assert public == {
         *("name", "classes", "num_classes", "input_size", "in_channels", "mean", "std", "fingerprint"),
-        *("augmentation", "split", "reads", "to"),
+        *("augmentation", "split", "reads", "to", "shape", "features"),
+        *("targets", "target_names", "target_mean", "target_std"),
     }
-    pool = data.split("train")._pixels
+    pool = data.split("train")._inputs
     assert len(pool) == len(data.split("train"))  # not even in the memory that the other splits share
 
 

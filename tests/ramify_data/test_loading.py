@@ -18,7 +18,7 @@ from ramify.data import Augmentation, Data, DataSpec, Distortion, load
 from ramify.data import loading as module
 from ramify.data.distortion import rectangles
 from ramify.data.encoded import Arrays
-from ramify.data.sources import Part, Parts
+from ramify.data.parts import Part, Parts
 from ramify.errors import DataError
 from ramify.seeding import stream
 

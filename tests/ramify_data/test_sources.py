@@ -119,11 +119,11 @@ def test_names_and_paths_that_do_not_exist(tmp_path):
     assert refused("nowhere/at.all") == here
     assert refused(tmp_path / "no" / "where") == f"{tmp_path}/no/where: no such file or folder"
     assert refused(tmp_path / "*.parquet") == f"{tmp_path}/*.parquet: no file matches"
-    (tmp_path / "a.csv").write_text("")
-    assert refused(tmp_path / "a.csv").endswith(
-        "must be .npz or .parquet; else give a folder of images; your own come with --import"
+    (tmp_path / "a.txt").write_text("")
+    assert refused(tmp_path / "a.txt").endswith(
+        "must be .csv or .npz or .parquet or .tsv; else give a folder of images; your own come with --import"
     )
-    assert refused(tmp_path / "a*").endswith("a.csv is not a .parquet file")
+    assert refused(tmp_path / "a*").endswith("a.txt is not a .parquet file")
 
 
 def test_parquet_siblings_folders_and_globs(parquet, tmp_path):
@@ -256,4 +256,5 @@ def test_without_the_extra_its_name_is_told(monkeypatch):
 
 
 def test_every_name_has_a_reader():
-    assert set(data_set_names()) == {"digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn"}
+    images = {"digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn"}
+    assert set(data_set_names()) == images | {"breast-cancer", "diabetes", "iris", "wine"}

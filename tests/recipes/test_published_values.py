@@ -306,7 +306,9 @@ def test_cutout_crop_and_mirror_of_trainings(name):
     """CIFAR: crops with a padding of 4, mirrored, a square of 16 cut out; ImageNet: resized crops, mirrored."""
     settings = recipes.load(name)
     large = "imagenet" in name
-    found = settings["recipe"].augmentation(Augmentation(crop=28 if large else 4, flip=True), 224 if large else 32)
+    found = settings["recipe"].augmentation(
+        Augmentation(crop=28 if large else 4, flip=True), (3, 224, 224) if large else (3, 32, 32)
+    )
     assert (found.crop, found.flip) == (0 if large else 4, True)
     assert found.cutout == (16 if not large or name.startswith("h-das") else 0)
 

@@ -8,7 +8,7 @@ import pytest
 from ramify import spaces
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.strategies import compatible
-from small_runs import SMALL_CHAIN, STRATEGIES, finish, task_of
+from small_runs import SMALL_CHAIN, STRATEGIES, finish, work_of
 
 GLOBAL = Shrinking(
     first_epochs=1, next_epochs=1, batch_size=16, threshold=100, drop=4, samples=60, min_samples=2, iterations=9
@@ -27,7 +27,7 @@ NAMES = ("SPOS", "FairNAS", "ProxylessNAS", "DARTS", "PDARTS", "GDAS", "CDARTS",
 @functools.cache
 def shrunk(name):
     space, layout, settings = CASES[name]
-    session = ShrinkSession(settings, space, task_of(layout))
+    session = ShrinkSession(settings, space, work_of(layout))
     for _ in session.run():
         pass
     return session.space()
@@ -47,7 +47,7 @@ def test_it_is_searched(name, strategy):
     if not found:  # what is left may have too little for a strategy, which says so
         assert found.reason
         return
-    session = STRATEGIES[strategy].session(space, task_of(layout))
+    session = STRATEGIES[strategy].session(space, work_of(layout))
     finish(session)
     assert session.architecture() in space
 

@@ -18,7 +18,7 @@ from ramify.data import DataSpec
 from ramify.seeding import rng
 from ramify.shrinking import AngleTable, ShrinkSession, every_child
 from ramify.training import single_path
-from small_runs import loaded, task_of
+from small_runs import loaded, work_of
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 FILES = (DATA / "nasbench201.csv.gz", DATA / "cifar10-train.parquet")
@@ -32,7 +32,7 @@ def test_better_cells_turn_further():
         known = {row["arch"]: float(row["cifar10_valid"]) for row in csv.DictReader(file)}
     data = loaded(DataSpec(source=str(FILES[1]), subset=8192, image_size=16))
     settings = replace(recipes.load("abs-nasbench201")["shrinking"], epochs=10, first_epochs=10)
-    session = ShrinkSession(settings, space, task_of({"channels": 8, "cells": 5}, data=data))
+    session = ShrinkSession(settings, space, work_of({"channels": 8, "cells": 5}, data=data))
     for metrics in session.run():
         if metrics.step == 10 * session.weights.steps_per_epoch:
             break

@@ -687,3 +687,10 @@ def test_mappings_of_what_holds_no_pairs_are_refused(text):
         literals.Reader(text).value()
     with pytest.raises(ArchitectureError):
         spaces.recognise(notation.read(text))
+
+
+def test_a_word_of_many_digits_is_refused_without_trying_every_way_to_divide_it():
+    """What begins like a number and is none was read in time that grew with the square of its length."""
+    for word in ("9" * 20_000 + "x", "9" * 20_000 + "._", "1." + "0" * 20_000 + "e"):
+        with pytest.raises(ArchitectureError):
+            architecture_of(f"DARTS = {word}")

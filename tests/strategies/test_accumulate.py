@@ -9,7 +9,7 @@ from torch import nn
 from ramify.spaces import NASBench201
 from ramify.strategies import DARTS, ENAS, GDAS, NASP, PCDARTS, SETN
 from ramify.training.session import parts
-from small_runs import SPACES, differences, finish, loaded, restored, saved, session_of, task_of
+from small_runs import SPACES, differences, finish, loaded, restored, saved, session_of, work_of
 
 KINDS = {
     "DARTS": (DARTS, {}),
@@ -30,7 +30,7 @@ def frozen_norms(kind, accumulate):
     strategy = cls(epochs=1, batch_size=16, accumulate=accumulate, **settings)
     layout = SPACES["nasbench201"][1] | {"track_running_stats": True}
     space = WITHOUT_NONE if kind == "NASP" else NASBench201()  # NASP starts with the first operation of every edge
-    session = strategy.session(space, task_of(layout, precision="64-true"))
+    session = strategy.session(space, work_of(layout, precision="64-true"))
     for module in session.supernet.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()

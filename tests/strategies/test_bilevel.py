@@ -11,7 +11,7 @@ from ramify import Architecture
 from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import DARTS, GDAS
 from ramify.strategies.differentiable import Moment
-from small_runs import SPACES, STRATEGIES, differences, finish, loaded, restored, saved, session_of, task_of
+from small_runs import SPACES, STRATEGIES, differences, finish, loaded, restored, saved, session_of, work_of
 
 KINDS = {"DARTS": DARTS, "GDAS": GDAS}
 
@@ -145,7 +145,7 @@ def test_a_draw_without_any_path_to_the_output_has_gradient_zero():
     mask = torch.ones(6, 5, dtype=torch.bool)
     mask[3:, 1:] = False  # nothing but `none` enters node 3
     space = NASBench201().restrict({"cell": mask})
-    session = GDAS(epochs=1, batch_size=16, arch_weight_decay=0.0).session(space, task_of({"channels": 4, "cells": 1}))
+    session = GDAS(epochs=1, batch_size=16, arch_weight_decay=0.0).session(space, work_of({"channels": 4, "cells": 1}))
     before = session.alphas["cell"].detach().clone()
     assert len(finish(session)) == 1
     assert torch.equal(session.alphas["cell"], before)
@@ -154,7 +154,7 @@ def test_a_draw_without_any_path_to_the_output_has_gradient_zero():
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_too_short_for_normal_cells_can_be_searched(kind):
     session = KINDS[kind](epochs=1, batch_size=16, arch_weight_decay=0.0).session(
-        DARTSCells(), task_of({"channels": 4, "layers": 2})
+        DARTSCells(), work_of({"channels": 4, "layers": 2})
     )
     before = {name: alpha.detach().clone() for name, alpha in session.alphas.items()}
     finish(session)
@@ -196,7 +196,7 @@ def test_the_test_split_is_not_read():
 def test_no_validation_image_is_seen_in_training_mode_while_only_weights_learn(name, settings, monkeypatch):
     """They would move running statistics; and the first step of the architecture takes the first of their batches."""
     layout = SPACES["nasbench201"][1] | {"track_running_stats": True}
-    session = replace(STRATEGIES[name], **settings).session(SPACES["nasbench201"][0], task_of(layout))
+    session = replace(STRATEGIES[name], **settings).session(SPACES["nasbench201"][0], work_of(layout))
     inner = getattr(session, "inner", session)
     images, batches = [], []
     inner.supernet.module.register_forward_pre_hook(lambda network, x: images.append((network.training, len(x[0]))))

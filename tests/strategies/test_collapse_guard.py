@@ -12,7 +12,7 @@ from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import DARTS, GDAS, CollapseGuard
 from ramify.strategies.collapse import entropy, skip_share, skips, watched
 from ramify.training import measure
-from small_runs import SPACES, differences, finish, loaded, restored, saved, session_of, task_of
+from small_runs import SPACES, differences, finish, loaded, restored, saved, session_of, work_of
 
 # Measures
 
@@ -321,7 +321,7 @@ def test_the_measures_of_earlier_epochs_count_after_a_continuation():
 def collapsing(seed, guard):
     """DARTS on NAS-Bench-201, on few images, with high learning rates: skips take over (in 8 of the first 10 seeds)."""
     strategy = DARTS(epochs=25, batch_size=64, lr=0.2, min_lr=0.2, arch_lr=0.02, guard=guard)
-    task = task_of({"channels": 4, "cells": 2}, seed=seed, data=loaded(DataSpec(subset=256)))
+    task = work_of({"channels": 4, "cells": 2}, seed=seed, data=loaded(DataSpec(subset=256)))
     return strategy.session(NASBench201(), task)
 
 

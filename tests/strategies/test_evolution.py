@@ -7,7 +7,7 @@ from ramify.errors import ConfigurationError, RunError
 from ramify.seeding import rng
 from ramify.spaces import MobileChain, NASBench201
 from ramify.strategies import Evolution, Trial, Trials
-from small_runs import SPACES, Guess, finish, session_of, task_of
+from small_runs import SPACES, Guess, finish, images, session_of, work_of
 
 
 def shrunk():
@@ -84,7 +84,7 @@ def test_mutations_draw_decisions_anew_with_their_rate():
 
 def test_limits_hold_for_every_child():
     space, layout = SPACES["mobile-chain"]
-    costs = member_costs(space, 10, (1, 8, 8), layout)
+    costs = member_costs(space, images(10, 1, 8, 8), layout)
     limit = sorted(costs(space.sample(rng(0, number)))["macs"] for number in range(100))[20]
     limits = {"macs": limit}  # a fifth of the members keeps it
     settings = {"population": 8, "parents": 3, "crossovers": 4, "limits": limits, "evaluator": Guess()}
@@ -104,9 +104,9 @@ def test_it_ends_when_every_member_is_known():
 def test_a_search_of_a_small_space_ends_before_its_budget():
     space = NASBench201().restrict({"cell": [[1, 0, 0, 1, 0]] * 2 + [[0, 0, 0, 1, 0]] * 4})
     strategy = Evolution(evaluations=30, population=3, parents=2, crossovers=1, evaluator=Guess())
-    session = strategy.session(space, task_of({}))
+    session = strategy.session(space, work_of({}))
     assert len(finish(session)) == 4
-    continued = strategy.session(space, task_of({}))
+    continued = strategy.session(space, work_of({}))
     continued.load_state_dict(session.state_dict())
     assert finish(continued) == []
 

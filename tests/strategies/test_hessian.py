@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ramify.spaces import NASBench201
 from ramify.strategies import DARTS, PCDARTS, CollapseGuard
 from ramify.strategies.hessian import lanczos, largest_eigenvalue
-from small_runs import differences, loaded, restored, saved, session_of, task_of
+from small_runs import differences, loaded, restored, saved, session_of, work_of
 
 
 def symmetric(size, seed, rank=None):
@@ -110,7 +110,7 @@ def test_the_hessian_of_a_supernets_validation_loss(kind):
     guard = CollapseGuard(measures=("eigenvalue",), iterations=18)
     more = {"arch_start": 0, "partial_channels": 2} if kind is PCDARTS else {}
     strategy = kind(epochs=1, batch_size=16, guard=guard, arch_lr=0.3, **more)
-    session = strategy.session(NASBench201(nodes=3), task_of({"channels": 4, "cells": 1}, precision="64-true"))
+    session = strategy.session(NASBench201(nodes=3), work_of({"channels": 4, "cells": 1}, precision="64-true"))
     rows = [metrics.values for metrics in session.run() if metrics.values]
     x, y = next(iter(loaded().split("search_validation").batches(16, seed=0)))
     matrix, loss, flat = explicit(session, x, y)
@@ -148,6 +148,6 @@ def test_a_loss_that_no_parameter_changes_has_eigenvalue_0():
     mask[3:, 1:] = False  # nothing but `none` enters the output
     guard = CollapseGuard(measures=("eigenvalue",))
     strategy = DARTS(epochs=1, batch_size=16, guard=guard)
-    session = strategy.session(NASBench201().restrict({"cell": mask}), task_of({"channels": 4, "cells": 1}))
+    session = strategy.session(NASBench201().restrict({"cell": mask}), work_of({"channels": 4, "cells": 1}))
     rows = [metrics.values for metrics in session.run() if metrics.values]
     assert rows[0]["hessian_eigenvalue"] == 0.0

@@ -12,7 +12,7 @@ from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.strategies import DARTS, GDAS, ProxylessNAS
 from ramify.training import Recipe, TrainingSession
 from ramify.training.supernet import SupernetWeights
-from small_runs import SPACES, STRATEGIES, differences, finish, loaded, restored, saved, session_of, task_of
+from small_runs import SPACES, STRATEGIES, differences, finish, loaded, restored, saved, session_of, work_of
 
 DATA = DataSpec(subset=74)  # 37 images to train on, 37 to validate on: batches of 16, 16 and 5
 
@@ -73,7 +73,7 @@ def test_the_two_halves_go_on_independently(monkeypatch):
 
 def test_shrinking_and_training_keep_it_too():
     space, layout = SPACES["mobile-chain"]
-    task = task_of(layout, data=loaded(DATA))
+    task = work_of(layout, data=loaded(DATA))
     for drop_last, steps in ((True, 2), (False, 3)):
         settings = Shrinking(epochs=2, first_epochs=1, batch_size=16, drop_last=drop_last)
         assert ShrinkSession(settings, space, task).weights.steps_per_epoch == steps

@@ -15,7 +15,7 @@ from lightning_fabric.plugins import MixedPrecision
 
 from ramify.run import make_fabric
 from ramify.strategies import DARTS, GDAS, NASP, PCDARTS, SETN
-from small_runs import SPACES, STRATEGIES, Guess, differences, finish, loaded, restored, saved, session_of, task_of
+from small_runs import SPACES, STRATEGIES, Guess, differences, finish, loaded, restored, saved, session_of, work_of
 
 HALF = "16-mixed"
 TRAINING = [
@@ -28,9 +28,9 @@ def started(space, strategy, precision):
     strategy = STRATEGIES[strategy] if isinstance(strategy, str) else strategy
     space, layout = SPACES[space]
     if precision != HALF:
-        return strategy.session(space, task_of(layout, precision=precision))
+        return strategy.session(space, work_of(layout, precision=precision))
     fabric = Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision(HALF, "cpu")])
-    return strategy.session(space, replace(task_of(layout), fabric=fabric))
+    return strategy.session(space, replace(work_of(layout), fabric=fabric))
 
 
 def numbers(value):
@@ -191,7 +191,7 @@ def test_other_precisions_have_no_scale_to_keep():
 def test_a_search_on_a_gpu_is_continued_there(strategy):
     def fresh():
         space, layout = SPACES["nasbench201"]
-        return STRATEGIES[strategy].session(space, replace(task_of(layout), fabric=make_fabric("cuda", HALF)))
+        return STRATEGIES[strategy].session(space, replace(work_of(layout), fabric=make_fabric("cuda", HALF)))
 
     whole, stopped, continued = fresh(), fresh(), fresh()
     rows = finish(whole)

@@ -7,14 +7,14 @@ import ramify
 from ramify.errors import ConfigurationError
 from ramify.spaces import CellDistribution, DARTSCells, StageGraph
 from ramify.strategies import DARTS, GDAS, PCDARTS, Regularisation
-from small_runs import finish, loaded, task_of
+from small_runs import finish, loaded, work_of
 
 DEPTH = Regularisation(weights={"depth": 1.0})
 
 
 def session_of(space, seed=0, **settings):
     strategy = DARTS(epochs=1, batch_size=16, arch_weight_decay=0.0, **settings)
-    return strategy.session(space, task_of({"channels": 4}, seed=seed))
+    return strategy.session(space, work_of({"channels": 4}, seed=seed))
 
 
 def batch_of(split):
@@ -117,7 +117,7 @@ def test_a_budget_pulls_the_expected_cost_towards_it():
     ("settings", "message"),
     [
         ({"target": -1.0}, "`target` must be a number from 0"),
-        ({"of": "flops"}, "`of` must be one of"),
+        ({"of": "flops"}, "`regularisation.of` must be a cost that is known without a device, not 'flops'"),
         ({"weights": {"depth": float("nan")}}, "the weight of 'depth' must be a number"),
     ],
 )
@@ -131,9 +131,9 @@ def test_what_a_space_does_not_have_is_refused_with_the_reason():
         "no term 'dept'; did you mean 'depth'?"
         in ramify.compatible(StageGraph(), DARTS(regularisation=Regularisation(weights={"dept": 1.0}))).reason
     )
-    assert "no term 'depth'" in ramify.compatible(DARTSCells(), GDAS(regularisation=DEPTH)).reason
+    assert "DARTSCells lacks `terms`" in ramify.compatible(DARTSCells(), GDAS(regularisation=DEPTH)).reason
     assert (
-        "needs CellDistribution"
+        "StageGraph lacks `budget`"
         in ramify.compatible(StageGraph(), DARTS(regularisation=Regularisation(target=1e6))).reason
     )
     with pytest.raises(ConfigurationError, match="the target cannot be 20,000"):

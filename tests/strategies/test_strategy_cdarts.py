@@ -10,7 +10,7 @@ from ramify.errors import ConfigurationError
 from ramify.spaces import DARTSCells, NASBench201, NATSBenchSize, StageCells
 from ramify.strategies import CDARTS, compatible
 from ramify.strategies.cdarts import EVALUATION, JOINTLY, SEPARATELY
-from small_runs import differences, finish, loaded, restored, saved, task_of
+from small_runs import differences, finish, loaded, restored, saved, work_of
 
 SPACE = DARTSCells(nodes=2, operations=["skip_connect", "sep_conv_3x3", "max_pool_3x3", "none"])
 LAYOUT = {"channels": 4, "layers": 3, "pool_norm": False}
@@ -18,7 +18,7 @@ SMALL = {"cycles": 2, "pretrain_epochs": 1, "batch_size": 16}
 
 
 def session(space=SPACE, layout=LAYOUT, **settings):
-    return CDARTS(**SMALL | settings).session(space, task_of(layout))
+    return CDARTS(**SMALL | settings).session(space, work_of(layout))
 
 
 def begin(session, step):
@@ -68,10 +68,10 @@ def test_the_schedule_of_the_search_on_cifar():
 
 def test_an_epoch_takes_the_last_smaller_batch_too():
     """As released: 391 batches of 64 for 25,000 images. One that is too small for a norm is left out."""
-    whole = CDARTS(batch_size=12, cycles=1).session(SPACE, task_of(LAYOUT))
+    whole = CDARTS(batch_size=12, cycles=1).session(SPACE, work_of(LAYOUT))
     assert whole.steps_per_epoch == 3
     assert [len(batch[0][1]) for batch in whole._batches(whole.place(0))] == [12, 12, 8]
-    assert CDARTS(batch_size=31, cycles=1).session(SPACE, task_of(LAYOUT)).steps_per_epoch == 1
+    assert CDARTS(batch_size=31, cycles=1).session(SPACE, work_of(LAYOUT)).steps_per_epoch == 1
 
 
 def test_a_share_of_the_batches():
@@ -383,7 +383,7 @@ def test_the_regulariser_keeps_operations_without_weights_away_in_the_first_half
         counts[penalty] = 0
         for seed in range(3):
             strategy = CDARTS(cycles=12, pretrain_epochs=1, batch_size=32, penalty=penalty, arch_lr=0.01)
-            found = strategy.session(space, task_of(LAYOUT, seed=seed, data=loaded(DataSpec(subset=512))))
+            found = strategy.session(space, work_of(LAYOUT, seed=seed, data=loaded(DataSpec(subset=512))))
             finish(found)
             half = found.cycles[: len(found.cycles) // 2]
             counts[penalty] += sum(str(cycle["architecture"]).count(op) for cycle in half for op in free)

@@ -11,7 +11,7 @@ from ramify.seeding import stream
 from ramify.spaces import NASBench201
 from ramify.strategies import ENAS, CollapseGuard
 from ramify.training import single_path
-from small_runs import SPACES, differences, finish, loaded, restored, saved, session_of, task_of
+from small_runs import SPACES, differences, finish, loaded, restored, saved, session_of, work_of
 
 SMALL = {"epochs": 1, "batch_size": 16, "controller_updates": 2, "samples": 2, "selected": 2}
 
@@ -44,7 +44,7 @@ def probability(session, arch):
 @pytest.mark.parametrize("good", ["skip_connect", "nor_conv_1x1"])
 def test_a_toy_reward_of_two_operations_is_maximised_within_200_updates(good):
     space = NASBench201(nodes=2, operations=("skip_connect", "nor_conv_1x1"))
-    session = enas(samples=5, controller_lr=5e-3).session(space, task_of({"channels": 2, "cells": 1}))
+    session = enas(samples=5, controller_lr=5e-3).session(space, work_of({"channels": 2, "cells": 1}))
     best = space.architecture([good])
     rewarded(session, lambda arch: float(arch == best))
     assert 0.3 < probability(session, best) < 0.7
@@ -231,7 +231,7 @@ def test_the_winner_is_the_best_of_what_the_controller_writes():
 
 def test_what_is_written_twice_is_scored_once():
     space = NASBench201(nodes=2, operations=("skip_connect", "nor_conv_1x1"))
-    session = enas(selected=6).session(space, task_of({"channels": 2, "cells": 1}))
+    session = enas(selected=6).session(space, work_of({"channels": 2, "cells": 1}))
     calls, measure = [], session.weights.measure
     session.weights.measure = lambda *path, **options: (calls.append(path), measure(*path, **options))[1]
     rows = [row for row in finish(session) if "trial" in row]
@@ -244,7 +244,7 @@ def test_a_guarded_search_returns_to_the_controller_of_the_last_good_epoch():
     space = NASBench201(nodes=2, operations=("skip_connect", "nor_conv_1x1"))
     guard = CollapseGuard(action="rollback", max_skip_share=0.5, patience=2)
     strategy = enas(epochs=9, guard=guard, controller_lr=0.0)
-    session = strategy.session(space, task_of({"channels": 2, "cells": 1}))
+    session = strategy.session(space, work_of({"channels": 2, "cells": 1}))
     bias = session.controller.classifiers["names"].bias
     controllers, rows = [], []
     with torch.no_grad():

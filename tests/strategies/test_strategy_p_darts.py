@@ -13,7 +13,7 @@ from ramify.strategies.collapse import skips
 from ramify.strategies.differentiable import Moment
 from ramify.strategies.p_darts import best_candidates, restrict_skips, without_none
 from ramify.supernet import Choice
-from small_runs import SPACES, differences, finish, restored, saved, session_of, task_of
+from small_runs import SPACES, differences, finish, restored, saved, session_of, work_of
 
 THREE = {"epochs": 1, "batch_size": 16, "arch_start": 0, "depth": 2, "added_depth": (0, 1, 3)}
 
@@ -111,7 +111,7 @@ def stages(session):
 
 
 def test_eight_operations_become_five_and_then_three():
-    session = PDARTS(**THREE).session(DARTSCells(), task_of({"channels": 4}))
+    session = PDARTS(**THREE).session(DARTSCells(), work_of({"channels": 4}))
     found = stages(session)
     counts = [[mask.sum(dim=1).unique().tolist() for mask in masks_of(stage["space"])] for stage in found]
     assert counts == [[[8], [8]], [[5], [5]], [[3], [3]]]
@@ -150,8 +150,8 @@ def test_the_depth_of_the_layout_is_where_the_stages_begin():
             session._begin(stage, session.space)
             yield len(session.supernet.module.cells)
 
-    assert list(cells(PDARTS(**THREE).session(DARTSCells(), task_of({"channels": 4})))) == [2, 3, 5]
-    assert list(cells(PDARTS(**THREE).session(DARTSCells(), task_of({"channels": 4, "layers": 4})))) == [4, 5, 7]
+    assert list(cells(PDARTS(**THREE).session(DARTSCells(), work_of({"channels": 4})))) == [2, 3, 5]
+    assert list(cells(PDARTS(**THREE).session(DARTSCells(), work_of({"channels": 4, "layers": 4})))) == [4, 5, 7]
     # one cell in each of three stages, and two reductions
     assert list(cells(session_of("nasbench201", PDARTS(**THREE)))) == [3 * n + 2 for n in (1, 2, 4)]
 
@@ -162,7 +162,7 @@ def test_only_what_exists_is_searched_in_a_restricted_space():
     for mask in masks.values():
         mask[:, 3:5] = True
     space = DARTSCells().restrict(masks)
-    session = PDARTS(**THREE).session(space, task_of({"channels": 4}))
+    session = PDARTS(**THREE).session(space, work_of({"channels": 4}))
     for stage in stages(session):
         for name, mask in masks.items():
             choice = stage["space"].choices[name]
@@ -279,7 +279,7 @@ def test_every_normal_cell_is_restricted_by_itself():
 
 
 def test_the_last_row_holds_what_could_be_chosen_from():
-    session = PDARTS(**THREE, max_skip=1).session(DARTSCells(), task_of({"channels": 4}))
+    session = PDARTS(**THREE, max_skip=1).session(DARTSCells(), work_of({"channels": 4}))
     rows = []
     for metrics in session.run():
         rows += [metrics.values] if metrics.values else []
@@ -331,7 +331,7 @@ def test_a_guard_ends_a_stage_and_its_epochs_are_those_of_the_whole_search():
 def test_a_space_of_one_depth_is_refused():
     verdict = PDARTS().compatible(spaces.StageGraph())
     assert not verdict
-    assert "StageGraph has one depth, and P-DARTS lets it grow" in verdict.reason
+    assert "StageGraph lacks `depth`, networks of any depth" in verdict.reason
 
 
 def test_defaults_are_those_of_the_released_code():
@@ -346,7 +346,7 @@ def test_defaults_are_those_of_the_released_code():
 def test_the_last_stage_alone():
     """The variant with one stage: 17 cells, no narrowing before."""
     strategy = PDARTS(depth=4, added_depth=(0,), kept=(), skip_dropout=(0.7,), epochs=1, batch_size=16, arch_start=0)
-    session = strategy.session(SPACES["darts"][0], task_of({"channels": 4}))
+    session = strategy.session(SPACES["darts"][0], work_of({"channels": 4}))
     rows = finish(session)
     assert [row["stage"] for row in rows] == [0]
     assert "by_skips" in rows[0]
@@ -375,6 +375,6 @@ def test_impossible_settings(options, message):
 def test_a_depth_that_is_none_is_refused(depth):
     space, layout = SPACES["darts"]
     with pytest.raises(ConfigurationError, match="layout keyword `layers` must be a whole number, 1 or more"):
-        PDARTS(**THREE).session(space, task_of({**layout, "layers": depth}))
-    begun = PDARTS(**THREE).session(space, task_of({**layout, "layers": None}))  # says nothing
+        PDARTS(**THREE).session(space, work_of({**layout, "layers": depth}))
+    begun = PDARTS(**THREE).session(space, work_of({**layout, "layers": None}))  # says nothing
     assert begun.inner.supernet.layout.layers == THREE["depth"]

@@ -21,7 +21,7 @@ from ramify.strategies import (
     RegularizedEvolution,
     Reinforce,
 )
-from small_runs import task_of
+from small_runs import work_of
 
 TABLE = Path(__file__).parents[2] / "../shared/data/nasbench201.csv.gz"
 pytestmark = pytest.mark.skipif(not TABLE.exists(), reason="needs the table of NAS-Bench-201")
@@ -35,7 +35,7 @@ _found = {}
 
 def session_on(column, strategy, seed, **settings):
     lookup = TableLookup(table=str(TABLE), column=column)
-    return replace(strategy, evaluator=lookup, **settings).session(SPACE, task_of({}, seed=seed))
+    return replace(strategy, evaluator=lookup, **settings).session(SPACE, work_of({}, seed=seed))
 
 
 def bests(strategy, column, seeds, evaluations=200):

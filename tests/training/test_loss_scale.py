@@ -13,7 +13,7 @@ from ramify.seeding import rng, seeded
 from ramify.spaces import NASBench201
 from ramify.training import Recipe, TrainingSession
 from ramify.training.loss_scale import LossScale
-from small_runs import SPACES, differences, finish, restored, saved, task_of
+from small_runs import SPACES, differences, finish, restored, saved, work_of
 
 
 def half():
@@ -62,10 +62,10 @@ def test_other_precisions_have_none(precision):
 
 def training(recipe):
     space, layout = SPACES["nasbench201"]
-    task = replace(task_of(layout), fabric=half())
+    work = replace(work_of(layout), fabric=half())
     with seeded(0, "network"):
-        network = space.build(space.sample(rng(1, "some")), **task.shape, **layout)
-    session = TrainingSession(network, recipe, task)
+        network = space.build(space.sample(rng(1, "some")), **work.shape, **layout)
+    session = TrainingSession(network, recipe, work)
     session.scale.load_state_dict(session.scale.state_dict() | {"scale": 2.0**24})  # so that the first steps overflow
     return session
 
@@ -94,10 +94,10 @@ def test_what_scaling_changes_is_undone():
     arch = space.parse("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
     found = []
     for fabric in (half(), make_fabric("cpu", "32-true")):
-        task = replace(task_of({}), fabric=fabric)
+        work = replace(work_of({}), fabric=fabric)
         with seeded(0, "network"):
-            network = space.build(arch, **task.shape, channels=4, cells=1)
-        session = TrainingSession(network, Recipe(epochs=1, batch_size=16, drop_path=0.0, cutout=0), task)
+            network = space.build(arch, **work.shape, channels=4, cells=1)
+        session = TrainingSession(network, Recipe(epochs=1, batch_size=16, drop_path=0.0, cutout=0), work)
         before = [value.detach().clone() for value in network.parameters()]
         for _ in itertools.islice(session.run(), 4):
             pass

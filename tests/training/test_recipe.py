@@ -72,12 +72,8 @@ def test_cdarts_size_rule(params, weight_decay, drop_path):
 
 
 def test_the_cutout_follows_the_size_of_the_images_and_never_covers_one():
-    assert [Recipe().augmentation(Augmentation(), (3, side, side)).cutout for side in (8, 32, 64, 224)] == [
-        4,
-        16,
-        32,
-        0,
-    ]
+    found = [Recipe().augmentation(Augmentation(), (3, side, side)).cutout for side in (8, 32, 64, 224)]
+    assert found == [4, 16, 32, 0]
     with pytest.raises(ConfigurationError, match="`cutout` must be below the side of the images, 8, got 16"):
         Recipe(cutout=16).augmentation(Augmentation(), (3, 8, 8))
     assert Recipe().augmentation(Augmentation(), (5, 24, 16)).cutout == 8  # by the shorter side

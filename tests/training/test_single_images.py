@@ -17,10 +17,11 @@ from ramify.spaces import CDARTSChain, NASBench201
 from ramify.strategies import DARTS, ENAS, GDAS, RSPS, SETN, RandomSearch
 from ramify.strategies.collapse import CollapseGuard
 from ramify.supernet import existing
+from ramify.tasks import Batch, Classification
 from ramify.training import Recipe, TrainingSession, measure
 from ramify.training.session import parts
 from ramify.training.single_images import check_parts, normalises_one, smallest_part
-from small_runs import SPACES, loaded, session_of, task_of
+from small_runs import SPACES, loaded, session_of, work_of
 
 CHAIN = CDARTSChain(blocks=(1, 1, 1, 1, 1))  # its last map of an 8×8 image is 1×1 in the default layout
 LAYOUT = {"channels": 4}
@@ -51,12 +52,13 @@ def chain_network(**layout):
 
 
 def chain_session(strategy, **data):
-    return strategy.session(CHAIN, task_of(LAYOUT, data=loaded(DataSpec(**{"subset": 64, **data}))))
+    return strategy.session(CHAIN, work_of(LAYOUT, data=loaded(DataSpec(**{"subset": 64, **data}))))
 
 
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_the_smallest_part_is_that_of_a_divided_batch(images, count):
-    sizes = [len(y) for _, y, _ in parts(torch.zeros(images, 1), torch.zeros(images), count)]
+    whole = Batch(torch.zeros(images, 1), torch.zeros(images))
+    sizes = [len(part) for part, _ in parts(Classification(), whole, count)]
     assert smallest_part(images, count) == min(sizes)
 
 
@@ -130,13 +132,13 @@ def test_single_images_are_refused_where_a_map_has_one_pixel(strategy, advice):
     with pytest.raises(ConfigurationError, match=f"{GETS_ONE}{advice}"):
         chain_session(strategy)
     larger = {**LAYOUT, "resolution": 16, "last_channels": 80}  # keeps maps of 2×2
-    chosen = strategy.session(CHAIN, task_of(larger))
+    chosen = strategy.session(CHAIN, work_of(larger))
     assert next(chosen.run()).step == 1
 
 
 def test_single_images_of_the_other_half_are_refused_too():
     with pytest.raises(ConfigurationError, match=f"search_validation has 1 image, so {GETS_ONE}take more images"):
-        GDAS(epochs=1, batch_size=8).session(CHAIN, task_of(LAYOUT, data=validating_on(1)))
+        GDAS(epochs=1, batch_size=8).session(CHAIN, work_of(LAYOUT, data=validating_on(1)))
 
 
 @pytest.mark.parametrize(
@@ -155,28 +157,28 @@ def test_a_last_image_that_members_cannot_be_measured_on_is_refused(strategy, me
     odd = validating_on(257)
     if measures:
         with pytest.raises(ConfigurationError, match="search_validation has 257 images, which leaves 1 for its last"):
-            strategy.session(CHAIN, task_of(LAYOUT, data=odd))
+            strategy.session(CHAIN, work_of(LAYOUT, data=odd))
     else:
-        strategy.session(CHAIN, task_of(LAYOUT, data=odd))
-    strategy.session(CHAIN, task_of({**LAYOUT, "track_running_stats": True}, data=odd))
+        strategy.session(CHAIN, work_of(LAYOUT, data=odd))
+    strategy.session(CHAIN, work_of({**LAYOUT, "track_running_stats": True}, data=odd))
 
 
 def test_a_network_that_cannot_be_measured_says_so():
-    data = loaded(DataSpec(subset=64))
+    task = Classification().on(loaded(DataSpec(subset=64)))
     network = chain_network(track_running_stats=False)
     with pytest.raises(ConfigurationError, match="leaves 1 for its last batch of 31"):
-        measure(network, data.split("search_validation"), device=torch.device("cpu"), batch_size=31)
+        measure(network, task.split("search_validation"), device=torch.device("cpu"), batch_size=31)
 
 
 def test_a_recipe_of_single_images_is_refused():
     network = chain_network()
     with pytest.raises(ConfigurationError, match="has 4 images in 4 parts"):
-        TrainingSession(network, Recipe(epochs=1, batch_size=4, accumulate=4, auxiliary=False), task_of({}))
+        TrainingSession(network, Recipe(epochs=1, batch_size=4, accumulate=4, auxiliary=False), work_of({}))
     whole = NASBench201()
     large = whole.build(
         whole.parse("|skip_connect~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"), channels=4, in_channels=1
     )
-    TrainingSession(large, Recipe(epochs=1, batch_size=4, accumulate=4, auxiliary=False), task_of({})).rehearse()
+    TrainingSession(large, Recipe(epochs=1, batch_size=4, accumulate=4, auxiliary=False), work_of({})).rehearse()
 
 
 def test_the_command_line_refuses_it_in_one_line_and_writes_nothing(tmp_path, capsys):
@@ -192,5 +194,5 @@ def test_the_command_line_refuses_it_in_one_line_and_writes_nothing(tmp_path, ca
 def test_the_executor_does_not_matter():
     with pytest.raises(ConfigurationError, match=GETS_ONE):
         strategy = RandomSearch(evaluations=2, evaluator=TrainFromScratch(epochs=1, batch_size=1))
-        strategy.session(CHAIN, task_of(LAYOUT, executor=InProcess()))
+        strategy.session(CHAIN, work_of(LAYOUT, executor=InProcess()))
     session_of("nasbench201", RandomSearch(evaluations=2, evaluator=TrainFromScratch(epochs=1, batch_size=1)))

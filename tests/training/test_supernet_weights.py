@@ -11,12 +11,12 @@ from ramify.data import Distortion
 from ramify.errors import ConfigurationError
 from ramify.supernet import existing
 from ramify.training import SupernetWeights, WeightSettings
-from small_runs import SPACES, task_of
+from small_runs import SPACES, work_of
 
 
 def weights_of(settings, space="nasbench201"):
     searched, layout = SPACES[space]
-    return SupernetWeights(settings, searched, task_of(layout))
+    return SupernetWeights(settings, searched, work_of(layout))
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -25,11 +25,11 @@ def test_a_step_is_clipped_sgd(clip, nesterov):
     settings = WeightSettings(epochs=5, batch_size=16, lr=0.1, clip=clip, nesterov=nesterov, weight_decay=0.01)
     weights, other = weights_of(settings), weights_of(settings)
     mix = existing(weights.supernet.choices)
-    x, y = next(weights.split.batches(16, seed=0))
-    weights.descend(0, x, y, mix)
+    batch = next(weights.split.batches(16, seed=0))
+    weights.descend(0, batch, mix)
 
     network = other.supernet.module.train()
-    F.cross_entropy(network(x, mix), y).backward()
+    F.cross_entropy(network(batch.inputs, mix), batch.targets).backward()
     if clip:
         assert torch.nn.utils.clip_grad_norm_(network.parameters(), clip) > 2 * clip
     torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.01).step()
@@ -42,7 +42,7 @@ def test_the_rate_follows_the_step():
     assert weights.steps_per_epoch == 2
     assert [round(weights.lr_at(2 * epoch), 6) for epoch in (0, 25, 49)] == [0.025, 0.013, 0.001024]
     mix = existing(weights.supernet.choices)
-    weights.descend(99, *next(weights.split.batches(16, seed=0)), mix)
+    weights.descend(99, next(weights.split.batches(16, seed=0)), mix)
     assert weights.optimizer.param_groups[0]["lr"] == weights.lr_at(99)
 
 
@@ -60,11 +60,11 @@ def test_a_step_with_bounded_entries_smoothed_labels_and_norms_that_do_not_decay
     )
     weights, other = weights_of(settings), weights_of(settings)
     mix = existing(weights.supernet.choices)
-    x, y = next(weights.split.batches(16, seed=0))
-    weights.descend(0, x, y, mix)
+    batch = next(weights.split.batches(16, seed=0))
+    weights.descend(0, batch, mix)
 
     network = other.supernet.module.train()
-    F.cross_entropy(network(x, mix), y, label_smoothing=0.1).backward()
+    F.cross_entropy(network(batch.inputs, mix), batch.targets, label_smoothing=0.1).backward()
     assert max(float(p.grad.abs().max()) for p in network.parameters()) > 0.01
     with torch.no_grad():
         for p in network.parameters():
@@ -81,13 +81,13 @@ def test_images_of_both_halves_are_distorted(distortion):
     own = weights.task.data.augmentation
     expected = replace(own, crop=0 if distortion.resized else own.crop, distortion=distortion)
     for name in ("search_train", "search_validation"):
-        split = weights.task.data.split(name)
-        options = {"seed": weights.task.seed, "shuffle": True, "drop_last": True}
-        plain, wanted = (next(split.batches(16, augmentation=a, **options))[0] for a in (own, expected))
-        found, _ = next(weights.batches(split, 0))
+        split = weights.task.split(name)
+        options = {"seed": weights.work.seed, "shuffle": True, "drop_last": True}
+        plain, wanted = (next(split.batches(16, augmented=a, **options)).inputs for a in (own, expected))
+        found = next(weights.batches(split, 0)).inputs
         assert torch.equal(found, wanted) and torch.equal(found, plain) == (distortion == Distortion())
-        bare, _ = next(weights.batches(split, 0, augmented=False))
-        assert torch.equal(bare, next(split.batches(16, **options))[0])
+        bare = next(weights.batches(split, 0, augmented=False)).inputs
+        assert torch.equal(bare, next(split.batches(16, **options)).inputs)
 
 
 def test_weights_that_no_path_used_do_not_move():
@@ -96,7 +96,7 @@ def test_weights_that_no_path_used_do_not_move():
     arch = space.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|none~1|nor_conv_3x3~2|")
     before = {name: value.detach().clone() for name, value in weights.supernet.module.named_parameters()}
     mix = space.mix(arch)
-    weights.descend(0, *next(weights.split.batches(16, seed=0)), mix, {n: w > 0 for n, w in mix.items()})
+    weights.descend(0, next(weights.split.batches(16, seed=0)), mix, {n: w > 0 for n, w in mix.items()})
     for name, value in weights.supernet.module.named_parameters():
         used = ".edges." not in name or ("nor_conv_3x3" in name and ".1-3." not in name)
         assert torch.equal(value, before[name]) != used, name
@@ -105,7 +105,7 @@ def test_weights_that_no_path_used_do_not_move():
 def test_a_gradient_on_the_mix_is_not_followed():
     weights = weights_of(WeightSettings(epochs=1, batch_size=16))
     mix = {name: value.requires_grad_() for name, value in existing(weights.supernet.choices).items()}
-    weights.descend(0, *next(weights.split.batches(16, seed=0)), mix)
+    weights.descend(0, next(weights.split.batches(16, seed=0)), mix)
     assert all(value.grad is None for value in mix.values())
 
 

@@ -11,11 +11,17 @@ import numpy as np
 from ramify.errors import ConfigurationError, TableError, nearest
 
 _SHARES = ("percent", "fraction")
-UNITS = {"accuracy": _SHARES, "error": _SHARES, "loss": ("nats",), "seconds": ("seconds",)}
+UNITS = {
+    "accuracy": _SHARES,
+    "error": _SHARES,
+    "score": ("score",),
+    "loss": ("nats",),
+    "seconds": ("seconds",),
+}
 """Metric → the units it may have, the usual one first."""
 
 _MOST = {"percent": 100.0, "fraction": 1.0}
-"""Unit → the highest value there is; all are 0 or more."""
+"""Unit → the highest value there is; all are 0 or more. Scores of other tasks may be anything."""
 
 _LIKE = 1.25
 """How many times the highest value a value may be and still be like the others."""
@@ -29,11 +35,10 @@ class Column:
 
     Args:
         name: Unique in its table, without spaces.
-        metric: `accuracy`, `error`, `loss`, or `seconds`: the time from the first step of the training to this value,
-            with one pass over the split.
+        metric: `accuracy`, `error`, `loss`, `score`, that of another task, or `seconds`: the time from the first step
+            of the training to this value, with one pass over the split.
         unit: `percent` or `fraction` for accuracies and errors, `nats` for losses. Empty is percent where the values
-            of the table leave no doubt: where none may be a fraction
-            among percents.
+            of the table leave no doubt: where none may be a fraction among percents.
         data: The data set.
         split: The images that were measured.
         schedule: Epochs of the whole training, which the learning rate's schedule spans.
@@ -91,21 +96,25 @@ class Column:
     @property
     def higher_is_better(self) -> bool:
         """Whether a search maximises these values."""
-        return self.metric == "accuracy"
+        return self.metric in ("accuracy", "score")
 
     @property
     def has_score(self) -> bool:
-        """Whether a search can go by these values: whether they are accuracies or errors."""
+        """Whether a search can go by these values: whether they are accuracies, errors or scores."""
+        return self._is_share or self.metric == "score"
+
+    @property
+    def _is_share(self) -> bool:
         return UNITS[self.metric] == _SHARES
 
     def score(self, value: float) -> float:
-        """Return the accuracy that a value stands for, as a fraction."""
-        share = value / _MOST[self.unit]
+        """Return the accuracy that a value stands for, as a fraction; a score is itself."""
+        share = value / _MOST.get(self.unit, 1.0)
         return share if self.higher_is_better else 1 - share
 
     def percent(self, value: float) -> float:
         """Return the same in per cent."""
-        percent = value * (_MOST["percent"] / _MOST[self.unit])
+        percent = value * (_MOST["percent"] / _MOST.get(self.unit, 1.0))
         return percent if self.higher_is_better else 100 - percent
 
     def settled(self, values: np.ndarray) -> "Column":
@@ -141,13 +150,20 @@ class Column:
         NaN is a value that is missing.
         """
         most = _MOST.get(self.unit, np.inf)
-        wrong = np.flatnonzero((values < 0) | (values > most) | np.isinf(values))
+        least = -np.inf if self.metric == "score" else 0
+        wrong = np.flatnonzero((values < least) | (values > most) | np.isinf(values))
         if not len(wrong):
             return None
         place = int(wrong[0])
         value = float(values[place])
-        kind = f"{self.metric} in {self.unit}" if self.has_score else self.metric
-        bounds = f"within 0 … {most:g}" if self.has_score else "0 or more, and finite"
+        kind = f"{self.metric} in {self.unit}" if self._is_share else self.metric
+        bounds = (
+            "finite"
+            if self.metric == "score"
+            else f"within 0 … {most:g}"
+            if self._is_share
+            else "0 or more, and finite"
+        )
         hint = "; is its unit percent?" if self.unit == "fraction" and 1 < value <= _MOST["percent"] else ""
         return place, f"{value:g} in column {self.name!r} cannot be: {kind} is {bounds}{hint}"
 

@@ -11,8 +11,9 @@ import numpy as np
 from ramify import files
 from ramify.benchmarks.columns import Column
 from ramify.benchmarks.costs import IMAGES, approximate_times, query_seconds
-from ramify.benchmarks.sheet import ARCHITECTURES, Sheet, read_content
+from ramify.benchmarks.sheet import ARCHITECTURES, Sheet
 from ramify.benchmarks.table import Table, notation_of
+from ramify.delimited import read_content
 from ramify.errors import RamifyError, TableError
 from ramify.orders import ORDERS
 
@@ -82,7 +83,7 @@ def import_csv(path: str | Path, *, space: Space | None = None, columns: Iterabl
         TableError: If the file cannot be read, a column is not described or not there, or a value cannot be what its
             column says; the message names the row.
     """
-    content = read_content(Path(path))
+    content = read_content(Path(path), TableError)
     described = list(columns)
     if not described and files.digest(content) == NASBENCH201_CSV:
         return _nasbench201(content, path)

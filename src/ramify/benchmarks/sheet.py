@@ -7,80 +7,28 @@ does.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import gzip
-import io
 import math
 import re
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ramify.benchmarks.columns import Column
+from ramify.delimited import MISSING, NOT_FINITE, NUMBER, SEPARATORS, Delimited
 from ramify.errors import TableError, nearest
 
 ARCHITECTURES = "arch"
 """Name of the column with the architectures."""
 
-LARGEST = 2**27
-"""Bytes of text that are read, unpacked."""
-
-_GZIP = b"\x1f\x8b"
-_MARKS = {  # the longer first: that of UTF-32 begins with that of UTF-16
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-_WORKBOOK = "a workbook or an archive; save the sheet as 'CSV UTF-8'"
-_OTHERS = {
-    b"PK\x03\x04": _WORKBOOK,
-    b"\xd0\xcf\x11\xe0": _WORKBOOK,
-    b"PAR1": "Parquet; write it with `pandas.read_parquet(FILE).to_csv(OUT, index=False)`",
-    b"{": "JSON; write it with `pandas.read_json(FILE, lines=True).to_csv(OUT, index=False)`",
-    b"[{": "JSON; write it with `pandas.read_json(FILE).to_csv(OUT, index=False)`",
-}
-"""How files of other formats begin → what they are and how they become CSV. No header begins like JSON."""
-_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _LISTED = 12
 """How many names a message lists."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _DOT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
 _MARKED = re.compile(r"[+-]?\d{1,3}([., '’\u00a0\u202f]\d{3})+([.,]\d+)?", re.ASCII)
-_MISSING = {"na", "n/a", "#n/a", "#nv", "null", "none", "-", "–", "—", "?", "#div/0!", "#value!", "#ref!", "#name?"}
-"""What programs write in the place of a value that is not there."""
-_NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-_SEPARATOR_LINE = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)
-
-
-def read_content(path: Path) -> bytes:
-    """Return the bytes of a file, unpacked where they are compressed.
-
-    Raises:
-        TableError: If it is missing, damaged, or too large.
-    """
-    try:
-        with path.open("rb") as file:
-            packed = file.read(2) == _GZIP
-            file.seek(0)
-            with gzip.GzipFile(fileobj=file) if packed else file as unpacked:
-                content = unpacked.read(LARGEST + 1)
-    except FileNotFoundError:
-        raise TableError(f"there is no file {path}") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise TableError(f"{path} is damaged or truncated ({error})") from None
-    except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror or error}") from None
-    if len(content) > LARGEST:
-        raise TableError(f"{path} holds more than {LARGEST >> 20} MiB of text; is it a table?")
-    return content
 
 
 class Sheet:
@@ -100,17 +48,11 @@ class Sheet:
     """
 
     def __init__(self, content: bytes, path: str | Path, wanted: Sequence[str]) -> None:
-        self.path, self._content = path, content
+        self.path = path
         self.names: list[str] = []
-        start = b"".join(content[:1024].removeprefix(codecs.BOM_UTF8).split())
-        for mark, kind in _OTHERS.items():
-            if start.startswith(mark):
-                raise TableError(f"{path} is no CSV file but {kind}")
-        self._encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
-        if self._encoding == "utf-8" and b"\0" in content[:1024]:
-            raise TableError(f"{path} is no CSV file: it holds zero bytes; save it as 'CSV UTF-8'")
-        self._separator = separator = self._found_separator(wanted)
-        records = self._records(separator)
+        text = Delimited(content, path, TableError)
+        self._separator = separator = text.separator(wanted)
+        records = text.records(separator)
         at, header = next(records, (0, []))
         if not header:
             raise TableError(f"{path} is empty")
@@ -126,7 +68,7 @@ class Sheet:
                 row = row[: len(header)]
             if len(row) != len(header):
                 self._check_header(at, wanted)
-                hint = f"; a cell with {_SEPARATORS[separator]} in it needs quotes" * (len(row) > len(header))
+                hint = f"; a cell with {SEPARATORS[separator]} in it needs quotes" * (len(row) > len(header))
                 hint += ", and a column of row names needs a name" * (len(row) == len(header) + 1)
                 raise TableError(f"{path}: row {number} has {len(row)} cells where the header has {len(header)}{hint}")
             self.numbers.append(number)
@@ -135,7 +77,7 @@ class Sheet:
         if not self.numbers:
             self._check_header(at, wanted)
             raise TableError(f"{path} has a header and no rows")
-        if any(map(_NUMBER.fullmatch, self.names)):
+        if any(map(NUMBER.fullmatch, self.names)):
             self._check_header(at, wanted)
 
     def cells(self, name: str) -> list[str]:
@@ -196,14 +138,14 @@ class Sheet:
 
     def _number(self, at: int, cell: str, column: Column) -> float:
         plain = cell.replace(",", ".") if _COMMA.fullmatch(cell) else cell
-        if _NUMBER.fullmatch(plain) and math.isfinite(number := float(plain)):
+        if NUMBER.fullmatch(plain) and math.isfinite(number := float(plain)):
             return number
-        if _NUMBER.fullmatch(plain) or _NOT_FINITE.fullmatch(cell):
+        if NUMBER.fullmatch(plain) or NOT_FINITE.fullmatch(cell):
             raise self._wrong(at, column, "is not finite; leave the cell empty where a value is missing")
         hint = "; write digits with a decimal point or comma alone"
         if cell.endswith("%"):
             hint = "; give all accuracies and errors a percent sign, or none and say unit percent"
-        elif cell.casefold() in _MISSING:
+        elif cell.casefold() in MISSING:
             hint = "; leave the cell empty where a value is missing"
         elif _MARKED.fullmatch(cell):
             hint = "; write it without marks of thousands"
@@ -247,57 +189,3 @@ class Sheet:
     def _wrong(self, at: int, column: Column, reason: str) -> TableError:
         cell = self._cells[column.name][at]
         return TableError(f"{self.path}: row {self.numbers[at]}: {cell[:40]!r} in column {column.name!r} {reason}")
-
-    def _stream(self) -> tuple[io.TextIOWrapper, str]:
-        """Return the text behind a line such as `sep=;`, and what that line says."""
-        stream = io.TextIOWrapper(io.BytesIO(self._content), self._encoding, newline="")
-        try:
-            found = _SEPARATOR_LINE.fullmatch(stream.readline(80))
-        except UnicodeDecodeError:
-            found = None  # said with its row by who reads it
-        if not found:
-            stream = io.TextIOWrapper(io.BytesIO(self._content), self._encoding, newline="")
-        return stream, found[1] if found else ""
-
-    def _records(self, separator: str) -> Iterator[tuple[int, list[str]]]:
-        """Yield the rows that are not blank with their numbers."""
-        stream, said = self._stream()
-        reader = csv.reader(stream, delimiter=separator, strict=True, skipinitialspace=True)
-        number = 1 if said else 0
-        while True:
-            number += 1
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except UnicodeDecodeError:
-                raise self._no_text() from None
-            except csv.Error as error:
-                hint = "is a quote not closed?" if self.names else "commas, semicolons or tabs must separate cells"
-                raise TableError(f"{self.path}: row {number}: {error}; {hint}") from None
-            if any(map(str.strip, row)):
-                yield number, row
-
-    def _found_separator(self, wanted: Sequence[str]) -> str:
-        """Return what separates cells: what makes the names of the wanted columns, or most names, of the header."""
-        if said := self._stream()[1]:
-            return said
-
-        def fit(separator: str) -> tuple[int, int]:
-            try:
-                names = [name.strip() for name in next(self._records(separator), (0, []))[1]]
-            except TableError:  # said by who reads it with the separator that is chosen
-                return 0, 0
-            return len(set(names).intersection(wanted)), len(names)
-
-        return max(_SEPARATORS, key=fit)
-
-    def _no_text(self) -> TableError:
-        where = ""
-        try:
-            self._content.decode(self._encoding)
-        except UnicodeDecodeError as error:
-            if self._encoding.startswith("utf-8"):
-                lines = self._content.count(b"\n", 0, error.start)
-                where = f"row {lines + 1}: "
-        return TableError(f"{self.path}: {where}this is no {self._encoding[:6].upper()} text; save it as 'CSV UTF-8'")

@@ -20,7 +20,7 @@ from ramify.registry import Registry, registries
 
 def classes() -> dict[str, Registry[Any]]:
     """Return the registries of classes, by the word for what they hold."""
-    from ramify import evaluators, executors, spaces, strategies  # noqa: F401
+    from ramify import evaluators, executors, spaces, strategies, tasks  # noqa: F401
 
     return {kind: known for kind, known in registries.items() if known.base is not None}
 

@@ -125,6 +125,14 @@ def _source_in(items: Sequence[Given]) -> str | None:
     return None if found is None else str(found)
 
 
+def add_task(command: Command) -> None:
+    """Declare `--task`."""
+    from ramify.tasks import TASKS, Task
+
+    text = f"what is learned: {', '.join(TASKS)}; default: Classification; options as --task.class_weights balanced"
+    command.add("--task", Task | None, text)
+
+
 # Spaces
 
 

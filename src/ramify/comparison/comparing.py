@@ -14,7 +14,8 @@ from ramify.data import DataSpec, spec_of
 from ramify.errors import ConfigurationError, nearest
 from ramify.imports import unknown
 from ramify.run import RunFolder, say
-from ramify.run.configuration import described, fields_of
+from ramify.run.configuration import described
+from ramify.run.opening import data_settings
 from ramify.strategies import STRATEGIES, AskTell, RandomSearch
 from ramify.strategies.budget import Budget
 
@@ -111,7 +112,7 @@ def compare(
         "columns": list(columns),
         "strategies": {label: described(strategy) for label, strategy in ready.items()},
         "seeds": seeds,
-        "data": None if spec is None else fields_of(spec),
+        "data": None if spec is None else data_settings(spec),
         "network": described(dict(network or {})),
     }
     jobs = [Search(label, column, seed) for seed in range(seeds) for column in columns for label in ready]

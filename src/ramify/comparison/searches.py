@@ -18,7 +18,8 @@ from ramify.run.folder import Row
 from ramify.spaces import Space
 from ramify.strategies import AskTell
 from ramify.strategies.ask_tell import AskTellSession
-from ramify.training import Task
+from ramify.tasks import Classification
+from ramify.training import Work
 
 AXES = ("evaluations", "epochs", "seconds")
 """What a search spends."""
@@ -62,14 +63,14 @@ class Worker:
         self.table: Table = open_table(plan.table)
         self.space = _searched(self.table)
         self.fabric = make_fabric("cpu")
-        self.data = None if plan.data is None else load_data(plan.data, quiet=quiet)
+        self.task = None if plan.data is None else Classification().on(load_data(plan.data, quiet=quiet))
 
     def session(self, job: Search) -> AskTellSession:
         """Return the search."""
         strategy = self.plan.strategies[job.strategy]
         lookup = TableLookup(table=self.plan.table, column=job.column)
-        task = Task(self.data, job.seed, self.fabric, self.plan.network)
-        session = replace(strategy, evaluator=lookup).session(self.space, task)
+        work = Work(self.task, job.seed, self.fabric, self.plan.network)
+        session = replace(strategy, evaluator=lookup).session(self.space, work)
         assert isinstance(session, AskTellSession)
         return session
 

@@ -76,7 +76,7 @@ def _told(shape: Sequence[int], tensor: bool) -> bool | None:
     return None
 
 
-def check_size(shape: Sequence[int], what: str) -> None:
+def check_sides(shape: Sequence[int], what: str) -> None:
     """Refuse an image (H, W) or (H, W, C), or these in another order, that has too many pixels or numbers.
 
     Args:

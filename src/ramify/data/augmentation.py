@@ -42,6 +42,18 @@ class Augmentation:
                 f"`crop` and `cutout` are numbers of pixels, at least 0, got crop={self.crop}, cutout={self.cutout}"
             )
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything happens to images."""
+        return bool(self.crop or self.flip or self.cutout or self.distortion.distorts)
+
+    def check_rows(self, name: str) -> None:
+        """Raise `DataError` if anything happens to images, where the data `name` are rows of a table."""
+        if self.changes:
+            raise DataError(
+                f"{name}: rows of a table are not augmented; crop, flip, cutout and distortion are for images"
+            )
+
     def distorted(self, distortion: Distortion) -> Augmentation:
         """Return the same augmentation with another distortion, whose resized crop replaces the crop."""
         return replace(self, crop=0 if distortion.resized else self.crop, distortion=distortion)

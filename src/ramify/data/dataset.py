@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -17,30 +18,38 @@ from ramify.data.pixels import Pixels
 from ramify.errors import DataError, nearest
 from ramify.seeding import derive, stream
 
+Store = Pixels | Tensor
+"""Images, or the features of rows (N, F) float32."""
+
 SPLIT_NAMES = ("train", "search_train", "search_validation", "test")
 
 
 class Split:
-    """Some images of a data set, in a fixed order."""
+    """Some images, or rows, of a data set, in a fixed order."""
 
     def __init__(
         self,
         name: str,
-        pixels: Pixels,
+        inputs: Store,
         labels: Tensor,
         rows: Tensor,
         mean: tuple[float, ...],
         std: tuple[float, ...],
     ) -> None:
         self.name = name
-        self._pixels, self._labels, self._rows = pixels, labels, rows
+        self._inputs, self._labels, self._rows = inputs, labels, rows
         self._mean, self._std = mean, std
 
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def labels(self) -> Tensor:
+        """The class of each image, (N,)."""
+        return self._labels[self._rows]
+
     def __repr__(self) -> str:
-        return f"Split({self.name!r}, {len(self)} images)"
+        return f"Split({self.name!r}, {len(self)} {'rows' if isinstance(self._inputs, Tensor) else 'images'})"
 
     def num_batches(self, batch_size: int, drop_last: bool = False) -> int:
         """Return how many batches a pass has."""
@@ -67,7 +76,7 @@ class Split:
             batch_size: B, images per batch; the last batch is smaller where it does not divide.
             seed: Seed of order and augmentation, the run's.
             epoch: Number of the pass; another one has another order and augmentation.
-            augmentation: What happens to the images; nothing by default.
+            augmentation: What happens to the images; nothing by default, and to rows never.
             shuffle: Whether the order is random.
             drop_last: Whether a smaller last batch is left out.
             start: First batch to give. It and the following are what the full pass would have given.
@@ -75,15 +84,17 @@ class Split:
             part: First image to give of every batch, and the distance to the next; all by default. The images are
                 what the full batch would have had.
             device: Where batches are wanted; default: where the data is.
-            dtype: Floating type of the images.
+            dtype: Floating type of the images or rows.
 
         Returns:
-            Batches of images (B, C, H, W), normalised, in `torch.channels_last`, and classes (B,) int64.
+            Batches of images (B, C, H, W), normalised, in `torch.channels_last`, or of rows (B, F), standardized, and
+            classes (B,) int64 or values (B, K) float32, as they are.
 
         Raises:
             ValueError: If `batch_size` or `every` is below 1, `start` is negative, `part` is none, or `dtype` is not a
                 floating type.
             ConfigurationError: If the distortion is for other channels.
+            DataError: If rows of a table shall be augmented.
         """
         if batch_size < 1 or start < 0:
             raise ValueError(f"`batch_size` >= 1 and `start` >= 0 must hold, got {batch_size} and {start}")
@@ -92,16 +103,30 @@ class Split:
         if not dtype.is_floating_point:
             raise ValueError(f"`dtype` must be a floating type, got {dtype}")
         augmentation = augmentation or Augmentation()
-        augmentation.distortion.check(self._pixels.channels)
         rows = self._rows
         if shuffle:
             rows = rows[torch.randperm(len(rows), generator=stream(seed, "order", self.name, epoch))]
         numbers = range(start, self.num_batches(batch_size, drop_last), every)
         chunks = [(number, rows[number * batch_size : (number + 1) * batch_size]) for number in numbers]
-        return self._generate(chunks, seed, epoch, augmentation, part, device, dtype)
+        if isinstance(self._inputs, Tensor):
+            augmentation.check_rows(self.name)
+            return self._of_rows(self._inputs, [chunk[part[0] :: part[1]] for _, chunk in chunks], device, dtype)
+        augmentation.distortion.check(self._inputs.channels)
+        return self._generate(self._inputs, chunks, seed, epoch, augmentation, part, device, dtype)
+
+    def _of_rows(
+        self, values: Tensor, chunks: Sequence[Tensor], device: torch.device | str | None, dtype: torch.dtype
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        here, exact = values.device, _exact(dtype)
+        mean, std = (torch.tensor(each, dtype=exact, device=here) for each in (self._mean, self._std))
+        for chunk in chunks:
+            rows = chunk.to(here, non_blocking=True)
+            x = (values[rows].to(exact) - mean) / std
+            yield x.to(device or here, dtype, non_blocking=True), self._labels[rows].to(device or here)
 
     def _generate(
         self,
+        pixels: Pixels,
         chunks: Sequence[tuple[int, Tensor]],
         seed: int,
         epoch: int,
@@ -110,8 +135,7 @@ class Split:
         device: torch.device | str | None,
         dtype: torch.dtype,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        pixels, here = self._pixels, self._pixels.device
-        exact = dtype if dtype == torch.float64 else torch.float32  # half precision comes last, for one rounding
+        here, exact = pixels.device, _exact(dtype)
         mean, std = (torch.tensor(values, dtype=exact, device=here) for values in (self._mean, self._std))
         mine = [chunk[part[0] :: part[1]] for _, chunk in chunks]
         batches = zip(chunks, mine, pixels.padded(mine, augmentation.crop), strict=True)
@@ -146,43 +170,73 @@ class Split:
         )
 
 
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """Return in which type inputs are computed; half precision comes last, for one rounding."""
+    return dtype if dtype == torch.float64 else torch.float32
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Data:
     """A data set: what it is, its default augmentation, and its splits.
 
     Args:
         name: For people.
-        classes: Names of the classes, in the order of their numbers.
-        input_size: (C, H, W) of one image.
-        mean: Of each channel, for inputs in 0..1.
-        std: Of each channel, for inputs in 0..1.
-        fingerprint: SHA-256, in hexadecimal, of images, labels and split. Where images are streamed, a fixed
+        classes: Names of the classes, in the order of their numbers; empty where targets are values.
+        input_size: (C, H, W) of one image, or (F,) of one row.
+        mean: Of each channel, for inputs in 0..1, or of each feature, in its own unit.
+        std: Of each channel, for inputs in 0..1, or of each feature; 1 where it is constant.
+        fingerprint: SHA-256, in hexadecimal, of images or rows, labels and split. Where images are streamed, a fixed
             sample of them stands for all.
-        augmentation: What training on such images usually takes.
+        augmentation: What training on such images usually takes; None for rows, which are not augmented.
+        features: Names of the features of rows; empty for images.
+        target_names: Names of the values to be learned; empty where targets are classes.
+        target_mean: Of each of these values, on the training images or rows.
+        target_std: Of each of these values, on the training images or rows; 1 where it is constant.
         reads: One record for each time that the test images were asked for.
     """
 
     name: str
     classes: tuple[str, ...]
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
-    augmentation: Augmentation
+    augmentation: Augmentation | None
+    features: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
     reads: list[dict[str, str | int]] = field(default_factory=list)
-    _stores: Mapping[str, tuple[Pixels, Tensor]] = field(repr=False)
+    _stores: Mapping[str, tuple[Store, Tensor]] = field(repr=False)
     _rows: Mapping[str, Tensor] = field(repr=False)
     _scale: Scale | None = field(default=None, repr=False)
 
     @property
+    def targets(self) -> str:
+        """What is learned: `classes`, or `values`."""
+        return "values" if self.target_names else "classes"
+
+    @property
     def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.classes)
+        """Number of classes, or K, the values to be learned: how wide a last layer is."""
+        return len(self.target_names or self.classes)
 
     @property
     def in_channels(self) -> int:
-        """C, the channels of an image."""
+        """C, the channels of an image.
+
+        Raises:
+            DataError: If these are rows of a table.
+        """
+        if self.features:
+            raise DataError(f"{self.name} holds rows of a table, which have features instead of channels; give images")
         return self.input_size[0]
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """What `build` and `supernet` of a space need to know of the data."""
+        inputs = {"features": len(self.features)} if self.features else {"in_channels": self.in_channels}
+        return {"num_classes": self.num_classes, **inputs}
 
     def split(self, name: str, purpose: str = "") -> Split:
         """Return a split; reading the test images is recorded in `reads`.
@@ -203,13 +257,13 @@ class Data:
         if name == "test":
             now = datetime.now(UTC).isoformat(timespec="seconds")
             self.reads.append({"split": name, "purpose": purpose, "images": len(rows), "time": now})
-        pixels, labels = self._stores["test" if name == "test" else "pool"]
-        return Split(name, pixels, labels, rows, self.mean, self.std)
+        inputs, labels = self._stores["test" if name == "test" else "pool"]
+        return Split(name, inputs, labels, rows, self.mean, self.std)
 
     def to(self, device: torch.device | str) -> Data:
-        """Return the same data with its images on `device`; both keep one record of test reads."""
+        """Return the same data with its images or rows on `device`; both keep one record of test reads."""
         place = torch.device(device)
-        stores = {name: (pixels.to(place), labels.to(place)) for name, (pixels, labels) in self._stores.items()}
+        stores = {name: (inputs.to(place), labels.to(place)) for name, (inputs, labels) in self._stores.items()}
         return replace(self, _stores=stores)
 
 
@@ -220,22 +274,45 @@ def scale_of(data: Data) -> Scale | None:
 
 def colored(data: Data) -> Data:
     """Return the same grey images with three equal channels, as a network knows them that was trained on colors."""
-    stores = {name: (pixels.colored(), labels) for name, (pixels, labels) in data._stores.items()}
-    size = (3, *data.input_size[1:])
+    size = (3 * data.in_channels, *data.input_size[1:])
+    stores = {name: (cast(Pixels, pixels).colored(), labels) for name, (pixels, labels) in data._stores.items()}
     return replace(data, input_size=size, mean=data.mean * 3, std=data.std * 3, _stores=stores)
+
+
+def arranged(data: Data, features: Sequence[str]) -> Data:
+    """Return the same rows with their features in the order in which a network knows them.
+
+    Raises:
+        DataError: If one is missing; others are left out.
+    """
+    if missing := [name for name in features if name not in data.features]:
+        raise DataError(
+            f"{data.name} lacks the features {listed(missing)}, which the network was trained on; it has "
+            f"{listed(list(data.features)) or 'none'}"
+        )
+    places = [data.features.index(name) for name in features]
+    stores = {name: (cast(Tensor, values)[:, places], labels) for name, (values, labels) in data._stores.items()}
+    mean, std = (tuple(each[place] for place in places) for each in (data.mean, data.std))
+    return replace(data, features=tuple(features), input_size=(len(places),), mean=mean, std=std, _stores=stores)
 
 
 def numbered(data: Data, classes: Sequence[str]) -> Data:
     """Return the same images with their classes numbered as a network knows them, which has all of their names.
 
     Raises:
-        DataError: If a class has another name.
+        DataError: If a class has another name, or targets are values, and the network knows classes.
     """
+    if data.targets == "values":
+        if classes:
+            raise DataError(
+                f"{data.name} has values as targets, but the network knows the classes {listed(list(classes))}"
+            )
+        return data
     if strange := [name for name in data.classes if name not in classes]:
         raise DataError(
             f"{data.name} has the classes {listed(strange)}, but the network knows {listed(list(classes))}; "
             "classes are matched by their names"
         )
     numbers = torch.tensor([classes.index(name) for name in data.classes], dtype=torch.int64)
-    stores = {name: (pixels, numbers.to(y.device)[y]) for name, (pixels, y) in data._stores.items()}
+    stores = {name: (inputs, numbers.to(y.device)[y]) for name, (inputs, y) in data._stores.items()}
     return replace(data, classes=tuple(classes), _stores=stores)

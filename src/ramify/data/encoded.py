@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import torch
 
-from ramify.data.arrays import MAX_PIXELS, channels_first, check_size, read_npy
+from ramify.data.arrays import MAX_PIXELS, channels_first, check_sides, read_npy
 from ramify.data.depth import Extent, Scale, UnmeasuredError, is_signed, is_wide, values_of
 from ramify.errors import DataError, OptionError
 
@@ -298,7 +298,7 @@ def as_image(image: Any, where: str, channel_axis: str | None = None) -> Image |
             array = array.transpose(1, 2, 0)
         if array.shape[2] == 1:
             array = array[:, :, 0]
-    check_size(array.shape, f"{where}: shape {array.shape}")
+    check_sides(array.shape, f"{where}: shape {array.shape}")
     return np.ascontiguousarray(array)
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ramify.data.arrow import columns_of, labels_of, rows_of_table
+from ramify.data.columns import check_for_images, column, label_columns, usual
 from ramify.data.encoded import RESIZED_BY_SPEC, HuggingFace
-from ramify.data.labels import read_label
-from ramify.data.parquet import column
-from ramify.data.part_names import assign
+from ramify.data.labels import read_target
+from ramify.data.part_names import LABEL_KEYS, assign
 from ramify.data.parts import Part, Parts, listed
 from ramify.data.source import source
 from ramify.data.spec import DataSpec
@@ -84,7 +85,7 @@ def hugging_face_splits(
 def hugging_face_part(
     dataset: Any, where: str, spec: DataSpec, advice: str = RESIZED_BY_SPEC
 ) -> tuple[Part, tuple[str, ...] | None]:
-    """Return encoded images and labels of one Hugging Face data set that has a column of images, and its class names.
+    """Return encoded images, or rows of numbers, and labels of one Hugging Face data set, and its class names.
 
     Args:
         dataset: The data set, not a dictionary of them.
@@ -95,6 +96,9 @@ def hugging_face_part(
     datasets = _datasets()
     dataset = dataset.with_format(None)
     features = dataset.features
+    if spec.image_column is None and not any(isinstance(feature, datasets.Image) for feature in features.values()):
+        return _rows(dataset, where, spec)
+    check_for_images(where, spec)
     image = column(
         where,
         features,
@@ -110,14 +114,30 @@ def hugging_face_part(
         if isinstance(feature, datasets.ClassLabel) or re.match("u?int|bool", str(getattr(feature, "dtype", "")))
     ]
     classes = [name for name in integers if isinstance(features[name], datasets.ClassLabel)]
-    default = spec.label_column or ("label" if "label" in features else None)
-    label = column(where, features, default, "label_column", classes if len(classes) == 1 else integers)
+    candidates = classes if len(classes) == 1 else integers
+    if spec.targets == "values":
+        candidates = usual(features, LABEL_KEYS) or [name for name in features if name != image]
+    if spec.label_column is None and "label" in features:
+        candidates = ["label"]
+    columns = label_columns(where, features, spec, candidates)
+    label = columns[0]
     names = getattr(features[label], "names", None)
     scalar = re.match("float|(large_)?string", str(getattr(features[label], "dtype", "")))
-    if names is None and label not in integers and not scalar:
+    if names is None and label not in integers and not scalar and spec.targets == "classes":
         raise DataError(
             f"{where}: column {label!r} is {features[label]!s:.80}, not integers or names; a class number is wanted"
         )
     images = HuggingFace(dataset.cast_column(image, datasets.Image(decode=False)), image, where, advice)
-    labels = [read_label(value, images.where(row)) for row, value in enumerate(dataset[label])]
-    return Part(images, labels), tuple(names) if names else None
+    values = dataset[label] if len(columns) == 1 else zip(*(dataset[name] for name in columns), strict=True)
+    labels = [read_target(value, images.where(row), spec.targets) for row, value in enumerate(values)]
+    return Part(images, labels, columns), tuple(names) if names else None
+
+
+def _rows(dataset: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] | None]:
+    """Return rows and labels of one Hugging Face data set of numbers, and its class names."""
+    table = dataset.with_format("arrow")[:]
+    features, columns = columns_of(table.schema, spec, where)
+    rows = rows_of_table(table, features, lambda row: f"{where}, row {row}")
+    names = getattr(dataset.features[columns[0]], "names", None)
+    labels = labels_of(table, columns, spec.targets, rows.where, may_hide=False)
+    return Part(rows, labels, columns), tuple(names) if names else None

@@ -1,8 +1,9 @@
-"""`load`: from the name of a data set to images in splits."""
+"""`load`: from the name of a data set to images, or rows of a table, in splits."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,12 +15,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ramify.data.augmentation import Augmentation
-from ramify.data.dataset import Data, scale_of
+from ramify.data.columns import check_for_images
+from ramify.data.dataset import Data, Store, scale_of
 from ramify.data.depth import Scale
-from ramify.data.encoded import join
+from ramify.data.encoded import Encoded
+from ramify.data.labels import Label, values_of
 from ramify.data.objects import from_objects
-from ramify.data.parts import Part, Parts
+from ramify.data.parts import Part, Parts, join
 from ramify.data.pixels import InMemory, Pixels, load_pixels, sample
+from ramify.data.rows import Rows
 from ramify.data.sources import open_source, open_to_measure, to_measure, to_train
 from ramify.data.spec import DataSpec
 from ramify.data.splits import (
@@ -48,6 +52,7 @@ def load(
     measured: bool = False,
     scale: Scale | None = None,
     quiet: bool = False,
+    targets: str | None = None,
     **options: Any,
 ) -> Data:
     """Load a data set; what of it is not used, or used twice, is said on standard error.
@@ -60,13 +65,15 @@ def load(
             is (image, label), or a mapping or named tuple with keys such as image, img or pixel_values, and label,
             labels or target, in any case. An image is a PIL image, or a tensor or array (C, H, W), (H, W, C) or (H, W),
             whose channels are found as docs/data.md says. A label is a class number (an integer, a whole float, an
-            array of one), a class name or a truth value.
-        device: Where the images shall be kept, as bytes.
+            array of one), a class name or a truth value; with `targets="values"` a number or a vector. An image may be
+            a vector, the row of a table; whole tables may be data frames of pandas or Polars, or Arrow tables.
+        device: Where the images shall be kept, as bytes, or the rows.
         measured: Whether nothing will be trained on it: then all images are test images where there is no part for
             testing. Data that is loaded already stays as it is.
         scale: How images deeper than bytes become bytes, as `scale_of` the data that a network was trained on; by what
             they reach when None.
         quiet: Whether nothing is said.
+        targets: What is learned, `classes` or `values`; as the specification says when None.
         options: Further fields of `DataSpec`, such as `image_size`, `subset` or `label_column`; they hold for data
             sets in Python, too.
 
@@ -83,6 +90,10 @@ def load(
     if isinstance(spec, Data):
         if options:
             raise DataError(f"{', '.join(options)}: no options for data that is loaded already; give them where it is")
+        if targets not in (None, spec.targets):
+            raise DataError(
+                f"{spec.name} was loaded with {spec.targets} as targets; load it with targets={targets!r:.20}"
+            )
         found = scale_of(spec)
         if not (scale or Scale()).agrees(found or Scale()):
             raise DataError(
@@ -90,6 +101,7 @@ def load(
                 "itself, or load(..., scale=scale_of(the training data))"
             )
         return spec.to(device)
+    options |= {} if targets is None else {"targets": targets}
     known = [each.name for each in fields(DataSpec)]
     if strange := next((name for name in options if name not in known), None):
         raise DataError(f"data has no option {strange!r}: {nearest(strange, known)}")
@@ -116,7 +128,7 @@ def load(
 def _without_hidden(parts: Parts, spec: DataSpec) -> Parts:
     """Leave out a part beside the training images whose labels are hidden: all of them missing or negative."""
     for name, part in parts.present().items():
-        hidden = all(label is None or (not isinstance(label, str) and label < 0) for label in part.labels)
+        hidden = all(map(_is_hidden, part.labels))
         if name == "train" or not len(part.labels) or not hidden:
             continue
         if parts.train is None or (name == "test" and spec.test is not None):
@@ -126,18 +138,26 @@ def _without_hidden(parts: Parts, spec: DataSpec) -> Parts:
     return parts
 
 
+def _is_hidden(label: Label) -> bool:
+    """Return whether there is no label, or a negative class; of values, whether all are missing."""
+    if isinstance(label, tuple):
+        return all(map(math.isnan, label))
+    return label is None or (not isinstance(label, str) and label < 0)
+
+
 def _trained_on(data: Data) -> list[str]:
-    """Return a note on test images that are among the training images too; streamed ones are not looked at."""
+    """Return a note on test images or rows that are trained on too; streamed images are not looked at."""
     test, pool = (data._stores[name][0] for name in ("test", "pool"))
-    if not (isinstance(test, InMemory) and isinstance(pool, InMemory)):
+    if not (isinstance(test, InMemory | Tensor) and isinstance(pool, InMemory | Tensor)):
         return []
     known = set(_digests(pool))
     both = sum(digest in known for digest in _digests(test))
-    return [f"{data.name}: {both} of {len(test)} test images are training images too, pixel for pixel"] if both else []
+    what, how = ("rows", "number for number") if data.features else ("images", "pixel for pixel")
+    return [f"{data.name}: {both} of {len(test)} test {what} are training {what} too, {how}"] if both else []
 
 
-def _digests(pixels: InMemory) -> Iterator[bytes]:
-    for chunk in _sample(pixels):
+def _digests(inputs: InMemory | Tensor) -> Iterator[bytes]:
+    for chunk in _sample(inputs):
         for image in chunk.contiguous().numpy():
             yield hashlib.blake2b(image.data, digest_size=16).digest()
 
@@ -148,33 +168,46 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
     present = parts.present()
     for name, part in present.items():
         if not len(part.images):
-            raise DataError(f"{parts.name}: the {name} part has no images")
-    classes, by_part = _number(present, parts.class_names, least=1 if measured else 2)
+            raise DataError(f"{parts.name}: the {name} part has no images or rows")
+    images = join([part.images for part in present.values()], [f"{parts.name}, {name}" for name in present])
+    _check_options(parts.name, images, spec)
+    classes: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    if spec.targets == "values":
+        target_names, by_part = _values(present)
+    else:
+        classes, by_part = _number(present, parts.class_names, least=1 if measured else 2)
 
     # From here on, images are numbered through all parts.
-    images = join([part.images for part in present.values()])
     labels = torch.cat(list(by_part.values()))
+    # Values are divided as if all were of one class: at random.
+    strata = labels if classes else torch.zeros(len(labels), dtype=torch.int64)
     ends = torch.tensor([len(part) for part in by_part.values()]).cumsum(0).tolist()
     ranges = {name: torch.arange(end - len(by_part[name]), end) for name, end in zip(by_part, ends, strict=True)}
-    chosen = _subset(_split(parts.name, classes, labels, ranges, spec), labels, spec)
+    chosen = _subset(_split(parts.name, classes, strata, ranges, spec), strata, spec)
 
     pool = torch.cat([chosen["search_train"], chosen["search_validation"]]).sort().values
     test = chosen["test"]
-    if len(pool):
-        of_pool, of_test, scale = load_pixels(images, pool, test, spec.size, device, known)
-    elif parts.train is None:
-        of_test, of_pool, scale = load_pixels(images, test, pool, spec.size, device, known)
-    else:
-        raise DataError(f"{parts.name}: no training images are left; lower `test_fraction`")
-    stores = {"pool": (of_pool, labels[pool]), "test": (of_test, labels[test])}
+    if not len(pool) and parts.train is not None:
+        raise DataError(f"{parts.name}: no training images or rows are left; lower `test_fraction`")
     rows = {name: torch.searchsorted(pool, index) for name, index in chosen.items() if name != "test"}
     rows["test"] = torch.arange(len(test))
-
-    input_size = (of_pool.channels, *of_pool.size)
-    if parts.name in PUBLISHED and input_size == (3, 32, 32):
-        mean, std = (tuple(value / 255 for value in values) for values in PUBLISHED[parts.name])
+    known_by = pool if len(pool) else test  # what size, mean and deviation are of
+    scale = None
+    of_pool: Store
+    of_test: Store
+    input_size: tuple[int, ...]
+    augmentation = None
+    if isinstance(images, Rows):
+        of_pool, of_test = (torch.from_numpy(images.values[index.numpy()]).to(device) for index in (pool, test))
+        mean, std = _moments(images.values[known_by.numpy()])
+        input_size = (len(images.features),)
     else:
-        mean, std = _measure(of_pool if len(pool) else of_test)
+        of_pool, of_test, scale = _pixels(images, pool, test, spec, device, known)
+        input_size, mean, std = _measured(of_pool if len(pool) else of_test, parts.name)
+        augmentation = Augmentation(crop=max(1, min(input_size[1:]) // 8), flip=parts.name not in HANDED)
+    target_mean, target_std = _moments(labels[known_by].numpy()) if target_names else ((), ())
+    stores = {"pool": (of_pool, labels[pool]), "test": (of_test, labels[test])}
     return Data(
         name=parts.name,
         classes=classes,
@@ -182,11 +215,60 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
         mean=mean,
         std=std,
         fingerprint=_fingerprint(stores, rows),
-        augmentation=Augmentation(crop=max(1, min(of_pool.size) // 8), flip=parts.name not in HANDED),
+        augmentation=augmentation,
+        features=images.features if isinstance(images, Rows) else (),
+        target_names=target_names,
+        target_mean=target_mean,
+        target_std=target_std,
         _stores={name: (kept, values.to(device)) for name, (kept, values) in stores.items()},
         _rows=rows,
         _scale=scale,
     )
+
+
+def _check_options(name: str, images: Encoded | Rows, spec: DataSpec) -> None:
+    """Raise `DataError` if an option is for images, and these are rows, or the other way round."""
+    if isinstance(images, Rows):
+        for option in ("image_column", "channel_axis", "image_size"):
+            if getattr(spec, option) is not None:
+                raise DataError(f"{name}: holds rows of a table, and `{option}` is for images; leave it out")
+    else:
+        check_for_images(name, spec)
+
+
+def _pixels(
+    images: Encoded, pool: Tensor, test: Tensor, spec: DataSpec, device: torch.device, known: Scale | None
+) -> tuple[Pixels, Pixels, Scale | None]:
+    """Decode the training images `pool` and the `test` images; what they are like is said by the former, if any."""
+    if len(pool):
+        return load_pixels(images, pool, test, spec.size, device, known)
+    of_test, of_pool, scale = load_pixels(images, test, pool, spec.size, device, known)
+    return of_pool, of_test, scale
+
+
+def _measured(pixels: Pixels, name: str) -> tuple[tuple[int, int, int], tuple[float, ...], tuple[float, ...]]:
+    """Return (C, H, W) of images, and mean and standard deviation of each channel, for inputs in 0..1."""
+    input_size = (pixels.channels, *pixels.size)
+    if name in PUBLISHED and input_size == (3, 32, 32):
+        mean, std = (tuple(value / 255 for value in values) for values in PUBLISHED[name])
+    else:
+        mean, std = _measure(pixels)
+    return input_size, mean, std
+
+
+def _values(present: dict[str, Part]) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    """Return the names of the values to be learned, and those of each part, (n, K) float32."""
+    names = next((part.target_names for part in present.values() if part.target_names), ())
+    values = {name: values_of(part.labels, part.images.where, names) for name, part in present.items()}
+    first, width = next((name, found.shape[1]) for name, found in values.items())
+    for name, found in values.items():
+        if found.shape[1] != width:
+            where = present[name].images.where(0)
+            raise DataError(f"{where}: has {found.shape[1]} targets, and those of the {first} part have {width}")
+    if len(names) != width:  # such as one column of vectors
+        name = "".join(names) or "target"
+        names = (name,) if width == 1 else tuple(f"{name} {number}" for number in range(1, width + 1))
+    return names, {name: torch.from_numpy(found) for name, found in values.items()}
 
 
 def _number(
@@ -344,8 +426,10 @@ def _subset(chosen: dict[str, Tensor], labels: Tensor, spec: DataSpec) -> dict[s
     return {"train": whole[torch.isin(whole, chosen["train"])], **thin}
 
 
-def _sample(pixels: Pixels) -> list[Tensor]:
-    """Return the images, or a fixed sample of streamed ones, as uint8 (n, H, W, C) chunks."""
+def _sample(pixels: Store) -> list[Tensor]:
+    """Return the images, or a fixed sample of streamed ones, as uint8 (n, H, W, C) chunks, or rows as one chunk."""
+    if isinstance(pixels, Tensor):
+        return [pixels.cpu()]
     if isinstance(pixels, InMemory):
         return [pixels[first : first + 4096].cpu() for first in range(0, len(pixels), 4096)]
     return [images[index].cpu() for images, index in pixels.padded(sample(pixels).split(64), 0)]
@@ -365,10 +449,19 @@ def _measure(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean.tolist()), tuple(s if s > 0 else 1.0 for s in std.tolist())
 
 
-def _fingerprint(stores: dict[str, tuple[Pixels, Tensor]], rows: dict[str, Tensor]) -> str:
+def _moments(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each column of (N, F); the latter is 1 where a column is constant."""
+    exact = values.astype(np.float64)
+    constant = (values == values[:1]).all(axis=0)
+    std = np.where(constant, 1.0, exact.std(axis=0))
+    return tuple(exact.mean(axis=0).tolist()), tuple(std.tolist())
+
+
+def _fingerprint(stores: dict[str, tuple[Store, Tensor]], rows: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, (pixels, labels) in stores.items():
-        digest.update(f"{name} {'x'.join(map(str, (len(pixels), *pixels.size, pixels.channels)))}".encode())
+        size = pixels.shape[1:] if isinstance(pixels, Tensor) else (*pixels.size, pixels.channels)
+        digest.update("x".join([f"{name} {len(pixels)}", *map(str, size)]).encode())
         for chunk in _sample(pixels):
             digest.update(chunk.contiguous().numpy().data)
         digest.update(labels.numpy().data)

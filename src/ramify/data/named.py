@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from ramify.data.encoded import Arrays
+from ramify.data.labels import read_target
 from ramify.data.parts import Part, Parts
+from ramify.data.rows import rows_of_array
 from ramify.data.source import source
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError
@@ -31,6 +33,35 @@ def _digits(given: str, spec: DataSpec) -> Parts:
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8), values 0..16
     names = tuple(str(name) for name in digits.target_names)
     return Parts("digits", Part(Arrays(pixels, "digits"), digits.target.tolist()), class_names=names)
+
+
+def _scikit_learn(loader: str, targets: str, **options: Any) -> Callable[[str, DataSpec], Parts]:
+    def read(given: str, spec: DataSpec) -> Parts:
+        """Rows of a table, part of scikit-learn."""
+        from sklearn import datasets
+
+        if spec.targets != targets:
+            raise DataError(f"{given}: its targets are {targets}; give targets={targets!r} (--data.targets {targets})")
+        found = getattr(datasets, loader)(**options)
+        rows = rows_of_array(found.data, spec, lambda row: f"{given}, row {row}", found.feature_names)
+        labels = [read_target(label, rows.where(row), targets) for row, label in enumerate(found.target.tolist())]
+        names = tuple(map(str, found.target_names)) if targets == "classes" else None
+        return Parts(given, Part(rows, labels), class_names=names)
+
+    return read
+
+
+source(
+    "breast-cancer",
+    paper="Street, Wolberg & Mangasarian, Nuclear Feature Extraction for Breast Tumor Diagnosis, SPIE 1993",
+)(_scikit_learn("load_breast_cancer", "classes"))
+source("diabetes", paper="Efron et al., Least Angle Regression, Annals of Statistics 2004")(
+    _scikit_learn("load_diabetes", "values", scaled=False)
+)
+source("iris", paper="Fisher, The Use of Multiple Measurements in Taxonomic Problems, Annals of Eugenics 1936")(
+    _scikit_learn("load_iris", "classes")
+)
+source("wine", paper="Aeberhard & Forina, Wine, UCI 1992")(_scikit_learn("load_wine", "classes"))
 
 
 def _torchvision(name: str, class_name: str) -> Callable[[str, DataSpec], Parts]:

@@ -1,4 +1,5 @@
-"""NumPy archives of images: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` as Keras writes them.
+"""NumPy archives of images, or of rows: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` as Keras
+writes them.
 
 Sizes are read in the headers, and bounded, before any array is; nothing is unpickled.
 """
@@ -7,21 +8,22 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ramify.data.arrays import Header, channels_first, check_size, native, read_header
+from ramify.data.arrays import Header, channels_first, check_sides, native, read_header
 from ramify.data.depth import Extent
 from ramify.data.encoded import RESIZED_BY_SPEC, Arrays, Encoded, Items
-from ramify.data.labels import read_label
+from ramify.data.labels import Label, read_target
 from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS, USUAL, told_by
 from ramify.data.parts import Part, Parts, listed
 from ramify.data.pixels import memory_limit
+from ramify.data.rows import check_size, rows_of_array
 from ramify.data.source import source
-from ramify.data.spec import DataSpec
+from ramify.data.spec import DataSpec, named_columns
 from ramify.errors import DataError, OptionError, nearest
 from ramify.reading import shown
 
@@ -73,7 +75,10 @@ def npz_file(given: str, spec: DataSpec) -> Parts:
 def _pairs(path: Path, headers: Mapping[str, Header], spec: DataSpec) -> dict[str, tuple[str, str]]:
     """Return the names of images and labels of each part."""
     images = _named(path, headers, spec.image_column, "image_column", (*IMAGE_KEYS, "data"))
-    labels = _named(path, headers, spec.label_column, "label_column", LABEL_KEYS)
+    asked = named_columns(spec.label_column or (), headers, "label_column")
+    if len(asked) > 1:
+        raise OptionError(f"{path}: the labels are one array, (N,) or (N, K), got {listed(asked)}", "label_column")
+    labels = _named(path, headers, next(iter(asked), None), "label_column", LABEL_KEYS)
     pairs = {part: (images[part], labels[part]) for part in USUAL if part in images and part in labels}
     if not pairs:
         raise OptionError(
@@ -118,12 +123,17 @@ def _check(path: Path, images: str, of_images: Header, labels: str, of_labels: H
     where, shape = f"{path}, {shown(images)}", of_images.shape
     if of_images.dtype.kind not in "buif":
         raise DataError(f"{where}: images are numbers, not {of_images.dtype}")
-    if len(shape) not in (3, 4) or not math.prod(shape[1:]):
-        raise DataError(f"{where}: shape {shape} is none of (N, H, W), (N, H, W, C) and (N, C, H, W); reshape it")
-    sides = shape[1:]
-    if len(sides) == 3 and channels_first(sides, f"{where}: shape {shape}", spec.channel_axis):
-        sides = (*sides[1:], sides[0])
-    check_size(sides, f"{where}: shape {shape}")
+    if len(shape) not in (2, 3, 4) or not math.prod(shape[1:]):
+        raise DataError(
+            f"{where}: shape {shape} is none of (N, H, W), (N, H, W, C), (N, C, H, W), nor (N, F) of rows; reshape it"
+        )
+    if len(shape) == 2:
+        check_size(*shape, where)
+    else:
+        sides = shape[1:]
+        if len(sides) == 3 and channels_first(sides, f"{where}: shape {shape}", spec.channel_axis):
+            sides = (*sides[1:], sides[0])
+        check_sides(sides, f"{where}: shape {shape}")
     if len(of_labels.shape) not in (1, 2):
         raise DataError(f"{path}, {shown(labels)}: shape {of_labels.shape}; wanted is one label for each image, (N,)")
     if shape[0] != of_labels.shape[0]:
@@ -168,6 +178,9 @@ def _texts(array: np.ndarray) -> np.ndarray:
 
 
 def _part(path: Path, images: np.ndarray, labels: np.ndarray, spec: DataSpec) -> Part:
+    if images.ndim == 2:
+        rows = rows_of_array(images, spec, lambda row: f"{path}, row {row}")
+        return Part(rows, _labels(labels, rows.where, spec))
     if images.ndim == 4:
         if channels_first(images.shape[1:], str(path), spec.channel_axis):
             images = images.transpose(0, 2, 3, 1)
@@ -180,8 +193,11 @@ def _part(path: Path, images: np.ndarray, labels: np.ndarray, spec: DataSpec) ->
             extent.add(image, encoded.where(row))
         encoded = Items(images, str(path), _itself, extent, channel_axis="last")
         encoded.advice = RESIZED_BY_SPEC
-    found = [read_label(label, encoded.where(row)) for row, label in enumerate(_texts(labels).tolist())]
-    return Part(encoded, found)
+    return Part(encoded, _labels(labels, encoded.where, spec))
+
+
+def _labels(labels: np.ndarray, where: Callable[[int], str], spec: DataSpec) -> list[Label]:
+    return [read_target(label, where(row), spec.targets) for row, label in enumerate(_texts(labels).tolist())]
 
 
 def _itself(image: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Data sets that are handed over in Python: map-style ones of PyTorch, and those of Hugging Face's `datasets`.
 
-An item is (image, label), or a mapping or named tuple that has both by name.
+An item is (image, label), or a mapping or named tuple that has both by name. A vector instead of an image is a row of
+a table; data frames and Arrow tables are tables as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,13 +14,16 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 
+from ramify.data.arrow import columns_of, labels_of, rows_of_table
+from ramify.data.columns import check_for_images, usual
 from ramify.data.depth import Extent
 from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure, taken
 from ramify.data.hugging_face import hugging_face_part, hugging_face_splits
-from ramify.data.labels import read_label
+from ramify.data.labels import Label, read_target
 from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS
 from ramify.data.parts import Part, Parts, listed
-from ramify.data.spec import DataSpec
+from ramify.data.rows import check_size, rows_of_array
+from ramify.data.spec import DataSpec, named_columns
 from ramify.errors import DataError, OptionError, nearest
 
 WANTED = "a data set is given by a name, a path, a DataSpec, Data, or as a data set in Python or a pair (train, test)"
@@ -84,6 +88,8 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
         arrays = any(isinstance(value, np.ndarray | torch.Tensor) for value in data.values())
         wanted = "TensorDataset(images, labels)" if arrays else "a pair (train, test)"
         raise DataError(f"{where}: a mapping of {', '.join(map(str, data))!s:.80}; hand over {wanted}")
+    if hasattr(data, "__arrow_c_stream__"):
+        return _of_frame(data, where, spec), None
     if isinstance(data, np.ndarray | torch.Tensor):
         raise DataError(f"{where}: an array has no labels; hand over TensorDataset(images, labels)")
     if isinstance(data, str | bytes) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
@@ -93,10 +99,12 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
     if _of_hugging_face(data):
         # A transform of the user's makes the images; without one, they are best taken as they are encoded.
         custom = data.format["type"] == "custom"
-        if not custom and any(type(feature).__name__ == "Image" for feature in data.features.values()):
+        kinds = {type(feature).__name__ for feature in data.features.values()}
+        if not custom and ("Image" in kinds or kinds <= {"Value", "ClassLabel"}):
             return hugging_face_part(data, where, spec, RESIZED_IN_PYTHON)
         data = data if custom else data.with_format("numpy")
-        label = [spec.label_column] if spec.label_column else _candidates(data.features, LABEL_KEYS)
+        asked = named_columns(spec.label_column or (), data.features, "label_column")
+        label = list(asked) or usual(data.features, LABEL_KEYS)
         names = getattr(data.features.get(label[0]), "names", None) if label else None
     known = isinstance(names, list | tuple) and len(names) > 0
     return _items(data, where, spec), tuple(map(str, names)) if names is not None and known else None
@@ -119,9 +127,11 @@ def _classes(data: Any) -> Any:
 
 
 def _items(data: Any, name: str, spec: DataSpec) -> Part:
-    """Read every item once, for its label and the range of its image."""
-    labels: list[int | str | None] = []
+    """Read every item once, for its label and the range of its image, or for its row."""
+    labels: list[Label] = []
     found = Extent()
+    rows: list[np.ndarray] = []
+    names: tuple[str, ...] = ()
     try:
         count = len(data)
     except Exception as error:
@@ -135,9 +145,50 @@ def _items(data: Any, name: str, spec: DataSpec) -> Part:
         except Exception as error:  # whatever the data set's own code raises
             raise DataError(f"{where}: the data set raised {type(error).__name__} ({_reason(error)})") from error
         image, label = pair_of(item, where, spec)
-        labels.append(read_label(label, where))
-        measure(as_image(image, where, spec.channel_axis), where, found)
-    return Part(Items(data, name, partial(_image_of, name=name, spec=spec), found, spec.channel_axis), labels)
+        labels.append(read_target(label, where, spec.targets))
+        if row == 0 and isinstance(item, Mapping):
+            names = tuple(map(str, _keys(item, where, spec)[1]))
+        if rows or (row == 0 and _is_vector(image)):
+            rows.append(_vector(image, where, rows))
+            check_size(count, len(rows[0]), name)
+        else:
+            measure(as_image(image, where, spec.channel_axis), where, found)
+    if rows:
+        return Part(rows_of_array(np.stack(rows), spec, lambda row: f"{name}, item {row}"), labels, names)
+    check_for_images(name, spec)
+    images = Items(data, name, partial(_image_of, name=name, spec=spec), found, spec.channel_axis)
+    return Part(images, labels, names)
+
+
+def _is_vector(image: Any) -> bool:
+    """Return whether this is one number or more in a row, not an image."""
+    if isinstance(image, list | tuple):
+        return bool(image) and all(isinstance(value, int | float | np.number) for value in image)
+    return isinstance(image, np.ndarray | torch.Tensor) and image.ndim == 1 and len(image) > 0
+
+
+def _vector(image: Any, where: str, before: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the row of an item as (F,), as many numbers as in those `before`."""
+    array = np.asarray(image.detach().cpu().double() if isinstance(image, torch.Tensor) else image)
+    wanted = before[0].shape if before else array.shape
+    if array.dtype.kind not in "buif" or array.shape != wanted:
+        raise DataError(
+            f"{where}: is {type(image).__name__} of {array.dtype}, {array.shape}; wanted are numbers, {wanted}"
+        )
+    return array.astype(np.float64)
+
+
+def _of_frame(data: Any, where: str, spec: DataSpec) -> Part:
+    """Return the rows of a data frame: of pandas, Polars, or whatever else hands over Arrow tables."""
+    import pyarrow
+
+    try:
+        table = pyarrow.table(data)
+    except (pyarrow.ArrowException, ValueError, TypeError) as error:
+        raise DataError(f"{where}: cannot become an Arrow table ({_reason(error)}); give columns of numbers") from None
+    features, columns = columns_of(table.schema, spec, where)
+    rows = rows_of_table(table, features, lambda row: f"{where}, row {row}")
+    return Part(rows, labels_of(table, columns, spec.targets, rows.where, may_hide=False), columns)
 
 
 def _reason(error: Exception) -> str:
@@ -160,11 +211,11 @@ def pair_of(item: Any, where: str, spec: DataSpec) -> tuple[Any, Any]:
         DataError: If it is something else, or which is meant is open.
     """
     if isinstance(item, Mapping):
-        keys = _keys(item, where, spec)
-        return item[keys[0]], item[keys[1]]
+        image, labels = _keys(item, where, spec)
+        return item[image], item[labels[0]] if len(labels) == 1 else [item[label] for label in labels]
     if isinstance(item, tuple) and hasattr(item, "_asdict"):
         fields = item._asdict()
-        if len(item) != 2 or (_candidates(fields, IMAGE_KEYS) and _candidates(fields, LABEL_KEYS)):
+        if len(item) != 2 or (usual(fields, IMAGE_KEYS) and usual(fields, LABEL_KEYS)):
             return pair_of(fields, where, spec)
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
@@ -177,28 +228,23 @@ def pair_of(item: Any, where: str, spec: DataSpec) -> tuple[Any, Any]:
     )
 
 
-def _keys(item: Mapping[Any, Any], where: str, spec: DataSpec) -> tuple[Any, Any]:
-    """Return which keys of a mapping hold image and label."""
-    found: list[Any] = []
-    for asked, option, known in (
+def _keys(item: Mapping[Any, Any], where: str, spec: DataSpec) -> tuple[Any, list[Any]]:
+    """Return which key of a mapping holds the image, and which hold the label, or several values."""
+    found: list[list[Any]] = []
+    for given, option, known in (
         (spec.image_column, "image_column", IMAGE_KEYS),
         (spec.label_column, "label_column", LABEL_KEYS),
     ):
-        if asked is not None and asked not in item:
-            raise OptionError(f"{where}: no key {asked!r}; {nearest(asked, map(str, item))}", option)
-        candidates = [asked] if asked is not None else _candidates(item, known)
-        if len(candidates) != 1:
+        asked = () if given is None else named_columns(given, item, option)
+        if strange := next((key for key in asked if key not in item), None):
+            raise OptionError(f"{where}: no key {strange!r}; {nearest(strange, map(str, item))}", option)
+        candidates = list(asked) or usual(item, known)
+        if len(candidates) != 1 and not (asked and option == "label_column" and spec.targets == "values"):
             which = " and ".join(map(str, candidates)) + " could be it" if candidates else "an (image, label) is wanted"
             raise OptionError(
                 f"{where}: items are mappings with the keys {', '.join(map(str, item))!s:.100}; which is the "
                 f"{option.split('_')[0]} is open ({which}): load(dataset, {option}=...)",
                 option,
             )
-        found += candidates
-    return found[0], found[1]
-
-
-def _candidates(keys: Iterable[Any], known: Sequence[str]) -> list[Any]:
-    """Return the keys with known names, in any case; the first of these names outdoes the others."""
-    found = {str(key).casefold(): key for key in keys if str(key).casefold() in known}
-    return [found[known[0]]] if known[0] in found else list(found.values())
+        found.append(candidates)
+    return found[0][0], found[1]

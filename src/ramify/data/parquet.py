@@ -1,147 +1,40 @@
-"""Parquet files with a column of images: one, those that belong to it, a folder of them, or a clone of the Hub."""
+"""Parquet files of images or of rows: one with what belongs to it, those of a pattern, a folder of them."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ramify.data.encoded import Table, join
-from ramify.data.labels import read_label
-from ramify.data.part_names import Told, told_by, told_by_stem
-from ramify.data.parts import Part, Parts, listed, unused, visible
+from ramify.data.arrow import columns_of, is_number, is_whole, labels_of, rows_of_table
+from ramify.data.columns import check_for_images, column, label_columns, usual
+from ramify.data.encoded import Encoded, Files, Table
+from ramify.data.part_names import LABEL_KEYS
+from ramify.data.parts import Part, Parts
+from ramify.data.rows import Rows, check_size
 from ramify.data.source import source
 from ramify.data.spec import DataSpec
-from ramify.errors import DataError, OptionError, nearest
+from ramify.data.table_files import TableFile, of_folder, of_pattern, with_kin
+from ramify.errors import DataError
 
-_SHARD = re.compile(r"[-_.]?(\d+)[-_]of[-_](\d+)([-_.][0-9a-f]{6,})?$")  # train-00000-of-00002-8c1d2f0a
-
-
-@dataclass(frozen=True)
-class _Named:
-    """A Parquet file and what its place and name say.
-
-    Args:
-        file: Where it lies.
-        set: What all files of one data set have in common: a folder, and what is written before and after the part.
-        told: Which part it belongs to; None where nothing tells.
-        shards: Of how many files it is one, as far as its name tells.
-    """
-
-    file: Path
-    set: tuple[Path, str, str]
-    told: Told | None
-    shards: int
-
-    @property
-    def name(self) -> str:
-        """What is written before the part, else the folder's name."""
-        before = self.set[1].rstrip("-_.") if self.told else self.file.stem
-        return before or self.set[0].name
-
-
-def _named(file: Path, in_parts: bool = False) -> _Named:
-    """Read a name; with `in_parts`, the folder tells the part of a file whose own name does not."""
-    shard = _SHARD.search(file.stem)
-    stem = file.stem[: shard.start()] if shard else file.stem
-    shards = int(shard[2]) if shard else 1
-    told = told_by_stem(stem)
-    if told is not None:
-        return _Named(file, (file.parent, stem[: told.start], stem[told.end :]), told, shards)
-    told = told_by(file.parent.name)
-    converted = re.fullmatch(r"\d*", stem) and told is not None and told.rest in ((), ("partial",))
-    if told is not None and (in_parts or converted):  # default/train/0000.parquet, as the Hub converts
-        return _Named(file, (file.parent.parent, "", ""), told, shards)
-    return _Named(file, (file.parent, stem, ""), None, shards)
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @source("parquet", suffix=".parquet")
 def parquet_file(given: str, spec: DataSpec) -> Parts:
     """Read a file, its other shards, and beside a file of training images those for validation and test."""
-    file = Path(given)
-    me = _named(file)
-    around = visible(file.parent.glob("*.parquet"))
-    if me.set[0] != file.parent:
-        around = visible(me.set[0].glob("*/*.parquet"))
-    kin = [one for one in map(_named, around) if _folded(one.set) == _folded(me.set)]
-    if me.told is None:
-        mine = [one for one in kin if one.shards == me.shards > 1] or [me]
-        found = {"train": mine}
-    else:
-        mine = [one for one in kin if one.told is not None and one.told.word == me.told.word]
-        found = {"train": mine}
-        for part in ("validation", "test") if me.told.part == "train" else ():
-            others = [(one.told.rank, one) for one in kin if one.told is not None and one.told.part == part]
-            first = min((rank for rank, _ in others), default=None)
-            found[part] = [one for rank, one in others if rank == first]
-    notes = [f"{file.name} is one of {len(mine)} files of one part: all are read"] if len(mine) > 1 else []
-    if mine == [me] and me.told is None and (like := [path.name for path in around if _numbered_alike(path, file)]):
-        notes = [
-            f"{file.parent}: {listed(like)} not used, which may be of the same data set; --data {file.parent} would"
-        ]
-    return _read(found, spec, me.name, notes)
-
-
-def _numbered_alike(one: Path, other: Path) -> bool:
-    """Return whether two names differ in their numbers alone."""
-    return one.name != other.name and re.sub(r"\d+", "#", one.name) == re.sub(r"\d+", "#", other.name)
-
-
-def _folded(place: tuple[Path, str, str]) -> tuple[Path, str, str]:
-    return place[0], place[1].lower(), place[2].lower()
+    return with_kin(Path(given), spec, _columns, folders=True)
 
 
 def parquet_files(files: Sequence[Path], source: str, spec: DataSpec) -> Parts:
-    """Read the files of a folder or pattern, which tell their parts by their names, or none of them does."""
+    """Read the files of a pattern, which tell their parts by their names, or none of them does."""
     if not files:
         raise DataError(f"{source}: no file matches")
     if strange := next((file for file in files if file.suffix != ".parquet"), None):
         raise DataError(f"{source}: {strange.name} is not a .parquet file")
-    named = list(map(_named, files))
-    return _by_part(named, source, spec, None).noting(*([] if spec.test else _beside(named)))
-
-
-def _beside(named: Sequence[_Named]) -> list[str]:
-    """Return a note on files of the same data set with validation or test images, beside those that are trained on."""
-    sets = {_folded(one.set) for one in named if one.told is not None and one.told.part == "train"}
-    if len(sets) != 1 or any(_folded(one.set) not in sets for one in named):
-        return []
-    folder = named[0].set[0]
-    used = {one.file for one in named}
-    around = map(_named, visible([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")]))
-    kin = [one for one in around if one.told is not None and _folded(one.set) in sets and one.file not in used]
-    left = [str(one.file.relative_to(folder)) for one in kin if one.told is not None and one.told.part != "train"]
-    return [f"{folder}: {listed(left)} not used; --data {folder} would"] if left else []
-
-
-def _by_part(named: Sequence[_Named], source: str, spec: DataSpec, name: str | None) -> Parts:
-    found: dict[str, list[_Named]] = {}
-    for one in named:
-        found.setdefault(one.told.part if one.told else "", []).append(one)
-    notes = []
-    if "" in found and len(found) > 1:
-        if "train" not in found:
-            raise DataError(
-                f"{found[''][0].file}: the name does not tell train, validation or test, as others in {source} do; "
-                "rename it, or give one file"
-            )
-        left = [one.file.name for one in found.pop("")]
-        notes = [f"{source}: {listed(left)} not used, because the name tells none of train, validation and test"]
-    for part, several in found.items():
-        words = {one.told.word: one.file.name for one in several if one.told}
-        if len(words) > 1:
-            raise DataError(f"{source}: {listed(list(words.values()))} could all be the {part} images; give one file")
-    if len(found) == 1:  # a folder of test files, given as `test`
-        found = {"train": list(named)}
-    first = next(iter(found.get("train", named)))
-    parts = _read(found, spec, name or first.name, notes)
-    if parts.train is None:
-        parts = replace(parts, lacking=f"{source}: has files for {' and '.join(found)}, but none for train")
-    return parts
+    return of_pattern(files, source, spec, _columns)
 
 
 def parquet_folder(path: Path, spec: DataSpec) -> Parts | None:
@@ -150,117 +43,70 @@ def parquet_folder(path: Path, spec: DataSpec) -> Parts | None:
     Raises:
         DataError: If there are several data sets.
     """
-    if files := visible(path.glob("*.parquet")):
-        named = list(map(_named, files))
-        _check_one_set(path, named)
-        return _by_part(named, str(path), spec, None).noting(*unused(path, files))
-    deep = [file for file in path.glob("*/*/*.parquet") if told_by(file.parent.name)]
-    files = [file for file in visible([*path.glob("*/*.parquet"), *deep]) if not _hidden(file.relative_to(path))]
-    if not files:
-        return None
-    named = [_named(file, in_parts=True) for file in files]
-    homes = sorted({one.set[0] for one in named})
-    if len(homes) > 1:
-        names = listed([str(home.relative_to(path)) for home in homes])
-        raise DataError(f"{path}: holds Parquet files of several data sets, in {names}; give one of these folders")
-    _check_one_set(homes[0], named)
-    parts = _by_part(named, str(path), spec, path.name)
-    used = {around for file in files for around in (file, *file.parents) if around != path}
-    folders = sorted({around.parent for around in used if around.is_relative_to(path)})
-    return parts.noting(*(note for folder in folders for note in unused(folder, used)))
+    return of_folder(path, spec, _columns)
 
 
-def _check_one_set(path: Path, named: Sequence[_Named]) -> None:
-    """Refuse files for training that are called otherwise, but for numbers, as those of several data sets are."""
-    first: dict[tuple[str, ...], Path] = {}
-    for one in named:
-        if one.told is not None and one.told.part == "train":
-            first.setdefault(tuple(re.sub(r"[-_. \d]+", "", text.lower()) for text in one.set[1:]), one.file)
-    if len(first) > 1:
-        names = listed([file.name for file in first.values()], 3)
-        raise DataError(f"{path}: {names} could all be the train images; give one file, or a pattern for all of them")
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _read(found: dict[str, list[_Named]], spec: DataSpec, name: str, notes: Sequence[str]) -> Parts:
-    notes = list(notes)
-    class_names: tuple[str, ...] | None = None
-    parts: dict[str, Part] = {}
-    label: str | None = None  # the column of the training images, which others may lack
-    for part in ("train", "validation", "test"):
-        if not found.get(part):
-            continue
-        read = []
-        for one in found[part]:
-            table, labels, names, label = _columns(one.file, spec, label)
-            class_names = class_names or names
-            read.append(Part(table, labels).by_names(names, class_names))
-        for (place, shards), count in Counter((one.set, one.shards) for one in found[part]).items():
-            if count < shards:
-                notes.append(f"{place[0]}: only {count} of {shards} files with {part} images are there")
-        parts[part] = Part(join([one.images for one in read]), [value for one in read for value in one.labels])
-    return Parts(name, parts.get("train"), parts.get("validation"), parts.get("test"), class_names, tuple(notes))
-
-
-def _columns(
-    path: Path, spec: DataSpec, known: str | None
-) -> tuple[Table, list[int | str | None], tuple[str, ...] | None, str]:
-    """Read the images and labels of a file.
-
-    Args:
-        path: The file.
-        spec: Says which columns, where it does.
-        known: Column of the labels in the training files; where it lacks or is empty, labels are hidden.
-
-    Returns:
-        Images, labels, the recorded names of the classes, and the column of the labels.
-    """
+def _columns(path: Path, spec: DataSpec, known: tuple[str, ...] | None) -> TableFile:
+    """Read the images, or rows, and labels of a file; see `Read`."""
     import pyarrow
     import pyarrow.parquet
-    import pyarrow.types as types
-
-    def holds_images(kind: Any) -> bool:
-        if types.is_struct(kind):
-            return any(field.name == "bytes" for field in kind)
-        return types.is_binary(kind) or types.is_large_binary(kind)
-
-    def holds_labels(kind: Any) -> bool:
-        if types.is_dictionary(kind):
-            kind = kind.value_type
-        return types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)
-
-    def whole(value: Any) -> bool:
-        return value is None or (isinstance(value, float) and value.is_integer())
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
-            kinds = {field.name: field.type for field in schema}
-            image = column(
-                path, kinds, spec.image_column, "image_column", [name for name in kinds if holds_images(kinds[name])]
-            )
-            integers = [name for name in kinds if types.is_integer(kinds[name]) or types.is_boolean(kinds[name])]
-            default = spec.label_column or ("label" if "label" in kinds else None)
-            label = known or column(path, kinds, default, "label_column", integers)
-            if not holds_images(kinds[image]):
-                raise DataError(f"{path}: column {image!r} is {kinds[image]}, not encoded images (bytes)")
-            kind = kinds.get(label)
-            table = file.read(columns=[image, label] if label in kinds else [image])
+            encoded = [field.name for field in schema if _holds_images(field.type)]
+            if spec.image_column is None and not encoded:
+                image = None
+                features, labels = columns_of(schema, spec, path, known)
+                check_size(file.metadata.num_rows, len(features), path)
+            else:
+                check_for_images(path, spec)
+                image = column(path, schema.names, spec.image_column, "image_column", encoded)
+                features, labels = (image,), known or _labels_beside(path, schema, image, spec)
+                kind = schema.field(image).type
+                if not _holds_images(kind) and not _holds_text(kind):
+                    raise DataError(f"{path}: column {image!r} is {kind}, not encoded images (bytes) or their paths")
+            table = file.read(columns=[*features, *(label for label in labels if label in schema.names)])
     except (pyarrow.ArrowException, OSError) as error:
         if _starts_with(path, b"version https://git-lfs"):
             raise DataError(f"{path}: holds only a pointer of Git LFS; run `git lfs pull` in its folder") from None
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: damaged or not a complete Parquet file ({reason})") from error
-    images = Table(table.column(image), path)
-    values = [None] * len(table) if kind is None else table.column(label).to_pylist()
-    hidden = known is not None and all(value is None or value != value for value in values)
-    if kind is not None and not hidden and not holds_labels(kind) and not all(map(whole, values)):
-        raise DataError(f"{path}: column {label!r} is {kind}, not integers or names")
-    labels = [None if hidden else read_label(value, images.where(row)) for row, value in enumerate(values)]
-    return images, labels, recorded_names(schema.metadata, label), label
+    images: Encoded | Rows
+    if image is None:
+        images = rows_of_table(table, features, lambda row: f"{path}, row {row}")
+    elif _holds_text(table.schema.field(image).type):
+        images = Files([path.parent / (cell or "") for cell in table.column(image).to_pylist()], spec.channel_axis)
+    else:
+        images = Table(table.column(image), path)
+    found = labels_of(table, labels, spec.targets, images.where, may_hide=known is not None)
+    return TableFile(Part(images, found, labels), labels, recorded_names(schema.metadata, labels[0]))
+
+
+def _holds_images(kind: pyarrow.DataType) -> bool:
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        return any(field.name == "bytes" for field in kind)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _holds_text(kind: pyarrow.DataType) -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _labels_beside(path: Path, schema: pyarrow.Schema, image: str, spec: DataSpec) -> tuple[str, ...]:
+    """Return the columns of the labels of images: what is called `label`, else the only one that can be meant."""
+    if spec.label_column is not None:
+        return label_columns(path, schema.names, spec)
+    kinds = {field.name: field.type for field in schema if field.name != image}
+    if "label" in kinds:
+        return ("label",)
+    fits = is_number if spec.targets == "values" else is_whole
+    called = usual(kinds, LABEL_KEYS) if spec.targets == "values" else []
+    return label_columns(path, schema.names, spec, called or [name for name, kind in kinds.items() if fits(kind)])
 
 
 def _starts_with(path: Path, text: bytes) -> bool:
@@ -269,25 +115,6 @@ def _starts_with(path: Path, text: bytes) -> bool:
             return file.read(len(text)) == text
     except OSError:
         return False
-
-
-def column(where: object, kinds: Iterable[str], asked: str | None, option: str, candidates: Sequence[str]) -> str:
-    """Return the column that was `asked` for, else the only candidate."""
-    if asked is not None:
-        if asked not in kinds:
-            raise OptionError(f"{where}: no column {asked!r}; {nearest(asked, kinds)}", option)
-        return asked
-    if len(candidates) == 1:
-        return candidates[0]
-    what = option.removesuffix("_column")
-    if candidates:
-        names = " and ".join(map(repr, candidates))
-        raise OptionError(f"{where}: which column holds the {what} is open ({names} could); set `{option}`", option)
-    raise OptionError(
-        f"{where}: no column is known to hold the {what} (columns: {', '.join(kinds)!s:.120}); set `{option}`, or add "
-        "one",
-        option,
-    )
 
 
 def recorded_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:

@@ -7,7 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ramify.data import encoded, rows
 from ramify.data.encoded import Encoded
+from ramify.data.labels import Label
+from ramify.data.rows import Rows
+from ramify.errors import DataError
 
 CLUTTER = frozenset({"__MACOSX", "@eaDir", "lost+found", "Thumbs.db", "desktop.ini"})  # systems leave these anywhere
 COMPANIONS = frozenset({"readme", "license", "licence", "dataset_infos"})  # texts about the data, no data
@@ -15,18 +19,27 @@ COMPANIONS = frozenset({"readme", "license", "licence", "dataset_infos"})  # tex
 
 @dataclass(frozen=True)
 class Part:
-    """Images and the label of each: a class number or a class name, None where it is hidden."""
+    """Images, or rows of a table, and the label of each.
 
-    images: Encoded
-    labels: Sequence[int | str | None]
+    Args:
+        images: Encoded images, or rows.
+        labels: Class numbers, class names, or values to be learned; None where one is hidden.
+        target_names: What the source calls the values to be learned.
+    """
+
+    images: Encoded | Rows
+    labels: Sequence[Label]
+    target_names: tuple[str, ...] = ()
 
     def by_names(self, names: Sequence[str] | None, known: Sequence[str] | None) -> Part:
         """Return the same with names for labels, where its numbers are those of other `names` than are `known`."""
         if not names or not known or tuple(names) == tuple(known):
             return self
-        return Part(
-            self.images,
-            [names[label] if isinstance(label, int) and 0 <= label < len(names) else label for label in self.labels],
+        return replace(
+            self,
+            labels=[
+                names[label] if isinstance(label, int) and 0 <= label < len(names) else label for label in self.labels
+            ],
         )
 
 
@@ -65,6 +78,28 @@ class Parts:
     def noting(self, *notes: str) -> Parts:
         """Return the same with further notes."""
         return replace(self, notes=(*self.notes, *notes))
+
+
+def join(parts: Sequence[Encoded | Rows], names: Sequence[str]) -> Encoded | Rows:
+    """Put images, or rows, one after the other.
+
+    Args:
+        parts: All of one kind.
+        names: How messages call each.
+
+    Raises:
+        DataError: If they are not of one kind, or are rows with other features.
+    """
+    tables = [part for part in parts if isinstance(part, Rows)]
+    pictures = [part for part in parts if not isinstance(part, Rows)]
+    if tables and pictures:
+        first = [
+            next(n for p, n in zip(parts, names, strict=True) if isinstance(p, Rows) == of_rows) for of_rows in (1, 0)
+        ]
+        raise DataError(
+            f"{first[0]} holds rows and {first[1]} holds images; all parts of a data set must hold the same"
+        )
+    return rows.joined(tables, names) if tables else encoded.join(pictures)
 
 
 def is_hidden(name: str) -> bool:

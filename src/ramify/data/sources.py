@@ -20,7 +20,8 @@ from ramify.data.named import BY_FOLDER
 from ramify.data.overlap import rows_apart
 from ramify.data.parquet import parquet_files, parquet_folder
 from ramify.data.part_names import assign, told_by
-from ramify.data.parts import Part, Parts, subfolders
+from ramify.data.parts import Parts, subfolders
+from ramify.data.rows import Rows
 from ramify.data.source import SOURCES, data_set_names, source_of
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError, nearest
@@ -103,13 +104,14 @@ def _apart(parts: Parts, spec: DataSpec) -> Parts:
     test = present.pop("test").images
     gone = 0
     for name, part in present.items():
+        if isinstance(part.images, Rows) or isinstance(test, Rows):
+            continue  # equal rows are no proof that one is the other
         rows = _readable(spec.source, partial(rows_apart, part.images, test))
         if len(rows) == len(part.images):
             continue
         gone += len(part.images) - len(rows)
-        parts = parts.having(
-            name, Part(Chosen(part.images, rows), [part.labels[row] for row in rows]) if rows else None
-        )
+        left = replace(part, images=Chosen(part.images, rows), labels=[part.labels[row] for row in rows])
+        parts = parts.having(name, left if rows else None)
     if not gone:
         return parts
     if "train" in present and parts.train is None:
@@ -142,7 +144,7 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
         found = source_of(str(path))
         if found is None:
             known = " or ".join(entry.make.suffix for entry in SOURCES.entries() if entry.make.suffix)
-            raise DataError(f"{path}: a file of images must be {known}; else give a folder of images; {HINT}")
+            raise DataError(f"{path}: a file of images or rows must be {known}; else give a folder of images; {HINT}")
         return found.make.read(str(path), spec)
     if any(mark in source for mark in "*?["):
         return parquet_files(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source, spec)
@@ -168,4 +170,9 @@ def _folder(path: Path, spec: DataSpec) -> Parts:
     turns_back = len(inner) == 1 and path.resolve().is_relative_to(inner[0].resolve())  # a link
     if len(inner) == 1 and not turns_back and not holds_images(path):  # a folder around one of those above
         return _folder(inner[0], spec)
+    if spec.targets == "values":
+        raise DataError(
+            f"{path}: folders of images name classes, not values; give a table of values with a column of paths: "
+            "--data TABLE.csv --data.image_column COLUMN"
+        )
     return image_folder(path, spec.channel_axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,18 @@ SPLITS = ("auto", "random", "ordered", "nasbench201")
 
 AXES = ("first", "last")
 
+TARGETS = ("classes", "values")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """Everything that decides which images a search sees.
+    """Everything that decides which images, or rows of a table, a search sees.
 
     Args:
         source: A name such as digits or cifar10 (docs/data.md), a folder of images with one subfolder
-            per class, a Parquet file (or folder or glob of them), another file with images (docs/data.md), or a
+            per class, a Parquet file (or folder or glob of them), another file with images or rows (docs/data.md), or a
             Hugging Face data set: `hf:NAME`, a clone of it, or a folder written by `save_to_disk`.
+        targets: What is learned: `classes`, or `values`, which are numbers, one or several for each image or row.
         test: The file or folder of the test images, when it is another one; images that are also in `source` are
             taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
             train, val and test of an image folder, by these names or others (docs/data.md), and the splits of a
@@ -34,7 +38,11 @@ class DataSpec:
         download: Whether missing files may be downloaded.
         image_column: Column of the encoded images in a table. Default: the only one that can hold them. Or the array of
             the images in a file of arrays.
-        label_column: Column, or array, of the labels. Default: `label`, else the only column of integers.
+        label_column: Column, or array, of the labels. Default: `label`, else the only column of integers; where rows
+            are read, the only one with a usual name such as target, class or y. Values may be in several columns: a
+            list, or names with commas between them.
+        feature_columns: Columns of a table whose numbers are the inputs, written as several label columns are. Default:
+            all but the labels.
         channel_axis: Where the channels of arrays stand, `first` or `last`; for shapes that do not tell it
             (docs/data.md).
         image_size: What images are brought to, in pixels: the side of squares, or height and width, as 24,16. They are
@@ -57,12 +65,14 @@ class DataSpec:
     """
 
     source: str = "digits"
+    targets: str = "classes"
     test: str | None = None
     validation_is_test: bool = False
     root: str | None = None
     download: bool = True
     image_column: str | None = None
-    label_column: str | None = None
+    label_column: str | tuple[str, ...] | None = None
+    feature_columns: str | tuple[str, ...] | None = None
     channel_axis: str | None = None
     image_size: int | tuple[int, int] | None = None
     subset: int | None = None
@@ -75,6 +85,12 @@ class DataSpec:
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise DataError(f"unknown split {self.split!r}: {nearest(self.split, SPLITS)}")
+        if self.targets not in TARGETS:
+            raise DataError(f"unknown targets {self.targets!r:.40}: {nearest(str(self.targets), TARGETS)}")
+        for name in ("label_column", "feature_columns"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                object.__setattr__(self, name, _names(value, name))
         if self.split in ("random", "ordered") and self.split_file is not None:
             raise DataError(f"`split_file` gives the split, so `split` cannot be {self.split!r}; leave it 'auto'")
         for name in ("test_fraction", "validation_fraction"):
@@ -113,6 +129,22 @@ def _check_count(name: str, value: Any) -> None:
     if not (isinstance(value, int) and value >= 1):
         what = "be at least 1" if isinstance(value, int) else "be a whole number"
         raise DataError(f"`{name}` must {what}, got {value!r}")
+
+
+def _names(value: Any, name: str) -> tuple[str, ...]:
+    """Return several names of columns as YAML and Python give them."""
+    if not isinstance(value, Sequence) or not value or not all(isinstance(one, str) for one in value):
+        raise DataError(f"`{name}` must be a name, or a list of names, got {value!r:.60}")
+    if twice := next((one for one in value if value.count(one) > 1), None):
+        raise DataError(f"`{name}` has {twice!r:.60} twice; name every column once")
+    return tuple(value)
+
+
+def named_columns(asked: str | tuple[str, ...], known: Collection[str], option: str) -> tuple[str, ...]:
+    """Return the columns that an `option` names; a text that is none of the `known` may be several with commas."""
+    if not isinstance(asked, str):
+        return asked
+    return (asked,) if asked in known else _names([name.strip() for name in asked.split(",")], option)
 
 
 def spec_of(data: Any) -> DataSpec:

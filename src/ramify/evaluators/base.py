@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
+from ramify.costs import Inputs
 from ramify.spaces import Space
-from ramify.training import Metrics, Task
+from ramify.tasks import Task
+from ramify.training import Measurement, Metrics, Work
 
 
-@dataclass(frozen=True)
-class Images:
-    """What the networks that are evaluated see.
+def names_of(task: Task) -> tuple[str, ...]:
+    """Return the names of `values_of` what was measured on a task."""
+    smaller = [metric.name for metric in task.metrics if not metric.higher_is_better]
+    return ("score", *(() if task.metrics[0].higher_is_better else ("error",)), "loss", *smaller)
 
-    Args:
-        num_classes: Of the data set.
-        input_size: (C, H, W) of one image.
+
+def values_of(task: Task, found: Measurement) -> dict[str, float]:
+    """Return what an evaluation says of a network that was measured on a task.
+
+    That is `score`, which is maximised; `error`, which is minimised, where it is not 1 − score; the loss; and metrics
+    of which less is better, so that they can be objectives.
     """
-
-    num_classes: int
-    input_size: tuple[int, int, int]
-
-    @classmethod
-    def of(cls, task: Task) -> Images:
-        """Return the images of a task."""
-        return cls(task.data.num_classes, task.data.input_size)
+    values = {"score": found.score, "error": -found.score, "loss": found.loss, **found.metrics}
+    return {name: values[name] for name in names_of(task)}
 
 
 class Evaluation(Protocol):
@@ -42,8 +42,8 @@ class Evaluation(Protocol):
     metrics: tuple[str, ...]
 
     @property
-    def images(self) -> Images:
-        """What the evaluated networks see."""
+    def inputs(self) -> Inputs:
+        """What the evaluated networks are for; `Task.inputs`, where they see what the search does."""
 
     def prepare(self) -> Iterator[Metrics]:
         """Do what must come before the first evaluation; every yield is a safe point."""
@@ -51,8 +51,8 @@ class Evaluation(Protocol):
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
         """Return the metrics of a member.
 
-        `score`, an accuracy as a fraction, is what a search maximises; `seconds`, where known, is the simulated time
-        that this evaluation took.
+        `score` is what a search maximises, an accuracy as a fraction unless the task is another one; `seconds`, where
+        known, is the simulated time that this evaluation took.
 
         Args:
             arch: The member.
@@ -72,6 +72,16 @@ class Evaluator(ABC):
     needs_data: ClassVar[bool] = True
     """Whether it needs the images of a data set; `Task.data` has them."""
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What a space must offer (`ramify.capabilities`)."""
+        return frozenset()
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves work where a space offers it."""
+        return frozenset()
+
     @abstractmethod
-    def start(self, space: Space, task: Task) -> Evaluation:
+    def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work on a space and data."""

@@ -13,11 +13,11 @@ from typing import Any, Self
 import torch
 
 from ramify.architecture import Architecture
-from ramify.data import Data
 from ramify.evaluators.base import Evaluation, Evaluator
 from ramify.executors import Done, Executor, InProcess, Workers
 from ramify.spaces import Space
-from ramify.training import Task
+from ramify.tasks import Task
+from ramify.training import Work
 
 Job = tuple[Architecture, int | None]
 """A member, and after how many epochs it is evaluated."""
@@ -33,9 +33,9 @@ class Evaluations:
         task: Data, seed, device, layout, and the executor; `InProcess` where it names none.
     """
 
-    def __init__(self, evaluator: Evaluator, evaluation: Evaluation, space: Space, task: Task) -> None:
-        self.executor: Executor = task.executor or InProcess()
-        self._evaluator, self._evaluation, self._space, self._task = evaluator, evaluation, space, task
+    def __init__(self, evaluator: Evaluator, evaluation: Evaluation, space: Space, work: Work) -> None:
+        self.executor: Executor = work.executor or InProcess()
+        self._evaluator, self._evaluation, self._space, self._work = evaluator, evaluation, space, work
         self._workers: Workers | None = None
 
     @property
@@ -70,7 +70,7 @@ class Evaluations:
 
     def _started(self) -> Workers:
         if self._workers is None:
-            device = self._task.fabric.device
+            device = self._work.fabric.device
             self._workers = self.executor.start(Elsewhere, self._pack, here=self._here, device=device)
         return self._workers
 
@@ -78,11 +78,11 @@ class Evaluations:
         return self._evaluation(job[0], epochs=job[1])
 
     def _pack(self) -> tuple[Any, ...]:
-        task, state = self._task, io.BytesIO()
+        work, state = self._work, io.BytesIO()
         torch.save(self._evaluation.state_dict(), state)
-        fabric = {"accelerator": task.fabric.device.type, "precision": task.fabric.strategy.precision.precision}
-        images = None if task.given is None else task.given.to("cpu")
-        return self._evaluator, self._space, images, task.seed, dict(task.network), fabric, state.getvalue()
+        fabric = {"accelerator": work.fabric.device.type, "precision": work.fabric.strategy.precision.precision}
+        task = None if work.given is None else work.given.to("cpu")
+        return self._evaluator, self._space, task, work.seed, dict(work.layout), fabric, state.getvalue()
 
 
 class Elsewhere:
@@ -91,7 +91,7 @@ class Elsewhere:
     Args:
         evaluator: The settings.
         space: What the architectures are members of.
-        data: The images; None where the evaluator needs none.
+        task: What is learned, with its data; None where the evaluator needs none.
         seed: The search's.
         network: The search's layout.
         fabric: Kind of device, and precision.
@@ -102,7 +102,7 @@ class Elsewhere:
         self,
         evaluator: Evaluator,
         space: Space,
-        data: Data | None,
+        task: Task | None,
         seed: int,
         network: Mapping[str, Any],
         fabric: Mapping[str, Any],
@@ -110,9 +110,12 @@ class Elsewhere:
     ) -> None:
         from lightning_fabric import Fabric
 
-        leased = Fabric(**fabric, devices=1)  # a worker sees no GPU but its own
-        task = Task(None if data is None else data.to(leased.device), seed, leased, network)
-        self._evaluation = evaluator.start(space, task)
+        from ramify.training.precision import precise
+
+        # A worker sees no GPU but its own.
+        leased = Fabric(accelerator=fabric["accelerator"], devices=1, **precise(fabric["precision"]))
+        work = Work(None if task is None else task.to(leased.device), seed, leased, network)
+        self._evaluation = evaluator.start(space, work)
         found = torch.load(io.BytesIO(state), map_location=leased.device, weights_only=True)
         self._evaluation.load_state_dict(found)
 

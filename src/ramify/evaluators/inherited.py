@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from ramify.architecture import Architecture
+from ramify.capabilities import ACTIVE, EVEN_CANDIDATES, Capability
+from ramify.costs import check_counted, draw_within
 from ramify.errors import ConfigurationError
-from ramify.evaluators.base import Evaluation, Evaluator, Images
+from ramify.evaluators.base import Evaluation, Evaluator, names_of, values_of
 from ramify.spaces import Space
-from ramify.training import FairPaths, Metrics, SupernetWeights, Task, UniformPaths, WeightSettings, single_path
-from ramify.training.paths import draw_within
+from ramify.training import FairPaths, Metrics, SupernetWeights, UniformPaths, WeightSettings, Work, single_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class InheritedWeights(WeightSettings, Evaluator):
         paths: What learns in a step: one `uniform` path, or `fair` ones, that use every candidate exactly once.
         bins: Ascending bounds of a cost, for uniform paths: a path is drawn within two neighbouring ones, which are
             drawn uniformly. Two bounds are a constraint.
-        bins_of: What they bound, `macs` or `params`, of the network that the layout of the search builds.
+        bins_of: What they bound, a cost that needs no device such as `macs`, of the network that the layout of the
+            search builds.
         recalibrate: Training images on which the running statistics of norms are computed anew for each member that
             is scored; 0 leaves them. In the default layout of cells almost all norms use those of the batch.
     """
@@ -45,8 +47,7 @@ class InheritedWeights(WeightSettings, Evaluator):
         object.__setattr__(self, "bins", tuple(map(float, self.bins)))
         if self.paths not in ("uniform", "fair"):
             raise ConfigurationError(f"`paths` must be 'uniform' or 'fair', got {self.paths!r}")
-        if self.bins_of not in ("macs", "params"):
-            raise ConfigurationError(f"`bins_of` must be 'macs' or 'params', got {self.bins_of!r}")
+        check_counted(self.bins_of, "bins_of")
         if len(self.bins) == 1 or not all(0 <= a < b for a, b in pairwise(self.bins)):
             raise ConfigurationError(f"`bins` must be ascending bounds from 0, two or more, got {list(self.bins)}")
         if self.bins and self.paths == "fair":
@@ -54,36 +55,47 @@ class InheritedWeights(WeightSettings, Evaluator):
         if self.recalibrate < 0 or self.recalibrate == 1:
             raise ConfigurationError(f"`recalibrate` must be 0, or 2 images or more, got {self.recalibrate}")
 
-    def start(self, space: Space, task: Task) -> Evaluation:
-        """Return the evaluator at work; preparation trains the supernet."""
-        return _Inherited(self, space, task)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """For fair paths as many candidates on every edge."""
+        return frozenset({EVEN_CANDIDATES} if self.paths == "fair" else ())
 
-    def drawing(self, space: Space, task: Task) -> FairPaths | UniformPaths:
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """A path alone is computed."""
+        return frozenset({ACTIVE})
+
+    def start(self, space: Space, work: Work) -> Evaluation:
+        """Return the evaluator at work; preparation trains the supernet."""
+        return _Inherited(self, space, work)
+
+    def drawing(self, space: Space, work: Work) -> FairPaths | UniformPaths:
         """Return what draws the paths of a step."""
         if self.paths == "fair":
-            return FairPaths(space, task.seed)
-        layout = space.layout(task.network) if self.bins else None
-        draws = [draw_within(space, self.bins_of, low, high, task, layout) for low, high in pairwise(self.bins)]
-        return UniformPaths(space, task.seed, draws)
+            return FairPaths(space, work.seed)
+        layout = space.layout(work.layout) if self.bins else None
+        bounds = pairwise(self.bins)
+        draws = [draw_within(space, self.bins_of, low, high, work.inputs, layout) for low, high in bounds]
+        return UniformPaths(space, work.seed, draws)
 
 
 class _Inherited:
     fidelities: tuple[int, ...] = ()
-    metrics: tuple[str, ...] = ("score", "loss")
 
-    def __init__(self, settings: InheritedWeights, space: Space, task: Task) -> None:
+    def __init__(self, settings: InheritedWeights, space: Space, work: Work) -> None:
         self.settings, self.space = settings, space
-        self.paths = settings.drawing(space, task)
-        self.weights = SupernetWeights(settings, space, task)
+        self.paths = settings.drawing(space, work)
+        self.weights = SupernetWeights(settings, space, work)
         self.weights.check_measured()
-        self.images = Images.of(task)
+        self.metrics = names_of(work.task)
+        self.inputs = work.inputs
         self.step = 0
 
     def prepare(self) -> Iterator[Metrics]:
         weights = self.weights
         batches = weights.batches(weights.split, self.step)
         while self.step < weights.steps:
-            weights.descend_paths(self.step, *next(batches), self.paths(self.step))
+            weights.descend_paths(self.step, next(batches), self.paths(self.step))
             rate = weights.lr_at(self.step)
             self.step += 1
             epoch, inside = divmod(self.step, weights.steps_per_epoch)
@@ -92,7 +104,7 @@ class _Inherited:
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
         found = self.weights.measure(*single_path(self.space, arch), recalibrate=self.settings.recalibrate)
-        return {"score": found.top1, "loss": found.loss}
+        return values_of(self.weights.task, found)
 
     @property
     def supernet(self) -> torch.nn.Module:

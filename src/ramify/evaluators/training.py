@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ramify.architecture import Architecture
-from ramify.evaluators.base import Evaluation, Evaluator, Images
+from ramify.evaluators.base import Evaluation, Evaluator, names_of, values_of
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
-from ramify.training import Metrics, Recipe, Task, TrainingSession, measure
+from ramify.training import Metrics, Recipe, TrainingSession, Work, measure
 from ramify.training.session import fitting
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainFromScratch(Evaluator):
-    """Train on `search_train`, score by top-1 accuracy on `search_validation`.
+    """Train on `search_train`, score on `search_validation` by the first metric of the task, which is top-1 accuracy.
 
     The defaults are the short schedule of NAS-Bench-201 (Dong & Yang, ICLR 2020): 12 epochs of SGD with Nesterov
     momentum, learning rate 0.1 to 0 as a cosine, batch 256, weight decay 5e-4.
@@ -55,9 +55,9 @@ class TrainFromScratch(Evaluator):
     def __post_init__(self) -> None:
         self.recipe()
 
-    def start(self, space: Space, task: Task) -> Evaluation:
+    def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work; nothing needs preparation."""
-        return _Training(self.recipe(), space, task)
+        return _Training(self.recipe(), space, work)
 
 
 _REHEARSED = 10
@@ -65,38 +65,37 @@ _REHEARSED = 10
 
 
 class _Training:
-    metrics: tuple[str, ...] = ("score", "loss", "train_loss")
-
-    def __init__(self, recipe: Recipe, space: Space, task: Task) -> None:
-        self.recipe, self.space, self.task = recipe, space, task
-        self.layout = space.layout(task.network)
+    def __init__(self, recipe: Recipe, space: Space, work: Work) -> None:
+        self.recipe, self.space, self.work = recipe, space, work
+        self.layout = space.layout(work.layout)
         self.fidelities = tuple(range(1, recipe.epochs + 1))
-        self.images = Images.of(task)
-        if fitting(recipe.batch_size, task.data.split("search_train")) == 1:  # not every norm can do with one image
+        self.metrics = (*names_of(work.task), "train_loss")
+        self.inputs = work.inputs
+        if fitting(recipe.batch_size, work.task.split("search_train")) == 1:  # not every norm can do with one image
             for number in range(_REHEARSED):
-                self._session(space.sample(rng(task.seed, "rehearsal", number)))
+                self._session(space.sample(rng(work.seed, "rehearsal", number)))
 
     def prepare(self) -> Iterator[Metrics]:
         yield from ()
 
     def _session(self, arch: Architecture) -> TrainingSession:
         """Return the training of a member."""
-        task = self.task
-        with seeded(task.seed, "network"):  # the same first weights for every candidate of one shape
-            network = self.space.build(arch, self.layout, shape=task.shape)
-        own = Task(task.data, derive(task.seed, "evaluation"), task.fabric, task.network)
+        work = self.work
+        with seeded(work.seed, "network"):  # the same first weights for every candidate of one shape
+            network = work.task.network(self.space.build(arch, self.layout, shape=work.shape))
+        own = Work(work.task, derive(work.seed, "evaluation"), work.fabric, work.layout)
         return TrainingSession(network, self.recipe, own, split="search_train")
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
-        task, session = self.task, self._session(arch)
+        work, session = self.work, self._session(arch)
         training: Mapping[str, Any] = {}
         for metrics in session.run():
             training = metrics.values or training
             if metrics.values and metrics.values["epoch"] + 1 == epochs:
                 break
-        validation = task.data.split("search_validation")
-        found = measure(session.trained, validation, device=task.fabric.device)
-        return {"score": found.top1, "loss": found.loss, "train_loss": float(training["loss"])}
+        validation = work.task.split("search_validation")
+        found = measure(session.trained, validation, device=work.fabric.device)
+        return {**values_of(work.task, found), "train_loss": float(training["loss"])}
 
     def state_dict(self) -> dict[str, Any]:
         return {}

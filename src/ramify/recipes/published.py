@@ -30,7 +30,7 @@ from ramify.errors import ConfigurationError, nearest
 from ramify.registry import registries
 
 BOUND = (
-    *("test", "validation_is_test", "image_column", "label_column"),
+    *("test", "validation_is_test", "image_column", "label_column", "feature_columns"),
     *("channel_axis", "image_size", "subset", "split", "split_file"),
 )
 """Options of the data that mean one data set only."""

@@ -39,6 +39,8 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
     """
     from lightning_fabric import Fabric
 
+    from ramify.training.precision import precise
+
     if precision not in PRECISIONS:
         raise ConfigurationError(f"unknown precision {precision!r}; {nearest(precision, PRECISIONS)}")
     if device == "auto":
@@ -64,7 +66,7 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
     if parallel.started() > 1:
         fabric = _connected(kind, number, precision, available[kind])
     else:
-        fabric = Fabric(accelerator=kind, devices=1 if kind == "cpu" else [int(number or 0)], precision=precision)  # type: ignore[arg-type]
+        fabric = Fabric(accelerator=kind, devices=1 if kind == "cpu" else [int(number or 0)], **precise(precision))
     if threads is not None:
         torch.set_num_threads(threads)
     return fabric
@@ -75,6 +77,7 @@ def _connected(kind: str, number: str, precision: str, available: int) -> Fabric
     from lightning_fabric import Fabric
 
     from ramify.run.fabric_strategy import DataParallel
+    from ramify.training.precision import precise
 
     here = int(os.environ.get("LOCAL_WORLD_SIZE", parallel.started()))
     if number or kind == "mps":
@@ -87,7 +90,7 @@ def _connected(kind: str, number: str, precision: str, available: int) -> Fabric
         accelerator=kind,
         devices=here,
         num_nodes=parallel.started() // here,
-        precision=precision,  # type: ignore[arg-type]
+        **precise(precision),
         # What lies on the host, as architecture parameters do, travels from there on GPUs too.
         strategy=DataParallel("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"),
     )

@@ -90,7 +90,8 @@ class Images(TypedDict):
     of: NotRequired[str]
     fingerprint: NotRequired[str]
     classes: NotRequired[int]
-    input_size: NotRequired[tuple[int, int, int]]
+    input_size: NotRequired[tuple[int, ...]]
+    shape: NotRequired[dict[str, int]]
     directory: NotRequired[str]
 
 

@@ -15,12 +15,14 @@ from ramify import parallel
 from ramify.benchmarks import Table
 from ramify.data import Data, DataSpec, spec_of
 from ramify.data import load as load_data
-from ramify.errors import RunError
+from ramify.errors import ConfigurationError, RunError
 from ramify.parallel import say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import RunFolder
-from ramify.run.origin import images_of
+from ramify.run.origin import told_of
 from ramify.run.processes import scratch
+from ramify.spaces import Space
+from ramify.tasks import Classification, Regression, Task
 from ramify.training.session import DIVERGED
 
 if TYPE_CHECKING:
@@ -51,18 +53,66 @@ def common_settings(
     }
 
 
-def data_settings(data: Any) -> dict[str, Any]:
-    """Return how a configuration names this data."""
+def _says_values(data: Any) -> bool:
+    """Return whether the targets of data are said to be values."""
+    return getattr(data, "targets", "classes") == "values"
+
+
+def task_settings(task: Task | None) -> Any:
+    """Return how a configuration names a task; None for none, and for classification as it is by default."""
+    return None if task is None or task == Classification() else described(task)
+
+
+def data_settings(data: Any) -> dict[str, Any] | None:
+    """Return how a configuration names this data; None of a task that makes its own."""
+    if isinstance(data, Task):
+        return data_settings(data.data) if data.needs_data else None
+    if data is None:
+        return None
     if isinstance(data, str | Path | DataSpec):
-        return fields_of(spec_of(data))
+        settings = fields_of(spec_of(data))
+        if settings["targets"] == "classes":  # as in folders of runs that knew nothing else, and are taken up
+            del settings["targets"]
+        return settings
     name = data.name if isinstance(data, Data) else type(data).__name__
     return {"source": f"python:{name}"}
 
 
-def loaded(data: AnyData, fabric: Fabric) -> Data:
-    """Return data, read by one process before the others."""
+def loaded(data: AnyData, fabric: Fabric, **options: Any) -> Data:
+    """Return data, read by one process before the others; the options are those of `ramify.data.load`."""
     with parallel.first_before_others():  # there may be something to download
-        return load_data(data, device=fabric.device)
+        return load_data(data, device=fabric.device, **options)
+
+
+def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, space: Space, *, quiet: bool = False) -> Task:
+    """Return what networks of a space learn from data: a task with its batches, on the device.
+
+    Args:
+        task: The task; when None classification, or regression of data that says that it has values.
+        data: What it learns from, or a task that is bound already; None for one that makes its own batches.
+        fabric: Says where the data are kept.
+        space: Has to offer what the task needs.
+        quiet: Whether nothing is said of what is not used.
+
+    Raises:
+        ConfigurationError: If task and data do not belong together.
+    """
+    if isinstance(data, Task):
+        if task is not None:
+            raise ConfigurationError(
+                f"two tasks were handed over, {data.name} as `data` and {task.name}; leave out one"
+            )
+        task, data = data, None
+    task = task or (Regression() if _says_values(data) else Classification())
+    if _says_values(data) and task.targets != "values":
+        raise ConfigurationError(f"{task.name} learns classes, and the targets of the data are said to be values")
+    if lacking := space.lacks(task.needs):
+        raise ConfigurationError(f"{task.name} cannot be learned here: {lacking}")
+    if data is not None and not task.needs_data:
+        raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
+    if data is None and not task.bound:
+        raise ConfigurationError(f"{task.name} needs data, and none were named; name them with --data or `data=`")
+    return task.to(fabric.device) if data is None else task.on(loaded(data, fabric, targets=task.targets, quiet=quiet))
 
 
 @contextmanager
@@ -82,14 +132,14 @@ def opened(
     folder: RunFolder,
     config: Mapping[str, Any],
     seed: int,
-    data: Data | None,
+    task: Task | None,
     progress: bool,
     table: Table | None = None,
     lookup: Mapping[str, Any] | None = None,
     directory: str | None = None,
 ) -> bool:
-    """Open a run folder for this configuration, these very images and this very table; return whether work is left."""
-    folder.open(config, seed, free=lambda name: _may_change(name) or (data is None and name == "data"))
+    """Open a run folder for this configuration, these very data and this very table; return whether work is left."""
+    folder.open(config, seed, free=lambda name: _may_change(name) or (task is None and name == "data"))
     found: dict[str, Any] = {**folder.provenance()}
     if config.get("executor") is not None and found.get("executors", [])[-1:] != [config["executor"]]:
         found["executors"] = [*found.get("executors", ()), config["executor"]]
@@ -100,15 +150,15 @@ def opened(
             folder.write_json("provenance.json", found)
         if found["lookup"].get("sha256") != lookup["sha256"]:
             raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
-    if data is None:
+    if task is None:
         about = {"name": lookup["data"], "of": "the table"} if lookup else {"name": None}
         if found.get("data") != about:  # before, digits were recorded that played no part
             folder.write_json("provenance.json", {**found, "data": about})
     elif "data" not in found:
-        found["data"] = images_of(data) | ({} if directory is None else {"directory": directory})
+        found["data"] = told_of(task) | ({} if directory is None else {"directory": directory})
         folder.write_json("provenance.json", found)
-    if data is not None and found["data"].get("fingerprint") != data.fingerprint:
-        raise RunError(f"{folder.path} was made with other images than {data.name} holds now; choose another --out")
+    if task is not None and found["data"].get("fingerprint") != task.fingerprint:
+        raise RunError(f"{folder.path} was made with other data than {task.title} holds now; choose another --out")
     if table is not None:
         if "table" not in found:
             found["table"] = table.digest

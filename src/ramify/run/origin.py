@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NotRequired, cast
 
 from typing_extensions import TypedDict
 
-from ramify import files, reading
+from ramify import files, imports, reading
 from ramify.architecture import Architecture
-from ramify.data import Data, DataSpec
+from ramify.data import DataSpec
 from ramify.data import load as load_data
 from ramify.data.source import is_name
 from ramify.errors import ConfigurationError, RamifyError, RunError
@@ -19,6 +19,7 @@ from ramify.evaluators import TableLookup
 from ramify.run.folder import Images, Layout, Provenance, RunFolder
 from ramify.spaces import Space, space_of
 from ramify.spaces.layout import Kind
+from ramify.tasks import TASKS, Classification, Task
 
 
 class NetworkFile(TypedDict):
@@ -26,12 +27,14 @@ class NetworkFile(TypedDict):
 
     architecture: dict[str, Any]
     layout: Layout
-    num_classes: int
-    in_channels: int
-    input_size: tuple[int, int, int]
-    mean: list[float]
-    std: list[float]
-    classes: list[str]
+    num_classes: NotRequired[int]
+    in_channels: NotRequired[int]
+    shape: NotRequired[dict[str, int]]
+    task: NotRequired[dict[str, Any] | None]
+    input_size: tuple[int, ...]
+    mean: NotRequired[list[float]]
+    std: NotRequired[list[float]]
+    classes: NotRequired[list[str]]
     sha256: str
 
 
@@ -143,14 +146,26 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
     return replace(spec, **places)
 
 
-def images_of(data: Data) -> Images:
-    """Return what a provenance says of a data set."""
-    size = cast("tuple[int, int, int]", list(data.input_size))  # as JSON gives it back
-    return {"name": data.name, "fingerprint": data.fingerprint, "classes": data.num_classes, "input_size": size}
+def told_of(task: Task) -> Images:
+    """Return what a provenance says of a task and its data."""
+    said: Images = {"name": task.title, "fingerprint": task.fingerprint}
+    if "num_classes" in task.shape:
+        said["classes"] = task.shape["num_classes"]
+    said["input_size"] = cast("tuple[int, ...]", list(task.input_size))  # as JSON gives it back
+    return said if set(task.shape) == {"num_classes", "in_channels"} else {**said, "shape": task.shape}
+
+
+def shape_told(images: Mapping[str, Any]) -> dict[str, int]:
+    """Return what builders of networks need, as far as a provenance, or a table, says it of its data."""
+    if "shape" in images:
+        return dict(images["shape"])
+    if {"classes", "input_size"} <= images.keys():
+        return {"num_classes": images["classes"], "in_channels": images["input_size"][0]}
+    return {}
 
 
 def shape_of(space: Space, network: Mapping[str, Any], images: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """Return `layout`, `num_classes` and `input_size` of the networks of a run, as far as they are known.
+    """Return `layout`, `shape` and `input_size` of the networks of a run, as far as they are known.
 
     Args:
         space: What builds them.
@@ -162,9 +177,34 @@ def shape_of(space: Space, network: Mapping[str, Any], images: Mapping[str, Any]
     own = space.Layout.lasting() if kind == "supernet" else built
     layout = {name: value for name, value in images.get("network", {}).items() if name in built}
     found: dict[str, Any] = {"layout": layout | {name: value for name, value in network.items() if name in own}}
-    if {"classes", "input_size"} <= images.keys():
-        found |= {"num_classes": images["classes"], "input_size": images["input_size"]}
+    if "input_size" in images and (shape := shape_told(images)):
+        found |= {**shape, "shape": shape, "input_size": images["input_size"]}
     return found
+
+
+def network_shape(shape: Mapping[str, Any]) -> dict[str, int]:
+    """Return what the builder of a trained network was told of its task, as `network.json` says it."""
+    older = {name: shape[name] for name in ("num_classes", "in_channels") if name in shape}
+    return dict(shape.get("shape") or older)
+
+
+def task_told(shape: Mapping[str, Any]) -> Task:
+    """Return the task of a trained network, as `network.json` names it, without its data.
+
+    Raises:
+        RunError: If nothing goes by its name, or its settings cannot be.
+    """
+    record = shape.get("task") or {"class_path": Classification.__name__, "init_args": {}}
+    try:
+        name = str(record["class_path"])
+        entry = TASKS.lookup(name)
+        if entry is None:
+            raise ConfigurationError(imports.unknown("task", name, TASKS))
+        return entry.make(**record["init_args"]).shaped(network_shape(shape))
+    except RamifyError:
+        raise
+    except Exception as error:  # whatever the constructor of a class makes of a damaged record
+        raise RunError(f"network.json is damaged (task: {' '.join(str(error).split()):.120})") from None
 
 
 def layout_of(path: Path, space: Space) -> dict[str, Any]:
@@ -191,7 +231,7 @@ def _said(path: Path, space: Space) -> tuple[Path, Mapping[str, Any], Provenance
 
 
 def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[str, Any]:
-    """Return `layout`, `num_classes` and `input_size` of the network that a run stands for, as far as they are known.
+    """Return `layout`, `shape` and `input_size` of the network that a run stands for, as far as they are known.
 
     That is the network which was trained in the end, if one was; else what the keywords of the search make of the
     architecture that it found, for its images.
@@ -205,7 +245,7 @@ def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[s
         if (place / "network.json").exists():
             shape = RunFolder(place).read_json("network.json", NetworkFile)
             if Architecture.from_json(shape["architecture"]) == arch:
-                return shape
+                return {**shape, "shape": network_shape(shape)}
     path, config, provenance, found = _said(path, space_of(arch))
     if images and "input_size" not in found and saw_images(config, provenance):
         try:
@@ -213,5 +253,5 @@ def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[s
         except RamifyError as error:
             advice = "--input_size C,H,W and --num_classes say what its network is for"
             raise ConfigurationError(f"{path}: {error!s:.150}; {advice}") from None
-        found |= {"num_classes": data.num_classes, "input_size": data.input_size}
+        found |= {**data.shape, "shape": data.shape, "input_size": data.input_size}
     return found

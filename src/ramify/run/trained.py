@@ -16,7 +16,7 @@ from ramify.architecture import Architecture
 from ramify.errors import RamifyError, RunError
 from ramify.parallel import say
 from ramify.run.folder import RunFolder
-from ramify.run.origin import NetworkFile
+from ramify.run.origin import NetworkFile, network_shape, task_told
 from ramify.run.sources import Result
 from ramify.spaces import Space, space_of
 
@@ -62,8 +62,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def _built(space: Space, arch: Architecture, shape: NetworkFile) -> nn.Module:
-    demanded = {"num_classes": shape["num_classes"], "in_channels": shape["in_channels"]}
-    return space.build(arch, shape["layout"], shape=demanded)
+    return task_told(shape).network(space.build(arch, shape["layout"], shape=network_shape(shape)))
 
 
 def _check_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
-from ramify.chain_costs import COUNTED, ChainCosts
+from ramify.capabilities import ACTIVE, ANGLE, LAYER_COSTS, Capability
+from ramify.costs.chain import COUNTED, ChainCosts
 from ramify.errors import ConfigurationError, RunError, nearest
 from ramify.seeding import stream
 from ramify.shrinking.angle import AngleForm, AngleTable
@@ -30,7 +31,7 @@ from ramify.shrinking.scores import POOLS, Operator, Score, drop_from_each, drop
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
 from ramify.supernet import vector_of
-from ramify.training import Metrics, SupernetWeights, Task, WeightSettings
+from ramify.training import Metrics, SupernetWeights, WeightSettings, Work
 
 RULES = ("global", "layer")
 BELOW_LIMIT = "below-limit"
@@ -89,7 +90,7 @@ class Shrinking(WeightSettings, AngleForm):
         min_samples: With fewer an operator does not go.
         pools: `shared` or `own`; see `operator_scores`.
         at_most: Children of a chain that cost more do not count; 0 for no limit.
-        cost: What of: `macs`, `params`, `thop` or `table_flops` (`ramify.chain_costs`).
+        cost: What of: `macs`, `params`, `thop` or `table_flops` (`ramify.costs.ChainCosts`).
         released_costs: Whether `table_flops` repeats the mistake of FairNAS' released table.
     """
 
@@ -143,6 +144,16 @@ class Shrinking(WeightSettings, AngleForm):
             )
 
     @property
+    def needs(self) -> frozenset[Capability]:
+        """Weight vectors, and costs of layers where children have a limit."""
+        return frozenset({ANGLE, *([LAYER_COSTS] if self.at_most else [])})
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """A path alone is computed."""
+        return frozenset({ACTIVE})
+
+    @property
     def total_epochs(self) -> int:
         """Epochs of the training if all iterations are needed."""
         return self.warmup_epochs + self.epochs_before(self.iterations - 1)
@@ -177,16 +188,18 @@ class Shrinking(WeightSettings, AngleForm):
 class ShrinkSession:
     """A space that shrinks. Every step of the training and every iteration is a safe point."""
 
-    def __init__(self, settings: Shrinking, space: Space, task: Task) -> None:
-        self.settings, self.whole, self.task = settings, space, task
+    def __init__(self, settings: Shrinking, space: Space, work: Work) -> None:
+        self.settings, self.whole, self.work = settings, space, work
+        if lacking := space.lacks(settings.needs):
+            raise ConfigurationError(f"{space.name} cannot be shrunk: {lacking}")
         self.candidates = Candidates(space, together=settings.together)
         self.lists: list[list[int]] = [list(left) for left in self.candidates.start]
         self.drawing = space.drawing if settings.drawing == "auto" else settings.drawing
         if self.drawing != BELOW_LIMIT:
             check_drawing(self.drawing, self.candidates)
-        self._limit = _Limit(settings, space, task, self.candidates) if settings.at_most else None
-        self.weights = SupernetWeights(settings, space, task)
-        vector = vector_of(self.supernet)
+        self._limit = _Limit(settings, space, work, self.candidates) if settings.at_most else None
+        self.weights = SupernetWeights(settings, space, work)
+        vector = vector_of(self.weights.backbone)
         pieces = (piece for places in vector.places.values() for place in places for piece in place.values())
         self._of_cells = bool(vector.ends)
         self._counted = {*vector.fixed, *(name for piece in pieces for name in piece.weights)}
@@ -224,11 +237,11 @@ class ShrinkSession:
         kind = self.drawing if self.drawing == "two-inputs" else "connected"
         draw = drawing(kind if self._of_cells else "uniform", self.candidates, self.lists)
         while self.step < end:
-            child = draw(1, stream(self.task.seed, "path", self.step), None)
+            child = draw(1, stream(self.work.seed, "path", self.step), None)
             active = {name: rows[0] for name, rows in self.candidates.one_hot(child).items()}
             mix = {name: rows.float() for name, rows in active.items()}
             rate = weights.lr_at(self.step)
-            weights.descend(self.step, *next(batches), mix, active)
+            weights.descend(self.step, next(batches), mix, active)
             self.step += 1
             epoch, inside = divmod(self.step, weights.steps_per_epoch)
             values = {} if inside else {"epoch": epoch - 1, **weights.averages.take(), "lr": rate}
@@ -240,12 +253,12 @@ class ShrinkSession:
     def scores(self) -> dict[Operator, Score]:
         """Return the scores of all operators, as the weights are."""
         settings = self.settings
-        table = AngleTable.of(self.supernet, self.base, self._now(), settings.form)
+        table = AngleTable.of(self.weights.backbone, self.base, self._now(), settings.form)
         found = operator_scores(
             self.lists,
             self._drawing(),
             lambda children: table(self.candidates.one_hot(children)),
-            seed=self.task.seed,
+            seed=self.work.seed,
             step=self.iteration,
             samples=settings.samples,
             min_samples=settings.min_samples,
@@ -301,7 +314,7 @@ class ShrinkSession:
 
     def _now(self) -> dict[str, Tensor]:
         """Return the weights that count, as they are."""
-        state = self.supernet.state_dict()
+        state = self.weights.backbone.state_dict()
         return {name: state[name].detach().clone() for name in sorted(self._counted)}
 
     # Saving
@@ -342,14 +355,12 @@ class ShrinkSession:
 class _Limit:
     """A largest cost for the children of a chain."""
 
-    def __init__(self, settings: Shrinking, space: Space, task: Task, candidates: Candidates) -> None:
-        if not isinstance(space, ChainSpace):
-            raise ConfigurationError(f"`at_most` is for children of chains, which have a cost; {space.name} is none")
+    def __init__(self, settings: Shrinking, space: Space, work: Work, candidates: Candidates) -> None:
+        assert isinstance(space, ChainSpace)
         self.cost, self.at_most, self.candidates = settings.cost, settings.at_most, candidates
         taken = ("channels", "last_channels", "resolution")
-        layout = {name: value for name, value in task.network.items() if name in taken}
-        data = task.data
-        self._costs = ChainCosts(space, data.input_size, data.num_classes, layout, released=settings.released_costs)
+        layout = {name: value for name, value in work.layout.items() if name in taken}
+        self._costs = ChainCosts(space, work.inputs, layout, released=settings.released_costs)
         self._table, self._fixed = self._costs.tables[self.cost], self._costs.fixed[self.cost]
         self._costs.sampler(self.cost, at_most=self.at_most)  # refuses a limit that no member keeps
 

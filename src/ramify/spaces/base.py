@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
+from ramify.capabilities import Capability, in_words
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops import NONE
 from ramify.reading import shown
 from ramify.spaces import layout as layouts
+from ramify.spaces import offers as offering
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
 from ramify.spaces.layout import Kind, LayoutLike
 from ramify.supernet import Choice
+from ramify.supernet.contract import compute_everything, takes
 from ramify.wording import excerpt, listing
 
 Candidate = tuple[str, int, int]
@@ -35,6 +38,10 @@ Candidate = tuple[str, int, int]
 
 Regulariser = Callable[[Mapping[str, Tensor]], Tensor]
 """Raw architecture parameters (E, O) of every choice → a term (scalar) of the loss of the architecture."""
+
+
+_INPUTS = {"in_channels": "images", "features": "rows of a table"}
+"""What a shape says of the inputs, by the name that only they have."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ class Space(ABC):
     source: ClassVar[str]
     """The paper that introduced the space."""
     shape: ClassVar[Mapping[str, int]] = {"num_classes": 10, "in_channels": 3}
-    """What a task demands of the networks, by name, with what holds where it says nothing."""
+    """What a task demands of the networks, by name, with what holds where it says nothing. With 0 for `num_classes`
+    they end with what would enter the classifier, for a head that a task puts behind them."""
     depth: ClassVar[str | None] = None
     """The layout keyword that says how many cells follow one another; None where that is fixed."""
     additive: ClassVar[bool] = True
@@ -94,6 +102,14 @@ class Space(ABC):
     @abstractmethod
     def candidates(self, decision: str, value: Value) -> Sequence[Candidate]:
         """Return the candidates that taking `value` in `decision` uses."""
+
+    def parts(self, arch: Architecture) -> list[Hashable]:
+        """Return what the network of a member consists of, as far as its costs go, each part as often as it is there.
+
+        These are the candidates that it uses, in a space that says nothing else. Costs of members are sums over parts
+        where looks at networks confirm it (`ramify.costs.MemberCosts`).
+        """
+        return [candidate for name in arch for candidate in self.candidates(name, arch[name])]
 
     @abstractmethod
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
@@ -292,6 +308,23 @@ class Space(ABC):
         return "uniform"
 
     @property
+    def offers(self) -> frozenset[Capability]:
+        """What strategies may ask of this space (`ramify.capabilities`), as far as it shows.
+
+        A subclass adds what nothing shows: `return super().offers | {MINE}`.
+        """
+        return self._of_networks.union(offering.shown_by_space(self))
+
+    def lacks(self, needs: Collection[Capability]) -> str:
+        """Return what of `needs` this space does not offer, in words; empty if it offers all of it."""
+        lacking = frozenset(needs) - self.offers if needs else frozenset()
+        return f"{self.name} lacks {in_words(lacking)}" if lacking else ""
+
+    @cached_property
+    def _of_networks(self) -> frozenset[Capability]:
+        return offering.shown_by_networks(self)
+
+    @property
     def regularisers(self) -> Mapping[str, Regulariser]:
         """Name → what the space's paper adds to the loss of the architecture, to be weighed by a strategy."""
         return {}
@@ -347,6 +380,8 @@ class Space(ABC):
     ) -> nn.Module:
         """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
 
+        With `num_classes=0` it has no classifier, and returns features (B, C).
+
         Args:
             arch: A member.
             layout: Of this space's `Layout`, or its keywords.
@@ -354,19 +389,31 @@ class Space(ABC):
             keywords: Further ones of both; they win.
         """
         known, demanded = self._sorted(layout, shape, keywords, "member")
-        return self._build(self.checked(arch), known, demanded)
+        return self._ended(self._build(self.checked(arch), known, _built(demanded)), demanded)
 
     def supernet(
         self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
     ) -> nn.Module:
         """Return the network of all members: `sup(x, mix)` with one (E, O) tensor for each choice.
 
-        It has the attributes `choices`, `layout` and `shape`. The arguments are those of `build`.
+        It has the attributes `choices`, `layout` and `shape`. The arguments are those of `build`. All supernets can be
+        told which candidates are `active`; one whose forward pass takes no such keyword computes every candidate all
+        the same, and those that are not active count nothing.
         """
         known, demanded = self._sorted(layout, shape, keywords, "supernet")
-        supernet: Any = self._supernet(known, demanded)
+        supernet: Any = self._ended(self._supernet(known, _built(demanded)), demanded)
+        if not takes(supernet, "active"):
+            supernet.register_forward_pre_hook(compute_everything, with_kwargs=True)
         supernet.choices, supernet.layout, supernet.shape = self.choices, known, demanded
         return supernet
+
+    def _ended(self, network: nn.Module, shape: Mapping[str, int]) -> nn.Module:
+        """Return a network without its classifier, where a task asks for features."""
+        if shape.get("num_classes") == 0:
+            if not isinstance(getattr(network, "classifier", None), nn.Module):
+                raise ConfigurationError(f"networks of {self.name} have no `classifier` that could be left out")
+            network.classifier = nn.Identity()
+        return network
 
     def _sorted(
         self, layout: LayoutLike, shape: Mapping[str, int] | None, keywords: Mapping[str, Any], kind: Kind
@@ -375,9 +422,16 @@ class Space(ABC):
         demanded = {**self.shape, **(shape or {}), **{k: v for k, v in keywords.items() if k in self.shape}}
         for name, value in demanded.items():
             if name not in self.shape:
+                takes = [known for known in self.shape if known in _INPUTS]
+                if name in _INPUTS and takes:
+                    raise ConfigurationError(
+                        f"{self.name} is for {_INPUTS[takes[0]]}, not for {_INPUTS[name]}: its networks know "
+                        f"`{takes[0]}`, not `{name}`; choose another space, or other data"
+                    )
                 raise ConfigurationError(f"{self.name} has no shape {shown(name)!r}; {nearest(name, self.shape)}")
-            if type(value) is not int or value < 1:
-                raise ConfigurationError(f"`{name}` must be a whole number, 1 or more, got {shown(value)}")
+            least = 0 if name == "num_classes" else 1
+            if type(value) is not int or value < least:
+                raise ConfigurationError(f"`{name}` must be a whole number, {least} or more, got {shown(value)}")
             check_most(name, value, LARGEST_WIDTH)
         if not isinstance(layout, layouts.Layout | Mapping | str | None):
             raise ConfigurationError(
@@ -447,6 +501,11 @@ def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) ->
             )
         if bool(torch.isnan(scores[name]).any()):
             raise ArchitectureError(f"scores[{name!r}] contain NaN: the search has diverged; lower the learning rates")
+
+
+def _built(shape: Mapping[str, int]) -> dict[str, int]:
+    """Return the shape that a network is built by; a classifier that is taken off afterwards has one output."""
+    return {name: value or 1 for name, value in shape.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -14,6 +14,8 @@ from torch import nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
+from ramify.costs import Costs
 from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import Evaluation, Evaluations, Evaluator, TrainFromScratch
 from ramify.executors import Done
@@ -21,11 +23,12 @@ from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.budget import Budget, Spent
-from ramify.strategies.objectives import Costs, Objectives
+from ramify.strategies.limited import networks_of
+from ramify.strategies.objectives import Objectives
 from ramify.strategies.pareto import Front
 from ramify.strategies.trials import Trial, Trials, best, fault, plain
 from ramify.strategies.undecided import all_equal
-from ramify.training import Metrics, Task
+from ramify.training import Metrics, Work
 
 __all__ = ["AskTell", "AskTellSession", "Proposal", "Trial", "Trials", "best"]
 
@@ -84,6 +87,16 @@ class AskTell(Budget, Objectives, Strategy):
         """Whether a search needs the images of a data set: whether its evaluator does."""
         return self.evaluator is None or self.evaluator.needs_data
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the evaluator needs."""
+        return frozenset() if self.evaluator is None else self.evaluator.needs
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves the evaluator work."""
+        return frozenset() if self.evaluator is None else self.evaluator.uses
+
     @abstractmethod
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | Proposal | None:
         """Return what to evaluate next: a function of the arguments, so that a continued search is the same one.
@@ -104,9 +117,9 @@ class AskTell(Budget, Objectives, Strategy):
         """
         return len(trials.pending) < self.parallel
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the multi-trial search of a space."""
-        return AskTellSession(self, space, task)
+        return AskTellSession(self, space, work)
 
 
 _Key = tuple[Architecture, int | None]
@@ -116,14 +129,15 @@ _Key = tuple[Architecture, int | None]
 class AskTellSession:
     """An ask/tell strategy at work. Every evaluation is a safe point."""
 
-    def __init__(self, strategy: AskTell, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
+    def __init__(self, strategy: AskTell, space: Space, work: Work) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
         evaluator = strategy.evaluator or TrainFromScratch()
-        self.evaluation = evaluator.start(space, task)
-        self.evaluations = Evaluations(evaluator, self.evaluation, space, task)
+        self.evaluation = evaluator.start(space, work)
+        self.evaluations = Evaluations(evaluator, self.evaluation, space, work)
         _check_budget(strategy, self.evaluation)
         strategy.check(self.evaluation)
-        self.costs = Costs(strategy.costs, space, task, self.evaluation)
+        networks = networks_of(space, work, {}, self.evaluation.inputs) if strategy.costs else None
+        self.costs = Costs(networks, strategy.costs)
         self.trials = Trials(
             objectives=strategy.objectives, fidelities=self.evaluation.fidelities, allows=self._allowed
         )
@@ -214,7 +228,7 @@ class AskTellSession:
 
     def _ask(self) -> Proposal | None:
         """Ask the strategy for a member within the limits; if it knows none, draw one. None ends the search."""
-        number, seed = self.trials.asked, self.task.seed
+        number, seed = self.trials.asked, self.work.seed
         proposal: Proposal | None = None
         for attempt in range(_ASKED):
             asked = self.strategy.ask(self.space, self.trials, rng(seed, "ask", number, *[attempt] * (attempt > 0)))

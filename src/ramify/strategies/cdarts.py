@@ -36,6 +36,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
+from random import Random
 from typing import Any
 
 import torch
@@ -43,22 +44,25 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
-from ramify.data import Distortion, Split
+from ramify.capabilities import CLASSIFIER, INHERITANCE, SAME_WIDTHS, STEMS, TAPS, Capability, in_words
+from ramify.data import Distortion
 from ramify.errors import ConfigurationError, nearest
 from ramify.ops import channels_last
-from ramify.profiling import images_for
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
-from ramify.strategies.base import Compatibility, SearchSession, Strategy
+from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
+from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
+from ramify.strategies.limited import Limited
 from ramify.strategies.pc_darts import EDGES
 from ramify.strategies.undecided import UNMOVED, has_moved
-from ramify.supernet import Skeleton, check_made_with, existing
-from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, measure
+from ramify.supernet import existing, require
+from ramify.tasks import Batch, Portion
+from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
 from ramify.training.schedules import cosine
-from ramify.training.session import cross_entropy, descend, fitting
-from ramify.training.single_images import check_parts, normalises_one
+from ramify.training.session import descend, fitting
+from ramify.training.single_images import check_parts, inputs_for, normalises_one
 
 SEPARATELY, EVALUATION, JOINTLY = "search", "evaluation", "joint"
 """What an epoch trains: S alone, E alone, or both."""
@@ -76,7 +80,7 @@ _VALUES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDARTS(Strategy):
+class CDARTS(Limited, Strategy):
     """CDARTS with the settings of the released search on CIFAR-10 with one GPU, but for the depth of E.
 
     Args:
@@ -166,6 +170,7 @@ class CDARTS(Strategy):
     evaluation: dict[str, int | float | bool | str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, known in _VALUES.items():
             if getattr(self, name) not in known:
                 raise ConfigurationError(
@@ -187,13 +192,11 @@ class CDARTS(Strategy):
         if not all(0 <= beta < 1 for beta in self.arch_betas):
             raise ConfigurationError(f"`arch_betas` must be in [0, 1), got {self.arch_betas}")
 
-    def compatible(self, space: Space) -> Compatibility:
-        """Return whether members have the widths of their supernet, so that both networks can share heads."""
-        if not space.same_widths:
-            return Compatibility(
-                False, f"members of {space.name} have other widths than their supernet, so they can share no heads"
-            )
-        return super().compatible(space)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Networks that share stems and heads, their classifier if told so, and weights at the begin of a cycle."""
+        shared = {SAME_WIDTHS, TAPS, STEMS, INHERITANCE}
+        return frozenset(shared | ({CLASSIFIER} if self.share_classifier else set()))
 
     @property
     def epochs(self) -> int:
@@ -246,9 +249,9 @@ class CDARTS(Strategy):
             name: 1e-3 * torch.randn(shape, generator=stream(seed, "alphas", name)) for name, shape in shapes.items()
         }
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the cyclic search of a space."""
-        return CyclicSession(self, space, task)
+        return CyclicSession(self, space, work)
 
 
 @dataclass(frozen=True)
@@ -276,8 +279,9 @@ class Place:
 class CyclicSession:
     """CDARTS at work; owns α, E, the pool and what both networks share."""
 
-    def __init__(self, strategy: CDARTS, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
+    def __init__(self, strategy: CDARTS, space: Space, work: Work) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
+        self.limits = strategy.limits_of(space, work)
         settings = WeightSettings(
             epochs=strategy.epochs,
             batch_size=strategy.batch_size,
@@ -289,36 +293,41 @@ class CyclicSession:
             distortion=strategy.distortion,
             drop_last=False,
         )
-        self.weights = SupernetWeights(settings, space, task)
+        self.weights = SupernetWeights(settings, space, work)
         if strategy.legacy_clip and self.weights.scale.factor != 1:
             raise ConfigurationError(
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
         self.search = self.weights.supernet.module
-        check_made_with(Skeleton, self.search, "CDARTS")
-        self.validation = task.data.split("search_validation")
+        if "classes" not in work.task.offers or self.search is not self.weights.backbone:
+            raise ConfigurationError(
+                f"CDARTS compares logits of classes, which {work.task.name} has none of; take another strategy"
+            )
+        require(self.search, strategy.needs, "CDARTS")
+        self.validation = work.task.split("search_validation")
         per_epoch = min(self._batches_of(self.weights.split), self._batches_of(self.validation))
         self.steps_per_epoch = min(per_epoch, int(strategy.sample_ratio * per_epoch) + 1)
         self.steps = strategy.epochs * self.steps_per_epoch
 
-        with seeded(task.seed, "pool"):
-            self.pool = space.supernet({**task.network, **strategy.evaluation}, shape=task.shape)
+        with seeded(work.seed, "pool"):
+            self.pool: Any = space.supernet({**work.layout, **strategy.evaluation}, shape=work.shape)
+        self._check_members()
         self._check_shared()
 
-        with seeded(task.seed, "distiller"):
+        with seeded(work.seed, "distiller"):
             distiller = Distiller(
-                self._widths(), task.data.num_classes, learn=strategy.learn_levels, joined=strategy.joined
+                self._widths(), work.shape["num_classes"], learn=strategy.learn_levels, joined=strategy.joined
             )
         if strategy.fix_heads:
             distiller.heads.requires_grad_(False)
-        self.distiller = task.fabric.setup_module(channels_last(distiller))
+        self.distiller = work.fabric.setup_module(channels_last(distiller))
         for split in (self.weights.split, self.validation):
             size = fitting(strategy.batch_size, split)
             check_parts(split, size, strategy.accumulate, self._normalises_one)
         self.weights.check_measured(supernet=self.pool)
 
         # Small, and on the host, so that nothing waits for a device.
-        self.alphas = {name: nn.Parameter(value) for name, value in strategy.initial(space, task.seed).items()}
+        self.alphas = {name: nn.Parameter(value) for name, value in self._initial().items()}
         self.arch_optimizer = torch.optim.Adam(
             list(self.alphas.values()),
             lr=strategy.arch_lr,
@@ -331,11 +340,23 @@ class CyclicSession:
         self.cycles: list[dict[str, Any]] = []
         self.built = -1
         self.step = 0
-        device = task.fabric.device
-        self.averages = {name: Averages(device) for name in ("validation_", "evaluation_")}
+        device = work.fabric.device
+        self.averages = {name: Averages(work.task, device) for name in ("validation_", "evaluation_")}
         self.terms = torch.zeros(3, dtype=torch.float64).to(device)
 
+    def _initial(self) -> dict[str, Tensor]:
+        """Return the architecture parameters that the search starts from."""
+        found = self.strategy.initial(self.space, self.work.seed)
+        return {name: alpha.to(self.work.dtype) for name, alpha in found.items()}
+
     # Making both networks comparable
+
+    def _check_members(self) -> None:
+        """Raise `ConfigurationError` unless members offer, with the pool's layout, what E needs of them."""
+        with torch.device("meta"):  # it is only looked at
+            member = self.space.build(self.space.sample(Random(0)), self.pool.layout, shape=self.pool.shape)
+        if lacking := (self.strategy.needs & OF_NETWORKS) - shown_by_pair(self.space, self.pool, member):
+            raise ConfigurationError(f"CDARTS: the networks of {self.space.name} lack {in_words(lacking)}")
 
     def _check_shared(self) -> None:
         """Raise `ConfigurationError` unless E can take over what both networks share."""
@@ -354,8 +375,8 @@ class CyclicSession:
 
     def _widths(self) -> dict[str, int]:
         """Return level → channels of its map, found on the meta device; maps that are too small are refused here."""
-        strategy, task = self.strategy, self.task
-        images = images_for(self.search, task.data.input_size, 2)
+        strategy, work = self.strategy, self.work
+        images = inputs_for(self.search, work.task, 2)
         state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
         options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
         with torch.no_grad():
@@ -370,7 +391,7 @@ class CyclicSession:
         """Return whether a norm of S, E or the heads would get a single value per channel from a single image."""
         if any(self.weights.normalises_one(network) for network in (self.search, self.pool)):
             return True
-        image = images_for(self.search, self.task.data.input_size)
+        image = inputs_for(self.search, self.work.task)
         state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
         options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
         with torch.no_grad():
@@ -379,10 +400,10 @@ class CyclicSession:
 
     # The schedule
 
-    def _batches_of(self, split: Split) -> int:
+    def _batches_of(self, split: Portion) -> int:
         return split.num_batches(self.weights.batch_size, drop_last=self._drops_last(split))
 
-    def _drops_last(self, split: Split) -> bool:
+    def _drops_last(self, split: Portion) -> bool:
         """Return whether an epoch's last batch is too small for the norms of heads."""
         return len(split) % self.weights.batch_size < 2 * self.strategy.accumulate * parallel.world()
 
@@ -414,6 +435,7 @@ class CyclicSession:
 
     def run(self) -> Iterator[Metrics]:
         """Search; a yield after every step and after every regeneration, a row of the history an epoch."""
+        self.limits.prepare()
         while self.step < self.steps:
             place = self.place(self.step)
             if place.begins_cycle and self.built < place.cycle:
@@ -452,10 +474,10 @@ class CyclicSession:
         scores = {name: score.detach() for name, score in strategy.scores(self.space, self.alphas).items()}
         if strategy.sampling == "gumbel":
             for name, score in scores.items():
-                generator = stream(self.task.seed, "genotype", cycle, name)
+                generator = stream(self.work.seed, "genotype", cycle, name)
                 noise = -torch.empty(score.shape).exponential_(generator=generator).log()
                 scores[name] = score + noise
-        self._build(self.space.discretize(scores))
+        self._build(self.limits.derive(scores))
         if not strategy.keep_optimizers:
             for optimizer in (self.weights.optimizer.optimizer, self.arch_optimizer):
                 optimizer.state.clear()
@@ -463,7 +485,7 @@ class CyclicSession:
 
     def _build(self, arch: Architecture) -> None:
         """Make E and its optimiser."""
-        strategy, fabric = self.strategy, self.task.fabric
+        strategy, fabric = self.strategy, self.work.fabric
         network = self.space.extract(self.pool, arch)
         for name in self._shared_names():
             setattr(network, name, getattr(self.search, name))
@@ -492,31 +514,31 @@ class CyclicSession:
         everything = [*self.evaluation.module.parameters(), *self.distiller.module.parameters()]
         return [p for p in everything if p.requires_grad and p not in shared]
 
-    def _search_step(self, place: Place, batch: tuple[Tensor, Tensor]) -> None:
+    def _search_step(self, place: Place, batch: Batch) -> None:
         """Let the weights of S descend on a batch."""
 
         def losses() -> Iterator[Tensor]:
-            for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
+            for number, (part, share) in enumerate(self.weights.parts(batch)):
                 mix = self.strategy.scores(self.space, self.alphas)
                 if not self.strategy.legacy_clip:
                     mix = {name: weights.detach() for name, weights in mix.items()}
-                with seeded(self.task.seed, "weights", self.step, number):
-                    yield self.weights.loss(x, y, mix, None) * share
+                with seeded(self.work.seed, "weights", self.step, number):
+                    yield self.weights.loss(part, mix, None, share).part
 
         self.weights.supernet.train()
         group = self._search_group()
         self._descend(self.weights.optimizer, losses(), group, lr=self.lr_at(place, self.strategy.lr))
 
-    def _evaluation_step(self, place: Place, batch: tuple[Tensor, Tensor]) -> None:
+    def _evaluation_step(self, place: Place, batch: Batch) -> None:
         """Let E descend on a batch."""
 
         def losses() -> Iterator[Tensor]:
-            for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
-                with seeded(self.task.seed, "evaluation", self.step, number):
-                    logits = self.evaluation(x)
-                loss = cross_entropy(logits, y)
-                self.averages["evaluation_"].add(logits, y, loss)
-                yield loss * share
+            for number, (part, share) in enumerate(self.weights.parts(batch)):
+                with seeded(self.work.seed, "evaluation", self.step, number):
+                    logits = self.evaluation(part.inputs)
+                loss = lost(self.work.task, logits, part, share)
+                self.averages["evaluation_"].add(logits, part, loss)
+                yield loss.part
 
         self.evaluation.train()
         self._descend(self.optimizer, losses(), self._evaluation_group(), lr=self._evaluation_lr(place))
@@ -525,27 +547,27 @@ class CyclicSession:
         strategy = self.strategy
         return self.lr_at(place, strategy.lr if strategy.evaluation_lr is None else strategy.evaluation_lr)
 
-    def _joint_step(self, place: Place, batch: tuple[Tensor, Tensor]) -> None:
+    def _joint_step(self, place: Place, batch: Batch) -> None:
         """Let E, α, the heads and r descend on L of a batch; the weights of S stay."""
         strategy, shared = self.strategy, self.search.distilled
 
         def losses() -> Iterator[Tensor]:
-            for number, (x, y, share) in enumerate(self.weights.parts(*batch)):
+            for number, (part, share) in enumerate(self.weights.parts(batch)):
                 mix = strategy.scores(self.space, self.alphas)
-                with seeded(self.task.seed, "joint", self.step, number):
-                    logits, maps = self.weights.supernet(x, mix, taps=shared)
-                    taught, teaching = self.evaluation(x, taps=shared)
+                with seeded(self.work.seed, "joint", self.step, number):
+                    logits, maps = self.weights.supernet(part.inputs, mix, taps=shared)
+                    taught, teaching = self.evaluation(part.inputs, taps=shared)
                 student, teacher = self.distiller(maps, logits), self.distiller(teaching, taught)
                 if strategy.detach_teacher:
                     teacher = teacher.detach()
                 apart = distillation(student, teacher, distance=strategy.distance, temperature=strategy.temperature)
-                labels = (cross_entropy(logits, y), cross_entropy(taught, y))
+                student_loss, teacher_loss = (lost(self.work.task, said, part, share) for said in (logits, taught))
                 term = strategy.regulariser(self.space, self.alphas, place.joint_epoch).to(apart)
-                self.averages["validation_"].add(logits, y, labels[0])
-                self.averages["evaluation_"].add(taught, y, labels[1])
-                counted = torch.stack([apart.detach(), term.detach(), apart.new_ones(())]).double() * len(y)
+                self.averages["validation_"].add(logits, part, student_loss)
+                self.averages["evaluation_"].add(taught, part, teacher_loss)
+                counted = torch.stack([apart.detach(), term.detach(), apart.new_ones(())]).double() * len(part)
                 self.terms += parallel.total(counted).to(self.terms)
-                yield strategy.objective(labels, apart, term) * share
+                yield strategy.objective((student_loss.mean, teacher_loss.mean), apart, term) * share
 
         for network in (self.weights.supernet, self.evaluation, self.distiller):
             network.train()
@@ -574,7 +596,7 @@ class CyclicSession:
         legacy, clip = self.strategy.legacy_clip, self.strategy.clip
         moved = nn.ParameterList(self._everything() if legacy else group)
         inputs = None if legacy else [*group, *alphas]
-        descend(self.task.fabric, moved, optimizer, losses, lr=lr, clip=clip, everything=legacy, inputs=inputs)
+        descend(self.work.fabric, moved, optimizer, losses, lr=lr, clip=clip, everything=legacy, inputs=inputs)
 
     def _everything(self) -> list[Tensor]:
         """Return all parameters there are, once each."""
@@ -604,10 +626,11 @@ class CyclicSession:
             row |= {"levels": dict(zip((*self.search.distilled, "logits"), shares, strict=True))}
         if place.ends_cycle:
             assert self.evaluated is not None
-            found = measure(self.evaluation, self.validation, device=self.task.fabric.device).checked(self.validation)
+            measured = measure(self.evaluation, self.validation, device=self.work.fabric.device)
             self.space.absorb(self.pool, self.evaluation.module)
-            self.cycles.append({"cycle": place.cycle, "accuracy": found.top1, "architecture": self.evaluated.to_dict()})
-            row |= {"cycle_accuracy": found.top1, "evaluated": {"notation": self.space.format(self.evaluated)}}
+            accuracy = measured.checked(self.validation).score
+            self.cycles.append({"cycle": place.cycle, "accuracy": accuracy, "architecture": self.evaluated.to_dict()})
+            row |= {"cycle_accuracy": accuracy, "evaluated": {"notation": self.space.format(self.evaluated)}}
         scores, derived = self.mixing_weights(), self._derived()
         return {
             **row,
@@ -630,7 +653,7 @@ class CyclicSession:
 
     def _derived_from(self, alphas: Mapping[str, Tensor]) -> Architecture:
         scores = self.strategy.scores(self.space, alphas)
-        return self.space.discretize({name: score.detach() for name, score in scores.items()})
+        return self.limits.derive({name: score.detach() for name, score in scores.items()})
 
     def _best(self) -> dict[str, Any] | None:
         """Return the cycle to take the result from, None for what α prefer; the first of equals."""
@@ -647,11 +670,12 @@ class CyclicSession:
         """Return the cycle of the result, where that is not the last word of α, and whether nothing was decided."""
         best = self._best()
         found = {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
+        found |= {"limits": self.limits.report(self.architecture())} if self.limits else {}
         return found | ({"undecided": UNMOVED} if self._is_undecided() else {})
 
     def _is_undecided(self) -> bool:
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
-        start = self.strategy.initial(self.space, self.task.seed)
+        start = self._initial()
         same = not has_moved(self.space.choices, start, self.alphas)
         return same and self._derived_from(start) == self.architecture()
 
@@ -676,11 +700,13 @@ class CyclicSession:
             "cycles": self.cycles,
             "averages": {name: averages.sums for name, averages in self.averages.items()},
             "terms": self.terms,
+            **({"limits": self.limits.state_dict()} if self.limits else {}),
             **({"gradients": [p.grad for p in self._everything()]} if self.strategy.legacy_clip else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
+        self.limits.load_state_dict(state.get("limits", {}))
         self.step, self.built = state["step"], state["built"]
         self.weights.load_state_dict(state["weights"])
         self.pool.load_state_dict(state["pool"])
@@ -695,7 +721,7 @@ class CyclicSession:
             self.optimizer.load_state_dict(state["optimizer"])
         self.cycles = [dict(cycle) for cycle in state["cycles"]]
         for name, averages in self.averages.items():
-            averages.sums.copy_(state["averages"][name])
+            averages.load(state["averages"][name])
         self.terms.copy_(state["terms"])
         if self.strategy.legacy_clip:  # what is left of earlier steps counts
             for parameter, gradient in zip(self._everything(), state["gradients"], strict=True):

@@ -17,24 +17,27 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
+from ramify.costs import Budget, Limits
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
-from ramify.spaces import CellDistribution, Space
+from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.collapse import MEASURES, CollapseGuard
 from ramify.strategies.hessian import largest_eigenvalue
-from ramify.strategies.regularisation import TOLERANCE, Regularisation
-from ramify.strategies.selection import Selection
+from ramify.strategies.limited import Limited
+from ramify.strategies.regularisation import Regularisation
+from ramify.strategies.selection import Selection, most_probable
 from ramify.strategies.undecided import UNMOVED, has_moved
-from ramify.strategies.unrolled import Loss
-from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
-from ramify.training.session import cross_entropy
+from ramify.strategies.unrolled import LossAt
+from ramify.supernet import require
+from ramify.tasks import Batch
+from ramify.tasks.batch import mapped
+from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, single_path
 
 Active = Mapping[str, Tensor] | None
 Alphas = Mapping[str, Tensor]
 """Name of a choice → architecture parameters (E, O)."""
-Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W) and labels (B,)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Moment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Differentiable(WeightSettings, Strategy):
+class Differentiable(Limited, WeightSettings, Strategy):
     """Settings of a bilevel search.
 
     Args:
@@ -93,7 +96,12 @@ class Differentiable(WeightSettings, Strategy):
     guard: CollapseGuard = field(default_factory=CollapseGuard)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        WeightSettings.__post_init__(self)
+        Limited.__post_init__(self)
+        if self.limits and self.regularisation.target:
+            raise ConfigurationError(
+                "`limits` and `regularisation.target` are two rules for what is derived; give one of them"
+            )
         if self.first not in ("architecture", "weights"):
             raise ConfigurationError(f"`first` must be 'architecture' or 'weights', got {self.first!r}")
         if self.derivation not in ("softmax", "raw"):
@@ -121,6 +129,11 @@ class Differentiable(WeightSettings, Strategy):
     def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
         """Return what the architecture is derived from: the softmax (E, O) over the existing candidates."""
         return {name: choice.softmax(alphas[name]) for name, choice in space.choices.items()}
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the regularisation needs."""
+        return self.regularisation.needs
 
     def compatible(self, space: Space) -> Compatibility:
         """Return whether the space has what the settings speak of."""
@@ -166,22 +179,27 @@ class Differentiable(WeightSettings, Strategy):
         """Return further arguments of the supernet's forward pass."""
         return {}
 
-    def candidates(self, space: Space, alphas: Alphas) -> Sequence[Architecture]:
-        """Return members to choose the result from, by their inherited weights; none where `scores` decide."""
-        return []
+    @property
+    def selected(self) -> int:
+        """Of how many members the result is the best by inherited weights; 0 where `scores` decide alone."""
+        return 0
+
+    def preferences(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+        """Return the scores (E, O) whose sums say which members are `selected`."""
+        return self.scores(space, alphas)
 
     @property
     def selection_batches(self) -> int:
-        """Validation batches that each of the `candidates` is scored on; 0 for all."""
+        """Validation batches that each of the `selected` is scored on; 0 for all."""
         return 0
 
     def recorded(self, epoch: int) -> dict[str, float]:
         """Return what the strategy adds to a row of the history."""
         return {}
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the bilevel search of a space."""
-        return BilevelSession(self, space, task)
+        return BilevelSession(self, space, work)
 
 
 class Stale:
@@ -195,14 +213,16 @@ class Stale:
 class BilevelSession:
     """A differentiable strategy at work; owns the architecture parameters and both optimisers."""
 
-    def __init__(self, strategy: Differentiable, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
-        self.weights = SupernetWeights(strategy, space, replace(task, network={**strategy.layout, **task.network}))
+    def __init__(self, strategy: Differentiable, space: Space, work: Work, limits: Limits | None = None) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
+        self.limits = limits or strategy.limits_of(space, work)
+        self.weights = SupernetWeights(strategy, space, replace(work, layout={**strategy.layout, **work.layout}))
+        require(self.weights.backbone, strategy.needs, "the search")
         if strategy.legacy_clip and self.weights.scale.factor != 1:
             raise ConfigurationError(
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
-        self.validation = task.data.split("search_validation")
+        self.validation = work.task.split("search_validation")
         self.weights.check(self.validation)
         # They are small and stay on the host, so sampling never waits for a device.
         self.alphas = {name: nn.Parameter(value) for name, value in self._initial().items()}
@@ -215,24 +235,26 @@ class BilevelSession:
             weight_decay=strategy.arch_weight_decay,
         )
         self.stale = Stale(deepcopy(self.weights.supernet), self.alphas) if strategy.gradient == "stale" else None
-        self.budget = strategy.regularisation.budget(space, task)
-        self.averages = Averages(task.fabric.device)
+        self.budget = strategy.regularisation.budget(space, work)
+        self.averages = Averages(work.task, work.fabric.device)
         self.record: list[dict[str, Tensor]] = []
         self.measures: list[dict[str, float]] = []
         self.selection = Selection(space, self.weights, strategy.selection_batches)
         if strategy.guard.wants("gap"):
             self.weights.check_measured(batches=strategy.guard.batches)
-        if strategy.candidates(space, self.alphas):
+        if strategy.selected:
             self.weights.check_measured(batches=strategy.selection_batches)
         self.stopped = False
         self.step = 0
 
     def _initial(self) -> dict[str, Tensor]:
         """Return the architecture parameters that the search starts from."""
-        return self.strategy.initial(self.space, lambda name: stream(self.task.seed, "alphas", name))
+        found = self.strategy.initial(self.space, lambda name: stream(self.work.seed, "alphas", name))
+        return {name: alpha.to(self.work.dtype) for name, alpha in found.items()}
 
     def run(self) -> Iterator[Metrics]:
         """Search; one yield a step, one row of the history an epoch."""
+        self.limits.prepare()
         weights = self.weights
         training = weights.batches(weights.split, self.step)
         validation = weights.batches(self.validation, sum(map(self._learns, range(self.step))))
@@ -246,14 +268,28 @@ class BilevelSession:
             self.step += 1
             ends_epoch = self.step % weights.steps_per_epoch == 0
             yield Metrics("search", self.step, weights.steps, self._end_epoch() if ends_epoch else {})
-        yield from self.selection.run(self.strategy.candidates(self.space, self.alphas))
+        yield from self.selection.run(self._selected())
+
+    def _selected(self) -> Sequence[Architecture]:
+        """Return the members that the result is chosen from, all within limits or budget."""
+        if not self.strategy.selected:
+            return []
+        preferences, count = self.strategy.preferences(self.space, self.alphas), self.strategy.selected
+        bounds = self._bounds
+        if bounds is None:
+            return most_probable(self.space, preferences, count)
+        return bounds.best(preferences, count, self.space)
+
+    @property
+    def _bounds(self) -> Limits | Budget | None:
+        return self.limits if self.limits else self.budget
 
     def _learns(self, step: int) -> bool:
         return self.strategy.learns(step, self.weights.steps_per_epoch)
 
     def _moment(self, step: Literal["weights", "architecture"]) -> Moment:
         draw = 2 * self.step + (step == "architecture")
-        return Moment(self.task.seed, self.step // self.weights.steps_per_epoch, draw, step)
+        return Moment(self.work.seed, self.step // self.weights.steps_per_epoch, draw, step)
 
     def _weight_step(self, train: Batch) -> None:
         moment = self._moment("weights")
@@ -262,15 +298,15 @@ class BilevelSession:
             return
         with torch.no_grad():
             mix, active = self.strategy.mixing(self.space, self.alphas, moment)
-        self.weights.descend(self.step, *train, mix, active, **self.strategy.options(self.space, moment))
+        self.weights.descend(self.step, train, mix, active, **self.strategy.options(self.space, moment))
 
     def _losses(self, train: Batch, moment: Moment) -> Iterator[Tensor]:
         """Yield the parts of the loss of the weights, with a gradient for the parameters as well."""
-        for number, (x, y, share) in enumerate(self.parts(train)):
+        for number, (part, share) in enumerate(self.weights.parts(train)):
             mix, active = self.strategy.mixing(self.space, self.alphas, moment)
-            with seeded(self.task.seed, "weights", self.step, number):
-                loss = self.weights.loss(x, y, mix, active, **self.strategy.options(self.space, moment))
-            yield loss * share
+            with seeded(self.work.seed, "weights", self.step, number):
+                loss = self.weights.loss(part, mix, active, share, **self.strategy.options(self.space, moment))
+            yield loss.part
 
     def _architecture_step(self, valid: Batch, train: Batch) -> None:
         # A draw of `none` on every edge that enters the output, or a network too short for a kind of cell, leaves no
@@ -305,7 +341,7 @@ class BilevelSession:
         alphas = list(self.alphas.values())
         inputs = alphas if self.stale is None else list(self.stale.alphas.values())
         for loss in losses:
-            self.task.fabric.backward(loss, inputs=inputs)
+            self.work.fabric.backward(loss, inputs=inputs)
         for alpha, differentiated in zip(alphas, inputs, strict=True):
             if differentiated.grad is not None:
                 differentiated.grad /= self.weights.scale.factor
@@ -316,10 +352,6 @@ class BilevelSession:
     def _gradients(self) -> list[Tensor]:
         return [alpha.grad for alpha in self.alphas.values() if alpha.grad is not None]
 
-    def parts(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Split a batch as `accumulate` says; yield images, labels and the share of the images."""
-        return self.weights.parts(*batch)
-
     def validation_losses(self, valid: Batch) -> Iterator[Tensor]:
         """Yield the parts of the loss of the architecture step at the current weights, and count them."""
         moment = self._moment("architecture")
@@ -327,15 +359,15 @@ class BilevelSession:
         if self.stale is not None:
             supernet, alphas = self.stale.supernet, self.stale.alphas
         supernet.train()
-        for number, (x, y, share) in enumerate(self.parts(valid)):
+        for number, (part, share) in enumerate(self.weights.parts(valid)):
             mix, active = self.strategy.mixing(self.space, alphas, moment)
-            with seeded(self.task.seed, "architecture", self.step, number):
-                logits = supernet(x, mix, active=active, **self.strategy.options(self.space, moment))
-            loss = cross_entropy(logits, y)
-            self.averages.add(logits, y, loss)
-            yield loss * share
+            with seeded(self.work.seed, "architecture", self.step, number):
+                output = supernet(part.inputs, mix, active=active, **self.strategy.options(self.space, moment))
+            loss = lost(self.work.task, output, part, share)
+            self.averages.add(output, part, loss)
+            yield loss.part
 
-    def losses_at(self, batch: Batch, *, count: bool) -> list[Loss]:
+    def losses_at(self, batch: Batch, *, count: bool) -> list[LossAt]:
         """Return the parts of the loss of the architecture step, as functions of weights and parameters.
 
         They take the weights in the order of the supernet's and the parameters in that of `alphas`, and disturb no
@@ -343,30 +375,33 @@ class BilevelSession:
         """
         moment = self._moment("architecture")
 
-        def part(number: int, x: Tensor, y: Tensor, share: float) -> Loss:
-            held = parallel.held(len(y))  # of this part
+        def of_part(number: int, part: Batch, share: float) -> LossAt:
+            held = parallel.held(len(part))
 
             def loss(weights: Sequence[Tensor], alphas: Sequence[Tensor]) -> Tensor:
                 named = dict(zip(self.alphas, alphas, strict=True))
                 mix, active = self.strategy.mixing(self.space, named, moment)
-                with parallel.holding(held), seeded(self.task.seed, "architecture", self.step, number):
-                    logits = self._call(weights, x, mix, active=active, **self.strategy.options(self.space, moment))
-                value = cross_entropy(logits, y)
+                with parallel.holding(held), seeded(self.work.seed, "architecture", self.step, number):
+                    output = self._call(
+                        weights, part.inputs, mix, active=active, **self.strategy.options(self.space, moment)
+                    )
+                found = lost(self.work.task, output, part, share)
                 if count:
-                    self.averages.add(logits, y, value)
-                return value * share
+                    self.averages.add(output, part, found)
+                return found.part
 
             return loss
 
-        return [part(number, *each) for number, each in enumerate(self.parts(batch))]
+        return [of_part(number, *each) for number, each in enumerate(self.weights.parts(batch))]
 
-    def _call(self, weights: Sequence[Tensor], x: Tensor, mix: Mapping[str, Tensor], **options: Any) -> Tensor:
-        """Return the supernet's logits at other weights; its buffers are cloned."""
+    def _call(self, weights: Sequence[Tensor], inputs: Any, mix: Mapping[str, Tensor], **options: Any) -> Any:
+        """Return the supernet's output at other weights; its buffers are cloned."""
         network = self.weights.supernet.module.train()
         state = {name: w for (name, _), w in zip(network.named_parameters(), weights, strict=True)}
         state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
         dtype = weights[0].dtype
-        arguments = (x.to(dtype), {name: m.to(dtype) for name, m in mix.items()})
+        inputs = mapped(lambda x: x.to(dtype) if x.is_floating_point() else x, inputs)
+        arguments = (inputs, {name: m.to(dtype) for name, m in mix.items()})
         return torch.func.functional_call(network, state, arguments, options)
 
     def mixing_weights(self) -> dict[str, Tensor]:
@@ -384,20 +419,18 @@ class BilevelSession:
 
     def _derived_from(self, alphas: Alphas) -> Architecture:
         scores = self.strategy.derived_from(self.space, alphas)
-        if self.budget is None:
-            return self.space.discretize(scores)
-        assert isinstance(self.space, CellDistribution)
-        return self.space.discretize_within(scores, self.budget, TOLERANCE)
+        return self.space.discretize(scores) if self._bounds is None else self._bounds.derive(scores, self.space)
 
     def summary(self) -> dict[str, Any]:
-        """Return whether nothing was decided, and how well the result meets its budget, where it has one."""
+        """Return whether nothing was decided, and what the result costs, where it has limits or a budget."""
         found: dict[str, Any] = {"undecided": UNMOVED} if self._is_undecided() else {}
+        arch = self.architecture()
+        if self.limits:
+            found = {"limits": self.limits.report(arch), **found}
         if self.budget is None:
             return found
-        assert isinstance(self.space, CellDistribution)
-        cost, target = self.space.cost(self.architecture(), self.budget), self.budget.target
-        met = abs(cost / target - 1) <= TOLERANCE
-        return {"budget": {"of": self.budget.of, "target": target, "cost": cost, "met": met}, **found}
+        budget, cost = self.budget, self.budget.cost(arch)
+        return {"budget": {"of": budget.of, "target": budget.target, "cost": cost, "met": budget.met(arch)}, **found}
 
     def _is_undecided(self) -> bool:
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
@@ -410,7 +443,7 @@ class BilevelSession:
     def _end_epoch(self) -> dict[str, Any]:
         """Record the parameters, stop where strategy or guard say so, and return a row of the history."""
         averages = self.weights.averages.take()  # the first to notice divergence
-        if self.averages.sums[2] > 0:  # validation images were seen
+        if not self.averages.is_empty:  # validation data were seen
             averages |= self.averages.take("validation_")
         self.record.append({name: alpha.detach().clone() for name, alpha in self.alphas.items()})
         self.measures.append(self._collapse())
@@ -445,7 +478,7 @@ class BilevelSession:
         if guard.wants("gap"):
             mixture = self.weights.measure(scores, batches=guard.batches)
             member = self.weights.measure(*single_path(space, arch), batches=guard.batches)
-            found[MEASURES["gap"]] = mixture.top1 - member.top1
+            found[MEASURES["gap"]] = mixture.score - member.score
         if guard.wants("eigenvalue"):
             with parallel.apart():
                 found[MEASURES["eigenvalue"]] = self._eigenvalue()
@@ -456,14 +489,15 @@ class BilevelSession:
 
         On one batch without augmentation, always the same, at the mixture that the scores stand for; in full precision.
         """
-        x, y = next(self.validation.batches(self.weights.batch_size, seed=0, device=self.task.fabric.device))
+        batch = next(self.validation.batches(self.weights.batch_size, seed=0, device=self.work.fabric.device))
         weights = [w.detach() for w in self.weights.supernet.module.parameters()]
         alphas = list(self.alphas.values())
-        loss = cross_entropy(self._call(weights, x, self.strategy.scores(self.space, self.alphas)), y)
+        output = self._call(weights, batch.inputs, self.strategy.scores(self.space, self.alphas))
+        loss = lost(self.work.task, output, batch, alone=True).mean
         if not loss.requires_grad:  # no candidate that has a value leads to the output
             return 0.0
         gradients = torch.autograd.grad(loss, alphas, create_graph=True, materialize_grads=True)
-        start = stream(self.task.seed, "eigenvalue", self.step)
+        start = stream(self.work.seed, "eigenvalue", self.step)
         return largest_eigenvalue(gradients, alphas, start, iterations=self.strategy.guard.iterations)
 
     @property
@@ -484,17 +518,19 @@ class BilevelSession:
             "selection": self.selection.state_dict(),
             "stopped": self.stopped,
             **({"gradients": self._gradients()} if self.strategy.legacy_clip else {}),
+            **({"limits": self.limits.state_dict()} if self.limits else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.step = state["step"]
+        self.limits.load_state_dict(state.get("limits", {}))
         self.weights.load_state_dict(state["weights"])
         with torch.no_grad():
             for name, alpha in self.alphas.items():
                 alpha.copy_(state["alphas"][name])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.averages.sums.copy_(state["averages"])
+        self.averages.load(state["averages"])
         self.record = [{name: alpha.cpu() for name, alpha in alphas.items()} for alphas in state["record"]]
         self.measures = [dict(measures) for measures in state["measures"]]
         self.selection.load_state_dict(state["selection"])

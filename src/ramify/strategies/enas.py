@@ -22,20 +22,28 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import ACTIVE, Capability
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.controller import Controller, Written
+from ramify.strategies.limited import Limited
 from ramify.strategies.selection import Selection
 from ramify.strategies.undecided import UNMOVED
-from ramify.training import Averages, Metrics, SupernetWeights, Task, WeightSettings, single_path
-from ramify.training.session import cross_entropy
+from ramify.tasks import Batch
+from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, single_path
+from ramify.training.measure import scored
+
+WRITTEN = 200
+"""How often the controller writes until a member is within limits."""
+PREFERRED = 10
+"""Members within limits of which the most probable one stands for the controller, where what it prefers is beyond."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ENAS(WeightSettings, Strategy):
+class ENAS(Limited, WeightSettings, Strategy):
     """ENAS with the settings of the released searches on NAS-Bench-201.
 
     Args:
@@ -78,7 +86,8 @@ class ENAS(WeightSettings, Strategy):
     guard: CollapseGuard = field(default_factory=CollapseGuard)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        WeightSettings.__post_init__(self)
+        Limited.__post_init__(self)
         for name in ("controller_updates", "samples", "selected"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
@@ -93,18 +102,24 @@ class ENAS(WeightSettings, Strategy):
                 "use `skip_share` and `entropy`"
             )
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """The path alone is computed."""
+        return frozenset({ACTIVE})
+
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the controller and the shared weights at work."""
-        return ENASSession(self, space, task)
+        return ENASSession(self, space, work)
 
 
 class ENASSession:
     """ENAS at work; every step of the weights and every update of the controller is a safe point."""
 
-    def __init__(self, strategy: ENAS, space: Space, task: Task) -> None:
-        self.strategy, self.space, self.task = strategy, space, task
-        self.weights = SupernetWeights(strategy, space, task)
-        self.validation = task.data.split("search_validation")
+    def __init__(self, strategy: ENAS, space: Space, work: Work) -> None:
+        self.strategy, self.space, self.work = strategy, space, work
+        self.limits = strategy.limits_of(space, work)
+        self.weights = SupernetWeights(strategy, space, work)
+        self.validation = work.task.split("search_validation")
         self.weights.check(self.validation, whole=True)
         self.weights.check_measured(batches=strategy.selection_batches)
         self.controller = self._initial()  # small, and stays on the host
@@ -115,7 +130,7 @@ class ENASSession:
             eps=strategy.controller_eps,
         )
         self.baseline: float | None = None
-        self.averages = Averages(task.fabric.device)
+        self.averages = Averages(work.task, work.fabric.device)
         self.written = self._nothing()  # Σ of the one-hot mixes of an epoch's samples
         self.entropy = 0.0  # Σ of their entropies
         self.measures: list[dict[str, float]] = []
@@ -126,7 +141,7 @@ class ENASSession:
 
     def _initial(self) -> Controller:
         """Return the controller that the search starts with."""
-        with seeded(self.task.seed, "controller"):
+        with seeded(self.work.seed, "controller"):
             return Controller(self.space)
 
     def _nothing(self) -> dict[str, Tensor]:
@@ -139,6 +154,7 @@ class ENASSession:
 
     def run(self) -> Iterator[Metrics]:
         """Search, then choose among what the controller writes."""
+        self.limits.prepare()
         weights, strategy = self.weights, self.strategy
         steps = strategy.epochs * self.steps_per_epoch
         trained, updated = self._done()
@@ -161,21 +177,21 @@ class ENASSession:
         first = self.weights.steps_per_epoch
         return epoch * first + min(inside, first), epoch * self.strategy.controller_updates + max(0, inside - first)
 
-    def _weight_step(self, number: int, batch: tuple[Tensor, Tensor]) -> None:
+    def _weight_step(self, number: int, batch: Batch) -> None:
         with torch.no_grad():
-            written = self.controller.write(stream(self.task.seed, "path", number))
-        self.weights.descend(number, *batch, *single_path(self.space, written.architecture))
+            written = self.controller.write(stream(self.work.seed, "path", number))
+        self.weights.descend(number, batch, *single_path(self.space, written.architecture))
 
-    def _controller_update(self, number: int, validation: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def _controller_update(self, number: int, validation: Iterator[Batch]) -> None:
         """Raise the probability of what does better than the baseline (REINFORCE; section 2.2)."""
         strategy = self.strategy
         samples = [
-            self.controller.write(stream(self.task.seed, "sample", number, sample))
+            self.controller.write(stream(self.work.seed, "sample", number, sample))
             for sample in range(strategy.samples)
         ]
         losses = []
-        for written, accuracy in zip(samples, self._accuracies(samples, validation), strict=True):
-            reward = accuracy + strategy.entropy_weight * float(written.entropy.detach())
+        for written, score in zip(samples, self._scores(samples, validation), strict=True):
+            reward = score + strategy.entropy_weight * float(written.entropy.detach())
             losses.append(-written.log_prob * self._advantage(reward))
         self.optimizer.zero_grad()
         (torch.stack(losses).sum() / strategy.samples).backward()
@@ -189,41 +205,55 @@ class ENASSession:
         self.baseline = reward if self.baseline is None else decay * self.baseline + (1 - decay) * reward
         return reward - self.baseline
 
-    def _accuracies(self, samples: Sequence[Written], validation: Iterator[tuple[Tensor, Tensor]]) -> list[float]:
-        """Return the accuracy of each sample on a batch of its own; several processes divide the samples."""
-        accuracies = torch.zeros(len(samples), dtype=torch.float64)
+    def _scores(self, samples: Sequence[Written], validation: Iterator[Batch]) -> list[float]:
+        """Return the score of each sample on a batch of its own; several processes divide the samples."""
+        scores = torch.zeros(len(samples), dtype=torch.float64)
         first, step = parallel.part()
         with self.averages.divided(), parallel.apart():
             for number, written in enumerate(samples):
                 batch = next(validation)
                 if number % step == first:
-                    accuracies[number] = self._accuracy(written, *batch)
+                    scores[number] = self._score(written, batch)
                 for name, weights in self.space.mix(written.architecture).items():
                     self.written[name] += weights
                 self.entropy += float(written.entropy.detach())
-        return parallel.total(accuracies).tolist()
+        return parallel.total(scores).tolist()
 
-    def _accuracy(self, written: Written, x: Tensor, y: Tensor) -> float:
-        """Return the accuracy of a sample on a batch, and count it."""
+    def _score(self, written: Written, batch: Batch) -> float:
+        """Return the score of a sample on a batch, and count it."""
         mix, active = single_path(self.space, written.architecture)
         with torch.no_grad():
-            logits = self.weights.supernet.eval()(x, mix, active=active)
-            self.averages.add(logits, y, cross_entropy(logits, y))
-        return float((logits.argmax(dim=1) == y).double().mean())
+            output = self.weights.supernet.eval()(batch.inputs, mix, active=active)
+            self.averages.add(output, batch, lost(self.work.task, output, batch))
+        return scored(self.work.task, [(output, batch)])
 
     def _candidates(self) -> list[Architecture]:
+        return [self._written_within(number) for number in range(self.strategy.selected)]
+
+    def _written_within(self, number: int) -> Architecture:
+        """Return a member that the controller writes, within the limits if there are any: it writes again until one is.
+
+        If it writes none, one of the candidates is what the limits leave of the space.
+        """
         with torch.no_grad():
-            return [
-                self.controller.write(stream(self.task.seed, "selected", number)).architecture
-                for number in range(self.strategy.selected)
-            ]
+            for attempt in range(WRITTEN):
+                key = (number, attempt) if attempt else (number,)
+                arch = self.controller.write(stream(self.work.seed, "selected", *key)).architecture
+                if self.limits.allows(arch):
+                    return arch
+        return self.limits.best(None, 1)[0]
 
     def architecture(self) -> Architecture:
-        """Return the best of the candidates, or, before there is one, what the most probable tokens spell."""
+        """Return the best of the candidates, or, before there is one, what the most probable tokens spell; if that is
+        beyond the limits, the most probable of some members that the controller writes within them."""
         if self.selection.best is not None:
             return self.selection.best.architecture
         with torch.no_grad():
-            return self.controller.write().architecture
+            preferred = self.controller.write().architecture
+            if self.limits.allows(preferred):
+                return preferred
+            drawn = dict.fromkeys(self._written_within(number) for number in range(PREFERRED))
+            return max(drawn, key=lambda arch: float(self.controller.read(arch).log_prob))
 
     def _end_epoch(self) -> dict[str, Any]:
         """Stop where the guard says so, and return a row of the history."""
@@ -258,7 +288,8 @@ class ENASSession:
         """Return whether nothing was decided: no candidate is better, and the controller prefers what it did before."""
         with torch.no_grad():
             same = self._initial().write().architecture == self.controller.write().architecture
-        return {"undecided": UNMOVED} if same and not self.selection.decided else {}
+        found: dict[str, Any] = {"limits": self.limits.report(self.architecture())} if self.limits else {}
+        return found | ({"undecided": UNMOVED} if same and not self.selection.decided else {})
 
     @property
     def supernet(self) -> nn.Module:
@@ -280,16 +311,18 @@ class ENASSession:
             "controllers": self.controllers,
             "stopped": self.stopped,
             "selection": self.selection.state_dict(),
+            **({"limits": self.limits.state_dict()} if self.limits else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.step = state["step"]
+        self.limits.load_state_dict(state.get("limits", {}))
         self.weights.load_state_dict(state["weights"])
         self.controller.load_state_dict(state["controller"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.baseline = state["baseline"]
-        self.averages.sums.copy_(state["averages"])
+        self.averages.load(state["averages"])
         self.written = {name: total.clone().cpu() for name, total in state["written"].items()}
         self.entropy = state["entropy"]
         self.measures = [dict(measures) for measures in state["measures"]]

@@ -14,7 +14,7 @@ from ramify.spaces import Space
 from ramify.strategies.ask_tell import AskTell, Proposal, Trial, Trials
 from ramify.strategies.base import SearchSession
 from ramify.strategies.optuna_study import OptunaStudy
-from ramify.training import Task
+from ramify.training import Work
 
 SAMPLERS = ("BruteForce", "GP", "NSGAII", "NSGAIII", "Random", "TPE")
 NUMERIC = ("CmaEs", "QMC")
@@ -54,10 +54,10 @@ class OptunaSampler(AskTell):
         if self.sampler not in SAMPLERS:
             raise ConfigurationError(f"unknown sampler {self.sampler!r}; {nearest(self.sampler, SAMPLERS)}")
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the search, once the sampler's settings are known to work."""
         self.make(0)
-        return super().session(space, task)
+        return super().session(space, work)
 
     def make(self, seed: int) -> Any:
         """Return the sampler.

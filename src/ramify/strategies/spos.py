@@ -10,11 +10,12 @@ average of the last batches; here it is the mean over all of them. AngleNAS has 
 
 from dataclasses import dataclass, field, fields
 
+from ramify.capabilities import Capability
 from ramify.evaluators import InheritedWeights
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.evolution import Evolution
-from ramify.training import Task, WeightSettings
+from ramify.training import WeightSettings, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,16 @@ class SPOS(WeightSettings, Strategy):
         settings = {name: getattr(self, name) for name in names}
         return Evolution(**settings, evaluator=InheritedWeights(**weights, **paths))
 
-    def session(self, space: Space, task: Task) -> SearchSession:
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the search by inherited weights needs."""
+        return self.search().needs
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves it work."""
+        return self.search().uses
+
+    def session(self, space: Space, work: Work) -> SearchSession:
         """Return the supernet and the evolution at work."""
-        return self.search().session(space, task)
+        return self.search().session(space, work)

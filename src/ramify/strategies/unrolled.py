@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ramify import parallel
 
-Loss = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
-"""Loss of (weights, architecture parameters)."""
+LossAt = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
+"""LossAt of (weights, architecture parameters)."""
 
 HESSIANS = ("exact", "difference")
 
@@ -49,8 +49,8 @@ class VirtualStep:
 
 
 def unrolled_gradient(
-    train: Sequence[Loss],
-    validation: Sequence[Loss],
+    train: Sequence[LossAt],
+    validation: Sequence[LossAt],
     weights: Sequence[Tensor],
     alphas: Sequence[Tensor],
     buffers: Sequence[Tensor],
@@ -98,7 +98,7 @@ def _mixed_product(gradients: Sequence[Tensor], alphas: Sequence[Tensor], v: Seq
 
 
 def _central_difference(
-    train: Sequence[Loss], weights: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor], radius: float
+    train: Sequence[LossAt], weights: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor], radius: float
 ) -> list[Tensor]:
     """[∇_α L_train(w + R·v, α) - ∇_α L_train(w - R·v, α)] / 2R (Eq. 8)."""
     norm = torch.stack([g.double().square().sum() for g in v]).sum().sqrt()

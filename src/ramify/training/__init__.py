@@ -4,22 +4,24 @@ from ramify.training.measure import Measurement, measure
 from ramify.training.paths import FairPaths, UniformPaths
 from ramify.training.recipe import Recipe
 from ramify.training.retraining import TrainingSession
-from ramify.training.session import Averages, Metrics, Session, Task, endless
+from ramify.training.session import Averages, Loss, Metrics, Session, Work, endless, lost
 from ramify.training.supernet import SupernetWeights, WeightSettings, single_path
 
 __all__ = [
     "Averages",
     "FairPaths",
+    "Loss",
     "Measurement",
     "Metrics",
     "Recipe",
     "Session",
     "SupernetWeights",
-    "Task",
     "TrainingSession",
     "UniformPaths",
     "WeightSettings",
+    "Work",
     "endless",
+    "lost",
     "measure",
     "single_path",
 ]

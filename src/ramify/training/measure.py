@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ramify import parallel
-from ramify.data import Split
 from ramify.errors import ConfigurationError, RunError
-from ramify.training.session import DIVERGED, cross_entropy
+from ramify.tasks import Batch, Portion, Task
+from ramify.tasks.batch import tensors
+from ramify.training.session import DIVERGED, lost
 from ramify.training.single_images import is_lonely
 
 MEASURED_BATCH = 256
@@ -24,25 +26,23 @@ MEASURED_BATCH = 256
 class Measurement:
     """What a network does on a split.
 
-    An image whose logits are not all finite is never counted as correct, and leaves a loss of NaN.
+    An output that is not all finite leaves a loss of NaN.
 
     Args:
-        images: Number of images.
-        top1: Share of images whose class has the highest logit.
-        top5: Share of images whose class is among the five highest (all classes, where there are fewer).
-        loss: Mean cross-entropy in nats.
+        items: Number of inputs.
+        loss: Of the task, on average.
+        metrics: The task's metrics, by name.
+        score: The first of them, negative where less of it is better.
+        details: What there is beside them, as plain JSON values.
     """
 
-    images: int
-    top1: float
-    top5: float
+    items: int
     loss: float
+    metrics: Mapping[str, float]
+    score: float
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def as_dict(self) -> dict[str, float]:
-        """Return the plain values."""
-        return asdict(self)
-
-    def checked(self, split: Split) -> Measurement:
+    def checked(self, split: Portion) -> Measurement:
         """Return this if it is one of a network that has not diverged.
 
         Raises:
@@ -55,54 +55,71 @@ class Measurement:
 
 def measure(
     network: nn.Module,
-    split: Split,
+    split: Portion,
     *,
     device: torch.device,
     batch_size: int = MEASURED_BATCH,
     batches: int = 0,
-    forward: Callable[[Tensor], Tensor] | None = None,
+    forward: Callable[[Any], Any] | None = None,
 ) -> Measurement:
-    """Evaluate a network on the images of a split, without augmentation; several processes divide its batches.
+    """Evaluate a network on a split of a task, without augmentation; several processes divide its batches.
 
     Args:
         network: Put into evaluation mode for the time being.
         split: What to evaluate on.
         device: Where the network is.
-        batch_size: Images at a time.
+        batch_size: Inputs at a time.
         batches: Stop after so many; 0 for all.
         forward: What to call instead of the network, for instance a supernet with fixed weights.
 
     Raises:
-        ConfigurationError: If a single image is left for the last batch, and a norm on a 1×1 map has nothing else.
+        ConfigurationError: If a single input is left for the last batch, and a norm on a 1×1 map has nothing else.
     """
-    forward = forward or network
+    task, forward = split.task, forward or network
     was_training = network.training
     network.eval()
-    sums = torch.zeros(4, dtype=torch.float64).to(device)
+    meter = task.evaluation_meter()
+    sums = torch.zeros(3, dtype=torch.float64).to(device)
     count = split.num_batches(batch_size)
     count = min(count, batches) if batches else count
     first, step = parallel.part()  # batches stay whole, because norms may use their statistics
     try:
         with torch.no_grad():
             own = split.batches(batch_size, seed=0, start=first, every=step, device=device)
-            for x, y in islice(own, -(-(count - first) // step)):
-                logits = forward(x)
-                finite = logits.isfinite().all(dim=1, keepdim=True)
-                ranked = (logits.topk(min(5, logits.shape[1]), dim=1).indices == y[:, None]) & finite
-                loss = torch.where(finite.all(), cross_entropy(logits, y) * len(y), math.nan)
-                correct = [ranked[:, 0].sum().double(), ranked.any(dim=1).sum().double()]
-                sums += torch.stack([*correct, loss.double(), loss.new_full((), len(y)).double()])
+            for batch in islice(own, -(-(count - first) // step)):
+                output = forward(batch.inputs)
+                loss = lost(task, output, batch, alone=True)
+                finite = torch.stack([each.isfinite().all() for each in tensors(output)]).all()
+                sums += torch.stack(
+                    [
+                        torch.where(finite, loss.mean * loss.weight, math.nan).double(),
+                        loss.weight.double(),
+                        loss.weight.new_full((), len(batch)).double(),
+                    ]
+                ).to(device)
+                meter.update(output, batch)
     except ValueError as error:
         if not is_lonely(error):
             raise
         raise single_image(split, batch_size) from None
     finally:
         network.train(was_training)
-    top1, top5, loss_sum, images = parallel.total(sums).tolist()
-    return Measurement(int(images), top1 / images, top5 / images, loss_sum / images)
+    meter.merge()
+    loss_sum, weight, items = parallel.total(sums).tolist()
+    metrics = meter.compute()
+    return Measurement(int(items), loss_sum / (weight or 1), metrics, task.score(metrics), meter.details())
 
 
-def single_image(split: Split, batch_size: int = MEASURED_BATCH) -> ConfigurationError:
+def scored(task: Task, said: Iterable[tuple[Any, Batch]]) -> float:
+    """Return the score of what a network says of some batches, of which every process may have its share."""
+    meter = task.evaluation_meter()
+    for output, batch in said:
+        meter.update(output, batch)
+    meter.merge()
+    return task.score(meter.compute())
+
+
+def single_image(split: Portion, batch_size: int = MEASURED_BATCH) -> ConfigurationError:
     """Return the error of a split whose last batch is a single image, which a norm cannot do with."""
     return ConfigurationError(
         f"{split.name} has {len(split)} images, which leaves 1 for its last batch of {batch_size}, and a norm without "

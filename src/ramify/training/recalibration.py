@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ramify import parallel
+from ramify.tasks import Batch
 
 CALIBRATION_BATCH = 128
 """Images at a time, as in the program of SPOS."""
@@ -18,7 +19,7 @@ CALIBRATION_BATCH = 128
 
 @contextmanager
 def recalibrated(
-    network: nn.Module, forward: Callable[[Tensor], Any], batches: Iterable[tuple[Tensor, Tensor]], *, images: int
+    network: nn.Module, forward: Callable[[Any], Any], batches: Iterable[Batch], *, images: int
 ) -> Iterator[None]:
     """Give the norms of a network the statistics of some images for the time being; then they get their own back.
 
@@ -27,8 +28,8 @@ def recalibrated(
 
     Args:
         network: Whose norms; those without running statistics are left alone.
-        forward: Sends images (B, C, H, W) through it.
-        batches: Images and labels; no more are taken than needed.
+        forward: Sends inputs (B, …) through it.
+        batches: No more of them are taken than needed.
         images: On how many of them; 0 leaves the norms as they are.
     """
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
@@ -42,15 +43,15 @@ def recalibrated(
         network.eval()
         seen = 0
         with torch.no_grad(), parallel.apart():
-            for x, _ in batches:
-                x = x[: images - seen]
-                if seen and len(x) == 1:  # one image may have no variance
+            for batch in batches:
+                batch = batch.taken(slice(images - seen))
+                if seen and len(batch) == 1:  # one image may have no variance
                     break
-                seen += len(x)
+                seen += len(batch)
                 for norm in norms:
                     norm.train()
-                    norm.momentum = len(x) / seen  # 1 at first, so what was there before does not count
-                forward(x)
+                    norm.momentum = len(batch) / seen  # 1 at first, so what was there before does not count
+                forward(batch.inputs)
                 if seen >= images:
                     break
         network.eval()

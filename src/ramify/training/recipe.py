@@ -10,6 +10,7 @@ from typing import Any, Self
 from ramify.data import Augmentation, Distortion
 from ramify.errors import ConfigurationError, nearest
 from ramify.spaces import Space
+from ramify.tasks import Task
 from ramify.training.optimizers import OPTIMIZERS
 from ramify.training.schedules import SCHEDULES, WARMUPS, learning_rate
 
@@ -130,16 +131,28 @@ class Recipe:
             warmup=self.warmup,
         )
 
-    def augmentation(self, default: Augmentation, input_size: Sequence[int]) -> Augmentation:
+    def augmented(self, task: Task) -> bool | Augmentation:
+        """Return how training inputs of a task are augmented.
+
+        Raises:
+            RamifyError: If that is about images, and the inputs are none.
+        """
+        return self.augmentation(task.augmentation, task.input_size) or True
+
+    def augmentation(self, default: Augmentation | None, input_size: Sequence[int]) -> Augmentation | None:
         """Return the augmentation of training images, `default` where the recipe leaves it open.
 
         Args:
-            default: Of the data set.
+            default: Of the data set; None for rows of a table, which are not augmented.
             input_size: (C, H, W) of an image.
 
         Raises:
             ConfigurationError: If the cutout would leave nothing of an image, or the distortion is for other channels.
+            DataError: If rows shall be augmented.
         """
+        if default is None:
+            Augmentation(self.crop or 0, bool(self.flip), self.cutout or 0, self.distortion).check_rows("the recipe")
+            return None
         channels, *sides = input_size
         side = min(sides)
         cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
@@ -155,8 +168,9 @@ class Recipe:
         return own.distorted(self.distortion)
 
 
-def recipe_keywords(space: Space, recipe: Recipe) -> dict[str, Any]:
-    """Return the layout keywords that a recipe sets, as far as the space's networks take them."""
+def recipe_keywords(space: Space, recipe: Recipe, task: Task) -> dict[str, Any]:
+    """Return the layout keywords that a recipe sets, as far as the space's networks take them, and the task."""
     known = space.Layout.keywords("member")
-    wanted = {"auxiliary": recipe.auxiliary and recipe.auxiliary_weight > 0, "drop_path": recipe.drop_path}
+    auxiliary = recipe.auxiliary and recipe.auxiliary_weight > 0 and task.takes_auxiliary
+    wanted = {"auxiliary": auxiliary, "drop_path": recipe.drop_path}
     return {name: value for name, value in wanted.items() if name in known}

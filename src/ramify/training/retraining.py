@@ -11,31 +11,46 @@ from torch import Tensor, nn
 from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.ops import DropPath, channels_last
-from ramify.profiling import images_for
 from ramify.seeding import rng, seeded, stream
+from ramify.tasks import Batch
+from ramify.tasks.batch import mapped, tensors
 from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF
 from ramify.training.recipe import Recipe
-from ramify.training.session import Averages, Metrics, Task, cross_entropy, descend, fitting, leaves_out, parts, uneven
-from ramify.training.single_images import check_parts, normalises_one
+from ramify.training.session import (
+    Averages,
+    Loss,
+    Metrics,
+    Work,
+    check_smoothing,
+    descend,
+    fitting,
+    leaves_out,
+    lost,
+    parts,
+    uneven,
+)
+from ramify.training.single_images import check_parts, check_whole, inputs_for, normalises_one
 
 
 class TrainingSession:
     """A network in training.
 
     Args:
-        network: Freshly built.
+        network: Freshly built, with what the task puts behind it.
         recipe: How to train it; the attribute is what it is for a network of this size.
-        task: Data, seed and device.
-        split: Which images to train on.
+        work: Task, seed and device.
+        split: Which items to train on.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, task: Task, *, split: str = "train") -> None:
-        params = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary."))
+    def __init__(self, network: nn.Module, recipe: Recipe, work: Work, *, split: str = "train") -> None:
+        params = sum(p.numel() for name, p in network.named_parameters() if not is_auxiliary(name))
         recipe = recipe.sized(params)
-        self.recipe, self.task = recipe, task
-        self.augmentation = recipe.augmentation(task.data.augmentation, task.data.input_size)
-        self.split = task.data.split(split)
+        self.recipe, self.work, self.task = recipe, work, work.task
+        check_whole(self.task, recipe.accumulate)
+        check_smoothing(self.task, recipe.label_smoothing)
+        self.augmented = recipe.augmented(self.task)
+        self.split = self.task.split(split)
         self.batch_size = fitting(recipe.batch_size, self.split)
         self.drops_last = leaves_out(self.split, self.batch_size, drop_last=recipe.drop_last)
         self.uneven = uneven(self.split, self.batch_size, drop_last=recipe.drop_last)
@@ -43,14 +58,14 @@ class TrainingSession:
         self.steps = recipe.epochs * self.steps_per_epoch
         network = channels_last(network)
         optimizer = _optimizer(network, recipe)
-        self.network, self.optimizer = task.fabric.setup(network, optimizer)
+        self.network, self.optimizer = work.fabric.setup(network, optimizer)
         check_parts(self.split, self.batch_size, recipe.accumulate, self._normalises_one)
         self.average = MovingAverage(self.network.module, recipe.ema) if recipe.ema else None
         if self.average is not None:  # takes images as the network itself does, whatever the precision
-            self._averaged = task.fabric.setup_module(self.average.network)
-        self.scale = LossScale(task.fabric)
+            self._averaged = work.fabric.setup_module(self.average.network)
+        self.scale = LossScale(work.fabric)
         self.drop_paths = [module for module in network.modules() if isinstance(module, DropPath)]
-        self.averages = Averages(task.fabric.device)
+        self.averages = Averages(self.task, work.fabric.device)
         self.step = 0
 
     @property
@@ -61,7 +76,7 @@ class TrainingSession:
     def _normalises_one(self) -> bool:
         """Return whether a norm would get a single value per channel from a single image."""
         network = self.network.module
-        return normalises_one(network, images_for(network, self.task.data.input_size))
+        return normalises_one(network, inputs_for(network, self.task))
 
     def rehearse(self) -> None:
         """Send a batch through the network as training does, on the meta device: shapes only.
@@ -73,21 +88,20 @@ class TrainingSession:
         state = {name: value.to("meta") for name, value in network.state_dict().items()}
         count = parallel.world()  # norms see the images of all processes
         size = count * max(1, self.batch_size // count // self.recipe.accumulate)
-        images = images_for(network, self.task.data.input_size, size)
+        inputs = inputs_for(network, self.task, size)
         try:
             with torch.no_grad():
-                torch.func.functional_call(network.train(), state, (images,))
+                torch.func.functional_call(network.train(), state, (inputs,))
         except RamifyError:
             raise
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise ConfigurationError(
-                f"the network cannot be trained on batches of {size} × {self.task.data.input_size}: {reason}"
-            ) from error
+            sizes = " and ".join(str(tuple(each.shape)) for each in tensors(inputs))
+            raise ConfigurationError(f"the network cannot be trained on batches of {sizes}: {reason}") from error
 
     def run(self) -> Iterator[Metrics]:
         """Train; one yield a step, one row of the history an epoch."""
-        recipe, task = self.recipe, self.task
+        recipe, work = self.recipe, self.work
         first_epoch, first_batch = divmod(self.step, self.steps_per_epoch)
         for epoch in range(first_epoch, recipe.epochs):
             drop_path = recipe.drop_path * epoch / recipe.epochs
@@ -96,58 +110,71 @@ class TrainingSession:
             self.network.train()
             batches = self.split.batches(
                 self.batch_size,
-                seed=task.seed,
+                seed=work.seed,
                 epoch=epoch,
-                augmentation=self.augmentation,
+                augmented=self.augmented,
                 shuffle=True,
                 drop_last=self.drops_last,
                 start=first_batch if epoch == first_epoch else 0,
                 part=parallel.part(),
-                device=task.fabric.device,
+                device=work.fabric.device,
             )
-            for x, y in batches:
+            for batch in batches:
                 rate = recipe.lr_at(self.step, self.steps_per_epoch)
-                self._step(x, y, rate)
+                self._step(batch, rate)
                 self.step += 1
                 values: dict[str, Any] = {}
                 if self.step % self.steps_per_epoch == 0:
                     values = {"epoch": epoch, **self.averages.take(), "lr": rate, "drop_path": drop_path}
                 yield Metrics("train", self.step, self.steps, values)
 
-    def _step(self, x: Tensor, y: Tensor, rate: float) -> None:
+    def _step(self, batch: Batch, rate: float) -> None:
         clip = self.recipe.clip
-        descend(self.task.fabric, self.network, self.optimizer, self._losses(x, y), lr=rate, clip=clip)
+        descend(self.work.fabric, self.network, self.optimizer, self._losses(batch), lr=rate, clip=clip)
         if self.average is not None:
             self.average.follow(self.network.module)
 
-    def _losses(self, x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    def _losses(self, batch: Batch) -> Iterator[Tensor]:
         """Yield what the parts of a batch lose."""
         count = self.recipe.accumulate
-        split = parts(x, y, count, size=self.batch_size, uneven=self.uneven)
-        for number, (xs, ys, share) in enumerate(split):
+        divided = parts(self.task, batch, count, size=self.batch_size, uneven=self.uneven)
+        for number, (part, share) in enumerate(divided):
             key = (self.step,) if count == 1 else (self.step, number)
-            xs, targets = self._mixed(xs, ys, key)
-            with seeded(self.task.seed, "train", *key):
-                output = self.network(xs)
-            logits, auxiliary = output if isinstance(output, tuple) else (output, None)
-            loss = self._loss(logits, targets)
-            self.averages.add(logits, ys, loss)
+            inputs, mixed = self._mixed(part, key)
+            with seeded(self.work.seed, "train", *key):
+                output = self.network(inputs)
+            output, auxiliary = output if self._is_auxiliary(output) else (output, None)
+            loss = self._loss(output, mixed, share)
+            self.averages.add(output, part, loss)
             yield share * (
-                loss if auxiliary is None else loss + self.recipe.auxiliary_weight * self._loss(auxiliary, targets)
+                loss.mean
+                if auxiliary is None
+                else loss.mean + self.recipe.auxiliary_weight * self._loss(auxiliary, mixed, share).mean
             )
 
-    def _mixed(self, x: Tensor, y: Tensor, key: tuple[int, ...]) -> tuple[Tensor, list[tuple[Tensor, float]]]:
-        """Return images, and the labels that each of them has with their shares (mixup)."""
+    def _is_auxiliary(self, output: Any) -> bool:
+        """Return whether an output has that of an auxiliary head beside it."""
+        return self.recipe.auxiliary and isinstance(output, tuple) and len(output) == 2
+
+    def _mixed(self, part: Batch, key: tuple[int, ...]) -> tuple[Any, list[tuple[Batch, float]]]:
+        """Return inputs, and the batches whose targets each of them has with their shares (mixup)."""
         alpha = self.recipe.mixup
         if not alpha:
-            return x, [(y, 1.0)]
-        share = rng(self.task.seed, "mixup", self.step).betavariate(alpha, alpha)
-        partners = torch.randperm(len(y), generator=stream(self.task.seed, "mixup", *key)).to(y.device)
-        return torch.lerp(x[partners], x, share), [(y, share), (y[partners], 1 - share)]
+            return part.inputs, [(part, 1.0)]
+        share = rng(self.work.seed, "mixup", self.step).betavariate(alpha, alpha)
+        order = torch.randperm(len(part), generator=stream(self.work.seed, "mixup", *key))
+        partners = part.taken(order.to(tensors(part.inputs)[0].device))
+        mixed = [torch.lerp(b, a, share) for a, b in zip(tensors(part.inputs), tensors(partners.inputs), strict=True)]
+        inputs = iter(mixed)
+        return mapped(lambda _: next(inputs), part.inputs), [(part, share), (partners, 1 - share)]
 
-    def _loss(self, logits: Tensor, targets: list[tuple[Tensor, float]]) -> Tensor:
-        losses = [share * cross_entropy(logits, labels, self.recipe.label_smoothing) for labels, share in targets]
-        return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+    def _loss(self, output: Any, mixed: list[tuple[Batch, float]], share: float) -> Loss:
+        """Return what an output loses on the targets of one batch, or of two that are mixed."""
+        losses = [lost(self.task, output, part, share, smoothing=self.recipe.label_smoothing) for part, _ in mixed]
+        if len(losses) == 1:
+            return losses[0]
+        means = [of * loss.mean for (_, of), loss in zip(mixed, losses, strict=True)]
+        return Loss(torch.stack(means).sum(), losses[0].weight, share)
 
     def state_dict(self) -> dict[str, Any]:
         """Return network, its moving average, optimiser, the scale of the loss and position."""
@@ -168,7 +195,12 @@ class TrainingSession:
             self.average.network.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scale.load_state_dict(state["scale"])
-        self.averages.sums.copy_(state["averages"])
+        self.averages.load(state["averages"])
+
+
+def is_auxiliary(name: str) -> bool:
+    """Return whether a parameter belongs to an auxiliary head, of a network with or without a head of the task."""
+    return name.removeprefix("backbone.").startswith("auxiliary.")
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

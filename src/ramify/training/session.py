@@ -3,57 +3,69 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify import parallel
-from ramify.data import Augmentation, Data, Split
+from ramify.costs import Inputs
+from ramify.data import Augmentation
 from ramify.errors import ConfigurationError, RunError
 from ramify.executors import Executor
+from ramify.parallel import say_once
+from ramify.tasks import Batch, Meter, Portion, SumMeter, Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a session works on.
+class Work:
+    """What a session works on, and how.
 
     Args:
-        given: The data set; a search takes its search splits only. None where nothing has to be trained or measured.
+        given: The task; a search takes its search splits only. None where nothing has to be trained or measured.
         seed: All randomness follows from it.
         fabric: Device and precision.
-        network: Layout keywords of the space's `supernet` or `build`.
+        layout: Layout keywords of the space's `supernet` or `build`.
         executor: Where architectures are evaluated, by strategies that evaluate one by one; in this process when None.
     """
 
-    given: Data | None
+    given: Task | None
     seed: int
     fabric: Fabric
-    network: Mapping[str, Any] = field(default_factory=dict)
+    layout: Mapping[str, Any] = field(default_factory=dict)
     executor: Executor | None = None
 
     @property
-    def data(self) -> Data:
-        """The data set.
+    def task(self) -> Task:
+        """The task.
 
         Raises:
             ConfigurationError: If there is none.
         """
         if self.given is None:
-            raise ConfigurationError("this needs images, and no data was named; name it with --data or `data=`")
+            raise ConfigurationError("this needs data, and none were named; name them with --data or `data=`")
         return self.given
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Precision of what is kept on the host, such as architecture parameters."""
+        return torch.float64 if self.fabric.strategy.precision.precision == "64-true" else torch.float32
+
+    @property
     def shape(self) -> dict[str, int]:
-        """The arguments of `build` and `supernet` that follow from the data."""
-        return {"num_classes": self.data.num_classes, "in_channels": self.data.in_channels}
+        """The arguments of `build` and `supernet` that follow from the task."""
+        return self.task.shape
+
+    @property
+    def inputs(self) -> Inputs:
+        """What networks see, and what is demanded of them."""
+        return Inputs(self.shape, self.task.input_size)
 
 
 @dataclass(frozen=True)
@@ -91,43 +103,67 @@ DIVERGED = "training has diverged; lower the learning rate or clip gradients"
 
 
 class Averages:
-    """Running means of loss and accuracy over the images of all processes.
+    """Running means of the loss, and of what the task shows beside it, over the inputs of all processes.
 
-    They are kept on the device, so that no step waits for it.
+    They are kept on the device, so that no step waits for it. Meters that are no sums are left to measurements.
+
+    Args:
+        task: Whose.
+        device: Where what is counted lies.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.sums = torch.zeros(3, dtype=torch.float64).to(device)
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._meter: Callable[[], Meter] = task.meter
+        self._device = device
+        self.sums = torch.zeros(0, dtype=torch.float64)
 
-    def add(self, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Count a batch, of which every process has its share: logits (B, K), labels (B,), its mean loss."""
-        count = labels.new_full((), len(labels))
-        correct = (logits.detach().argmax(dim=1) == labels).sum()
-        sums = torch.stack([loss.detach().double() * count, correct.double(), count.double()])
-        self.sums += parallel.total(sums).to(self.sums)
+    def add(self, output: Any, batch: Batch, loss: Loss) -> None:
+        """Count a batch, of which every process has its share: what the network says, and what that loses."""
+        meter = self._meter()
+        counted: list[Tensor] = []
+        if isinstance(meter, SumMeter):
+            with torch.no_grad():
+                counted = [meter.count(output, batch).to(self._device, torch.float64)]
+        weight = loss.weight.detach().to(self._device, torch.float64)
+        sums = torch.cat([torch.stack([loss.mean.detach().double() * weight, weight]), *counted])
+        sums = parallel.total(sums)
+        self.sums = sums if not len(self.sums) else self.sums + sums.to(self.sums)
 
     @contextmanager
     def divided(self) -> Iterator[None]:
         """Let every process count whole batches of its own in the block, and add them up after it."""
-        before = self.sums.clone()
+        before, self.sums = self.sums, torch.zeros(0, dtype=torch.float64)
         yield
-        if parallel.world() > 1:
-            self.sums.copy_(before + parallel.total(self.sums - before))
+        own, self.sums = self.sums, before
+        if size := max(parallel.counted(len(own))):
+            own = parallel.total(own if len(own) else torch.zeros(size, dtype=torch.float64, device=self._device))
+            self.sums = own if not len(before) else before + own
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not len(self.sums)
 
     def take(self, prefix: str = "") -> dict[str, float]:
-        """Return `loss` and `accuracy` so far and start again.
+        """Return `loss` and the task's metrics so far and start again; zeros where nothing was counted.
 
         Raises:
             RunError: If the loss is not finite.
         """
-        loss, correct, count = self.sums.tolist()
-        self.sums.zero_()
+        loss, weight, *counted = self.sums.tolist() or (0.0, 0.0)
+        self.sums = torch.zeros(0, dtype=torch.float64)
         if not math.isfinite(loss):
             raise RunError(f"the {prefix}loss is {loss}: {DIVERGED}")
-        return {f"{prefix}loss": loss / max(count, 1), f"{prefix}accuracy": correct / max(count, 1)}
+        meter = self._meter()
+        metrics = meter.computed(counted) if isinstance(meter, SumMeter) and counted else {}
+        return {f"{prefix}loss": loss / (weight or 1)} | {f"{prefix}{name}": value for name, value in metrics.items()}
+
+    def load(self, sums: Tensor) -> None:
+        """Continue from the sums of a checkpoint."""
+        self.sums = sums.to(self._device)
 
 
-def fitting(batch_size: int, split: Split) -> int:
+def fitting(batch_size: int, split: Portion) -> int:
     """Return how many images a batch of a split has, in all processes together: fewer than wanted in a small split.
 
     Raises:
@@ -145,7 +181,7 @@ def fitting(batch_size: int, split: Split) -> int:
     return size
 
 
-def leaves_out(split: Split, size: int, *, drop_last: bool, whole: bool = False) -> bool:
+def leaves_out(split: Portion, size: int, *, drop_last: bool, whole: bool = False) -> bool:
     """Return whether a pass leaves out its last batch, where that is smaller than `size`.
 
     It does if it is told to, and also where this batch has a single image, whose statistics no norm could take, or,
@@ -155,22 +191,22 @@ def leaves_out(split: Split, size: int, *, drop_last: bool, whole: bool = False)
     return drop_last or left < max(2, 1 if whole else parallel.world())
 
 
-def uneven(split: Split, size: int, *, drop_last: bool) -> bool:
+def uneven(split: Portion, size: int, *, drop_last: bool) -> bool:
     """Return whether processes hold different numbers of images of the last batch of a pass."""
     return len(split) % size % parallel.world() > 0 and not leaves_out(split, size, drop_last=drop_last)
 
 
 def endless(
-    split: Split,
+    split: Portion,
     batch_size: int,
     *,
     seed: int,
-    augmentation: Augmentation | None,
+    augmented: bool | Augmentation,
     device: torch.device,
     start: int,
     drop_last: bool = True,
     whole: bool = False,
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[Batch]:
     """Yield shuffled batches for ever, from batch number `start` counted from the very first one.
 
     Of several processes each gets its share of a batch, or the `whole` of it. Which smaller last batches are left out,
@@ -185,7 +221,7 @@ def endless(
             size,
             seed=seed,
             epoch=epoch,
-            augmentation=augmentation,
+            augmented=augmented,
             shuffle=True,
             drop_last=drop_last,
             start=first,
@@ -196,27 +232,38 @@ def endless(
 
 
 def parts(
-    x: Tensor, y: Tensor, count: int, *, size: int | None = None, uneven: bool = False
-) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """Split a batch into `count` parts, fewer where it has fewer images; yield each with its share of the images.
+    task: Task, batch: Batch, count: int, *, size: int | None = None, uneven: bool = False
+) -> Iterator[tuple[Batch, float]]:
+    """Split a batch into `count` parts, fewer where it has fewer items; yield each with its share of the loss.
 
-    Weighed with these shares, the mean over processes of what they lose is what the images of all lose on average.
+    Weighed with these shares, the mean over processes of what they lose is what the items of all lose on average.
 
     Args:
-        x: Images of this process (B, C, H, W).
-        y: Their classes (B,).
+        task: Says what the loss of a part weighs.
+        batch: Items of this process.
         count: How many parts.
-        size: Images of a full batch, of all processes together; this is one where it is None. A smaller one has no
-            parts of a single image, whose statistics no norm could take.
-        uneven: Whether the processes may hold different numbers of images; then they tell each other.
+        size: Items of a full batch, of all processes together; this is one where it is None. A smaller one has no
+            parts of a single item, whose statistics no norm could take.
+        uneven: Whether the processes may hold different numbers of items; then they tell each other.
     """
-    held = parallel.counted(len(y)) if uneven else parallel.held(len(y))
+    held = parallel.counted(len(batch)) if uneven else parallel.held(len(batch))
     total = sum(held)
     full = size is None or total == size
     count = min(count, min(held) if full else max(1, total // max(2, len(held))))
-    for number, (xs, ys) in enumerate(zip(x.tensor_split(count), y.tensor_split(count), strict=True)):
-        with parallel.holding([images // count + (number < images % count) for images in held]):
-            yield xs, ys, len(ys) * len(held) / total
+    divided = batch.parts(count)
+    shares = [len(part) * len(held) / total for part in divided] if task.is_even else _shares(task, divided, len(held))
+    for number, (part, share) in enumerate(zip(divided, shares, strict=True)):
+        with parallel.holding([items // count + (number < items % count) for items in held]):
+            yield part, share
+
+
+def _shares(task: Task, parts: Sequence[Batch], processes: int) -> list[float]:
+    """Return which share of the loss of all processes' parts each part has, times the number of processes."""
+    if len(parts) == processes == 1:
+        return [1.0]
+    weights = torch.stack([task.weight(part).detach().to("cpu", torch.float64) for part in parts])
+    total = float(parallel.total(weights.sum()))
+    return [float(weight) * processes / total if total else 0.0 for weight in weights]
 
 
 def descend(
@@ -262,7 +309,53 @@ def descend(
     optimizer.step()
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of logits (B, K) in float32 at least, whatever the network's precision."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return F.cross_entropy(wide, labels, label_smoothing=smoothing)
+@dataclass(frozen=True)
+class Loss:
+    """What a network loses on a batch, or on a part of one.
+
+    Args:
+        mean: The loss on average (scalar), with a gradient.
+        weight: What it weighs among other batches (scalar).
+        share: The part's share of the whole batch.
+    """
+
+    mean: Tensor
+    weight: Tensor
+    share: float = 1.0
+
+    @property
+    def part(self) -> Tensor:
+        """What the part adds to the loss of the whole batch (scalar)."""
+        return self.mean * self.share
+
+
+def check_smoothing(task: Task, smoothing: float) -> None:
+    """Say that settings smooth labels, where a task has none: published settings do, whatever is learned."""
+    if smoothing and not task.smooths:
+        say_once(f"label smoothing is for classes: {task.name} learns without it")
+
+
+def lost(
+    task: Task, output: Any, batch: Batch, share: float = 1.0, *, smoothing: float = 0.0, alone: bool = False
+) -> Loss:
+    """Return what a network loses on a batch that it says `output` of; 0 where nothing of the batch counts.
+
+    Args:
+        task: Whose loss.
+        output: What the network says.
+        batch: A batch, or a part of one.
+        share: The part's share of the whole batch.
+        smoothing: Of class labels.
+        alone: Whether this process has the whole batch, though others work beside it.
+
+    Raises:
+        ConfigurationError: If parts of batches were weighed before by other weights than the loss then has.
+    """
+    total, weight = task.loss(output, batch, smoothing=smoothing)
+    divided = share != 1.0 or (parallel.world() > 1 and not alone)
+    if divided and not torch.isclose(task.weight(batch).to(weight), weight):
+        raise ConfigurationError(
+            f"the loss of {task.name} weighs a part of a batch as {float(weight):g}, its `weight` as "
+            f"{float(task.weight(batch)):g}; override `weight(batch)` to say the same before there is an output"
+        )
+    return Loss(total / weight.masked_fill(weight == 0, 1.0), weight, share)

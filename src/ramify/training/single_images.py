@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from ramify import parallel
-from ramify.data import Split
 from ramify.errors import ConfigurationError
+from ramify.tasks import Portion, Task
+from ramify.tasks.batch import Nested, mapped
 
 _PYTORCHS = "Expected more than 1 value per channel"
 """How PyTorch's message begins."""
@@ -59,7 +60,25 @@ def normalises_one(network: nn.Module, *arguments: Any, training: bool = True, *
     return False
 
 
-def check_parts(split: Split, batch_size: int, accumulate: int, alone: Callable[[], bool]) -> None:
+def inputs_for(network: nn.Module, task: Task, count: int = 1) -> Nested:
+    """Return inputs (B, …) on the meta device, in the precision of a network's weights, to try shapes with."""
+    dtypes = (tensor.dtype for tensor in network.state_dict().values() if tensor.is_floating_point())
+    dtype = next(dtypes, torch.float32)
+    inputs = task.example(count).inputs
+    return mapped(lambda x: x.to("meta", dtype) if x.is_floating_point() else x.to("meta"), inputs)
+
+
+def check_whole(task: Task, accumulate: int) -> None:
+    """Raise `ConfigurationError` if batches are to be divided whose loss looks at all of a batch at once."""
+    if task.whole_batch and (accumulate > 1 or parallel.world() > 1):
+        said = f"accumulate={accumulate}" if accumulate > 1 else f"{parallel.world()} devices"
+        raise ConfigurationError(
+            f"the loss of {task.name} looks at a whole batch at once, so it cannot be divided ({said}); take "
+            "accumulate=1 and one device, with smaller batches where memory is short"
+        )
+
+
+def check_parts(split: Portion, batch_size: int, accumulate: int, alone: Callable[[], bool]) -> None:
     """Raise `ConfigurationError`, with the numbers that would do, if a norm were to get a single value per channel.
 
     The norms of several processes see the images of all of them, so there are always two. A smaller last batch has no

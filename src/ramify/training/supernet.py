@@ -11,19 +11,31 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture
-from ramify.data import Distortion, Split
+from ramify.data import Distortion
 from ramify.errors import ConfigurationError
 from ramify.ops import channels_last
-from ramify.profiling import images_for
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.supernet import Mix, existing
+from ramify.tasks import Batch, Portion, backbone_of
 from ramify.training.loss_scale import LossScale
 from ramify.training.measure import MEASURED_BATCH, Measurement, measure, single_image
 from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
 from ramify.training.schedules import learning_rate
-from ramify.training.session import Averages, Task, cross_entropy, descend, endless, fitting, leaves_out, parts, uneven
-from ramify.training.single_images import check_parts, normalises_one
+from ramify.training.session import (
+    Averages,
+    Loss,
+    Work,
+    check_smoothing,
+    descend,
+    endless,
+    fitting,
+    leaves_out,
+    lost,
+    parts,
+    uneven,
+)
+from ramify.training.single_images import check_parts, check_whole, inputs_for, normalises_one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,14 +130,16 @@ class SupernetWeights:
     Args:
         settings: Of the optimiser.
         space: Gives the supernet.
-        task: Data, seed, device and layout.
+        work: Task, seed, device and layout.
     """
 
-    def __init__(self, settings: WeightSettings, space: Space, task: Task) -> None:
-        self.settings, self.space, self.task = settings, space, task
-        settings.distortion.check(task.data.in_channels)
-        with seeded(task.seed, "supernet"):
-            supernet = space.supernet(task.network, shape=task.shape)
+    def __init__(self, settings: WeightSettings, space: Space, work: Work) -> None:
+        self.settings, self.space, self.work, self.task = settings, space, work, work.task
+        check_whole(self.task, settings.accumulate)
+        check_smoothing(self.task, settings.label_smoothing)
+        self._augmented = self.task.distorted(settings.distortion)
+        with seeded(work.seed, "supernet"):
+            supernet = self.task.network(space.supernet(work.layout, shape=work.shape))
         supernet = channels_last(supernet)
         optimizer = torch.optim.SGD(
             _groups(supernet, settings),
@@ -134,19 +148,24 @@ class SupernetWeights:
             nesterov=settings.nesterov,
             weight_decay=settings.weight_decay,
         )
-        self.split = task.data.split("search_train")
+        self.split = self.task.split("search_train")
         self.batch_size = fitting(settings.batch_size, self.split)
         drops = leaves_out(self.split, self.batch_size, drop_last=settings.drop_last)
         self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=drops)
         self.steps = settings.total_epochs * self.steps_per_epoch
-        splits = (self.split, task.data.split("search_validation"))
+        splits = (self.split, self.task.split("search_validation"))
         self.uneven = any(uneven(split, self.batch_size, drop_last=settings.drop_last) for split in splits)
-        self.supernet, self.optimizer = task.fabric.setup(supernet, optimizer)
-        self.scale = LossScale(task.fabric)
-        self.averages = Averages(task.fabric.device)
+        self.supernet, self.optimizer = work.fabric.setup(supernet, optimizer)
+        self.scale = LossScale(work.fabric)
+        self.averages = Averages(self.task, work.fabric.device)
         self.check(self.split)
 
-    def check(self, split: Split, *, whole: bool = False) -> None:
+    @property
+    def backbone(self) -> Any:
+        """The supernet as the space has made it, without what the task puts behind it."""
+        return backbone_of(self.supernet)
+
+    def check(self, split: Portion, *, whole: bool = False) -> None:
         """Raise `ConfigurationError` if a norm of the supernet would get a single value from a part of a batch.
 
         Args:
@@ -164,8 +183,8 @@ class SupernetWeights:
 
     def normalises_one(self, supernet: nn.Module, *, training: bool = True) -> bool:
         """Return whether a norm of a supernet of this space gets a single value per channel from a single image."""
-        image = images_for(supernet, self.task.data.input_size)
-        return normalises_one(supernet, image, existing(self.space.choices), training=training)
+        item = inputs_for(supernet, self.task)
+        return normalises_one(supernet, item, existing(self.space.choices), training=training)
 
     def check_measured(self, *, batches: int = 0, supernet: nn.Module | None = None) -> None:
         """Raise `ConfigurationError` if members cannot be measured on `search_validation`, or its first `batches`.
@@ -174,7 +193,7 @@ class SupernetWeights:
             batches: How many; 0 for all.
             supernet: What holds the members; the one that is trained by default.
         """
-        split = self.task.data.split("search_validation")
+        split = self.task.split("search_validation")
         full, left = divmod(len(split), MEASURED_BATCH)
         reached = not batches or batches > full
         if left == 1 and reached and self.normalises_one(supernet or self.supernet.module, training=False):
@@ -185,8 +204,8 @@ class SupernetWeights:
         return self.settings.lr_at(step, self.steps_per_epoch)
 
     def batches(
-        self, split: Split, start: int, *, augmented: bool = True, drop_last: bool | None = None, whole: bool = False
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self, split: Portion, start: int, *, augmented: bool = True, drop_last: bool | None = None, whole: bool = False
+    ) -> Iterator[Batch]:
         """Yield shuffled batches of a split for ever, from batch number `start`; of several processes, each its share.
 
         All get the `whole` of them where asked. Smaller last batches are left out as the settings say, unless told.
@@ -195,42 +214,44 @@ class SupernetWeights:
         return endless(
             split,
             self.batch_size,
-            seed=self.task.seed,
-            augmentation=self.task.data.augmentation.distorted(self.settings.distortion) if augmented else None,
-            device=self.task.fabric.device,
+            seed=self.work.seed,
+            augmented=augmented and self._augmented,
+            device=self.work.fabric.device,
             start=start,
             drop_last=self.settings.drop_last if drop_last is None else drop_last,
             whole=whole,
         )
 
-    def parts(self, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Split a batch as `accumulate` says; yield images, labels and the share of the images."""
-        return parts(x, y, self.settings.accumulate, size=self.batch_size, uneven=self.uneven)
+    def parts(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
+        """Split a batch as `accumulate` says; yield each part with its share of the loss."""
+        return parts(self.task, batch, self.settings.accumulate, size=self.batch_size, uneven=self.uneven)
 
-    def loss(self, x: Tensor, y: Tensor, mix: Mix, active: Mapping[str, Tensor] | None, **options: Any) -> Tensor:
-        """Return the mean cross-entropy of a batch and count it in the averages."""
-        logits = self.supernet(x, mix, active=active, **options)
-        loss = cross_entropy(logits, y, self.settings.label_smoothing)
-        self.averages.add(logits, y, loss)
+    def loss(
+        self, part: Batch, mix: Mix, active: Mapping[str, Tensor] | None, share: float = 1.0, **options: Any
+    ) -> Loss:
+        """Return what a mixture loses on a batch, or on a part of one, and count it in the averages."""
+        output = self.supernet(part.inputs, mix, active=active, **options)
+        loss = lost(self.task, output, part, share, smoothing=self.settings.label_smoothing)
+        self.averages.add(output, part, loss)
         return loss
 
     def descend(
-        self, step: int, x: Tensor, y: Tensor, mix: Mix, active: Mapping[str, Tensor] | None = None, **options: Any
+        self, step: int, batch: Batch, mix: Mix, active: Mapping[str, Tensor] | None = None, **options: Any
     ) -> None:
         """Take one step on a batch. `mix` is a constant here: no gradient reaches the architecture."""
-        self.descend_paths(step, x, y, [(mix, active)], **options)
+        self.descend_paths(step, batch, [(mix, active)], **options)
 
-    def descend_paths(self, step: int, x: Tensor, y: Tensor, paths: Sequence[Path], **options: Any) -> None:
+    def descend_paths(self, step: int, batch: Batch, paths: Sequence[Path], **options: Any) -> None:
         """Take one step on the sum of what several paths lose on the same batch."""
 
         def losses() -> Iterator[Tensor]:
             numbers = count()
             for mix, active in paths:
                 constant = {name: weights.detach() for name, weights in mix.items()}
-                for xs, ys, share in self.parts(x, y):
-                    with seeded(self.task.seed, "weights", step, next(numbers)):
-                        loss = self.loss(xs, ys, constant, active, **options)
-                    yield loss * share
+                for part, share in self.parts(batch):
+                    with seeded(self.work.seed, "weights", step, next(numbers)):
+                        loss = self.loss(part, constant, active, share, **options)
+                    yield loss.part
 
         self.step(step, losses())
 
@@ -239,7 +260,7 @@ class SupernetWeights:
         settings = self.settings
         self.supernet.train()
         descend(
-            self.task.fabric,
+            self.work.fabric,
             nn.ParameterList([*self.supernet.parameters(), *beside]) if beside else self.supernet,
             self.optimizer,
             losses,
@@ -257,14 +278,14 @@ class SupernetWeights:
         Norms without running statistics, the default layout of cells, use those of the batch. The statistics of the
         others are averages over all paths, unless they are computed anew on `recalibrate` images of `search_train`.
         """
-        device = self.task.fabric.device
+        device = self.work.fabric.device
 
-        def forward(x: Tensor) -> Any:
+        def forward(x: Any) -> Any:
             return self.supernet(x, mix, active=active)
 
         fixed = self.split.batches(CALIBRATION_BATCH, seed=0, shuffle=True, device=device) if recalibrate else ()
         with recalibrated(self.supernet, forward, fixed, images=recalibrate):
-            split = self.task.data.split("search_validation")
+            split = self.task.split("search_validation")
             return measure(self.supernet, split, device=device, batches=batches, forward=forward)
 
     def state_dict(self) -> dict[str, Any]:
@@ -281,7 +302,7 @@ class SupernetWeights:
         self.supernet.load_state_dict(state["supernet"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scale.load_state_dict(state["scale"])
-        self.averages.sums.copy_(state["averages"])
+        self.averages.load(state["averages"])
 
 
 def _groups(supernet: nn.Module, settings: WeightSettings) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from ramify import zoo
 from ramify.architecture import Architecture
 from ramify.commandline.command import printed
 from ramify.commandline.options import add_json, add_network, add_space
+from ramify.costs import profile
 from ramify.errors import ConfigurationError
-from ramify.profiling import profile
 from ramify.run.origin import network_of
 from ramify.run.sources import read
 from ramify.spaces import Space, space_of
@@ -41,8 +41,9 @@ class Description:
         thop: The same as the thop package counts them, with batch norms and global poolings.
         network: Layout keywords of the network; the others have their defaults.
         input_size: (C, H, W) of one of its images.
-        num_classes: Of its classifier.
+        shape: What its builder was told of the task, such as `num_classes`.
         pictures: PNG and SVG files of the cells.
+        offers: What strategies may ask of the space (`ramify.capabilities`).
         published: What is published of it, for an architecture of the zoo.
     """
 
@@ -53,9 +54,15 @@ class Description:
     thop: int
     network: dict[str, Any]
     input_size: tuple[int, ...]
-    num_classes: int
+    shape: dict[str, int]
     pictures: list[str]
+    offers: list[str]
     published: zoo.Entry | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Width of its last layer, where its task has one."""
+        return self.shape["num_classes"]
 
 
 def describe(
@@ -89,11 +96,15 @@ def describe(
     elif isinstance(source, SearchResult):
         shape = source.shape
     input_size = tuple(shape.get("input_size", (3, 32, 32)) if input_size is None else input_size)
-    num_classes = shape.get("num_classes", 10) if num_classes is None else num_classes
     space = space_of(arch)
+    demanded = {**space.shape, **shape.get("shape", {})}
+    if "in_channels" in demanded:
+        demanded["in_channels"] = input_size[0]
+    if num_classes is not None:
+        demanded["num_classes"] = num_classes
     keywords = {**shape.get("layout", {}), **(network or {})}
     with torch.device("meta"):  # its shapes are all that is looked at
-        built = space.build(arch, keywords, shape={"num_classes": num_classes, "in_channels": input_size[0]})
+        built = space.build(arch, keywords, shape=demanded)
     cost = profile(built, input_size)
     drawn: list[str] = []
     if pictures is not None:
@@ -111,8 +122,9 @@ def describe(
         cost.thop,
         keywords,
         input_size,
-        num_classes,
+        demanded,
         drawn,
+        sorted(space.offers),
         published,
     )
 
@@ -156,6 +168,7 @@ def _print(found: Description) -> None:
     print(f"layout {layout}; images {size}, {found.num_classes} classes")
     print(f"{found.params:,} parameters, {found.macs:,} multiply-adds of convolutions and linear layers")
     print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
+    print(f"its space offers {', '.join(found.offers)}")
     if found.published is not None:
         _print_entry(found.published)
     print("".join(f"{picture}\n" for picture in found.pictures), end="")

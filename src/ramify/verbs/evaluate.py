@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ramify import files
 from ramify.commandline.options import add_data, add_machine
+from ramify.costs import latency_ms, profile
 from ramify.data import Data, DataSpec, Scale, colored, data_set_names, numbered, spec_of
 from ramify.data import load as load_data
 from ramify.data.part_names import told_by
 from ramify.errors import ConfigurationError, DataError, OptionError, RunError
-from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, make_fabric, say
-from ramify.run.origin import data_of, located, named_data
+from ramify.run.origin import data_of, located, named_data, network_shape, task_told
 from ramify.run.trained import network_of
 from ramify.training import measure
 from ramify.verbs.retrain import RetrainResult
@@ -30,16 +29,17 @@ if TYPE_CHECKING:
     from ramify.run.opening import AnyData
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
     """What a trained network reaches and costs.
 
+    The metrics of the task are attributes, too; of classification `top1`, the share of correct predictions, `top5`,
+    that of images whose class is among the best five, and `balanced_accuracy`, the mean accuracy of the classes.
+
     Args:
         split: Name of the split it was measured on.
-        images: Number of images.
-        top1: Share of correct predictions.
-        top5: Share of images whose class is among the best five.
-        loss: Mean cross-entropy in nats.
+        images: Number of images, or of what else the inputs are.
+        loss: That of the task, on average; of classification the cross-entropy in nats.
         params: Parameters, without an auxiliary head.
         macs: Multiply-adds of one image.
         latency_ms: Median time of one image on this device.
@@ -48,13 +48,36 @@ class EvaluationResult:
 
     split: str
     images: int
-    top1: float
-    top5: float
     loss: float
     params: int
     macs: int
     latency_ms: float
     device: str
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, float], **values: Any) -> EvaluationResult:
+        """Return the result with these metrics of the task."""
+        found = cls(**values)
+        vars(found).update(metrics)
+        return found
+
+    def __getattr__(self, name: str) -> float:
+        raise AttributeError(f"no metric {name!r} was measured; there are {', '.join(self.metrics)}")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the task, by name."""
+        own = {item.name for item in fields(self)}
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plain values, the metrics behind what was measured."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {"split": values.pop("split"), "images": values.pop("images"), **self.metrics, **values}
+
+
+DETAILS = "evaluation-details.json"
+"""What there is beside the metrics, in the run folder: accuracy and confusions of classes, or metrics of each value."""
 
 
 def evaluate(
@@ -81,40 +104,69 @@ def evaluate(
     """
     network, shape, path = network_of(source)
     fabric = make_fabric(device, threads=threads)
-    if data is None:
-        data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
-        loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path))
-    else:
-        loaded = _given(data, source, path, shape, fabric, split)
-    loaded = _numbered(loaded, shape["classes"])
-    if loaded.in_channels == 1 and shape["in_channels"] == 3:
-        say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
-        loaded = colored(loaded)
-    if loaded.num_classes != shape["num_classes"] or loaded.in_channels != shape["in_channels"]:
-        raise ConfigurationError(
-            f"the network takes {shape['in_channels']} channels and knows {shape['num_classes']} classes, "
-            f"but {loaded.name} has {loaded.in_channels} channels and {loaded.num_classes} classes"
-        )
-    # The network knows images as its own training data were normalised, whatever these are like.
-    loaded = replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
-    before = len(loaded.reads)
-    images = loaded.split(split, "evaluate")
-    if path is not None:
-        RunFolder(path).record_reads(loaded.reads[before:])
+    task = source.task if isinstance(source, RetrainResult) else task_told(shape)
+    if task.needs_data:
+        task = task.on(_measured_data(source, data, path, shape, fabric, split, task.targets))
+        if task.shape != (wanted := network_shape(shape)):
+            raise ConfigurationError(f"the network takes {_said(wanted)}, but {task.title} has {_said(task.shape)}")
+    elif data is not None:
+        raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
+    before = len(task.data.reads) if task.needs_data else 0
+    inputs = task.split(split, "evaluate")
+    if path is not None and task.needs_data:
+        RunFolder(path).record_reads(task.data.reads[before:])
     network = network.to(fabric.device)
-    found = measure(network, images, device=fabric.device).checked(images)
-    cost = profile(network, loaded.input_size)
-    result = EvaluationResult(
+    found = measure(network, inputs, device=fabric.device).checked(inputs)
+    size = task.input_size if task.needs_data else task.example(1, "cpu").inputs
+    cost = profile(network, size)
+    result = EvaluationResult.of(
+        found.metrics,
         split=split,
-        **found.as_dict(),  # type: ignore[arg-type]
+        images=found.items,
+        loss=found.loss,
         params=cost.params - cost.auxiliary_params,
         macs=cost.macs,
-        latency_ms=round(latency_ms(network, loaded.input_size), 4),
+        latency_ms=round(latency_ms(network, size), 4),
         device=str(fabric.device),
     )
     if path is not None:
-        RunFolder(path).write_json("evaluation.json", vars(result))
+        if found.details:
+            RunFolder(path).write_json(DETAILS, dict(found.details))
+        RunFolder(path).write_json("evaluation.json", result.as_dict())
     return result
+
+
+def _measured_data(
+    source: Any,
+    data: AnyData | None,
+    path: Path | None,
+    shape: Mapping[str, Any],
+    fabric: Fabric,
+    split: str,
+    targets: str,
+) -> Data:
+    """Return the data to measure a network on, as the network knows inputs and classes."""
+    if data is None:
+        data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
+        loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path), targets=targets)
+    else:
+        loaded = _given(data, source, path, shape, fabric, split, targets)
+    wanted = network_shape(shape)
+    if targets == "classes":
+        loaded = _numbered(loaded, shape["classes"])
+    if loaded.shape.get("in_channels") == 1 and wanted.get("in_channels") == 3:
+        say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
+        loaded = colored(loaded)
+    # The network knows inputs as its own training data were normalised, whatever these are like.
+    return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
+
+
+_UNITS = {"num_classes": "outputs", "in_channels": "channels"}
+
+
+def _said(shape: Mapping[str, int]) -> str:
+    """Say what a network's shape is: `3 channels and 10 outputs`."""
+    return " and ".join(f"{shape[name]} {_UNITS.get(name, name)}" for name in sorted(shape))
 
 
 def _retrained_data(source: Any, path: Path) -> AnyData:
@@ -126,7 +178,15 @@ def _retrained_data(source: Any, path: Path) -> AnyData:
     return located(data_of(path), path)
 
 
-def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, Any], fabric: Fabric, split: str) -> Data:
+def _given(
+    data: AnyData,
+    source: Any,
+    path: Path | None,
+    shape: Mapping[str, Any],
+    fabric: Fabric,
+    split: str,
+    targets: str,
+) -> Data:
     """Load data for the measuring of a network: all of it, where there is no part for testing.
 
     Named data sets keep their splits, and so does what the network was trained on, which its path or, elsewhere, its
@@ -143,7 +203,8 @@ def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, An
         data = spec_of(data)
 
     def read(data: AnyData, measured: bool = False) -> Data:
-        return _as_trained(data, trained, shape, path, device=fabric.device, measured=measured)
+        options = {"device": fabric.device, "measured": measured, "targets": targets}
+        return _as_trained(data, trained, shape, path, **options)
 
     if split != "test" or isinstance(data, Data):
         return read(data)
@@ -162,7 +223,7 @@ def _given(data: AnyData, source: Any, path: Path | None, shape: Mapping[str, An
             return read(data)
         alike = replace(trained, source=data.source, test=held.test)
     try:
-        own = load_data(alike, device=fabric.device, quiet=True).fingerprint == fingerprint
+        own = load_data(alike, device=fabric.device, quiet=True, targets=targets).fingerprint == fingerprint
     except DataError:  # such as images that nothing can be trained on
         own = False
     if not own and isinstance(data, DataSpec) and _is_inside(data.source, trained):
@@ -182,21 +243,25 @@ def _as_trained(data: AnyData, trained: DataSpec, shape: Mapping[str, Any], path
     taken = {name: getattr(trained, name) for name in ("image_size", "channel_axis", "image_column", "label_column")}
     named = data if isinstance(data, DataSpec) else DataSpec()
     taken = {name: value for name, value in taken.items() if value is not None and getattr(named, name) is None}
-    height, width = shape["input_size"][1:]
+    size = tuple(shape["input_size"][1:])  # height and width, if the network takes images
     while True:
         try:
             loaded = load_data(data, **options, **taken)
-            _, high, wide = loaded.input_size
-            if named.image_size or "image_size" in taken or high * width == wide * height:
+            if named.image_size or "image_size" in taken or _same_ratio(loaded.input_size[1:], size):
                 return loaded
         except OptionError as error:
             if error.option in taken:
                 del taken[error.option]
                 continue
-            if error.option != "image_size" or named.image_size:
+            if error.option != "image_size" or named.image_size or len(size) != 2:
                 raise
-        taken["image_size"] = (height, width)
-        say(f"the images are brought to {height}x{width} pixels, as those the network was trained on")
+        taken["image_size"] = size
+        say(f"the images are brought to {'x'.join(map(str, size))} pixels, as those the network was trained on")
+
+
+def _same_ratio(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Return whether sizes (H, W) are alike but for their scale, or one of them is not of images."""
+    return not len(one) == len(other) == 2 or one[0] * other[1] == one[1] * other[0]
 
 
 def _scale_of(shape: Mapping[str, Any], path: Path | None) -> Scale | None:
@@ -238,5 +303,5 @@ def run(command: Command) -> int:
     add_machine(command, "device", "threads")
     options = command.parse()
     result = evaluate(options.source, options.data, split=options.split, device=options.device, threads=options.threads)
-    print(json.dumps(dataclasses.asdict(result), indent=2))
+    print(json.dumps(result.as_dict(), indent=2))
     return 0

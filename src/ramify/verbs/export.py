@@ -41,9 +41,9 @@ def export(
         network,
         out or files.inner(cast(Path, path), "export"),
         input_size=tuple(shape["input_size"]),
-        mean=shape["mean"],
-        std=shape["std"],
-        classes=shape["classes"],
+        mean=shape.get("mean"),
+        std=shape.get("std"),
+        classes=shape.get("classes", ()),
         formats=formats,
     )
 

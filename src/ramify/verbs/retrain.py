@@ -12,19 +12,29 @@ from torch import nn
 
 from ramify import files, parallel
 from ramify.architecture import Architecture
-from ramify.commandline.options import add_data, add_network, add_recipe, add_run, add_space, as_architecture, of_run
+from ramify.commandline.options import (
+    add_data,
+    add_network,
+    add_recipe,
+    add_run,
+    add_space,
+    add_task,
+    as_architecture,
+    of_run,
+)
+from ramify.costs import profile
 from ramify.data import Data, scale_of
 from ramify.errors import RamifyError
-from ramify.profiling import profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
-from ramify.run.opening import check_finite, common_settings, data_settings, loaded, opened, place_of
-from ramify.run.origin import data_of, directory_of, layout_of, located, without_images
+from ramify.run.opening import bound, check_finite, common_settings, data_settings, opened, place_of, task_settings
+from ramify.run.origin import data_of, directory_of, layout_of, located, task_told, without_images
 from ramify.run.sources import read
 from ramify.run.trained import TrainedNetwork, load_network
 from ramify.seeding import seeded
 from ramify.spaces import Space, space_of
-from ramify.training import Recipe, Task, TrainingSession
+from ramify.tasks import Task
+from ramify.training import Recipe, TrainingSession, Work
 from ramify.training.recipe import recipe_keywords
 from ramify.verbs.search import SearchResult
 
@@ -43,7 +53,7 @@ class RetrainResult(TrainedNetwork):
         shape: What `network.json` says: layout, classes, size and normalisation of the images.
         history: The rows of `history.jsonl`.
         out: The run folder; None where nothing was kept.
-        data: What it was trained on.
+        task: What was learned, with its data.
         data_settings: How the configuration names that data.
     """
 
@@ -52,15 +62,21 @@ class RetrainResult(TrainedNetwork):
     shape: dict[str, Any] = field(repr=False)
     history: list[dict[str, Any]] = field(repr=False)
     out: Path | None
-    data: Data = field(repr=False)
-    data_settings: dict[str, Any] = field(repr=False)
+    task: Task = field(repr=False)
+    data_settings: dict[str, Any] | None = field(repr=False)
+
+    @property
+    def data(self) -> Data:
+        """The data that it was trained on."""
+        return self.task.data
 
 
 @data_parallel
 def retrain(
     source: SearchResult | Architecture | Mapping[str, Any] | str | Path,
-    data: AnyData | None = None,
+    data: AnyData | Task | None = None,
     *,
+    task: Task | None = None,
     out: str | Path | None = None,
     recipe: Recipe | None = None,
     space: Space | None = None,
@@ -76,7 +92,8 @@ def retrain(
 
     Args:
         source: What a search returned, its run folder, an architecture, its file, a native notation, or `zoo:NAME`.
-        data: What to train on; that of the search when None.
+        data: What to train on; that of the search when None. Or a task that is bound to its data already.
+        task: What is learned; that of the search when None, else classification.
         out: The run folder; `retrain` inside the search's folder when None.
         recipe: How to train; the defaults of `Recipe` when None.
         space: What a notation is a member of; recognised from the notation when None.
@@ -95,10 +112,18 @@ def retrain(
     space = space_of(arch)
     directory = directory_of(home if data is None else None)
     settings = None
+    if task is None and not isinstance(data, Task):
+        task = _searched_task(source, home)
     if data is None and isinstance(source, SearchResult):
-        if source.data is None:
+        if source.task is None:
             raise without_images("the search", source.lookup)
-        data, settings = source.data, source.data_settings
+        if task is None or task == source.task:
+            data, task = source.task, None
+        elif task.needs_data:
+            data = source.data
+        settings = source.data_settings
+    elif data is None and task is not None and task.bound:
+        pass
     elif data is None and home is None:
         say("no data was named: training on digits", enabled=progress)
         data = "digits"
@@ -108,8 +133,8 @@ def retrain(
     settings = settings or data_settings(data)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
-    images = loaded(data, fabric)
-    of_recipe = recipe_keywords(space, recipe)
+    learned = bound(task, data, fabric, space)
+    of_recipe = recipe_keywords(space, recipe, learned)
     handed = _handed_on(source, home, space, {*of_recipe, *(network or {})})
     if handed:
         said = ", ".join(f"{name} {value}" for name, value in handed.items())
@@ -117,42 +142,40 @@ def retrain(
     network = {**handed, **(network or {})}
     keywords = {**of_recipe, **network}
     layout = space.layout(keywords)
-    task = Task(images, seed, fabric, keywords)
+    work = Work(learned, seed, fabric, keywords)
     config = {
         "architecture": arch.to_dict(),
         "recipe": fields_of(recipe),
+        "task": task_settings(learned),
         **common_settings(settings, network, seed, fabric, precision, threads, devices),
     }
     if out is None and home is not None:
         out = files.inner(home, "retrain")
     with place_of(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
-            built = space.build(arch, layout, shape=task.shape)
-        session = TrainingSession(built, recipe, task)
+            built = learned.network(space.build(arch, layout, shape=work.shape))
+        session = TrainingSession(built, recipe, work)
         session.rehearse()  # before anything is written
         ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
         if session.recipe != recipe:
             set_to = " and ".join(f"{name} {value}" for name, value in ruled.items())
             say(f"the size rule sets {set_to}", enabled=progress)
-        if opened(folder, config, seed, images, progress, directory=directory):
-            seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
+        if opened(folder, config, seed, learned, progress, directory=directory):
+            seconds = drive(session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown)
             state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
             check_finite(state, "the network")
             weights = save(state)
             folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
-            shape = {"layout": keywords, **task.shape, "input_size": images.input_size}
-            pixels = {"mean": images.mean, "std": images.std, "classes": images.classes}
-            scale = scale_of(images)
-            depth = {} if scale is None else {"scale": vars(scale)}
-            network_file = {"architecture": arch.to_dict(), **shape, **pixels, **depth, "sha256": files.digest(weights)}
+            told = {"layout": keywords, **_told(learned, task_settings(learned))}
+            network_file = {"architecture": arch.to_dict(), **told, "sha256": files.digest(weights)}
             folder.write_json("network.json", network_file)
             last = folder.history()[-1]
-            cost = profile(built, images.input_size)
+            cost = profile(built, told["input_size"])
             result = {
                 "notation": space.format(arch),
                 "loss": last["loss"],
-                "accuracy": last["accuracy"],
+                **_shown(last),
                 "seconds": round(seconds, 3),
                 "params": cost.params - cost.auxiliary_params,
                 "macs": cost.macs,
@@ -162,7 +185,39 @@ def retrain(
             parallel.wait()
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
-        return RetrainResult(arch, trained, shape, folder.history(), kept, images, settings)
+        return RetrainResult(arch, trained, shape, folder.history(), kept, learned, settings)
+
+
+def _searched_task(source: Any, home: Path | None) -> Task | None:
+    """Return the task of the search that a source stands for, as its configuration names it; None for the default."""
+    if isinstance(source, SearchResult) or home is None:
+        return None
+    record = RunFolder(home).config().get("task")
+    return None if record is None else task_told({"task": record})
+
+
+def _told(task: Task, settings: Any) -> dict[str, Any]:
+    """Return what `network.json` says of the inputs and outputs of a trained network."""
+    told: dict[str, Any] = dict(task.shape)
+    if set(told) != {"num_classes", "in_channels"}:
+        told = {"shape": told}
+    if settings is not None:
+        told["task"] = settings
+    told["input_size"] = list(task.input_size)
+    if not task.needs_data:
+        return told
+    data = task.data
+    told |= {"mean": data.mean, "std": data.std, "classes": data.classes}
+    scale = scale_of(data)
+    return told if scale is None else {**told, "scale": vars(scale)}
+
+
+_NO_METRIC = {"step", "phase", "epoch", "loss", "lr", "drop_path", "seconds", "time"}
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of the task in a row of the history."""
+    return {name: value for name, value in row.items() if name not in _NO_METRIC and isinstance(value, float)}
 
 
 def _handed_on(source: Any, home: Path | None, space: Space, decided: Collection[str]) -> dict[str, Any]:
@@ -190,6 +245,7 @@ def run(command: Command) -> int:
         readers={"": _in_brackets},
     )
     add_data(command, more="; default: that of the search")
+    add_task(command)
     add_recipe(command, "retrain", default=Recipe())
     add_space(command, "what a notation belongs to, if it is not evident", files=True)
     add_network(command, "layout of the network, as --network.channels 36")
@@ -200,10 +256,11 @@ def run(command: Command) -> int:
         raise RamifyError("retrain needs a run folder, an architecture file, a notation or zoo:NAME")
     if options.out is None and not files.is_folder(str(source)):
         raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
-    chosen = {name: options[name] for name in ("recipe", "space", "network")}
+    chosen = {name: options[name] for name in ("task", "recipe", "space", "network")}
     result = retrain(source, options.data, **chosen, **of_run(options))
     last = result.history[-1]
-    print(f"{result.out}: loss {last['loss']:.4f}, training accuracy {last['accuracy']:.4f}")
+    shown = "".join(f", training {name} {value:.4f}" for name, value in _shown(last).items())
+    print(f"{result.out}: loss {last['loss']:.4f}{shown}")
     return 0
 
 

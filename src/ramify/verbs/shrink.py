@@ -15,17 +15,19 @@ from ramify.commandline.options import (
     add_restriction,
     add_run,
     add_space,
+    add_task,
     of_run,
     restricted,
 )
 from ramify.errors import ConfigurationError
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import described, fields_of
-from ramify.run.opening import common_settings, data_settings, loaded, opened, place_of
+from ramify.run.opening import bound, common_settings, data_settings, opened, place_of, task_settings
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.shrinking.session import Shrunk
 from ramify.spaces import Space, create
-from ramify.training import Task
+from ramify.tasks import Task
+from ramify.training import Work
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -52,8 +54,9 @@ class ShrinkResult:
 @data_parallel
 def shrink(
     space: Space,
-    data: AnyData = "digits",
+    data: AnyData | Task | None = None,
     *,
+    task: Task | None = None,
     shrinking: Shrinking | None = None,
     out: str | Path | None = None,
     network: Mapping[str, Any] | None = None,
@@ -70,7 +73,9 @@ def shrink(
 
     Args:
         space: A space of cells, or a chain of layers; it may be restricted already.
-        data: A name, a path, a `DataSpec`, or a data set in Python; the supernet learns on `search_train` alone.
+        data: A name, a path, a `DataSpec`, or a data set in Python; the supernet learns on `search_train` alone. Or a
+            task that is bound to its data already. Digits when None.
+        task: What is learned; classification when None.
         shrinking: How; the published settings for the mobile space of SPOS when None.
         out: The run folder; None keeps nothing.
         network: Layout keywords of the supernet, such as `channels`.
@@ -88,18 +93,31 @@ def shrink(
     if not (isinstance(space, Space) and isinstance(shrinking, Shrinking)):
         raise ConfigurationError(f"shrink takes a space and settings, got {space!r:.60} and {shrinking!r:.60}")
     fabric = make_fabric(device, precision, threads)
-    images = loaded(data, fabric)
-    task = Task(images, seed, fabric, dict(network or {}))
+    if data is None and task is None:
+        data = "digits"
+    learned = bound(task, data, fabric, space)
+    work = Work(learned, seed, fabric, dict(network or {}))
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
         "shrinking": fields_of(shrinking),
+        "task": task_settings(learned),
         **common_settings(data_settings(data), network, seed, fabric, precision, threads, devices),
     }
     with place_of(out) as path, RunFolder(path) as folder:
-        session = ShrinkSession(shrinking, space, task)  # before anything is written
-        if opened(folder, config, seed, images, progress):
-            seconds = drive(session, folder, fabric.device, title="shrink", progress=progress, annotate=_left)
+        session = ShrinkSession(shrinking, space, work)  # before anything is written
+        if slower := space.lacks(shrinking.uses):
+            say(f"more is computed than shrinking asks for: {slower}", enabled=progress)
+        if opened(folder, config, seed, learned, progress):
+            seconds = drive(
+                session,
+                folder,
+                fabric.device,
+                title="shrink",
+                progress=progress,
+                annotate=_left,
+                shown=learned.shown,
+            )
             left = session.space()
             folder.write_json("space.json", _space_file(left))
             folder.finish({**session.summary(), "seconds": round(seconds, 3)})
@@ -143,13 +161,15 @@ def run(command: Command) -> int:
     add_restriction(command)
     command.add("--shrinking", Shrinking, "how, as --shrinking.first_epochs 100", default=Shrinking())
     add_data(command)
+    add_task(command)
     add_network(command, "layout of the supernet, as --network.channels 16")
     add_recipe(command, "shrink")
     add_run(command)
     options = command.parse()
     result = shrink(
         restricted(options),
-        options.data or "digits",
+        options.data,
+        task=options.task,
         shrinking=options.shrinking,
         network=options.network,
         **of_run(options),

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from ramify import files
 from ramify.building import TABLE, build_table
-from ramify.commandline.options import add_data, add_machine, add_network, add_restriction, add_space, restricted
+from ramify.commandline.options import (
+    add_data,
+    add_machine,
+    add_network,
+    add_restriction,
+    add_space,
+    add_task,
+    restricted,
+)
 from ramify.evaluators import TrainFromScratch
 from ramify.spaces import notation
 from ramify.training import Recipe
@@ -30,6 +38,7 @@ def run(command: Command) -> int:
         readers={"": _notations},
     )
     add_data(command, "what to train and measure on: a name, a folder, a file; default: digits")
+    add_task(command)
     command.add("--seeds", list[int], "every architecture is trained once with each, as 0,1,2", default=[0])
     command.add("--recipe", Recipe, "how, as --recipe.epochs 12", default=TrainFromScratch().recipe())
     add_network(command, "layout of the networks, as --network.channels 16")
@@ -45,9 +54,9 @@ def run(command: Command) -> int:
     add_machine(command, "threads", text="threads of the CPU operations of each process", kind=int, default=1)
     add_machine(command, "progress")
     options = command.parse()
-    names = ("out", "architectures", "seeds", "recipe", "network", "test", "seed", "processes", "retry")
+    names = ("task", "out", "architectures", "seeds", "recipe", "network", "test", "seed", "processes", "retry")
     chosen = {name: options[name] for name in (*names, "device", "precision", "threads", "progress")}
-    table = build_table(restricted(options), options.data or "digits", **chosen)
+    table = build_table(restricted(options), options.data, **chosen)
     print(f"{Path(options.out) / TABLE}: {len(table):,} architectures, SHA-256 {table.digest}")
     return 0
 

@@ -21,6 +21,7 @@ from ramify.commandline.options import (
     add_restriction,
     add_run,
     add_space,
+    add_task,
     of_run,
     restricted,
 )
@@ -30,13 +31,14 @@ from ramify.executors import Executor, InProcess
 from ramify.reading import shown
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import described
-from ramify.run.opening import check_finite, common_settings, data_settings, loaded, opened, place_of
-from ramify.run.origin import SUPERNET, images_of, in_words, shape_of
+from ramify.run.opening import bound, check_finite, common_settings, data_settings, opened, place_of, task_settings
+from ramify.run.origin import SUPERNET, in_words, shape_of, told_of
 from ramify.run.sources import Result
 from ramify.spaces import Space
 from ramify.spaces.layout import Kind
 from ramify.strategies import STRATEGIES, Strategy, compatible
-from ramify.training import Task
+from ramify.tasks import Task
+from ramify.training import Work
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -52,7 +54,7 @@ class SearchResult(Result):
         history: The rows of `history.jsonl`.
         space: What was searched.
         out: The run folder; None where nothing was kept.
-        data: What it searched on, for the verbs that follow; None where it needed no images.
+        task: What was learned, with its data, for the verbs that follow; None where nothing was learned.
         data_settings: How the configuration names that data.
         network: The layout keywords of the search.
         lookup: Where its scores come from, as in `provenance.json`, if they were looked up in a table.
@@ -63,11 +65,16 @@ class SearchResult(Result):
     history: list[dict[str, Any]] = field(repr=False)
     space: Space
     out: Path | None
-    data: Data | None = field(repr=False)
+    task: Task | None = field(repr=False)
     data_settings: dict[str, Any] | None = field(repr=False)
     network: Mapping[str, Any] = field(default_factory=dict, repr=False)
     lookup: Mapping[str, Any] | None = field(default=None, repr=False)
     laid_out: Kind = field(default="member", repr=False)
+
+    @property
+    def data(self) -> Data | None:
+        """The data that it searched on; None where there were none, or the task makes its own."""
+        return self.task.data if self.task is not None and self.task.needs_data else None
 
     @property
     def notation(self) -> Any:
@@ -77,7 +84,7 @@ class SearchResult(Result):
     @property
     def shape(self) -> dict[str, Any]:
         """Layout, classes and size of the images of the network that the architecture stands for, where known."""
-        images = self.lookup or (images_of(self.data) if self.data else {})
+        images = self.lookup or (told_of(self.task) if self.task else {})
         return shape_of(self.space, self.network, images, self.laid_out)
 
 
@@ -85,8 +92,9 @@ class SearchResult(Result):
 def search(
     space: Space,
     strategy: Strategy,
-    data: AnyData | None = None,
+    data: AnyData | Task | None = None,
     *,
+    task: Task | None = None,
     out: str | Path | None = None,
     network: Mapping[str, Any] | None = None,
     table: str | Path | Table | None = None,
@@ -106,7 +114,9 @@ def search(
         space: What to search.
         strategy: How.
         data: A name, a path, a `DataSpec`, a data set in Python, or what `ramify.data.load` made of one; its test
-            split is not touched. Default: digits, and none where scores are looked up in a table.
+            split is not touched. Default: digits, and none where scores are looked up in a table. Or a task that is
+            bound to its data already.
+        task: What is learned; classification when None.
         out: The run folder; None keeps nothing.
         network: Layout keywords of the supernet, or of the networks that are trained, such as `channels`.
         table: A table of the space, or its file: its values of the architecture of every row go into the history and
@@ -141,21 +151,23 @@ def search(
             "or take one device"
         )
     fabric = make_fabric(device, precision, threads)
-    if data is None and strategy.needs_data:
+    if data is None and strategy.needs_data and task is None:
         data = "digits"
-    images = None if data is None else loaded(data, fabric)
-    task = Task(images, seed, fabric, dict(network or {}), executor)
+    nothing = data is None and task is None
+    learned = None if nothing else bound(task, data, fabric, space)
+    work = Work(learned, seed, fabric, dict(network or {}), executor)
     settings = None if data is None else data_settings(data)
-    session = strategy.session(space, task)  # before anything is written: settings that cannot work end here
+    session = strategy.session(space, work)  # before anything is written: settings that cannot work end here
     lookup: dict[str, Any] | None = getattr(session, "lookup", None)
     annotate = None
     if table is not None:
-        name = images.name if images is not None else lookup["data"] if lookup else ""
+        name = learned.title if learned is not None else lookup["data"] if lookup else ""
         annotate = Annotation(table if isinstance(table, Table) else open_table(table), space, name)
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
         "strategy": described(strategy),
+        "task": task_settings(learned),
         "table": f"python:{table.digest}" if isinstance(table, Table) else described(table),
         "executor": described(executor),
         **common_settings(settings, network, seed, fabric, precision, threads, devices),
@@ -165,16 +177,21 @@ def search(
             executor.check(fabric.device)
         if lookup:
             say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
-        if opened(folder, config, seed, images, progress, None if annotate is None else annotate.table, lookup):
+        if slower := space.lacks(strategy.uses):
+            say(f"more is computed than {type(strategy).__name__} asks for: {slower}", enabled=progress)
+        if opened(folder, config, seed, learned, progress, None if annotate is None else annotate.table, lookup):
             title = type(strategy).__name__
-            seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
+            shown = () if learned is None else learned.shown
+            seconds = drive(
+                session, folder, fabric.device, title=title, progress=progress, annotate=annotate, shown=shown
+            )
             _write_search(folder, space, session, seconds, annotate)
             parallel.wait()
         arch = space.checked(Architecture.from_json(folder.architecture()))
         kept = None if out is None else folder.path
         laid_out: Kind = "member" if session.supernet is None else "supernet"
         given = dict(network or {})
-        return SearchResult(arch, folder.history(), space, kept, images, settings, given, lookup, laid_out)
+        return SearchResult(arch, folder.history(), space, kept, learned, settings, given, lookup, laid_out)
 
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
@@ -189,7 +206,7 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
     result = {
         "notation": space.format(arch),
         # of the architecture found, or of the whole mixture: two things that must not go by one name
-        **({"score": last["best"]} if "best" in last else {"supernet_accuracy": last.get("validation_accuracy")}),
+        **({"score": last["best"]} if "best" in last else _of_supernet(last)),
         "seconds": round(seconds, 3),
         **({} if annotate is None else {"table": annotate.of(arch)}),
         **session.summary(),
@@ -202,10 +219,20 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         say(f"undecided: {undecided}")
     budget = result.get("budget", {"met": True})
     if not budget["met"]:
-        say(f"the budget is missed: {budget['cost']:,} {budget['of']}, where {budget['target']:,.0f} were asked for")
+        cost, target = (f"{budget[name]:,.10g}" for name in ("cost", "target"))
+        say(f"the budget is missed: {cost} {budget['of']}, where {target} were asked for")
+    for name, limit in result.get("limits", {}).items():
+        say(f"{name}: {limit['cost']:,.10g}, of {limit['most']:,.10g} that are allowed")
     for number, member in enumerate(result.get("front", ())):
         folder.write_json(f"front/{number:02}.json", member["architecture"])
     folder.finish(result)
+
+
+def _of_supernet(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how good the whole mixture was on the validation data, by the first metric of the task."""
+    prefix = "validation_"
+    names = [name for name in row if name.startswith(prefix) and name != f"{prefix}loss"] or [f"{prefix}accuracy"]
+    return {f"supernet_{names[0].removeprefix(prefix)}": row.get(names[0])}
 
 
 # On the command line
@@ -223,6 +250,7 @@ def run(command: Command) -> int:
     text = f"how: {', '.join(STRATEGIES)}; options as --strategy.epochs N"
     command.add("--strategy", Strategy, text, required=True)
     add_data(command)
+    add_task(command)
     add_network(command, "layout of the supernet or of the trained networks, as --network.channels 16")
     command.add("--table", str | None, "table of the space, or its CSV file: its values go into progress and history")
     command.add(
@@ -239,6 +267,7 @@ def run(command: Command) -> int:
         restricted(options),
         options.strategy,
         options.data,
+        task=options.task,
         network=options.network,
         table=options.table,
         executor=options.executor,

@@ -17,21 +17,22 @@ from typing import TYPE_CHECKING, Any
 from ramify import files
 from ramify.architecture import Architecture
 from ramify.commandline.command import printed
-from ramify.commandline.options import add_data, add_network, add_recipe, add_run, add_space, of_run
-from ramify.data import load as load_data
+from ramify.commandline.options import add_data, add_network, add_recipe, add_run, add_space, add_task, of_run
 from ramify.errors import ConfigurationError
 from ramify.run import RunFolder, data_parallel, make_fabric, say
 from ramify.run.configuration import described, fields_of
-from ramify.run.opening import common_settings, data_settings
+from ramify.run.opening import bound, common_settings, data_settings, task_settings
 from ramify.run.origin import without_images
 from ramify.spaces import Space, create, space_of
 from ramify.strategies import Strategy, compatible
+from ramify.tasks import Task
 from ramify.training import Recipe
 from ramify.verbs.retrain import RetrainResult, retrain
 from ramify.verbs.search import SearchResult, search
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
+    from ramify.run.opening import AnyData
 
 TRAINING = "retrain"
 
@@ -76,8 +77,9 @@ class PipelineResult:
 @data_parallel
 def search_levels(
     levels: Mapping[str, Level | Mapping[str, Any]],
-    data: Any = None,
+    data: AnyData | Task | None = None,
     *,
+    task: Task | None = None,
     out: str | Path,
     recipe: Recipe | None = None,
     network: Mapping[str, Any] | None = None,
@@ -93,6 +95,7 @@ def search_levels(
     Args:
         levels: Name → level, or its arguments, in the order of the work.
         data: As for `search`; what the last level's architecture is trained on, too.
+        task: What is learned; classification when None.
         out: The run folder; each level gets a folder of its name in it.
         recipe: How the last level's architecture is trained; it is not trained when None.
         network: Layout keywords of the trained network.
@@ -110,18 +113,19 @@ def search_levels(
     _check(named)
     last = list(named.values())[-1]
     fabric = make_fabric(device, precision, threads)
-    if data is None and any(level.strategy.needs_data for level in named.values()):
+    if data is None and task is None and any(level.strategy.needs_data for level in named.values()):
         data = "digits"
-    loaded = None if data is None else load_data(data, device=fabric.device)
+    learned = None if data is None and task is None else bound(task, data, fabric, last.space)
     if recipe is not None:  # what cannot work at the end is refused at the beginning
-        if loaded is None:
+        if learned is None:
             raise without_images("the training at the end", None)
         last.space.layout(network)
-        recipe.augmentation(loaded.augmentation, loaded.input_size)
+        recipe.augmented(learned)
     settings = None if data is None else data_settings(data)
     common = common_settings(settings, network, seed, fabric, precision, threads, devices)
     training = None if recipe is None else {"recipe": fields_of(recipe), "network": common.pop("network")}
     config = {"levels": {name: _described(level) for name, level in named.items()}, TRAINING: training, **common}
+    config["task"] = task_settings(learned)
     machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices}
     machine |= {"precision": precision, "threads": threads}
     machine["progress"] = progress
@@ -135,7 +139,7 @@ def search_levels(
                 space = with_cell(space, found[level.around].architecture)
             layout = dict(level.network)
             found[name] = search(
-                space, level.strategy, data, network=layout, out=files.inner(folder.path, name), **machine
+                space, level.strategy, data, task=task, network=layout, out=files.inner(folder.path, name), **machine
             )
         result = found[name]
         if not folder.finished:
@@ -145,6 +149,7 @@ def search_levels(
             trained = retrain(
                 result.architecture,
                 data,
+                task=task,
                 recipe=recipe,
                 network=network,
                 out=files.inner(folder.path, TRAINING),
@@ -205,6 +210,7 @@ def run(command: Command, names: Sequence[str]) -> int:
     command.add(f"--{TRAINING}.recipe", Recipe | None, "how the last level's architecture is trained")
     add_network(command, "layout of the trained network", f"--{TRAINING}.network")
     add_data(command)
+    add_task(command)
     add_recipe(command, "search")
     add_run(command)
     options = command.parse()
@@ -216,6 +222,7 @@ def run(command: Command, names: Sequence[str]) -> int:
     result = search_levels(
         levels,
         options.data,
+        task=options.task,
         recipe=training.recipe,
         network=training.network,
         **of_run(options),

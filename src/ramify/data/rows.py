@@ -1,0 +1,122 @@
+"""Rows of a table: F numbers each, the features, which are kept in memory.
+
+Legend: N rows, F features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+from ramify.data.columns import feature_columns
+from ramify.data.spec import DataSpec
+from ramify.errors import DataError, shown
+
+LARGEST = 2**32
+"""Bytes of the numbers of a table, which are kept in memory."""
+
+MOST_FEATURES = 100_000
+
+ENCODE = "leave it out by `feature_columns` (--data.feature_columns a,b,c), or encode it as numbers"
+"""What to do with a column that holds no numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a table, in memory.
+
+    Args:
+        values: (N, F) float32, finite.
+        features: Names of the columns.
+        where: How to find a row, for messages.
+    """
+
+    values: np.ndarray
+    features: tuple[str, ...]
+    where: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def check_size(count: int, features: int, where: object) -> None:
+    """Raise `DataError` if a table of `count` rows and so many features is too large to be kept in memory."""
+    if features > MOST_FEATURES:
+        raise DataError(f"{where}: has {features:,} features, and {MOST_FEATURES:,} at most are read; choose some")
+    if count * features * 4 > LARGEST:
+        raise DataError(
+            f"{where}: {count:,} rows of {features:,} features take more than {LARGEST / 2**30:g} GiB; choose some"
+        )
+
+
+def rows_of(values: np.ndarray, features: Sequence[str], where: Callable[[int], str]) -> Rows:
+    """Return numbers (N, F) of any type as rows.
+
+    Raises:
+        DataError: If one is missing or not finite in 32 bits; it is named.
+    """
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(single).all():
+        row, place = np.argwhere(~np.isfinite(single))[0].tolist()
+        value = float(values[row, place])
+        raise DataError(
+            f"{where(row)}: column {shown(features[place])!r} "
+            + ("is missing, or NaN; fill it in, or leave the row out" if math.isnan(value) else _too_large(value))
+        )
+    return Rows(single, tuple(features), where)
+
+
+def rows_of_array(
+    values: np.ndarray, spec: DataSpec, where: Callable[[int], str], names: Sequence[str] | None = None
+) -> Rows:
+    """Return an array (N, F) as rows, with the features that the specification chooses.
+
+    Args:
+        values: Numbers.
+        spec: Names the features, where it does.
+        where: How to find a row, for messages.
+        names: Of the columns; x0, x1 and so on when None.
+    """
+    known = [f"x{place}" for place in range(values.shape[1])] if names is None else [str(name) for name in names]
+    features = feature_columns(where(0), known, (), spec)
+    if spec.feature_columns is not None:
+        values = values[:, [known.index(name) for name in features]]
+    return rows_of(values, features, where)
+
+
+def _too_large(value: float) -> str:
+    return f"is {value:g}, and features must be finite in 32 bits; scale them"
+
+
+def joined(parts: Sequence[Rows], names: Sequence[str]) -> Rows:
+    """Put rows of tables one below the other; columns are matched by their names.
+
+    Args:
+        parts: Of which the first says the order of the features.
+        names: How messages call each.
+
+    Raises:
+        DataError: If one has other features.
+    """
+    features = parts[0].features
+    for part, name in zip(parts, names, strict=True):
+        for some, others, at in ((features, part.features, name), (part.features, features, names[0])):
+            if missing := next((one for one in some if one not in others), None):
+                raise DataError(
+                    f"{at}: has no feature {shown(missing)!r}, and other rows have; give all tables the same columns"
+                )
+    if len(parts) == 1:
+        return parts[0]
+    blocks = [part.values[:, [part.features.index(name) for name in features]] for part in parts]
+    starts = list(accumulate(map(len, parts), initial=0))
+
+    def where(row: int) -> str:
+        part = int(np.searchsorted(starts, row, side="right")) - 1
+        return parts[part].where(row - starts[part])
+
+    return Rows(np.concatenate(blocks), features, where)

@@ -1,0 +1,300 @@
+"""What a task is: batches, a loss, metrics, and what a network needs to say to be of use for it.
+
+A task is settings until `on(data)` binds it to a data set. One that makes its own batches overrides `steps`, `batches`,
+`example`, `shape` and `fingerprint`, says `needs_data = False`, and is never bound.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from ramify.capabilities import Capability
+from ramify.data import Augmentation, Data, Distortion, Split
+from ramify.errors import ConfigurationError
+from ramify.tasks.batch import Batch, tensors
+from ramify.tasks.meter import Meter
+from ramify.tasks.portion import Portion
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured of a network.
+
+    Args:
+        name: As meters and history call it.
+        unit: For people; empty for a pure number.
+        higher_is_better: Whether more of it is better.
+    """
+
+    name: str
+    unit: str = ""
+    higher_is_better: bool = True
+
+
+class Task(ABC):
+    """What is learned. Subclasses are frozen dataclasses of settings; the state of learning is elsewhere."""
+
+    targets: ClassVar[Literal["classes", "values"]] = "classes"
+    """What the targets of its data are: numbers of classes, or values."""
+    metrics: ClassVar[tuple[Metric, ...]]
+    """What is measured; the first is the score of an architecture."""
+    whole_batch: ClassVar[bool] = False
+    """Whether the loss looks at all of a batch at once, as one that selects the hardest items does. Then batches are
+    not accumulated from parts, nor shared by processes."""
+    needs_data: ClassVar[bool] = True
+    """Whether it has to be bound to a data set."""
+    smooths: ClassVar[bool] = False
+    """Whether `smoothing` means anything to its loss."""
+    offers: ClassVar[frozenset[str]] = frozenset()
+    """What strategies may build on beside the loss; `classes`: outputs (B, K) are logits of K classes."""
+
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    """What it needs of a space, such as `TAPS` for a head over stages (`ramify.capabilities`)."""
+
+    _data: Data | None = None
+    _shape: dict[str, int] | None = None
+
+    # What a task says
+
+    @abstractmethod
+    def loss(self, output: Any, batch: Batch, *, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Return the loss of a batch, summed over what it counts, and the weight of the sum (scalars).
+
+        What descends is sum / weight: of all parts of a batch and all processes together, so that these agree with one
+        whole batch. The sum is in float32 at least.
+
+        Args:
+            output: What the network says of the inputs.
+            batch: Inputs and targets.
+            smoothing: Share of a class label that is spread over all classes.
+        """
+
+    def weight(self, batch: Batch) -> Tensor:
+        """Return the weight of a batch's loss (scalar) before there is an output: the number of items.
+
+        A loss with another weight, such as the number of pixels that count, says so here, too.
+        """
+        return torch.tensor(float(len(batch)))
+
+    @property
+    def is_even(self) -> bool:
+        """Whether every item weighs the same, so that shares of a batch are known without looking at it."""
+        return type(self).weight is Task.weight
+
+    @abstractmethod
+    def meter(self) -> Meter:
+        """Return a fresh meter of what is shown while networks learn; its first metric is the one that matters."""
+
+    def evaluation_meter(self) -> Meter:
+        """Return a fresh meter of a measurement, which has all of `metrics`."""
+        return self.meter()
+
+    def network(self, backbone: nn.Module) -> nn.Module:
+        """Return backbone and head as one module (`Headed`); the backbone itself where its output is the network's.
+
+        Args:
+            backbone: What a space builds for `shape`, or its supernet, which also takes mixing weights.
+        """
+        return backbone
+
+    @property
+    def takes_auxiliary(self) -> bool:
+        """Whether the logits of a backbone's auxiliary head are outputs for its loss: not where a head follows."""
+        return type(self).network is Task.network
+
+    # Where its batches come from
+
+    @property
+    def name(self) -> str:
+        """Name of the class, as the command line spells it."""
+        from ramify.tasks import TASKS
+
+        return TASKS.name_of(type(self))
+
+    def on(self, data: Data) -> Self:
+        """Return the task bound to a data set.
+
+        Raises:
+            ConfigurationError: If the targets of the data are not what it learns.
+        """
+        if data.targets != self.targets:
+            said = {"classes": "numbers of classes", "values": "values"}
+            raise ConfigurationError(
+                f"{type(self).__name__} learns {said[self.targets]}, but {data.name} was loaded with "
+                f"{said[data.targets]}; load(…, targets={self.targets!r}) reads them so"
+            )
+        bound = copy.copy(self)
+        object.__setattr__(bound, "_data", data)
+        object.__setattr__(bound, "_shape", None)
+        object.__setattr__(bound, "_announced", {})
+        return bound
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the task with its data kept on a device; one without data is the same."""
+        if self._data is None:
+            return self
+        moved = copy.copy(self)
+        object.__setattr__(moved, "_data", self._data.to(device))
+        object.__setattr__(moved, "_announced", {})
+        return moved
+
+    def shaped(self, shape: Mapping[str, int]) -> Self:
+        """Return the task for networks of a shape that is known, such as of a run folder, without any data."""
+        known = copy.copy(self)
+        object.__setattr__(known, "_shape", dict(shape))
+        return known
+
+    @property
+    def bound(self) -> bool:
+        """Whether it has what it needs to give batches."""
+        return self._data is not None or not self.needs_data
+
+    @property
+    def data(self) -> Data:
+        """The data set that it is bound to.
+
+        Raises:
+            ConfigurationError: If there is none.
+        """
+        if self._data is None:
+            raise ConfigurationError(f"{type(self).__name__} needs data, and none were named; name them with --data")
+        return self._data
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these inputs and targets from others, in hexadecimal."""
+        return self.data.fingerprint
+
+    @property
+    def title(self) -> str:
+        """What it learns from, for people."""
+        return self.name if self._data is None else self._data.name
+
+    @property
+    def shape(self) -> dict[str, int]:
+        """What builders of networks need to know, such as `num_classes` and `in_channels`."""
+        return self.data.shape if self._shape is None else self._shape
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """The shape of one input, such as (C, H, W); of inputs that are several tensors that of the first."""
+        return tuple(tensors(self.example(1).inputs)[0].shape[1:])
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """What usually happens to training images; None where inputs are no images of a data set."""
+        return None if self._data is None else self._data.augmentation
+
+    def split(self, name: str, purpose: str = "") -> Portion:
+        """Return a split: `search_train`, `search_validation`, `train` (both) or `test`.
+
+        Args:
+            name: Of the split.
+            purpose: Why it is read, for the record of test reads.
+        """
+        return Portion(self, name, purpose)
+
+    def announce(self, split: str, purpose: str) -> None:
+        """Say that a split will be read; of the test split that is recorded."""
+        if self._data is not None:
+            self._opened[split] = self._data.split(split, purpose)
+
+    @property
+    def _opened(self) -> dict[str, Split]:
+        return self.__dict__["_announced"]
+
+    def steps(self, split: str, size: int, *, drop_last: bool) -> int:
+        """Return how many batches of `size` a pass over a split has; with 1 the number of its items."""
+        if split not in self._opened:
+            self.announce(split, "")
+        return self._opened[split].num_batches(size, drop_last=drop_last)
+
+    def batches(
+        self,
+        split: str,
+        size: int,
+        *,
+        seed: int,
+        epoch: int = 0,
+        start: int = 0,
+        every: int = 1,
+        part: tuple[int, int] = (0, 1),
+        shuffle: bool = False,
+        drop_last: bool = False,
+        augmented: bool | Augmentation = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+        purpose: str = "",
+    ) -> Iterator[Batch]:
+        """Return an iterator over one pass, which depends on nothing but the arguments.
+
+        Args:
+            split: Which.
+            size: B, items per batch.
+            seed: Of the run.
+            epoch: Number of the pass; another one has another order and augmentation.
+            start: First batch to give; it and the following are what the full pass would have given.
+            every: Distance from one batch to give to the next.
+            part: First item to give of every batch, and the distance to the next; they are what the full batch has.
+            shuffle: Whether the order is random.
+            drop_last: Whether a smaller last batch is left out.
+            augmented: Whether inputs change as is usual in training, or how images do.
+            device: Where batches are wanted.
+            dtype: Floating type of inputs.
+            purpose: Why the split is read, where `announce` has not said so.
+        """
+        if split not in self._opened:
+            self.announce(split, purpose)
+        pairs = self._opened[split].batches(
+            size,
+            seed=seed,
+            epoch=epoch,
+            augmentation=self.augmentation if augmented is True else augmented or None,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            start=start,
+            every=every,
+            part=part,
+            device=device,
+            dtype=dtype,
+        )
+        return (Batch(x, y) for x, y in pairs)
+
+    def example(self, size: int, device: torch.device | str = "meta") -> Batch:
+        """Return a batch of the right shapes, of zeros, to try networks with."""
+        inputs = torch.zeros((size, *self.data.input_size), device=device)
+        if self.targets == "classes":
+            return Batch(inputs, torch.zeros(size, dtype=torch.int64, device=device))
+        return Batch(inputs, torch.zeros((size, self.data.num_classes), device=device))
+
+    def distorted(self, distortion: Distortion) -> bool | Augmentation:
+        """Return how training inputs are augmented where settings add a distortion of images.
+
+        Raises:
+            DataError: If they do, and inputs are no images of a data set.
+            ConfigurationError: If they change colors, and these images have none.
+        """
+        if self.augmentation is None:
+            Augmentation(distortion=distortion).check_rows(self.title)
+            return True
+        distortion.check(self.data.in_channels)
+        return self.augmentation.distorted(distortion)
+
+    # What follows
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The names of the metrics, for whoever shows a row of the history."""
+        return tuple(metric.name for metric in self.metrics)
+
+    def score(self, measured: Mapping[str, float]) -> float:
+        """Return the score of what was measured: the first metric, negative where less of it is better."""
+        first = self.metrics[0]
+        return measured[first.name] if first.higher_is_better else -measured[first.name]
