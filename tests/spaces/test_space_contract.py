@@ -15,8 +15,8 @@ from space_cases import CASES
 from torch import nn
 
 from ramify import Architecture, spaces
+from ramify.costs import profile
 from ramify.errors import ArchitectureError
-from ramify.profiling import profile
 from ramify.spaces.chain import ChainSpace
 from ramify.supernet import edge_names, existing, needed_states
 
