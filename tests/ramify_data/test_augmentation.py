@@ -16,21 +16,21 @@ from ramify.seeding import stream
 
 
 def one_by_one(image, draws, augmentation, mean, std):
-    """Augment one uint8 (S, S, C) image as written in the definition; returns (S, S, C)."""
+    """Augment one uint8 (H, W, C) image as written in the definition; returns (H, W, C)."""
     top, left, mirrored, row, column = draws.tolist()
-    side, _, channels = image.shape
-    padded = torch.zeros(side + 2 * augmentation.crop, side + 2 * augmentation.crop, channels, dtype=torch.uint8)
-    padded[augmentation.crop : augmentation.crop + side, augmentation.crop : augmentation.crop + side] = image
-    window = padded[top : top + side, left : left + side]
+    (height, width, channels), crop = image.shape, augmentation.crop
+    padded = torch.zeros(height + 2 * crop, width + 2 * crop, channels, dtype=torch.uint8)
+    padded[crop : crop + height, crop : crop + width] = image
+    window = padded[top : top + height, left : left + width]
     if mirrored:
         window = window.flip(1)
-    out = torch.empty(side, side, channels)
+    out = torch.empty(height, width, channels)
     for channel in range(channels):
         scale, shift = 1 / (255 * std[channel]), -mean[channel] / std[channel]
         out[..., channel] = window[..., channel].float() * scale + shift
     half = augmentation.cutout // 2
-    for y in range(max(0, row - half), min(side, row - half + augmentation.cutout)):
-        for x in range(max(0, column - half), min(side, column - half + augmentation.cutout)):
+    for y in range(max(0, row - half), min(height, row - half + augmentation.cutout)):
+        for x in range(max(0, column - half), min(width, column - half + augmentation.cutout)):
             out[y, x] = 0
     return out
 
@@ -38,38 +38,60 @@ def one_by_one(image, draws, augmentation, mean, std):
 augmentations = st.builds(Augmentation, crop=st.integers(0, 4), flip=st.booleans(), cutout=st.integers(0, 9))
 
 
-@given(augmentations, st.integers(1, 9), st.sampled_from([1, 3]), st.integers(0, 3), st.integers(0, 10**6))
-def test_equals_the_definition_bit_for_bit(augmentation, side, channels, more, seed):
+sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
+
+
+@given(augmentations, sizes, st.integers(1, 6), st.integers(0, 3), st.integers(0, 10**6))
+def test_equals_the_definition_bit_for_bit(augmentation, size, channels, more, seed):
     generator = stream(seed, "test")
-    images = torch.randint(0, 256, (7, side, side, channels), dtype=torch.uint8, generator=generator)
+    images = torch.randint(0, 256, (7, *size, channels), dtype=torch.uint8, generator=generator)
     mean, std = torch.rand(channels, generator=generator), torch.rand(channels, generator=generator) + 0.1
     rows = torch.randint(0, 7, (5,), generator=generator)
-    draws = augmentation.draw(5, side, generator)
+    draws = augmentation.draw(5, size, generator)
 
     margin = augmentation.crop + more  # images may be padded for another, larger crop
     padded = torch.nn.functional.pad(images, (0, 0, margin, margin, margin, margin))
-    x = normalise(windows(padded, rows, draws, side=side, crop=augmentation.crop), mean, std)
+    x = normalise(windows(padded, rows, draws, size=size, crop=augmentation.crop), mean, std)
     x = cut_out(x, draws, augmentation.cutout)
 
     expected = [one_by_one(images[row], draws[:, i], augmentation, mean, std) for i, row in enumerate(rows)]
     assert torch.equal(x, torch.stack(expected))
 
 
+@given(st.integers(0, 4), sizes, st.integers(1, 6), st.integers(0, 3), st.integers(1, 255), st.integers(0, 10**6))
+def test_a_window_shows_the_image_and_what_is_outside(crop, size, channels, more, fill, seed):
+    """Every pixel of a window is that of the image which lies there, and `fill` where none does."""
+    generator = stream(seed, "test")
+    image = torch.randint(0, 256, (1, *size, channels), dtype=torch.uint8, generator=generator)
+    margin = crop + more
+    padded = torch.nn.functional.pad(image, (0, 0, margin, margin, margin, margin))
+    draws = Augmentation(crop=crop, flip=True).draw(1, size, generator)
+    (window,) = windows(padded, torch.tensor([0]), draws, size=size, crop=crop, fill=fill)
+    window = window.flip(1) if draws[2] else window
+    top, left = (draws[:2, 0] - crop).tolist()  # of the window, on the image
+    for y in range(size[0]):
+        for x in range(size[1]):
+            inside = 0 <= y + top < size[0] and 0 <= x + left < size[1]
+            expected = image[0, y + top, x + left] if inside else torch.full((channels,), fill, dtype=torch.uint8)
+            assert torch.equal(window[y, x], expected)
+
+
 def test_draws_cover_their_ranges_and_no_more():
-    draws = Augmentation(crop=2, flip=True, cutout=4).draw(4000, 6, stream(0, "test"))
-    assert [sorted(set(line.tolist())) for line in draws] == [[0, 1, 2, 3, 4]] * 2 + [[0, 1]] + [list(range(6))] * 2
+    draws = Augmentation(crop=2, flip=True, cutout=4).draw(4000, (6, 9), stream(0, "test"))
+    found = [sorted(set(line.tolist())) for line in draws]
+    assert found == [[0, 1, 2, 3, 4]] * 2 + [[0, 1]] + [list(range(6)), list(range(9))]
     assert abs(draws[2].float().mean() - 0.5) < 0.05
 
 
 def test_the_largest_uniform_number_stays_in_range(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda *shape, dtype, generator: torch.full(shape, 1 - 2**-53, dtype=dtype))
-    assert Augmentation(4, True, 16).draw(1, 32, torch.Generator()).flatten().tolist() == [8, 8, 1, 31, 31]
+    assert Augmentation(4, True, 16).draw(1, (32, 32), torch.Generator()).flatten().tolist() == [8, 8, 1, 31, 31]
 
 
 def test_dropping_one_effect_leaves_the_others():
     full = Augmentation(crop=2, flip=True, cutout=4)
-    with_flip = full.draw(50, 8, stream(3, "test"))
-    without = replace(full, flip=False).draw(50, 8, stream(3, "test"))
+    with_flip = full.draw(50, (8, 8), stream(3, "test"))
+    without = replace(full, flip=False).draw(50, (8, 8), stream(3, "test"))
     assert torch.equal(with_flip[[0, 1, 3, 4]], without[[0, 1, 3, 4]])
     assert not without[2].any()
 

@@ -117,6 +117,12 @@ def test_a_table_of_paths_is_one_of_images(written, tmp_path):
     data = load(path, image_column="file", label_column="price,area", targets="values", quiet=True)
     assert data.input_size[0] == 3 and data.target_names == ("price", "area") and data.features == ()
     assert sorted(data._stores["pool"][1][:, 1].tolist() + data._stores["test"][1][:, 1].tolist()) == list(range(12))
+    for number in range(12):
+        np.save(tmp_path / f"{number}.npy", np.random.default_rng(number).integers(0, 256, (9, 24, 16), dtype=np.uint8))
+    path.write_text(path.read_text().replace(".png", ".npy"))
+    options = {"image_column": "file", "label_column": "area", "targets": "values"}
+    assert "0.npy: shape (9, 24, 16) leaves open which axis holds the channels" in refused(path, **options)
+    assert load(path, **options, channel_axis="first", quiet=True).input_size == (9, 24, 16)
     assert "holds images, and `feature_columns` is for rows" in refused(
         path, image_column="file", label_column="price", targets="values", feature_columns="area"
     )

@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import TensorDataset
 from torchvision.transforms.v2 import functional as TF
 
 from ramify.data import Augmentation, DataSpec, Distortion, load
@@ -12,8 +15,9 @@ from ramify.seeding import derive, stream
 from small_runs import loaded
 
 
-def images(count=4, side=12, channels=3):
-    return torch.randint(0, 256, (count, side, side, channels), generator=stream(0, "images"), dtype=torch.uint8)
+def images(count=4, side=12, channels=3, width=None):
+    shape = (count, side, width or side, channels)
+    return torch.randint(0, 256, shape, generator=stream(0, "images"), dtype=torch.uint8)
 
 
 def uniform(rows, count, key="draws"):
@@ -90,8 +94,42 @@ def test_grey_images_keep_their_channel():
     assert torch.equal(jitter(x, (0.0, 0.0, 0.4, 0.2), uniform(4, 4), order), x)
 
 
+def test_brightness_and_contrast_of_many_channels():
+    x, draws = images(channels=5, width=7), uniform(4, 4)
+    order = torch.arange(4)[:, None].expand(4, 4)
+    found = jitter(x, (0.4, 0.3, 0.0, 0.0), draws, order).double()
+    for number, image in enumerate(x.double() / 255):
+        brightness, contrast = 0.6 + 0.8 * draws[0, number], 0.7 + 0.6 * draws[1, number]
+        brighter = (image * brightness).clamp(0, 1)
+        expected = (brighter.mean() + contrast * (brighter - brighter.mean())).clamp(0, 1)
+        assert (found[number] - 255 * expected).abs().max() < 0.51
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"jitter": (0.4, 0.4, 0.4, 0.0)},
+            "`jitter` of a distortion changes colors, and images of 5 channels have none",
+        ),
+        ({"jitter": (0.0, 0.0, 0.0, 0.1)}, "leave saturation and hue 0, as in jitter 0.4,0.4,0,0"),
+        ({"policy": "randaugment"}, "`policy` of a distortion changes colors, and images of 5 channels have none"),
+        ({"lighting": 0.1}, "`lighting` of a distortion changes colors"),
+    ],
+)
+def test_what_needs_colors_is_refused_for_other_channels(options, message):
+    distortion = Distortion(**options)
+    distortion.check(1)
+    distortion.check(3)
+    with pytest.raises(ConfigurationError, match=message):
+        distortion.check(5)
+    split = load(TensorDataset(torch.rand(20, 5, 12, 10), torch.arange(20) % 2)).split("train")
+    with pytest.raises(ConfigurationError, match="images of 5 channels"):  # before the first batch is made
+        split.batches(4, seed=0, augmentation=Augmentation(distortion=distortion))
+
+
 def test_rectangles_have_the_drawn_areas_and_lie_inside():
-    boxes = rectangles(uniform(22, 5000), 64, (0.08, 1.0), 3 / 4)
+    boxes = rectangles(uniform(22, 5000), (64, 64), (0.08, 1.0), 3 / 4)
     top, left, height, width = boxes.T
     assert min(top.min(), left.min()) == 0 and (top + height).max() == (left + width).max() == 64
     area, ratio = (height * width) / 64**2, width / height
@@ -103,13 +141,13 @@ def test_rectangles_have_the_drawn_areas_and_lie_inside():
 
 
 def test_square_crops():
-    boxes = rectangles(uniform(22, 2000), 64, (0.08, 1.0), 1.0)
+    boxes = rectangles(uniform(22, 2000), (64, 64), (0.08, 1.0), 1.0)
     assert torch.equal(boxes[:, 2], boxes[:, 3])
     share = (boxes[:, 2] / 64) ** 2  # every square fits, so shares are uniform
     assert 0.07 < share.min() < 0.09 and abs(share.mean() - 0.54) < 0.02
     x = images(2, 8)
     draws = uniform(56, 2)
-    expected = resized_crop(x, rectangles(draws[:22], 8, (0.3, 1.0), 1.0))
+    expected = resized_crop(x, rectangles(draws[:22], (8, 8), (0.3, 1.0), 1.0))
     assert torch.equal(Distortion(resized=0.3, ratio=1.0).before(x, draws, [0, 1]), expected)
     assert not torch.equal(Distortion(resized=0.3).before(x, draws, [0, 1]), expected)
 
@@ -146,23 +184,45 @@ def test_what_is_drawn_for_lighting_leaves_the_rest_as_it_was():
 def test_where_nothing_fits_the_rectangle_is_the_image():
     draws = torch.zeros(22, 1, dtype=torch.float64)
     draws[:10] = 0.999  # the whole area, as a strip
-    assert rectangles(draws, 32, (0.9, 1.0), 0.1).tolist() == [[0, 0, 32, 32]]
+    assert rectangles(draws, (32, 32), (0.9, 1.0), 0.1).tolist() == [[0, 0, 32, 32]]
+    draws[:10] = 1  # of a long image, no crop of all its area has a permitted ratio
+    for ratio in (1.0, 3 / 4, 0.4):
+        wide, tall = (rectangles(draws, size, (1.0, 1.0), ratio)[0, 2:].tolist() for size in ((16, 40), (40, 16)))
+        assert wide == [16, min(40, round(16 / ratio))] and tall == wide[::-1]
 
 
-def test_resized_crops_are_torchvisions():
-    x = images(8, 24)
-    boxes = rectangles(uniform(22, 8), 24, (0.08, 1.0), 3 / 4)
+@given(
+    *(st.integers(1, 70),) * 2,
+    st.sampled_from([(0.08, 1.0), (0.02, 1 / 3), (1.0, 1.0)]),
+    st.sampled_from([1.0, 3 / 4, 0.3]),
+    st.integers(0, 10**6),
+)
+def test_rectangles_lie_inside_of_images_of_any_size(height, width, area, ratio, seed):
+    draws = torch.rand(22, 20, dtype=torch.float64, generator=stream(seed, "test"))
+    for draw in (draws, torch.ones_like(draws) - 2**-53, torch.zeros_like(draws)):
+        top, left, high, wide = rectangles(draw, (height, width), area, ratio).T
+        assert min(top.min(), left.min()) >= 0 and min(high.min(), wide.min()) >= 1
+        assert (top + high).max() <= height and (left + wide).max() <= width
+        # Sides are rounded to pixels, each by half of one at most.
+        assert ((wide + 0.5) / (high - 0.5) >= ratio).all() and ((high + 0.5) / (wide - 0.5) >= ratio).all()
+
+
+@pytest.mark.parametrize(("width", "channels"), [(24, 3), (16, 5), (40, 1)])
+def test_resized_crops_are_torchvisions(width, channels):
+    x = images(8, 24, channels, width)
+    boxes = rectangles(uniform(22, 8), (24, width), (0.08, 1.0), 3 / 4)
     found = resized_crop(x, boxes).permute(0, 3, 1, 2)
     for image, box, result in zip(x.permute(0, 3, 1, 2), boxes.tolist(), found, strict=True):
-        expected = TF.resized_crop(image, *box, size=[24, 24], antialias=True)
+        expected = TF.resized_crop(image, *box, size=[24, width], antialias=True)
         assert (result.int() - expected.int()).abs().max() <= 1  # it rounds after each direction
-    whole = torch.tensor([[0, 0, 24, 24]]).expand(8, 4)
+    whole = torch.tensor([[0, 0, 24, width]]).expand(8, 4)
     assert torch.equal(resized_crop(x, whole), x)
 
 
 @pytest.mark.parametrize("policy", POLICIES[1:])
-def test_policies_follow_from_the_keys_alone(policy):
-    x, distortion = images(6, 16), Distortion(policy=policy, magnitude_std=2.0, fill=128)
+@pytest.mark.parametrize("width", [16, 11])
+def test_policies_follow_from_the_keys_alone(policy, width):
+    x, distortion = images(6, 16, width=width), Distortion(policy=policy, magnitude_std=2.0, fill=128)
     state = torch.random.get_rng_state()
     found = distortion.before(x, uniform(53, 6), list(range(6)))
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -202,7 +262,7 @@ def test_what_lies_outside_is_filled():
     pixels = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
     pixels[:, 2:6, 2:6] = images(1, 4)
     corner = torch.tensor([[0], [0], [0], [0], [0]])  # the window at the top left, of a 4×4 image padded by 2
-    plain, grey = (windows(pixels, torch.tensor([0]), corner, side=4, crop=2, fill=fill) for fill in (0, 128))
+    plain, grey = (windows(pixels, torch.tensor([0]), corner, size=(4, 4), crop=2, fill=fill) for fill in (0, 128))
     assert (grey[0, :2] == 128).all() and (grey[0, :, :2] == 128).all()
     assert torch.equal(grey[0, 2:, 2:], plain[0, 2:, 2:])
 
@@ -241,6 +301,18 @@ def test_batches_follow_from_their_number_alone():
     for first in (0, 1):
         part = [x for x, _ in split.batches(8, part=(first, 2), **options)]
         assert all(torch.equal(a, b[first::2]) for a, b in zip(part, whole, strict=True))
+
+
+def test_batches_of_rectangles_take_every_distortion():
+    items = TensorDataset(torch.rand(40, 5, 24, 16, generator=stream(0, "images")), torch.arange(40) % 2)
+    split = load(items).split("search_train")
+    everything = Distortion(resized=0.3, jitter=(0.4, 0.4, 0.0, 0.0), erase=0.9, fill=100)
+    plain = [x for x, _ in split.batches(4, seed=0)]
+    for distortion in (Distortion(), everything):
+        augmentation = Augmentation(crop=2, flip=True, cutout=6, distortion=distortion)
+        found = [x for x, _ in split.batches(4, seed=0, augmentation=augmentation)]
+        assert all(x.shape == (4, 5, 24, 16) and x.is_contiguous(memory_format=torch.channels_last) for x in found)
+        assert not any(torch.equal(a, b) for a, b in zip(found, plain, strict=True))
 
 
 def test_other_augmentation_stays_as_it_was():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from pictures import picture
 
-from ramify.data import DataSpec
+from ramify.data import DataSpec, load
 from ramify.data.sources import open_source, open_to_measure
 from ramify.errors import DataError
 
@@ -31,6 +32,16 @@ def refused(path):
         open_source(DataSpec(source=str(path)))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
     return str(caught.value)
+
+
+def bands(path, counts, seed=0, shape=(24, 16, 5)):
+    """Write a folder of arrays, one subfolder per class."""
+    rng = np.random.default_rng(seed)
+    for label, count in counts.items():
+        (path / label).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            np.save(path / label / f"{number}.npy", rng.integers(0, 256, shape, dtype=np.uint8))
+    return path
 
 
 def loose(path, count=1):
@@ -299,3 +310,54 @@ def test_folders_may_be_links(folder, tmp_path):
     (tmp_path / "none" / "inner").mkdir(parents=True)
     (tmp_path / "none" / "inner" / "around").symlink_to(tmp_path / "none")
     assert "no image" in refused(tmp_path / "none")
+
+
+def test_arrays_are_images(tmp_path, capsys):
+    whole = bands(tmp_path / "whole" / "train", {"cat": 6, "dog": 4})
+    bands(tmp_path / "whole" / "test", {"cat": 1, "dog": 2}, seed=1)
+    data = load(tmp_path / "whole")
+    assert capsys.readouterr().err == ""
+    assert data.input_size == (5, 24, 16) and data.classes == ("cat", "dog") and len(data.split("test")) == 3
+    first = np.load(whole / "cat" / "0.npy")
+    assert np.array_equal(data._stores["pool"][0][:1][0].numpy(), first)
+    for file in whole.parent.rglob("*.npy"):  # the same images, channels first
+        np.save(file, np.load(file).transpose(2, 0, 1))
+    assert load(tmp_path / "whole").fingerprint == data.fingerprint
+    assert load(tmp_path / "whole", image_size=(12, 8)).input_size == (5, 12, 8)
+    np.save(whole / "dog" / "9.npy", first[..., :4])
+    assert "9.npy: images of one data set have equally many channels; this one has 4, and others have 5" in not_loaded(
+        whole
+    )
+    np.save(whole / "dog" / "9.npy", np.array([{}]), allow_pickle=True)
+    assert "9.npy: holds Python objects, which are not read; save a plain array" in not_loaded(whole)
+    (whole / "dog" / "9.npy").write_bytes(b"no array")
+    assert "9.npy: not a readable image (" in not_loaded(whole)
+
+
+def not_loaded(path):
+    with pytest.raises(DataError) as caught:
+        load(path, quiet=True)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    return str(caught.value)
+
+
+def test_arrays_lie_among_pictures_and_beside_them(folder, tmp_path):
+    path = folder("x", PETS)
+    bands(path, {"cat": 2}, shape=(8, 8))
+    assert sizes(path, test_fraction=0) == {"train": 7}
+    assert load(path).input_size == (3, 8, 8)
+    for number in range(2):  # what belongs to an image is none
+        (path / "dog" / f"{number:03}.npy").write_bytes(b"features")
+    assert sizes(path) == {"train": 7}
+    assert notes(path) == f"{path}: 2 arrays beside an image of the same name not used, such as dog/000.npy"
+    np.save(tmp_path / "x" / "labels.npy", np.arange(7))  # an array beside folders is no image
+    (tmp_path / "around").mkdir()
+    path.rename(tmp_path / "around" / "archive")
+    np.save(tmp_path / "around" / "split.npy", np.arange(7))
+    assert sizes(tmp_path / "around") == {"train": 7} and classes(tmp_path / "around") == ["cat", "dog"]
+
+
+def test_test_images_of_arrays_without_classes_are_left_out(tmp_path):
+    path = bands(tmp_path / "x", {"cat": 3, "dog": 3, "test": 2})
+    assert sizes(path) == {"train": 6} and classes(path) == ["cat", "dog"]
+    assert notes(path) == f"{path / 'test'}: not used, its images lie in no folders of the classes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import picture
 from torch.utils.data import TensorDataset
 
-from ramify.data import Augmentation, Data, DataSpec, load
+from ramify.data import Augmentation, Data, DataSpec, Distortion, load
 from ramify.data import loading as module
+from ramify.data.distortion import rectangles
 from ramify.data.encoded import Arrays
 from ramify.data.parts import Part, Parts
 from ramify.errors import DataError
+from ramify.seeding import stream
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "cifar10-train.parquet"
 
@@ -134,9 +138,38 @@ def test_an_ordered_split_keeps_the_order(parquet):
 
 def test_image_size_resizes_and_grey_stays_grey(folder):
     path = str(folder("x", {"a": 4, "b": 4}, width=12, height=9, mode="L"))
-    assert "000.png: 12x9 pixels; images must be square and of one size" in refused(path)
     data = load(DataSpec(source=path, image_size=6))
     assert data.input_size == (1, 6, 6) and data.augmentation.crop == 1
+
+
+def test_rectangles_stay_as_they_are_or_become_what_is_asked_for(folder):
+    path = folder("x", {"a": 4, "b": 4}, width=40, height=17)
+    data = load(path)
+    assert data.input_size == (3, 17, 40) and data.augmentation.crop == 2
+    assert next(data.split("test").batches(1, seed=0))[0].shape == (1, 3, 17, 40)
+    assert load(path, image_size=(8, 20)).input_size == (3, 8, 20)
+    assert load(path, image_size=(17, 40)).fingerprint == data.fingerprint
+    picture(0, 17, 40).save(path / "b" / "tall.png")
+    said = refused(path)
+    assert "tall.png: 40x17 pixels, and others have 17x40 (height x width); images of one data set have one" in said
+    assert said.endswith("set `image_size` of DataSpec (--data.image_size N, or HEIGHT,WIDTH)")
+    assert load(path, image_size=(8, 20)).input_size == (3, 8, 20)
+
+
+def test_batches_of_square_images_are_what_they_have_always_been():
+    """Values of the code before there were rectangles: a run of long ago is continued with the same images."""
+    data = load(DataSpec(subset=96))
+    assert data.fingerprint.startswith("ff24cbb219135d81")
+    augmentation = Augmentation(crop=2, flip=True, cutout=3)
+    batches = data.split("train").batches(40, seed=1, epoch=3, shuffle=True, augmentation=augmentation)
+    digest = hashlib.sha256()
+    for x, y in batches:
+        digest.update(((x * data.std[0] + data.mean[0]) * 255).round().to(torch.uint8).contiguous().numpy().data)
+        digest.update(y.numpy().data)
+    assert digest.hexdigest().startswith("5e5e9e62cc66f6b2")
+    draws = Distortion().draw(500, stream(0, "distort"))
+    boxes = [rectangles(draws[:22], (side, side), (0.08, 1.0), 3 / 4) for side in (1, 8, 33)]
+    assert hashlib.sha256(torch.cat(boxes).numpy().data).hexdigest().startswith("798282a8c8723c6b")
 
 
 def test_a_subset_is_balanced_and_part_of_the_whole(parquet):

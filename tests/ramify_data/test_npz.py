@@ -95,6 +95,32 @@ def test_shapes_and_depths(saved, images, channels):
     assert np.array_equal(pixels_of(data)["pool"][0], IMAGES[..., :channels])
 
 
+BANDS = RNG.integers(0, 256, (24, 24, 16, 5), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.uint16])
+@pytest.mark.parametrize("first", [False, True])
+def test_rectangles_of_any_number_of_channels(saved, dtype, first):
+    images = (BANDS / 255).astype(dtype) if dtype is np.float32 else BANDS.astype(dtype)
+    images = images.transpose(0, 3, 1, 2) if first else images
+    data = load(saved(images=images, labels=LABELS), test_fraction=0.0)
+    assert data.input_size == (5, 24, 16) and len(data.mean) == len(data.std) == 5
+    assert np.array_equal(pixels_of(data)["pool"][0], BANDS)
+    smaller = load(saved(images=images, labels=LABELS), image_size=(12, 8))
+    assert smaller.input_size == (5, 12, 8)
+
+
+def test_the_axis_of_the_channels_is_asked_for_where_it_is_open(saved):
+    path = saved(images=IMAGES.repeat(2, axis=3), labels=LABELS)  # (24, 6, 6, 6)
+    assert "set `channel_axis` to first or last (--data.channel_axis last)" in refused(path)
+    for axis, size in (("last", (6, 6, 6)), ("first", (6, 6, 6))):
+        data = load(path, channel_axis=axis, test_fraction=0.0)
+        moved = IMAGES.repeat(2, axis=3) if axis == "last" else IMAGES.repeat(2, axis=3).transpose(0, 2, 3, 1)
+        assert data.input_size == size and np.array_equal(pixels_of(data)["pool"][0], moved)
+    deep = saved(images=IMAGES.repeat(2, axis=3) / 255, labels=LABELS)
+    assert np.array_equal(pixels_of(load(deep, channel_axis="first", test_fraction=0.0))["pool"][0], moved)
+
+
 @pytest.mark.parametrize(
     "labels", [LABELS.astype(np.float32), LABELS[:, None], np.array(list("abc"))[LABELS], LABELS > 0]
 )
@@ -132,7 +158,11 @@ def test_other_names_are_given(saved):
         ({"images": IMAGES[:23], "labels": LABELS}, "23 images, and 24 labels in labels"),
         ({"images": IMAGES[:, 0, 0, 0], "labels": LABELS}, "shape (24,) is none of (N, H, W)"),
         ({"images": IMAGES[:, :0], "labels": LABELS}, "shape (24, 0, 6, 3) is none of (N, H, W)"),
-        ({"images": np.repeat(IMAGES[..., :1], 4, 3), "labels": LABELS}, "has 4 channels; images have 1 or 3"),
+        ({"images": np.repeat(IMAGES[..., :1], 257, 3), "labels": LABELS}, "has 257 channels; images have 1 to 256"),
+        (
+            {"images": np.repeat(IMAGES[..., :1], 6, 3), "labels": LABELS},
+            "leaves open which axis holds the channels; set",
+        ),
         ({"images": np.broadcast_to("a", (24, 6, 6)), "labels": LABELS}, "images are numbers, not <U1"),
         ({"images": IMAGES * 1j, "labels": LABELS}, "images are numbers, not complex128"),
         ({"images": IMAGES, "labels": np.eye(3)[LABELS]}, "of a one-hot vector, label.argmax()"),
@@ -178,8 +208,11 @@ def test_sizes_are_bounded_before_anything_is_read(tmp_path, monkeypatch):
     path = archive_of(tmp_path / "d.npz", images=array_of(IMAGES, IMAGES.shape), labels=whole)
     assert "its arrays take 0.0 GiB" in refused(path)
     monkeypatch.setattr("ramify.data.npz.memory_limit", 2**40)
-    monkeypatch.setattr("ramify.data.npz.MAX_PIXELS", 35)
+    monkeypatch.setattr("ramify.data.arrays.MAX_PIXELS", 35)
     assert "larger than 35 pixels" in refused(path)
+    monkeypatch.setattr("ramify.data.arrays.MAX_PIXELS", 36)
+    monkeypatch.setattr("ramify.data.arrays.MAX_VALUES", 107)
+    assert "or 107 numbers, which one image may have; shrink it" in refused(path)
 
 
 def test_damaged_files(saved, tmp_path):

@@ -93,7 +93,8 @@ def test_keys_that_nobody_knows_are_asked_for():
         ((torch.zeros(3, 8, 8), 0.5), "is not a pair of image and class number: the label is 0.5"),
         ((torch.zeros(3, 8, 8), -1), "the label -1 is negative, as where labels are hidden"),
         (("a/b.png", 1), "the image is str ('a/b.png'), not pixels; open it in the data set"),
-        ((torch.zeros(4, 8, 8), 1), "shape (4, 8, 8) has 4 channels; images have 1 or 3"),
+        ((torch.zeros(300, 8, 8), 1), "shape (300, 8, 8) has 300 channels; images have 1 to 256"),
+        ((torch.zeros(9, 9, 9), 1), "shape (9, 9, 9) leaves open which axis holds the channels; set `channel_axis`"),
     ],
 )
 def test_items_that_are_refused(item, message):
@@ -141,9 +142,29 @@ def test_pairs_of_data_sets_and_names_of_classes():
 def test_sizes_that_differ():
     sizes = Made(lambda row: (picture(row, 8 + row % 3, 8), row % 2))
     message = refused(sizes)
-    assert "resize them in the data set, or hand over ramify.data.load(dataset, image_size=N)" in message
+    assert "resize them in the data set, or hand over ramify.data.load(dataset, image_size=N" in message
     assert load(sizes, image_size=6).input_size == load((sizes, sizes), image_size=6).input_size == (3, 6, 6)
     assert "`source` says where data lie, and a data set in Python was handed over" in refused(sizes, source="digits")
+
+
+def test_tensors_of_any_size_and_number_of_channels():
+    images = torch.rand(20, 5, 24, 16)
+    labels = torch.arange(20) % 2
+    data = load(TensorDataset(images, labels))
+    assert data.input_size == (5, 24, 16)
+    assert data.fingerprint == load(TensorDataset(images.permute(0, 2, 3, 1), labels)).fingerprint
+    assert load(TensorDataset(images, labels), image_size=(12, 8)).input_size == (5, 12, 8)
+    open_shape = TensorDataset(torch.rand(20, 20, 24, 16), labels)
+    assert "item 0: shape (20, 24, 16) leaves open which axis" in refused(open_shape)
+    assert load(open_shape, channel_axis="first").input_size == (20, 24, 16)
+    mixed = [(torch.rand(5, 9, 9), 0), (torch.rand(4, 9, 9), 1)] * 4
+    assert (
+        "list, item 1: images of one data set have equally many channels; this one has 4, and others have 5"
+        in refused(mixed)
+    )
+    assert "item 0: images of one data set have equally many channels; this one has 1" in refused(
+        [(picture(0, mode="L"), 0), *mixed], test_fraction=0.0
+    )
 
 
 def hugging_face(label: Any = None, make: Callable[[int], Any] = int, column: str = "label", tall: int = 0) -> Any:
@@ -257,7 +278,6 @@ def test_items_of_other_kinds_are_named():
     assert refused([(array(0), 1), (array(1), "x")]).startswith(
         "labels are numbers and names at once, such as 1 and 'x'"
     )
-    assert "shape (13, 8, 8) has 13 channels" in refused([(torch.rand(13, 8, 8), 0)])
 
 
 def test_data_sets_one_after_the_other_keep_the_names_of_the_classes():

@@ -8,7 +8,7 @@ import torch
 from pictures import picture, png
 
 from ramify.data import pixels as module
-from ramify.data.encoded import Files, Items
+from ramify.data.encoded import Arrays, Files, Form, Items
 from ramify.data.pixels import InMemory, Streamed, load_pixels
 from ramify.errors import DataError
 
@@ -41,6 +41,26 @@ def test_worker_processes_fill_the_memory_in_order(monkeypatch):
     assert torch.equal(alone[:], together[:])
 
 
+@pytest.mark.parametrize("shape", [(7, 24, 16, 5), (7, 5, 9, 2), (7, 6, 4)])
+def test_rectangles_are_padded_on_every_side(shape, monkeypatch):
+    values = np.random.default_rng(0).integers(1, 256, shape, dtype=np.uint8)
+    rows = torch.arange(7)
+    kept = load_pixels(Arrays(values, "array"), rows, rows[:0], None, CPU)[0]
+    monkeypatch.setattr(module, "memory_limit", 8)
+    given = load_pixels(Arrays(values, "array"), rows, rows[:0], None, CPU)[0]
+    assert isinstance(given, Streamed) and kept.size == given.size == shape[1:3] and kept.channels == given.channels
+    for pixels in (kept, given):
+        padded, position = next(pixels.padded([torch.tensor([3])], 2))
+        assert padded.shape[1:] == (shape[1] + 4, shape[2] + 4, kept.channels)
+        image = padded[position[0]]
+        assert np.array_equal(image[2:-2, 2:-2].reshape(shape[1:]), values[3])
+        assert int(image.count_nonzero()) == values[3].size
+    if kept.channels == 1:
+        for colored in (kept.colored(), given.colored()):
+            image = next(colored.padded([rows], 0))[0][3]
+            assert np.array_equal(image, values[3][..., None].repeat(3, 2))
+
+
 def test_padding_is_made_once_and_serves_smaller_crops():
     pixels = InMemory(torch.randint(1, 256, (3, 4, 4, 1), dtype=torch.uint8))
     before = pixels[:].clone()
@@ -58,14 +78,14 @@ def test_a_damaged_file_in_a_worker_is_one_line(tmp_path, monkeypatch, workers):
         path.write_bytes(png(picture(number))[: 60 if number == 2 else None])
     if not workers:
         monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: ())
-    streamed = Streamed(Files(paths), torch.arange(3), 8, 3, None)
+    streamed = Streamed(Files(paths), torch.arange(3), Form(8, 8, 3))
     with pytest.raises(DataError, match=r"^\S+2\.png: not a readable image \([^\n]+\); repair or remove it$"):
         list(streamed.padded([torch.tensor([0]), torch.tensor([1, 2])], 0))
 
 
 def test_streaming_draws_nothing_from_the_global_generator():
     before = torch.get_rng_state()
-    list(Streamed(items(2), torch.arange(2), 8, 3, None).padded([torch.arange(2)], 1))
+    list(Streamed(items(2), torch.arange(2), Form(8, 8, 3)).padded([torch.arange(2)], 1))
     assert torch.equal(before, torch.get_rng_state())
 
 

@@ -15,6 +15,7 @@ from space_cases import CASES
 from torch import nn
 
 from ramify import Architecture, spaces
+from ramify.costs import profile
 from ramify.errors import ArchitectureError
 from ramify.spaces.chain import ChainSpace
 from ramify.supernet import edge_names, existing, needed_states
@@ -580,7 +581,7 @@ class TestSupernet:
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
 
     @every_case
-    @pytest.mark.parametrize(("channels", "size"), [(1, (8, 8)), (4, (15, 17))])
+    @pytest.mark.parametrize(("channels", "size"), [(1, (8, 8)), (4, (15, 17)), (5, (24, 16))])
     def test_odd_sizes_and_other_numbers_of_channels(self, case, channels, size):
         x = case.images(2, channels, size)
         arch = member(case)
@@ -683,6 +684,17 @@ class TestBuilt:
         assert logits.isfinite().all()
         logits.square().sum().backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+    @every_case
+    def test_networks_take_rectangles_of_five_channels(self, case):
+        head = {"auxiliary": True} if "auxiliary" in case.space.Layout.keywords("member") else {}
+        network = case.build(member(case), in_channels=5, num_classes=7, **head)
+        for size in ((24, 16), (16, 24)):
+            outputs = network(case.images(2, 5, size))
+            for logits in outputs if head else (outputs,):
+                assert logits.shape == (2, 7) and logits.isfinite().all()
+        found = [profile(network, (5, *size)) for size in ((24, 16), (16, 24))]
+        assert found[0] == found[1] and found[0].macs > 0
 
     @every_case
     def test_evaluation_networks_have_affine_norms_with_running_statistics(self, case):

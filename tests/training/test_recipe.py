@@ -76,3 +76,14 @@ def test_the_cutout_follows_the_size_of_the_images_and_never_covers_one():
     assert found == [4, 16, 32, 0]
     with pytest.raises(ConfigurationError, match="`cutout` must be below the side of the images, 8, got 16"):
         Recipe(cutout=16).augmentation(Augmentation(), (3, 8, 8))
+    assert Recipe().augmentation(Augmentation(), (5, 24, 16)).cutout == 8  # by the shorter side
+    for size in ((5, 24, 16), (5, 16, 24)):
+        with pytest.raises(ConfigurationError, match="`cutout` must be below the side of the images, 16, got 16"):
+            Recipe(cutout=16).augmentation(Augmentation(), size)
+
+
+def test_a_distortion_of_colors_is_refused_for_images_without_any():
+    recipe = Recipe(distortion=Distortion(lighting=0.1))
+    assert recipe.augmentation(Augmentation(), (3, 24, 16)).distortion.lighting == 0.1
+    with pytest.raises(ConfigurationError, match="`lighting` of a distortion changes colors, and images of 5 channels"):
+        recipe.augmentation(Augmentation(), (5, 24, 16))

@@ -169,6 +169,26 @@ def test_other_images_get_the_size_of_those_that_were_trained_on(home, tmp_path,
     assert "the images are brought to 8x8 pixels, as those the network was trained on" in capsys.readouterr().err
 
 
+def test_images_of_another_shape_get_the_size_of_those_that_were_trained_on(home, tmp_path, capsys):
+    def measured(path, size=None):
+        macs = ramify.evaluate(home / path, DataSpec(source=str(tmp_path / "wide"), image_size=size), threads=1).macs
+        return macs, capsys.readouterr().err
+
+    photographs(tmp_path / "wide", [18] * 4)  # 12 high
+    macs, said = measured(home / "run")
+    assert "the images are brought to 8x8 pixels, as those the network was trained on" in said
+    assert (macs, "") == measured(home / "run", 8)
+    trained(str(photographs(tmp_path / "train", [9] * 8, seed=100)), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "network.json").read_text())["input_size"] == [3, 12, 9]
+    macs, said = measured(tmp_path / "run")
+    assert "the images are brought to 12x9 pixels, as those the network was trained on" in said
+    assert (macs, "") == measured(tmp_path / "run", (12, 9))
+    for path in (tmp_path / "wide").rglob("*.png"):
+        Image.open(path).resize((18, 24)).save(path)
+    macs, said = measured(tmp_path / "run")  # of one shape, and larger, as squares may be
+    assert macs > measured(tmp_path / "run", (12, 9))[0] and not said
+
+
 def table(path, labels, image="image", **columns):
     cells = []
     for seed in range(len(labels)):

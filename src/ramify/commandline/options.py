@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,13 @@ def add_data(command: Command, text: str = "", more: str = "") -> None:
     from ramify.data import DataSpec, in_words
 
     text = text or f"{in_words()}; further options as --data.subset N and so on"
-    command.add("--data", DataSpec | str | None, f"{text}{more}", readers={"": _source})
+    command.add("--data", DataSpec | str | None, f"{text}{more}", readers={"": _source, "image_size": _sides})
+
+
+def _sides(text: str) -> str:
+    if sides := re.fullmatch(r"(\d+)\s*[x×]\s*(\d+)", text):
+        raise ConfigurationError(f"--data.image_size: height and width are written {sides[1]},{sides[2]}, got {text}")
+    return text
 
 
 def _source(text: str) -> Any:

@@ -1,7 +1,7 @@
 """Crop, mirror and cut out, for a whole batch at once.
 
-Legend: B images of a batch, S side of an image, C channels. The crop and the mirror image are one gather of
-pixels: both only say which row and which column of the padded image each output pixel comes from.
+Legend: B images of a batch, H height and W width of an image, C channels. The crop and the mirror image are one gather
+of pixels: both only say which row and which column of the padded image each output pixel comes from.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Augmentation:
         """Return the same augmentation with another distortion, whose resized crop replaces the crop."""
         return replace(self, crop=0 if distortion.resized else self.crop, distortion=distortion)
 
-    def draw(self, count: int, side: int, generator: torch.Generator) -> Tensor:
-        """Draw the choices for `count` images of `side` pixels.
+    def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Draw the choices for `count` images of `size` (H, W).
 
         Returns:
             (5, B) int64 on the CPU: window's top and left in 0..2*crop, mirrored 0/1, centre row and column of
@@ -68,54 +68,58 @@ class Augmentation:
         """
         # float64: in float32, (1 - 2**-24) * 9 rounds up to 9, one beyond the last window.
         uniform = torch.rand(5, count, dtype=torch.float64, generator=generator)
-        options = torch.tensor([2 * self.crop + 1, 2 * self.crop + 1, 1 + self.flip, side, side])
+        options = torch.tensor([2 * self.crop + 1, 2 * self.crop + 1, 1 + self.flip, *size])
         return (uniform * options[:, None]).long()
 
 
-def windows(pixels: Tensor, rows: Tensor, draws: Tensor, *, side: int, crop: int, fill: int = 0) -> Tensor:
+def windows(pixels: Tensor, rows: Tensor, draws: Tensor, *, size: tuple[int, int], crop: int, fill: int = 0) -> Tensor:
     """Cut one window out of each of the images `rows`, mirrored where asked.
 
     Args:
-        pixels: (N, P, P, C) uint8, contiguous: images with at least `crop` pixels of padding on every side.
+        pixels: (N, P, Q, C) uint8, contiguous: images with at least `crop` pixels of padding, equal on every side.
         rows: (B,) int64, on the device of `pixels`.
         draws: (5, B) int64 from `Augmentation.draw`, on the device of `pixels`.
-        side: S, side of an image without its padding.
+        size: (H, W) of an image without its padding.
         crop: The `crop` of the augmentation that made `draws`.
         fill: Value of the pixels outside of an image, which are 0 in `pixels`.
 
     Returns:
-        (B, S, S, C) uint8.
+        (B, H, W, C) uint8.
     """
-    padded, channels = pixels.shape[1], pixels.shape[3]
-    margin = (padded - side) // 2 - crop  # the images may be padded for a larger crop than this one
+    height, width = size
+    _, high, wide, channels = pixels.shape
+    edge = (high - height) // 2
+    margin = edge - crop  # the images may be padded for a larger crop than this one
     top, left, mirrored = draws[0] + margin, draws[1] + margin, draws[2]
-    along = torch.arange(side, device=pixels.device)
-    y = rows[:, None] * padded + top[:, None] + along  # (B, S), counted over all rows of all images
-    x = left[:, None] + torch.where(mirrored[:, None] == 1, side - 1 - along, along)  # (B, S)
-    flat = (y[:, :, None] * padded + x[:, None, :]).flatten()
+    down, along = torch.arange(height, device=pixels.device), torch.arange(width, device=pixels.device)
+    y = rows[:, None] * high + top[:, None] + down  # (B, H), counted over all rows of all images
+    x = left[:, None] + torch.where(mirrored[:, None] == 1, width - 1 - along, along)  # (B, W)
+    flat = (y[:, :, None] * wide + x[:, None, :]).flatten()
     # One index per pixel: three to five times as fast as indexing the four-dimensional tensor.
-    window = pixels.view(-1, channels).index_select(0, flat).view(len(rows), side, side, channels)
+    window = pixels.view(-1, channels).index_select(0, flat).view(len(rows), height, width, channels)
     if fill and crop:
-        edge = (padded - side) // 2
-        outside = [(at < edge) | (at >= edge + side) for at in (y - rows[:, None] * padded, x)]  # (B, S) each
+        y = y - rows[:, None] * high
+        outside = [(at < edge) | (at >= edge + side) for at, side in ((y, height), (x, width))]  # (B, H), (B, W)
         window.masked_fill_((outside[0][:, :, None] | outside[1][:, None, :])[..., None], fill)
     return window
 
 
 def normalise(window: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Normalise (B, S, S, C) uint8 by `mean` (C,) and `std` (C,) of inputs in 0..1, whose dtype the result has."""
-    count, side, _, channels = window.shape
+    """Normalise (B, H, W, C) uint8 by `mean` (C,) and `std` (C,) of inputs in 0..1, whose dtype the result has."""
+    count, height, width, channels = window.shape
     scale, shift = 1 / (255 * std), -mean / std
-    # Image rows of S*C numbers: a broadcast over the C = 3 innermost ones would not be vectorised.
-    x = window.view(count, side, side * channels).to(mean.dtype)
-    return x.mul_(scale.repeat(side)).add_(shift.repeat(side)).view(window.shape)
+    # Image rows of W*C numbers: a broadcast over the C = 3 innermost ones would not be vectorised.
+    x = window.view(count, height, width * channels).to(mean.dtype)
+    return x.mul_(scale.repeat(width)).add_(shift.repeat(width)).view(window.shape)
 
 
 def cut_out(x: Tensor, draws: Tensor, length: int) -> Tensor:
-    """Zero a square of `length` pixels in each image of `x` (B, S, S, C), in place, around the drawn centres."""
-    count, side, _, channels = x.shape
-    along = torch.arange(side, device=x.device)
+    """Zero a square of `length` pixels in each image of `x` (B, H, W, C), in place, around the drawn centres."""
+    count, height, width, channels = x.shape
     first = draws[3:5, :, None] - length // 2  # (2, B, 1)
-    rows, columns = (along >= first) & (along < first + length)  # (B, S) each
-    inside = rows[:, :, None] & columns.repeat_interleave(channels, dim=1)[:, None, :]  # (B, S, S*C)
-    return x.view(count, side, side * channels).masked_fill_(inside, 0).view(x.shape)
+    rows, columns = (
+        (along >= start) & (along < start + length)  # (B, H), (B, W)
+        for start, along in zip(first, (torch.arange(side, device=x.device) for side in (height, width)), strict=True)
+    )
+    inside = rows[:, :, None] & columns.repeat_interleave(channels, dim=1)[:, None, :]  # (B, H, W*C)
+    return x.view(count, height, width * channels).masked_fill_(inside, 0).view(x.shape)

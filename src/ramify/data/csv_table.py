@@ -75,7 +75,8 @@ def _read(path: Path, spec: DataSpec, known: tuple[str, ...] | None, *, separato
     def where(row: int) -> str:
         return f"{path}, row {numbers[row]}"
 
-    images = Files(paths) if paths else rows_of(np.array(values).reshape(len(numbers), -1), inputs, where)
+    table = np.array(values).reshape(len(numbers), -1)
+    images = Files(paths, spec.channel_axis) if paths else rows_of(table, inputs, where)
     found: list[Label] = [None] * len(numbers)
     if len(held) == len(labels):
         found = _classes(cells, where) if spec.targets == "classes" else _values(cells, labels, path, numbers)

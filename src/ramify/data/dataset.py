@@ -87,12 +87,13 @@ class Split:
             dtype: Floating type of the images or rows.
 
         Returns:
-            Batches of images (B, C, S, S), normalised, in `torch.channels_last`, or of rows (B, F), standardized, and
+            Batches of images (B, C, H, W), normalised, in `torch.channels_last`, or of rows (B, F), standardized, and
             classes (B,) int64 or values (B, K) float32, as they are.
 
         Raises:
             ValueError: If `batch_size` or `every` is below 1, `start` is negative, `part` is none, or `dtype` is not a
                 floating type.
+            ConfigurationError: If the distortion is for other channels.
             DataError: If rows of a table shall be augmented.
         """
         if batch_size < 1 or start < 0:
@@ -101,15 +102,16 @@ class Split:
             raise ValueError(f"`every` >= 1 and 0 <= `part[0]` < `part[1]` must hold, got {every} and {part}")
         if not dtype.is_floating_point:
             raise ValueError(f"`dtype` must be a floating type, got {dtype}")
+        augmentation = augmentation or Augmentation()
         rows = self._rows
         if shuffle:
             rows = rows[torch.randperm(len(rows), generator=stream(seed, "order", self.name, epoch))]
         numbers = range(start, self.num_batches(batch_size, drop_last), every)
         chunks = [(number, rows[number * batch_size : (number + 1) * batch_size]) for number in numbers]
-        augmentation = augmentation or Augmentation()
         if isinstance(self._inputs, Tensor):
             augmentation.check_rows(self.name)
             return self._of_rows(self._inputs, [chunk[part[0] :: part[1]] for _, chunk in chunks], device, dtype)
+        augmentation.distortion.check(self._inputs.channels)
         return self._generate(self._inputs, chunks, seed, epoch, augmentation, part, device, dtype)
 
     def _of_rows(
@@ -140,17 +142,17 @@ class Split:
         for (number, whole), chunk, (images, rows) in batches:
             # Drawn on the CPU, and in one tensor, so that a GPU gets one small copy and never waits.
             generator = stream(seed, "augment", self.name, epoch, number)
-            draws = augmentation.draw(len(whole), pixels.side, generator)[:, part[0] :: part[1]]
+            draws = augmentation.draw(len(whole), pixels.size, generator)[:, part[0] :: part[1]]
             draws = draws.to(here, non_blocking=True)
             fill = augmentation.distortion.fill
-            cropped = windows(images, rows, draws, side=pixels.side, crop=augmentation.crop, fill=fill)
+            cropped = windows(images, rows, draws, size=pixels.size, crop=augmentation.crop, fill=fill)
             distort, light, finish = self._distorting(augmentation.distortion, len(whole), seed, epoch, number, part)
             x = light(normalise(distort(cropped), mean, std), std)
             if augmentation.cutout:
                 x = cut_out(x, draws, augmentation.cutout)
             x = finish(x)
             y = self._labels[chunk.to(here, non_blocking=True)]
-            # (B, S, S, C) in memory is (B, C, S, S) in channels_last: the permutation moves nothing.
+            # (B, H, W, C) in memory is (B, C, H, W) in channels_last: the permutation moves nothing.
             yield x.permute(0, 3, 1, 2).to(device or here, dtype, non_blocking=True), y.to(device or here)
 
     def _distorting(
@@ -180,7 +182,7 @@ class Data:
     Args:
         name: For people.
         classes: Names of the classes, in the order of their numbers; empty where targets are values.
-        input_size: (C, S, S) of one image, or (F,) of one row.
+        input_size: (C, H, W) of one image, or (F,) of one row.
         mean: Of each channel, for inputs in 0..1, or of each feature, in its own unit.
         std: Of each channel, for inputs in 0..1, or of each feature; 1 where it is constant.
         fingerprint: SHA-256, in hexadecimal, of images or rows, labels and split. Where images are streamed, a fixed

@@ -1,7 +1,7 @@
 """Stronger changes of training images: resized crops, colours, learned policies, erased rectangles.
 
-Legend: B images of a batch, S side of an image, C channels. Crops and colours are computed for a whole batch; the
-policies are torchvision's, image by image, which waits for the host and takes longer.
+Legend: B images of a batch, H height and W width of an image, C channels. Crops and colours are computed for a whole
+batch; the policies are torchvision's, image by image, which waits for the host and takes longer.
 """
 
 # No postponed annotations: the command line reads the types of these fields.
@@ -9,7 +9,7 @@ policies are torchvision's, image by image, which waits for the host and takes l
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import inf, log
+from math import inf, log, sqrt
 from typing import Any
 
 import torch
@@ -35,11 +35,12 @@ COLOURS = (  # principal components of the red, green and blue of ImageNet, each
 class Distortion:
     """Changes of training images beyond crop, mirror and cutout; the default does nothing.
 
-    The order is: resized crop, colours, policy, lighting, then, on normalised images, cutout and erasing.
+    Saturation, hue, policies and lighting are changes of colors: images have to be grey or colored for them. The
+    order is: resized crop, colours, policy, lighting, then, on normalised images, cutout and erasing.
 
     Args:
         resized: Smallest share of the area that a random crop keeps, 0.08 as a rule, before it is resized to the whole
-            side. It replaces the crop of padded images; 0 for none.
+            image. It replaces the crop of padded images; 0 for none.
         ratio: Smallest ratio of width to height of a resized crop; its inverse is the largest. 1 for squares.
         jitter: Largest change of brightness, contrast, saturation and hue, in random order; a factor is drawn from
             1 ± that, the shift of the hue from ± that, in turns of the colour wheel, at most 0.5.
@@ -91,12 +92,27 @@ class Distortion:
         """Whether anything happens to images, apart from how crops are filled."""
         return bool(self.resized or any(self.jitter) or self.policy != "none" or self.lighting or self.erase)
 
+    def check(self, channels: int) -> None:
+        """Raise `ConfigurationError` if images of so many channels have no colors to change as this says."""
+        if channels in (1, 3):
+            return
+        of_colors = {
+            "jitter": any(self.jitter[2:]),
+            "policy": self.policy != "none",
+            "lighting": bool(self.lighting),
+        }
+        if name := next((name for name, used in of_colors.items() if used), None):
+            advice = "leave saturation and hue 0, as in jitter 0.4,0.4,0,0" if name == "jitter" else "leave it out"
+            raise ConfigurationError(
+                f"`{name}` of a distortion changes colors, and images of {channels} channels have none; {advice}"
+            )
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw the choices for `count` images: (56, B) float64 in [0, 1) on the CPU, whether they are used or not."""
         return torch.rand(56, count, dtype=torch.float64, generator=generator)
 
     def before(self, x: Tensor, draws: Tensor, keys: Sequence[int]) -> Tensor:
-        """Change images (B, S, S, C) uint8 before they are normalised.
+        """Change images (B, H, W, C) uint8 before they are normalised.
 
         Args:
             x: Images.
@@ -104,13 +120,13 @@ class Distortion:
             keys: A seed for each image.
         """
         if self.resized:
-            x = resized_crop(x, rectangles(draws[:22], x.shape[1], (self.resized, 1.0), self.ratio))
+            x = resized_crop(x, rectangles(draws[:22], (x.shape[1], x.shape[2]), (self.resized, 1.0), self.ratio))
         if any(self.jitter):
             x = jitter(x, self.jitter, draws[22:26], draws[26:30].argsort(dim=0))
         return x if self.policy == "none" else self._policy(x, keys)
 
     def light(self, x: Tensor, draws: Tensor, std: Tensor) -> Tensor:
-        """Add lighting to normalised images (B, S, S, 3), in place.
+        """Add lighting to normalised images (B, H, W, 3), in place.
 
         Args:
             x: Images.
@@ -124,11 +140,11 @@ class Distortion:
         return x.add_((shift.to(std) / std)[:, None, None, :])
 
     def after(self, x: Tensor, draws: Tensor, keys: Sequence[int]) -> Tensor:
-        """Erase rectangles of normalised images (B, S, S, C), in place; the arguments are those of `before`."""
+        """Erase rectangles of normalised images (B, H, W, C), in place; the arguments are those of `before`."""
         if not self.erase:
             return x
         erased = (draws[30] < self.erase).nonzero().flatten().tolist()
-        boxes = rectangles(draws[31:53], x.shape[1], ERASED, 0.3).tolist()
+        boxes = rectangles(draws[31:53], (x.shape[1], x.shape[2]), ERASED, 0.3).tolist()
         for image in erased:
             top, left, height, width = boxes[image]
             noise = torch.randn(height, width, x.shape[3], generator=stream(keys[image], "noise"))
@@ -160,54 +176,65 @@ def _transform(policy: str, size: int, fill: int) -> Callable[[Tensor], Tensor]:
     return v2.AutoAugment(v2.AutoAugmentPolicy(policy.removeprefix("autoaugment-")), **options)
 
 
-def rectangles(draws: Tensor, side: int, area: tuple[float, float], ratio: float) -> Tensor:
+def rectangles(draws: Tensor, size: tuple[int, int], area: tuple[float, float], ratio: float) -> Tensor:
     """Return a rectangle of uniform area, uniform log-ratio of its sides, and uniform place, inside of every image.
 
-    As in torchvision and timm, shapes that do not fit are drawn anew; where none of `TRIES` fits, it is the image.
+    As in torchvision and timm, shapes that do not fit are drawn anew; where none of `TRIES` fits, it is the image, cut
+    off as far as its own ratio is out of range.
 
     Args:
         draws: (22, B) uniform numbers: areas, ratios, top, left.
-        side: S.
+        size: (H, W).
         area: Smallest and largest share of the area.
         ratio: Smallest ratio of width to height; its inverse is the largest.
 
     Returns:
         (B, 4) int64: top, left, height, width.
     """
+    height, width = size
+    sides = torch.tensor(size)[:, None]  # (2, 1)
     shares = area[0] + (area[1] - area[0]) * draws[:TRIES]
     ratios = torch.exp((2 * draws[TRIES : 2 * TRIES] - 1) * -log(ratio))
-    sizes = side * torch.stack([(shares / ratios).sqrt(), (shares * ratios).sqrt()])  # height, width: (2, TRIES, B)
-    sizes = sizes.round().long()
-    fits = ((sizes >= 1) & (sizes <= side)).all(dim=0)
+    sizes = sqrt(height * width) * torch.stack([(shares / ratios).sqrt(), (shares * ratios).sqrt()])
+    sizes = sizes.round().long()  # height, width: (2, TRIES, B)
+    fits = ((sizes >= 1) & (sizes <= sides[:, :, None])).all(dim=0)
     first = fits.int().argmax(dim=0)
     chosen = sizes.gather(1, first.expand(2, 1, -1)).squeeze(1)
-    chosen = torch.where(fits.any(dim=0), chosen, side)
-    place = (draws[2 * TRIES :] * (side - chosen + 1)).long()
+    largest = torch.tensor([min(height, round(width / ratio)), min(width, round(height / ratio))])
+    chosen = torch.where(fits.any(dim=0), chosen, largest[:, None])
+    place = (draws[2 * TRIES :] * (sides - chosen + 1)).long()
     return torch.cat([place, chosen]).T.contiguous()
 
 
 def resized_crop(x: Tensor, boxes: Tensor) -> Tensor:
-    """Bring a rectangle of each image (B, S, S, C) uint8 to the whole side, bilinearly.
+    """Bring a rectangle of each image (B, H, W, C) uint8 to the size of the image, bilinearly.
 
     Args:
         x: Images.
         boxes: (B, 4) int64 from `rectangles`, on the CPU.
     """
-    side = x.shape[1]
-    first, size = boxes[:, :2].double(), boxes[:, 2:].double()  # (B, 2): rows, columns
-    along = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    at = first[:, :, None] + along * size[:, :, None] - 0.5  # (B, 2, S) in pixels
-    at = at.clamp(first[:, :, None], (first + size - 1)[:, :, None])  # nothing from beyond the rectangle
-    rows, columns = ((2 * at + 1) / side - 1).float().to(x.device, non_blocking=True).unbind(dim=1)
-    grid = torch.stack([columns[:, None, :].expand(-1, side, -1), rows[:, :, None].expand(-1, -1, side)], dim=-1)
+    height, width = x.shape[1:3]
+
+    def positions(first: Tensor, length: Tensor, side: int) -> Tensor:
+        """From first pixel and length (B,) to where `side` pixels are taken from, (B, side), in -1..1."""
+        first, length = first.double()[:, None], length.double()[:, None]
+        along = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+        at = first + along * length - 0.5
+        at = at.clamp(first, first + length - 1)  # nothing from beyond the rectangle
+        return ((2 * at + 1) / side - 1).float()
+
+    top, left, high, wide = boxes.unbind(dim=1)
+    both = torch.cat([positions(top, high, height), positions(left, wide, width)], dim=1)  # one copy to a GPU
+    rows, columns = both.to(x.device, non_blocking=True).split([height, width], dim=1)
+    grid = torch.stack([columns[:, None, :].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)], dim=-1)
     y = F.grid_sample(x.permute(0, 3, 1, 2).float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return y.permute(0, 2, 3, 1).round_().clamp_(0, 255).to(torch.uint8, memory_format=torch.contiguous_format)
 
 
 def jitter(x: Tensor, strength: Sequence[float], draws: Tensor, order: Tensor) -> Tensor:
-    """Change brightness, contrast, saturation and hue of images (B, S, S, C) uint8.
+    """Change brightness, contrast, saturation and hue of images (B, H, W, C) uint8.
 
-    Images of one channel have neither saturation nor hue.
+    Only images of three channels have saturation and hue; how bright others are is the mean of their channels.
 
     Args:
         x: Images.
@@ -232,8 +259,8 @@ def jitter(x: Tensor, strength: Sequence[float], draws: Tensor, order: Tensor) -
 
 
 def _grey(x: Tensor) -> Tensor:
-    """(B, S, S, C) → (B, S, S, 1)."""
-    return x if x.shape[3] == 1 else (x * x.new_tensor(GREY)).sum(dim=3, keepdim=True)
+    """(B, H, W, C) → (B, H, W, 1)."""
+    return (x * x.new_tensor(GREY)).sum(dim=3, keepdim=True) if x.shape[3] == 3 else x.mean(dim=3, keepdim=True)
 
 
 def _brightness(x: Tensor, factor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where single images come from: arrays, files, tables, data sets of PyTorch. All give a PIL image by its row."""
+"""Where single images come from: arrays, files, tables, data sets of PyTorch. All give one image by its row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 import torch
 
+from ramify.data.arrays import MAX_PIXELS, channels_first, check_sides, read_npy
 from ramify.data.depth import Extent, Scale, UnmeasuredError, is_signed, is_wide, values_of
-from ramify.data.spec import MAX_SIDE
 from ramify.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -28,11 +29,38 @@ T = TypeVar("T")
 DEEP_MODES = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 GREY_MODES = frozenset({"1", "L", "LA", "La"}) | DEEP_MODES
 
-MAX_PIXELS = MAX_SIDE**2
-"""Pixels of one image above which it is refused before it is decoded."""
-
-RESIZED_BY_SPEC = "set `image_size` of DataSpec (--data.image_size N)"
+RESIZED_BY_SPEC = "set `image_size` of DataSpec (--data.image_size N, or HEIGHT,WIDTH)"
 RESIZED_IN_PYTHON = "resize them in the data set, or hand over ramify.data.load(dataset, image_size=N)"
+
+COLORS = (1, 3)
+"""Channels that grey images and colored ones have, each of which can be had from the other."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What all images of a data set are brought to.
+
+    Args:
+        height: H, in pixels.
+        width: W, in pixels.
+        channels: C.
+        resized: Whether images of other sizes are resized and cropped; else they are refused.
+    """
+
+    height: int
+    width: int
+    channels: int
+    resized: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.height, self.width
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.height, self.width, self.channels
 
 
 class Encoded(Protocol):
@@ -44,7 +72,7 @@ class Encoded(Protocol):
     def __len__(self) -> int: ...
 
     def open(self, row: int) -> Image | np.ndarray:
-        """Return image `row`; its pixels may still be unread. An array is (H, W) or (H, W, 3), of any depth."""
+        """Return image `row`; its pixels may still be unread. An array is (H, W) or (H, W, C), of any depth."""
         ...
 
     def where(self, row: int) -> str:
@@ -63,11 +91,9 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def open(self, row: int) -> Image:
+    def open(self, row: int) -> np.ndarray:
         """Return image `row`."""
-        from PIL import Image
-
-        return Image.fromarray(self.pixels[row])
+        return self.pixels[row]
 
     def where(self, row: int) -> str:
         """Return how to find image `row`, for messages."""
@@ -75,21 +101,24 @@ class Arrays:
 
 
 class Files:
-    """One image file per image."""
+    """One file per image: of an image format, or `.npy` with an array."""
 
     advice = RESIZED_BY_SPEC
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
+    def __init__(self, paths: Sequence[Path], channel_axis: str | None = None) -> None:
+        self.paths, self.channel_axis = paths, channel_axis
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def open(self, row: int) -> Image:
+    def open(self, row: int) -> Image | np.ndarray:
         """Return image `row`."""
         from PIL import Image
 
-        return Image.open(self.paths[row])
+        path = self.paths[row]
+        if path.suffix.lower() == ".npy":
+            return as_image(read_npy(path), str(path), self.channel_axis)
+        return Image.open(path)
 
     def where(self, row: int) -> str:
         """Return how to find image `row`, for messages."""
@@ -145,15 +174,17 @@ class Items:
         name: str,
         select: Callable[[Any], Any] = operator.itemgetter(0),
         extent: Extent | None = None,
+        channel_axis: str | None = None,
     ) -> None:
         self.dataset, self.name, self.select, self.extent = dataset, name, select, extent
+        self.channel_axis = channel_axis
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def open(self, row: int) -> Image | np.ndarray:
         """Return image `row`."""
-        image = as_image(self.select(taken(self.dataset, row, self.where(row))), self.where(row))
+        image = as_image(self.select(taken(self.dataset, row, self.where(row))), self.where(row), self.channel_axis)
         # A copy, because the reader closes what it is given, and this image is the data set's own.
         return image if isinstance(image, np.ndarray) else image.copy()
 
@@ -228,11 +259,16 @@ def _open(record: Any, folder: Path) -> Image:
     return Image.open(io.BytesIO(record))
 
 
-def as_image(image: Any, where: str) -> Image | np.ndarray:
-    """Take a PIL image as it is; map a tensor or array, HW, HWC or CHW, of any depth, to (H, W) or (H, W, 3).
+def as_image(image: Any, where: str, channel_axis: str | None = None) -> Image | np.ndarray:
+    """Take a PIL image as it is; map a tensor or array, HW, HWC or CHW, of any depth, to (H, W) or (H, W, C).
+
+    Args:
+        image: What may be one.
+        where: How to find it, for messages.
+        channel_axis: Where the channels of arrays stand, if that is known; see `channels_first`.
 
     Raises:
-        DataError: If it is no image, or a tensor or array whose channels are not 1 or 3.
+        DataError: If it is no image, is too large, or leaves open which axis holds the channels.
     """
     from PIL import Image as factory
 
@@ -258,26 +294,12 @@ def as_image(image: Any, where: str) -> Image | np.ndarray:
     if array.ndim not in (2, 3) or not array.size:
         raise DataError(f"{where}: shape {array.shape} is none of HW, CHW and HWC")
     if array.ndim == 3:
-        if array.shape[0] not in (1, 3) and array.shape[2] not in (1, 3):
-            count, height, width = array.shape
-            if height != width:  # of squares, the side that is another one
-                count = width if count == height else min(count, width)
-            raise DataError(
-                f"{where}: shape {array.shape} has {count} channels; images have 1 or 3, choose some of them"
-            )
-        if channels_first(array.shape, tensor):
+        if channels_first(array.shape, f"{where}: shape {array.shape}", channel_axis, tensor=tensor):
             array = array.transpose(1, 2, 0)
         if array.shape[2] == 1:
             array = array[:, :, 0]
+    check_sides(array.shape, f"{where}: shape {array.shape}")
     return np.ascontiguousarray(array)
-
-
-def channels_first(shape: tuple[int, ...], tensor: bool) -> bool:
-    """Tell CHW from HWC; a tiny image can be both, and then a tensor is CHW and an array HWC."""
-    first, last = shape[0] in (1, 3), shape[2] in (1, 3)
-    if first and last:
-        return shape[1] == shape[2] and (tensor or shape[0] != shape[1])
-    return first
 
 
 def _read(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
@@ -299,7 +321,10 @@ def _read(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
     except Exception as error:  # damaged files make decoders fail in ways without number
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, factory.UnidentifiedImageError):
-            reason = "Pillow does not know it: empty, damaged, or of pixels to be converted, such as floats of 64 bits"
+            reason = (
+                "Pillow does not know it: empty, damaged, or to be converted, such as floats of 64 bits, and more than "
+                "four bands to .npy"
+            )
         raise DataError(f"{images.where(row)}: not a readable image ({reason:.160}); repair or remove it") from error
 
 
@@ -318,7 +343,7 @@ def taken(dataset: Any, row: int, where: str) -> Any:
 def _check_size(image: Image, where: str) -> None:
     """Refuse an image, by its header, that has too many pixels."""
     if image.width * image.height > MAX_PIXELS:
-        raise _giant(where, f"{image.width}x{image.height}")
+        raise _giant(where, f"{image.height}x{image.width}")
 
 
 def _giant(where: str, size: str | Exception) -> DataError:
@@ -328,12 +353,21 @@ def _giant(where: str, size: str | Exception) -> DataError:
 
 
 def _size(image: Image | np.ndarray) -> tuple[int, int]:
-    """Return (width, height)."""
-    return (image.shape[1], image.shape[0]) if isinstance(image, np.ndarray) else image.size
+    """Return (height, width)."""
+    return (image.shape[0], image.shape[1]) if isinstance(image, np.ndarray) else (image.height, image.width)
 
 
-def _coloured(image: Image | np.ndarray) -> bool:
-    return image.ndim == 3 if isinstance(image, np.ndarray) else image.mode not in GREY_MODES
+def _upright_size(image: Image | np.ndarray) -> tuple[int, int]:
+    """Return the (height, width) that an image has once it is turned upright."""
+    height, width = _size(image)
+    turn = None if isinstance(image, np.ndarray) else _turn(image)
+    return (width, height) if turn is not None and turn.name in _SIDEWAYS else (height, width)
+
+
+def _channels(image: Image | np.ndarray) -> int:
+    if isinstance(image, np.ndarray):
+        return 1 if image.ndim == 2 else image.shape[2]
+    return 1 if image.mode in GREY_MODES else 3
 
 
 def is_deep(images: Encoded, row: int) -> bool:
@@ -371,44 +405,53 @@ def measure(image: Image | np.ndarray, where: str, found: Extent) -> None:
         found.add_upper(colors[..., :-1] if image.getbands()[-1] == "A" else colors, where)
 
 
-def probe(images: Encoded, rows: Sequence[int], image_size: int | None) -> tuple[int, int]:
-    """Return (side in pixels, channels) of the images `rows`, reading no more headers than needed.
+def probe(images: Encoded, rows: Sequence[int], size: tuple[int, int] | None) -> Form:
+    """Return what the images `rows` are brought to, reading no more headers than needed.
 
-    The side is `image_size`, else that of the first image. One coloured image makes all of them coloured.
+    The size is `size`, else that of the first image. One image that is not grey makes all of them like it.
     """
-    side = image_size or _read(images, rows[0], _size)[0]
+    height, width = size or _read(images, rows[0], _upright_size)
     if isinstance(images, Arrays):
-        return side, 1 if images.pixels.ndim == 3 else 3
-    return side, 3 if any(_read(images, row, _coloured) for row in rows) else 1
+        channels = 1 if images.pixels.ndim == 3 else images.pixels.shape[3]
+    else:
+        counts = (_read(images, row, _channels) for row in rows)
+        channels = next((count for count in counts if count != 1), 1)
+    return Form(height, width, channels, resized=size is not None)
 
 
-def decode(
-    images: Encoded, row: int, side: int, channels: int, image_size: int | None, scale: Scale | None = None
-) -> np.ndarray:
-    """Return image `row` as (side, side, channels) uint8, upright; resized and cropped only if `image_size` is given.
+def decode(images: Encoded, row: int, form: Form, scale: Scale | None = None) -> np.ndarray:
+    """Return image `row` as (H, W, C) uint8, upright, of the given form.
 
     Raises:
         UnmeasuredError: If the image is deeper than bytes and there is no `scale`.
-        DataError: If the image cannot be decoded, or has another size although no `image_size` is given.
+        DataError: If the image cannot be decoded, or has another size and is not to be resized, or other channels.
     """
 
     def pixels(image: Image | np.ndarray) -> np.ndarray:
-        shallow = _of_bytes(image, scale, images.where(row))
-        if image_size is None and shallow.size != (side, side):
+        shallow, count = _of_bytes(image, scale, images.where(row)), _channels(image)
+        if count != form.channels and not (count in COLORS and form.channels in COLORS):
+            raise DataError(
+                f"{images.where(row)}: images of one data set have equally many channels; this one has {count}, and "
+                f"others have {form.channels}"
+            )
+        if not form.resized and _size(shallow) != form.size:
+            height, width = _size(shallow)
             raise OptionError(
-                f"{images.where(row)}: {shallow.width}x{shallow.height} pixels; images must be square and of one "
-                f"size (the first is {side} wide): {images.advice}",
+                f"{images.where(row)}: {height}x{width} pixels, and others have {form.height}x{form.width} (height x "
+                f"width); images of one data set have one size: {images.advice}",
                 "image_size",
             )
+        if isinstance(shallow, np.ndarray):
+            return _covered_by_channel(shallow, form.size)
         if "transparency" in shallow.info:
             shallow = shallow.convert("RGBA")
-        return np.asarray(_squared(shallow.convert("RGB" if channels == 3 else "L"), side))
+        return np.asarray(_covered(shallow.convert("RGB" if form.channels == 3 else "L"), form.size))
 
-    return _read(images, row, pixels).reshape(side, side, channels)
+    return _read(images, row, pixels).reshape(form.shape)
 
 
-def _of_bytes(image: Image | np.ndarray, scale: Scale | None, where: str) -> Image:
-    """Return the image with bytes for values, upright."""
+def _of_bytes(image: Image | np.ndarray, scale: Scale | None, where: str) -> Image | np.ndarray:
+    """Return the image with bytes for values, upright; an array if it is neither grey nor colored."""
     from PIL import Image as factory
 
     turn = None
@@ -426,6 +469,8 @@ def _of_bytes(image: Image | np.ndarray, scale: Scale | None, where: str) -> Ima
         if scale is None:
             raise UnmeasuredError(f"{where}: is deeper than 8 bits, as others are not; convert it to 8 bits")
         image = scale.to_bytes(image, where)
+    if _channels(image) not in COLORS:
+        return image
     shallow = factory.fromarray(image)
     return shallow if turn is None else shallow.transpose(turn)
 
@@ -452,13 +497,27 @@ def _turn(image: Image) -> Transpose | None:
     return turns.get(orientation)
 
 
-def _squared(image: Image, side: int) -> Image:
-    """Resize the shorter side to `side` and crop the centre; the aspect ratio is kept."""
+_SIDEWAYS = frozenset({"TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"})  # height and width change places
+
+
+def _covered(image: Image, size: tuple[int, int]) -> Image:
+    """Resize an image until it covers `size` (H, W), and crop the centre; the aspect ratio is kept."""
     from PIL import Image as factory
 
-    if image.size == (side, side):
+    height, width = size
+    if image.size == (width, height):
         return image
-    ratio = side / min(image.size)
-    width, height = (max(side, round(length * ratio)) for length in image.size)
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.resize((width, height), factory.Resampling.BILINEAR).crop((left, top, left + side, top + side))
+    ratio = max(width / image.width, height / image.height)
+    wide, high = max(width, round(image.width * ratio)), max(height, round(image.height * ratio))
+    left, top = (wide - width) // 2, (high - height) // 2
+    return image.resize((wide, high), factory.Resampling.BILINEAR).crop((left, top, left + width, top + height))
+
+
+def _covered_by_channel(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Do to every channel of (H, W, C) uint8 what `_covered` does to an image."""
+    from PIL import Image as factory
+
+    if image.shape[:2] == size:
+        return image
+    channels = (factory.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(image, 2, 0))
+    return np.stack([np.asarray(_covered(channel, size)) for channel in channels], axis=2)

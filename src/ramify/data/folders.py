@@ -14,12 +14,12 @@ from ramify.data.part_names import USUAL_PART, assign, is_set_apart, says_nothin
 from ramify.data.parts import Part, Parts, is_hidden, listed, subfolders, unused
 from ramify.errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".npy"})
 WANTED = "wanted is one subfolder per class with images in it"
 
 
-def image_folder(path: Path) -> Parts:
-    """Read a folder of images.
+def image_folder(path: Path, channel_axis: str | None = None) -> Parts:
+    """Read a folder of images: files of image formats, and arrays (H, W), (H, W, C) or (C, H, W) in `.npy` files.
 
     Folders count as parts by their names (`ramify.data.part_names`) and by what they hold: folders of classes. A
     folder `train` with images in it is a class, where others lie beside it.
@@ -34,7 +34,7 @@ def image_folder(path: Path) -> Parts:
     notes = [note for around, inner in pairwise(chain) for note in unused(around, [inner])]
     if folders is None:
         classes, apart = _classes_in(path)
-        part, more = _image_part(path, classes)
+        part, more = _image_part(path, classes, channel_axis)
         name = top.parent.name if top.name.lower() in USUAL_PART else top.name
         return Parts(name, part, notes=(*notes, *unused(path, [*classes, *apart]), *more, *map(_without_class, apart)))
     used = [folder for several in folders.values() for folder in several]
@@ -48,7 +48,7 @@ def image_folder(path: Path) -> Parts:
         classes = _class_folders(folders[part_name], known)
         if classes:
             of_classes = path if len(folders[part_name]) > 1 else folders[part_name][0]
-            parts[part_name], more = _image_part(of_classes, classes)
+            parts[part_name], more = _image_part(of_classes, classes, channel_axis)
             notes += more
             if classes[0].parent != path:
                 notes += unused(classes[0].parent, classes)
@@ -225,12 +225,13 @@ def _class_folders(folders: Sequence[Path], known: Collection[object]) -> list[P
     return _classes_in(folders[0])[0]
 
 
-def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
+def _image_part(path: Path, classes: Sequence[Path], channel_axis: str | None) -> tuple[Part, list[str]]:
     """Read the images in folders of classes; also returns a note on the files there that are none."""
     files: list[Path] = []
     labels: list[int | str | None] = []
     others: Counter[str] = Counter()
     hidden: list[str] = []
+    beside: list[str] = []  # arrays that belong to an image: its mask, its features
     deep = 0  # classes whose images lie in several folders
     for folder in classes:
         found = []
@@ -246,6 +247,10 @@ def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
             raise DataError(
                 f"{folder}: this class has no image ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"
             )
+        images = {file.with_suffix("") for file in found if not _is_array(file.name)}
+        twins = {file for file in found if _is_array(file.name) and file.with_suffix("") in images}
+        beside += sorted(str(file.relative_to(path)) for file in twins)
+        found = [file for file in found if file not in twins]
         deep += len({file.relative_to(folder).parts[0] for file in found if file.parent != folder}) > 1
         files += found
         labels += [folder.name] * len(found)
@@ -253,17 +258,32 @@ def _image_part(path: Path, classes: Sequence[Path]) -> tuple[Part, list[str]]:
         raise DataError(f"{path}: no images; {WANTED}, or Parquet files")
     count = others.total()
     notes = [f"{path}: {count} files of no known image format not used ({listed(sorted(others))})"] if count else []
+    if beside:
+        notes.append(f"{path}: {len(beside)} arrays beside an image of the same name not used, such as {beside[0]}")
     if deep == len(classes):
         notes.append(f"{path}: the classes are {listed([one.name for one in classes])}, whatever folders are in them")
     if hidden:
         notes.append(f"{path}: {len(hidden)} hidden images not used, such as {hidden[0]}")
-    return Part(Files(files), labels), notes
+    return Part(Files(files, channel_axis), labels), notes
 
 
 def _loose(path: Path) -> bool:
     """Return whether images lie in a folder itself."""
+    return _looked_into(path)[0]
+
+
+def _looked_into(path: Path) -> tuple[bool, list[os.DirEntry[str]]]:
+    """Return whether images lie in a folder itself, else the folders in it; arrays beside folders are no images."""
+    inner, arrays = [], False
     with os.scandir(path) as entries:
-        return any(_is_image(entry.name) for entry in entries)
+        for entry in entries:
+            if _is_array(entry.name):
+                arrays = True
+            elif _is_image(entry.name):
+                return True, []
+            elif entry.is_dir() and not is_hidden(entry.name):
+                inner.append(entry)
+    return arrays and not inner, inner
 
 
 def _holding(path: Path) -> list[Path]:
@@ -273,15 +293,9 @@ def _holding(path: Path) -> list[Path]:
 
 def holds_images(path: Path, around: frozenset[str] = frozenset()) -> bool:
     """Return whether images lie somewhere in a folder; links that lead back to folders `around` it are not followed."""
-    inner = []
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if _is_image(entry.name):
-                return True
-            if entry.is_dir() and not is_hidden(entry.name):
-                inner.append(entry)
-    if not inner:
-        return False
+    found, inner = _looked_into(path)
+    if found or not inner:
+        return found
     around |= {os.path.realpath(path)}
     return any(
         holds_images(Path(entry.path), around)
@@ -292,3 +306,7 @@ def holds_images(path: Path, around: frozenset[str] = frozenset()) -> bool:
 
 def _is_image(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_array(name: str) -> bool:
+    return _is_image(name) and Path(name).suffix.lower() == ".npy"

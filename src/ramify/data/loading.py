@@ -63,10 +63,10 @@ def load(
 
             In Python, that is a map-style data set of PyTorch, or a `Dataset` or `DatasetDict` of Hugging Face. An item
             is (image, label), or a mapping or named tuple with keys such as image, img or pixel_values, and label,
-            labels or target, in any case. An image is a PIL image, or a tensor or array (C, S, S), (S, S, C) or (S, S)
-            with 1 or 3 channels. A label is a class number (an integer, a whole float, an array of one), a class name
-            or a truth value; with `targets="values"` a number or a vector. An image may be a vector, the row of a
-            table; whole tables may be data frames of pandas or Polars, or Arrow tables.
+            labels or target, in any case. An image is a PIL image, or a tensor or array (C, H, W), (H, W, C) or (H, W),
+            whose channels are found as docs/data.md says. A label is a class number (an integer, a whole float, an
+            array of one), a class name or a truth value; with `targets="values"` a number or a vector. An image may be
+            a vector, the row of a table; whole tables may be data frames of pandas or Polars, or Arrow tables.
         device: Where the images shall be kept, as bytes, or the rows.
         measured: Whether nothing will be trained on it: then all images are test images where there is no part for
             testing. Data that is loaded already stays as it is.
@@ -79,7 +79,7 @@ def load(
 
     Images become upright and bytes: EXIF orientation is applied; the alpha of a PIL image is dropped; 16 and 32 bits,
     and floats, are scaled by one range for the whole data set (`ramify.data.depth`). One image has at most
-    `ramify.data.encoded.MAX_PIXELS`.
+    `ramify.data.arrays.MAX_PIXELS`.
 
     Returns:
         The data. Images above `ramify.data.pixels.memory_limit` are not kept but decoded for each batch.
@@ -205,7 +205,7 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
     else:
         of_pool, of_test, scale = _pixels(images, pool, test, spec, device, known)
         input_size, mean, std = _measured(of_pool if len(pool) else of_test, parts.name)
-        augmentation = Augmentation(crop=max(1, input_size[1] // 8), flip=parts.name not in HANDED)
+        augmentation = Augmentation(crop=max(1, min(input_size[1:]) // 8), flip=parts.name not in HANDED)
     target_mean, target_std = _moments(labels[known_by].numpy()) if target_names else ((), ())
     stores = {"pool": (of_pool, labels[pool]), "test": (of_test, labels[test])}
     return Data(
@@ -229,7 +229,7 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
 def _check_options(name: str, images: Encoded | Rows, spec: DataSpec) -> None:
     """Raise `DataError` if an option is for images, and these are rows, or the other way round."""
     if isinstance(images, Rows):
-        for option in ("image_column", "image_size"):
+        for option in ("image_column", "channel_axis", "image_size"):
             if getattr(spec, option) is not None:
                 raise DataError(f"{name}: holds rows of a table, and `{option}` is for images; leave it out")
     else:
@@ -241,14 +241,14 @@ def _pixels(
 ) -> tuple[Pixels, Pixels, Scale | None]:
     """Decode the training images `pool` and the `test` images; what they are like is said by the former, if any."""
     if len(pool):
-        return load_pixels(images, pool, test, spec.image_size, device, known)
-    of_test, of_pool, scale = load_pixels(images, test, pool, spec.image_size, device, known)
+        return load_pixels(images, pool, test, spec.size, device, known)
+    of_test, of_pool, scale = load_pixels(images, test, pool, spec.size, device, known)
     return of_pool, of_test, scale
 
 
 def _measured(pixels: Pixels, name: str) -> tuple[tuple[int, int, int], tuple[float, ...], tuple[float, ...]]:
-    """Return (C, S, S) of images, and mean and standard deviation of each channel, for inputs in 0..1."""
-    input_size = (pixels.channels, pixels.side, pixels.side)
+    """Return (C, H, W) of images, and mean and standard deviation of each channel, for inputs in 0..1."""
+    input_size = (pixels.channels, *pixels.size)
     if name in PUBLISHED and input_size == (3, 32, 32):
         mean, std = (tuple(value / 255 for value in values) for values in PUBLISHED[name])
     else:
@@ -427,7 +427,7 @@ def _subset(chosen: dict[str, Tensor], labels: Tensor, spec: DataSpec) -> dict[s
 
 
 def _sample(pixels: Store) -> list[Tensor]:
-    """Return the images, or a fixed sample of streamed ones, as uint8 (n, S, S, C) chunks, or rows as one chunk."""
+    """Return the images, or a fixed sample of streamed ones, as uint8 (n, H, W, C) chunks, or rows as one chunk."""
     if isinstance(pixels, Tensor):
         return [pixels.cpu()]
     if isinstance(pixels, InMemory):
@@ -460,7 +460,7 @@ def _moments(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _fingerprint(stores: dict[str, tuple[Store, Tensor]], rows: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, (pixels, labels) in stores.items():
-        size = pixels.shape[1:] if isinstance(pixels, Tensor) else (pixels.side, pixels.side, pixels.channels)
+        size = pixels.shape[1:] if isinstance(pixels, Tensor) else (*pixels.size, pixels.channels)
         digest.update("x".join([f"{name} {len(pixels)}", *map(str, size)]).encode())
         for chunk in _sample(pixels):
             digest.update(chunk.contiguous().numpy().data)

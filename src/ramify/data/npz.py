@@ -6,18 +6,17 @@ Sizes are read in the headers, and bounded, before any array is; nothing is unpi
 
 from __future__ import annotations
 
-import io
 import math
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ramify.data.arrays import Header, channels_first, check_sides, native, read_header
 from ramify.data.depth import Extent
-from ramify.data.encoded import MAX_PIXELS, RESIZED_BY_SPEC, Arrays, Encoded, Items, channels_first
+from ramify.data.encoded import RESIZED_BY_SPEC, Arrays, Encoded, Items
 from ramify.data.labels import Label, read_target
 from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS, USUAL, told_by
 from ramify.data.parts import Part, Parts, listed
@@ -29,19 +28,6 @@ from ramify.errors import DataError, OptionError, nearest
 from ramify.reading import shown
 
 _CLASS_NAMES = ("class_names", "label_names", "classes", "names")
-_HEADER = 10_000  # bytes of the header of an array
-
-
-@dataclass(frozen=True)
-class _Header:
-    """What an archive says of an array before it is read."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    @property
-    def bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @source("npz", suffix=".npz")
@@ -67,7 +53,7 @@ def npz_file(given: str, spec: DataSpec) -> Parts:
             "such a file; write bytes (uint8), or image files in folders"
         )
     for images, labels in pairs.values():
-        _check(path, images, headers[images], labels, headers[labels])
+        _check(path, images, headers[images], labels, headers[labels], spec)
     arrays = _readable(path, lambda: _arrays(path, used))
     names = tuple(map(str, _texts(arrays[class_names]).ravel().tolist())) if class_names else None
     parts = {part: _part(path, arrays[images], arrays[labels], spec) for part, (images, labels) in pairs.items()}
@@ -86,7 +72,7 @@ def npz_file(given: str, spec: DataSpec) -> Parts:
 # Which arrays
 
 
-def _pairs(path: Path, headers: Mapping[str, _Header], spec: DataSpec) -> dict[str, tuple[str, str]]:
+def _pairs(path: Path, headers: Mapping[str, Header], spec: DataSpec) -> dict[str, tuple[str, str]]:
     """Return the names of images and labels of each part."""
     images = _named(path, headers, spec.image_column, "image_column", (*IMAGE_KEYS, "data"))
     asked = named_columns(spec.label_column or (), headers, "label_column")
@@ -110,7 +96,7 @@ def _pairs(path: Path, headers: Mapping[str, _Header], spec: DataSpec) -> dict[s
 
 
 def _named(
-    path: Path, headers: Mapping[str, _Header], asked: str | None, option: str, usual: tuple[str, ...]
+    path: Path, headers: Mapping[str, Header], asked: str | None, option: str, usual: tuple[str, ...]
 ) -> dict[str, str]:
     """Return part → name of the array that holds something, asked for by its name or known by usual ones.
 
@@ -132,7 +118,7 @@ def _named(
     return {part: names[0] for part, names in found.items()}
 
 
-def _check(path: Path, images: str, of_images: _Header, labels: str, of_labels: _Header) -> None:
+def _check(path: Path, images: str, of_images: Header, labels: str, of_labels: Header, spec: DataSpec) -> None:
     """Refuse arrays that are no images, or have other numbers of images and labels."""
     where, shape = f"{path}, {shown(images)}", of_images.shape
     if of_images.dtype.kind not in "buif":
@@ -143,12 +129,11 @@ def _check(path: Path, images: str, of_images: _Header, labels: str, of_labels: 
         )
     if len(shape) == 2:
         check_size(*shape, where)
-    if len(shape) == 4 and not {shape[1], shape[3]} & {1, 3}:
-        raise DataError(f"{where}: shape {shape} has {min(shape[1], shape[3])} channels; images have 1 or 3")
-    if math.prod(shape[1:]) > 3 * MAX_PIXELS:
-        raise DataError(
-            f"{where}: shape {shape} is larger than {MAX_PIXELS} pixels, which one image may have; shrink it"
-        )
+    else:
+        sides = shape[1:]
+        if len(sides) == 3 and channels_first(sides, f"{where}: shape {shape}", spec.channel_axis):
+            sides = (*sides[1:], sides[0])
+        check_sides(sides, f"{where}: shape {shape}")
     if len(of_labels.shape) not in (1, 2):
         raise DataError(f"{path}, {shown(labels)}: shape {of_labels.shape}; wanted is one label for each image, (N,)")
     if shape[0] != of_labels.shape[0]:
@@ -167,7 +152,7 @@ def _readable(path: Path, read: Any) -> Any:
         raise DataError(f"{path}: not a whole .npz file ({' '.join(str(error).split())[:120]})") from error
 
 
-def _headers(path: Path) -> Iterator[tuple[str, _Header]]:
+def _headers(path: Path) -> Iterator[tuple[str, Header]]:
     """Yield name and header of every array."""
     known: set[str] = set()
     with zipfile.ZipFile(path) as archive:
@@ -179,24 +164,13 @@ def _headers(path: Path) -> Iterator[tuple[str, _Header]]:
                 raise DataError(f"{path}: has two arrays {shown(name)!r}")
             known.add(name)
             with archive.open(member) as file:
-                start = io.BytesIO(file.read(_HEADER))
-            version = np.lib.format.read_magic(start)
-            if version == (1, 0):
-                shape, _, dtype = np.lib.format.read_array_header_1_0(start)
-            else:
-                shape, _, dtype = np.lib.format.read_array_header_2_0(start)
-            if dtype.hasobject:
-                raise DataError(f"{path}, {shown(name)}: holds Python objects, which are not read; save a plain array")
-            header = _Header(shape, dtype)
-            if min(shape, default=0) < 0 or start.tell() + header.bytes != member.file_size:
-                raise DataError(f"{path}, {shown(name)}: damaged; its size is not that of shape {shape} of {dtype}")
-            yield name, header
+                yield name, read_header(file, member.file_size, f"{path}, {shown(name)}")
 
 
 def _arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as archive:
         found = {name: archive[name] for name in names}
-    return {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in found.items()}
+    return {name: native(array) for name, array in found.items()}
 
 
 def _texts(array: np.ndarray) -> np.ndarray:
@@ -208,17 +182,16 @@ def _part(path: Path, images: np.ndarray, labels: np.ndarray, spec: DataSpec) ->
         rows = rows_of_array(images, spec, lambda row: f"{path}, row {row}")
         return Part(rows, _labels(labels, rows.where, spec))
     if images.ndim == 4:
-        if channels_first(images.shape[1:], tensor=False):
+        if channels_first(images.shape[1:], str(path), spec.channel_axis):
             images = images.transpose(0, 2, 3, 1)
         images = images[..., 0] if images.shape[3] == 1 else images
     images = np.ascontiguousarray(images)
     encoded: Encoded = Arrays(images, str(path))
     if images.dtype != np.uint8:
-        images = images.astype(np.float32) if images.dtype == np.float16 else images
         extent = Extent()
         for row, image in enumerate(images):
             extent.add(image, encoded.where(row))
-        encoded = Items(images, str(path), _itself, extent)
+        encoded = Items(images, str(path), _itself, extent, channel_axis="last")
         encoded.advice = RESIZED_BY_SPEC
     return Part(encoded, _labels(labels, encoded.where, spec))
 

@@ -152,11 +152,12 @@ def _items(data: Any, name: str, spec: DataSpec) -> Part:
             rows.append(_vector(image, where, rows))
             check_size(count, len(rows[0]), name)
         else:
-            measure(as_image(image, where), where, found)
+            measure(as_image(image, where, spec.channel_axis), where, found)
     if rows:
         return Part(rows_of_array(np.stack(rows), spec, lambda row: f"{name}, item {row}"), labels, names)
     check_for_images(name, spec)
-    return Part(Items(data, name, partial(_image_of, name=name, spec=spec), found), labels, names)
+    images = Items(data, name, partial(_image_of, name=name, spec=spec), found, spec.channel_axis)
+    return Part(images, labels, names)
 
 
 def _is_vector(image: Any) -> bool:

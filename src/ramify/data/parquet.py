@@ -76,7 +76,7 @@ def _columns(path: Path, spec: DataSpec, known: tuple[str, ...] | None) -> Table
     if image is None:
         images = rows_of_table(table, features, lambda row: f"{path}, row {row}")
     elif _holds_text(table.schema.field(image).type):
-        images = Files([path.parent / (cell or "") for cell in table.column(image).to_pylist()])
+        images = Files([path.parent / (cell or "") for cell in table.column(image).to_pylist()], spec.channel_axis)
     else:
         images = Table(table.column(image), path)
     found = labels_of(table, labels, spec.targets, images.where, may_hide=known is not None)

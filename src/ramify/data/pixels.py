@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence, Sized
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ramify.data.depth import Extent, Scale, UnmeasuredError
-from ramify.data.encoded import Arrays, Encoded, Items, Joined, decode, extent, is_deep, probe
+from ramify.data.encoded import Arrays, Encoded, Form, Items, Joined, decode, extent, is_deep, probe
 from ramify.errors import DataError
 from ramify.seeding import stream
 
@@ -25,9 +27,9 @@ WORTH_WORKERS = 4096  # images; fewer are decoded sooner than worker processes s
 
 
 class Pixels(Protocol):
-    """N decoded images of `side` x `side` pixels and `channels` channels, on `device`."""
+    """N decoded images of `size` (H, W) and `channels` channels, on `device`."""
 
-    side: int
+    size: tuple[int, int]
     channels: int
     device: torch.device
 
@@ -41,7 +43,7 @@ class Pixels(Protocol):
             crop: Least number of black pixels around every image.
 
         Yields:
-            (M, P, P, C) uint8 with equal padding on all sides, and the batch's (B,) int64 rows of it.
+            (M, P, Q, C) uint8 with equal padding on all sides, and the batch's (B,) int64 rows of it.
         """
         ...
 
@@ -55,25 +57,29 @@ class Pixels(Protocol):
 
 
 class InMemory:
-    """All images as one tensor (N, S, S, C) uint8."""
+    """All images as one tensor (N, H, W, C) uint8."""
 
     def __init__(self, pixels: Tensor) -> None:
-        self.side, self.channels, self.device = pixels.shape[1], pixels.shape[3], pixels.device
+        self.size, self.channels, self.device = (pixels.shape[1], pixels.shape[2]), pixels.shape[3], pixels.device
         self._pixels = pixels.contiguous()
 
     def __len__(self) -> int:
         return len(self._pixels)
 
     def __getitem__(self, rows: slice) -> Tensor:
-        """Return images without padding, (n, S, S, C) uint8."""
-        margin = (self._pixels.shape[1] - self.side) // 2
-        return self._pixels[rows, margin : margin + self.side, margin : margin + self.side]
+        """Return images without padding, (n, H, W, C) uint8."""
+        margin, (height, width) = self._margin, self.size
+        return self._pixels[rows, margin : margin + height, margin : margin + width]
+
+    @property
+    def _margin(self) -> int:
+        return (self._pixels.shape[1] - self.size[0]) // 2
 
     def padded(self, batches: Sequence[Tensor], crop: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the whole padded tensor and the rows of each batch; see `Pixels.padded`."""
         for rows in batches:
             # The padded copy replaces the images, so only one is in memory; a larger one serves smaller crops.
-            if (self._pixels.shape[1] - self.side) // 2 < crop:
+            if self._margin < crop:
                 self._pixels = _pad(self[:], crop)
             yield self._pixels, rows.to(self.device, non_blocking=True)
 
@@ -93,14 +99,12 @@ class Streamed:
         self,
         images: Encoded,
         rows: Tensor,
-        side: int,
-        channels: int,
-        image_size: int | None,
+        form: Form,
         device: torch.device | None = None,
         scale: Scale | None = None,
     ) -> None:
-        self.side, self.channels, self.device = side, channels, device or torch.device("cpu")
-        self._decode = _Decoder(images, rows, side, channels, image_size, scale)
+        self.size, self.channels, self.device = form.size, form.channels, device or torch.device("cpu")
+        self._decode = _Decoder(images, rows, form, scale)
         self._rows = rows
 
     def __len__(self) -> int:
@@ -114,29 +118,27 @@ class Streamed:
     def to(self, device: torch.device) -> Streamed:
         """Return the same images on `device`."""
         decoder = self._decode
-        return Streamed(decoder.images, self._rows, self.side, self.channels, decoder.image_size, device, decoder.scale)
+        return Streamed(decoder.images, self._rows, decoder.form, device, decoder.scale)
 
     def colored(self) -> Streamed:
         """Return the same grey images with three equal channels."""
         decoder = self._decode
-        return Streamed(decoder.images, self._rows, self.side, 3, decoder.image_size, self.device, decoder.scale)
+        form = replace(decoder.form, channels=3)
+        return Streamed(decoder.images, self._rows, form, self.device, decoder.scale)
 
 
 class _Decoder(torch.utils.data.Dataset[Any]):
-    """Rows of a split → (B, S, S, C) uint8, or the error that says what went wrong.
+    """Rows of a split → (B, H, W, C) uint8, or the error that says what went wrong.
 
     It is returned, because the loader wraps exceptions of its workers in pages of traceback.
     """
 
-    def __init__(
-        self, images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None, scale: Scale | None
-    ) -> None:
-        self.images, self.rows, self.side, self.channels = images, rows, side, channels
-        self.image_size, self.scale = image_size, scale
+    def __init__(self, images: Encoded, rows: Tensor, form: Form, scale: Scale | None) -> None:
+        self.images, self.rows, self.form, self.scale = images, rows, form, scale
 
     def __getitem__(self, batch: list[int]) -> Tensor | DataError:
         try:
-            return _decode_some(self.images, self.rows[batch], self.side, self.channels, self.image_size, self.scale)
+            return _decode_some(self.images, self.rows[batch], self.form, self.scale)
         except DataError as error:
             return error.with_traceback(None)
 
@@ -173,7 +175,7 @@ def _in_workers(work: torch.utils.data.Dataset[Any], batches: Sequence[list[int]
 
 
 def _pad(pixels: Tensor, margin: int) -> Tensor:
-    """Surround (N, S, S, C) images with `margin` black pixels."""
+    """Surround (N, H, W, C) images with `margin` black pixels."""
     return pad(pixels, (0, 0, margin, margin, margin, margin)) if margin else pixels.contiguous()
 
 
@@ -181,23 +183,23 @@ def load_pixels(
     images: Encoded,
     pool: Tensor,
     test: Tensor,
-    image_size: int | None,
+    size: tuple[int, int] | None,
     device: torch.device,
     known: Scale | None = None,
 ) -> tuple[Pixels, Pixels, Scale | None]:
     """Decode the training images `pool` (n,) and the `test` images (m,), or arrange for streaming them.
 
-    Size and channels are those of the training images. Deep images are scaled by a scale that is `known` from others,
-    where there is one; what they were scaled by is returned, None where all images are bytes.
+    Size, unless it is given, and channels are those of the training images. Deep images are scaled by a scale that is
+    `known` from others, where there is one; what they were scaled by is returned, None where all images are bytes.
     """
-    side, channels = probe(images, pool.tolist(), image_size)
-    streamed = (len(pool) + len(test)) * side * side * channels > memory_limit
+    form = probe(images, pool.tolist(), size)
+    streamed = (len(pool) + len(test)) * math.prod(form.shape) > memory_limit
 
     def arranged(scale: Scale | None) -> tuple[Pixels, Pixels, Scale | None]:
         if streamed:
-            first, second = (Streamed(images, rows, side, channels, image_size, device, scale) for rows in (pool, test))
+            first, second = (Streamed(images, rows, form, device, scale) for rows in (pool, test))
             return first, second, scale
-        both = [_decode_all(images, rows, side, channels, image_size, scale) for rows in (pool, test)]
+        both = [_decode_all(images, rows, form, scale) for rows in (pool, test)]
         return InMemory(both[0].to(device)), InMemory(both[1].to(device)), scale
 
     try:
@@ -232,7 +234,7 @@ def _extent(images: Encoded) -> Extent:
 
 def _refuse_constant(pixels: Pixels, where: str, scale: Scale | None) -> None:
     """Refuse training images of which none shows anything; a single pixel cannot."""
-    if pixels.side == 1:
+    if pixels.size == (1, 1):
         return
     if isinstance(pixels, InMemory):
         some: Iterator[Tensor] = (pixels[first : first + 256] for first in range(0, len(pixels), 256))
@@ -246,28 +248,24 @@ def _refuse_constant(pixels: Pixels, where: str, scale: Scale | None) -> None:
         )
 
 
-def _decode_all(
-    images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None, scale: Scale | None
-) -> Tensor:
-    """Decode `rows` to one tensor (n, S, S, C) uint8, with worker processes where they are worth their start."""
+def _decode_all(images: Encoded, rows: Tensor, form: Form, scale: Scale | None) -> Tensor:
+    """Decode `rows` to one tensor (n, H, W, C) uint8, with worker processes where they are worth their start."""
     if isinstance(images, Arrays) or len(rows) < WORTH_WORKERS:
-        return _decode_some(images, rows, side, channels, image_size, scale)
-    chunk = max(1, 2**20 // (side * side * channels))  # about a megabyte, for containers with little shared memory
-    streamed = Streamed(images, rows, side, channels, image_size, scale=scale)
-    out = torch.empty(len(rows), side, side, channels, dtype=torch.uint8)
+        return _decode_some(images, rows, form, scale)
+    chunk = max(1, 2**20 // math.prod(form.shape))  # about a megabyte, for containers with little shared memory
+    streamed = Streamed(images, rows, form, scale=scale)
+    out = torch.empty(len(rows), *form.shape, dtype=torch.uint8)
     parts = streamed.padded(torch.arange(len(rows)).split(chunk), 0)
     for target, (pixels, _) in zip(out.split(chunk), parts, strict=True):
         target.copy_(pixels)
     return out
 
 
-def _decode_some(
-    images: Encoded, rows: Tensor, side: int, channels: int, image_size: int | None, scale: Scale | None
-) -> Tensor:
-    """Decode `rows` to one tensor (n, S, S, C) uint8, here."""
-    if isinstance(images, Arrays) and images.pixels.shape[1:3] == (side, side):
-        return torch.from_numpy(images.pixels[rows.numpy()]).view(-1, side, side, channels)
-    out = np.empty((len(rows), side, side, channels), dtype=np.uint8)
+def _decode_some(images: Encoded, rows: Tensor, form: Form, scale: Scale | None) -> Tensor:
+    """Decode `rows` to one tensor (n, H, W, C) uint8, here."""
+    if isinstance(images, Arrays) and (*images.pixels.shape[1:], 1)[:3] == form.shape:
+        return torch.from_numpy(images.pixels[rows.numpy()]).view(-1, *form.shape)
+    out = np.empty((len(rows), *form.shape), dtype=np.uint8)
     for position, row in enumerate(rows.tolist()):
-        out[position] = decode(images, row, side, channels, image_size, scale)
+        out[position] = decode(images, row, form, scale)
     return torch.from_numpy(out)

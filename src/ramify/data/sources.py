@@ -175,4 +175,4 @@ def _folder(path: Path, spec: DataSpec) -> Parts:
             f"{path}: folders of images name classes, not values; give a table of values with a column of paths: "
             "--data TABLE.csv --data.image_column COLUMN"
         )
-    return image_folder(path)
+    return image_folder(path, spec.channel_axis)

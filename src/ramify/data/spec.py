@@ -14,6 +14,8 @@ MAX_SIDE = 8192
 
 SPLITS = ("auto", "random", "ordered", "nasbench201")
 
+AXES = ("first", "last")
+
 TARGETS = ("classes", "values")
 
 
@@ -41,8 +43,10 @@ class DataSpec:
             list, or names with commas between them.
         feature_columns: Columns of a table whose numbers are the inputs, written as several label columns are. Default:
             all but the labels.
-        image_size: Side in pixels that images are brought to: shorter side resized, then the centre cropped.
-            Needed when images differ in size or are not square. At most 8192.
+        channel_axis: Where the channels of arrays stand, `first` or `last`; for shapes that do not tell it
+            (docs/data.md).
+        image_size: What images are brought to, in pixels: the side of squares, or height and width, as 24,16. They are
+            resized until they cover it, then the centre is cropped. Needed when images differ in size. At most 8192.
         subset: Use this many training images, the same number of each class as far as possible, and at most as
             many test images.
         test_fraction: Share of each class that is held out for testing when the source has no test images.
@@ -69,7 +73,8 @@ class DataSpec:
     image_column: str | None = None
     label_column: str | tuple[str, ...] | None = None
     feature_columns: str | tuple[str, ...] | None = None
-    image_size: int | None = None
+    channel_axis: str | None = None
+    image_size: int | tuple[int, int] | None = None
     subset: int | None = None
     test_fraction: float = 0.2
     validation_fraction: float = 0.5
@@ -91,16 +96,39 @@ class DataSpec:
         for name in ("test_fraction", "validation_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"`{name}` must be at least 0 and below 1, got {getattr(self, name)}")
-        for name in ("image_size", "subset"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                what = "be at least 1" if isinstance(value, int) else "be a whole number"
-                raise DataError(f"`{name}` must {what}, got {value!r}")
+        if self.channel_axis is not None and self.channel_axis not in AXES:
+            raise DataError(f"unknown channel_axis {self.channel_axis!r}: {nearest(self.channel_axis, AXES)}")
+        if self.subset is not None:
+            _check_count("subset", self.subset)
         for name in ("source", "test"):
             if getattr(self, name) == "":
                 raise DataError(f"`{name}` is empty; give a name or a path, `.` for this folder")
-        if self.image_size is not None and self.image_size > MAX_SIDE:
-            raise DataError(f"`image_size` must be at most {MAX_SIDE}, got {self.image_size}")
+        if self.image_size is not None:
+            object.__setattr__(self, "image_size", _image_size(self.image_size))
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width that images are brought to; None where they stay as they are."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
+
+
+def _image_size(given: Any) -> int | tuple[int, int]:
+    """Return a size in the one form that it has: the side of a square, height and width of a rectangle."""
+    sides = tuple(given) if isinstance(given, list | tuple) else (given, given)
+    if len(sides) != 2:
+        raise DataError(f"`image_size` must be a side, or height and width as 24,16, got {given!r:.60}")
+    for side in sides:
+        _check_count("image_size", side)
+        if side > MAX_SIDE:
+            raise DataError(f"`image_size` must be at most {MAX_SIDE}, got {side}")
+    height, width = sides
+    return height if height == width else (height, width)
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not (isinstance(value, int) and value >= 1):
+        what = "be at least 1" if isinstance(value, int) else "be a whole number"
+        raise DataError(f"`{name}` must {what}, got {value!r}")
 
 
 def _names(value: Any, name: str) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from ramify.registry import registries
 
 BOUND = (
     *("test", "validation_is_test", "image_column", "label_column", "feature_columns"),
-    *("image_size", "subset", "split", "split_file"),
+    *("channel_axis", "image_size", "subset", "split", "split_file"),
 )
 """Options of the data that mean one data set only."""
 

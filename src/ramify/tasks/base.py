@@ -279,10 +279,12 @@ class Task(ABC):
 
         Raises:
             DataError: If they do, and inputs are no images of a data set.
+            ConfigurationError: If they change colors, and these images have none.
         """
         if self.augmentation is None:
             Augmentation(distortion=distortion).check_rows(self.title)
             return True
+        distortion.check(self.data.in_channels)
         return self.augmentation.distorted(distortion)
 
     # What follows

@@ -50,8 +50,8 @@ class Recipe:
         auxiliary_weight: Factor of that head's loss.
         crop: Padding of the random crop in pixels; None for the data set's own.
         flip: Whether images are mirrored at random; None for the data set's own.
-        cutout: Side of the square that is cut out, in pixels; 0 for none. None for half the side of images up to
-            64 pixels, which is 16 for CIFAR as published, and none for larger ones.
+        cutout: Side of the square that is cut out, in pixels; 0 for none. None for half the shorter side of images up
+            to 64 pixels, which is 16 for CIFAR as published, and none for larger ones.
         distortion: What else happens to training images.
     """
 
@@ -147,16 +147,18 @@ class Recipe:
             input_size: (C, H, W) of an image.
 
         Raises:
-            ConfigurationError: If the cutout would leave nothing of an image.
+            ConfigurationError: If the cutout would leave nothing of an image, or the distortion is for other channels.
             DataError: If rows shall be augmented.
         """
         if default is None:
             Augmentation(self.crop or 0, bool(self.flip), self.cutout or 0, self.distortion).check_rows("the recipe")
             return None
-        side = input_size[-1]
+        channels, *sides = input_size
+        side = min(sides)
         cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
         if cutout >= side:
             raise ConfigurationError(f"`cutout` must be below the side of the images, {side}, got {cutout}")
+        self.distortion.check(channels)
         own = replace(
             default,
             crop=default.crop if self.crop is None else self.crop,

@@ -137,6 +137,7 @@ class SupernetWeights:
         self.settings, self.space, self.work, self.task = settings, space, work, work.task
         check_whole(self.task, settings.accumulate)
         check_smoothing(self.task, settings.label_smoothing)
+        self._augmented = self.task.distorted(settings.distortion)
         with seeded(work.seed, "supernet"):
             supernet = self.task.network(space.supernet(work.layout, shape=work.shape))
         supernet = channels_last(supernet)
@@ -214,7 +215,7 @@ class SupernetWeights:
             split,
             self.batch_size,
             seed=self.work.seed,
-            augmented=augmented and self.task.distorted(self.settings.distortion),
+            augmented=augmented and self._augmented,
             device=self.work.fabric.device,
             start=start,
             drop_last=self.settings.drop_last if drop_last is None else drop_last,

@@ -234,25 +234,34 @@ def _given(
 def _as_trained(data: AnyData, trained: DataSpec, shape: Mapping[str, Any], path: Path | None, **options: Any) -> Data:
     """Load data as those of a training were loaded, as far as they name nothing else: columns, size and depth.
 
-    Columns that are not there are left to the data, and images of many sizes get that of the network's images.
+    Columns that are not there are left to the data, and images of many sizes, or of another shape than the network's
+    images, get the size of these.
     """
     options["scale"] = _scale_of(shape, path)
     if isinstance(data, Data):
         return load_data(data, device=options["device"], scale=options["scale"])
-    taken = {name: getattr(trained, name) for name in ("image_size", "image_column", "label_column")}
+    taken = {name: getattr(trained, name) for name in ("image_size", "channel_axis", "image_column", "label_column")}
     named = data if isinstance(data, DataSpec) else DataSpec()
     taken = {name: value for name, value in taken.items() if value is not None and getattr(named, name) is None}
+    size = tuple(shape["input_size"][1:])  # height and width, if the network takes images
     while True:
         try:
-            return load_data(data, **options, **taken)
+            loaded = load_data(data, **options, **taken)
+            if named.image_size or "image_size" in taken or _same_ratio(loaded.input_size[1:], size):
+                return loaded
         except OptionError as error:
             if error.option in taken:
                 del taken[error.option]
-            elif error.option == "image_size" and named.image_size is None:
-                side = taken["image_size"] = shape["input_size"][1]
-                say(f"the images are brought to {side}x{side} pixels, as those the network was trained on")
-            else:
+                continue
+            if error.option != "image_size" or named.image_size or len(size) != 2:
                 raise
+        taken["image_size"] = size
+        say(f"the images are brought to {'x'.join(map(str, size))} pixels, as those the network was trained on")
+
+
+def _same_ratio(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Return whether sizes (H, W) are alike but for their scale, or one of them is not of images."""
+    return not len(one) == len(other) == 2 or one[0] * other[1] == one[1] * other[0]
 
 
 def _scale_of(shape: Mapping[str, Any], path: Path | None) -> Scale | None:
