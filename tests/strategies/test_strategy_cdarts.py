@@ -70,7 +70,7 @@ def test_an_epoch_takes_the_last_smaller_batch_too():
     """As released: 391 batches of 64 for 25,000 images. One that is too small for a norm is left out."""
     whole = CDARTS(batch_size=12, cycles=1).session(SPACE, work_of(LAYOUT))
     assert whole.steps_per_epoch == 3
-    assert [len(batch[0][1]) for batch in whole._batches(whole.place(0))] == [12, 12, 8]
+    assert [len(train) for train, *_ in whole._batches(whole.place(0))] == [12, 12, 8]
     assert CDARTS(batch_size=31, cycles=1).session(SPACE, work_of(LAYOUT)).steps_per_epoch == 1
 
 

@@ -99,7 +99,7 @@ def test_the_gradient_is_that_of_weighing_every_candidate():
 
     drawn = session.strategy.gates_of(session.space, session.alphas, session._moment("architecture"))["cell"]
     mix = drawn.drawn.float().requires_grad_()
-    loss = F.cross_entropy(session.weights.supernet.train()(valid[0], {"cell": mix}), valid[1])
+    loss = F.cross_entropy(session.weights.supernet.train()(valid.inputs, {"cell": mix}), valid.targets)
     (slope,) = torch.autograd.grad(loss, mix)
     p = session.alphas["cell"].detach().softmax(1)
     expected = p * (slope - (slope * p).sum(1, keepdim=True))
