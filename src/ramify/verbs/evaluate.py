@@ -156,17 +156,16 @@ def _measured_data(
         say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
         loaded = colored(loaded)
     if loaded.shape != wanted:
-        raise ConfigurationError(f"the network takes {_said(wanted)}, but {loaded.name} has {_said(loaded.shape)}")
+        needed, given = (_said(each, targets) for each in (wanted, loaded.shape))
+        raise ConfigurationError(f"the network is for {needed}, but {loaded.name} has {given}")
     # The network knows inputs as its own training data were normalised, whatever these are like.
     return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
 
 
-_UNITS = {"num_classes": "outputs", "in_channels": "channels"}
-
-
-def _said(shape: Mapping[str, int]) -> str:
-    """Say what a network's shape is: `3 channels and 10 outputs`."""
-    return " and ".join(f"{shape[name]} {_UNITS.get(name, name)}" for name in sorted(shape))
+def _said(shape: Mapping[str, int], targets: str) -> str:
+    """Say what a shape is for people: `3 channels and 10 classes`."""
+    units = {"num_classes": targets, "in_channels": "channels"}
+    return " and ".join(f"{shape[name]} {units.get(name, name)}" for name in sorted(shape))
 
 
 def _retrained_data(source: Any, path: Path) -> AnyData:
