@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ramify.evaluators import Evaluator, Images
+from ramify.evaluators import Evaluator
 from ramify.spaces import NASBench201
 from ramify.strategies import AskTell
 
@@ -60,7 +60,7 @@ class _Counting:
     metrics = ("score",)
 
     def __init__(self, worth, work):
-        self.worth, self.images = worth, Images.of(work)
+        self.worth, self.inputs = worth, work.inputs
 
     def prepare(self):
         yield from ()

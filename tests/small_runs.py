@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 import striking
+from ramify.costs import Inputs
 from ramify.data import DataSpec, load
-from ramify.evaluators import Evaluator, Images, InheritedWeights, TrainFromScratch
+from ramify.evaluators import Evaluator, InheritedWeights, TrainFromScratch
 from ramify.run import make_fabric
 from ramify.seeding import rng
 from ramify.spaces import (
@@ -107,7 +108,7 @@ class Guessing:
     def __init__(self, epochs, work):
         self.fidelities = tuple(range(1, epochs + 1))
         self.metrics = ("score", "loss", "seconds")
-        self.images = Images.of(work)
+        self.inputs = work.inputs
 
     def prepare(self):
         yield from ()
@@ -177,6 +178,11 @@ STRATEGIES = {  # two epochs of two steps; where steps are many, a test sets its
     "RandomSearch-trained": RandomSearch(evaluations=3, evaluator=TrainFromScratch(epochs=1, batch_size=16)),
     "RandomSearch-inherited": RandomSearch(evaluations=3, evaluator=InheritedWeights(epochs=2, batch_size=16)),
 }
+
+
+def images(classes, *size):
+    """Return what networks are for that classify images of a size, (C, H, W)."""
+    return Inputs({"num_classes": classes, "in_channels": size[0]}, size)
 
 
 @functools.cache

@@ -25,14 +25,16 @@ LEVELS = (
     ("strategies", "hypergradient", "downstream"),
     ("shrinking", "evaluators"),
     ("training",),
-    ("benchmarks", "chain_costs", "costs", "data", "executors", "profiling", "spaces", "zoo"),
+    ("costs",),
+    ("tasks",),
+    ("benchmarks", "data", "executors", "spaces", "zoo"),
     ("supernet",),
     ("ops",),
     ("architecture",),
     ("imports",),
     ("registry",),
     ("delimited", "files", "parallel", "reading"),
-    ("errors", "interruption", "orders", "seeding", "signals", "wording"),
+    ("capabilities", "errors", "interruption", "orders", "seeding", "signals", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
 
@@ -112,7 +114,7 @@ def test_importing_the_library_loads_none_of_its_parts():
         ("from ramify.ops import NONE", ["ramify.ops"]),
         ("from ramify import spaces, ops", ["ramify.spaces", "ramify.ops"]),
         ("from ramify import __version__", []),
-        ("from ramify import profile, Space", ["ramify.profiling", "ramify.spaces"]),
+        ("from ramify import profile, Space", ["ramify.costs", "ramify.spaces"]),
         ("from . import folder", ["ramify.run"]),
         ("from .folder import x", ["ramify.run.folder"]),
         ("from .. import spaces", ["ramify.spaces"]),

@@ -1,22 +1,12 @@
 """Pages that programs write: which strategy searches which space, as `compatible` says, and all names."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 import ramify
+from pages import program_of
+from ramify.capabilities import CAPABILITIES
 from ramify.spaces import SPACES
 from ramify.strategies import STRATEGIES
-
-DOCS = Path(__file__).parents[1] / "docs"
-
-
-def program_of(name):
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("name", ["combinations", "names"])
@@ -24,6 +14,13 @@ def test_the_page_is_the_one_that_the_program_writes(name):
     program = program_of(name)
     written = program.PAGE.read_text(encoding="utf-8")
     assert written == program.page(), f"run `python docs/{name}.py`, and commit docs/{name}.md"
+
+
+def test_the_table_of_capabilities_is_the_one_that_the_program_writes():
+    program = program_of("names")
+    written = program.OWN_CLASSES.read_text(encoding="utf-8")
+    assert written == program.own_classes(), "run `python docs/names.py`, and commit docs/own_classes.md"
+    assert all(f"| `{capability}` | {capability.means} |" in written for capability in CAPABILITIES)
 
 
 def test_every_registered_space_and_strategy_has_its_verdict():

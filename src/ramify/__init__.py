@@ -27,11 +27,12 @@ _HOMES = {
     "Decision": "ramify.architecture",
     "RamifyError": "ramify.errors",
     "Space": "ramify.spaces",
-    "profile": "ramify.profiling",
-    "latency_ms": "ramify.profiling",
+    "profile": "ramify.costs",
+    "latency_ms": "ramify.costs",
 }
 _PACKAGES = (
     "benchmarks",
+    "costs",
     "data",
     "evaluators",
     "executors",

@@ -143,7 +143,7 @@ def build_table(
     layout = {**recipe_keywords(space, recipe, task), **(network or {})}
     space.layout(layout)  # what cannot be is refused before data are loaded
     fabric = make_fabric(device, precision)
-    learned = bound(task, spec, fabric)
+    learned = bound(task, spec, fabric, space)
     members, named = _members(space, architectures, seed)
     plan = _Plan(space, spec, task, recipe, layout, str(fabric.device), precision, test, threads)
     _Trainer(plan, fabric, learned).session(members[0], 0).rehearse()
@@ -312,7 +312,7 @@ class _Worker:
 
     def __init__(self, plan: _Plan, task: Task | None = None) -> None:
         fabric = make_fabric(plan.device, plan.precision, plan.threads)
-        self.trainer = _Trainer(plan, fabric, task or bound(plan.task, plan.data, fabric, quiet=True))
+        self.trainer = _Trainer(plan, fabric, task or bound(plan.task, plan.data, fabric, plan.space, quiet=True))
 
     def __call__(self, job: Job) -> dict[str, Any]:
         return _outcome(self.trainer, *job[1:])

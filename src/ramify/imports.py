@@ -149,9 +149,11 @@ def _users() -> list[Entry[Any]]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield every text in a configuration."""
+    """Yield every text in a configuration, names of settings too: limits have those of costs."""
     if isinstance(value, str):
         yield value
+    if isinstance(value, Mapping):
+        yield from filter(lambda key: isinstance(key, str), value)
     for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
         yield from _texts(item)
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from ramify.errors import ConfigurationError
-from ramify.evaluators import Images, InheritedWeights, TrainFromScratch
+from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.seeding import derive, rng, seeded
 from ramify.training import TrainingSession, Work, measure
-from small_runs import SPACES, work_of
+from small_runs import SPACES, images, work_of
 
 
 def test_the_defaults_are_the_twelve_epochs_of_nas_bench_201():
@@ -81,4 +81,4 @@ def test_an_evaluator_says_what_it_can_and_what_its_networks_see():
     trained = TrainFromScratch(epochs=1, batch_size=16).start(searched, work)
     inherited = InheritedWeights(epochs=1, batch_size=16).start(searched, work)
     assert (inherited.fidelities, inherited.metrics) == ((), ("score", "loss"))
-    assert trained.images == inherited.images == Images(10, (1, 8, 8))
+    assert trained.inputs == inherited.inputs == images(10, 1, 8, 8)

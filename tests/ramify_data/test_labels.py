@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
-from ramify.data.labels import read_label
+from ramify.data.labels import read_label, read_value, values_of
 from ramify.errors import DataError
 
 
@@ -53,3 +56,50 @@ def test_what_is_no_label(label, message):
     with pytest.raises(DataError, match=f"^x: .*{message}") as caught:
         read_label(label, "x")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("label", "read"),
+    [
+        (3, (3.0,)),
+        (-0.5, (-0.5,)),
+        (True, (1.0,)),
+        (np.float16(0.5), (0.5,)),
+        (torch.tensor(0.5, dtype=torch.bfloat16), (0.5,)),
+        (torch.tensor([[1.5]]), (1.5,)),
+        (torch.tensor([1.0, 2.0], requires_grad=True), (1.0, 2.0)),
+        (np.array([1, 2, 3]), (1.0, 2.0, 3.0)),
+        ([1, 2.5], (1.0, 2.5)),
+        (Decimal("1.25"), (1.25,)),
+        (Fraction(1, 4), (0.25,)),
+        (None, None),
+    ],
+)
+def test_values(label, read):
+    assert read_value(label, "x") == read
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("3", r"the target is '3' \(str\); with targets='values' it is a number, or a vector of numbers"),
+        (1j, r"the target is 1j \(complex\)"),
+        (torch.tensor(1j), r"\(Tensor\)"),
+        (["1", "2"], r"the target is \['1', '2'\] \(list\)"),
+        ([[1], [1, 2]], r"\(list\)"),
+        ({"price": 3}, r"\(dict\)"),
+        (np.datetime64("2020-01-01"), r"\(datetime64\)"),
+        (np.zeros((2, 2)), r"the target has shape \(2, 2\); wanted is a number, or a vector"),
+        ([], r"the target has shape \(0,\)"),
+    ],
+)
+def test_what_is_no_value(label, message):
+    with pytest.raises(DataError, match=f"^x: .*{message}") as caught:
+        read_value(label, "x")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_values_that_miss_some_are_refused_by_row_and_name():
+    assert values_of([(1.0, 2.0), (3.0, 4.0)], str, ("a", "b")).dtype == np.float32
+    with pytest.raises(DataError, match=r"^1: the target 'b' is missing, or NaN"):
+        values_of([(1.0, 2.0), (3.0, float("nan"))], str, ("a", "b"))

@@ -17,7 +17,7 @@ from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.seeding import rng
 from ramify.shrinking import AngleForm, AngleTable, angle_between, child_vector
 from ramify.shrinking.angle import path_counts
-from ramify.supernet import Ends
+from ramify.supernet import Ends, vector_of
 
 DATA = Path(__file__).parents[1] / "data"
 NB201_EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -349,5 +349,5 @@ class TestRefusals:
     def test_supernets_without_vectors(self):
         for space in (spaces.NATSBenchSize(), spaces.StageGraph()):
             sup = on_meta(space.supernet)
-            with pytest.raises(ArchitectureError, match="the angle is defined for"):
-                sup.weight_vector()
+            with pytest.raises(ArchitectureError, match=r"the supernet _\w*Supernet lacks `angle`, weight"):
+                vector_of(sup)

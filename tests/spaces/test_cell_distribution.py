@@ -1,17 +1,13 @@
 """The distribution level of H-DAS: lengths of stages, the released penalty, budgets."""
 
-import functools
-import itertools
 import json
 import math
 import random
-from dataclasses import replace
 
 import pytest
 import torch
 from space_cases import SMALL_CELL
 
-import ramify
 from ramify import spaces, zoo
 from ramify.errors import ArchitectureError, ConfigurationError
 
@@ -179,95 +175,6 @@ class TestReleasedPenalty:
         assert SPACE.lengths_of(SPACE.discretize(scores)) == (4, 4, 4)
         expected = torch.tensor([0.40, 0.37, 0.07, 0.08, 0.08]).expand(3, 5)
         torch.testing.assert_close(SPACE.probabilities(scores).detach(), expected, atol=0.02, rtol=0)
-
-
-LAYOUT = {"channels": 8, "stem_multiplier": 2}
-
-
-@functools.cache
-def measured(of):
-    return SMALL.budget(25_000 if of == "params" else 4_600_000, of, **LAYOUT)
-
-
-class TestBudget:
-    def budget(self, share=0.5, of="params"):
-        """A budget between the shortest and the longest stages."""
-        found = measured(of)
-        least, most = (found.fixed + found.stages[:, at].sum().item() for at in (0, -1))
-        return replace(found, target=least + share * (most - least))
-
-    def cost(self, arch):
-        with torch.device("meta"):
-            return ramify.profile(SMALL.build(arch, **LAYOUT))
-
-    @pytest.mark.parametrize("lengths", [(2, 2, 2), (5, 3, 4)], ids=str)
-    def test_expected_costs_are_those_of_chains(self, lengths):
-        chain = with_lengths(SMALL.chain(), *lengths)
-        cost, weights = self.cost(chain), SMALL.mix(chain)["lengths"].double()
-        assert self.budget().expected(weights).item() == cost.params
-        assert self.budget(of="macs").expected(weights).item() == cost.macs
-
-    def test_only_targets_within_reach_are_taken(self):
-        with pytest.raises(ConfigurationError, match=r"networks of these stages have .* to .* params, so the target"):
-            SMALL.budget(10, channels=8)
-        with pytest.raises(ConfigurationError, match=r"`of` must be one of \['params', 'macs'\], got 'latency'"):
-            SMALL.budget(10, "latency")
-        with pytest.raises(ConfigurationError, match="unknown layout keyword 'chanels'"):
-            SMALL.budget(10, chanels=8)
-        with pytest.raises(ConfigurationError, match="a budget needs `prune_dead`"):
-            SMALL.budget(10, prune_dead=False)
-
-    @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-    def test_descending_the_penalty_meets_the_target(self, share):
-        budget, scores = self.budget(share), zeros(SMALL)
-        adam = torch.optim.Adam([scores["lengths"]], lr=0.02)
-        for _ in range(300):
-            adam.zero_grad()
-            budget.penalty(SMALL.probabilities(scores)).backward()
-            adam.step()
-        assert abs(budget.expected(SMALL.probabilities(scores)).item() / budget.target - 1) < 0.02
-
-    def test_the_cost_of_any_member_is_that_of_its_network(self):
-        """Poolings have norms, and cells that nothing reads cost nothing."""
-        for seed in range(3):
-            arch = SMALL.sample(random.Random(seed))
-            cost = self.cost(arch)
-            assert SMALL.cost(arch, self.budget()) == cost.params
-            assert SMALL.cost(arch, self.budget(of="macs")) == cost.macs
-
-    @pytest.mark.parametrize("tolerance", [None, 0.05, 0.0])
-    def test_the_best_lengths_within_a_budget(self, tolerance):
-        """By trying all of them."""
-        torch.manual_seed(0)
-        scores = {name: torch.randn(choice.shape) for name, choice in SMALL.choices.items()}
-        likely = SMALL.probabilities(scores).log()
-        free = SMALL.discretize(scores)
-        for share in (0.1, 0.3, 0.6, 1.1):
-            budget = self.budget(share)
-            found = []
-            for picks in itertools.product(range(4), repeat=3):
-                arch = with_lengths(free, *(at + 2 for at in picks))
-                deviation = SMALL.cost(arch, budget) / budget.target - 1
-                chance = sum(likely[stage, at].item() for stage, at in enumerate(picks))
-                found.append((deviation if tolerance is None else abs(deviation), chance, arch))
-            limit = 0 if tolerance is None else max(tolerance, min(deviation for deviation, _, _ in found))
-            _, _, best = max((item for item in found if item[0] <= limit), key=lambda item: item[1])
-            assert SMALL.discretize_within(scores, budget, tolerance) == best
-        if tolerance is None:
-            assert best == free
-
-    def test_lengths_that_do_not_exist_are_not_chosen(self):
-        mask = SMALL.choices["lengths"].mask.clone()
-        mask[:, 0] = False
-        space, budget = SMALL.restrict({"lengths": mask}), self.budget(0.05)
-        scores = zeros(SMALL)
-        with torch.no_grad():
-            for stage in STAGES:
-                scores[stage][:, 2] = 1.0
-        assert SMALL.lengths_of(SMALL.discretize_within(scores, budget)) == (2, 2, 2)
-        assert space.lengths_of(space.discretize_within(scores, budget, 0.01)) == (3, 3, 3)
-        with pytest.raises(ArchitectureError, match="even the shortest stages cost more than"):
-            space.discretize_within(scores, budget)
 
 
 class TestNotation:

@@ -235,7 +235,7 @@ class TestLayout:
         with pytest.raises(ConfigurationError, match="unknown layout keyword 'partial_channels'"):
             space.layout({"partial_channels": 2}, kind="supernet")
         found = ramify.compatible(space, ramify.strategies.PCDARTS())
-        assert not found and "cannot let a part of a state past" in found.reason
+        assert not found and "lacks `partial channels`" in found.reason
 
     def test_shortcuts_do_not_depend_on_scale_or_resolution(self):
         space = spaces.MobileChain()

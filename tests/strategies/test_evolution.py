@@ -7,7 +7,7 @@ from ramify.errors import ConfigurationError, RunError
 from ramify.seeding import rng
 from ramify.spaces import MobileChain, NASBench201
 from ramify.strategies import Evolution, Trial, Trials
-from small_runs import SPACES, Guess, finish, session_of, work_of
+from small_runs import SPACES, Guess, finish, images, session_of, work_of
 
 
 def shrunk():
@@ -84,7 +84,7 @@ def test_mutations_draw_decisions_anew_with_their_rate():
 
 def test_limits_hold_for_every_child():
     space, layout = SPACES["mobile-chain"]
-    costs = member_costs(space, 10, (1, 8, 8), layout)
+    costs = member_costs(space, images(10, 1, 8, 8), layout)
     limit = sorted(costs(space.sample(rng(0, number)))["macs"] for number in range(100))[20]
     limits = {"macs": limit}  # a fifth of the members keeps it
     settings = {"population": 8, "parents": 3, "crossovers": 4, "limits": limits, "evaluator": Guess()}

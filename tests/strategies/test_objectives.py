@@ -8,17 +8,16 @@ import pytest
 
 from ramify.architecture import Architecture
 from ramify.cli import main
-from ramify.costs import MemberCosts
+from ramify.costs import MemberCosts, Networks, profile
 from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import InheritedWeights
-from ramify.profiling import profile
 from ramify.spaces import NASBench201
 from ramify.strategies import BayesianOptimization, LocalSearch, OptunaSampler, RandomSearch, RegularizedEvolution
 from ramify.strategies.pareto import dominates, normalised_hypervolume
-from small_runs import SPACES, Guess, finish, restored, saved, session_of
+from small_runs import SPACES, Guess, finish, images, restored, saved, session_of
 
 SPACE, LAYOUT = SPACES["nasbench201"]
-COSTS = MemberCosts(SPACE, 10, (1, 8, 8), LAYOUT)
+COSTS = MemberCosts(Networks(SPACE, images(10, 1, 8, 8), LAYOUT))
 BOTH = {"objectives": ("error", "macs"), "reference": (1.0, 3e6)}
 
 

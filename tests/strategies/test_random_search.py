@@ -8,10 +8,10 @@ import pytest
 
 from ramify import Architecture
 from ramify.errors import ConfigurationError
-from ramify.evaluators import Evaluator, Images
+from ramify.evaluators import Evaluator
 from ramify.spaces import NASBench201
 from ramify.strategies import RandomSearch
-from small_runs import finish, restored, saved, work_of
+from small_runs import finish, images, restored, saved, work_of
 
 SPACE = NASBench201(nodes=2)  # five members
 SCORES = {"none": 0.1, "skip_connect": 0.7, "nor_conv_1x1": 0.7, "nor_conv_3x3": 0.3, "avg_pool_3x3": 0.2}
@@ -28,7 +28,7 @@ class Table(Evaluator):
 class _Reading:
     fidelities = ()
     metrics = ("score", "asked")
-    images = Images(10, (1, 8, 8))
+    inputs = images(10, 1, 8, 8)
 
     def __init__(self):
         self.asked = Counter()

@@ -207,11 +207,11 @@ def test_the_warm_up_moves_the_evaluation_network_alone():
 @pytest.mark.parametrize("detached", [False, True])
 def test_the_distillation_teaches_the_evaluation_network_unless_it_is_detached(detached):
     found = session(detach_teacher=detached, loss_alpha=1e9, penalty=0.0)  # nothing but the distillation
-    place, _, (x, y) = begin(found, 2 * found.steps_per_epoch)
+    place, _, valid = begin(found, 2 * found.steps_per_epoch)
     shared = found.search.distilled
-    _, maps = found.evaluation(x, taps=shared)
+    _, maps = found.evaluation(valid.inputs, taps=shared)
     before = parameters(found)
-    found._joint_step(place, (x, y))
+    found._joint_step(place, valid)
     grads = [p.grad for p in found.evaluation.module.cells.parameters() if p.grad is not None]
     size = sum(float(g.abs().sum()) for g in grads)
     assert maps

@@ -6,6 +6,7 @@ import torch
 from ramify.errors import ConfigurationError
 from ramify.spaces import FairMobileChain, MobileChain, NASBench201
 from ramify.strategies import Evolution, FairNAS, OptunaSampler, compatible
+from ramify.training import FairPaths
 from small_runs import finish, restored, saved, session_of, work_of
 
 SMALL = {"epochs": 1, "batch_size": 16, "recalibrate": 16, "evaluations": 4, "population": 2, "lr": 0.05}
@@ -19,7 +20,7 @@ def test_every_operation_learns_in_every_step():
     next(iter(session.run()))
     operations = [name for name in before if ".edges." in name]
     assert operations and all(not torch.equal(before[n], p) for n, p in network.named_parameters() if n in operations)
-    assert session.evaluation.weights.averages.sums[2] == 4 * 16
+    assert session.evaluation.weights.averages.sums[1] == 4 * 16
 
 
 def test_the_evolution_follows():
@@ -51,9 +52,9 @@ def test_it_searches_its_own_chain():
 
 def test_a_chain_whose_layers_may_be_absent_is_refused():
     verdict = compatible(MobileChain(), FairNAS())
-    assert verdict.reason == (
-        "strict fairness needs edges with the same number of candidates, those of MobileChain have 6 or 7"
-    )
+    assert verdict.reason.startswith("MobileChain lacks `even candidates`")
+    with pytest.raises(ConfigurationError, match="those of MobileChain have 6 or 7"):
+        FairPaths(MobileChain(), seed=0)
     present = MobileChain().restrict({"layers": [[1] * 6 + [0]] * 21})
     assert compatible(present, FairNAS())
 
@@ -61,7 +62,7 @@ def test_a_chain_whose_layers_may_be_absent_is_refused():
 def test_a_space_shrunk_to_two_candidates_is_searched():
     assert compatible(NASBench201().restrict({"cell": [[0, 1, 0, 1, 0]] * 6}), FairNAS())
     verdict = compatible(NASBench201().restrict({"cell": [[0, 1, 0, 1, 0]] * 5 + [[1, 1, 0, 1, 0]]}), FairNAS())
-    assert "have 2 or 3" in verdict.reason
+    assert "lacks `even candidates`" in verdict.reason
 
 
 def test_what_is_published():

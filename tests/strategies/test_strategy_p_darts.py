@@ -331,7 +331,7 @@ def test_a_guard_ends_a_stage_and_its_epochs_are_those_of_the_whole_search():
 def test_a_space_of_one_depth_is_refused():
     verdict = PDARTS().compatible(spaces.StageGraph())
     assert not verdict
-    assert "StageGraph has one depth, and P-DARTS lets it grow" in verdict.reason
+    assert "StageGraph lacks `depth`, networks of any depth" in verdict.reason
 
 
 def test_defaults_are_those_of_the_released_code():

@@ -13,7 +13,7 @@ from ramify.strategies.differentiable import Moment
 from ramify.strategies.proxyless import drawn_from, gates, moved, path, rescaled
 from ramify.supernet import Choice
 from ramify.training import single_path
-from small_runs import SPACES, finish, restored, saved, session_of
+from small_runs import SPACES, finish, images, restored, saved, session_of
 
 NO_COST = CostTerm(of="nothing")
 SMALL = {"epochs": 1, "warmup_epochs": 0, "arch_start": 0, "arch_every": 1, "batch_size": 16}
@@ -186,7 +186,7 @@ def test_the_cost_adds_its_gradient(form, accumulate):
 def test_without_a_reference_costs_are_compared_with_those_of_equal_probabilities():
     session = session_of("nasbench201", ProxylessNAS(**SMALL))
     space, layout = SPACES["nasbench201"]
-    costs = member_costs(space, 10, (1, 8, 8), layout)
+    costs = member_costs(space, images(10, 1, 8, 8), layout)
     members = [space.architecture([op] * 6) for op in space.choices["cell"].ops]
     assert session.reference == pytest.approx(sum(costs(arch)["macs"] for arch in members) / 5, rel=1e-12)
 
@@ -220,7 +220,7 @@ def test_logarithms_of_small_costs_are_refused_before_anything_learns():
 @pytest.mark.parametrize("name", ["size", "stage-graph", "distribution"])
 def test_where_costs_are_no_sums_they_are_left_out_or_refused(name):
     verdict = compatible(SPACES[name][0], ProxylessNAS())
-    assert not verdict and "costs is no sum over its candidates" in verdict.reason
+    assert not verdict and "lacks `additive cost`" in verdict.reason
     assert compatible(SPACES[name][0], ProxylessNAS(cost=NO_COST))
 
 
@@ -246,7 +246,7 @@ def test_reinforce_is_the_published_estimate(cost):
         assert torch.equal(session.space.mix(member)["cell"], mix["cell"])
         rewards.append(accuracy)
         if cost is not NO_COST:
-            counted = member_costs(session.space, 10, (1, 8, 8), SPACES["nasbench201"][1])(member)["macs"]
+            counted = member_costs(session.space, images(10, 1, 8, 8), SPACES["nasbench201"][1])(member)["macs"]
             rewards[-1] *= (session.reference / counted) ** 0.5
         directions.append(p - mix["cell"])  # the gradient of −Σ ln p
     baseline = sum(rewards) / 3
@@ -260,10 +260,10 @@ def test_reinforce_finds_the_candidate_that_is_rewarded(monkeypatch):
     strategy = ProxylessNAS(**{**SMALL, "epochs": 20}, learning="reinforce", arch_updates=2, arch_lr=0.3, cost=NO_COST)
     session = session_of("nasbench201", strategy)
 
-    def accuracy(valid, mix, active, sample):
+    def score(valid, mix, active, sample):
         return float(mix["cell"][:, 2].mean())
 
-    monkeypatch.setattr(session, "_accuracy", accuracy)
+    monkeypatch.setattr(session, "_score", score)
     finish(session)
     assert session.architecture() == session.space.architecture([session.space.choices["cell"].ops[2]] * 6)
 
@@ -345,7 +345,7 @@ def test_impossible_settings(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"of": "flops"}, "cost: `of` must be one of .*, got 'flops'"),
+        ({"of": "flops"}, "cost: `of` must be a cost or 'nothing', got 'flops'"),
         ({"form": "add#log"}, "cost: `form` must be one of .*, got 'add#log'"),
         ({"strength": math.nan}, "cost: `strength` must be a number from 0, got nan"),
         ({"factor": 0.0}, "cost: `factor` must be above 0, got 0.0"),

@@ -12,12 +12,13 @@ from ramify import Architecture
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
-from ramify.spaces import DARTSCells, NASBench201
-from ramify.strategies import SETN
+from ramify.spaces import CellDistribution, DARTSCells, NASBench201
+from ramify.strategies import SETN, Regularisation
 from ramify.strategies.differentiable import Moment
+from ramify.strategies.regularisation import TOLERANCE
 from ramify.strategies.selection import Selection, most_probable
 from ramify.training import SupernetWeights, WeightSettings, measure, single_path
-from small_runs import SPACES, batch_of, loaded, restored, saved, session_of, work_of
+from small_runs import SMALL_CELL, SPACES, batch_of, loaded, restored, saved, session_of, work_of
 
 
 def drawn(space, draw, alphas=None):
@@ -113,7 +114,7 @@ def test_the_most_probable_of_all_15625_members(seed):
     )
     found = most_probable(space, {"cell": logits}, 100)
     assert found == [space.architecture([space.operations[op] for op in ops]) for ops in expected[:100]]
-    assert SETN().candidates(space, {"cell": alpha}) == found
+    assert most_probable(space, SETN().preferences(space, {"cell": alpha}), 100) == found
     assert found[0] == space.discretize({"cell": logits})
 
 
@@ -138,7 +139,7 @@ def test_the_most_probable_members_of_a_restricted_space_of_cells(seed):
     expected = [arch for _, arch in ranked(space, finite)]
     assert len(expected) == space.size > 20
     assert most_probable(space, logits, 20) == expected[:20]
-    assert SETN(selected=20).candidates(space, alphas) == expected[:20]
+    assert most_probable(space, SETN().preferences(space, alphas), 20) == expected[:20]
 
 
 def test_more_members_than_there_are_is_all_of_them():
@@ -164,7 +165,7 @@ def test_the_winner_is_the_best_of_the_candidates():
         rows += [dict(metrics.values)] if metrics.values else []
     assert phases == [("search", step, 4) for step in range(1, 5)] + [("trial", step, 4) for step in range(1, 5)]
 
-    candidates = session.strategy.candidates(session.space, session.alphas)
+    candidates = most_probable(session.space, session.strategy.preferences(session.space, session.alphas), 4)
     trials = rows[2:]
     assert [Architecture.from_json(row["architecture"]) for row in trials] == candidates
     assert [row["trial"] for row in trials] == [0, 1, 2, 3]
@@ -187,6 +188,22 @@ def test_before_the_candidates_are_scored_the_most_probable_member_stands():
         if metrics.phase == "trial":
             break
         assert session.architecture() == session.space.discretize({"cell": session.alphas["cell"]})
+
+
+def test_all_candidates_keep_to_a_budget():
+    space = CellDistribution(SMALL_CELL, cells=4)
+    layout = {"channels": 4}
+    target = 8200.0  # of 5,506 to 8,474
+    regularisation = Regularisation(target=target, network=layout)
+    strategy = SETN(epochs=1, batch_size=16, selected=6, regularisation=regularisation)
+    session = strategy.session(space, work_of(layout))
+    rows = [metrics.values for metrics in session.run() if metrics.phase == "trial"]
+    costs = [space.cost(Architecture.from_json(row["architecture"]), session.budget) for row in rows]
+    assert len(costs) > 1
+    assert all(abs(cost / target - 1) <= TOLERANCE for cost in costs)
+    assert session.summary()["budget"]["met"]
+    free = strategy.candidates(space, session.alphas)
+    assert any(abs(space.cost(arch, session.budget) / target - 1) > TOLERANCE for arch in free)
 
 
 def test_a_candidate_can_be_scored_on_one_batch():

@@ -8,7 +8,7 @@ from ramify.errors import ConfigurationError
 from ramify.evaluators import InheritedWeights
 from ramify.spaces import MobileChain
 from ramify.strategies import SPOS, Evolution
-from small_runs import SPACES, differences, finish, session_of, work_of
+from small_runs import SPACES, differences, finish, images, session_of, work_of
 
 SMALL = {"epochs": 1, "batch_size": 16, "recalibrate": 16, "evaluations": 5, "population": 2, "parents": 2}
 
@@ -57,7 +57,7 @@ def test_paths_keep_to_the_bins_while_the_supernet_learns():
     space, costs = SPACES["nasbench201"][0], []
     paths = session.evaluation.paths
     for step in range(20):
-        costs.append(member_costs(space, 10, (1, 8, 8), SPACES["nasbench201"][1])(paths.member(step))["params"])
+        costs.append(member_costs(space, images(10, 1, 8, 8), SPACES["nasbench201"][1])(paths.member(step))["params"])
     assert all(7000 <= cost <= 9000 for cost in costs)
     finish(session)
 
@@ -77,7 +77,7 @@ def test_what_is_published():
         ({"crossovers": 51}, "`crossovers` must be from 0 to the `population` of 50, got 51"),
         ({"bins": (3e8,)}, "`bins` must be ascending bounds from 0, two or more"),
         ({"bins": (3e8, 2e8)}, "`bins` must be ascending bounds from 0, two or more"),
-        ({"bins_of": "flops"}, "`bins_of` must be 'macs' or 'params', got 'flops'"),
+        ({"bins_of": "flops"}, "`bins_of` must be a cost that is known without a device, not 'flops'"),
         ({"recalibrate": 1}, "`recalibrate` must be 0, or 2 images or more, got 1"),
         ({"limits": {"flops": 1.0}}, "`limits` are for what is known before the training, not 'flops'"),
         ({"evaluations": 0}, "`evaluations` must be at least 1, got 0"),

@@ -10,7 +10,8 @@ import ramify
 from ramify.errors import ConfigurationError
 from ramify.run import make_fabric
 from ramify.run.processes import spread
-from ramify.strategies import DARTS, GDAS, SPOS
+from ramify.spaces import NASBench201, NATSBenchSize
+from ramify.strategies import CDARTS, DARTS, GDAS, SPOS
 from ramify.tasks import Classification
 from ramify.training import Recipe, TrainingSession, Work
 from small_runs import loaded
@@ -121,6 +122,19 @@ def test_from_search_to_evaluation(tmp_path):
     state = retrained.network.state_dict()
     assert {"head.last.weight", "backbone.stem.weight"} <= state.keys()
     assert not any("classifier" in name for name in state)  # features were asked for
+
+
+def test_a_space_that_lacks_what_the_head_reads_is_refused(tmp_path):
+    with pytest.raises(
+        ConfigurationError, match="Segmentation cannot be learned here: NATSBenchSize lacks `same widths`"
+    ):
+        ramify.search(NATSBenchSize(), GDAS(**SMALL), Segmentation(), out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_strategy_that_compares_logits_of_classes_is_refused():
+    with pytest.raises(ConfigurationError, match="CDARTS compares logits of classes, which Segmentation has none of"):
+        CDARTS(batch_size=8).session(NASBench201(), work(Segmentation()))
 
 
 def test_a_loss_of_the_whole_batch_is_not_divided():

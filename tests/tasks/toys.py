@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify.architecture import Decision
+from ramify.capabilities import SAME_WIDTHS, TAPS
 from ramify.seeding import stream
 from ramify.spaces import Space
 from ramify.spaces.base import CellGraph
@@ -161,6 +162,7 @@ class Segmentation(Task):
     channels: int = 4
 
     needs_data = False
+    needs = frozenset({TAPS, SAME_WIDTHS})
     metrics = (Metric("iou"),)
 
     @property

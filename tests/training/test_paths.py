@@ -8,14 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ramify.chain_costs import ChainCosts
-from ramify.costs import member_costs
+from ramify.costs import ChainCosts, draw_within, member_costs
 from ramify.errors import ConfigurationError, RunError
 from ramify.seeding import rng
 from ramify.spaces import DARTSCells, FairMobileChain, MobileChain, NASBench201, ShuffleChain
 from ramify.training import FairPaths, SupernetWeights, UniformPaths, WeightSettings
-from ramify.training.paths import draw_within, used_candidates
-from small_runs import SPACES, work_of
+from ramify.training.paths import used_candidates
+from small_runs import SPACES, images, work_of
 
 FAIR = {
     "NAS-Bench-201": NASBench201(),
@@ -118,10 +117,10 @@ def test_gradients_of_all_paths_are_summed_before_one_step(m):
 def test_paths_are_drawn_in_bins_of_their_cost():
     space, layout = SPACES["nasbench201"]
     work = work_of(layout)
-    costs = member_costs(space, 10, (1, 8, 8), layout)
+    costs = member_costs(space, images(10, 1, 8, 8), layout)
     bounds = [7000, 8000, 10_000]
     bins = list(pairwise(bounds))
-    paths = UniformPaths(space, 0, [draw_within(space, "params", *b, work, layout) for b in bins])
+    paths = UniformPaths(space, 0, [draw_within(space, "params", *b, work.inputs, layout) for b in bins])
     found = [costs(paths.member(step))["params"] for step in range(200)]
     below = sum(cost <= 8000 for cost in found)
     assert all(7000 <= cost <= 10_000 for cost in found)
@@ -133,18 +132,18 @@ def test_paths_are_drawn_in_bins_of_their_cost():
 def test_chains_count_instead_of_rejecting():
     space = FairMobileChain(blocks=(1, 1, 1, 1, 1, 1))
     layout = {"channels": 8, "resolution": 8}
-    table = ChainCosts(space, (1, 8, 8), 10, layout)
+    table = ChainCosts(space, images(10, 1, 8, 8), layout)
     cheapest = space.parse([0] * 6)
     limit = table(cheapest)["macs"]
-    draw = draw_within(space, "macs", 0, limit, work_of(layout), layout)
+    draw = draw_within(space, "macs", 0, limit, work_of(layout).inputs, layout)
     assert draw(rng(0)) == cheapest  # one in 46,656 uniform draws
     with pytest.raises(ConfigurationError, match="no member of FairMobileChain has macs"):
-        draw_within(space, "macs", 0, limit - 1, work_of(layout), layout)
+        draw_within(space, "macs", 0, limit - 1, work_of(layout).inputs, layout)
 
 
 def test_bounds_that_nothing_keeps_are_an_error():
     space, layout = SPACES["nasbench201"]
-    draw = draw_within(space, "macs", 1.0, 2.0, work_of(layout), layout)
+    draw = draw_within(space, "macs", 1.0, 2.0, work_of(layout).inputs, layout)
     with pytest.raises(RunError, match="none of 10,000 members of NASBench201 has 1 to 2 macs; widen `bins`"):
         draw(rng(0))
 

@@ -14,6 +14,7 @@ from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.loading import load
 from ramify.data.parts import Part, Parts
+from ramify.data.rows import Rows
 from ramify.data.source import SOURCES, Source, data_set_names, in_words, source
 from ramify.data.spec import DataSpec, spec_of
 
@@ -25,6 +26,7 @@ __all__ = [
     "Distortion",
     "Part",
     "Parts",
+    "Rows",
     "Scale",
     "Source",
     "Split",

@@ -19,7 +19,7 @@ class Source:
     """A source: a data set that is had by its name, or whatever a file's ending or a prefix stands for.
 
     Args:
-        read: Finds the images and labels; decodes nothing.
+        read: Finds the images, or rows, and labels; decodes nothing.
         suffix: The ending of the files it reads, as `.parquet`.
         prefix: What stands in front of names that it looks up, as `hf:`.
     """
@@ -40,10 +40,10 @@ SOURCES: Registry[Source] = Registry("data source", package="ramify.data")
 
 
 def source(name: str, *, suffix: str = "", prefix: str = "", paper: str = "") -> Callable[[Read], Read]:
-    """Return a decorator that makes a function `(source, spec)` a source of images.
+    """Return a decorator that makes a function `(source, spec)` a source of images or rows.
 
-    The function finds images and labels and returns them as `Parts`, without decoding anything. What `--data` says is
-    handed to it if it is `name`, ends in `suffix`, or begins with `prefix`.
+    The function finds them and their labels, and returns them as `Parts`, without decoding anything. What `--data` says
+    is handed to it if it is `name`, ends in `suffix`, or begins with `prefix`.
 
     Args:
         name: Of the data set, or of the format.

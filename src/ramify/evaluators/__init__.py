@@ -1,6 +1,6 @@
 """Evaluators: from an `Architecture` to metrics, by training it, by inherited supernet weights, or by look-up."""
 
-from ramify.evaluators.base import Evaluation, Evaluator, Images
+from ramify.evaluators.base import Evaluation, Evaluator
 from ramify.evaluators.evaluations import Evaluations
 from ramify.evaluators.inherited import InheritedWeights
 from ramify.evaluators.table import TableLookup
@@ -15,7 +15,6 @@ __all__ = [
     "Evaluation",
     "Evaluations",
     "Evaluator",
-    "Images",
     "InheritedWeights",
     "TableLookup",
     "TrainFromScratch",

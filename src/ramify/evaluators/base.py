@@ -4,31 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
+from ramify.costs import Inputs
 from ramify.spaces import Space
 from ramify.tasks import Task
 from ramify.training import Measurement, Metrics, Work
-
-
-@dataclass(frozen=True)
-class Images:
-    """What the networks that are evaluated see.
-
-    Args:
-        num_classes: Of the data set.
-        input_size: (C, H, W) of one image, or (F,) of one row of a table.
-    """
-
-    num_classes: int
-    input_size: tuple[int, ...]
-
-    @classmethod
-    def of(cls, work: Work) -> Images:
-        """Return the images of a task."""
-        return cls(work.shape["num_classes"], work.task.input_size)
 
 
 def names_of(task: Task) -> tuple[str, ...]:
@@ -59,8 +42,8 @@ class Evaluation(Protocol):
     metrics: tuple[str, ...]
 
     @property
-    def images(self) -> Images:
-        """What the evaluated networks see."""
+    def inputs(self) -> Inputs:
+        """What the evaluated networks are for; `Task.inputs`, where they see what the search does."""
 
     def prepare(self) -> Iterator[Metrics]:
         """Do what must come before the first evaluation; every yield is a safe point."""
@@ -88,6 +71,16 @@ class Evaluator(ABC):
 
     needs_data: ClassVar[bool] = True
     """Whether it needs the images of a data set; `Task.data` has them."""
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What a space must offer (`ramify.capabilities`)."""
+        return frozenset()
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves work where a space offers it."""
+        return frozenset()
 
     @abstractmethod
     def start(self, space: Space, work: Work) -> Evaluation:

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from ramify.architecture import Architecture
+from ramify.capabilities import ACTIVE, EVEN_CANDIDATES, Capability
+from ramify.costs import check_counted, draw_within
 from ramify.errors import ConfigurationError
-from ramify.evaluators.base import Evaluation, Evaluator, Images, names_of, values_of
+from ramify.evaluators.base import Evaluation, Evaluator, names_of, values_of
 from ramify.spaces import Space
 from ramify.training import FairPaths, Metrics, SupernetWeights, UniformPaths, WeightSettings, Work, single_path
-from ramify.training.paths import draw_within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,8 @@ class InheritedWeights(WeightSettings, Evaluator):
         paths: What learns in a step: one `uniform` path, or `fair` ones, that use every candidate exactly once.
         bins: Ascending bounds of a cost, for uniform paths: a path is drawn within two neighbouring ones, which are
             drawn uniformly. Two bounds are a constraint.
-        bins_of: What they bound, `macs` or `params`, of the network that the layout of the search builds.
+        bins_of: What they bound, a cost that needs no device such as `macs`, of the network that the layout of the
+            search builds.
         recalibrate: Training images on which the running statistics of norms are computed anew for each member that
             is scored; 0 leaves them. In the default layout of cells almost all norms use those of the batch.
     """
@@ -45,14 +47,23 @@ class InheritedWeights(WeightSettings, Evaluator):
         object.__setattr__(self, "bins", tuple(map(float, self.bins)))
         if self.paths not in ("uniform", "fair"):
             raise ConfigurationError(f"`paths` must be 'uniform' or 'fair', got {self.paths!r}")
-        if self.bins_of not in ("macs", "params"):
-            raise ConfigurationError(f"`bins_of` must be 'macs' or 'params', got {self.bins_of!r}")
+        check_counted(self.bins_of, "bins_of")
         if len(self.bins) == 1 or not all(0 <= a < b for a, b in pairwise(self.bins)):
             raise ConfigurationError(f"`bins` must be ascending bounds from 0, two or more, got {list(self.bins)}")
         if self.bins and self.paths == "fair":
             raise ConfigurationError("`bins` are for uniform paths: fair ones use every candidate, whatever it costs")
         if self.recalibrate < 0 or self.recalibrate == 1:
             raise ConfigurationError(f"`recalibrate` must be 0, or 2 images or more, got {self.recalibrate}")
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """For fair paths as many candidates on every edge."""
+        return frozenset({EVEN_CANDIDATES} if self.paths == "fair" else ())
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """A path alone is computed."""
+        return frozenset({ACTIVE})
 
     def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work; preparation trains the supernet."""
@@ -63,7 +74,8 @@ class InheritedWeights(WeightSettings, Evaluator):
         if self.paths == "fair":
             return FairPaths(space, work.seed)
         layout = space.layout(work.layout) if self.bins else None
-        draws = [draw_within(space, self.bins_of, low, high, work, layout) for low, high in pairwise(self.bins)]
+        bounds = pairwise(self.bins)
+        draws = [draw_within(space, self.bins_of, low, high, work.inputs, layout) for low, high in bounds]
         return UniformPaths(space, work.seed, draws)
 
 
@@ -76,7 +88,7 @@ class _Inherited:
         self.weights = SupernetWeights(settings, space, work)
         self.weights.check_measured()
         self.metrics = names_of(work.task)
-        self.images = Images.of(work)
+        self.inputs = work.inputs
         self.step = 0
 
     def prepare(self) -> Iterator[Metrics]:

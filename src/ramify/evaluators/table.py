@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 from ramify.architecture import Architecture
 from ramify.benchmarks import Table, open_table
+from ramify.costs import Inputs, is_cost
 from ramify.errors import ConfigurationError, RunError, TableError
-from ramify.evaluators.base import Evaluation, Evaluator, Images
+from ramify.evaluators.base import Evaluation, Evaluator
 from ramify.spaces import Space
 from ramify.training import Metrics, Work
 
@@ -42,22 +43,26 @@ class TableLookup(Evaluator):
         return _Lookup(self, open_table(self.table), space, work)
 
 
+def _images(classes: int, channels: int, height: int, width: int) -> Inputs:
+    return Inputs({"num_classes": classes, "in_channels": channels}, (channels, height, width))
+
+
 _IMAGES = {
-    "cifar10": Images(10, (3, 32, 32)),
-    "cifar100": Images(100, (3, 32, 32)),
-    "imagenet16": Images(120, (3, 16, 16)),
+    "cifar10": _images(10, 3, 32, 32),
+    "cifar100": _images(100, 3, 32, 32),
+    "imagenet16": _images(120, 3, 16, 16),
 }
 """What the networks of a benchmark were measured on, whatever the data set of the search is."""
 
 _NAMED = {
-    "digits": Images(10, (1, 8, 8)),
-    "fashion-mnist": Images(10, (1, 28, 28)),
-    "svhn": Images(10, (3, 32, 32)),
+    "digits": _images(10, 1, 8, 8),
+    "fashion-mnist": _images(10, 1, 28, 28),
+    "svhn": _images(10, 3, 32, 32),
 }
 """Further data sets of the library, as they are where the search has no images that may be of another size."""
 
-_NOT_THE_VALUE = frozenset({"score", "error", "reward", "seconds", "params", "macs", "latency_ms"})
-"""Metrics that mean something else than the value of a column that happens to be called so."""
+_NOT_THE_VALUE = frozenset({"score", "error", "reward", "seconds"})
+"""Metrics, beside costs, that mean something else than the value of a column that happens to be called so."""
 
 
 class _Lookup:
@@ -74,7 +79,8 @@ class _Lookup:
         if not self.measured:
             raise TableError(f"{settings.table} holds no value of a member of {space!r:.120} in {self.column.name!r}")
         self.fidelities = self.column.epochs
-        own = () if self.column.name in _NOT_THE_VALUE else (self.column.name,)
+        taken = self.column.name in _NOT_THE_VALUE or is_cost(self.column.name)
+        own = () if taken else (self.column.name,)
         self.metrics = ("score", *own, *(["seconds"] if self.column.cost else ()))
 
     @property
@@ -83,12 +89,12 @@ class _Lookup:
         return self.measured < self.space.size
 
     @property
-    def images(self) -> Images:
+    def inputs(self) -> Inputs:
         """What the measured networks saw, or would see on the data of the search where the table does not tell."""
         trained_on = self.table.origin.get("data")
         if isinstance(trained_on, Mapping) and {"classes", "input_size"} <= trained_on.keys():  # by `build_table`
             channels, height, width = trained_on["input_size"]
-            return Images(trained_on["classes"], (channels, height, width))
+            return _images(trained_on["classes"], channels, height, width)
         if self.column.data in _IMAGES:
             return _IMAGES[self.column.data]
         if self.work.given is None and self.column.data in _NAMED:
@@ -98,13 +104,13 @@ class _Lookup:
                 f"what networks cost depends on their images, and {self.settings.table} does not say of what size and "
                 f"in how many classes those of {self.column.data!r} are: name the data with --data or `data=`"
             )
-        return Images.of(self.work)
+        return self.work.inputs
 
     @property
     def metadata(self) -> dict[str, Any]:
         """Where the numbers come from: table, data, column, schedule in words (`12 epochs, seed 111`), checksum."""
         try:
-            seen = {"classes": self.images.num_classes, "input_size": list(self.images.input_size)}
+            seen = {"classes": self.inputs.shape["num_classes"], "input_size": list(self.inputs.size)}
         except ConfigurationError:  # nobody knows, and only costs need it
             seen = {}
         network = self.table.origin.get("network")

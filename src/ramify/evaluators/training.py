@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ramify.architecture import Architecture
-from ramify.evaluators.base import Evaluation, Evaluator, Images, names_of, values_of
+from ramify.evaluators.base import Evaluation, Evaluator, names_of, values_of
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
 from ramify.training import Metrics, Recipe, TrainingSession, Work, measure
@@ -70,7 +70,7 @@ class _Training:
         self.layout = space.layout(work.layout)
         self.fidelities = tuple(range(1, recipe.epochs + 1))
         self.metrics = (*names_of(work.task), "train_loss")
-        self.images = Images.of(work)
+        self.inputs = work.inputs
         if fitting(recipe.batch_size, work.task.split("search_train")) == 1:  # not every norm can do with one image
             for number in range(_REHEARSED):
                 self._session(space.sample(rng(work.seed, "rehearsal", number)))

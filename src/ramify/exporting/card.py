@@ -17,7 +17,7 @@ class Card:
     """The class in `model.py`."""
 
     input_size: tuple[int, ...]
-    """Channels, height, width."""
+    """Channels, height, width; or how many features a row has."""
 
     mean: tuple[float, ...] | None
     """Per channel, of the training images scaled to 0..1."""
@@ -30,9 +30,9 @@ class Card:
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in RESERVED:
             raise ConfigurationError(f"`name` must be free as the name of a class in `model.py`, got {self.name!r}")
-        if len(self.input_size) != 3 or not all(isinstance(n, int) and n > 0 for n in self.input_size):
+        if not self.input_size or not all(isinstance(n, int) and n > 0 for n in self.input_size):
             raise ConfigurationError(
-                f"`input_size` must be three positive integers (channels, height, width), got {self.input_size}"
+                f"`input_size` must be positive integers, such as (channels, height, width), got {self.input_size}"
             )
         if (self.mean is None) != (self.std is None):
             raise ConfigurationError("`mean` and `std` must be given together")

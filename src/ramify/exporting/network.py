@@ -53,7 +53,7 @@ def export_network(
     network: nn.Module,
     folder: str | Path,
     *,
-    input_size: tuple[int, int, int],
+    input_size: tuple[int, ...],
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     classes: Sequence[str] = (),
@@ -68,7 +68,7 @@ def export_network(
     Args:
         network: Maps images (B, C, H, W) to one tensor; its parameters are float32 or float64. It is not changed.
         folder: New, empty, or holding an earlier export.
-        input_size: Channels, height and width of an image.
+        input_size: Channels, height and width of an image, or what else the shape of one input is.
         mean: Per channel, of the training images scaled to 0..1; written down for whoever prepares images.
         std: As `mean`.
         classes: The names of the outputs, in order.

@@ -41,7 +41,8 @@ def write_source(trace: Trace, card: Card, dtype: torch.dtype) -> str:
 
 
 def _constants(card: Card, dtype: torch.dtype) -> Iterator[str]:
-    yield f"INPUT_SIZE = {literal(card.input_size)}  # channels, height, width"
+    sides = "  # channels, height, width" if len(card.input_size) == 3 else ""
+    yield f"INPUT_SIZE = {literal(card.input_size)}{sides}"
     origin = "of the training images" + (", scaled to 0..1, per channel" if card.mean else ": not recorded")
     yield f"MEAN = {literal(card.mean)}  # {origin}"
     yield f"STD = {literal(card.std)}"

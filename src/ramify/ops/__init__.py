@@ -4,6 +4,7 @@ from ramify.ops.blocks import DropPath, FactorizedReduce, Norm, PreActivation, d
 from ramify.ops.operations import (
     NONE,
     OPERATIONS,
+    SKIP,
     Operation,
     Prelude,
     make_operation,
@@ -15,6 +16,7 @@ from ramify.ops.synchronised import SynchronisedNorm, is_synchronised, synchroni
 __all__ = [
     "NONE",
     "OPERATIONS",
+    "SKIP",
     "DropPath",
     "FactorizedReduce",
     "Norm",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import inf
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from ramify import parallel
 from ramify.errors import ConfigurationError
 from ramify.ops.pointwise import PointwiseConv2d
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 Norm = Callable[[int], nn.BatchNorm2d]
 """How a block makes its batch norms: from a number of channels."""
@@ -26,7 +29,7 @@ def standard_norm(affine: bool = True, track_running_stats: bool = True) -> Norm
     return partial(nn.BatchNorm2d, affine=affine, track_running_stats=track_running_stats)
 
 
-def with_eps(network: nn.Module, eps: float) -> nn.Module:
+def with_eps(network: _Network, eps: float) -> _Network:
     """Give all batch norms of a fresh network, in place, another ε.
 
     Raises:

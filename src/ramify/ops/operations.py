@@ -20,7 +20,7 @@ from ramify.ops.blocks import FactorizedReduce, Norm, standard_norm
 from ramify.ops.pointwise import PointwiseConv2d
 from ramify.registry import Registry, named
 
-NONE = "none"
+NONE, SKIP = "none", "skip_connect"
 """The candidate that contributes nothing. It has no module: spaces list it, networks leave it out."""
 
 
@@ -128,7 +128,7 @@ def _none(c: int, stride: int, norm: Norm) -> Operation:
     raise ArchitectureError("`none` contributes nothing and has no module; leave the edge out instead")
 
 
-@named(OPERATIONS, "skip_connect", paper=_DARTS)
+@named(OPERATIONS, SKIP, paper=_DARTS)
 def _skip_connect(c: int, stride: int, norm: Norm) -> Operation:
     """The identity; with stride 2, ReLU, two shifted 1×1 convolutions and a norm."""
     if stride == 1:

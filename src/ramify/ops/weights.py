@@ -11,6 +11,7 @@ from ramify.ops.blocks import standard_norm
 from ramify.ops.inverted_residual import inverted_residual, kernel_and_expansion
 from ramify.ops.operations import NONE, OPERATIONS, make_operation
 from ramify.ops.shuffle_block import KERNELS, shuffle_block
+from ramify.seeding import seeded
 
 
 @cache
@@ -21,10 +22,11 @@ def count_weights(name: str, channels: int = 16) -> int:
     none.
     """
     norm, operation = standard_norm(affine=False), nn.Module()
-    if re.fullmatch(r"k\d+e\d+", name):
-        operation = inverted_residual(channels, channels, *kernel_and_expansion(name), 1, norm)
-    elif name in KERNELS:
-        operation = shuffle_block(name, channels, channels, 1, norm, changes=False)
-    elif name in OPERATIONS and name != NONE:
-        operation = make_operation(name, channels, norm=norm)
+    with seeded(0, "weights"):  # the weights are counted only, and no draw of anybody else's moves
+        if re.fullmatch(r"k\d+e\d+", name):
+            operation = inverted_residual(channels, channels, *kernel_and_expansion(name), 1, norm)
+        elif name in KERNELS:
+            operation = shuffle_block(name, channels, channels, 1, norm, changes=False)
+        elif name in OPERATIONS and name != NONE:
+            operation = make_operation(name, channels, norm=norm)
     return sum(p.numel() for p in operation.parameters())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ramify import files
+from ramify.costs.record import is_cost, known_costs
 from ramify.imports import unrepeatable
 from ramify.report.elements import (
     amount,
@@ -88,15 +89,24 @@ class Facts:
                 return known
         return {}
 
+    def _limits(self) -> Iterator[tuple[str, str]]:
+        """Yield the costs that had a limit, and in words what the result has of them."""
+        limits = self.run.result.get("limits")
+        for name, row in limits.items() if isinstance(limits, dict) else ():
+            if isinstance(row, dict) and (most := number(row.get("most"))) is not None:
+                cost = number(row.get("cost"))
+                yield name, f"{most:,.6g}" if cost is None else f"{cost:,.6g} of {most:,.6g}"
+
     def cost(self) -> str:
         """Return what the network takes and reaches."""
         evaluation = self.final.evaluation
         takes, reaches = [], []
-        for key, label in (("params", "Parameters"), ("macs", "Multiply-adds of one image")):
-            if (value := self._measured(key)) is not None:
-                takes.append((label, f"{value:,.0f}"))
+        for cost in known_costs():
+            if not cost.on_device and (value := self._measured(cost.name)) is not None:
+                takes.append((sentence(cost.label), f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}"))
         for name, milliseconds in self._latencies().items():
             takes.append((f"Latency {name}".strip(), f"{milliseconds:.4g} ms"))
+        takes += [(f"Limit of {name}", limit) for name, limit in self._limits()]
         for run, label in (
             (self.run, "Search" if self.run.config.get("strategy") else "Time"),
             (self.run.retrain, "Retraining"),
@@ -110,7 +120,7 @@ class Facts:
         if (loss := number(evaluation.get("loss"))) is not None:
             reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
         for key, value in self.run.result.items():
-            if key not in ("seconds", "params", "macs", "latency_ms") and number(value) is not None and not self.shrunk:
+            if key != "seconds" and not is_cost(key) and number(value) is not None and not self.shrunk:
                 shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
                 reaches.append((sentence(spaced(key)), shown))
         cards = (

@@ -15,6 +15,7 @@ from plotly.graph_objects import Figure as PlotlyFigure
 from plotly.offline import get_plotlyjs
 
 from ramify import files
+from ramify.costs.record import known_costs
 from ramify.report import curves, figures, shrinking
 from ramify.report.cells import draw_cell
 from ramify.report.elements import (
@@ -52,9 +53,6 @@ if TYPE_CHECKING:
     from ramify.spaces import CellGraph
     from ramify.supernet import Choice
 
-# In this order: the first of them that the trials measured is set against their score.
-_COSTS = {"macs": "multiply-adds", "params": "parameters", "latency_ms": "latency, ms"}
-_OBJECTIVES = {**_COSTS, "error": "error, %"}
 _LOGO = (
     '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.9" stroke-linecap="round" '
     'aria-hidden="true"><path d="M12 22V13M12 13C12 9 6 10 6 5.5M12 13c0-4 6-3 6-7.5M12 13V5.5"/>'
@@ -300,7 +298,7 @@ class _Page:
         found = self.front
         if not found:
             return ""
-        labels = [_OBJECTIVES.get(name, spaced(name)) for name in found.objectives]
+        labels = [_objective(name) for name in found.objectives]
         plots = (
             card(
                 sentence(" and ".join(label.partition(",")[0] for label in (labels[0], labels[other]))),
@@ -331,9 +329,10 @@ class _Page:
         if not found:
             return ""
         plots = [card("Score of every trial", self._plot("trials", figures.scores(found)))]
-        cost = next((key for key in _COSTS if any(key in trial.metrics for trial in found)), None)
+        cost = next((cost for cost in known_costs() if any(cost.name in trial.metrics for trial in found)), None)
         if cost and not self.front:
-            plots.append(card("Score and cost", self._plot("trade-off", figures.trade_off(found, cost, _COSTS[cost]))))
+            plot = figures.trade_off(found, cost.name, cost.label)
+            plots.append(card("Score and cost", self._plot("trade-off", plot)))
         ranked = sorted(found, key=lambda trial: (trial.score, -trial.number))
         best = list({trial.notation or trial.number: trial for trial in ranked}.values())[:-11:-1]
         rows = ((f"{it.number:g}", f"{it.score:,.6g}", f"<code>{escape(it.notation)}</code>") for it in best)
@@ -480,3 +479,9 @@ def _ending(last: Mapping[str, Any]) -> str:
     at, to = f"epoch {last.get('epoch')}", f"epoch {returned:g}"
     where = "with the architecture it had" if at == to else f"with the architecture parameters of {to}"
     return f"The search was ended after {at}, {where}."
+
+
+def _objective(name: str) -> str:
+    """Return what an axis calls an objective."""
+    labels = {cost.name: cost.label for cost in known_costs()}
+    return "error, %" if name == "error" else labels.get(name, spaced(name))

@@ -21,6 +21,7 @@ from ramify.run.configuration import described, fields_of
 from ramify.run.folder import RunFolder
 from ramify.run.origin import told_of
 from ramify.run.processes import scratch
+from ramify.spaces import Space
 from ramify.tasks import Classification, Regression, Task
 from ramify.training.session import DIVERGED
 
@@ -83,13 +84,14 @@ def loaded(data: AnyData, fabric: Fabric, **options: Any) -> Data:
         return load_data(data, device=fabric.device, **options)
 
 
-def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, *, quiet: bool = False) -> Task:
-    """Return what is learned from data: a task with its batches, on the device.
+def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, space: Space, *, quiet: bool = False) -> Task:
+    """Return what networks of a space learn from data: a task with its batches, on the device.
 
     Args:
         task: The task; when None classification, or regression of data that says that it has values.
         data: What it learns from, or a task that is bound already; None for one that makes its own batches.
         fabric: Says where the data are kept.
+        space: Has to offer what the task needs.
         quiet: Whether nothing is said of what is not used.
 
     Raises:
@@ -104,6 +106,8 @@ def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, *, qui
     task = task or (Regression() if _says_values(data) else Classification())
     if _says_values(data) and task.targets != "values":
         raise ConfigurationError(f"{task.name} learns classes, and the targets of the data are said to be values")
+    if lacking := space.lacks(task.needs):
+        raise ConfigurationError(f"{task.name} cannot be learned here: {lacking}")
     if data is not None and not task.needs_data:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
     if data is None and not task.bound:

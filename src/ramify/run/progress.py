@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ramify import parallel
@@ -18,10 +19,13 @@ class Progress:
     Args:
         title: What is going on.
         enabled: Whether to show anything.
+        metrics: What is shown of a row beside the usual, by name; of the validation data, too.
     """
 
-    def __init__(self, title: str, *, enabled: bool = True) -> None:
+    def __init__(self, title: str, *, enabled: bool = True, metrics: Sequence[str] = ()) -> None:
         self.title, self.enabled = title, enabled and parallel.is_first()
+        own = [f"{prefix}{name}" for prefix in ("", "validation_") for name in metrics]
+        self._shown = dict.fromkeys((*_SHOWN[:3], *own, *_SHOWN[3:]))
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
 
@@ -50,7 +54,7 @@ class Progress:
         """Show where the work is, and something further beside it."""
         if not self.enabled:
             return
-        note = "  ".join(filter(None, (_note(metrics), further)))
+        note = "  ".join(filter(None, (self._note(metrics), further)))
         if self._bar is None:
             if note:
                 say(f"{self.title}: {metrics.phase} {metrics.step}/{metrics.steps}  {note}")
@@ -61,8 +65,8 @@ class Progress:
         fields = {"note": note} if note else {}
         self._bar.update(self._tasks[metrics.phase], completed=metrics.step, **fields)
 
-
-def _note(metrics: Metrics) -> str:
-    shown = (f"{name.replace('_', ' ')} {metrics.values[name]:.3f}" for name in _SHOWN if name in metrics.values)
-    failed = [f"failed: {metrics.values['failed']}"] if metrics.values.get("failed") else []
-    return "  ".join([*shown, *failed])
+    def _note(self, metrics: Metrics) -> str:
+        values = metrics.values
+        shown = (f"{name.replace('_', ' ')} {values[name]:.3f}" for name in self._shown if name in values)
+        failed = [f"failed: {values['failed']}"] if values.get("failed") else []
+        return "  ".join([*shown, *failed])

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
@@ -127,6 +127,7 @@ def drive(
     progress: bool = True,
     save_every_s: float | None = None,
     annotate: Annotate | None = None,
+    shown: Sequence[str] = (),
 ) -> float:
     """Run a session to its end from wherever the folder's checkpoint left it.
 
@@ -140,6 +141,7 @@ def drive(
         progress: Whether to show one.
         save_every_s: Seconds between checkpoints; as `SAVE_EVERY_S` says when None.
         annotate: Adds to the rows of the history.
+        shown: What the progress shows of a row beside the usual, by name.
 
     Returns:
         Seconds of work in all, those before a continuation included.
@@ -172,7 +174,7 @@ def drive(
         return Interrupted(f"stopped at step {step} of {steps}; the same command continues")
 
     tensorboard = closing(Events(folder.path / "tensorboard", rows)) if parallel.is_first() else nullcontext()
-    with tensorboard as events, _stoppable(), Progress(title, enabled=progress) as bar:
+    with tensorboard as events, _stoppable(), Progress(title, enabled=progress, metrics=shown) as bar:
         for metrics in _until_stopped(session.run()):
             if metrics is None:
                 save()

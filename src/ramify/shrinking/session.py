@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
-from ramify.chain_costs import COUNTED, ChainCosts
+from ramify.capabilities import ACTIVE, ANGLE, LAYER_COSTS, Capability
+from ramify.costs.chain import COUNTED, ChainCosts
 from ramify.errors import ConfigurationError, RunError, nearest
 from ramify.seeding import stream
 from ramify.shrinking.angle import AngleForm, AngleTable
@@ -89,7 +90,7 @@ class Shrinking(WeightSettings, AngleForm):
         min_samples: With fewer an operator does not go.
         pools: `shared` or `own`; see `operator_scores`.
         at_most: Children of a chain that cost more do not count; 0 for no limit.
-        cost: What of: `macs`, `params`, `thop` or `table_flops` (`ramify.chain_costs`).
+        cost: What of: `macs`, `params`, `thop` or `table_flops` (`ramify.costs.ChainCosts`).
         released_costs: Whether `table_flops` repeats the mistake of FairNAS' released table.
     """
 
@@ -143,6 +144,16 @@ class Shrinking(WeightSettings, AngleForm):
             )
 
     @property
+    def needs(self) -> frozenset[Capability]:
+        """Weight vectors, and costs of layers where children have a limit."""
+        return frozenset({ANGLE, *([LAYER_COSTS] if self.at_most else [])})
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """A path alone is computed."""
+        return frozenset({ACTIVE})
+
+    @property
     def total_epochs(self) -> int:
         """Epochs of the training if all iterations are needed."""
         return self.warmup_epochs + self.epochs_before(self.iterations - 1)
@@ -179,6 +190,8 @@ class ShrinkSession:
 
     def __init__(self, settings: Shrinking, space: Space, work: Work) -> None:
         self.settings, self.whole, self.work = settings, space, work
+        if lacking := space.lacks(settings.needs):
+            raise ConfigurationError(f"{space.name} cannot be shrunk: {lacking}")
         self.candidates = Candidates(space, together=settings.together)
         self.lists: list[list[int]] = [list(left) for left in self.candidates.start]
         self.drawing = space.drawing if settings.drawing == "auto" else settings.drawing
@@ -186,7 +199,7 @@ class ShrinkSession:
             check_drawing(self.drawing, self.candidates)
         self._limit = _Limit(settings, space, work, self.candidates) if settings.at_most else None
         self.weights = SupernetWeights(settings, space, work)
-        vector = vector_of(self.supernet)
+        vector = vector_of(self.weights.backbone)
         pieces = (piece for places in vector.places.values() for place in places for piece in place.values())
         self._of_cells = bool(vector.ends)
         self._counted = {*vector.fixed, *(name for piece in pieces for name in piece.weights)}
@@ -240,7 +253,7 @@ class ShrinkSession:
     def scores(self) -> dict[Operator, Score]:
         """Return the scores of all operators, as the weights are."""
         settings = self.settings
-        table = AngleTable.of(self.supernet, self.base, self._now(), settings.form)
+        table = AngleTable.of(self.weights.backbone, self.base, self._now(), settings.form)
         found = operator_scores(
             self.lists,
             self._drawing(),
@@ -301,7 +314,7 @@ class ShrinkSession:
 
     def _now(self) -> dict[str, Tensor]:
         """Return the weights that count, as they are."""
-        state = self.supernet.state_dict()
+        state = self.weights.backbone.state_dict()
         return {name: state[name].detach().clone() for name in sorted(self._counted)}
 
     # Saving
@@ -343,13 +356,11 @@ class _Limit:
     """A largest cost for the children of a chain."""
 
     def __init__(self, settings: Shrinking, space: Space, work: Work, candidates: Candidates) -> None:
-        if not isinstance(space, ChainSpace):
-            raise ConfigurationError(f"`at_most` is for children of chains, which have a cost; {space.name} is none")
+        assert isinstance(space, ChainSpace)
         self.cost, self.at_most, self.candidates = settings.cost, settings.at_most, candidates
         taken = ("channels", "last_channels", "resolution")
         layout = {name: value for name, value in work.layout.items() if name in taken}
-        data = work.task.data
-        self._costs = ChainCosts(space, data.input_size, data.num_classes, layout, released=settings.released_costs)
+        self._costs = ChainCosts(space, work.inputs, layout, released=settings.released_costs)
         self._table, self._fixed = self._costs.tables[self.cost], self._costs.fixed[self.cost]
         self._costs.sampler(self.cost, at_most=self.at_most)  # refuses a limit that no member keeps
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
+from ramify.capabilities import Capability, in_words
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops import NONE
 from ramify.reading import shown
 from ramify.spaces import layout as layouts
+from ramify.spaces import offers as offering
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
 from ramify.spaces.layout import Kind, LayoutLike
 from ramify.supernet import Choice
+from ramify.supernet.contract import compute_everything, takes
 from ramify.wording import excerpt, listing
 
 Candidate = tuple[str, int, int]
@@ -99,6 +102,14 @@ class Space(ABC):
     @abstractmethod
     def candidates(self, decision: str, value: Value) -> Sequence[Candidate]:
         """Return the candidates that taking `value` in `decision` uses."""
+
+    def parts(self, arch: Architecture) -> list[Hashable]:
+        """Return what the network of a member consists of, as far as its costs go, each part as often as it is there.
+
+        These are the candidates that it uses, in a space that says nothing else. Costs of members are sums over parts
+        where looks at networks confirm it (`ramify.costs.MemberCosts`).
+        """
+        return [candidate for name in arch for candidate in self.candidates(name, arch[name])]
 
     @abstractmethod
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
@@ -297,6 +308,23 @@ class Space(ABC):
         return "uniform"
 
     @property
+    def offers(self) -> frozenset[Capability]:
+        """What strategies may ask of this space (`ramify.capabilities`), as far as it shows.
+
+        A subclass adds what nothing shows: `return super().offers | {MINE}`.
+        """
+        return self._of_networks.union(offering.shown_by_space(self))
+
+    def lacks(self, needs: Collection[Capability]) -> str:
+        """Return what of `needs` this space does not offer, in words; empty if it offers all of it."""
+        lacking = frozenset(needs) - self.offers if needs else frozenset()
+        return f"{self.name} lacks {in_words(lacking)}" if lacking else ""
+
+    @cached_property
+    def _of_networks(self) -> frozenset[Capability]:
+        return offering.shown_by_networks(self)
+
+    @property
     def regularisers(self) -> Mapping[str, Regulariser]:
         """Name → what the space's paper adds to the loss of the architecture, to be weighed by a strategy."""
         return {}
@@ -368,10 +396,14 @@ class Space(ABC):
     ) -> nn.Module:
         """Return the network of all members: `sup(x, mix)` with one (E, O) tensor for each choice.
 
-        It has the attributes `choices`, `layout` and `shape`. The arguments are those of `build`.
+        It has the attributes `choices`, `layout` and `shape`. The arguments are those of `build`. All supernets can be
+        told which candidates are `active`; one whose forward pass takes no such keyword computes every candidate all
+        the same, and those that are not active count nothing.
         """
         known, demanded = self._sorted(layout, shape, keywords, "supernet")
         supernet: Any = self._ended(self._supernet(known, _built(demanded)), demanded)
+        if not takes(supernet, "active"):
+            supernet.register_forward_pre_hook(compute_everything, with_kwargs=True)
         supernet.choices, supernet.layout, supernet.shape = self.choices, known, demanded
         return supernet
 

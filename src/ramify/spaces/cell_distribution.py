@@ -5,69 +5,31 @@ sum over these lengths L, weighed, of the joined states L and L+1, which are the
 wiring of the cells behind its end, though its networks have none of them.
 
 The released program holds the number of cells down by a penalty, 0.4 for each expected cell, that leads every stage to
-its shortest length; it has no budget. Here a `Budget`, in parameters or multiply-adds, can take its place.
+its shortest length; it has no budget. Here a budget, in parameters or multiply-adds, can take its place
+(`costs/budget.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import product
 from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
+from ramify.capabilities import BUDGET, Capability
 from ramify.errors import ArchitectureError, ConfigurationError
-from ramify.profiling import profile
 from ramify.spaces.base import Candidate, CellGraph, Regulariser, argmax_existing, check_scores
 from ramify.spaces.bounds import MOST_CELLS, check_most
 from ramify.spaces.cell_network import Inputs, MixedCell
-from ramify.spaces.genotype import CellGenotype, Read
-from ramify.spaces.layout import LayoutLike
+from ramify.spaces.genotype import CellGenotype
 from ramify.spaces.pairs import PairGraph
-from ramify.spaces.stage_graph import DARTS_V2, OPERATIONS, SKIP, STAGES, StageGraph
-from ramify.supernet import Choice, MixedGraph, Mixture, needed_states
+from ramify.spaces.stage_graph import DARTS_V2, OPERATIONS, STAGES, StageGraph
+from ramify.supernet import Choice, MixedGraph, Mixture
 from ramify.supernet.mixture import accumulate_scaled
 
 LENGTHS = "lengths"
-QUANTITIES = ("params", "macs")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a network should cost, and what its parts do cost, measured.
-
-    Args:
-        of: `params` or `macs`.
-        target: The cost to reach.
-        fixed: Cost of everything but the graphs of the stages.
-        cells: Cost of a cell of each stage.
-        poolings: Cost of a pooling between cells of each stage: the parameters of its norm.
-        lengths: The numbers of cells that a stage may have.
-    """
-
-    of: str
-    target: float
-    fixed: int
-    cells: tuple[int, ...]
-    poolings: tuple[int, ...]
-    lengths: tuple[int, ...]
-
-    @cached_property
-    def stages(self) -> Tensor:
-        """Cost of the cells of each stage (rows) at each length (columns), when all of them are read."""
-        return torch.tensor([[cell * length for length in self.lengths] for cell in self.cells], dtype=torch.float64)
-
-    def expected(self, weights: Tensor) -> Tensor:
-        """Return the expected cost (scalar) when `weights` (3, L) are the probabilities of the lengths."""
-        return self.fixed + (weights * self.stages.to(weights)).sum()
-
-    def penalty(self, weights: Tensor) -> Tensor:
-        """Return the relative deviation from the target (scalar), whose slope does not fade near the target."""
-        return (self.expected(weights) / self.target - 1).abs()
 
 
 class CellDistribution(StageGraph):
@@ -120,6 +82,11 @@ class CellDistribution(StageGraph):
             return cls(found.cell, window=found.window, operations=found.operations)
         return cls(found.cell, most, found.window, range(2, most + 1), found.operations)
 
+    @property
+    def offers(self) -> frozenset[Capability]:
+        """What spaces show, and a budget: the lengths of stages are chosen so that a network keeps to it."""
+        return super().offers | {BUDGET}
+
     def _all_choices(self) -> dict[str, Choice]:
         between = tuple((stage, stage + 1) for stage in range(len(STAGES)))
         return super()._all_choices() | {LENGTHS: Choice(between, tuple(map(str, self._lengths)))}
@@ -138,68 +105,13 @@ class CellDistribution(StageGraph):
         """Derive the graphs as `StageGraph` does, and give each stage the length that scores highest."""
         check_scores(scores, self.choices)
         best = argmax_existing(scores[LENGTHS], self.choices[LENGTHS])
-        return self._derived(scores, [self._lengths[index] for index in best])
-
-    def discretize_within(
-        self, scores: Mapping[str, Tensor], budget: Budget, tolerance: float | None = None
-    ) -> Architecture:
-        """Derive the member whose lengths are most probable among those that keep to a budget.
-
-        What the lengths cost is reckoned for the derived graphs, so it is what their networks do cost.
-
-        Args:
-            scores: Raw architecture parameters (E, O) of every choice.
-            budget: What the network may cost.
-            tolerance: Largest deviation from the target, as a share of it; where no lengths keep to that, the nearest
-                are taken. None: the cost may be anything up to the target.
-
-        Raises:
-            ArchitectureError: If even the shortest stages cost more than the target, and there is no tolerance.
-        """
-        check_scores(scores, self.choices)
-        choice = self.choices[LENGTHS]
-        likely = choice.softmax(scores[LENGTHS].detach().cpu().double()).log().tolist()
-        wiring = self._preferred(scores)
-        costs = [
-            {at: self._stage_cost(wiring, stage, self._lengths[at], budget) for at, on in enumerate(row) if on}
-            for stage, row in enumerate(choice.mask.tolist())
-        ]
-
-        def deviation(picks: Sequence[int]) -> float:
-            return (budget.fixed + sum(costs[stage][at] for stage, at in enumerate(picks))) / budget.target - 1
-
-        allowed = list(product(*costs))
-        if tolerance is None:
-            allowed = [picks for picks in allowed if deviation(picks) <= 0]
-            if not allowed:
-                raise ArchitectureError(f"even the shortest stages cost more than {budget.target:,.0f} {budget.of}")
-        else:
-            least = min(abs(deviation(picks)) for picks in allowed)
-            allowed = [picks for picks in allowed if abs(deviation(picks)) <= max(least, tolerance)]
-        best = max(allowed, key=lambda picks: sum(likely[stage][at] for stage, at in enumerate(picks)))
-        return self._derived(scores, [self._lengths[at] for at in best])
-
-    def cost(self, arch: Architecture, budget: Budget) -> int:
-        """Return what the network of a member costs, reckoned from the parts that a budget knows."""
-        lengths = self.lengths_of(arch)
-        return budget.fixed + sum(
-            self._stage_cost(arch.choices, at, length, budget) for at, length in enumerate(lengths)
-        )
-
-    def _stage_cost(self, wiring: Mapping[str, Value], stage: int, length: int, budget: Budget) -> int:
-        """Cost of a stage's graph if it ends with this length; cells that nothing reads are left out."""
-        kind = STAGES[stage]
-        graph = self._graphs[kind]
-        reads = [
-            (state, *read) for state in graph.states for read in cast(tuple[Read, Read], wiring[f"{kind}.{state}"])
-        ]
-        live = needed_states((length, length + 1), ((source, state) for state, _, source in reads))
-        poolings = sum(state in live and op != SKIP for state, op, _ in reads)
-        return len(live - {0, 1}) * budget.cells[stage] + poolings * budget.poolings[stage]
-
-    def _derived(self, scores: Mapping[str, Tensor], lengths: Sequence[int]) -> Architecture:
-        ends: dict[str, Value] = {_length_of(stage): length for stage, length in zip(STAGES, lengths, strict=True)}
+        ends: dict[str, Value] = {_length_of(s): self._lengths[at] for s, at in zip(STAGES, best, strict=True)}
         return self.architecture(self._preferred(scores) | ends)
+
+    def with_lengths(self, arch: Architecture, lengths: Sequence[int]) -> Architecture:
+        """Return a member with other numbers of cells in its stages."""
+        ends: dict[str, Value] = {_length_of(stage): length for stage, length in zip(STAGES, lengths, strict=True)}
+        return self.architecture(dict(arch.choices) | ends)
 
     def lengths_of(self, arch: Architecture) -> tuple[int, ...]:
         """Return the number of cells of each stage of a member."""
@@ -294,58 +206,6 @@ class CellDistribution(StageGraph):
     def regularisers(self) -> Mapping[str, Regulariser]:
         """`depth` and `cells`, with weights 1 and 0.4 in the released distribution search."""
         return {"depth": self.depth_loss, "cells": self.expected_cells}
-
-    def budget(
-        self,
-        target: float,
-        of: str = "params",
-        *,
-        num_classes: int = 10,
-        input_size: Sequence[int] = (3, 32, 32),
-        layout: LayoutLike = None,
-        **keywords: Any,
-    ) -> Budget:
-        """Return a budget, with the costs of the parts measured on networks that are built for it.
-
-        Args:
-            target: Parameters or multiply-adds of the network.
-            of: `params` or `macs`.
-            num_classes: Width of the classifier.
-            input_size: (C, H, W) of an image.
-            layout: Of the networks, or its keywords.
-            keywords: Further ones.
-
-        Raises:
-            ConfigurationError: If no network of this space can meet the target.
-        """
-        if of not in QUANTITIES:
-            raise ConfigurationError(f"`of` must be one of {list(QUANTITIES)}, got {of!r}")
-        known: Any = self.layout(layout, **keywords)
-        if not known.prune_dead:
-            raise ConfigurationError("a budget needs `prune_dead`: without it all stages are built to the full length")
-
-        shape = {"num_classes": num_classes, "in_channels": input_size[0]}
-
-        def cost(*lengths: int, pooled: int | None = None) -> int:
-            space = StageGraph(self.cell, lengths)
-            wiring = dict(space.chain().choices)
-            if pooled is not None:
-                wiring[f"{STAGES[pooled]}.2"] = (("max_pool_3x3", 0), (SKIP, 1))
-            with torch.device("meta"):
-                network = space.build(space.architecture(wiring), known, shape=shape)
-            found = profile(network, input_size)
-            return found.params - found.auxiliary_params if of == "params" else found.macs
-
-        start = cost(2, 2, 2)
-        cells = tuple(cost(*(2 + (at == stage) for at in range(3))) - start for stage in range(3))
-        poolings = tuple(cost(2, 2, 2, pooled=stage) - start for stage in range(3))
-        fixed = start - 2 * sum(cells)
-        least, most = (fixed + sum(cells) * self._lengths[at] for at in (0, -1))
-        if not least <= target <= most:
-            raise ConfigurationError(
-                f"networks of these stages have {least:,} to {most:,} {of}, so the target cannot be {target:,.0f}"
-            )
-        return Budget(of, float(target), fixed, cells, poolings, self._lengths)
 
     # Networks
 

@@ -213,6 +213,8 @@ class CellSkeleton(Skeleton):
         newer_twice: Whether reducing cells whose inputs have different widths read the last output twice, as in ABS.
     """
 
+    classifier: nn.Linear
+
     def __init__(
         self,
         make_cell: Callable[[CellPlan], nn.Module],

@@ -256,12 +256,12 @@ class CellSpace(PairSpace):
         graph: PairGraph | None = self._graphs.get(self.kind_at(plan))
         return (4 if graph is None else len(graph.concat)) * plan.channels
 
-    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> CellNetwork:
         pool_norm = bool(layout.pool_norm)
         maker = self.cell_maker(arch, norm=layout.norm, pool_norm=pool_norm, drop_path=layout.drop_path)
         return CellNetwork(maker, self.width, **_skeleton(layout, shape), auxiliary=layout.auxiliary)
 
-    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> CellSupernet:
         norm, parts, pool_norm = layout.norm, layout.partial_channels, bool(layout.pool_norm)
         check_partial(cast(int, layout.channels), parts)
 

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, cast
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
+from ramify.capabilities import LAYER_COSTS, Capability
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops import Norm, Operation, with_eps
 from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
@@ -146,6 +147,11 @@ class ChainSpace(Space):
     def places(self) -> list[tuple[int, int]]:
         """(stage from 1, block from 0) of every layer."""
         return [(stage, block) for stage, count in enumerate(self.blocks, start=1) for block in range(count)]
+
+    @property
+    def offers(self) -> frozenset[Capability]:
+        """What shows, and costs that belong to layers (`ramify.chain_costs`)."""
+        return super().offers | {LAYER_COSTS}
 
     def _offers(self, layer: int, op: str) -> bool:
         """Return whether a layer has a candidate: only those that are not the first of a stage can be left out."""
@@ -279,7 +285,7 @@ class ChainSpace(Space):
 
     # Networks
 
-    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> ChainNetwork:
         widths, norm = self.widths(layout), layout.norm
         plan = self.plan(widths)
         layers = {
@@ -290,7 +296,7 @@ class ChainSpace(Space):
         self._initialise(network)
         return with_eps(network, layout.norm_eps)
 
-    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> ChainSupernet:
         widths, norm, choice = self.widths(layout), layout.norm, self.choices[LAYERS]
         plan = self.plan(widths)
         layers = {

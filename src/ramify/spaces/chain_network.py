@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from ramify.errors import ArchitectureError
-from ramify.ops import DropPath, Operation, dropout
+from ramify.ops import SKIP, DropPath, Operation, dropout
 from ramify.supernet import Built, Mixture, Skeleton, Supernet, WeightVector, piece_of, tapped
 from ramify.supernet.mixture import accumulate as add
 from ramify.supernet.mixture import accumulate_scaled, weighted
@@ -17,7 +17,6 @@ from ramify.supernet.network import RunCell
 
 LAYERS = "layers"
 """Name of the one choice."""
-SKIP = "skip_connect"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +117,8 @@ class ChainSkeleton(Skeleton):
 
     The stages are those of the layers, and the last convolution.
     """
+
+    classifier: nn.Linear
 
     def __init__(
         self,

@@ -239,7 +239,7 @@ class NASBench201(Space):
 
     # Networks
 
-    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> _Network:
         chosen = [(edge, str(arch[f"{target}<-{source}"])) for edge, (source, target) in enumerate(self._edges)]
         norm = layout.norm
 
@@ -257,7 +257,7 @@ class NASBench201(Space):
 
         return _Network(cell, layout, shape)
 
-    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> _Supernet:
         parts = layout.partial_channels
         check_partial(layout.channels, parts)
         norm = layout.norm
@@ -342,6 +342,7 @@ class _Skeleton(Skeleton):
     """Stem, N cells, reduction, N cells, reduction, N cells, BN-ReLU unless left out, global average, linear."""
 
     stages = 3
+    classifier: nn.Linear
 
     def __init__(
         self, make_cell: Callable[[int], nn.Module], layout: NASBench201.Layout, shape: Mapping[str, int]

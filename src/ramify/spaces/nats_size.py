@@ -13,7 +13,7 @@ network with the leading part of every weight. Nothing is computed beyond the wi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -104,6 +104,11 @@ class NATSBenchSize(Space):
         """Return the one candidate that gives the layer `decision` the width `value`."""
         return [(CHANNELS, int(decision[1:]), self.widths.index(value))]
 
+    def parts(self, arch: Architecture) -> list[Hashable]:
+        """Return layers with the widths in front of and behind them."""
+        widths = [0, *(arch[name] for name in arch), 0]
+        return [(layer, *pair) for layer, pair in enumerate(pairwise(widths))]
+
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Take the best width of every layer."""
         check_scores(scores, self.choices)
@@ -148,7 +153,7 @@ class NATSBenchSize(Space):
 
     # Networks
 
-    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> _Network:
         widths, norm = self._widths_of(arch), layout.norm
         layers = [
             Reduction(c_in, c_out) if layer in _RESIDUAL else _Cell(c_in, c_out, norm, layout.drop_path)
@@ -156,7 +161,7 @@ class NATSBenchSize(Space):
         ]
         return _Network(_Stem(shape["in_channels"], widths[0]), layers, _Head(widths[-1], shape["num_classes"]))
 
-    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> _Supernet:
         norm = layout.norm
         widest = [max(w for w, on in zip(self.widths, row, strict=True) if on) for row in self.choices[CHANNELS].mask]
         layers: list[nn.Module] = []

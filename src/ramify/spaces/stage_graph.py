@@ -12,21 +12,21 @@ auxiliary head; here neither. Cells that nothing reads are left out unless `prun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Value
 from ramify.errors import ArchitectureError, ConfigurationError
-from ramify.ops import NONE, make_operation, standard_norm
+from ramify.ops import NONE, SKIP, make_operation, standard_norm
 from ramify.ops.blocks import Norm
 from ramify.ops.weights import count_weights
 from ramify.spaces.base import Regulariser, check_partial
 from ramify.spaces.bounds import MOST_CELLS, MOST_NODES, check_most
-from ramify.spaces.cell_network import IMAGENET, Cell, CellNetwork, CellPlan, CellSupernet, Inputs, MixedCell
+from ramify.spaces.cell_network import IMAGENET, Cell, CellNetwork, CellPlan, CellSkeleton, Inputs, MixedCell
 from ramify.spaces.cell_space import CellSpace
 from ramify.spaces.darts import DARTSCells
 from ramify.spaces.forms import GENOTYPE, GENOTYPE2
@@ -35,12 +35,11 @@ from ramify.spaces.layout import Kind, NormedLayout, keyword
 from ramify.spaces.notation import read
 from ramify.spaces.pairs import PairSpace, pair_graph
 from ramify.spaces.stage_cells import StageCells
-from ramify.supernet import FixedGraph, MixedGraph, needed_states
+from ramify.supernet import FixedGraph, MixedGraph, Supernet, needed_states
 from ramify.wording import listing
 
 OPERATIONS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "none")
 STAGES = ("stage1", "stage2", "stage3")
-SKIP = "skip_connect"
 
 DARTS_V2: dict[str, Any] = {
     "normal": [
@@ -282,7 +281,7 @@ class StageGraph(PairSpace):
     def _defaults(self, layout: Layout, kind: Kind) -> Mapping[str, Any]:
         return {"channels": 16 if kind == "supernet" else 39 if layout.layout == IMAGENET else 36}
 
-    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _build(self, arch: Architecture, layout: Layout, shape: Mapping[str, int]) -> CellNetwork:
         chosen = self._chosen(arch)
         norm = layout.norm
 
@@ -305,7 +304,7 @@ class StageGraph(PairSpace):
         places = self._places(norm, layout, stage)
         return CellNetwork(places, self._width, **_skeleton(layout, shape), auxiliary=layout.auxiliary)
 
-    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> nn.Module:
+    def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> _StageSupernet:
         norm, parts = layout.norm, layout.partial_channels
 
         def stage(plan: CellPlan, inputs: Inputs, width: int, node: Callable[[int], nn.Module]) -> nn.Module:
@@ -315,7 +314,22 @@ class StageGraph(PairSpace):
             graph = MixedGraph(self.choices[kind], 2, candidate, partial_channels=parts, node=node)
             return self._mixed_stage(kind, inputs, graph)
 
-        return CellSupernet(self._places(norm, layout, stage), self._width, **_skeleton(layout, shape))
+        return _StageSupernet(self._places(norm, layout, stage), self._width, **_skeleton(layout, shape))
+
+    def parts(self, arch: Architecture) -> list[Hashable]:
+        """Return the cells and the poolings that are read, by the stage they are in."""
+        found: list[Hashable] = []
+        for stage in STAGES:
+            cells, poolings = self.read_parts(arch, stage, self._joined(arch, stage))
+            found += [(stage, "cell")] * cells + [(stage, "pooling")] * poolings
+        return found
+
+    def read_parts(self, arch: Architecture, stage: str, joined: tuple[int, ...]) -> tuple[int, int]:
+        """Return how many cells, and poolings between cells, are read in a stage whose output joins these states."""
+        graph = self._graphs[stage]
+        reads = [(state, *read) for state in graph.states for read in cast(tuple[Read, Read], arch[f"{stage}.{state}"])]
+        live = needed_states(joined, ((source, state) for state, _, source in reads))
+        return len(live - {0, 1}), sum(state in live and op != SKIP for state, op, _ in reads)
 
     def _joined(self, arch: Architecture, stage: str) -> tuple[int, ...]:
         """Return the states that are joined to the output of a stage of a member."""
@@ -352,6 +366,10 @@ class StageGraph(PairSpace):
     def _width(self, plan: CellPlan) -> int:
         width = self._cell_space.width(plan)
         return width if plan.reduction else len(self._graphs[f"stage{plan.stage}"].concat) * width
+
+
+class _StageSupernet(Supernet, CellSkeleton):
+    """The skeleton with mixed graphs of cells. Weight vectors are defined for operations, not for cells."""
 
 
 def fixed_cells(cell: Any) -> tuple[CellSpace, Architecture]:

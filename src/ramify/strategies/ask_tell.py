@@ -14,6 +14,8 @@ from torch import nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
+from ramify.costs import Costs
 from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import Evaluation, Evaluations, Evaluator, TrainFromScratch
 from ramify.executors import Done
@@ -21,7 +23,8 @@ from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.budget import Budget, Spent
-from ramify.strategies.objectives import Costs, Objectives
+from ramify.strategies.limited import networks_of
+from ramify.strategies.objectives import Objectives
 from ramify.strategies.pareto import Front
 from ramify.strategies.trials import Trial, Trials, best, fault, plain
 from ramify.strategies.undecided import all_equal
@@ -84,6 +87,16 @@ class AskTell(Budget, Objectives, Strategy):
         """Whether a search needs the images of a data set: whether its evaluator does."""
         return self.evaluator is None or self.evaluator.needs_data
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the evaluator needs."""
+        return frozenset() if self.evaluator is None else self.evaluator.needs
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves the evaluator work."""
+        return frozenset() if self.evaluator is None else self.evaluator.uses
+
     @abstractmethod
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | Proposal | None:
         """Return what to evaluate next: a function of the arguments, so that a continued search is the same one.
@@ -123,7 +136,8 @@ class AskTellSession:
         self.evaluations = Evaluations(evaluator, self.evaluation, space, work)
         _check_budget(strategy, self.evaluation)
         strategy.check(self.evaluation)
-        self.costs = Costs(strategy.costs, space, work, self.evaluation)
+        networks = networks_of(space, work, {}, self.evaluation.inputs) if strategy.costs else None
+        self.costs = Costs(networks, strategy.costs)
         self.trials = Trials(
             objectives=strategy.objectives, fidelities=self.evaluation.fidelities, allows=self._allowed
         )

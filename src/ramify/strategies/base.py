@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 from torch import nn
 
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
 from ramify.spaces import Space
 from ramify.training import Session, Work
 
@@ -57,11 +58,25 @@ class Strategy(ABC):
         """Whether a search needs the images of a data set."""
         return True
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What a space must offer (`ramify.capabilities`); it may depend on the settings."""
+        return frozenset()
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves work where a space offers it; the strategy searches others as well."""
+        return frozenset()
+
     def compatible(self, space: Space) -> Compatibility:
-        """Return whether this strategy can search `space`; strategies that need more than a choice extend this."""
+        """Return whether this strategy can search `space`: whether that offers all that it `needs`.
+
+        Strategies extend this by what no name says, such as that a term which the settings name is one of the space's.
+        """
         if space.size == 1:
             return Compatibility(False, f"{space.name} has a single member here, so there is nothing to search")
-        return Compatibility(True)
+        lacking = space.lacks(self.needs)
+        return Compatibility(not lacking, lacking)
 
     @abstractmethod
     def session(self, space: Space, work: Work) -> SearchSession:

@@ -36,6 +36,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
+from random import Random
 from typing import Any
 
 import torch
@@ -43,16 +44,19 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import CLASSIFIER, INHERITANCE, SAME_WIDTHS, STEMS, TAPS, Capability, in_words
 from ramify.data import Distortion
 from ramify.errors import ConfigurationError, nearest
 from ramify.ops import channels_last
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
-from ramify.strategies.base import Compatibility, SearchSession, Strategy
+from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
+from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
+from ramify.strategies.limited import Limited
 from ramify.strategies.pc_darts import EDGES
 from ramify.strategies.undecided import UNMOVED, has_moved
-from ramify.supernet import Skeleton, check_made_with, existing
+from ramify.supernet import existing, require
 from ramify.tasks import Batch, Portion
 from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, measure
 from ramify.training.distillation import DISTANCES, Distiller, distillation
@@ -76,7 +80,7 @@ _VALUES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDARTS(Strategy):
+class CDARTS(Limited, Strategy):
     """CDARTS with the settings of the released search on CIFAR-10 with one GPU, but for the depth of E.
 
     Args:
@@ -166,6 +170,7 @@ class CDARTS(Strategy):
     evaluation: dict[str, int | float | bool | str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, known in _VALUES.items():
             if getattr(self, name) not in known:
                 raise ConfigurationError(
@@ -187,13 +192,11 @@ class CDARTS(Strategy):
         if not all(0 <= beta < 1 for beta in self.arch_betas):
             raise ConfigurationError(f"`arch_betas` must be in [0, 1), got {self.arch_betas}")
 
-    def compatible(self, space: Space) -> Compatibility:
-        """Return whether members have the widths of their supernet, so that both networks can share heads."""
-        if not space.same_widths:
-            return Compatibility(
-                False, f"members of {space.name} have other widths than their supernet, so they can share no heads"
-            )
-        return super().compatible(space)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Networks that share stems and heads, their classifier if told so, and weights at the begin of a cycle."""
+        shared = {SAME_WIDTHS, TAPS, STEMS, INHERITANCE}
+        return frozenset(shared | ({CLASSIFIER} if self.share_classifier else set()))
 
     @property
     def epochs(self) -> int:
@@ -278,6 +281,7 @@ class CyclicSession:
 
     def __init__(self, strategy: CDARTS, space: Space, work: Work) -> None:
         self.strategy, self.space, self.work = strategy, space, work
+        self.limits = strategy.limits_of(space, work)
         settings = WeightSettings(
             epochs=strategy.epochs,
             batch_size=strategy.batch_size,
@@ -295,19 +299,24 @@ class CyclicSession:
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
             )
         self.search = self.weights.supernet.module
-        check_made_with(Skeleton, self.search, "CDARTS")
+        if "classes" not in work.task.offers or self.search is not self.weights.backbone:
+            raise ConfigurationError(
+                f"CDARTS compares logits of classes, which {work.task.name} has none of; take another strategy"
+            )
+        require(self.search, strategy.needs, "CDARTS")
         self.validation = work.task.split("search_validation")
         per_epoch = min(self._batches_of(self.weights.split), self._batches_of(self.validation))
         self.steps_per_epoch = min(per_epoch, int(strategy.sample_ratio * per_epoch) + 1)
         self.steps = strategy.epochs * self.steps_per_epoch
 
         with seeded(work.seed, "pool"):
-            self.pool = space.supernet({**work.layout, **strategy.evaluation}, shape=work.shape)
+            self.pool: Any = space.supernet({**work.layout, **strategy.evaluation}, shape=work.shape)
+        self._check_members()
         self._check_shared()
 
         with seeded(work.seed, "distiller"):
             distiller = Distiller(
-                self._widths(), work.task.data.num_classes, learn=strategy.learn_levels, joined=strategy.joined
+                self._widths(), work.shape["num_classes"], learn=strategy.learn_levels, joined=strategy.joined
             )
         if strategy.fix_heads:
             distiller.heads.requires_grad_(False)
@@ -341,6 +350,13 @@ class CyclicSession:
         return {name: alpha.to(self.work.dtype) for name, alpha in found.items()}
 
     # Making both networks comparable
+
+    def _check_members(self) -> None:
+        """Raise `ConfigurationError` unless members offer, with the pool's layout, what E needs of them."""
+        with torch.device("meta"):  # it is only looked at
+            member = self.space.build(self.space.sample(Random(0)), self.pool.layout, shape=self.pool.shape)
+        if lacking := (self.strategy.needs & OF_NETWORKS) - shown_by_pair(self.space, self.pool, member):
+            raise ConfigurationError(f"CDARTS: the networks of {self.space.name} lack {in_words(lacking)}")
 
     def _check_shared(self) -> None:
         """Raise `ConfigurationError` unless E can take over what both networks share."""
@@ -419,6 +435,7 @@ class CyclicSession:
 
     def run(self) -> Iterator[Metrics]:
         """Search; a yield after every step and after every regeneration, a row of the history an epoch."""
+        self.limits.prepare()
         while self.step < self.steps:
             place = self.place(self.step)
             if place.begins_cycle and self.built < place.cycle:
@@ -460,7 +477,7 @@ class CyclicSession:
                 generator = stream(self.work.seed, "genotype", cycle, name)
                 noise = -torch.empty(score.shape).exponential_(generator=generator).log()
                 scores[name] = score + noise
-        self._build(self.space.discretize(scores))
+        self._build(self.limits.derive(scores))
         if not strategy.keep_optimizers:
             for optimizer in (self.weights.optimizer.optimizer, self.arch_optimizer):
                 optimizer.state.clear()
@@ -636,7 +653,7 @@ class CyclicSession:
 
     def _derived_from(self, alphas: Mapping[str, Tensor]) -> Architecture:
         scores = self.strategy.scores(self.space, alphas)
-        return self.space.discretize({name: score.detach() for name, score in scores.items()})
+        return self.limits.derive({name: score.detach() for name, score in scores.items()})
 
     def _best(self) -> dict[str, Any] | None:
         """Return the cycle to take the result from, None for what α prefer; the first of equals."""
@@ -653,6 +670,7 @@ class CyclicSession:
         """Return the cycle of the result, where that is not the last word of α, and whether nothing was decided."""
         best = self._best()
         found = {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
+        found |= {"limits": self.limits.report(self.architecture())} if self.limits else {}
         return found | ({"undecided": UNMOVED} if self._is_undecided() else {})
 
     def _is_undecided(self) -> bool:
@@ -682,11 +700,13 @@ class CyclicSession:
             "cycles": self.cycles,
             "averages": {name: averages.sums for name, averages in self.averages.items()},
             "terms": self.terms,
+            **({"limits": self.limits.state_dict()} if self.limits else {}),
             **({"gradients": [p.grad for p in self._everything()]} if self.strategy.legacy_clip else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
+        self.limits.load_state_dict(state.get("limits", {}))
         self.step, self.built = state["step"], state["built"]
         self.weights.load_state_dict(state["weights"])
         self.pool.load_state_dict(state["pool"])

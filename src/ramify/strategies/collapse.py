@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError, nearest
+from ramify.ops import SKIP
 from ramify.spaces import Space
 
-SKIP = "skip_connect"
 MEASURES = {
     "skip_share": "skip_share",
     "entropy": "mixing_entropy",

@@ -17,11 +17,11 @@ from math import inf
 
 import torch
 
+from ramify.capabilities import SKIPS, Capability
 from ramify.errors import ConfigurationError
 from ramify.ops.weights import count_weights
 from ramify.spaces import Space
-from ramify.strategies.base import Compatibility
-from ramify.strategies.collapse import SKIP, skips
+from ramify.strategies.collapse import skips
 from ramify.strategies.darts import DARTS
 from ramify.strategies.differentiable import Alphas
 
@@ -46,15 +46,10 @@ class DARTSPlus(DARTS):
             if not 0 <= getattr(self, name) < inf:
                 raise ConfigurationError(f"`{name}` must not be negative, got {getattr(self, name)}")
 
-    def compatible(self, space: Space) -> Compatibility:
-        """Return whether the space has skip connections to count, beside operations that they may drive out."""
-        offered = [choice.ops for choice in space.choices.values() if SKIP in choice.ops]
-        if not offered:
-            return Compatibility(False, f"{space.name} has no `{SKIP}` here, whose number ends the search")
-        if not any(count_weights(op) for ops in offered for op in ops):
-            reason = f"the skip connections of {space.name} drive out no operations with parameters, so may be many"
-            return Compatibility(False, reason)
-        return super().compatible(space)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Skip connections to count, beside operations that they may drive out."""
+        return super().needs | {SKIPS}
 
     def stop(self, space: Space, record: Sequence[Alphas]) -> int | None:
         """Return the epoch to end with by either criterion, or None to go on."""

@@ -17,16 +17,20 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import Capability
+from ramify.costs import Budget, Limits
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
-from ramify.spaces import CellDistribution, Space
+from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.collapse import MEASURES, CollapseGuard
 from ramify.strategies.hessian import largest_eigenvalue
-from ramify.strategies.regularisation import TOLERANCE, Regularisation
-from ramify.strategies.selection import Selection
+from ramify.strategies.limited import Limited
+from ramify.strategies.regularisation import Regularisation
+from ramify.strategies.selection import Selection, most_probable
 from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.strategies.unrolled import LossAt
+from ramify.supernet import require
 from ramify.tasks import Batch
 from ramify.tasks.batch import mapped
 from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, single_path
@@ -58,7 +62,7 @@ class Moment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Differentiable(WeightSettings, Strategy):
+class Differentiable(Limited, WeightSettings, Strategy):
     """Settings of a bilevel search.
 
     Args:
@@ -92,7 +96,12 @@ class Differentiable(WeightSettings, Strategy):
     guard: CollapseGuard = field(default_factory=CollapseGuard)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        WeightSettings.__post_init__(self)
+        Limited.__post_init__(self)
+        if self.limits and self.regularisation.target:
+            raise ConfigurationError(
+                "`limits` and `regularisation.target` are two rules for what is derived; give one of them"
+            )
         if self.first not in ("architecture", "weights"):
             raise ConfigurationError(f"`first` must be 'architecture' or 'weights', got {self.first!r}")
         if self.derivation not in ("softmax", "raw"):
@@ -120,6 +129,11 @@ class Differentiable(WeightSettings, Strategy):
     def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
         """Return what the architecture is derived from: the softmax (E, O) over the existing candidates."""
         return {name: choice.softmax(alphas[name]) for name, choice in space.choices.items()}
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the regularisation needs."""
+        return self.regularisation.needs
 
     def compatible(self, space: Space) -> Compatibility:
         """Return whether the space has what the settings speak of."""
@@ -165,13 +179,18 @@ class Differentiable(WeightSettings, Strategy):
         """Return further arguments of the supernet's forward pass."""
         return {}
 
-    def candidates(self, space: Space, alphas: Alphas) -> Sequence[Architecture]:
-        """Return members to choose the result from, by their inherited weights; none where `scores` decide."""
-        return []
+    @property
+    def selected(self) -> int:
+        """Of how many members the result is the best by inherited weights; 0 where `scores` decide alone."""
+        return 0
+
+    def preferences(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+        """Return the scores (E, O) whose sums say which members are `selected`."""
+        return self.scores(space, alphas)
 
     @property
     def selection_batches(self) -> int:
-        """Validation batches that each of the `candidates` is scored on; 0 for all."""
+        """Validation batches that each of the `selected` is scored on; 0 for all."""
         return 0
 
     def recorded(self, epoch: int) -> dict[str, float]:
@@ -194,9 +213,11 @@ class Stale:
 class BilevelSession:
     """A differentiable strategy at work; owns the architecture parameters and both optimisers."""
 
-    def __init__(self, strategy: Differentiable, space: Space, work: Work) -> None:
+    def __init__(self, strategy: Differentiable, space: Space, work: Work, limits: Limits | None = None) -> None:
         self.strategy, self.space, self.work = strategy, space, work
+        self.limits = limits or strategy.limits_of(space, work)
         self.weights = SupernetWeights(strategy, space, replace(work, layout={**strategy.layout, **work.layout}))
+        require(self.weights.backbone, strategy.needs, "the search")
         if strategy.legacy_clip and self.weights.scale.factor != 1:
             raise ConfigurationError(
                 "`legacy_clip` clips gradients of unlike scales in 16-bit floats; use another precision"
@@ -221,7 +242,7 @@ class BilevelSession:
         self.selection = Selection(space, self.weights, strategy.selection_batches)
         if strategy.guard.wants("gap"):
             self.weights.check_measured(batches=strategy.guard.batches)
-        if strategy.candidates(space, self.alphas):
+        if strategy.selected:
             self.weights.check_measured(batches=strategy.selection_batches)
         self.stopped = False
         self.step = 0
@@ -233,6 +254,7 @@ class BilevelSession:
 
     def run(self) -> Iterator[Metrics]:
         """Search; one yield a step, one row of the history an epoch."""
+        self.limits.prepare()
         weights = self.weights
         training = weights.batches(weights.split, self.step)
         validation = weights.batches(self.validation, sum(map(self._learns, range(self.step))))
@@ -246,7 +268,21 @@ class BilevelSession:
             self.step += 1
             ends_epoch = self.step % weights.steps_per_epoch == 0
             yield Metrics("search", self.step, weights.steps, self._end_epoch() if ends_epoch else {})
-        yield from self.selection.run(self.strategy.candidates(self.space, self.alphas))
+        yield from self.selection.run(self._selected())
+
+    def _selected(self) -> Sequence[Architecture]:
+        """Return the members that the result is chosen from, all within limits or budget."""
+        if not self.strategy.selected:
+            return []
+        preferences, count = self.strategy.preferences(self.space, self.alphas), self.strategy.selected
+        bounds = self._bounds
+        if bounds is None:
+            return most_probable(self.space, preferences, count)
+        return bounds.best(preferences, count, self.space)
+
+    @property
+    def _bounds(self) -> Limits | Budget | None:
+        return self.limits if self.limits else self.budget
 
     def _learns(self, step: int) -> bool:
         return self.strategy.learns(step, self.weights.steps_per_epoch)
@@ -383,20 +419,18 @@ class BilevelSession:
 
     def _derived_from(self, alphas: Alphas) -> Architecture:
         scores = self.strategy.derived_from(self.space, alphas)
-        if self.budget is None:
-            return self.space.discretize(scores)
-        assert isinstance(self.space, CellDistribution)
-        return self.space.discretize_within(scores, self.budget, TOLERANCE)
+        return self.space.discretize(scores) if self._bounds is None else self._bounds.derive(scores, self.space)
 
     def summary(self) -> dict[str, Any]:
-        """Return whether nothing was decided, and how well the result meets its budget, where it has one."""
+        """Return whether nothing was decided, and what the result costs, where it has limits or a budget."""
         found: dict[str, Any] = {"undecided": UNMOVED} if self._is_undecided() else {}
+        arch = self.architecture()
+        if self.limits:
+            found = {"limits": self.limits.report(arch), **found}
         if self.budget is None:
             return found
-        assert isinstance(self.space, CellDistribution)
-        cost, target = self.space.cost(self.architecture(), self.budget), self.budget.target
-        met = abs(cost / target - 1) <= TOLERANCE
-        return {"budget": {"of": self.budget.of, "target": target, "cost": cost, "met": met}, **found}
+        budget, cost = self.budget, self.budget.cost(arch)
+        return {"budget": {"of": budget.of, "target": budget.target, "cost": cost, "met": budget.met(arch)}, **found}
 
     def _is_undecided(self) -> bool:
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
@@ -484,11 +518,13 @@ class BilevelSession:
             "selection": self.selection.state_dict(),
             "stopped": self.stopped,
             **({"gradients": self._gradients()} if self.strategy.legacy_clip else {}),
+            **({"limits": self.limits.state_dict()} if self.limits else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.step = state["step"]
+        self.limits.load_state_dict(state.get("limits", {}))
         self.weights.load_state_dict(state["weights"])
         with torch.no_grad():
             for name, alpha in self.alphas.items():

@@ -22,21 +22,28 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
+from ramify.capabilities import ACTIVE, Capability
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.controller import Controller, Written
+from ramify.strategies.limited import Limited
 from ramify.strategies.selection import Selection
 from ramify.strategies.undecided import UNMOVED
 from ramify.tasks import Batch
 from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, single_path
 from ramify.training.measure import scored
 
+WRITTEN = 200
+"""How often the controller writes until a member is within limits."""
+PREFERRED = 10
+"""Members within limits of which the most probable one stands for the controller, where what it prefers is beyond."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class ENAS(WeightSettings, Strategy):
+class ENAS(Limited, WeightSettings, Strategy):
     """ENAS with the settings of the released searches on NAS-Bench-201.
 
     Args:
@@ -79,7 +86,8 @@ class ENAS(WeightSettings, Strategy):
     guard: CollapseGuard = field(default_factory=CollapseGuard)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        WeightSettings.__post_init__(self)
+        Limited.__post_init__(self)
         for name in ("controller_updates", "samples", "selected"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
@@ -94,6 +102,11 @@ class ENAS(WeightSettings, Strategy):
                 "use `skip_share` and `entropy`"
             )
 
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """The path alone is computed."""
+        return frozenset({ACTIVE})
+
     def session(self, space: Space, work: Work) -> SearchSession:
         """Return the controller and the shared weights at work."""
         return ENASSession(self, space, work)
@@ -104,6 +117,7 @@ class ENASSession:
 
     def __init__(self, strategy: ENAS, space: Space, work: Work) -> None:
         self.strategy, self.space, self.work = strategy, space, work
+        self.limits = strategy.limits_of(space, work)
         self.weights = SupernetWeights(strategy, space, work)
         self.validation = work.task.split("search_validation")
         self.weights.check(self.validation, whole=True)
@@ -140,6 +154,7 @@ class ENASSession:
 
     def run(self) -> Iterator[Metrics]:
         """Search, then choose among what the controller writes."""
+        self.limits.prepare()
         weights, strategy = self.weights, self.strategy
         steps = strategy.epochs * self.steps_per_epoch
         trained, updated = self._done()
@@ -213,18 +228,32 @@ class ENASSession:
         return scored(self.work.task, [(output, batch)])
 
     def _candidates(self) -> list[Architecture]:
+        return [self._written_within(number) for number in range(self.strategy.selected)]
+
+    def _written_within(self, number: int) -> Architecture:
+        """Return a member that the controller writes, within the limits if there are any: it writes again until one is.
+
+        If it writes none, one of the candidates is what the limits leave of the space.
+        """
         with torch.no_grad():
-            return [
-                self.controller.write(stream(self.work.seed, "selected", number)).architecture
-                for number in range(self.strategy.selected)
-            ]
+            for attempt in range(WRITTEN):
+                key = (number, attempt) if attempt else (number,)
+                arch = self.controller.write(stream(self.work.seed, "selected", *key)).architecture
+                if self.limits.allows(arch):
+                    return arch
+        return self.limits.best(None, 1)[0]
 
     def architecture(self) -> Architecture:
-        """Return the best of the candidates, or, before there is one, what the most probable tokens spell."""
+        """Return the best of the candidates, or, before there is one, what the most probable tokens spell; if that is
+        beyond the limits, the most probable of some members that the controller writes within them."""
         if self.selection.best is not None:
             return self.selection.best.architecture
         with torch.no_grad():
-            return self.controller.write().architecture
+            preferred = self.controller.write().architecture
+            if self.limits.allows(preferred):
+                return preferred
+            drawn = dict.fromkeys(self._written_within(number) for number in range(PREFERRED))
+            return max(drawn, key=lambda arch: float(self.controller.read(arch).log_prob))
 
     def _end_epoch(self) -> dict[str, Any]:
         """Stop where the guard says so, and return a row of the history."""
@@ -259,7 +288,8 @@ class ENASSession:
         """Return whether nothing was decided: no candidate is better, and the controller prefers what it did before."""
         with torch.no_grad():
             same = self._initial().write().architecture == self.controller.write().architecture
-        return {"undecided": UNMOVED} if same and not self.selection.decided else {}
+        found: dict[str, Any] = {"limits": self.limits.report(self.architecture())} if self.limits else {}
+        return found | ({"undecided": UNMOVED} if same and not self.selection.decided else {})
 
     @property
     def supernet(self) -> nn.Module:
@@ -281,11 +311,13 @@ class ENASSession:
             "controllers": self.controllers,
             "stopped": self.stopped,
             "selection": self.selection.state_dict(),
+            **({"limits": self.limits.state_dict()} if self.limits else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.step = state["step"]
+        self.limits.load_state_dict(state.get("limits", {}))
         self.weights.load_state_dict(state["weights"])
         self.controller.load_state_dict(state["controller"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -9,14 +9,15 @@ as in the paper, where they are accuracy, multiply-adds and parameters.
 
 from dataclasses import dataclass, field, fields
 
+from ramify.capabilities import Capability
 from ramify.errors import ConfigurationError
 from ramify.evaluators import InheritedWeights
 from ramify.spaces import Space
 from ramify.strategies.ask_tell import AskTell
-from ramify.strategies.base import Compatibility, SearchSession, Strategy
+from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.evolution import Evolution
 from ramify.strategies.optuna_sampler import OptunaSampler
-from ramify.training import FairPaths, WeightSettings, Work
+from ramify.training import WeightSettings, Work
 
 _OF_EVOLUTION = ("parents", "crossovers", "mutation_rate")
 
@@ -88,16 +89,15 @@ class FairNAS(WeightSettings, Strategy):
             sampler="NSGAII", settings={"population_size": self.population}, **settings, evaluator=evaluator
         )
 
-    def compatible(self, space: Space) -> Compatibility:
-        """Return whether all edges of the space have the same number of candidates."""
-        found = super().compatible(space)
-        if not found:
-            return found
-        try:
-            FairPaths(space, seed=0)
-        except ConfigurationError as error:
-            return Compatibility(False, str(error))
-        return found
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the search by inherited weights needs."""
+        return self.search().needs
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves it work."""
+        return self.search().uses
 
     def session(self, space: Space, work: Work) -> SearchSession:
         """Return the supernet and the search at work."""

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ramify.capabilities import ACTIVE, CONSTANTS, Capability
 from ramify.errors import ConfigurationError
 from ramify.spaces import Space
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
@@ -58,6 +59,16 @@ class GDAS(Differentiable):
         if self.unselected not in ("absent", "constant"):
             raise ConfigurationError(f"`unselected` must be 'absent' or 'constant', got {self.unselected!r}")
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Constants, where those that are not drawn have their gradient."""
+        return super().needs | ({CONSTANTS} if self.unselected == "constant" else set())
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """One candidate of every edge is computed."""
+        return frozenset({ACTIVE})
+
     def temperature(self, epoch: int) -> float:
         """Return τ of an epoch: linear from `tau_start` to `tau_end`."""
         return self.tau_start + (self.tau_end - self.tau_start) * epoch / max(1, self.epochs - 1)
@@ -73,7 +84,7 @@ class GDAS(Differentiable):
     def options(self, space: Space, moment: Moment) -> dict[str, Any]:
         """Let the weights of candidates that were not drawn enter as constants, where they are learnt."""
         learnt = moment.step == "architecture" or self.legacy_clip
-        return {"constants": self.unselected == "constant" and learnt}
+        return {"constants": True} if self.unselected == "constant" and learnt else {}
 
     def recorded(self, epoch: int) -> dict[str, float]:
         """Add τ to the history."""

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ramify.architecture import Architecture
+from ramify.capabilities import ACTIVE, Capability
 from ramify.errors import ConfigurationError
 from ramify.ops import NONE
 from ramify.ops.weights import count_weights
@@ -56,6 +57,11 @@ class NASP(Differentiable):
         super().__post_init__()
         if not 0 <= self.complexity < inf:
             raise ConfigurationError(f"`complexity` must be a number from 0, got {self.complexity}")
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """The weights learn on the closest member alone."""
+        return frozenset({ACTIVE})
 
     def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
         """Start in the middle of the box, `none` a little below it."""

@@ -6,19 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ramify.architecture import Architecture
-from ramify.costs import MemberCosts, member_costs
+from ramify.costs import COSTS, check_limits, is_cost
+from ramify.costs.limits import within
 from ramify.errors import ConfigurationError, nearest
-from ramify.evaluators import Evaluation, Images
-from ramify.profiling import latency_ms
-from ramify.seeding import seeded
-from ramify.spaces import Space
-from ramify.spaces.layout import Layout
-from ramify.training import Work
-
-COUNTED = ("params", "macs")
-COSTS = (*COUNTED, "latency_ms")
-"""What is known of a network before it is trained: parameters, multiply-adds, milliseconds for one image."""
+from ramify.evaluators import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +17,11 @@ class Objectives:
     """What is minimised, and within which bounds.
 
     Args:
-        objectives: `error` (1 − score), `params`, `macs`, `latency_ms`, or another metric of the evaluator; all are
-            minimised. Latencies are measured on the device of the search, so such a search is not repeatable to the
-            bit.
+        objectives: `error` (1 − score), a cost such as `params`, `macs` or `latency_ms`, or another metric of the
+            evaluator; all are minimised. Latencies are measured on the device of the search, so such a search is not
+            repeatable to the bit.
         reference: With several objectives: their worst values that count for the hypervolume.
-        limits: `params`, `macs` or `latency_ms` → the most that is allowed. A member beyond it is not evaluated:
+        limits: Cost → the most that is allowed. A member beyond it is not evaluated:
             another one is asked for.
         targets: Objective or cost → the most that is wanted.
         penalty: Score that is lost where a target is exceeded by its whole; in proportion where it is by a part.
@@ -67,14 +58,10 @@ class Objectives:
                     f"`reference` has a value for each of several objectives, {', '.join(self.objectives)}; "
                     f"got {list(self.reference)}"
                 )
-        for name in self.limits:
-            if name not in COSTS:
-                known = nearest(name, COSTS)
-                raise ConfigurationError(f"`limits` are for what is known before the training, not {name!r}; {known}")
-        for kind in ("limits", "targets"):
-            for name, value in getattr(self, kind).items():
-                if not value > 0:
-                    raise ConfigurationError(f"`{kind}`: {name} must be above 0, got {value}")
+        check_limits(self.limits)
+        for name, value in self.targets.items():
+            if not value > 0:
+                raise ConfigurationError(f"`targets`: {name} must be above 0, got {value}")
         if min(self.reference or (1,)) <= 0 or not self.penalty >= 0:
             wrong = f"`penalty` must be 0 or more, got {self.penalty}"
             raise ConfigurationError(
@@ -94,14 +81,15 @@ class Objectives:
     @property
     def costs(self) -> tuple[str, ...]:
         """The costs that are looked at."""
-        looked_at = {*self.objectives, *self.limits, *self.targets}
-        return tuple(name for name in COSTS if name in looked_at)
+        looked_at = dict.fromkeys((*self.limits, *self.objectives, *self.targets))
+        own = [name for name in COSTS.own if name in looked_at]
+        return (*own, *(name for name in looked_at if name not in own and is_cost(name)))
 
     def check(self, evaluation: Evaluation) -> None:
         """Raise `ConfigurationError` unless every objective and target is a cost or a metric of the evaluator."""
         known = {"error", *COSTS, *evaluation.metrics} - {"score"}
         for name in (*self.objectives, *self.targets):
-            if name not in known:
+            if name not in known and not is_cost(name):
                 raise ConfigurationError(f"unknown objective {name!r}; {nearest(name, known)}")
 
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
@@ -120,55 +108,8 @@ class Objectives:
 
     def within(self, costs: Mapping[str, float]) -> bool:
         """Return whether costs keep the limits."""
-        return all(costs[name] <= limit for name, limit in self.limits.items())
+        return within(costs, self.limits)
 
 
 def _value(name: str, metrics: Mapping[str, float]) -> float:
     return 1 - metrics["score"] if name == "error" and "error" not in metrics else metrics[name]
-
-
-def member_latency(space: Space, arch: Architecture, work: Work, images: Images, layout: Layout) -> float:
-    """Return the milliseconds that a member's network takes for one image on the device of a task."""
-    shape = {"num_classes": images.num_classes, "in_channels": images.input_size[0]}
-    with seeded(work.seed, "network"):
-        network = space.build(arch, layout, shape=shape)
-    return latency_ms(network.to(work.fabric.device), images.input_size)
-
-
-class Costs:
-    """What is known of a member's network before it is trained.
-
-    Args:
-        names: Of `COSTS`, which are wanted.
-        space: What is searched.
-        task: The search's layout of networks and device.
-        evaluation: Knows what the networks see.
-    """
-
-    def __init__(self, names: tuple[str, ...], space: Space, work: Work, evaluation: Evaluation) -> None:
-        self.names, self.space, self.work = names, space, work
-        self._counts: MemberCosts | None = None
-        if names:
-            self.images, self.layout = evaluation.images, space.layout(work.layout)
-        if set(names) & set(COUNTED):
-            self._counts = member_costs(space, self.images.num_classes, self.images.input_size, self.layout)
-        self._latencies: dict[Architecture, float] = {}
-
-    def __call__(self, arch: Architecture) -> dict[str, float]:
-        """Return the wanted costs of a member."""
-        found = self._counts(arch) if self._counts is not None else {}
-        if "latency_ms" in self.names:
-            if arch not in self._latencies:
-                self._latencies[arch] = member_latency(self.space, arch, self.work, self.images, self.layout)
-            found["latency_ms"] = self._latencies[arch]
-        return {name: found[name] for name in self.names}
-
-    def verify(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
-        """Compare what was counted of a member that the search found with a profile of its network."""
-        if self._counts is not None:
-            self._counts.verify(arch, metrics)
-
-    def remember(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
-        """Take over what was measured of a member before the search was continued."""
-        if "latency_ms" in metrics:
-            self._latencies[arch] = metrics["latency_ms"]

@@ -23,11 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture
+from ramify.capabilities import DEPTH, DROPOUT, Capability
+from ramify.costs import Limits
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE
 from ramify.seeding import derive
 from ramify.spaces import Space
-from ramify.strategies.base import Compatibility, SearchSession
+from ramify.strategies.base import SearchSession
 from ramify.strategies.collapse import SKIP, skips
 from ramify.strategies.darts import DARTS
 from ramify.strategies.differentiable import BilevelSession, Moment
@@ -85,11 +87,10 @@ class PDARTS(DARTS):
             if not 0 <= getattr(self, name) < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
 
-    def compatible(self, space: Space) -> Compatibility:
-        """Return whether the space has networks of any depth."""
-        if space.depth is None:
-            return Compatibility(False, f"the supernet of {space.name} has one depth, and P-DARTS lets it grow")
-        return super().compatible(space)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """A depth that grows from stage to stage, and dropout."""
+        return super().needs | {DEPTH} | ({DROPOUT} if any(self.skip_dropout) else set())
 
     def session(self, space: Space, work: Work) -> SearchSession:
         """Return the stages at work, one after the other."""
@@ -98,6 +99,7 @@ class PDARTS(DARTS):
     def stage(self, number: int) -> "_Stage":
         """Return the search of a stage."""
         shared = {item.name: getattr(self, item.name) for item in fields(DARTS)}
+        shared["limits"] = {}  # they are those of the whole search, whose networks are not as deep as a stage's
         return _Stage(**shared, skip_dropout=self.skip_dropout[number], dropout_decay=self.dropout_decay)
 
 
@@ -113,6 +115,11 @@ class _Stage(DARTS):
     skip_dropout: float = 0.0
     dropout_decay: float = 0.2
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Dropout, unless the stage has none."""
+        return super().needs | ({DROPOUT} if self.skip_dropout else set())
+
     def dropout(self, epoch: int) -> float:
         """Return the probability of an epoch: p₀·(T - e - 1)/T while only weights learn, then p₀·exp(-λ(e - e₀))."""
         if epoch < self.arch_start:
@@ -121,8 +128,8 @@ class _Stage(DARTS):
 
     def options(self, space: Space, moment: Moment) -> dict[str, Any]:
         """Drop elements of skip connections."""
-        has_skips = any(SKIP in choice.ops for choice in space.choices.values())
-        return {"dropout": {SKIP: self.dropout(moment.epoch)}} if has_skips else {}
+        drops = self.skip_dropout and any(SKIP in choice.ops for choice in space.choices.values())
+        return {"dropout": {SKIP: self.dropout(moment.epoch)}} if drops else {}
 
     def recorded(self, epoch: int) -> dict[str, float]:
         """Add the probability to the history."""
@@ -134,6 +141,7 @@ class ProgressiveSession:
 
     def __init__(self, strategy: PDARTS, space: Space, work: Work) -> None:
         self.strategy, self.whole, self.work = strategy, space, work
+        self.limits = strategy.limits_of(space, work)
         self._begin(0, space)
 
     def _begin(self, stage: int, space: Space) -> None:
@@ -144,7 +152,7 @@ class ProgressiveSession:
         depth = getattr(layout, keyword) + strategy.added_depth[stage]
         own = replace(work, layout={**work.layout, keyword: depth}, seed=derive(work.seed, "stage", stage))
         self.stage, self.space = stage, space
-        self.inner = BilevelSession(strategy.stage(stage), space, own)
+        self.inner = BilevelSession(strategy.stage(stage), space, own, self.limits)
 
     @property
     def stages(self) -> int:
@@ -163,12 +171,17 @@ class ProgressiveSession:
             self._begin(self.stage + 1, self.space.restrict(self._survivors()))
 
     def _survivors(self) -> dict[str, Tensor]:
-        """Return the candidates with the largest weights of every edge: what the next stage searches."""
+        """Return the candidates with the largest weights of every edge, and, so that limits can be kept, those of the
+        member that this stage derives: what the next stage searches."""
         kept = self.strategy.kept[self.stage]
-        return {
+        survivors = {
             name: best_candidates(weights, self.space.choices[name].mask, self.whole.choices[name].mask, kept)
             for name, weights in self.inner.mixing_weights().items()
         }
+        if self.limits and not self.limits.reachable(self.space.restrict(survivors)):
+            for name, used in self.space.mix(self.inner.architecture()).items():
+                survivors[name] = survivors[name] | used.bool()
+        return survivors
 
     def _row(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row of the whole search: with its stage, and at the very end with all that could be chosen from."""
@@ -179,9 +192,9 @@ class ProgressiveSession:
         row["architecture"] = {"notation": self.space.format(arch), **arch.to_dict()}
         if self.stage == self.stages - 1 and (self.inner.stopped or self.inner.step == self.inner.weights.steps):
             scores = self._scores()
-            most = max(found for found, _ in skips(self.space, restrict_skips(self.space, scores)).values())
+            most = max(found for found, _ in skips(self.space, self._with_skips(scores)).values())
             row["by_skips"] = {
-                str(limit): self.space.format(restrict_skips(self.space, scores, limit)) for limit in range(most + 1)
+                str(limit): self.space.format(self._with_skips(scores, limit)) for limit in range(most + 1)
             }
         return row
 
@@ -189,14 +202,18 @@ class ProgressiveSession:
         """Return the member that the scores prefer; in the last stage, with no more skips than allowed."""
         if self.stage < self.stages - 1:
             return self.inner.architecture()
-        return restrict_skips(self.space, self._scores(), self.strategy.max_skip)
+        return self._with_skips(self._scores(), self.strategy.max_skip)
+
+    def _with_skips(self, scores: Mapping[str, Tensor], most: float = inf) -> Architecture:
+        return restrict_skips(self.space, scores, most, self.limits)
 
     def _scores(self) -> dict[str, Tensor]:
         return self.inner.strategy.derived_from(self.space, self.inner.alphas)
 
     def summary(self) -> dict[str, Any]:
-        """Return what the search of this stage says."""
-        return self.inner.summary()
+        """Return what the search of this stage says, and what the result costs, where it has limits."""
+        found = self.inner.summary()
+        return found | ({"limits": self.limits.report(self.architecture())} if self.limits else {})
 
     @property
     def supernet(self) -> nn.Module:
@@ -231,16 +248,22 @@ def best_candidates(weights: Tensor, exists: Tensor, once: Tensor, kept: int) ->
     return mask
 
 
-def restrict_skips(space: Space, scores: Mapping[str, Tensor], limit: float = inf) -> Architecture:
+def restrict_skips(
+    space: Space, scores: Mapping[str, Tensor], limit: float = inf, limits: Limits | None = None
+) -> Architecture:
     """Return the member that `scores` (E, O) prefer, without `none` and with at most `limit` skips in a normal cell.
 
     The weakest skip connection is taken out and the member derived again, as long as there are too many and the space
-    has another member to offer.
+    has another member to offer. What `limits` of costs demand goes before: a skip connection, or `none`, without which
+    no member would keep them stays.
     """
     masks = {name: without_none(choice) for name, choice in space.choices.items()}
+    if limits and not limits.reachable(space.restrict(masks)):
+        masks = {name: choice.mask.clone() for name, choice in space.choices.items()}
     forced: set[tuple[str, int]] = set()
     while True:
-        arch = space.restrict(masks).discretize(scores)
+        left = space.restrict(masks)
+        arch = limits.derive(scores, left) if limits else left.discretize(scores)
         mix = space.mix(arch)
         chosen = [
             (name, edge)
@@ -253,11 +276,18 @@ def restrict_skips(space: Space, scores: Mapping[str, Tensor], limit: float = in
             return arch
         name, edge = min(free, key=lambda place: float(scores[place[0]][place[1], _column(space, place[0])]))
         masks[name][edge, _column(space, name)] = False
-        try:
-            space.restrict(masks)
-        except ArchitectureError:  # without it a decision has no choice left
+        if not _is_left(space, masks, limits):
             masks[name][edge, _column(space, name)] = True
             forced.add((name, edge))
+
+
+def _is_left(space: Space, masks: Mapping[str, Tensor], limits: Limits | None) -> bool:
+    """Return whether masks leave every decision a choice, and a member within the limits."""
+    try:
+        left = space.restrict(masks)
+    except ArchitectureError:
+        return False
+    return not limits or limits.reachable(left)
 
 
 def without_none(choice: Choice) -> Tensor:

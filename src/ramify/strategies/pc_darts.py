@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ramify.capabilities import PARTIAL_CHANNELS, Capability
 from ramify.errors import ConfigurationError
 from ramify.spaces import Space
-from ramify.strategies.base import Compatibility
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
 
 EDGES = "{}/edges"
@@ -52,12 +52,10 @@ class PCDARTS(Differentiable):
         if self.derivation == "raw":
             raise ConfigurationError("`derivation='raw'` would leave out the edge weights β; PC-DARTS needs 'softmax'")
 
-    def compatible(self, space: Space) -> Compatibility:
-        """Return whether a supernet of the space can let a part of the channels in."""
-        if "partial_channels" not in space.Layout.keywords("supernet"):
-            reason = f"the supernet of {space.name} cannot let a part of a state past its candidates"
-            return Compatibility(False, reason)
-        return super().compatible(space)
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """A supernet that lets a part of the channels in."""
+        return super().needs | {PARTIAL_CHANNELS}
 
     @property
     def layout(self) -> dict[str, Any]:

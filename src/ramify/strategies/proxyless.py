@@ -18,7 +18,7 @@ every epoch (`arch_counted="epoch"`), and its norms have ε = 0.001 (the layout'
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf, log
 from typing import Any
@@ -27,20 +27,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ramify import parallel
-from ramify.chain_costs import ChainCosts
-from ramify.costs import EstimatedCosts, member_costs
-from ramify.errors import ConfigurationError
-from ramify.evaluators import Images
+from ramify.capabilities import ACTIVE, ADDITIVE_COST, Capability
+from ramify.costs import COSTS, ExpectedCost, expected_cost, is_cost
+from ramify.costs.record import is_repeatable
+from ramify.errors import ConfigurationError, nearest
 from ramify.seeding import seeded
 from ramify.spaces import Space
-from ramify.spaces.chain import ChainSpace
-from ramify.spaces.layout import Layout
 from ramify.strategies.base import Compatibility, SearchSession
 from ramify.strategies.differentiable import Active, Alphas, BilevelSession, Differentiable, Moment
-from ramify.strategies.expected_cost import ExpectedCost
 from ramify.strategies.gdas import gumbel_like
-from ramify.strategies.objectives import COSTS, member_latency
+from ramify.strategies.limited import networks_of
 from ramify.supernet import Choice
 from ramify.tasks import Batch
 from ramify.training import Work, lost
@@ -59,7 +55,8 @@ class CostTerm:
     R)^exponent, or `add#linear`, CE + strength · (C − R) / R. The reward is accuracy · (R / cost)^power.
 
     Args:
-        of: `macs`, `params`, `latency_ms`, or `nothing`: the loss is CE then, and the reward the accuracy.
+        of: A cost such as `macs`, `params` or `latency_ms`, or `nothing`: the loss is CE then, and the reward the
+            accuracy.
         reference: R, in the unit of the cost; 0 for the expected cost when all candidates are equally probable.
         form: `mul#log` or `add#linear`, of the loss.
         factor: Of `mul#log`.
@@ -79,8 +76,9 @@ class CostTerm:
     network: dict[str, int | float | bool | str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.of not in (*COSTS, NOTHING):
-            raise ConfigurationError(f"cost: `of` must be one of {[*COSTS, NOTHING]}, got {self.of!r}")
+        if self.of != NOTHING and not is_cost(self.of):
+            known = nearest(self.of, (*COSTS, NOTHING))
+            raise ConfigurationError(f"cost: `of` must be a cost or {NOTHING!r}, got {self.of!r}; {known}")
         if self.form not in FORMS:
             raise ConfigurationError(f"cost: `form` must be one of {list(FORMS)}, got {self.form!r}")
         for name in ("reference", "exponent", "strength", "power"):
@@ -245,16 +243,21 @@ class ProxylessNAS(Differentiable):
             return ((step if self.arch_counted == "search" else inside) + 1) % self.arch_every == 0
         return (inside + 1) * self.arch_updates // steps_per_epoch > inside * self.arch_updates // steps_per_epoch
 
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """A cost that is a sum, so that its expectation is one."""
+        return super().needs | ({ADDITIVE_COST} if self.cost.of != NOTHING else set())
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """One candidate of every edge is computed, or two."""
+        return frozenset({ACTIVE})
+
     def compatible(self, space: Space) -> Compatibility:
-        """Return whether the cost of a member is a sum, so that its expectation is one."""
+        """Return whether the space offers what is needed; a cost that it does not can be left out."""
         found = super().compatible(space)
-        if found and self.cost.of != NOTHING and not space.additive:
-            return Compatibility(
-                False,
-                f"what a network of {space.name} costs is no sum over its candidates, so has no expectation in closed "
-                f"form; cost.of={NOTHING!r} leaves it out",
-            )
-        return found
+        costly = space.size > 1 and self.needs - space.offers == {ADDITIVE_COST}
+        return replace(found, reason=f"{found.reason}; cost.of={NOTHING!r} leaves it out") if costly else found
 
     def gates_of(self, space: Space, alphas: Alphas, moment: Moment) -> dict[str, Gates]:
         """Return the gates of an architecture step."""
@@ -304,17 +307,16 @@ class ProxylessSession(BilevelSession):
         Raises:
             ConfigurationError: If it is no sum, or the form of the loss does not fit it.
         """
-        term, space, work = self.strategy.cost, self.space, self.work
-        layout = space.layout(term.network or work.layout)
-        if term.of == "latency_ms":
-            self._measured = self._measured or self._latencies(layout)
+        term, space = self.strategy.cost, self.space
+        if self._measured is not None:
             found = ExpectedCost(space, *self._measured)
         else:
-            counted = member_costs(space, work.task.data.num_classes, work.task.data.input_size, layout)
-            found = ExpectedCost.of(space, lambda arch: counted(arch)[term.of])
-            if not counted.additive:
-                raise ConfigurationError(f"what a network of {space.name} costs is no sum over its candidates")
-        cheapest = found.base + sum(map(min, found.costs))
+            known = expected_cost(networks_of(space, self.work, term.network), term.of)
+            if known is None:
+                raise ConfigurationError(f"{term.of} of a network of {space.name} are no sum over its candidates")
+            found = known
+            self._measured = None if is_repeatable(term.of) else (found.base, found.costs)
+        cheapest = found.least
         if (
             self.strategy.learning == "gradient"
             and term.form == "mul#log"
@@ -325,20 +327,6 @@ class ProxylessSession(BilevelSession):
                 f"{term.reference:g}: they must be above 1; take form='add#linear'"
             )
         return found
-
-    def _latencies(self, layout: Layout) -> tuple[float, list[list[float]]]:
-        """Measure the operators of a chain, or networks that together have all candidates."""
-        space, work, images = self.space, self.work, Images.of(self.work)
-        if isinstance(space, ChainSpace):
-            table = ChainCosts(space, images.input_size, images.num_classes, layout)
-            table.measure_latency(work.fabric.device)
-            found = ExpectedCost.of(space, lambda arch: table(arch)["latency_ms"])
-        else:
-            measured = EstimatedCosts(space, lambda arch: member_latency(space, arch, work, images, layout))
-            found = ExpectedCost.of(space, lambda arch: measured.of(arch)[0])
-        base, *flat = parallel.of_first([found.base, *(cost for row in found.costs for cost in row)])
-        costs = iter(flat)
-        return base, [[next(costs) for _ in row] for row in found.costs]
 
     @cached_property
     def reference(self) -> float:

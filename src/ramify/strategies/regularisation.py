@@ -1,4 +1,4 @@
-"""Terms that a space's paper adds to the loss of the architecture, weighed; and a budget, where a space has one."""
+"""Terms that a space's paper adds to the loss of the architecture, weighed; and a budget."""
 
 # No postponed annotations: the command line reads the types of these fields in the modules of strategies.
 
@@ -8,14 +8,12 @@ from math import inf
 
 from torch import Tensor
 
+from ramify.capabilities import BUDGET, TERMS, Capability
+from ramify.costs import Budget, budget, check_counted
 from ramify.errors import ConfigurationError, nearest
 from ramify.spaces import CellDistribution, Space
-from ramify.spaces.cell_distribution import QUANTITIES, Budget
 from ramify.strategies.base import Compatibility
 from ramify.training import Work
-
-TOLERANCE = 0.05
-"""Largest deviation from a target that meets it, as a share of the target."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +24,11 @@ class Regularisation:
         weights: Name of a term of the space → its weight; `StageGraph` has `depth`, `CellDistribution` also `cells`.
         separate: Whether the terms get a step of their own after that of the loss, by the same optimiser, as in the
             released H-DAS; else one step is taken on the sum.
-        target: Cost that the network found is to have, within 5 %; none where 0. For `CellDistribution`.
-        of: What the target counts, `params` or `macs`.
-        network: Layout of the network that the target is for, as `retrain` will build it.
+        target: Cost that the network found is to have, within 5 %; none where 0. For `CellDistribution`, and spaces in
+            which the cost of a network is a sum over its candidates.
+        of: What the target counts: `params`, `macs`, or another cost that needs no device.
+        network: Layout of the network that the target is for, as `retrain` will build it; in `CellDistribution` that of
+            its paper by default, else that of the search.
         strength: Weight of the relative deviation from the target.
     """
 
@@ -48,30 +48,31 @@ class Regularisation:
                 raise ConfigurationError(f"regularisation: `{name}` must be a number from 0, got {getattr(self, name)}")
         if self.separate and not (self.weights or self.target):
             raise ConfigurationError("regularisation: `separate` needs terms, by `weights` or a `target`")
-        if self.of not in QUANTITIES:
-            raise ConfigurationError(f"regularisation: `of` must be one of {list(QUANTITIES)}, got {self.of!r}")
+        check_counted(self.of, "regularisation.of")
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """Terms, where some are weighed, and a budget, where there is a target."""
+        return frozenset({*([TERMS] if self.weights else []), *([BUDGET] if self.target else [])})
 
     def compatible(self, space: Space) -> Compatibility:
         """Return whether the space has these terms."""
         for name in self.weights:
             if name not in space.regularisers:
                 return Compatibility(False, f"{space.name} has no term {name!r}; {nearest(name, space.regularisers)}")
-        if self.target and not isinstance(space, CellDistribution):
-            return Compatibility(False, f"{space.name} has no budget: a target needs CellDistribution")
         return Compatibility(True)
 
     def budget(self, space: Space, work: Work) -> Budget | None:
         """Return the budget of a search, None without a target."""
         if not self.target:
             return None
-        assert isinstance(space, CellDistribution)
-        classes, size = work.task.data.num_classes, work.task.data.input_size
-        return space.budget(self.target, self.of, num_classes=classes, input_size=size, layout=self.network)
+        own = isinstance(space, CellDistribution)
+        layout = self.network if own else self.network or work.layout
+        return budget(space, self.target, self.of, inputs=work.inputs, layout=layout)
 
     def terms(self, space: Space, alphas: Mapping[str, Tensor], budget: Budget | None) -> Iterator[tuple[str, Tensor]]:
         """Yield name and weighed value (scalar) of every term, for raw architecture parameters (E, O)."""
         for name, weight in self.weights.items():
             yield name, weight * space.regularisers[name](alphas)
         if budget is not None:
-            assert isinstance(space, CellDistribution)
-            yield "budget", self.strength * budget.penalty(space.probabilities(alphas))
+            yield "budget", self.strength * budget.penalty(alphas)

@@ -10,6 +10,7 @@ of an epoch (`drop_last=False`).
 
 from dataclasses import dataclass, fields
 
+from ramify.capabilities import Capability
 from ramify.errors import ConfigurationError
 from ramify.evaluators import InheritedWeights
 from ramify.spaces import Space
@@ -39,7 +40,21 @@ class RSPS(WeightSettings, Strategy):
         if self.candidates < 1:
             raise ConfigurationError(f"`candidates` must be at least 1, got {self.candidates}")
 
-    def session(self, space: Space, work: Work) -> SearchSession:
-        """Return a random search that scores by inherited weights: that is all it is."""
+    def search(self) -> RandomSearch:
+        """Return the random search by inherited weights: that is all it is."""
         weights = {field.name: getattr(self, field.name) for field in fields(WeightSettings)}
-        return RandomSearch(evaluations=self.candidates, evaluator=InheritedWeights(**weights)).session(space, work)
+        return RandomSearch(evaluations=self.candidates, evaluator=InheritedWeights(**weights))
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the search by inherited weights needs."""
+        return self.search().needs
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves it work."""
+        return self.search().uses
+
+    def session(self, space: Space, work: Work) -> SearchSession:
+        """Return the supernet and the random search at work."""
+        return self.search().session(space, work)

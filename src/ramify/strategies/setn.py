@@ -11,18 +11,16 @@ one validation batch, whose standard error is up to two points; here it is the w
 `selection_batches=1` gives the other. The code keeps the smaller last batch of an epoch (`drop_last=False`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ramify.architecture import Architecture
+from ramify.capabilities import ACTIVE, Capability
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
-from ramify.strategies.selection import most_probable
 from ramify.training import single_path
 
 
@@ -52,14 +50,17 @@ class SETN(Differentiable):
         if self.selection_batches < 0:
             raise ConfigurationError(f"`selection_batches` must not be negative, got {self.selection_batches}")
 
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """The path alone is computed."""
+        return frozenset({ACTIVE})
+
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """One uniformly drawn member for the weights, the softmax mixture of all candidates for the evaluator."""
         if moment.step == "weights":
             return single_path(space, space.sample(rng(moment.seed, "path", moment.draw)))
         return self.scores(space, alphas), None
 
-    def candidates(self, space: Space, alphas: Alphas) -> Sequence[Architecture]:
-        """Return the members whose Σ log softmax(α) is largest."""
-        # -inf where no candidate exists: no decision of the space has such a choice
-        log_probabilities = {name: torch.log(score) for name, score in self.scores(space, alphas).items()}
-        return most_probable(space, log_probabilities, self.selected)
+    def preferences(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+        """Return log softmax(α), −∞ where no candidate exists: the members with the largest sums are most probable."""
+        return {name: torch.log(score) for name, score in self.scores(space, alphas).items()}

@@ -10,6 +10,7 @@ average of the last batches; here it is the mean over all of them. AngleNAS has 
 
 from dataclasses import dataclass, field, fields
 
+from ramify.capabilities import Capability
 from ramify.evaluators import InheritedWeights
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
@@ -73,6 +74,16 @@ class SPOS(WeightSettings, Strategy):
         names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits")
         settings = {name: getattr(self, name) for name in names}
         return Evolution(**settings, evaluator=InheritedWeights(**weights, **paths))
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """What the search by inherited weights needs."""
+        return self.search().needs
+
+    @property
+    def uses(self) -> frozenset[Capability]:
+        """What saves it work."""
+        return self.search().uses
 
     def session(self, space: Space, work: Work) -> SearchSession:
         """Return the supernet and the evolution at work."""

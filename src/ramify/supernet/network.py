@@ -11,7 +11,6 @@ from torch import Tensor, fx, nn
 from ramify.errors import ArchitectureError, nearest
 from ramify.supernet.choice import Choice, Mix
 from ramify.supernet.mixture import prepare
-from ramify.supernet.vector import WeightVector
 
 RunCell = Callable[..., Tensor]
 """`run(cell, *states)`: how a skeleton calls a cell."""
@@ -68,7 +67,8 @@ class Built:
 
 
 class Supernet:
-    """Makes a supernet of a skeleton with mixed cells: mix in before the skeleton's class.
+    """Makes a supernet of a skeleton with mixed cells, which has all that `MixedNetwork` may have: mix in before the
+    skeleton's class. One whose members have weight vectors adds a method `weight_vector`.
 
     Attributes:
         choices: Name → `Choice`.
@@ -79,14 +79,6 @@ class Supernet:
     choices: Mapping[str, Choice]
     layout: Any
     shape: Mapping[str, int]
-
-    def weight_vector(self) -> WeightVector:
-        """Return what the weight vectors of its members are made of (`ramify.angle`).
-
-        Raises:
-            ArchitectureError: If these are not defined for such networks.
-        """
-        raise ArchitectureError("the angle is defined for cells and chains of operations, not for this supernet")
 
     def forward(
         self,
@@ -121,22 +113,3 @@ class Supernet:
             return cell(*states, *(mixtures[name] for name in kinds))
 
         return self.run(x, run_mixed, taps)  # type: ignore[attr-defined]
-
-
-def check_made_with(kind: type, network: nn.Module, reader: str) -> None:
-    """Raise `ArchitectureError` unless a network, which may be of a user's space, is a `Skeleton` or a `Supernet`."""
-    if not isinstance(network, kind):
-        raise ArchitectureError(
-            f"{reader} needs networks of ramify.supernet.{kind.__name__}, which {type(network).__name__} is not"
-        )
-
-
-def vector_of(supernet: nn.Module) -> WeightVector:
-    """Return what the weight vectors of a supernet's members are made of.
-
-    Raises:
-        ArchitectureError: If these are not defined for such networks.
-    """
-    network: Any = getattr(supernet, "module", supernet)  # a search hands it over as Fabric has wrapped it
-    check_made_with(Supernet, network, "the angle")
-    return network.weight_vector()

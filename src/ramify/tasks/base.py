@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from ramify.capabilities import Capability
 from ramify.data import Augmentation, Data, Distortion, Split
 from ramify.errors import ConfigurationError
 from ramify.tasks.batch import Batch, tensors
@@ -53,6 +54,9 @@ class Task(ABC):
     """Whether `smoothing` means anything to its loss."""
     offers: ClassVar[frozenset[str]] = frozenset()
     """What strategies may build on beside the loss; `classes`: outputs (B, K) are logits of K classes."""
+
+    needs: ClassVar[frozenset[Capability]] = frozenset()
+    """What it needs of a space, such as `TAPS` for a head over stages (`ramify.capabilities`)."""
 
     _data: Data | None = None
     _shape: dict[str, int] | None = None
@@ -128,6 +132,7 @@ class Task(ABC):
             )
         bound = copy.copy(self)
         object.__setattr__(bound, "_data", data)
+        object.__setattr__(bound, "_shape", None)
         object.__setattr__(bound, "_announced", {})
         return bound
 
@@ -281,6 +286,11 @@ class Task(ABC):
         return self.augmentation.distorted(distortion)
 
     # What follows
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The names of the metrics, for whoever shows a row of the history."""
+        return tuple(metric.name for metric in self.metrics)
 
     def score(self, measured: Mapping[str, float]) -> float:
         """Return the score of what was measured: the first metric, negative where less of it is better."""

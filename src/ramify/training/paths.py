@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from random import Random
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ramify.architecture import Architecture
-from ramify.chain_costs import ChainCosts
-from ramify.costs import member_costs
-from ramify.errors import ConfigurationError, RunError
+from ramify.costs.drawing import Draw
+from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import Space
-from ramify.spaces.chain import ChainSpace
-from ramify.spaces.layout import LayoutLike
-from ramify.training.session import Work
+from ramify.spaces.offers import candidate_counts, used_candidates
 from ramify.training.supernet import Path, single_path
-
-TRIES = 10_000
-"""How often a member is drawn until its cost is within bounds."""
-
-Draw = Callable[[Random], Architecture]
-"""Draws a member."""
 
 
 class UniformPaths:
@@ -48,37 +38,6 @@ class UniformPaths:
         return self.draws[number](rng(self.seed, "path", step))
 
 
-def draw_within(space: Space, cost: str, low: float, high: float, work: Work, layout: LayoutLike = None) -> Draw:
-    """Return what draws uniformly among the members whose cost is within bounds.
-
-    In chains it counts them; elsewhere it draws until a member is within. (The program of SPOS takes any member after
-    500 draws.)
-
-    Args:
-        space: Whose members.
-        cost: `macs` or `params`.
-        low, high: The bounds, both allowed.
-        task: Says what the networks see.
-        layout: Of the networks, or its keywords.
-
-    Raises:
-        ConfigurationError: If a chain has no such member.
-    """
-    classes, size = work.task.data.num_classes, work.task.data.input_size
-    if isinstance(space, ChainSpace):
-        return ChainCosts(space, size, classes, layout).sampler(cost, at_least=low, at_most=high).sample
-    costs = member_costs(space, classes, size, layout)
-
-    def draw(generator: Random) -> Architecture:
-        for _ in range(TRIES):
-            arch = space.sample(generator)
-            if low <= costs(arch)[cost] <= high:
-                return arch
-        raise RunError(f"none of {TRIES:,} members of {space.name} has {low:,.6g} to {high:,.6g} {cost}; widen `bins`")
-
-    return draw
-
-
 class FairPaths:
     """As many paths a step as an edge has candidates, so that each candidate learns exactly once (Chu et al., FairNAS,
     2019, section 3.3): every edge goes through its candidates in an order of its own.
@@ -97,7 +56,7 @@ class FairPaths:
     def __init__(self, space: Space, seed: int) -> None:
         self.space, self.seed = space, seed
         self.candidates = used_candidates(space)
-        counts = sorted({len(ops) for edges in self.candidates.values() for ops in edges} - {0, 1})
+        counts = candidate_counts(space)
         if len(counts) != 1:
             numbers = " or ".join(map(str, counts)) or "one"
             raise ConfigurationError(
@@ -118,17 +77,3 @@ class FairPaths:
 
     def _nothing(self) -> dict[str, Tensor]:
         return {name: torch.zeros(choice.shape, device="cpu") for name, choice in self.space.choices.items()}
-
-
-def used_candidates(space: Space) -> Mapping[str, list[list[int]]]:
-    """Return for every choice and edge the operations that members use, ascending."""
-    used = {
-        candidate
-        for decision in space.decisions
-        for value in decision.choices
-        for candidate in space.candidates(decision.name, value)
-    }
-    return {
-        name: [[op for op in range(len(choice.ops)) if (name, edge, op) in used] for edge in range(len(choice.edges))]
-        for name, choice in space.choices.items()
-    }

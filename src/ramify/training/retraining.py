@@ -22,6 +22,7 @@ from ramify.training.session import (
     Loss,
     Metrics,
     Work,
+    check_smoothing,
     descend,
     fitting,
     leaves_out,
@@ -47,6 +48,7 @@ class TrainingSession:
         recipe = recipe.sized(params)
         self.recipe, self.work, self.task = recipe, work, work.task
         check_whole(self.task, recipe.accumulate)
+        check_smoothing(self.task, recipe.label_smoothing)
         self.augmented = recipe.augmented(self.task)
         self.split = self.task.split(split)
         self.batch_size = fitting(recipe.batch_size, self.split)

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ramify import parallel
+from ramify.costs import Inputs
 from ramify.data import Augmentation
 from ramify.errors import ConfigurationError, RunError
 from ramify.executors import Executor
+from ramify.parallel import say_once
 from ramify.tasks import Batch, Meter, Portion, SumMeter, Task
 
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ class Work:
     def shape(self) -> dict[str, int]:
         """The arguments of `build` and `supernet` that follow from the task."""
         return self.task.shape
+
+    @property
+    def inputs(self) -> Inputs:
+        """What networks see, and what is demanded of them."""
+        return Inputs(self.shape, self.task.input_size)
 
 
 @dataclass(frozen=True)
@@ -320,6 +327,12 @@ class Loss:
     def part(self) -> Tensor:
         """What the part adds to the loss of the whole batch (scalar)."""
         return self.mean * self.share
+
+
+def check_smoothing(task: Task, smoothing: float) -> None:
+    """Say that settings smooth labels, where a task has none: published settings do, whatever is learned."""
+    if smoothing and not task.smooths:
+        say_once(f"label smoothing is for classes: {task.name} learns without it")
 
 
 def lost(

@@ -26,6 +26,7 @@ from ramify.training.session import (
     Averages,
     Loss,
     Work,
+    check_smoothing,
     descend,
     endless,
     fitting,
@@ -135,6 +136,7 @@ class SupernetWeights:
     def __init__(self, settings: WeightSettings, space: Space, work: Work) -> None:
         self.settings, self.space, self.work, self.task = settings, space, work, work.task
         check_whole(self.task, settings.accumulate)
+        check_smoothing(self.task, settings.label_smoothing)
         with seeded(work.seed, "supernet"):
             supernet = self.task.network(space.supernet(work.layout, shape=work.shape))
         supernet = channels_last(supernet)

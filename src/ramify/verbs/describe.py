@@ -15,8 +15,8 @@ from ramify import zoo
 from ramify.architecture import Architecture
 from ramify.commandline.command import printed
 from ramify.commandline.options import add_json, add_network, add_space
+from ramify.costs import profile
 from ramify.errors import ConfigurationError
-from ramify.profiling import profile
 from ramify.run.origin import network_of
 from ramify.run.sources import read
 from ramify.spaces import Space, space_of
@@ -43,6 +43,7 @@ class Description:
         input_size: (C, H, W) of one of its images.
         shape: What its builder was told of the task, such as `num_classes`.
         pictures: PNG and SVG files of the cells.
+        offers: What strategies may ask of the space (`ramify.capabilities`).
         published: What is published of it, for an architecture of the zoo.
     """
 
@@ -55,6 +56,7 @@ class Description:
     input_size: tuple[int, ...]
     shape: dict[str, int]
     pictures: list[str]
+    offers: list[str]
     published: zoo.Entry | None = None
 
     @property
@@ -122,6 +124,7 @@ def describe(
         input_size,
         demanded,
         drawn,
+        sorted(space.offers),
         published,
     )
 
@@ -165,6 +168,7 @@ def _print(found: Description) -> None:
     print(f"layout {layout}; images {size}, {found.num_classes} classes")
     print(f"{found.params:,} parameters, {found.macs:,} multiply-adds of convolutions and linear layers")
     print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
+    print(f"its space offers {', '.join(found.offers)}")
     if found.published is not None:
         _print_entry(found.published)
     print("".join(f"{picture}\n" for picture in found.pictures), end="")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ramify import files
 from ramify.commandline.options import add_data, add_machine
+from ramify.costs import latency_ms, profile
 from ramify.data import Data, DataSpec, Scale, colored, data_set_names, numbered, spec_of
 from ramify.data import load as load_data
 from ramify.data.part_names import told_by
 from ramify.errors import ConfigurationError, DataError, OptionError, RunError
-from ramify.profiling import latency_ms, profile
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.origin import data_of, located, named_data, network_shape, task_told
 from ramify.run.trained import network_of
@@ -107,6 +107,9 @@ def evaluate(
     task = source.task if isinstance(source, RetrainResult) else task_told(shape)
     if task.needs_data:
         task = task.on(_measured_data(source, data, path, shape, fabric, split, task.targets))
+        if task.shape != (wanted := network_shape(shape)):
+            needed, given = (_said(each, task.targets) for each in (wanted, task.shape))
+            raise ConfigurationError(f"the network is for {needed}, but {task.title} has {given}")
     elif data is not None:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
     before = len(task.data.reads) if task.needs_data else 0
@@ -115,7 +118,7 @@ def evaluate(
         RunFolder(path).record_reads(task.data.reads[before:])
     network = network.to(fabric.device)
     found = measure(network, inputs, device=fabric.device).checked(inputs)
-    size = task.input_size
+    size = task.input_size if task.needs_data else task.example(1, "cpu").inputs
     cost = profile(network, size)
     result = EvaluationResult.of(
         found.metrics,
@@ -155,9 +158,6 @@ def _measured_data(
     if loaded.shape.get("in_channels") == 1 and wanted.get("in_channels") == 3:
         say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
         loaded = colored(loaded)
-    if loaded.shape != wanted:
-        needed, given = (_said(each, targets) for each in (wanted, loaded.shape))
-        raise ConfigurationError(f"the network is for {needed}, but {loaded.name} has {given}")
     # The network knows inputs as its own training data were normalised, whatever these are like.
     return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
 

@@ -22,9 +22,9 @@ from ramify.commandline.options import (
     as_architecture,
     of_run,
 )
+from ramify.costs import profile
 from ramify.data import Data, scale_of
 from ramify.errors import RamifyError
-from ramify.profiling import profile
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
 from ramify.run.opening import bound, check_finite, common_settings, data_settings, opened, place_of, task_settings
@@ -133,7 +133,7 @@ def retrain(
     settings = settings or data_settings(data)
     recipe = recipe or Recipe()
     fabric = make_fabric(device, precision, threads)
-    learned = bound(task, data, fabric)
+    learned = bound(task, data, fabric, space)
     of_recipe = recipe_keywords(space, recipe, learned)
     handed = _handed_on(source, home, space, {*of_recipe, *(network or {})})
     if handed:
@@ -161,7 +161,7 @@ def retrain(
             set_to = " and ".join(f"{name} {value}" for name, value in ruled.items())
             say(f"the size rule sets {set_to}", enabled=progress)
         if opened(folder, config, seed, learned, progress, directory=directory):
-            seconds = drive(session, folder, fabric.device, title="retrain", progress=progress)
+            seconds = drive(session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown)
             state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
             check_finite(state, "the network")
             weights = save(state)

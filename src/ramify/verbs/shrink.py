@@ -95,7 +95,7 @@ def shrink(
     fabric = make_fabric(device, precision, threads)
     if data is None and task is None:
         data = "digits"
-    learned = bound(task, data, fabric)
+    learned = bound(task, data, fabric, space)
     work = Work(learned, seed, fabric, dict(network or {}))
     config = {
         "space": described(space),
@@ -106,8 +106,18 @@ def shrink(
     }
     with place_of(out) as path, RunFolder(path) as folder:
         session = ShrinkSession(shrinking, space, work)  # before anything is written
+        if slower := space.lacks(shrinking.uses):
+            say(f"more is computed than shrinking asks for: {slower}", enabled=progress)
         if opened(folder, config, seed, learned, progress):
-            seconds = drive(session, folder, fabric.device, title="shrink", progress=progress, annotate=_left)
+            seconds = drive(
+                session,
+                folder,
+                fabric.device,
+                title="shrink",
+                progress=progress,
+                annotate=_left,
+                shown=learned.shown,
+            )
             left = session.space()
             folder.write_json("space.json", _space_file(left))
             folder.finish({**session.summary(), "seconds": round(seconds, 3)})

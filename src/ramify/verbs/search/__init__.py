@@ -154,7 +154,7 @@ def search(
     if data is None and strategy.needs_data and task is None:
         data = "digits"
     nothing = data is None and task is None
-    learned = None if nothing else bound(task, data, fabric)
+    learned = None if nothing else bound(task, data, fabric, space)
     work = Work(learned, seed, fabric, dict(network or {}), executor)
     settings = None if data is None else data_settings(data)
     session = strategy.session(space, work)  # before anything is written: settings that cannot work end here
@@ -177,9 +177,14 @@ def search(
             executor.check(fabric.device)
         if lookup:
             say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
+        if slower := space.lacks(strategy.uses):
+            say(f"more is computed than {type(strategy).__name__} asks for: {slower}", enabled=progress)
         if opened(folder, config, seed, learned, progress, None if annotate is None else annotate.table, lookup):
             title = type(strategy).__name__
-            seconds = drive(session, folder, fabric.device, title=title, progress=progress, annotate=annotate)
+            shown = () if learned is None else learned.shown
+            seconds = drive(
+                session, folder, fabric.device, title=title, progress=progress, annotate=annotate, shown=shown
+            )
             _write_search(folder, space, session, seconds, annotate)
             parallel.wait()
         arch = space.checked(Architecture.from_json(folder.architecture()))
@@ -214,7 +219,10 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         say(f"undecided: {undecided}")
     budget = result.get("budget", {"met": True})
     if not budget["met"]:
-        say(f"the budget is missed: {budget['cost']:,} {budget['of']}, where {budget['target']:,.0f} were asked for")
+        cost, target = (f"{budget[name]:,.10g}" for name in ("cost", "target"))
+        say(f"the budget is missed: {cost} {budget['of']}, where {target} were asked for")
+    for name, limit in result.get("limits", {}).items():
+        say(f"{name}: {limit['cost']:,.10g}, of {limit['most']:,.10g} that are allowed")
     for number, member in enumerate(result.get("front", ())):
         folder.write_json(f"front/{number:02}.json", member["architecture"])
     folder.finish(result)

@@ -115,7 +115,7 @@ def search_levels(
     fabric = make_fabric(device, precision, threads)
     if data is None and task is None and any(level.strategy.needs_data for level in named.values()):
         data = "digits"
-    learned = None if data is None and task is None else bound(task, data, fabric)
+    learned = None if data is None and task is None else bound(task, data, fabric, last.space)
     if recipe is not None:  # what cannot work at the end is refused at the beginning
         if learned is None:
             raise without_images("the training at the end", None)

@@ -15,19 +15,17 @@ have, 12,845,056 at 224 pixels; `released=True` adds that, since the published l
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
-from random import Random
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture
+from ramify.costs.inputs import Inputs
+from ramify.costs.profiling import latency_ms, profile
+from ramify.costs.sampling import ConstrainedSampler
 from ramify.errors import ConfigurationError, nearest
-from ramify.profiling import latency_ms, profile
 from ramify.spaces import FairMobileChain
 from ramify.spaces.chain import ChainSpace
 from ramify.spaces.chain_network import SKIP, Layer
@@ -36,8 +34,8 @@ from ramify.spaces.layout import LayoutLike
 COUNTED = ("params", "macs", "thop", "table_flops")
 LATENCY = "latency_ms"
 
-_BINS = 1 << 17
-"""Cost levels that members are counted at, at most."""
+IMAGENET = Inputs({"num_classes": 1000, "in_channels": 3}, (3, 224, 224))
+
 _NANOSECONDS = 1_000_000
 """In a millisecond: measured costs are counted in them."""
 
@@ -47,8 +45,7 @@ class ChainCosts:
 
     Args:
         space: The chain, restricted or not.
-        input_size: (C, H, W) of one image.
-        num_classes: Width of the classifier.
+        inputs: What the networks are for; the size is (C, H, W) of an image.
         layout: Of the networks, or its keywords.
         released: Whether `table_flops` repeats the mistake of FairNAS' released table.
 
@@ -58,7 +55,7 @@ class ChainCosts:
 
     Example:
         >>> from ramify import spaces
-        >>> from ramify.chain_costs import ChainCosts
+        >>> from ramify.costs import ChainCosts
         >>> space = spaces.MobileChain()
         >>> costs = ChainCosts(space)
         >>> costs(space.parse([2, 2, -1, 0, 0, -1, -1, 0, 5, -1, 4, 4, 0, 0, 4, 2, 3, 4, 4, 4, 3]))["macs"]
@@ -68,19 +65,16 @@ class ChainCosts:
     def __init__(
         self,
         space: ChainSpace,
-        input_size: Sequence[int] = (3, 224, 224),
-        num_classes: int = 1000,
+        inputs: Inputs = IMAGENET,
         layout: LayoutLike = None,
         *,
         released: bool = False,
     ) -> None:
         if not isinstance(space, ChainSpace):
             raise ConfigurationError(f"{space.name} is no chain: what an operator costs there depends on the others")
-        if len(input_size) != 3 or min(*input_size, num_classes) < 1:
-            raise ConfigurationError(
-                f"`input_size` is (C, H, W), all from 1, and `num_classes` is from 1, got {input_size}, {num_classes}"
-            )
-        self.space, self.input_size, self.num_classes = space, tuple(input_size), num_classes
+        if len(inputs.size) != 3 or min(inputs.size) < 1:
+            raise ConfigurationError(f"a chain takes images (C, H, W), all from 1, got {inputs.size}")
+        self.space, self.inputs = space, inputs
         self.layout: Any = space.layout(layout)
         self.released = released
         self.tables: dict[str, Tensor] = {}
@@ -157,12 +151,11 @@ class ChainCosts:
         """Yield (layer, operator), or None for stem and head, the module, and (C, H, W) of what enters it."""
         space = self.space
         first = space.architecture([decision.choices[0] for decision in space.decisions])
-        shape = {"num_classes": self.num_classes, "in_channels": self.input_size[0]}
-        network: Any = space.build(first, self.layout, shape=shape)
+        network: Any = space.build(first, self.layout, shape=dict(self.inputs.shape))
         plan, norm = space.plan(space.widths(self.layout)), self.layout.norm
-        height, width = self.input_size[1:]
+        channels, height, width = cast(tuple[int, int, int], self.inputs.size)
         before = nn.Sequential(*(network.get_submodule(name) for name in network.stems))
-        yield None, before, (self.input_size[0], height, width)
+        yield None, before, (channels, height, width)
         for module in before.modules():
             if isinstance(module, nn.Conv2d):
                 height, width = (-(-side // module.stride[0]) for side in (height, width))
@@ -177,7 +170,7 @@ class ChainCosts:
     def _absent_convolution(self) -> int:
         """Return the multiply-adds of a 1×1 convolution that keeps the stem's width, on the stem's maps."""
         widths = self.space.widths(self.layout)
-        pixels = math.prod(-(-side // widths.strides[0]) for side in self.input_size[1:])
+        pixels = math.prod(-(-side // widths.strides[0]) for side in self.inputs.size[1:])
         return widths.scaled(self.space.channels) ** 2 * pixels
 
 
@@ -211,78 +204,3 @@ class _Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.last(x).mean(dim=(2, 3), keepdim=True)
         return self.classifier((x if self.neck is None else self.neck(x)).flatten(1))
-
-
-class ConstrainedSampler:
-    """Draws members uniformly among those whose cost is in a window.
-
-    The number of ways to complete a network is counted for every layer and every cost that is left (dynamic
-    programming), so a member is drawn layer by layer and never thrown away. Where costs have a common divisor that is
-    coarse enough, as multiply-adds of most chains have, this is exact. Else costs are rounded down to one of 131,072
-    levels for counting; the few members that rounding lets in are drawn again, so draws are uniform all the same.
-
-    Args:
-        space: The members' space.
-        costs: For every decision, in order, the cost of each of its choices; whole numbers from 0.
-        at_least, at_most: The window of the sum.
-
-    Attributes:
-        count: Number of members in the window; of rounded costs, an upper bound.
-        exact: Whether the costs are not rounded.
-    """
-
-    def __init__(self, space: ChainSpace, costs: Sequence[Sequence[int]], at_least: float, at_most: float) -> None:
-        self.space, self.costs = space, costs
-        self.at_least, self.at_most = at_least, at_most
-        lowest, highest = (sum(map(of, costs)) for of in (min, max))
-        low, high = max(at_least, lowest) - lowest, min(at_most, highest) - lowest
-        over = [[value - min(row) for value in row] for row in costs]
-        divisor = math.gcd(*(value for row in over for value in row)) or 1
-        most = int(high) if high >= 0 else -1
-        self.exact = most // divisor < _BINS
-        unit = divisor if self.exact else -(-most // (_BINS - 1))
-        self._over = [[value // unit for value in row] for row in over]
-        kind: Any = np.int64 if space.size < 2**62 else object
-        levels = most // unit + 1
-        ways = [np.zeros(max(levels, 1), dtype=kind)]
-        ways[0][0] = 1
-        for row in reversed(self._over):
-            total = np.zeros_like(ways[-1])
-            for value in row:
-                if value < levels:
-                    total[value:] += ways[-1][: levels - value]
-            ways.append(total)
-        self._ways = ways[::-1]
-        # rounding takes less than a level off each layer
-        self._first = max(0, math.ceil(low / unit) - (0 if self.exact else len(costs)))
-        self._sums = np.cumsum(self._ways[0][self._first : levels], dtype=kind) if levels else np.zeros(0, dtype=kind)
-        self.count = int(self._sums[-1]) if len(self._sums) else 0
-        if not self.count:
-            raise ConfigurationError(f"no member of {space.name} costs {at_least:,.6g} to {at_most:,.6g}")
-
-    def sample(self, rng: Random) -> Architecture:
-        """Return a member in the window, every one with the same probability.
-
-        Raises:
-            ConfigurationError: If thousands of draws in a row only missed a window that is narrower than the levels.
-        """
-        for _ in range(10_000):
-            chosen = self._draw(rng)
-            cost = sum(row[index] for row, index in zip(self.costs, chosen, strict=True))
-            if self.at_least <= cost <= self.at_most:
-                values = [decision.choices[index] for decision, index in zip(self.space.decisions, chosen, strict=True)]
-                return self.space.architecture(values)
-        raise ConfigurationError(f"the window {self.at_least:,.6g} to {self.at_most:,.6g} is too narrow to draw from")
-
-    def _draw(self, rng: Random) -> list[int]:
-        """Return an index for every decision, of which the rounded costs are in the window."""
-        ticket = rng.randrange(self.count)
-        level = self._first + int(np.searchsorted(self._sums, ticket, side="right"))
-        chosen = []
-        for row, ways in zip(self._over, self._ways[1:], strict=True):
-            counts = [int(ways[level - value]) if value <= level else 0 for value in row]
-            bounds = list(accumulate(counts))
-            index = bisect_right(bounds, rng.randrange(bounds[-1]))
-            chosen.append(index)
-            level -= row[index]
-        return chosen

@@ -5,12 +5,10 @@ import itertools
 import pytest
 import torch
 
-from ramify.chain_costs import ChainCosts
-from ramify.costs import EstimatedCosts, MemberCosts, member_costs
+from ramify.costs import ChainCosts, EstimatedCosts, ExpectedCost, MemberCosts, Networks, member_costs
 from ramify.seeding import rng
 from ramify.spaces import MobileChain
-from ramify.strategies.expected_cost import ExpectedCost
-from small_runs import SPACES
+from small_runs import SPACES, images
 
 
 def made_up(space):
@@ -71,7 +69,7 @@ def test_the_published_space_with_equal_probabilities():
 
 def test_the_gradient_is_what_a_candidate_costs_more_than_the_average():
     space, layout = SPACES["nasbench201"]
-    costs = member_costs(space, 10, (1, 8, 8), layout)
+    costs = member_costs(space, images(10, 1, 8, 8), layout)
     expected = ExpectedCost.of(space, lambda arch: costs(arch)["macs"])
     alpha = torch.zeros(6, 5, requires_grad=True)
     expected({"cell": alpha.softmax(1)}).backward()
@@ -111,9 +109,10 @@ def test_measured_costs_are_estimated_from_few_members():
 def test_costs_of_chains_come_from_their_table():
     space = MobileChain(blocks=(2, 1, 1, 1, 1, 1))
     layout = {"channels": 8, "resolution": 16}
-    quick, slow = member_costs(space, 7, (3, 16, 16), layout), MemberCosts(space, 7, (3, 16, 16), layout)
+    seen = images(7, 3, 16, 16)
+    quick, slow = member_costs(space, seen, layout), MemberCosts(Networks(space, seen, layout))
     for number in range(3):
         arch = space.sample(rng(number))
         assert quick(arch) == slow(arch)
-    assert quick.profiled == 0
+    assert quick.looked == 0
     quick.verify(arch, slow(arch))

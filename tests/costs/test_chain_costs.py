@@ -10,8 +10,9 @@ import torch
 
 import ramify
 from ramify import spaces
-from ramify.chain_costs import ChainCosts, ConstrainedSampler
+from ramify.costs import ChainCosts, ConstrainedSampler
 from ramify.errors import ConfigurationError
+from small_runs import images
 
 SPOS_ABS = [2, 2, -1, 0, 0, -1, -1, 0, 5, -1, 4, 4, 0, 0, 4, 2, 3, 4, 4, 4, 3]
 PROXYLESS_ABS = [2, 2, -1, -1, 0, 2, 2, -1, 5, -1, 4, 4, 0, 0, 4, 2, 3, 4, 4, 4, 3]
@@ -84,7 +85,7 @@ class TestTables:
         ids=lambda value: getattr(value, "name", ""),
     )
     def test_sums_are_the_profiles_of_the_networks(self, space, layout, size):
-        costs = ChainCosts(space, size, 7, layout)
+        costs = ChainCosts(space, images(7, *size), layout)
         for seed in range(4):
             arch = space.sample(random.Random(seed))
             with torch.device("meta"):
@@ -94,7 +95,7 @@ class TestTables:
 
     def test_latency_is_measured_for_every_operator(self):
         space = spaces.MobileChain(blocks=(1, 2, 1, 1, 1, 1))
-        costs = ChainCosts(space, (3, 16, 16), 10, {"channels": 8, "resolution": 16})
+        costs = ChainCosts(space, images(10, 3, 16, 16), {"channels": 8, "resolution": 16})
         with pytest.raises(ConfigurationError, match="no table of 'latency_ms'; call `measure_latency` first"):
             costs.sampler("latency_ms", at_most=1)
         costs.measure_latency(repeats=1)
@@ -110,8 +111,8 @@ class TestTables:
     def test_what_cannot_be_is_refused(self, mobile):
         with pytest.raises(ConfigurationError, match="NASBench201 is no chain"):
             ChainCosts(spaces.NASBench201())
-        with pytest.raises(ConfigurationError, match=r"`input_size` is \(C, H, W\)"):
-            ChainCosts(spaces.MobileChain(), (224, 224))
+        with pytest.raises(ConfigurationError, match=r"a chain takes images \(C, H, W\)"):
+            ChainCosts(spaces.MobileChain(), images(10, 224, 224))
         with pytest.raises(ConfigurationError, match="unknown layout keyword 'chanels'"):
             ChainCosts(spaces.MobileChain(), layout={"chanels": 2})
         with pytest.raises(ConfigurationError, match="no table of 'mac'; did you mean 'macs'"):

@@ -5,17 +5,16 @@ import itertools
 import pytest
 import torch
 
-from ramify.costs import MemberCosts, member_costs
+from ramify.costs import MemberCosts, Networks, member_costs, profile
 from ramify.errors import ConfigurationError, RunError
-from ramify.profiling import profile
 from ramify.seeding import rng
-from small_runs import SPACES
+from small_runs import SPACES, images
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_costs_are_those_of_a_profile(name):
     space, layout = SPACES[name]
-    costs = MemberCosts(space, 7, (3, 16, 16), layout)
+    costs = MemberCosts(Networks(space, images(7, 3, 16, 16), layout))
     for number in range(3):
         arch = space.sample(rng(number))
         network = space.build(arch, num_classes=7, in_channels=3, **layout)
@@ -25,11 +24,11 @@ def test_costs_are_those_of_a_profile(name):
 
 def test_twenty_five_profiles_say_what_all_cells_of_nas_bench_201_cost():
     space, layout = SPACES["nasbench201"]
-    costs = MemberCosts(space, 10, (3, 8, 8), layout)
+    costs = MemberCosts(Networks(space, images(10, 3, 8, 8), layout))
     drawn = [space.sample(rng(number)) for number in range(400)]
     found = [costs(arch) for arch in drawn]
     assert costs.additive
-    assert costs.profiled == 25 + 16  # the sums that are checked
+    assert costs.looked == 25 + 16  # the sums that are checked
     for arch, cost in itertools.islice(zip(drawn, found, strict=True), 300, 310):
         exact = profile(space.build(arch, channels=4, cells=1), (3, 8, 8))
         assert cost == {"params": exact.params, "macs": exact.macs}
@@ -38,7 +37,7 @@ def test_twenty_five_profiles_say_what_all_cells_of_nas_bench_201_cost():
 def test_the_closed_form_of_nas_bench_201():
     """params = 73,306 + 28,000 n₁ₓ₁ + 243,040 n₃ₓ₃, and multiply-adds alike, for 10 classes and 32 × 32 pixels."""
     space = SPACES["nasbench201"][0]
-    costs = member_costs(space, 10, (3, 32, 32))
+    costs = member_costs(space, images(10, 3, 32, 32))
     for number in range(3):
         arch = space.sample(rng(number, "closed form"))
         ones, threes = (space.format(arch).count(f"|nor_conv_{side}~") for side in ("1x1", "3x3"))
@@ -50,7 +49,7 @@ def test_the_closed_form_of_nas_bench_201():
 
 def test_a_space_whose_costs_are_no_sums_is_found_out():
     space, layout = SPACES["size"]  # what a width costs depends on its neighbours
-    costs = MemberCosts(space, 10, (3, 8, 8), layout)
+    costs = MemberCosts(Networks(space, images(10, 3, 8, 8), layout))
     for number in range(20):
         costs(space.sample(rng(number)))
     assert not costs.additive
@@ -61,13 +60,13 @@ def test_a_space_whose_costs_are_no_sums_is_found_out():
 def test_counting_leaves_random_numbers_alone():
     space, layout = SPACES["nasbench201"]
     before = torch.get_rng_state()
-    MemberCosts(space, 10, (3, 8, 8), layout)(space.sample(rng(0)))
+    MemberCosts(Networks(space, images(10, 3, 8, 8), layout))(space.sample(rng(0)))
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_wrong_sum_is_not_believed():
     space, layout = SPACES["nasbench201"]
-    costs = MemberCosts(space, 10, (3, 8, 8), layout)
+    costs = MemberCosts(Networks(space, images(10, 3, 8, 8), layout))
     arch = space.sample(rng(0))
     found = costs(arch)
     costs.verify(arch, found)
@@ -78,12 +77,12 @@ def test_a_wrong_sum_is_not_believed():
 
 def test_searches_of_one_process_share_what_they_learnt():
     space, layout = SPACES["nasbench201"]
-    costs = member_costs(space, 10, (3, 8, 8), layout)
-    assert member_costs(type(space)(), 10, (3, 8, 8), layout) is costs
-    assert member_costs(space, 10, (3, 8, 8), {**layout, "cells": 2}) is not costs
-    assert member_costs(space, 100, (3, 8, 8), layout) is not costs
+    costs = member_costs(space, images(10, 3, 8, 8), layout)
+    assert member_costs(type(space)(), images(10, 3, 8, 8), layout) is costs
+    assert member_costs(space, images(10, 3, 8, 8), {**layout, "cells": 2}) is not costs
+    assert member_costs(space, images(100, 3, 8, 8), layout) is not costs
 
 
 def test_wrong_layouts_are_refused():
     with pytest.raises(ConfigurationError, match="chanels"):
-        MemberCosts(SPACES["nasbench201"][0], 10, (3, 8, 8), {"chanels": 4})
+        MemberCosts(Networks(SPACES["nasbench201"][0], images(10, 3, 8, 8), {"chanels": 4}))

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ramify import parallel
 from ramify.supernet import existing
+from ramify.tasks.batch import Nested, mapped, tensors
 
 _COUNTED = ("convolution", "_convolution", "addmm", "mm", "linear")
 _NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training")
@@ -46,24 +47,28 @@ class Profile:
     thop: int
 
 
-def profile(network: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Profile:
+Size = Sequence[int] | Nested
+"""The shape of one input, as (C, H, W), or a batch of a single input."""
+
+
+def profile(network: nn.Module, input_size: Size = (3, 32, 32)) -> Profile:
     """Count the parameters and multiply-adds of a network or supernet without computing anything.
 
     Args:
-        network: Any module that maps images to logits; it stays as it is.
-        input_size: (C, H, W) of one image.
+        network: Any module that maps a batch to its output; it stays as it is.
+        input_size: (C, H, W) of one image, the shape of what else an input is, or a batch of a single input.
     """
     names = [name for name, _ in network.named_parameters()]
     # One image on the meta device: shapes only. BatchNorm wants no batch of one in training, hence evaluation.
     state = {
         name: tensor.detach().to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())
     }
-    image = images_for(network, input_size)
+    inputs = images_for(network, input_size)
     further = {getattr(torch.ops.aten, name): _norm_operations for name in _NORMS}
     further |= {getattr(torch.ops.aten, name): _pool_operations for name in _POOLS}
     counting = FlopCounterMode(display=False, custom_mapping=further)
     with _evaluating(network), torch.no_grad(), counting as counter:
-        torch.func.functional_call(network, state, (image, *_mix_for(network, image.dtype)))
+        torch.func.functional_call(network, state, (inputs, *_mix_for(network, _precision(network))))
     counted = counter.get_flop_counts().get("Global", {})
     flops = {str(op).rpartition(".")[2]: count for op, count in counted.items()}
     macs = sum(count for op, count in flops.items() if op in _COUNTED) // 2
@@ -77,10 +82,25 @@ def profile(network: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Prof
     )
 
 
-def images_for(network: nn.Module, input_size: Sequence[int], count: int = 1) -> Tensor:
-    """Return images (N, C, H, W) on the meta device, in the precision of a network's weights, to try shapes with."""
+def images_for(network: nn.Module, input_size: Size, count: int = 1) -> Nested:
+    """Return inputs (N, …) on the meta device, in the precision of a network's weights, to try shapes with."""
+    return _inputs(input_size, count, torch.device("meta"), _precision(network))
+
+
+def _precision(network: nn.Module) -> torch.dtype:
     dtypes = (tensor.dtype for tensor in network.state_dict().values() if tensor.is_floating_point())
-    return torch.empty((count, *input_size), device="meta", dtype=next(dtypes, torch.float32))
+    return next(dtypes, torch.float32)
+
+
+def _inputs(size: Size, count: int, device: torch.device, dtype: torch.dtype) -> Nested:
+    """Return inputs (N, …) of a shape, or as many of the one that is given."""
+    if not tensors(size):
+        return torch.zeros((count, *size), device=device, dtype=dtype)
+
+    def placed(x: Tensor) -> Tensor:
+        return x.to(device, dtype if x.is_floating_point() else None).expand(count, *x.shape[1:])
+
+    return mapped(placed, size)
 
 
 def _norm_operations(shape: Sequence[int], *_: Any, **__: Any) -> int:
@@ -111,7 +131,7 @@ def _mix_for(network: nn.Module, dtype: torch.dtype) -> tuple[Mapping[str, Tenso
 
 
 def latency_ms(
-    network: nn.Module, input_size: Sequence[int], *, batch_size: int = 1, repeats: int = 20, warmup: int = 3
+    network: nn.Module, input_size: Size, *, batch_size: int = 1, repeats: int = 20, warmup: int = 3
 ) -> float:
     """Return the median time of a forward pass in milliseconds, measured on the network's device.
 
@@ -119,20 +139,22 @@ def latency_ms(
 
     Args:
         network: The network, evaluated in evaluation mode.
-        input_size: (C, H, W) of one image.
-        batch_size: Images in a pass.
+        input_size: (C, H, W) of one image, the shape of what else an input is, or a batch of a single input.
+        batch_size: Inputs in a pass.
         repeats: Timed passes.
         warmup: Passes before them.
     """
     parameter = next(network.parameters())
-    images = torch.zeros((batch_size, *input_size), device=parameter.device, dtype=parameter.dtype)
-    images = images.contiguous(memory_format=torch.channels_last)
+    inputs = mapped(
+        lambda x: x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous(),
+        _inputs(input_size, batch_size, parameter.device, parameter.dtype),
+    )
     times = []
     with _evaluating(network), torch.inference_mode():
         for repeat in range(warmup + repeats):
             _wait_for(parameter.device)
             start = time.perf_counter()
-            network(images)
+            network(inputs)
             _wait_for(parameter.device)
             if repeat >= warmup:
                 times.append(time.perf_counter() - start)

@@ -1,0 +1,26 @@
+"""The costs that the library has."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ramify.costs.profiling import latency_ms, profile
+from ramify.costs.record import cost
+
+
+@cost("params", title="parameters")
+def _params(network: nn.Module, inputs: Tensor) -> float:
+    """Trainable parameters, those of an auxiliary head excluded."""
+    return sum(p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary."))
+
+
+@cost("macs", title="multiply-adds")
+def _macs(network: nn.Module, inputs: Tensor) -> float:
+    """Multiply-adds of convolutions and linear layers for one input."""
+    return profile(network, inputs.shape[1:]).macs
+
+
+@cost("latency_ms", unit="ms", additive=False, on_device=True, title="latency")
+def _latency(network: nn.Module, inputs: Tensor) -> float:
+    """Milliseconds that one input takes on the device of the search, the median of several passes."""
+    return latency_ms(network, inputs.shape[1:])

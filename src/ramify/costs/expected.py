@@ -1,0 +1,153 @@
+"""The expected cost of a member, as a function of the probabilities of its candidates (Cai et al., ProxylessNAS, ICLR
+2019, section 3.3, Eq. 6).
+
+Decisions are drawn independently. A decision takes a value with the product of the probabilities of the candidates that
+the value uses, as a share of all values: where a value is one candidate, that is its probability. So the expectation is
+a sum over decisions where the cost of a member is one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ramify import parallel
+from ramify.architecture import Architecture, Value
+from ramify.costs.chain import LATENCY, ChainCosts
+from ramify.costs.members import EstimatedCosts, member_costs
+from ramify.costs.networks import Networks
+from ramify.costs.record import FILE, find
+from ramify.costs.table import OperatorTable
+from ramify.errors import ConfigurationError
+from ramify.seeding import rng
+from ramify.spaces import Space
+from ramify.spaces.chain import ChainSpace
+
+_CHECKS = 4
+"""Members drawn at random whose sums are compared with a look, where none have been before."""
+
+
+class ExpectedCost:
+    """The expected cost in a space where costs are sums over decisions.
+
+    Args:
+        space: Whose members.
+        base: Cost of one member.
+        costs: For every decision, in order, what each of its values costs more than the value in that member.
+    """
+
+    def __init__(self, space: Space, base: float, costs: Sequence[Sequence[float]]) -> None:
+        self.base, self.costs = float(base), [list(map(float, row)) for row in costs]
+        self._decisions = space.decisions
+        self._names = tuple(space.choices)
+        self._flat = torch.tensor([cost for row in self.costs for cost in row], dtype=torch.float64)
+        sizes = [len(row) for row in self.costs]
+        self._decision = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        starts, at = dict[str, int](), 0
+        for name, choice in space.choices.items():
+            starts[name], at = at, at + choice.mask.numel()
+        used = [
+            [starts[name] + edge * len(space.choices[name].ops) + op for name, edge, op in space.candidates(d.name, v)]
+            for d in space.decisions
+            for v in d.choices
+        ]
+        most = max(map(len, used))
+        self._used = torch.tensor([row + [at] * (most - len(row)) for row in used])  # `at` stands for a certainty
+
+    @classmethod
+    def of(cls, space: Space, cost: Callable[[Architecture], float]) -> ExpectedCost:
+        """Return the expectation of a cost of members that is a sum over their decisions.
+
+        The values of a decision are compared in members that differ in nothing else.
+        """
+        first: dict[str, Value] = {decision.name: decision.choices[0] for decision in space.decisions}
+        base = cost(space.architecture(first))
+        costs = [
+            [cost(space.architecture(first | {decision.name: value})) - base for value in decision.choices]
+            for decision in space.decisions
+        ]
+        return cls(space, base, costs)
+
+    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Return the expected cost (scalar, float64) for probabilities (E, O) of the candidates of every choice.
+
+        A decision none of whose values has any probability counts as in the member that `base` is the cost of.
+        """
+        flat = torch.cat([probabilities[name].double().flatten() for name in self._names])
+        products = torch.cat([flat, flat.new_ones(1)])[self._used].prod(dim=1)
+        nothing = flat.new_zeros(len(self.costs))
+        totals = nothing.index_add(0, self._decision, products)
+        totals = torch.where(totals > 0, totals, torch.ones_like(totals))
+        return self.base + (products / totals[self._decision] * self._flat).sum()
+
+    def by_value(self) -> dict[tuple[str, Value], float]:
+        """Return (decision, value) → what it costs more than the value in the member that `base` is the cost of."""
+        rows = zip(self._decisions, self.costs, strict=True)
+        return {(d.name, value): cost for d, row in rows for value, cost in zip(d.choices, row, strict=True)}
+
+    @property
+    def least(self) -> float:
+        """Return the least cost of a member."""
+        return self.base + sum(map(min, self.costs))
+
+    @property
+    def most(self) -> float:
+        """Return the largest cost of a member."""
+        return self.base + sum(map(max, self.costs))
+
+
+def expected_cost(networks: Networks, name: str) -> ExpectedCost | None:
+    """Return the expected cost of a name, None where it is no sum.
+
+    A cost that is measured on a device is estimated as a sum: in chains latencies are those of the operators, each
+    measured alone, elsewhere a few networks are measured that together have all candidates. All processes take what the
+    first one measured.
+
+    Args:
+        networks: Of the members.
+        name: Of a cost, or of a table in a file.
+
+    Raises:
+        TableError: If the file is damaged, or does not fit the space.
+    """
+    space = networks.space
+    if name.startswith(FILE):
+        table = OperatorTable.of(name)
+        table.check(space)
+        rows = table.rows(space)
+        first = table.fixed + math.fsum(row[0] for row in rows)
+        return ExpectedCost(space, first, [[value - row[0] for value in row] for row in rows])
+    cost = find(name)
+    if cost is None:
+        raise ConfigurationError(f"there is no cost {name!r}")
+    if cost.on_device:
+        if isinstance(space, ChainSpace) and name == LATENCY:
+            chain = ChainCosts(space, networks.inputs, networks.layout)
+            chain.measure_latency(networks.device)
+            return _of_first(space, ExpectedCost.of(space, lambda arch: chain(arch)[LATENCY]))
+        measured = EstimatedCosts(space, lambda arch: networks.measured([cost], arch)[0])
+        return _of_first(space, ExpectedCost.of(space, lambda arch: measured.of(arch)[0]))
+    if not (space.additive and cost.additive):
+        return None
+    counted = member_costs(space, networks.inputs, networks.layout, [name])
+    drawn = [space.sample(rng(0, "sums", number)) for number in range(_CHECKS)]
+    counted.of(drawn[0])  # tells at once whether the cost is a whole number, which can be summed without rounding
+    if counted.additive:
+        found = ExpectedCost.of(space, lambda arch: counted.of(arch)[0])
+        looked = [counted.of(arch)[0] for arch in drawn]
+    if not counted.additive:
+        summed = EstimatedCosts(space, lambda arch: networks.measured([cost], arch)[0])
+        found = ExpectedCost.of(space, lambda arch: summed.of(arch)[0])
+        looked = [networks.measured([cost], arch)[0] for arch in drawn]
+    sums = (float(found(space.mix(arch))) for arch in drawn)
+    return found if all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(sums, looked, strict=True)) else None
+
+
+def _of_first(space: Space, measured: ExpectedCost) -> ExpectedCost:
+    """Return what the first process has measured."""
+    base, *flat = parallel.of_first([measured.base, *(cost for row in measured.costs for cost in row)])
+    costs = iter(flat)
+    return ExpectedCost(space, base, [[next(costs) for _ in row] for row in measured.costs])

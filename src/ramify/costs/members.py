@@ -1,0 +1,251 @@
+"""What the networks of many members cost, without a look at every one of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ramify.architecture import Architecture
+from ramify.costs.chain import ChainCosts
+from ramify.costs.inputs import Inputs
+from ramify.costs.networks import Networks
+from ramify.costs.record import FILE, Cost, find
+from ramify.costs.table import OperatorTable
+from ramify.errors import ConfigurationError, RunError
+from ramify.spaces import Space
+from ramify.spaces.chain import ChainSpace
+from ramify.spaces.layout import LayoutLike
+
+COUNTED = ("params", "macs")
+
+
+class SummedCosts(ABC):
+    """Costs of the members of a space, most of them as sums.
+
+    In most spaces what a network costs is a sum over its parts (`Space.parts`). Then the cost of a member follows from
+    those of members that were looked at before, as soon as its parts are a linear combination of theirs: NAS-Bench-201
+    needs 25 members for all 15,625 cells.
+
+    Args:
+        space: The members' space.
+        additive: Whether to take sums at all.
+    """
+
+    checks: ClassVar[int]
+    """How many sums are compared with what is found by a look, before sums are trusted."""
+
+    def __init__(self, space: Space, *, additive: bool = True) -> None:
+        self.space = space
+        self.additive = additive
+        self._known: dict[Architecture, tuple[float, ...]] = {}
+        self._columns: dict[Any, int] = {}
+        self._directions = np.zeros((0, 0))  # orthonormal rows that span the members that were looked at
+        self._members: list[np.ndarray] = []
+        self._costs: list[tuple[float, ...]] = []
+        self._solution: np.ndarray | None = None
+        self._checked = 0
+
+    @abstractmethod
+    def look(self, arch: Architecture) -> tuple[float, ...]:
+        """Return the costs of a member without any sum."""
+
+    def of(self, arch: Architecture) -> tuple[float, ...]:
+        """Return the costs of a member."""
+        found = self._known.get(arch)
+        if found is None:
+            found = self._known[arch] = self._count(arch)
+        return found
+
+    def _count(self, arch: Architecture) -> tuple[float, ...]:
+        if not self.additive:
+            return self.look(arch)
+        uses = self._uses(arch)
+        if self._is_new(uses):
+            found = self.look(arch)
+            self._members.append(uses)
+            self._costs.append(found)
+            self._solution = None
+            return found
+        summed = self._sum(uses)
+        if self._checked == self.checks:
+            return summed
+        self._checked += 1
+        found = self.look(arch)
+        self.additive = self.additive and found == summed
+        return found
+
+    def _uses(self, arch: Architecture) -> np.ndarray:
+        """Return how often a member has every part seen so far, and a one for what all members have."""
+        used = [0, *(self._columns.setdefault(part, len(self._columns) + 1) for part in self.space.parts(arch))]
+        return np.bincount(used, minlength=len(self._columns) + 1).astype(float)
+
+    def _is_new(self, uses: np.ndarray) -> bool:
+        """Return whether no combination of the members looked at uses the same, and remember it if so."""
+        known = np.zeros((len(self._directions), len(uses)))
+        known[:, : self._directions.shape[1]] = self._directions
+        self._directions = known
+        rest = uses - known.T @ (known @ uses)
+        rest -= known.T @ (known @ rest)  # once more, for what rounding left
+        length = float(np.linalg.norm(rest))
+        if length < 1e-6:
+            return False
+        self._directions = np.vstack([known, rest / length])
+        return True
+
+    def _sum(self, uses: np.ndarray) -> tuple[float, ...]:
+        if self._solution is None:
+            rows = np.zeros((len(self._members), len(uses)))
+            for row, member in zip(rows, self._members, strict=True):
+                row[: len(member)] = member
+            self._solution = np.linalg.lstsq(rows, np.array(self._costs, dtype=float), rcond=None)[0]
+        return tuple((uses @ self._solution).tolist())
+
+
+class MemberCosts(SummedCosts):
+    """Costs of the members of a space that need no device, such as parameters and multiply-adds: exact.
+
+    Whole numbers are summed, and the first sums compared with a look; where one of them differs, parts do not say what
+    a network costs, and every member is looked at. So it is where a cost is no whole number, because what rounding
+    leaves of a sum would depend on the members that happened to be looked at.
+
+    Args:
+        networks: Of the members.
+        names: Of costs in `COSTS`.
+    """
+
+    checks = 16
+
+    def __init__(self, networks: Networks, names: Sequence[str] = COUNTED) -> None:
+        self.names = tuple(names)
+        self.costs = tuple(_counted(name) for name in self.names)
+        super().__init__(networks.space, additive=all(cost.additive for cost in self.costs))
+        self.networks = networks
+        self.looked = 0
+
+    def __call__(self, arch: Architecture) -> dict[str, float]:
+        """Return the costs of a member, by name."""
+        return dict(zip(self.names, map(float, self.of(arch)), strict=True))
+
+    def look(self, arch: Architecture) -> tuple[float, ...]:
+        """Count on the meta device: nothing is initialised and nothing is computed."""
+        self.looked += 1
+        found = self.networks.measured(self.costs, arch)
+        self.additive = self.additive and all(value.is_integer() for value in found)
+        return found
+
+    def _sum(self, uses: np.ndarray) -> tuple[float, ...]:
+        return tuple(map(float, map(round, super()._sum(uses))))
+
+    def verify(self, arch: Architecture, costs: Mapping[str, float]) -> None:
+        """Compare what was said of a member with a look at it.
+
+        Raises:
+            RunError: If they differ.
+        """
+        found = dict(zip(self.names, self.look(arch), strict=True))
+        if any(costs.get(name, value) != value for name, value in found.items()):
+            raise RunError(f"the costs of {self.space.name} are no sums, though {self.checks} comparisons said so")
+
+
+def _counted(name: str) -> Cost:
+    found = find(name)
+    if found is None or found.on_device:
+        raise ConfigurationError(f"{name!r} is no cost that can be counted without a device")
+    return found
+
+
+class ChainMemberCosts(MemberCosts):
+    """Parameters and multiply-adds of the members of a chain, from a table of its operators."""
+
+    def __init__(self, networks: Networks, names: Sequence[str] = COUNTED) -> None:
+        super().__init__(networks, names)
+        space: Any = networks.space
+        self._table = ChainCosts(space, networks.inputs, networks.layout)
+
+    def of(self, arch: Architecture) -> tuple[float, ...]:
+        """Return the costs of a member."""
+        found = self._table(arch)
+        return tuple(found[name] for name in self.names)
+
+
+class EstimatedCosts(SummedCosts):
+    """A measured cost of members, as if it were a sum over their candidates: measured for some, estimated for others.
+
+    Args:
+        space: The members' space.
+        measure: Returns the cost of a member.
+    """
+
+    checks = 0
+
+    def __init__(self, space: Space, measure: Callable[[Architecture], float]) -> None:
+        super().__init__(space)
+        self._measure = measure
+
+    def look(self, arch: Architecture) -> tuple[float, ...]:
+        """Measure."""
+        return (self._measure(arch),)
+
+
+_SHARED: dict[tuple[str, tuple[Cost, ...]], MemberCosts] = {}
+
+
+def member_costs(
+    space: Space, inputs: Inputs, layout: LayoutLike = None, names: Sequence[str] = COUNTED
+) -> MemberCosts:
+    """Return the `MemberCosts` of these networks; what one search of a process has learnt, the next ones know."""
+    networks = Networks(space, inputs, layout)
+    key = networks.key, tuple(_counted(name) for name in names)
+    if key not in _SHARED:
+        kind = ChainMemberCosts if isinstance(space, ChainSpace) and set(names) <= set(COUNTED) else MemberCosts
+        _SHARED[key] = kind(networks, names)
+    return _SHARED[key]
+
+
+class Costs:
+    """What is known of a member's network before it is trained, whatever kind of cost it is.
+
+    Args:
+        networks: Of the members; None where no cost is wanted.
+        names: Of costs, or of tables in files.
+    """
+
+    def __init__(self, networks: Networks | None, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        if networks is None:
+            return
+        self.networks = networks
+        self._tables = {name: OperatorTable.of(name) for name in names if name.startswith(FILE)}
+        for table in self._tables.values():
+            table.check(networks.space)
+        records = {name: found for name in names if (found := find(name)) is not None}
+        counted = [name for name, cost in records.items() if not cost.on_device]
+        self._counts = member_costs(networks.space, networks.inputs, networks.layout, counted) if counted else None
+        self._on_device = [cost for cost in records.values() if cost.on_device]
+        self._measured: dict[Architecture, dict[str, float]] = {}
+
+    def __call__(self, arch: Architecture) -> dict[str, float]:
+        """Return the wanted costs of a member."""
+        if not self.names:
+            return {}
+        found = self._counts(arch) if self._counts is not None else {}
+        if self._on_device:
+            if arch not in self._measured:
+                values = self.networks.measured(self._on_device, arch)
+                self._measured[arch] = dict(zip((cost.name for cost in self._on_device), values, strict=True))
+            found |= self._measured[arch]
+        found |= {name: table(self.networks.space, arch) for name, table in self._tables.items()}
+        return {name: found[name] for name in self.names}
+
+    def verify(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
+        """Compare what was counted of a member that the search found with a look at its network."""
+        if self.names and self._counts is not None:
+            self._counts.verify(arch, metrics)
+
+    def remember(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
+        """Take over what was measured of a member before the search was continued."""
+        if self.names and self._on_device and all(cost.name in metrics for cost in self._on_device):
+            self._measured[arch] = {cost.name: metrics[cost.name] for cost in self._on_device}

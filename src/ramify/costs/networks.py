@@ -1,0 +1,91 @@
+"""The networks whose costs are asked for: of which space, laid out how, for which inputs, on which device."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from ramify.architecture import Architecture
+from ramify.costs.inputs import Inputs
+from ramify.costs.record import Cost
+from ramify.errors import ConfigurationError, RamifyError, shown
+from ramify.seeding import seeded
+from ramify.spaces import Space
+from ramify.spaces.layout import LayoutLike
+
+
+class Networks:
+    """The networks of a space's members, built to be measured.
+
+    Args:
+        space: Whose members.
+        inputs: What the networks are for.
+        layout: Of the networks, or its keywords.
+        device: Where costs are measured that take a network which computes.
+        seed: Of the weights of such a network.
+
+    Attributes:
+        built: How many networks have been built.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        inputs: Inputs,
+        layout: LayoutLike = None,
+        *,
+        device: str | torch.device = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self.space, self.inputs, self.device, self.seed = space, inputs, torch.device(device), seed
+        self.layout: Any = space.layout(layout)
+        self.built = 0
+
+    @property
+    def key(self) -> str:
+        """What tells the networks from others, as far as costs go that are not measured on a device."""
+        space = self.space
+        return json.dumps([type(space).__module__, space.to_dict(), self.inputs.to_dict(), asdict(self.layout)])
+
+    def measured(self, costs: Sequence[Cost], arch: Architecture) -> tuple[float, ...]:
+        """Return what the network of a member costs, by costs that are all of one kind: on the device, or not.
+
+        Raises:
+            ConfigurationError: If a cost cannot be measured, or is no finite number.
+        """
+        self.built += 1
+        shape = dict(self.inputs.shape)
+        if costs[0].on_device:
+            with seeded(self.seed, "network"):
+                network = self.space.build(arch, self.layout, shape=shape)
+            network.to(self.device)
+        else:
+            with torch.device("meta"):
+                network = self.space.build(arch, self.layout, shape=shape)
+        tensors = (*network.parameters(), *network.buffers())
+        known = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+        dtype = torch.get_default_dtype() if known is None else known.dtype
+        device = self.device if costs[0].on_device else torch.device("meta")
+        inputs = self.inputs.example(device=device, dtype=dtype)
+        return tuple(_number(cost, network.eval(), inputs) for cost in costs)
+
+
+def _number(cost: Cost, network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    """Return what a network costs. Costs are anybody's code, so whatever is wrong with one becomes one line."""
+    try:
+        with torch.no_grad():
+            found = float(cost.measure(network, inputs))
+    except RamifyError:
+        raise
+    except Exception as error:
+        hint = "" if cost.on_device else "; networks are on the meta device unless the cost says `on_device=True`"
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"cost {cost.name!r} cannot be measured ({reason:.120}){hint}") from error
+    if not math.isfinite(found):
+        raise ConfigurationError(f"cost {cost.name!r} must be a finite number, its `measure` returned {shown(found)}")
+    return found
