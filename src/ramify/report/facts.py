@@ -103,7 +103,7 @@ class Facts:
         takes, reaches = [], []
         for cost in known_costs():
             if not cost.on_device and (value := self._measured(cost.name)) is not None:
-                takes.append((sentence(cost.label), f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}"))
+                takes.append((sentence(cost.label), f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"))
         for name, milliseconds in self._latencies().items():
             takes.append((f"Latency {name}".strip(), f"{milliseconds:.4g} ms"))
         takes += [(f"Limit of {name}", limit) for name, limit in self._limits()]
