@@ -16,6 +16,7 @@ from ramify.run import make_fabric
 from ramify.seeding import rng, seeded
 from ramify.strategies import DARTS, GDAS
 from ramify.supernet.mixture import weighted
+from ramify.tasks import Batch
 from ramify.training import Recipe, TrainingSession, measure
 from small_runs import DATA, SPACES, STRATEGIES, loaded, restored, saved, session_of, work_of
 
@@ -44,13 +45,13 @@ CASES = {  # name: space, strategy, precision, steps
 def retraining(data=DATA, **recipe):
     """Return a training with drop path, whose draws are the same in one process and in several."""
     space, layout = SPACES["nasbench201"]
-    task = work_of(layout, data=loaded(data), precision=DOUBLE)
+    work = work_of(layout, data=loaded(data), precision=DOUBLE)
     with seeded(0, "network"):
-        network = space.build(space.sample(rng(0)), **task.shape, **layout)
+        network = space.build(space.sample(rng(0)), **work.shape, **layout)
     for cell in network.cells:
         if hasattr(cell, "graph"):
             cell.graph.drop_path = DropPath(0.3)
-    return TrainingSession(network, Recipe(batch_size=32, drop_path=0.3, **recipe), task)
+    return TrainingSession(network, Recipe(batch_size=32, drop_path=0.3, **recipe), work)
 
 
 def flat(state, name=""):
@@ -134,12 +135,11 @@ def measured():
         network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten())
         network.append(nn.LazyLinear(10))
         network(torch.zeros(2, *loaded().input_size))
-    split = loaded().split("search_validation")
+    split = work_of({}).task.split("search_validation")
     device = torch.device("cpu")
-    return [
-        measure(network, split, device=device, batch_size=size, batches=batches).as_dict()
-        for size, batches in ((5, 0), (5, 3), (5, 1), (64, 0))
-    ]
+    cases = ((5, 0), (5, 3), (5, 1), (64, 0))
+    found = [measure(network, split, device=device, batch_size=size, batches=batches) for size, batches in cases]
+    return [{"items": each.items, "loss": each.loss, **each.metrics} for each in found]
 
 
 def drawn():
@@ -153,7 +153,8 @@ def in_parts():
     session = session_of("nasbench201", replace(LAST, accumulate=16), data=loaded(HALVES), precision=DOUBLE)
     list(islice(session.run(), 6))
     y = torch.zeros(3 - parallel.rank(), dtype=torch.long)
-    sizes = [(len(ys), share, parallel.held(len(ys))) for _, ys, share in session.parts((y, y))]
+    parts = session.weights.parts(Batch(y, y))
+    sizes = [(len(part), share, parallel.held(len(part))) for part, share in parts]
     return flat(session.state_dict()), sizes
 
 

@@ -51,16 +51,16 @@ class Skips(Evaluator):
 
     worth: float = 0.1
 
-    def start(self, space, task):
-        return _Counting(self.worth, task)
+    def start(self, space, work):
+        return _Counting(self.worth, work)
 
 
 class _Counting:
     fidelities = ()
     metrics = ("score",)
 
-    def __init__(self, worth, task):
-        self.worth, self.inputs = worth, task.inputs
+    def __init__(self, worth, work):
+        self.worth, self.inputs = worth, work.inputs
 
     def prepare(self):
         yield from ()

@@ -62,10 +62,10 @@ PARAMETERS = {"arch_lr": 0.03, "arch_weight_decay": 0.0}
 class SharedWeights(InheritedWeights):
     """Inherited weights, trained once for each space and seed: they do not depend on who asks."""
 
-    def start(self, space, task):
-        key = (self, str(space.to_dict()), task.seed, task.data.fingerprint)
+    def start(self, space, work):
+        key = (self, str(space.to_dict()), work.seed, work.task.fingerprint)
         if key not in _STARTED:
-            _STARTED[key] = super().start(space, task)
+            _STARTED[key] = super().start(space, work)
         return _STARTED[key]
 
 
@@ -175,7 +175,7 @@ def accuracy(arch, seed, *, epochs=4, count=2048):
     session = TrainingSession(network, recipe, own, split="search_train")
     for _ in session.run():
         pass
-    return measure(session.network, own.task.split("search_validation"), device=torch.device("cpu")).top1
+    return measure(session.network, own.task.split("search_validation"), device=torch.device("cpu")).score
 
 
 def search(strategy, seed, operations=OPERATIONS, count=2048):

@@ -98,17 +98,17 @@ class Guess(Evaluator):
 
     epochs: int = 0
 
-    def start(self, space, task):
-        return Guessing(self.epochs, task)
+    def start(self, space, work):
+        return Guessing(self.epochs, work)
 
 
 class Guessing:
     """`Guess` at work."""
 
-    def __init__(self, epochs, task):
+    def __init__(self, epochs, work):
         self.fidelities = tuple(range(1, epochs + 1))
         self.metrics = ("score", "loss", "seconds")
-        self.inputs = task.inputs
+        self.inputs = work.inputs
 
     def prepare(self):
         yield from ()
@@ -190,8 +190,17 @@ def loaded(spec=DATA):
     return load(spec)
 
 
+def task_of(data=None):
+    return Classification().on(data or loaded())
+
+
+def batch_of(split, size=16, *, seed=0, **options):
+    """Return the first batch of a split of digits."""
+    return next(task_of().split(split).batches(size, seed=seed, **options))
+
+
 def work_of(layout, *, seed=0, data=None, precision="32-true", executor=None):
-    return Work(Classification().on(data or loaded()), seed, make_fabric("cpu", precision, threads=1), layout, executor)
+    return Work(task_of(data), seed, make_fabric("cpu", precision, threads=1), layout, executor)
 
 
 def session_of(space, strategy, **work):

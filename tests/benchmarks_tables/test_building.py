@@ -193,10 +193,10 @@ class TestFailures:
         assert found == {"error": "RuntimeError: CUDA error: out of memory"}
 
     def test_divergence_is_an_error_of_the_architecture(self):
-        task = work_of(LAYOUT)
+        work = work_of(LAYOUT)
         recipe = TrainFromScratch(epochs=4, batch_size=16, lr=1e30).recipe()
-        plan = building._Plan(sub_space(), DATA, recipe, LAYOUT, "cpu", "32-true", False)
-        trainer = building._Trainer(plan, task.fabric, task.data)
+        plan = building._Plan(sub_space(), DATA, work.task, recipe, LAYOUT, "cpu", "32-true", False)
+        trainer = building._Trainer(plan, work.fabric, work.task)
         assert "training has diverged" in building._outcome(trainer, SPACE.parse(cells()[0]), 0)["error"]
 
     def test_a_table_of_nothing_is_none(self, unfinished):

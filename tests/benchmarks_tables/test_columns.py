@@ -1,6 +1,7 @@
 """What a column states, and what is refused."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -45,16 +46,18 @@ def test_defaults_follow_from_the_rest():
         ("accuracy", "fraction", 0.81, 0.81),
         ("error", "percent", 19, 0.81),
         ("error", "fraction", 0.19, 0.81),
+        ("score", "score", 0.81, 0.81),
+        ("score", "score", -3.5, -3.5),
     ],
 )
-def test_a_score_is_an_accuracy_as_a_fraction(metric, unit, value, score):
+def test_a_score_is_an_accuracy_as_a_fraction_or_itself(metric, unit, value, score):
     assert Column(**(PLAIN | {"metric": metric, "unit": unit})).score(value) == pytest.approx(score)
 
 
 @given(
     st.fixed_dictionaries(
         {
-            "metric": st.sampled_from(["accuracy", "error", "loss", "seconds"]),
+            "metric": st.sampled_from(["accuracy", "error", "score", "loss", "seconds"]),
             "schedule": st.integers(20, 200),
             "epochs": st.sets(st.integers(1, 20)).map(lambda found: tuple(sorted(found))),
             "seeds": st.lists(st.integers(0, 999), unique=True, min_size=1).map(tuple),
@@ -66,6 +69,22 @@ def test_a_score_is_an_accuracy_as_a_fraction(metric, unit, value, score):
 def test_columns_travel(values):
     column = Column(**(PLAIN | values))
     assert Column.from_dict(json.loads(json.dumps(column.to_dict()))) == column
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "fault"),
+    [
+        ("score", [-3.5, 0.0, math.nan, 250.0], None),
+        ("score", [0.0, -math.inf], (1, "-inf in column 'valid' cannot be: score is finite")),
+        ("accuracy", [0.0, math.nan, 100.0], None),
+        ("accuracy", [0.0, -0.5], (1, "-0.5 in column 'valid' cannot be: accuracy in percent is within 0 … 100")),
+        ("loss", [-0.5, 3.0], (0, "-0.5 in column 'valid' cannot be: loss is 0 or more, and finite")),
+    ],
+)
+def test_values_that_cannot_be_are_found(metric, values, fault):
+    column = Column(**(PLAIN | {"metric": metric, "unit": "percent" if metric == "accuracy" else ""}))
+    assert column.fault(np.array(values)) == fault
+    assert column.has_score == (metric != "loss")
 
 
 @pytest.mark.parametrize(

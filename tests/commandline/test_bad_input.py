@@ -447,7 +447,7 @@ def test_an_evaluation_on_other_data(refused, run, tmp_path):
             pixels = np.random.default_rng(number).integers(0, 255, (8, 8), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "images" / label / f"{number}.png")
     line = refused(["evaluate", run, "--data", tmp_path / "images"])
-    assert "the network takes 1 channels and knows 10 classes, but images has 1 channels and 3 classes" in line
+    assert "the network is for 1 channels and 10 classes, but images has 1 channels and 3 classes" in line
     assert "no split 'tset': did you mean 'test'?" in refused(["evaluate", run, "--split", "tset"])
     assert contents(run) == before
 

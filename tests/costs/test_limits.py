@@ -12,7 +12,7 @@ from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import CellDistribution, DARTSCells
 from ramify.strategies import CDARTS, DARTS, SETN, Regularisation
-from small_runs import SPACES, STRATEGIES, differences, finish, images, restored, saved, session_of, timeless
+from small_runs import SPACES, STRATEGIES, differences, finish, images, restored, saved, session_of, timeless, work_of
 
 SEEN = images(10, 1, 8, 8)
 
@@ -165,6 +165,17 @@ def test_limits_may_be_of_another_layout():
     finish(session)
     found = session.summary()["limits"]["macs"]["cost"]
     assert found == cost_of(space, larger, session.architecture()) <= 2e5
+
+
+@pytest.mark.parametrize("limits", [{}, {"params": 1e4}], ids=["unlimited", "limited"])
+def test_they_are_of_the_network_that_is_built_of_what_the_search_finds(limits):
+    """What supernets alone take, or have their own way in, says nothing of it."""
+    space, layout = SPACES["nasbench201"]
+    strategy = replace(STRATEGIES["DARTS"], epochs=1, limits=limits)
+    session = strategy.session(space, work_of({**layout, "partial_channels": 2, "affine": True}))
+    finish(session)
+    for name, found in session.summary().get("limits", {}).items():
+        assert found["cost"] == cost_of(space, layout, session.architecture(), name)
 
 
 @pytest.fixture

@@ -12,24 +12,24 @@ from small_runs import SPACES, differences, finish, loaded, restored, saved, ses
 
 def started(space, layout=None, **settings):
     searched, small = SPACES[space]
-    task = work_of(small | (layout or {}))
-    return searched, task, InheritedWeights(epochs=2, batch_size=16, **settings).start(searched, task)
+    work = work_of(small | (layout or {}))
+    return searched, work, InheritedWeights(epochs=2, batch_size=16, **settings).start(searched, work)
 
 
 @pytest.mark.parametrize("layout", [{}, {"track_running_stats": True}, {"affine": True}], ids=str)
 @pytest.mark.parametrize("space", SPACES)
 def test_the_score_is_that_of_the_extracted_network(space, layout):
-    searched, task, evaluation = started(space, layout)
+    searched, work, evaluation = started(space, layout)
     for _ in evaluation.prepare():
         pass
-    split = task.data.split("search_validation")
+    split = work.task.split("search_validation")
     scores = set()
     for number in range(4):
         arch = searched.sample(rng(0, "member", number))
         found = evaluation(arch)
         network = searched.extract(evaluation.supernet.module, arch)
         expected = measure(network, split, device=torch.device("cpu"))
-        assert found["score"] == expected.top1
+        assert found["score"] == expected.metrics["top1"]
         assert found["loss"] == pytest.approx(expected.loss, rel=1e-4)
         assert found == evaluation(arch)
         scores.add(found["loss"])
@@ -37,20 +37,20 @@ def test_the_score_is_that_of_the_extracted_network(space, layout):
 
 
 def test_every_batch_trains_one_uniform_path():
-    searched, task, evaluation = started("nasbench201")
+    searched, work, evaluation = started("nasbench201")
     paths = []
     descend = evaluation.weights.descend_paths
 
-    def recorded(step, x, y, drawn):
+    def recorded(step, batch, drawn):
         ((mix, active),) = drawn
         paths.append((step, mix["cell"], active["cell"]))
-        descend(step, x, y, drawn)
+        descend(step, batch, drawn)
 
     evaluation.weights.descend_paths = recorded
     rows = [dict(metrics.values) for metrics in evaluation.prepare() if metrics.values]
     assert [step for step, *_ in paths] == [0, 1, 2, 3]
     for step, mix, active in paths:
-        expected = searched.mix(searched.sample(rng(task.seed, "path", step)))["cell"]
+        expected = searched.mix(searched.sample(rng(work.seed, "path", step)))["cell"]
         assert torch.equal(mix, expected)
         assert torch.equal(active, expected > 0)
     assert [row["epoch"] for row in rows] == [0, 1]

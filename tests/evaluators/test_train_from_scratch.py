@@ -6,7 +6,7 @@ import torch
 from ramify.errors import ConfigurationError
 from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.seeding import derive, rng, seeded
-from ramify.training import Task, TrainingSession, measure
+from ramify.training import TrainingSession, Work, measure
 from small_runs import SPACES, images, work_of
 
 
@@ -21,18 +21,18 @@ def test_the_defaults_are_the_twelve_epochs_of_nas_bench_201():
 @pytest.mark.parametrize("space", SPACES)
 def test_the_score_is_the_validation_accuracy_of_a_plain_training(space):
     searched, layout = SPACES[space]
-    task = work_of(layout)
+    work = work_of(layout)
     settings = TrainFromScratch(epochs=2, batch_size=16, lr=0.05)
     arch = searched.sample(rng(3))
-    found = settings.start(searched, task)(arch)
+    found = settings.start(searched, work)(arch)
 
-    with seeded(task.seed, "network"):
-        network = searched.build(arch, **task.shape, **layout)
-    own = Task(task.data, derive(task.seed, "evaluation"), task.fabric, task.network)
+    with seeded(work.seed, "network"):
+        network = searched.build(arch, **work.shape, **layout)
+    own = Work(work.task, derive(work.seed, "evaluation"), work.fabric, work.layout)
     session = TrainingSession(network, settings.recipe(), own, split="search_train")
     rows = [metrics.values for metrics in session.run() if metrics.values]
-    expected = measure(session.network, task.data.split("search_validation"), device=torch.device("cpu"))
-    assert found == {"score": expected.top1, "loss": expected.loss, "train_loss": rows[-1]["loss"]}
+    expected = measure(session.network, work.task.split("search_validation"), device=torch.device("cpu"))
+    assert found == {"score": expected.metrics["top1"], "loss": expected.loss, "train_loss": rows[-1]["loss"]}
 
 
 def test_an_evaluation_depends_on_architecture_and_seed_alone():
@@ -55,30 +55,30 @@ def test_impossible_settings_are_refused_at_once(options):
 
 def test_fewer_epochs_are_the_same_training_stopped_early():
     searched, layout = SPACES["nasbench201"]
-    task = work_of(layout)
+    work = work_of(layout)
     settings = TrainFromScratch(epochs=3, batch_size=16)
-    evaluation = settings.start(searched, task)
+    evaluation = settings.start(searched, work)
     assert evaluation.fidelities == (1, 2, 3)
     arch = searched.sample(rng(3))
     found = [evaluation(arch, epochs) for epochs in (1, 2, 3)]
     assert found[-1] == evaluation(arch)
     assert all(set(metrics) == set(evaluation.metrics) for metrics in found)
 
-    with seeded(task.seed, "network"):
-        network = searched.build(arch, **task.shape, **layout)
-    own = Task(task.data, derive(task.seed, "evaluation"), task.fabric, task.network)
+    with seeded(work.seed, "network"):
+        network = searched.build(arch, **work.shape, **layout)
+    own = Work(work.task, derive(work.seed, "evaluation"), work.fabric, work.layout)
     session = TrainingSession(network, settings.recipe(), own, split="search_train")
     for metrics in session.run():  # the learning rate spans all three epochs
         if metrics.values:
-            measured = measure(session.network, task.data.split("search_validation"), device=torch.device("cpu"))
-            expected = {"score": measured.top1, "loss": measured.loss, "train_loss": metrics.values["loss"]}
+            measured = measure(session.network, work.task.split("search_validation"), device=torch.device("cpu"))
+            expected = {"score": measured.metrics["top1"], "loss": measured.loss, "train_loss": metrics.values["loss"]}
             assert found[metrics.values["epoch"]] == expected
 
 
 def test_an_evaluator_says_what_it_can_and_what_its_networks_see():
     searched, layout = SPACES["nasbench201"]
-    task = work_of(layout)
-    trained = TrainFromScratch(epochs=1, batch_size=16).start(searched, task)
-    inherited = InheritedWeights(epochs=1, batch_size=16).start(searched, task)
+    work = work_of(layout)
+    trained = TrainFromScratch(epochs=1, batch_size=16).start(searched, work)
+    inherited = InheritedWeights(epochs=1, batch_size=16).start(searched, work)
     assert (inherited.fidelities, inherited.metrics) == ((), ("score", "loss"))
     assert trained.inputs == inherited.inputs == images(10, 1, 8, 8)

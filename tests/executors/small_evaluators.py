@@ -29,13 +29,13 @@ class Erring(Guess):
     deadly: dict[str, int] = field(default_factory=dict)
     slow: float = 0.0
 
-    def start(self, space, task):
-        return _Err(self, space, task)
+    def start(self, space, work):
+        return _Err(self, space, work)
 
 
 class _Err(Guessing):
-    def __init__(self, settings, space, task):
-        super().__init__(settings.epochs, task)
+    def __init__(self, settings, space, work):
+        super().__init__(settings.epochs, work)
         self.settings, self.space = settings, space
 
     def __call__(self, arch, epochs=None):
@@ -57,8 +57,8 @@ class _Err(Guessing):
 class Broken(Evaluator):
     """Evaluates nothing."""
 
-    def start(self, space, task):
-        return _Broken(0, task)
+    def start(self, space, work):
+        return _Broken(0, work)
 
 
 class _Broken(Guessing):

@@ -75,9 +75,9 @@ class _Scrambled(Workers):
         pass
 
 
-def session_of(strategy, executor=None, space="nasbench201", **task):
+def session_of(strategy, executor=None, space="nasbench201", **work):
     space, layout = SPACES[space]
-    return strategy.session(space, work_of(layout, executor=executor, **task))
+    return strategy.session(space, work_of(layout, executor=executor, **work))
 
 
 @pytest.mark.parametrize("parallel", [1, 3])

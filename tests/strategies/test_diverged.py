@@ -32,6 +32,7 @@ from ramify.strategies import objectives as costs
 from ramify.strategies.trials import fault, plain
 from ramify.training import Recipe, measure, retraining, supernet
 from small_runs import DATA, Guess, Guessing, differences, finish, restored, saved, session_of, timeless
+from tasks.toys import Scripted
 
 SPACE, LAYOUT = NASBench201(), {"channels": 4, "cells": 1}
 PLAIN = SPACE.parse("|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_3x3~2|")
@@ -220,24 +221,16 @@ def test_a_state_of_before_does_not_let_a_diverged_trial_win():
 
 
 def test_logits_that_are_not_finite_are_never_right():
-    class Split:
-        name = "some"
-
-        def num_batches(self, batch_size):
-            return 1
-
-        def batches(self, batch_size, **_):
-            logits = torch.eye(4)
-            logits[1] = torch.nan
-            logits[2, 0] = torch.inf
-            logits[3, 0] = -torch.inf
-            yield logits, torch.arange(4)
-
-    found = measure(torch.nn.Identity(), Split(), device=torch.device("cpu"))
-    assert (found.top1, found.top5, found.images) == (0.25, 0.25, 4)
+    logits = torch.eye(4)
+    logits[1] = torch.nan
+    logits[2, 0] = torch.inf
+    logits[3, 0] = -torch.inf
+    split = Scripted(inputs=logits, labels=torch.arange(4), count=4).split("test")
+    found = measure(torch.nn.Identity(), split, device=torch.device("cpu"))
+    assert (found.metrics["top1"], found.metrics["top5"], found.items) == (0.25, 0.25, 4)
     assert math.isnan(found.loss)
-    with pytest.raises(RunError, match="the loss on some is nan: training has diverged; lower the learning rate"):
-        found.checked(Split())
+    with pytest.raises(RunError, match="the loss on test is nan: training has diverged; lower the learning rate"):
+        found.checked(split)
 
 
 @pytest.mark.parametrize(

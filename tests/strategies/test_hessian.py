@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ramify.spaces import NASBench201
 from ramify.strategies import DARTS, PCDARTS, CollapseGuard
 from ramify.strategies.hessian import lanczos, largest_eigenvalue
-from small_runs import differences, loaded, restored, saved, session_of, work_of
+from small_runs import batch_of, differences, restored, saved, session_of, work_of
 
 
 def symmetric(size, seed, rank=None):
@@ -112,7 +112,7 @@ def test_the_hessian_of_a_supernets_validation_loss(kind):
     strategy = kind(epochs=1, batch_size=16, guard=guard, arch_lr=0.3, **more)
     session = strategy.session(NASBench201(nodes=3), work_of({"channels": 4, "cells": 1}, precision="64-true"))
     rows = [metrics.values for metrics in session.run() if metrics.values]
-    x, y = next(iter(loaded().split("search_validation").batches(16, seed=0)))
+    x, y = batch_of("search_validation")
     matrix, loss, flat = explicit(session, x, y)
     assert len(flat) == (18 if kind is PCDARTS else 15)
     assert torch.allclose(matrix, matrix.T, atol=1e-10)

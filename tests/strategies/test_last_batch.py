@@ -12,7 +12,19 @@ from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.strategies import DARTS, GDAS, ProxylessNAS
 from ramify.training import Recipe, TrainingSession
 from ramify.training.supernet import SupernetWeights
-from small_runs import SPACES, STRATEGIES, differences, finish, loaded, restored, saved, session_of, work_of
+from small_runs import (
+    SPACES,
+    STRATEGIES,
+    batch_of,
+    differences,
+    finish,
+    loaded,
+    restored,
+    saved,
+    session_of,
+    task_of,
+    work_of,
+)
 
 DATA = DataSpec(subset=74)  # 37 images to train on, 37 to validate on: batches of 16, 16 and 5
 
@@ -28,9 +40,9 @@ def sizes(monkeypatch):
     seen = []
     original = SupernetWeights.descend_paths
 
-    def descend_paths(self, step, x, y, paths, **options):
-        seen.append(len(y))
-        return original(self, step, x, y, paths, **options)
+    def descend_paths(self, step, batch, paths, **options):
+        seen.append(len(batch))
+        return original(self, step, batch, paths, **options)
 
     monkeypatch.setattr(SupernetWeights, "descend_paths", descend_paths)
     return seen
@@ -52,7 +64,7 @@ def test_the_history_speaks_of_all_images():
     counted = []
     averages = found.weights.averages
     take = averages.take
-    averages.take = lambda *words: counted.append(int(averages.sums[2])) or take(*words)
+    averages.take = lambda *words: counted.append(int(averages.sums[1])) or take(*words)
     assert [row["epoch"] for row in finish(found)] == [0, 1]
     assert counted == [37, 37]
 
@@ -63,7 +75,7 @@ def test_the_two_halves_go_on_independently(monkeypatch):
     original = ProxylessNAS.differentiate
 
     def differentiate(self, session, valid, train):
-        seen.append((len(valid[1]), len(train[1])))
+        seen.append((len(valid), len(train)))
         return original(self, session, valid, train)
 
     monkeypatch.setattr(ProxylessNAS, "differentiate", differentiate)
@@ -73,13 +85,13 @@ def test_the_two_halves_go_on_independently(monkeypatch):
 
 def test_shrinking_and_training_keep_it_too():
     space, layout = SPACES["mobile-chain"]
-    task = work_of(layout, data=loaded(DATA))
+    work = work_of(layout, data=loaded(DATA))
     for drop_last, steps in ((True, 2), (False, 3)):
         settings = Shrinking(epochs=2, first_epochs=1, batch_size=16, drop_last=drop_last)
-        assert ShrinkSession(settings, space, task).weights.steps_per_epoch == steps
-    network = space.build(space.architecture([d.choices[0] for d in space.decisions]), **task.shape, **layout)
+        assert ShrinkSession(settings, space, work).weights.steps_per_epoch == steps
+    network = space.build(space.architecture([d.choices[0] for d in space.decisions]), **work.shape, **layout)
     seen = []
-    found = TrainingSession(network, Recipe(epochs=2, batch_size=32, auxiliary=False, drop_last=False, lr=0.1), task)
+    found = TrainingSession(network, Recipe(epochs=2, batch_size=32, auxiliary=False, drop_last=False, lr=0.1), work)
     assert (found.steps_per_epoch, found.steps) == (3, 6)  # 74 images: 32, 32, 10
     found.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     rows = [metrics.values for metrics in found.run() if metrics.values]
@@ -109,8 +121,7 @@ def test_a_search_is_continued_behind_and_before_it(name, stop, settings):
 
 def test_parts_of_a_last_batch_are_as_small_as_their_norms_can_bear():
     found = session("DARTS", accumulate=16, drop_last=False)
-    x, y = torch.zeros(5, *loaded(DATA).input_size), torch.zeros(5, dtype=torch.long)
-    assert [len(ys) for _, ys, _ in found.parts((x, y))] == [3, 2]
+    assert [len(part) for part, _ in found.weights.parts(task_of(loaded(DATA)).example(5, "cpu"))] == [3, 2]
     finish(found)
 
 
@@ -133,7 +144,7 @@ def test_the_released_norm_is_that_of_weights_and_parameters(accumulate):
     settings = {"epochs": 1, "batch_size": 16, "accumulate": accumulate, "clip": 1e-3, "weight_decay": 0.0}
     plain = session_of("nasbench201", DARTS(**settings | {"clip": 0.0}), precision="64-true")
     clipped = session_of("nasbench201", DARTS(**settings, legacy_clip=True), precision="64-true")
-    batch = next(iter(loaded().split("search_train").batches(16, seed=0, dtype=torch.float64)))
+    batch = batch_of("search_train", dtype=torch.float64)
     left = torch.linspace(-1, 1, 30).view(6, 5)
     for one in (plain, clipped):
         one.alphas["cell"].grad.copy_(left)

@@ -26,8 +26,8 @@ def lower_third(cost):
     return sorted(COSTS(SPACE.sample(random.Random(number)))[cost] for number in range(60))[20]
 
 
-def run(strategy, **task):
-    session = session_of("nasbench201", replace(strategy, evaluator=strategy.evaluator or Guess()), **task)
+def run(strategy, **work):
+    session = session_of("nasbench201", replace(strategy, evaluator=strategy.evaluator or Guess()), **work)
     return session, finish(session)
 
 
@@ -190,7 +190,7 @@ def test_one_objective_for_those_who_know_no_fronts():
 @pytest.mark.parametrize("options", [{"objectives": ("eror",)}, {"targets": {"eror": 1.0}}])
 def test_unknown_objectives_are_refused_before_anything_is_evaluated(options):
     with pytest.raises(ConfigurationError, match="unknown objective 'eror'; did you mean 'error'"):
-        RandomSearch(**options, evaluator=Guess()).session(NASBench201(), session_of("nasbench201", "BOHB").task)
+        RandomSearch(**options, evaluator=Guess()).session(NASBench201(), session_of("nasbench201", "BOHB").work)
 
 
 def test_the_command_line_takes_objectives_and_limits(tmp_path):

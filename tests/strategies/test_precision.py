@@ -15,7 +15,7 @@ from lightning_fabric.plugins import MixedPrecision
 
 from ramify.run import make_fabric
 from ramify.strategies import DARTS, GDAS, NASP, PCDARTS, SETN
-from small_runs import SPACES, STRATEGIES, Guess, differences, finish, loaded, restored, saved, session_of, work_of
+from small_runs import SPACES, STRATEGIES, Guess, batch_of, differences, finish, restored, saved, session_of, work_of
 
 HALF = "16-mixed"
 TRAINING = [
@@ -85,7 +85,7 @@ def gradient(space, strategy, precision, state):
     session = started(space, strategy, precision)
     scale = session.weights.scale.state_dict()
     session.load_state_dict(state | {"weights": state["weights"] | {"scale": scale}})
-    valid, train = (next(iter(loaded().split(f"search_{n}").batches(16, seed=3))) for n in ("validation", "train"))
+    valid, train = (batch_of(f"search_{n}", seed=3) for n in ("validation", "train"))
     before = math.inf
     while session.weights.scale.factor < before:  # again, after an overflow
         before = session.weights.scale.factor
@@ -126,7 +126,7 @@ def test_the_second_order_is_computed_in_32_bits(hessian, precision):
 def test_a_step_is_left_out_where_gradients_overflow_and_the_scale_is_halved():
     strategy = DARTS(epochs=4, batch_size=16)
     session = started("darts", strategy, HALF)
-    valid = next(iter(loaded().split("search_validation").batches(16, seed=3)))
+    valid = batch_of("search_validation", seed=3)
     assert session.weights.scale.factor == 65536.0
     factors, moved = [], []
     for _ in range(8):
@@ -146,7 +146,7 @@ def test_a_step_is_left_out_where_gradients_overflow_and_the_scale_is_halved():
 
 
 def scale_of(session):
-    return session.task.fabric.strategy.precision.scaler.get_scale()
+    return session.work.fabric.strategy.precision.scaler.get_scale()
 
 
 @pytest.mark.parametrize("strategy", ["PCDARTS", "DARTS-guarded", "RandomSearch-inherited"])
@@ -174,7 +174,7 @@ def test_a_fresh_session_has_a_fresh_scale(strategy):
     session = started("nasbench201", strategy, HALF)
     rows, state = finish(session), restored(saved(session))
     assert scale_of(session) < 65536.0
-    again = session.strategy.session(session.space, session.task)
+    again = session.strategy.session(session.space, session.work)
     assert finish(again) == rows
     assert not differences(restored(saved(again)), state)
 

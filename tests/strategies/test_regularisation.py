@@ -7,7 +7,7 @@ import ramify
 from ramify.errors import ConfigurationError
 from ramify.spaces import CellDistribution, DARTSCells, StageGraph
 from ramify.strategies import DARTS, GDAS, PCDARTS, Regularisation
-from small_runs import finish, loaded, work_of
+from small_runs import batch_of, finish, work_of
 
 DEPTH = Regularisation(weights={"depth": 1.0})
 
@@ -17,15 +17,11 @@ def session_of(space, seed=0, **settings):
     return strategy.session(space, work_of({"channels": 4}, seed=seed))
 
 
-def batch_of(split):
-    return next(iter(loaded().split(split).batches(16, seed=5)))
-
-
 def stepped(**settings):
     """Return a session after one architecture step, its parameters before, and what it saw."""
     session = session_of(StageGraph(cells=2), **settings)
     before = {name: alpha.detach().clone() for name, alpha in session.alphas.items()}
-    session._architecture_step(batch_of("search_validation"), batch_of("search_train"))
+    session._architecture_step(batch_of("search_validation", seed=5), batch_of("search_train", seed=5))
     return session, before
 
 
@@ -66,9 +62,9 @@ def test_a_stale_gradient_does_not_know_what_was_learnt():
         session = session_of(StageGraph(cells=2), gradient=gradient, arch_lr=0.1, lr=0.5)
         found = []
         for _ in range(2):
-            session._architecture_step(batch_of("search_validation"), batch_of("search_train"))
+            session._architecture_step(batch_of("search_validation", seed=5), batch_of("search_train", seed=5))
             found.append({name: alpha.grad.clone() for name, alpha in session.alphas.items()})
-            session._weight_step(batch_of("search_train"))
+            session._weight_step(batch_of("search_train", seed=5))
         gradients[gradient] = found
     assert all(torch.equal(gradients["stale"][0][name], gradients["stale"][1][name]) for name in gradients["stale"][0])
     assert not any(torch.equal(gradients["live"][0][n], gradients["live"][1][n]) for n in gradients["live"][0])

@@ -70,7 +70,7 @@ def test_an_epoch_takes_the_last_smaller_batch_too():
     """As released: 391 batches of 64 for 25,000 images. One that is too small for a norm is left out."""
     whole = CDARTS(batch_size=12, cycles=1).session(SPACE, work_of(LAYOUT))
     assert whole.steps_per_epoch == 3
-    assert [len(batch[0][1]) for batch in whole._batches(whole.place(0))] == [12, 12, 8]
+    assert [len(train) for train, *_ in whole._batches(whole.place(0))] == [12, 12, 8]
     assert CDARTS(batch_size=31, cycles=1).session(SPACE, work_of(LAYOUT)).steps_per_epoch == 1
 
 
@@ -207,11 +207,11 @@ def test_the_warm_up_moves_the_evaluation_network_alone():
 @pytest.mark.parametrize("detached", [False, True])
 def test_the_distillation_teaches_the_evaluation_network_unless_it_is_detached(detached):
     found = session(detach_teacher=detached, loss_alpha=1e9, penalty=0.0)  # nothing but the distillation
-    place, _, (x, y) = begin(found, 2 * found.steps_per_epoch)
+    place, _, valid = begin(found, 2 * found.steps_per_epoch)
     shared = found.search.distilled
-    _, maps = found.evaluation(x, taps=shared)
+    _, maps = found.evaluation(valid.inputs, taps=shared)
     before = parameters(found)
-    found._joint_step(place, (x, y))
+    found._joint_step(place, valid)
     grads = [p.grad for p in found.evaluation.module.cells.parameters() if p.grad is not None]
     size = sum(float(g.abs().sum()) for g in grads)
     assert maps

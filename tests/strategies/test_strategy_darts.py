@@ -7,7 +7,7 @@ from ramify.errors import ConfigurationError
 from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import DARTS
 from ramify.strategies.differentiable import Moment
-from small_runs import loaded, session_of
+from small_runs import batch_of, session_of
 
 
 def mixed(space, alphas):
@@ -71,7 +71,7 @@ def test_the_second_order_looks_through_the_step_that_follows():
     session = session_of("nasbench201", strategy, precision="64-true")
     run = session.run()
     next(run)  # so that there are momenta
-    valid, train = (next(iter(loaded().split(n).batches(16, seed=5))) for n in ("search_validation", "search_train"))
+    valid, train = (batch_of(n, seed=5) for n in ("search_validation", "search_train"))
     network = session.supernet.module
     weights, alphas = list(network.parameters()), list(session.alphas.values())
     state = session.weights.optimizer.optimizer.state

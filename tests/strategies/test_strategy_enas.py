@@ -11,7 +11,7 @@ from ramify.seeding import stream
 from ramify.spaces import NASBench201
 from ramify.strategies import ENAS, CollapseGuard
 from ramify.training import single_path
-from small_runs import SPACES, differences, finish, loaded, restored, saved, session_of, work_of
+from small_runs import SPACES, batch_of, differences, finish, restored, saved, session_of, work_of
 
 SMALL = {"epochs": 1, "batch_size": 16, "controller_updates": 2, "samples": 2, "selected": 2}
 
@@ -25,14 +25,14 @@ def validation_batches(session):
 
 
 def rewarded(session, reward):
-    """Let `reward(architecture)` stand for the accuracy of what was written; return what was written, as it comes."""
+    """Let `reward(architecture)` stand for the score of what was written; return what was written, as it comes."""
     found = []
 
-    def accuracy(written, x, y):
+    def score(written, batch):
         found.append(written.architecture)
         return reward(written.architecture)
 
-    session._accuracy = accuracy
+    session._score = score
     return found
 
 
@@ -134,15 +134,15 @@ def test_every_sample_has_a_batch_of_its_own_without_augmentation():
     session = session_of("nasbench201", enas(epochs=2, samples=3))
     seen = []
 
-    def accuracy(written, x, y):
-        seen.append((written.architecture, x))
+    def score(written, batch):
+        seen.append((written.architecture, batch.inputs))
         return 0.5
 
-    session._accuracy = accuracy
+    session._score = score
     finish(session)
     assert len(seen) == 2 * 2 * 3
-    epoch = [next(iter(loaded().split("search_validation").batches(32, seed=0)))[0]]
-    pixels = {image.numpy().tobytes() for image in epoch[0]}
+    epoch = batch_of("search_validation", 32).inputs
+    pixels = {image.numpy().tobytes() for image in epoch}
     for (_, first), (_, second) in zip(seen[::2], seen[1::2], strict=True):  # 32 images, 16 at a time
         both = [image.contiguous().numpy().tobytes() for image in (*first, *second)]
         assert set(both) == pixels and len(set(both)) == 32
@@ -151,7 +151,7 @@ def test_every_sample_has_a_batch_of_its_own_without_augmentation():
 
 def test_the_controller_and_the_weights_leave_each_other_alone():
     session = session_of("darts", enas())
-    batch = next(iter(loaded().split("search_train").batches(16, seed=0)))
+    batch = batch_of("search_train")
     validation = validation_batches(session)
     session._weight_step(0, batch)
     session._controller_update(0, validation)
@@ -176,9 +176,9 @@ def test_weights_are_learnt_on_a_fresh_architecture_for_each_batch():
     session = session_of("darts", enas(epochs=3))
     paths = []
     descend = session.weights.descend
-    session.weights.descend = lambda step, x, y, mix, active: (
+    session.weights.descend = lambda step, batch, mix, active: (
         paths.append((mix, active)),
-        descend(step, x, y, mix, active),
+        descend(step, batch, mix, active),
     )
     finish(session)
     assert len(paths) == 6
@@ -224,7 +224,7 @@ def test_the_winner_is_the_best_of_what_the_controller_writes():
         written = [session.controller.write(stream(0, "selected", number)).architecture for number in range(5)]
     assert [Architecture.from_json(row["architecture"]) for row in rows] == written
     for arch, row in zip(written, rows, strict=True):
-        assert row["score"] == session.weights.measure(*single_path(session.space, arch)).top1
+        assert row["score"] == session.weights.measure(*single_path(session.space, arch)).metrics["top1"]
     scores = [row["score"] for row in rows]
     assert session.architecture() == written[scores.index(max(scores))]
 

@@ -132,10 +132,10 @@ def masks_of(space):
 def test_every_stage_starts_afresh():
     session = session_of("nasbench201", PDARTS(**THREE))
     found = stages(session)
-    fresh = [stage["inner"].strategy.session(stage["space"], stage["inner"].task) for stage in found]
+    fresh = [stage["inner"].strategy.session(stage["space"], stage["inner"].work) for stage in found]
     starts = [restored(saved(session)) for session in fresh]
     assert len({start["alphas"]["cell"].numpy().tobytes() for start in starts}) == 3
-    assert len({stage["inner"].task.seed for stage in found}) == 3
+    assert len({stage["inner"].work.seed for stage in found}) == 3
     for start, stage in zip(starts, found, strict=True):
         assert 0 < float(start["alphas"]["cell"].abs().max()) < 0.01
         assert differences(start["weights"], stage["end"]["weights"])

@@ -99,7 +99,7 @@ def test_the_gradient_is_that_of_weighing_every_candidate():
 
     drawn = session.strategy.gates_of(session.space, session.alphas, session._moment("architecture"))["cell"]
     mix = drawn.drawn.float().requires_grad_()
-    loss = F.cross_entropy(session.weights.supernet.train()(valid[0], {"cell": mix}), valid[1])
+    loss = F.cross_entropy(session.weights.supernet.train()(valid.inputs, {"cell": mix}), valid.targets)
     (slope,) = torch.autograd.grad(loss, mix)
     p = session.alphas["cell"].detach().softmax(1)
     expected = p * (slope - (slope * p).sum(1, keepdim=True))
@@ -260,10 +260,10 @@ def test_reinforce_finds_the_candidate_that_is_rewarded(monkeypatch):
     strategy = ProxylessNAS(**{**SMALL, "epochs": 20}, learning="reinforce", arch_updates=2, arch_lr=0.3, cost=NO_COST)
     session = session_of("nasbench201", strategy)
 
-    def accuracy(valid, mix, active, sample):
+    def score(valid, mix, active, sample):
         return float(mix["cell"][:, 2].mean())
 
-    monkeypatch.setattr(session, "_accuracy", accuracy)
+    monkeypatch.setattr(session, "_score", score)
     finish(session)
     assert session.architecture() == session.space.architecture([session.space.choices["cell"].ops[2]] * 6)
 

@@ -18,7 +18,7 @@ from ramify.strategies.differentiable import Moment
 from ramify.strategies.regularisation import TOLERANCE
 from ramify.strategies.selection import Selection, most_probable
 from ramify.training import SupernetWeights, WeightSettings, measure, single_path
-from small_runs import SMALL_CELL, SPACES, loaded, restored, saved, session_of, work_of
+from small_runs import SMALL_CELL, SPACES, batch_of, loaded, restored, saved, session_of, work_of
 
 
 def drawn(space, draw, alphas=None):
@@ -63,7 +63,7 @@ def test_the_parameters_have_no_say_in_what_the_weights_learn_on():
 def test_a_weight_step_computes_the_drawn_operations_alone():
     session = session_of("darts", SETN(epochs=1, batch_size=16))
     mix, _ = drawn(session.space, 0)
-    session._weight_step(next(iter(loaded().split("search_train").batches(16, seed=0))))
+    session._weight_step(batch_of("search_train"))
     network, used = session.supernet.module, set()
     for name, parameter in network.named_parameters():
         if ".edges." in name:
@@ -79,13 +79,13 @@ def test_a_weight_step_computes_the_drawn_operations_alone():
 def test_the_evaluator_learns_from_the_softmax_of_all_candidates():
     strategy = SETN(epochs=1, batch_size=16)
     session, other = (session_of("nasbench201", strategy) for _ in range(2))
-    other._weight_step(next(iter(loaded().split("search_train").batches(16, seed=0, shuffle=True))))
-    batch = next(iter(loaded().split("search_validation").batches(16, seed=0)))
+    other._weight_step(batch_of("search_train", shuffle=True))
+    batch = batch_of("search_validation")
     other.load_state_dict(restored(saved(session)))
     session._architecture_step(batch, batch)
 
-    logits = other.supernet.train()(batch[0], {"cell": other.alphas["cell"].softmax(dim=1)})
-    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, batch[1]), [other.alphas["cell"]])
+    logits = other.supernet.train()(batch.inputs, {"cell": other.alphas["cell"].softmax(dim=1)})
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, batch.targets), [other.alphas["cell"]])
     assert bool(gradient.any())
     torch.testing.assert_close(session.alphas["cell"].grad, gradient)
 
@@ -169,11 +169,11 @@ def test_the_winner_is_the_best_of_the_candidates():
     trials = rows[2:]
     assert [Architecture.from_json(row["architecture"]) for row in trials] == candidates
     assert [row["trial"] for row in trials] == [0, 1, 2, 3]
-    validation = loaded().split("search_validation")
+    validation = session.work.task.split("search_validation")
     for arch, row in zip(candidates, trials, strict=True):
         alone = session.space.extract(session.supernet.module, arch)
         found = measure(alone, validation, device=torch.device("cpu"))
-        assert row["score"] == row["metrics"]["score"] == pytest.approx(found.top1)
+        assert row["score"] == row["metrics"]["score"] == pytest.approx(found.metrics["top1"])
         assert row["metrics"]["loss"] == pytest.approx(found.loss, rel=1e-4)
         assert row["architecture"]["notation"] == session.space.format(arch)
     scores = [row["score"] for row in trials]
@@ -215,9 +215,9 @@ def test_a_candidate_can_be_scored_on_one_batch():
         [metrics.values for metrics in Selection(space, weights, batches).run([arch])] for batches in (1, 0)
     )
     path = single_path(space, arch)
-    assert one["score"] == weights.measure(*path, batches=1).top1
-    assert every["score"] == weights.measure(*path).top1
-    assert weights.measure(*path, batches=1).images == 256
+    assert one["score"] == weights.measure(*path, batches=1).metrics["top1"]
+    assert every["score"] == weights.measure(*path).metrics["top1"]
+    assert weights.measure(*path, batches=1).items == 256
     assert one["metrics"]["loss"] != every["metrics"]["loss"]
 
 

@@ -135,7 +135,9 @@ def test_numbers_are_no_names(tmp_path):
     assert ramify.evaluate(result, str(write(tmp_path / "x", {"a": 2, "b": 2, "c": 2})), threads=1).images == 6
     assert ramify.evaluate(result, made([5, 6, 7] * 2), threads=1).images == 6
     assert ramify.evaluate(result, made([2, 1] * 2), threads=1).images == 4  # two of the three
-    with pytest.raises(ramify.RamifyError, match="knows 3 classes, but tensordataset has 3 channels and 2 classes"):
+    with pytest.raises(
+        ramify.RamifyError, match="is for 3 channels and 3 classes, but tensordataset has 3 channels and 2 classes"
+    ):
         ramify.evaluate(result, made([5, 6] * 2), threads=1)
 
 

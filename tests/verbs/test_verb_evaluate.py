@@ -9,7 +9,7 @@ from verb_runs import retrained, searched
 import ramify
 from ramify.data import DataSpec, load
 from ramify.training import measure
-from small_runs import DATA, differences
+from small_runs import DATA, differences, task_of
 
 
 def test_every_reading_of_the_test_split_is_recorded(tmp_path):
@@ -31,13 +31,15 @@ def test_every_reading_of_the_test_split_is_recorded(tmp_path):
 def test_an_evaluation_is_a_measurement_with_its_cost(tmp_path):
     trained = retrained(searched(out=tmp_path))
     found = ramify.evaluate(tmp_path, threads=1)
-    expected = measure(trained.network, load(DATA).split("test"), device=torch.device("cpu"))
-    assert (found.top1, found.top5, found.images) == (expected.top1, expected.top5, expected.images)
+    expected = measure(trained.network, task_of(load(DATA)).split("test"), device=torch.device("cpu"))
+    assert (found.images, found.metrics) == (expected.items, expected.metrics)
+    assert (found.top1, found.top5) == (expected.metrics["top1"], expected.metrics["top5"])
     assert found.loss == pytest.approx(expected.loss, rel=1e-5)
     cost = ramify.profile(trained.network, (1, 8, 8))
     assert (found.params, found.macs) == (cost.params, cost.macs)
     assert found.latency_ms > 0
-    assert json.loads((tmp_path / "retrain" / "evaluation.json").read_text()) == vars(found)
+    assert json.loads((tmp_path / "retrain" / "evaluation.json").read_text()) == found.as_dict()
+    assert json.loads((tmp_path / "retrain" / "evaluation-details.json").read_text()) == expected.details
     elsewhere = ramify.evaluate(tmp_path, DataSpec(subset=200), threads=1)
     assert elsewhere.images == 200
     assert ramify.evaluate(trained, split="train", threads=1).images == 64

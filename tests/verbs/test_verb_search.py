@@ -148,5 +148,5 @@ def test_relative_data_paths_are_found_from_elsewhere(tmp_path, monkeypatch):
 def test_other_images_are_another_run(tmp_path):
     searched(data=images(), out=tmp_path)
     searched(data=images(), out=tmp_path)
-    with pytest.raises(RunError, match=r"was made with other images than .* holds now; choose another --out"):
+    with pytest.raises(RunError, match=r"was made with other data than .* holds now; choose another --out"):
         searched(data=images(seed=1), out=tmp_path)

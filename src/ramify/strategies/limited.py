@@ -30,10 +30,14 @@ class Limited:
 
     def limits_of(self, space: Space, work: Work) -> Limits:
         """Return the limits at work."""
-        return Limits(networks_of(space, work, self.limits_network), self.limits)
+        lasting = {name: value for name, value in work.layout.items() if name in space.Layout.lasting()}
+        return Limits(_networks(space, work, self.limits_network or lasting, work.inputs), self.limits)
 
 
 def networks_of(space: Space, work: Work, layout: Mapping[str, Any], inputs: Inputs | None = None) -> Networks:
     """Return the networks of a search's members: by this layout, or that of the search where it says nothing."""
-    laid_out = space.layout(layout or work.layout)
-    return Networks(space, inputs or work.inputs, laid_out, device=work.fabric.device, seed=work.seed)
+    return _networks(space, work, layout or work.layout, inputs or work.inputs)
+
+
+def _networks(space: Space, work: Work, layout: Mapping[str, Any], inputs: Inputs) -> Networks:
+    return Networks(space, inputs, space.layout(layout), device=work.fabric.device, seed=work.seed)

@@ -203,8 +203,8 @@ class Task(ABC):
 
     def announce(self, split: str, purpose: str) -> None:
         """Say that a split will be read; of the test split that is recorded."""
-        if self._data is not None:
-            self._opened[split] = self._data.split(split, purpose)
+        if self.needs_data:
+            self._opened[split] = self.data.split(split, purpose)
 
     @property
     def _opened(self) -> dict[str, Split]:

@@ -61,8 +61,8 @@ class Description:
 
     @property
     def num_classes(self) -> int:
-        """Width of its last layer, where its task has one."""
-        return self.shape["num_classes"]
+        """Width of its last layer; 0 where it has none, because a head of the task follows."""
+        return self.shape.get("num_classes", 0)
 
 
 def describe(
@@ -154,7 +154,8 @@ def run(command: Command) -> int:
     found = describe(options.source, options.space, pictures=pictures, **chosen)
     if options.json:
         published = None if found.published is None else found.published.to_dict()
-        about = dataclasses.asdict(found) | {"picture": next(iter(found.pictures), None), "published": published}
+        about = dataclasses.asdict(found) | {"num_classes": found.num_classes, "published": published}
+        about["picture"] = next(iter(found.pictures), None)
         print(json.dumps(about, indent=2))
     else:
         _print(found)
@@ -165,7 +166,8 @@ def _print(found: Description) -> None:
     print(f"{found.space}\n{printed(found.notation)}")
     size = " × ".join(map(str, found.input_size))
     layout = ", ".join(f"{name} {value}" for name, value in found.network.items()) or "of the defaults"
-    print(f"layout {layout}; images {size}, {found.num_classes} classes")
+    classes = f", {found.num_classes} classes" if found.num_classes else ""
+    print(f"layout {layout}; {'images' if len(found.input_size) == 3 else 'inputs'} {size}{classes}")
     print(f"{found.params:,} parameters, {found.macs:,} multiply-adds of convolutions and linear layers")
     print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
     print(f"its space offers {', '.join(found.offers)}")

@@ -108,7 +108,8 @@ def evaluate(
     if task.needs_data:
         task = task.on(_measured_data(source, data, path, shape, fabric, split, task.targets))
         if task.shape != (wanted := network_shape(shape)):
-            raise ConfigurationError(f"the network takes {_said(wanted)}, but {task.title} has {_said(task.shape)}")
+            needed, given = (_said(each, task.targets) for each in (wanted, task.shape))
+            raise ConfigurationError(f"the network is for {needed}, but {task.title} has {given}")
     elif data is not None:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
     before = len(task.data.reads) if task.needs_data else 0
@@ -161,12 +162,10 @@ def _measured_data(
     return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
 
 
-_UNITS = {"num_classes": "outputs", "in_channels": "channels"}
-
-
-def _said(shape: Mapping[str, int]) -> str:
-    """Say what a network's shape is: `3 channels and 10 outputs`."""
-    return " and ".join(f"{shape[name]} {_UNITS.get(name, name)}" for name in sorted(shape))
+def _said(shape: Mapping[str, int], targets: str) -> str:
+    """Say what a shape is for people: `3 channels and 10 classes`."""
+    units = {"num_classes": targets, "in_channels": "channels"}
+    return " and ".join(f"{shape[name]} {units.get(name, name)}" for name in sorted(shape))
 
 
 def _retrained_data(source: Any, path: Path) -> AnyData:
