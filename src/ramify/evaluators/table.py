@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 from ramify.architecture import Architecture
 from ramify.benchmarks import Table, open_table
-from ramify.costs import Inputs, is_cost
+from ramify.costs import Inputs
+from ramify.costs.record import known_costs
 from ramify.errors import ConfigurationError, RunError, TableError
 from ramify.evaluators.base import Evaluation, Evaluator
 from ramify.spaces import Space
@@ -79,8 +80,8 @@ class _Lookup:
         if not self.measured:
             raise TableError(f"{settings.table} holds no value of a member of {space!r:.120} in {self.column.name!r}")
         self.fidelities = self.column.epochs
-        taken = self.column.name in _NOT_THE_VALUE or is_cost(self.column.name)
-        own = () if taken else (self.column.name,)
+        taken = _NOT_THE_VALUE.union(cost.name for cost in known_costs())
+        own = () if self.column.name in taken else (self.column.name,)
         self.metrics = ("score", *own, *(["seconds"] if self.column.cost else ()))
 
     @property

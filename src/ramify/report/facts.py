@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify import files
-from ramify.costs.record import is_cost, known_costs
+from ramify.costs.record import known_costs
 from ramify.imports import unrepeatable
 from ramify.report.elements import (
     amount,
@@ -119,8 +119,9 @@ class Facts:
                 reaches.append((f"{label}, {split} split", " ".join(percent(share))))
         if (loss := number(evaluation.get("loss"))) is not None:
             reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
+        told = {"seconds", *(cost.name for cost in known_costs())}
         for key, value in self.run.result.items():
-            if key != "seconds" and not is_cost(key) and number(value) is not None and not self.shrunk:
+            if key not in told and number(value) is not None and not self.shrunk:
                 shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
                 reaches.append((sentence(spaced(key)), shown))
         cards = (
