@@ -9,7 +9,7 @@ Images are kept as bytes (uint8) until a batch is asked for, rows as float32; te
 """
 
 from ramify.data.augmentation import Augmentation
-from ramify.data.dataset import Data, Split, arranged, colored, numbered, scale_of
+from ramify.data.dataset import Data, Split, arranged, colored, numbered, scale_of, targeted
 from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.loading import load
@@ -39,4 +39,5 @@ __all__ = [
     "scale_of",
     "source",
     "spec_of",
+    "targeted",
 ]

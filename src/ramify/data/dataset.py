@@ -296,6 +296,23 @@ def arranged(data: Data, features: Sequence[str]) -> Data:
     return replace(data, features=tuple(features), input_size=(len(places),), mean=mean, std=std, _stores=stores)
 
 
+def targeted(data: Data, names: Sequence[str]) -> Data:
+    """Return the same data with the values to be learned in the order in which a network knows them.
+
+    Raises:
+        DataError: If one is missing; others are left out.
+    """
+    if missing := [name for name in names if name not in data.target_names]:
+        raise DataError(
+            f"{data.name} lacks the values {listed(missing)}, which the network was trained on; it has "
+            f"{listed(list(data.target_names)) or 'none'}"
+        )
+    places = [data.target_names.index(name) for name in names]
+    stores = {name: (inputs, values[:, places]) for name, (inputs, values) in data._stores.items()}
+    mean, std = (tuple(each[place] for place in places) for each in (data.target_mean, data.target_std))
+    return replace(data, target_names=tuple(names), target_mean=mean, target_std=std, _stores=stores)
+
+
 def numbered(data: Data, classes: Sequence[str]) -> Data:
     """Return the same images with their classes numbered as a network knows them, which has all of their names.
 

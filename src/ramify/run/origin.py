@@ -35,6 +35,8 @@ class NetworkFile(TypedDict):
     mean: NotRequired[list[float]]
     std: NotRequired[list[float]]
     classes: NotRequired[list[str]]
+    features: NotRequired[list[str]]
+    target_names: NotRequired[list[str]]
     sha256: str
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ramify import files
 from ramify.commandline.options import add_data, add_machine
 from ramify.costs import latency_ms, profile
-from ramify.data import Data, DataSpec, Scale, colored, data_set_names, numbered, spec_of
+from ramify.data import Data, DataSpec, Scale, arranged, colored, data_set_names, numbered, spec_of, targeted
 from ramify.data import load as load_data
 from ramify.data.part_names import told_by
 from ramify.errors import ConfigurationError, DataError, OptionError, RunError
@@ -153,8 +153,12 @@ def _measured_data(
     else:
         loaded = _given(data, source, path, shape, fabric, split, targets)
     wanted = network_shape(shape)
+    if features := shape.get("features"):
+        loaded = arranged(loaded, features)
     if targets == "classes":
         loaded = _numbered(loaded, shape["classes"])
+    elif len(names := shape.get("target_names", ())) > 1:
+        loaded = targeted(loaded, names)
     if loaded.shape.get("in_channels") == 1 and wanted.get("in_channels") == 3:
         say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
         loaded = colored(loaded)

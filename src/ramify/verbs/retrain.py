@@ -208,6 +208,7 @@ def _told(task: Task, settings: Any) -> dict[str, Any]:
         return told
     data = task.data
     told |= {"mean": data.mean, "std": data.std, "classes": data.classes}
+    told |= {name: names for name in ("features", "target_names") if (names := getattr(data, name))}
     scale = scale_of(data)
     return told if scale is None else {**told, "scale": vars(scale)}
 
