@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from ramify.report.palette import ACCENT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, WASH, operation_colour
 from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial
 
-_HEAT = LinearSegmentedColormap.from_list("mixing", HEAT)
+HEAT_MAP = LinearSegmentedColormap.from_list("mixing", HEAT)
 
 
 def draw_panels(panels: Sequence[Panel]) -> Figure:
@@ -99,7 +99,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def _draw_heatmap(axes: Axes, choice: ChoiceHistory, highest: float) -> None:
     weights = [[math.nan if value is None else value for value in row] for row in choice.frames[-1]]
-    axes.pcolormesh(weights, cmap=_HEAT, vmin=0, vmax=highest, edgecolor=PAPER, linewidth=1.5)
+    axes.pcolormesh(weights, cmap=HEAT_MAP, vmin=0, vmax=highest, edgecolor=PAPER, linewidth=1.5)
     for edge, operation in sorted(choice.chosen):
         colour = operation_colour(choice.operations[operation])
         axes.add_patch(Rectangle((operation + 0.05, edge + 0.05), 0.9, 0.9, fill=False, edgecolor=colour, lw=1.6))

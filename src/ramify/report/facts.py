@@ -29,6 +29,9 @@ from ramify.report.folder import RunFolder, number
 from ramify.report.story import Trial
 from ramify.wording import sentence
 
+_SHARES = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "balanced_accuracy": "Balanced accuracy"}
+"""Metrics that are shown in per cent."""
+
 
 class Facts:
     """The sections of a page that are made of one run's files alone.
@@ -51,6 +54,11 @@ class Facts:
             images = number(evaluation.get("images"))
             note = f"top-1, {images:,.0f} images" if images else "top-1"
             tiles.append((f"{sentence(split)} accuracy", percent(top1), note))
+        elif metrics := self._metrics():
+            name, value = next(iter(metrics.items()))
+            count = number(evaluation.get("images"))
+            note = f"of the {split} split" + (f", {count:,.0f} inputs" if count else "")
+            tiles.append((sentence(spaced(name)), (f"{value:.4g}", ""), note))
         if (score := number(self.run.result.get("score"))) is not None:
             note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
             tiles.append(("Score of the search", (f"{score:.4g}", ""), note))
@@ -71,6 +79,12 @@ class Facts:
             for label, (value, unit), note in tiles
         )
         return f'<dl class="tiles">{"".join(shown)}</dl>' if tiles else ""
+
+    def _metrics(self) -> dict[str, float]:
+        """Return the metrics of the task that the evaluation has, by name."""
+        others = {"images", "loss", *(cost.name for cost in known_costs())}
+        found = ((name, number(value)) for name, value in self.final.evaluation.items() if name not in others)
+        return {name: value for name, value in found if value is not None}
 
     def _measured(self, key: str) -> float | None:
         """Return a cost of the network found, measured at the end or else by its trial."""
@@ -114,9 +128,9 @@ class Facts:
             if run and (seconds := _seconds(run)) is not None:
                 takes.append((label, " ".join(duration(seconds))))
         split = str(evaluation.get("split", "test"))
-        for key, label in (("top1", "Top-1 accuracy"), ("top5", "Top-5 accuracy")):
-            if (share := number(evaluation.get(key))) is not None:
-                reaches.append((f"{label}, {split} split", " ".join(percent(share))))
+        for name, value in self._metrics().items():
+            shown = " ".join(percent(value)) if name in _SHARES else f"{value:,.6g}"
+            reaches.append((f"{_SHARES.get(name, sentence(spaced(name)))}, {split} split", shown))
         if (loss := number(evaluation.get("loss"))) is not None:
             reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
         told = {"seconds", *(cost.name for cost in known_costs())}

@@ -18,6 +18,10 @@ Number = float | None
 """Null where there was nothing to measure."""
 
 
+DETAILS = "evaluation-details.json"
+"""What an evaluation says beside its metrics."""
+
+
 class Row(TypedDict, total=False):
     """A row of a history: what is drawn of it. What else it measured is drawn where it is a number."""
 
@@ -81,6 +85,7 @@ class RunFolder:
     result: Mapping[str, Any]
     architecture: Any
     evaluation: Mapping[str, Any]
+    details: Mapping[str, Any]
     reads: tuple[Mapping[str, Any], ...]
     manifest: Mapping[str, Any]
     retrain: RunFolder | None
@@ -115,6 +120,7 @@ def read_folder(path: Path) -> RunFolder:
         result=_read_mapping(path / "result.json", Result),
         architecture=_read_mapping(path / "architecture.json"),
         evaluation=_read_mapping(path / "evaluation.json", Evaluation),
+        details=_read_mapping(path / DETAILS),
         reads=tuple(row for _, row in _read_lines(path / "reads.jsonl")),
         manifest=_read_mapping(path / "export" / "manifest.json"),
         retrain=read_folder(retrain) if (retrain / "config.yaml").is_file() else None,

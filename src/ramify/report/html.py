@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from ramify import files
 from ramify.costs.record import known_costs
-from ramify.report import curves, figures, shrinking
+from ramify.report import curves, details, figures, shrinking
 from ramify.report.cells import draw_cell
 from ramify.report.elements import (
     card,
@@ -33,7 +33,7 @@ from ramify.report.elements import (
     written,
 )
 from ramify.report.facts import Facts, name_of
-from ramify.report.folder import RunFolder, number, read_folder
+from ramify.report.folder import DETAILS, RunFolder, number, read_folder
 from ramify.report.palette import HEAT, colours_in, on_dark, operation_colour
 from ramify.report.pictures import save_figure, svg
 from ramify.report.story import (
@@ -121,6 +121,7 @@ class _Page:
             "Search" if self.run.config.get("strategy") else "Training": self._curves(self.run),
             "Retraining": self._curves(self.run.retrain, "retrain-") if self.run.retrain else "",
             "Cost": self.facts.cost(),
+            "Evaluation": self._evaluation(),
             "Test reads": self.facts.reads(),
             "Export": self.facts.export(),
             "Configuration": self.facts.configuration(),
@@ -293,6 +294,22 @@ class _Page:
             lead += f" After iteration {reset} the angles are measured from the weights of that moment."
         still = self._still("shrinking", "What went when, and all angles", shrinking.draw_shrunk(found, len(rows)))
         return titled("How the space shrank", lead, grid(cards, wide=True, screen=True) + still)
+
+    def _evaluation(self) -> str:
+        """Return what the evaluation says beside its metrics: by class, by value, or whatever its meter says."""
+        run = self.facts.final
+        found = details.by_class(run.details, run.path / DETAILS)
+        if found is None:
+            return titled("What it reaches, value by value", "", details.plain(run.details))
+        cards = [card("Every class, the worst first", details.listing(found))]
+        if 2 <= len(found.classes) <= details.MOST_DRAWN:
+            figure = details.draw_confusions(found)
+            save_figure(figure, self._picture("confusions"))
+            drawing = inline_svg(svg(figure, text=True), prefix="confusions", width=figure.get_figwidth())
+            label = "Which share of each class is taken for what"
+            cards.append(card("Confusions", f'<div class="drawing" role="img" aria-label="{label}">{drawing}</div>'))
+        split = str(run.evaluation.get("split", "test"))
+        return titled("What it reaches, class by class", f"On the {split} split.", grid(cards, wide=True))
 
     def _front(self) -> str:
         found = self.front

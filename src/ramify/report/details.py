@@ -1,0 +1,140 @@
+"""What an evaluation says beside its metrics: accuracy and confusions of classes, the metrics of several values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from typing_extensions import TypedDict
+
+from ramify import reading
+from ramify.errors import RunError
+from ramify.report.curves import HEAT_MAP, new_figure
+from ramify.report.elements import card, facts, percent, table
+from ramify.report.folder import number
+from ramify.report.palette import HEAT, INK
+from ramify.tasks.classification import MOST_CONFUSED
+
+MOST_DRAWN = 100
+"""The most classes whose confusions are drawn: the names of more could not be read."""
+MOST_LISTED = 200
+"""The most classes that are listed: those with the lowest accuracies."""
+
+
+class Confusions(TypedDict):
+    """What `Classification` leaves of an evaluation."""
+
+    classes: list[str]
+    accuracy: list[float | None]
+    items: list[int]
+    confusion: list[list[int]]
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """What the inputs of each class are taken for.
+
+    Args:
+        classes: Names of the K classes.
+        taken: How many inputs of a class (row) are taken for another (column), int64 (K, K).
+        items: How many inputs each class has, int64 (K,).
+    """
+
+    classes: tuple[str, ...]
+    taken: np.ndarray
+    items: np.ndarray
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """The share of each class that is taken for what it is, (K,); NaN of one that does not occur."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.diag(self.taken) / self.items
+
+    def confused_with(self, row: int) -> tuple[int, int] | None:
+        """Return the other class that a class is most often taken for, and how often; None where it never is."""
+        others = self.taken[row].copy()
+        others[row] = 0
+        place = int(others.argmax())
+        return (place, int(others[place])) if others[place] else None
+
+
+def by_class(details: Mapping[str, Any], where: Path) -> ByClass | None:
+    """Return the confusions of classes, where details hold them.
+
+    Raises:
+        RunError: If they are malformed.
+    """
+    if "confusion" not in details:
+        return None
+    found: Confusions = reading.checked(dict(details), Confusions, where=str(where), error=RunError)
+    names, rows, items = found["classes"], found["confusion"], found["items"]
+    count = len(names)
+    counts = [*items, *(value for row in rows for value in row)]
+    if not 1 <= count <= MOST_CONFUSED or len(items) != count or {len(rows), *map(len, rows)} != {count}:
+        raise RunError(f"{where}: `confusion` must have a row and a column for each of {count} classes")
+    if not all(0 <= value < 2**53 for value in counts):
+        raise RunError(f"{where}: `confusion` and `items` must be numbers of inputs, 0 or more")
+    return ByClass(tuple(names), np.array(rows, dtype=np.int64), np.array(items, dtype=np.int64))
+
+
+def listing(found: ByClass) -> str:
+    """Return a table of the classes, the worst first."""
+    accuracy = found.accuracy
+    order = sorted((row for row in range(len(found.classes)) if found.items[row]), key=lambda row: accuracy[row])
+    rows = []
+    for row in order[:MOST_LISTED]:
+        other = found.confused_with(row)
+        taken = "–"
+        if other is not None:
+            taken = f"{escape(found.classes[other[0]])}, {' '.join(percent(other[1] / int(found.items[row])))}"
+        share = " ".join(percent(float(accuracy[row])))
+        rows.append((escape(found.classes[row]), f"{int(found.items[row]):,}", share, taken))
+    return table(("class", "inputs", "accuracy", "most often taken for"), rows, numbers=(1, 2))
+
+
+def draw_confusions(found: ByClass) -> Figure:
+    """Draw which share of each class (rows) is taken for what (columns)."""
+    count = len(found.classes)
+    side = max(3.2, min(9.0, 1.6 + 0.26 * count))
+    figure = new_figure(side + 0.8, side)
+    axes = figure.add_subplot()
+    shares = found.taken / np.maximum(found.items, 1)[:, None]
+    most = max(float(shares.max()), 0.01)
+    axes.pcolormesh(shares, cmap=HEAT_MAP, vmin=0, vmax=most)
+    names = [name if len(name) <= 18 else f"{name[:17]}…" for name in found.classes]
+    size = 8 if count <= 30 else 4 if count <= 60 else 3
+    places = np.arange(count) + 0.5
+    axes.set_xticks(places, names, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(places, names, fontsize=size, parse_math=False)
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.set_xlabel("taken for", fontsize=9, color=INK)
+    axes.set_ylabel("is", fontsize=9, color=INK)
+    if count <= 20:
+        for row, column in zip(*np.nonzero(found.taken), strict=True):
+            color = HEAT[0] if shares[row, column] > most / 2 else INK
+            text = str(found.taken[row, column])
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=color)
+    return figure
+
+
+def plain(details: Mapping[str, Any]) -> str:
+    """Return what is no confusion: a table of the metrics of each value, or whatever a meter of a user's says."""
+    values = details.get("values")
+    whole = isinstance(values, Mapping) and values and all(isinstance(each, Mapping) for each in values.values())
+    if not whole:
+        return card("Further", facts(details)) if details else ""
+    assert isinstance(values, Mapping)
+    names = list(dict.fromkeys(str(name) for each in values.values() for name in each))
+
+    def cells(each: Mapping[str, Any]) -> list[str]:
+        known = (number(each.get(name)) for name in names)
+        return ["–" if value is None else f"{value:,.6g}" for value in known]
+
+    rows = ([escape(str(name)), *cells(each)] for name, each in values.items())
+    return card("Each value", table(("value", *names), rows, numbers=range(1, len(names) + 1)))
