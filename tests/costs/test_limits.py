@@ -178,6 +178,13 @@ def test_they_are_of_the_network_that_is_built_of_what_the_search_finds(limits):
         assert found["cost"] == cost_of(space, layout, session.architecture(), name)
 
 
+def test_what_a_supernet_has_for_itself_is_not_of_the_network_that_keeps_them():
+    space, layout = SPACES["darts"]
+    work = work_of({**layout, "channels": 8, "partial_channels": 2})
+    limits = DARTS(limits={"macs": 1e9}).limits_of(space, work)
+    assert limits.networks.layout == space.layout(layout, channels=8)
+
+
 @pytest.fixture
 def noisy():
     """Register a cost that is another number whenever it is measured, as a latency is."""

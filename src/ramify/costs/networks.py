@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.costs.inputs import Inputs
 from ramify.costs.record import Cost
@@ -28,9 +29,6 @@ class Networks:
         layout: Of the networks, or its keywords.
         device: Where costs are measured that take a network which computes.
         seed: Of the weights of such a network.
-
-    Attributes:
-        built: How many networks have been built.
     """
 
     def __init__(
@@ -44,7 +42,6 @@ class Networks:
     ) -> None:
         self.space, self.inputs, self.device, self.seed = space, inputs, torch.device(device), seed
         self.layout: Any = space.layout(layout)
-        self.built = 0
 
     @property
     def key(self) -> str:
@@ -55,10 +52,11 @@ class Networks:
     def measured(self, costs: Sequence[Cost], arch: Architecture) -> tuple[float, ...]:
         """Return what the network of a member costs, by costs that are all of one kind: on the device, or not.
 
+        Of several processes all return what the first one has measured on its device.
+
         Raises:
             ConfigurationError: If a cost cannot be measured, or is no finite number.
         """
-        self.built += 1
         shape = dict(self.inputs.shape)
         if costs[0].on_device:
             with seeded(self.seed, "network"):
@@ -72,7 +70,8 @@ class Networks:
         dtype = torch.get_default_dtype() if known is None else known.dtype
         device = self.device if costs[0].on_device else torch.device("meta")
         inputs = self.inputs.example(device=device, dtype=dtype)
-        return tuple(_number(cost, network.eval(), inputs) for cost in costs)
+        found = [_number(cost, network.eval(), inputs) for cost in costs]
+        return tuple(parallel.of_first(found) if costs[0].on_device else found)
 
 
 def _number(cost: Cost, network: torch.nn.Module, inputs: torch.Tensor) -> float:

@@ -136,7 +136,7 @@ class AskTellSession:
         self.evaluations = Evaluations(evaluator, self.evaluation, space, work)
         _check_budget(strategy, self.evaluation)
         strategy.check(self.evaluation)
-        networks = networks_of(space, work, {}, self.evaluation.inputs) if strategy.costs else None
+        networks = networks_of(space, work, work.layout, self.evaluation.inputs) if strategy.costs else None
         self.costs = Costs(networks, strategy.costs)
         self.trials = Trials(
             objectives=strategy.objectives, fidelities=self.evaluation.fidelities, allows=self._allowed

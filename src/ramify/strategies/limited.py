@@ -18,8 +18,8 @@ class Limited:
     Args:
         limits: Cost → the most that is allowed, such as `macs: 3e8` or `file:energy.json: 2.5`. What is derived, after
             every epoch and in the end, is the best member within them (`ramify.costs.Limits`).
-        limits_network: Layout of the network that has to keep the limits, as `retrain` will build it; that of the
-            search by default.
+        limits_network: Layout of the network that has to keep the limits, as `retrain` will build it; by default what
+            `retrain` makes of that of the search.
     """
 
     limits: dict[str, float] = field(default_factory=dict)
@@ -30,14 +30,14 @@ class Limited:
 
     def limits_of(self, space: Space, work: Work) -> Limits:
         """Return the limits at work."""
-        lasting = {name: value for name, value in work.layout.items() if name in space.Layout.lasting()}
-        return Limits(_networks(space, work, self.limits_network or lasting, work.inputs), self.limits)
+        return Limits(networks_of(space, work, self.limits_network or lasting(space, work)), self.limits)
+
+
+def lasting(space: Space, work: Work) -> dict[str, Any]:
+    """Return the layout keywords of a search that hold for the networks that are built of its result."""
+    return {name: value for name, value in work.layout.items() if name in space.Layout.lasting()}
 
 
 def networks_of(space: Space, work: Work, layout: Mapping[str, Any], inputs: Inputs | None = None) -> Networks:
-    """Return the networks of a search's members: by this layout, or that of the search where it says nothing."""
-    return _networks(space, work, layout or work.layout, inputs or work.inputs)
-
-
-def _networks(space: Space, work: Work, layout: Mapping[str, Any], inputs: Inputs) -> Networks:
-    return Networks(space, inputs, space.layout(layout), device=work.fabric.device, seed=work.seed)
+    """Return the networks of a search's members by a layout, to be measured where the search is."""
+    return Networks(space, inputs or work.inputs, layout, device=work.fabric.device, seed=work.seed)

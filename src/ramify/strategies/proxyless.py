@@ -311,7 +311,7 @@ class ProxylessSession(BilevelSession):
         if self._measured is not None:
             found = ExpectedCost(space, *self._measured)
         else:
-            known = expected_cost(networks_of(space, self.work, term.network), term.of)
+            known = expected_cost(networks_of(space, self.work, term.network or self.work.layout), term.of)
             if known is None:
                 raise ConfigurationError(f"{term.of} of a network of {space.name} are no sum over its candidates")
             found = known

@@ -13,6 +13,7 @@ from ramify.costs import Budget, budget, check_counted
 from ramify.errors import ConfigurationError, nearest
 from ramify.spaces import CellDistribution, Space
 from ramify.strategies.base import Compatibility
+from ramify.strategies.limited import lasting
 from ramify.training import Work
 
 
@@ -67,7 +68,7 @@ class Regularisation:
         if not self.target:
             return None
         own = isinstance(space, CellDistribution)
-        layout = self.network if own else self.network or work.layout
+        layout = self.network if own else self.network or lasting(space, work)
         return budget(space, self.target, self.of, inputs=work.inputs, layout=layout)
 
     def terms(self, space: Space, alphas: Mapping[str, Tensor], budget: Budget | None) -> Iterator[tuple[str, Tensor]]:
