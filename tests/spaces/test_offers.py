@@ -101,7 +101,7 @@ CASES = {  # capability → a space that lacks it, and a strategy that needs it
     "same widths": (Bare(), CDARTS()),
     "additive cost": (Bare(), ProxylessNAS()),
     "layer costs": (Without(), Shrinking(at_most=1)),
-    "budget": (Without(), DARTS(regularisation=Regularisation(target=1e6))),
+    "budget": (Bare(), DARTS(regularisation=Regularisation(target=1e6))),
     "terms": (Without(), DARTS(regularisation=Regularisation(weights={"depth": 1.0}))),
     "even candidates": (one_less(Without()), Evolution(evaluator=InheritedWeights(paths="fair"))),
     "skips": (Without(operations=("nor_conv_1x1", "none")), DARTSPlus()),
@@ -156,7 +156,7 @@ def test_the_classes_that_the_library_says_show_what_their_networks_do(name, mon
 
 
 def test_nothing_more_is_offered_than_what_shows():
-    assert Plain().offers == {"inheritance", "same widths", "additive cost", "even candidates"}
+    assert Plain().offers == {"inheritance", "same widths", "additive cost", "budget", "even candidates"}
     assert NASBench201().offers - {"skips"} == Without(operations=("none", "nor_conv_1x1")).offers
     assert "budget" in CellDistribution().offers
     assert "angle" not in CellDistribution().offers

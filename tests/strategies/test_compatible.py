@@ -59,7 +59,7 @@ VARIANTS = {
         GDAS(regularisation=Regularisation(weights={"depth": 1.0, "cells": 0.4})),
         CHAINS | CELLS | SIZE | {"StageGraph"},
     ),
-    "SETN with a target": (SETN(regularisation=Regularisation(target=1e6)), CHAINS | CELLS | SIZE | {"StageGraph"}),
+    "SETN with a target": (SETN(regularisation=Regularisation(target=1e6)), SIZE | {"StageGraph"}),
     "GDAS with constants": (GDAS(unselected="constant"), set()),
     "ProxylessNAS without a cost": (ProxylessNAS(cost=CostTerm(of="nothing")), set()),
     "ProxylessNAS with latency": (ProxylessNAS(cost=CostTerm(of="latency_ms")), SIZE | GRAPHS),
