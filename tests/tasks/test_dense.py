@@ -15,7 +15,7 @@ from ramify.strategies import CDARTS, DARTS, GDAS, SPOS
 from ramify.tasks import Classification
 from ramify.training import Recipe, TrainingSession, Work
 from small_runs import loaded
-from tasks.toys import Hardest, Plain, Segmentation, Silent
+from tasks.toys import Hardest, Unnormed, Segmentation, Silent
 
 SMALL = {"epochs": 1, "batch_size": 8, "lr": 0.1}
 STRATEGIES = {
@@ -35,7 +35,7 @@ def work(task, seed=0):
 def states(task, name, accumulate, steps=3):
     """Return what a search has come to after some steps, tensors by name."""
     strategy = replace(STRATEGIES[name], accumulate=accumulate)
-    session = strategy.session(Plain(), work(task))
+    session = strategy.session(Unnormed(), work(task))
     list(islice(session.run(), steps))
     weights = getattr(session, "weights", None) or session.evaluation.weights
     found = {f"weights.{n}": p.detach().clone() for n, p in weights.supernet.named_parameters()}
@@ -46,8 +46,8 @@ def trained(task, accumulate):
     """Return what a training has come to after some steps."""
     task = work(task)
     torch.manual_seed(0)
-    arch = Plain().parse("conv_3x3-conv_1x1-conv_3x3")
-    network = task.task.network(Plain().build(arch, shape=task.shape))
+    arch = Unnormed().parse("conv_3x3-conv_1x1-conv_3x3")
+    network = task.task.network(Unnormed().build(arch, shape=task.shape))
     recipe = Recipe(epochs=1, batch_size=8, lr=0.1, accumulate=accumulate, cutout=0, auxiliary=False)
     session = TrainingSession(network, recipe, task)
     list(islice(session.run(), 3))
@@ -100,8 +100,8 @@ def test_two_processes_add_up_to_the_whole(alone, tmp_path):
 def test_something_is_learned(name):
     """The score of the supernet's weights, or of members, is that of pixels."""
     strategy = replace(STRATEGIES[name], epochs=6, lr=0.5, batch_size=4)
-    result = ramify.search(Plain(), strategy, Segmentation(unknown=0.1), device="cpu", threads=1, progress=False)
-    assert result.architecture in Plain()
+    result = ramify.search(Unnormed(), strategy, Segmentation(unknown=0.1), device="cpu", threads=1, progress=False)
+    assert result.architecture in Unnormed()
     last = result.history[-1]
     value = last.get("validation_iou", last.get("score"))
     assert 0.3 < value <= 1  # a guess has 0.2
@@ -112,7 +112,7 @@ def test_something_is_learned(name):
 def test_from_search_to_evaluation(tmp_path):
     task = Segmentation(unknown=0.1)
     options = {"device": "cpu", "threads": 1, "progress": False}
-    result = ramify.search(Plain(), STRATEGIES["GDAS"], task=task, out=tmp_path / "run", **options)
+    result = ramify.search(Unnormed(), STRATEGIES["GDAS"], task=task, out=tmp_path / "run", **options)
     recipe = Recipe(epochs=2, batch_size=8, lr=0.1)
     retrained = ramify.retrain(result, recipe=recipe, **options)
     found = ramify.evaluate(retrained, device="cpu", threads=1)

@@ -73,7 +73,7 @@ class _Supernet(Supernet, _Chain):
     pass
 
 
-class Plain(Space):
+class Unnormed(Space):
     """Chains of three layers without norms."""
 
     source = "a test"
