@@ -15,7 +15,7 @@ from ramify.strategies import CDARTS, DARTS, GDAS, SPOS
 from ramify.tasks import Classification
 from ramify.training import Recipe, TrainingSession, Work
 from small_runs import loaded
-from tasks.toys import Hardest, Unnormed, Segmentation, Silent
+from tasks.toys import Hardest, Segmentation, Silent, Unnormed
 
 SMALL = {"epochs": 1, "batch_size": 8, "lr": 0.1}
 STRATEGIES = {
