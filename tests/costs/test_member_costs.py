@@ -8,6 +8,7 @@ import torch
 from ramify.costs import MemberCosts, Networks, member_costs, profile
 from ramify.errors import ConfigurationError, RunError
 from ramify.seeding import rng
+from ramify.spaces import NATSBenchSize, Space
 from small_runs import SPACES, images
 
 
@@ -47,8 +48,22 @@ def test_the_closed_form_of_nas_bench_201():
         }
 
 
+@pytest.mark.parametrize(("name", "looks"), [("size", 43), ("stage-graph", 20), ("distribution", 23)])
+def test_a_space_says_what_its_networks_consist_of(name, looks):
+    space, layout = SPACES[name]
+    costs = MemberCosts(Networks(space, images(10, 3, 8, 8), layout))
+    drawn = [space.sample(rng(number)) for number in range(200)]
+    found = [costs(arch) for arch in drawn]
+    assert costs.additive and costs.looked <= looks
+    for arch, cost in zip(drawn[-3:], found[-3:], strict=True):
+        costs.verify(arch, cost)
+
+
 def test_a_space_whose_costs_are_no_sums_is_found_out():
-    space, layout = SPACES["size"]  # what a width costs depends on its neighbours
+    class Plain(NATSBenchSize):  # what a width costs depends on its neighbours, and this space does not say so
+        parts = Space.parts
+
+    space, layout = Plain((2, 3, 5)), {}
     costs = MemberCosts(Networks(space, images(10, 3, 8, 8), layout))
     for number in range(20):
         costs(space.sample(rng(number)))
