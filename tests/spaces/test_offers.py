@@ -193,7 +193,8 @@ def test_a_space_adds_what_nothing_shows():
 
     assert ramify.compatible(Mine(), Curious())
     verdict = ramify.compatible(Plain(), Curious())
-    assert verdict.reason == "Plain lacks `secret`, what only this one has; a space offers it by its author's word"
+    lacking = f"{Plain().name} lacks `secret`"  # `plain:Plain`, where another test has such a class
+    assert verdict.reason == f"{lacking}, what only this one has; a space offers it by its author's word"
 
 
 def test_what_is_restricted_offers_what_is_left():

@@ -11,7 +11,8 @@ import torch
 
 import ramify
 from ramify.cli import main
-from ramify.errors import RunError
+from ramify.costs import counted
+from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.spaces import NASBench201
 from ramify.strategies import (
@@ -28,7 +29,6 @@ from ramify.strategies import (
     RegularizedEvolution,
     Reinforce,
 )
-from ramify.strategies import objectives as costs
 from ramify.strategies.trials import fault, plain
 from ramify.training import Recipe, measure, retraining, supernet
 from small_runs import DATA, Guess, Guessing, differences, finish, restored, saved, session_of, timeless
@@ -171,19 +171,12 @@ def test_a_failure_teaches_no_model(name):
         assert sorted(values) == sorted([*trial.values] for trial in good)
 
 
-def test_a_cost_that_is_not_finite_fails_too(monkeypatch):
-    latencies = itertools.cycle([math.inf, 1.0, math.nan])
-    monkeypatch.setattr(costs, "member_latency", lambda *_: next(latencies))
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_cost_that_is_not_finite_is_refused(value, monkeypatch):
+    monkeypatch.setattr(counted, "latency_ms", lambda *_: value)
     strategy = RandomSearch(evaluations=6, objectives=("error", "latency_ms"), reference=(1.0, 9.0), evaluator=Guess())
-    session = session_of("nasbench201", strategy)
-    rows = finish(session)
-    failed = [row for row in rows if "failed" in row]
-    assert {row["failed"] for row in failed} == {"latency_ms is inf", "latency_ms is nan"}
-    assert all(row["metrics"] == {} for row in failed)
-    assert not any(session.trials[number].failed for number in session.front.members)
-    continued = session_of("nasbench201", strategy)
-    continued.load_state_dict(restored(saved(session)))
-    assert [t.failed for t in continued.trials] == [t.failed for t in session.trials]
+    with pytest.raises(ConfigurationError, match="cost 'latency_ms' must be a finite number, its `measure` returned"):
+        finish(session_of("nasbench201", strategy))
 
 
 @pytest.mark.parametrize(
