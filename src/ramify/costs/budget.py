@@ -180,10 +180,16 @@ class StageBudget(Budget):
         """
         space = space or self.space
         assert isinstance(space, CellDistribution)
-        preferred, choice = space.discretize(scores), space.choices[LENGTHS]
+        return self._within(space.discretize(scores), scores, space, tolerance)
+
+    def _within(
+        self, arch: Architecture, scores: Mapping[str, Tensor], space: CellDistribution, tolerance: float | None
+    ) -> Architecture:
+        """Return the member with the graphs of another one and the most probable lengths that keep to the budget."""
+        choice = space.choices[LENGTHS]
         likely = choice.softmax(scores[LENGTHS].detach().cpu().double()).log().tolist()
         costs = [
-            {at: self._stage(preferred, stage, self.lengths[at]) for at, on in enumerate(row) if on}
+            {at: self._stage(arch, stage, self.lengths[at]) for at, on in enumerate(row) if on}
             for stage, row in enumerate(choice.mask.tolist())
         ]
 
@@ -199,16 +205,21 @@ class StageBudget(Budget):
             least = min(abs(deviation(picks)) for picks in allowed)
             allowed = [picks for picks in allowed if abs(deviation(picks)) <= max(least, tolerance)]
         best = max(allowed, key=lambda picks: sum(likely[stage][at] for stage, at in enumerate(picks)))
-        return space.with_lengths(preferred, [self.lengths[at] for at in best])
+        return space.with_lengths(arch, [self.lengths[at] for at in best])
 
     def best(self, scores: Mapping[str, Tensor], count: int, space: Space) -> list[Architecture]:
-        """Return members that meet the target among those with the largest sums of scores (E, O), and what `derive`
-        gives where they are too few."""
+        """Return members that meet the target among those with the largest sums of scores (E, O); where they are too
+        few, others have the graphs of such and other lengths. None of them may be but what `derive` gives."""
+        assert isinstance(space, CellDistribution)
         gains = value_scores(space, scores)
         nothing = [np.zeros((len(row), 0)) for row in gains]
-        likely = (member_of(space, picks) for picks in best_choices(gains, nothing, [], _TRIED * count))
+        likely = [member_of(space, picks) for picks in best_choices(gains, nothing, [], _TRIED * count)]
         found = [arch for arch in likely if self.met(arch)][:count]
-        return found if len(found) == count else list(dict.fromkeys([*found, self.derive(scores, space)]))
+        if len(found) == count:
+            return found
+        others = (self._within(arch, scores, space, TOLERANCE) for arch in likely)
+        found = list(dict.fromkeys([*found, *(arch for arch in others if self.met(arch))]))[:count]
+        return found or [self.derive(scores, space)]
 
 
 def budget(
