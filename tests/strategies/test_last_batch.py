@@ -11,7 +11,7 @@ from ramify.errors import ConfigurationError
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.strategies import DARTS, GDAS, ProxylessNAS
 from ramify.training import Recipe, TrainingSession
-from ramify.training.supernet import SupernetWeights
+from ramify.training.supernet import Weights
 from small_runs import (
     SPACES,
     STRATEGIES,
@@ -38,13 +38,13 @@ def session(strategy, *, space="nasbench201", **settings):
 def sizes(monkeypatch):
     """Return the sizes of the batches that every step of the weights was taken on."""
     seen = []
-    original = SupernetWeights.descend_paths
+    original = Weights.descend_paths
 
     def descend_paths(self, step, batch, paths, **options):
         seen.append(len(batch))
         return original(self, step, batch, paths, **options)
 
-    monkeypatch.setattr(SupernetWeights, "descend_paths", descend_paths)
+    monkeypatch.setattr(Weights, "descend_paths", descend_paths)
     return seen
 
 

@@ -17,7 +17,7 @@ from ramify.spaces import CellDistribution, DARTSCells, NASBench201
 from ramify.strategies import SETN, Regularisation
 from ramify.strategies.differentiable import Moment
 from ramify.strategies.selection import Selection, most_probable
-from ramify.training import SupernetWeights, WeightSettings, measure, single_path
+from ramify.training import Weights, WeightSettings, measure, single_path
 from small_runs import SMALL_CELL, SPACES, batch_of, loaded, restored, saved, session_of, work_of
 
 
@@ -209,7 +209,7 @@ def test_all_candidates_keep_to_a_budget():
 def test_a_candidate_can_be_scored_on_one_batch():
     space, layout = SPACES["nasbench201"]
     data = loaded(DataSpec(subset=800))  # 400 images to validate on: batches of 256 and 144
-    weights = SupernetWeights(WeightSettings(), space, work_of(layout, data=data))
+    weights = Weights(WeightSettings(), space, work_of(layout, data=data))
     arch = space.sample(rng(0, "one"))
     (one,), (every,) = (
         [metrics.values for metrics in Selection(space, weights, batches).run([arch])] for batches in (1, 0)

@@ -12,7 +12,7 @@ from ramify.costs import ChainCosts, draw_within, member_costs
 from ramify.errors import ConfigurationError, RunError
 from ramify.seeding import rng
 from ramify.spaces import DARTSCells, FairMobileChain, MobileChain, NASBench201, ShuffleChain
-from ramify.training import FairPaths, SupernetWeights, UniformPaths, WeightSettings
+from ramify.training import FairPaths, Weights, UniformPaths, WeightSettings
 from ramify.training.paths import used_candidates
 from small_runs import SPACES, images, work_of
 
@@ -86,7 +86,7 @@ def test_gradients_of_all_paths_are_summed_before_one_step(m):
     space, layout = SPACES["nasbench201"]
     space = space.restrict({"cell": [[1, 0, 0, 0, 0]] + [[0] * (5 - m) + [1] * m] * 5})
     settings = WeightSettings(batch_size=16, lr=0.1, momentum=0.0, weight_decay=0.0, clip=0.0)
-    weights = SupernetWeights(settings, space, work_of(layout))
+    weights = Weights(settings, space, work_of(layout))
     network = weights.supernet.module
     batch = next(weights.split.batches(16, seed=0))
     x, y = batch

@@ -6,7 +6,7 @@ from torch import nn
 
 from ramify.seeding import rng
 from ramify.tasks import Batch
-from ramify.training import SupernetWeights, WeightSettings, single_path
+from ramify.training import Weights, WeightSettings, single_path
 from ramify.training.recalibration import recalibrated
 from small_runs import SPACES, differences, work_of
 
@@ -66,7 +66,7 @@ def test_norms_without_statistics_need_no_images():
 def test_a_recalibrated_member_scores_as_with_the_statistics_of_its_own_path(space):
     """Once the statistics are those of the whole training split, they no longer depend on what was trained before."""
     searched, layout = SPACES[space]
-    weights = SupernetWeights(WeightSettings(batch_size=16), searched, work_of(layout | {"track_running_stats": True}))
+    weights = Weights(WeightSettings(batch_size=16), searched, work_of(layout | {"track_running_stats": True}))
     path = single_path(searched, searched.sample(rng(1)))
     before = {name: value.clone() for name, value in weights.supernet.state_dict().items()}
     found = weights.measure(*path, recalibrate=32)

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from ramify.data import Distortion
 from ramify.errors import ConfigurationError
 from ramify.supernet import existing
-from ramify.training import SupernetWeights, WeightSettings
+from ramify.training import Weights, WeightSettings
 from small_runs import SPACES, work_of
 
 
 def weights_of(settings, space="nasbench201"):
     searched, layout = SPACES[space]
-    return SupernetWeights(settings, searched, work_of(layout))
+    return Weights(settings, searched, work_of(layout))
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

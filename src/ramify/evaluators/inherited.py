@@ -1,19 +1,20 @@
 """Evaluate an architecture by the weights it inherits from a supernet."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
-import torch
+from torch import nn
 
 from ramify.architecture import Architecture
 from ramify.capabilities import ACTIVE, EVEN_CANDIDATES, Capability
 from ramify.costs import check_counted, draw_within
 from ramify.errors import ConfigurationError
-from ramify.evaluators.base import Evaluation, Evaluator, names_of, values_of
+from ramify.evaluators.base import Evaluator, names_of, values_of
 from ramify.spaces import Space
-from ramify.training import FairPaths, Metrics, SupernetWeights, UniformPaths, WeightSettings, Work, single_path
+from ramify.training import FairPaths, Metrics, UniformPaths, Weights, WeightSettings, Work, single_path
+from ramify.training.stateful import Feed, Stateful
+from ramify.training.supernet import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +66,15 @@ class InheritedWeights(WeightSettings, Evaluator):
         """A path alone is computed."""
         return frozenset({ACTIVE})
 
-    def start(self, space: Space, work: Work) -> Evaluation:
+    def start(self, space: Space, work: Work) -> "Inherited":
         """Return the evaluator at work; preparation trains the supernet."""
-        return _Inherited(self, space, work)
+        return Inherited(self, space, work)
+
+    def learn(self, inherited: "Inherited") -> Iterator[Metrics]:
+        """Let the paths of each step learn from a batch of their own: a loop that strategies may replace by theirs."""
+        while inherited.learns:
+            inherited.descend(*inherited.paths(inherited.step))
+            yield inherited.end()
 
     def drawing(self, space: Space, work: Work) -> FairPaths | UniformPaths:
         """Return what draws the paths of a step."""
@@ -79,40 +86,46 @@ class InheritedWeights(WeightSettings, Evaluator):
         return UniformPaths(space, work.seed, draws)
 
 
-class _Inherited:
+class Inherited(Stateful):
+    """A supernet that learns on paths, and then scores members by the weights they inherit."""
+
+    kept = ("step", "weights", "training")
     fidelities: tuple[int, ...] = ()
 
     def __init__(self, settings: InheritedWeights, space: Space, work: Work) -> None:
-        self.settings, self.space = settings, space
+        self.settings, self.space, self.work = settings, space, work
         self.paths = settings.drawing(space, work)
-        self.weights = SupernetWeights(settings, space, work)
+        self.weights = Weights(settings, space, work)
         self.weights.check_measured()
+        self.training = Feed(lambda start: self.weights.batches(self.weights.split, start))
         self.metrics = names_of(work.task)
         self.inputs = work.inputs
         self.step = 0
 
     def prepare(self) -> Iterator[Metrics]:
-        weights = self.weights
-        batches = weights.batches(weights.split, self.step)
-        while self.step < weights.steps:
-            weights.descend_paths(self.step, next(batches), self.paths(self.step))
-            rate = weights.lr_at(self.step)
-            self.step += 1
-            epoch, inside = divmod(self.step, weights.steps_per_epoch)
-            values = {} if inside else {"epoch": epoch - 1, **weights.averages.take(), "lr": rate}
-            yield Metrics("prepare", self.step, weights.steps, values)
+        """Train the supernet."""
+        yield from self.settings.learn(self)
+
+    @property
+    def learns(self) -> bool:
+        """Whether steps are left."""
+        return self.step < self.weights.steps
+
+    def descend(self, *paths: Path) -> None:
+        """Take the next step, on the sum of what paths lose on the next batch."""
+        self.weights.descend(self.step, next(self.training), *paths)
+
+    def end(self) -> Metrics:
+        """End the step, which is a safe point then."""
+        self.step += 1
+        return self.weights.end(self.step - 1)
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
+        """Return the metrics of a member with the weights it inherits."""
         found = self.weights.measure(*single_path(self.space, arch), recalibrate=self.settings.recalibrate)
         return values_of(self.weights.task, found)
 
     @property
-    def supernet(self) -> torch.nn.Module:
+    def supernet(self) -> nn.Module:
+        """The supernet with its weights."""
         return self.weights.supernet
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, **self.weights.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.step = state["step"]
-        self.weights.load_state_dict(state)

@@ -31,7 +31,7 @@ from ramify.shrinking.scores import POOLS, Operator, Score, drop_from_each, drop
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
 from ramify.supernet import vector_of
-from ramify.training import Metrics, SupernetWeights, WeightSettings, Work
+from ramify.training import Metrics, Weights, WeightSettings, Work
 
 RULES = ("global", "layer")
 BELOW_LIMIT = "below-limit"
@@ -198,7 +198,7 @@ class ShrinkSession:
         if self.drawing != BELOW_LIMIT:
             check_drawing(self.drawing, self.candidates)
         self._limit = _Limit(settings, space, work, self.candidates) if settings.at_most else None
-        self.weights = SupernetWeights(settings, space, work)
+        self.weights = Weights(settings, space, work)
         vector = vector_of(self.weights.backbone)
         pieces = (piece for places in vector.places.values() for place in places for piece in place.values())
         self._of_cells = bool(vector.ends)
@@ -240,15 +240,13 @@ class ShrinkSession:
             child = draw(1, stream(self.work.seed, "path", self.step), None)
             active = {name: rows[0] for name, rows in self.candidates.one_hot(child).items()}
             mix = {name: rows.float() for name, rows in active.items()}
-            rate = weights.lr_at(self.step)
-            weights.descend(self.step, next(batches), mix, active)
+            weights.descend(self.step, next(batches), (mix, active))
             self.step += 1
-            epoch, inside = divmod(self.step, weights.steps_per_epoch)
-            values = {} if inside else {"epoch": epoch - 1, **weights.averages.take(), "lr": rate}
+            metrics = weights.end(self.step - 1)
             if self.step == warmup:  # the training proper starts with momenta of its own
                 weights.optimizer.state.clear()
                 self.base = self._now()
-            yield Metrics("prepare", self.step, weights.steps, values)
+            yield metrics
 
     def scores(self) -> dict[Operator, Score]:
         """Return the scores of all operators, as the weights are."""

@@ -7,6 +7,7 @@ from ramify.strategies.bayesian_optimization import BayesianOptimization
 from ramify.strategies.bohb import BOHB
 from ramify.strategies.cdarts import CDARTS
 from ramify.strategies.collapse import CollapseGuard
+from ramify.strategies.cost_term import CostTerm
 from ramify.strategies.darts import DARTS
 from ramify.strategies.darts_plus import DARTSPlus
 from ramify.strategies.differentiable import Differentiable
@@ -19,7 +20,7 @@ from ramify.strategies.nasp import NASP
 from ramify.strategies.optuna_sampler import OptunaSampler
 from ramify.strategies.p_darts import PDARTS
 from ramify.strategies.pc_darts import PCDARTS
-from ramify.strategies.proxyless import CostTerm, ProxylessNAS
+from ramify.strategies.proxyless import ProxylessNAS
 from ramify.strategies.random_search import RandomSearch
 from ramify.strategies.regularisation import Regularisation
 from ramify.strategies.regularized_evolution import RegularizedEvolution

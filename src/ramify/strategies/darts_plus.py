@@ -11,7 +11,7 @@ operations are looked at (section 3.3):
 No code was released. In a space without a normal cell, the rule looks at all of its cells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -21,9 +21,11 @@ from ramify.capabilities import SKIPS, Capability
 from ramify.errors import ConfigurationError
 from ramify.ops.weights import count_weights
 from ramify.spaces import Space
+from ramify.strategies.bilevel import Bilevel
 from ramify.strategies.collapse import skips
 from ramify.strategies.darts import DARTS
 from ramify.strategies.differentiable import Alphas
+from ramify.training import Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,11 @@ class DARTSPlus(DARTS):
     def needs(self) -> frozenset[Capability]:
         """Skip connections to count, beside operations that they may drive out."""
         return super().needs | {SKIPS}
+
+    def search(self, search: Bilevel) -> Iterator[Metrics]:
+        """Search as DARTS does, until a criterion ends it."""
+        search.until(self.stop)
+        yield from super().search(search)
 
     def stop(self, space: Space, record: Sequence[Alphas]) -> int | None:
         """Return the epoch to end with by either criterion, or None to go on."""

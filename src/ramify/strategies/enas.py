@@ -12,7 +12,7 @@ the whole search. It scores the final candidates on one batch each; here it is t
 (`selection_batches=1` gives the other). It keeps the smaller last batch of an epoch (`drop_last=False`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -33,8 +33,9 @@ from ramify.strategies.limited import Limited
 from ramify.strategies.selection import Selection
 from ramify.strategies.undecided import UNMOVED
 from ramify.tasks import Batch
-from ramify.training import Averages, Metrics, SupernetWeights, WeightSettings, Work, lost, single_path
+from ramify.training import Averages, Metrics, Weights, WeightSettings, Work, lost, single_path
 from ramify.training.measure import scored
+from ramify.training.stateful import Feed, Stateful
 
 WRITTEN = 200
 """How often the controller writes until a member is within limits."""
@@ -112,15 +113,20 @@ class ENAS(Limited, WeightSettings, Strategy):
         return ENASSession(self, space, work)
 
 
-class ENASSession:
+class ENASSession(Stateful):
     """ENAS at work; every step of the weights and every update of the controller is a safe point."""
+
+    kept = ("step", "limits", "weights", "controller", "optimizer", "training", "validation", "baseline", "averages",
+            "written", "entropy", "measures", "controllers", "selection", "stopped")  # fmt: skip
 
     def __init__(self, strategy: ENAS, space: Space, work: Work) -> None:
         self.strategy, self.space, self.work = strategy, space, work
         self.limits = strategy.limits_of(space, work)
-        self.weights = SupernetWeights(strategy, space, work)
-        self.validation = work.task.split("search_validation")
-        self.weights.check(self.validation, whole=True)
+        self.weights = Weights(strategy, space, work)
+        split = work.task.split("search_validation")
+        self.weights.check(split, whole=True)
+        self.training = Feed(lambda start: self.weights.batches(self.weights.split, start))
+        self.validation = Feed(lambda start: self.weights.batches(split, start, augmented=False, whole=True))
         self.weights.check_measured(batches=strategy.selection_batches)
         self.controller = self._initial()  # small, and stays on the host
         self.optimizer = torch.optim.Adam(
@@ -153,44 +159,31 @@ class ENASSession:
         return self.weights.steps_per_epoch + self.strategy.controller_updates
 
     def run(self) -> Iterator[Metrics]:
-        """Search, then choose among what the controller writes."""
+        """Let the shared weights learn for an epoch, then the controller; in the end choose what it writes best."""
         self.limits.prepare()
-        weights, strategy = self.weights, self.strategy
-        steps = strategy.epochs * self.steps_per_epoch
-        trained, updated = self._done()
-        training = weights.batches(weights.split, trained)
-        validation = weights.batches(self.validation, updated * strategy.samples, augmented=False, whole=True)
+        steps = self.strategy.epochs * self.steps_per_epoch
         while self.step < steps and not self.stopped:
             trained, updated = self._done()
-            if self.step % self.steps_per_epoch < weights.steps_per_epoch:
-                self._weight_step(trained, next(training))
+            if self.step % self.steps_per_epoch < self.weights.steps_per_epoch:
+                with torch.no_grad():
+                    written = self.controller.write(stream(self.work.seed, "path", trained))
+                self.weights.descend(trained, next(self.training), single_path(self.space, written.architecture))
             else:
-                self._controller_update(updated, validation)
+                self._update(updated)
             self.step += 1
             ends_epoch = self.step % self.steps_per_epoch == 0
             yield Metrics("search", self.step, steps, self._end_epoch() if ends_epoch else {})
-        yield from self.selection.run(self._candidates())
+        yield from self.selection.run([self._written_within(number) for number in range(self.strategy.selected)])
 
-    def _done(self) -> tuple[int, int]:
-        """Return how many steps of the weights and updates of the controller are done."""
-        epoch, inside = divmod(self.step, self.steps_per_epoch)
-        first = self.weights.steps_per_epoch
-        return epoch * first + min(inside, first), epoch * self.strategy.controller_updates + max(0, inside - first)
-
-    def _weight_step(self, number: int, batch: Batch) -> None:
-        with torch.no_grad():
-            written = self.controller.write(stream(self.work.seed, "path", number))
-        self.weights.descend(number, batch, *single_path(self.space, written.architecture))
-
-    def _controller_update(self, number: int, validation: Iterator[Batch]) -> None:
-        """Raise the probability of what does better than the baseline (REINFORCE; section 2.2)."""
+    def _update(self, number: int) -> None:
+        """Let the controller write more often what does better than the baseline (REINFORCE; section 2.2)."""
         strategy = self.strategy
         samples = [
             self.controller.write(stream(self.work.seed, "sample", number, sample))
             for sample in range(strategy.samples)
         ]
         losses = []
-        for written, score in zip(samples, self._scores(samples, validation), strict=True):
+        for written, score in zip(samples, self._scores(samples), strict=True):
             reward = score + strategy.entropy_weight * float(written.entropy.detach())
             losses.append(-written.log_prob * self._advantage(reward))
         self.optimizer.zero_grad()
@@ -199,19 +192,25 @@ class ENASSession:
             nn.utils.clip_grad_norm_(self.controller.parameters(), strategy.controller_clip)
         self.optimizer.step()
 
+    def _done(self) -> tuple[int, int]:
+        """Return how many steps of the weights and updates of the controller are done."""
+        epoch, inside = divmod(self.step, self.steps_per_epoch)
+        first = self.weights.steps_per_epoch
+        return epoch * first + min(inside, first), epoch * self.strategy.controller_updates + max(0, inside - first)
+
     def _advantage(self, reward: float) -> float:
         """Move the baseline towards the reward and return what the reward is above it."""
         decay = self.strategy.baseline_decay
         self.baseline = reward if self.baseline is None else decay * self.baseline + (1 - decay) * reward
         return reward - self.baseline
 
-    def _scores(self, samples: Sequence[Written], validation: Iterator[Batch]) -> list[float]:
+    def _scores(self, samples: Sequence[Written]) -> list[float]:
         """Return the score of each sample on a batch of its own; several processes divide the samples."""
         scores = torch.zeros(len(samples), dtype=torch.float64)
         first, step = parallel.part()
         with self.averages.divided(), parallel.apart():
             for number, written in enumerate(samples):
-                batch = next(validation)
+                batch = next(self.validation)
                 if number % step == first:
                     scores[number] = self._score(written, batch)
                 for name, weights in self.space.mix(written.architecture).items():
@@ -226,9 +225,6 @@ class ENASSession:
             output = self.weights.supernet.eval()(batch.inputs, mix, active=active)
             self.averages.add(output, batch, lost(self.work.task, output, batch))
         return scored(self.work.task, [(output, batch)])
-
-    def _candidates(self) -> list[Architecture]:
-        return [self._written_within(number) for number in range(self.strategy.selected)]
 
     def _written_within(self, number: int) -> Architecture:
         """Return a member that the controller writes, within the limits if there are any: it writes again until one is.
@@ -295,37 +291,3 @@ class ENASSession:
     def supernet(self) -> nn.Module:
         """The supernet with its weights."""
         return self.weights.supernet
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights, controller, optimisers, baseline, scores and position."""
-        return {
-            "step": self.step,
-            "weights": self.weights.state_dict(),
-            "controller": self.controller.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "baseline": self.baseline,
-            "averages": self.averages.sums,
-            "written": self.written,
-            "entropy": self.entropy,
-            "measures": self.measures,
-            "controllers": self.controllers,
-            "stopped": self.stopped,
-            "selection": self.selection.state_dict(),
-            **({"limits": self.limits.state_dict()} if self.limits else {}),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
-        self.step = state["step"]
-        self.limits.load_state_dict(state.get("limits", {}))
-        self.weights.load_state_dict(state["weights"])
-        self.controller.load_state_dict(state["controller"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.baseline = state["baseline"]
-        self.averages.load(state["averages"])
-        self.written = {name: total.clone().cpu() for name, total in state["written"].items()}
-        self.entropy = state["entropy"]
-        self.measures = [dict(measures) for measures in state["measures"]]
-        self.controllers = [dict(controller) for controller in state["controllers"]]
-        self.stopped = state["stopped"]
-        self.selection.load_state_dict(state["selection"])

@@ -7,19 +7,31 @@ weights they inherit: by the evolution of SPOS, as in AngleNAS, or for several o
 as in the paper, where they are accuracy, multiply-adds and parameters.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 from ramify.capabilities import Capability
 from ramify.errors import ConfigurationError
-from ramify.evaluators import InheritedWeights
+from ramify.evaluators.inherited import Inherited, InheritedWeights
 from ramify.spaces import Space
 from ramify.strategies.ask_tell import AskTell
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.evolution import Evolution
 from ramify.strategies.optuna_sampler import OptunaSampler
-from ramify.training import WeightSettings, Work
+from ramify.training import Metrics, WeightSettings, Work
 
 _OF_EVOLUTION = ("parents", "crossovers", "mutation_rate")
+
+
+class FairlyTrained(InheritedWeights):
+    """The weights of FairNAS, which learn on as many paths a step as an edge has candidates."""
+
+    def learn(self, inherited: Inherited) -> Iterator[Metrics]:
+        """Sum the gradients of paths that together use every candidate once, then take a step (algorithm 1)."""
+        while inherited.learns:
+            paths = inherited.paths(inherited.step)
+            inherited.descend(*paths)
+            yield inherited.end()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +89,7 @@ class FairNAS(WeightSettings, Strategy):
     def search(self) -> AskTell:
         """Return the search by inherited weights that follows: what all of this is made of."""
         weights = {item.name: getattr(self, item.name) for item in fields(WeightSettings)}
-        evaluator = InheritedWeights(**weights, paths="fair", recalibrate=self.recalibrate)
+        evaluator = FairlyTrained(**weights, paths="fair", recalibrate=self.recalibrate)
         settings = {name: getattr(self, name) for name in ("evaluations", "objectives", "reference", "limits")}
         if len(self.objectives) == 1:
             evolution = {name: getattr(self, name) for name in ("population", *_OF_EVOLUTION)}

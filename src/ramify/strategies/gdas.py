@@ -12,9 +12,10 @@ keeps the smaller last batch (`drop_last=False`).
 Weights that no batch has used in a step are left alone: neither weight decay nor momentum moves them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import inf
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,10 @@ from torch import Tensor
 from ramify.capabilities import ACTIVE, CONSTANTS, Capability
 from ramify.errors import ConfigurationError
 from ramify.spaces import Space
-from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
+from ramify.strategies.bilevel import Bilevel, Moment
+from ramify.strategies.differentiable import Active, Alphas, Differentiable
 from ramify.supernet import Choice
+from ramify.training import Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +84,21 @@ class GDAS(Differentiable):
             mix[name], active[name] = gumbel_one_hot(choice, alphas[name], tau, moment.generator(name))
         return mix, active
 
-    def options(self, space: Space, moment: Moment) -> dict[str, Any]:
-        """Let the weights of candidates that were not drawn enter as constants, where they are learnt."""
-        learnt = moment.step == "architecture" or self.legacy_clip
-        return {"constants": True} if self.unselected == "constant" and learnt else {}
+    def search(self, search: Bilevel) -> Iterator[Metrics]:
+        """Draw a path for every step, of the weights and of α, and let it learn (Algorithm 1)."""
+        for step in search.steps():
+            for turn in search.turns(step):
+                path = partial(self.mixing, search.space, search.alphas, turn)
+                if turn.step == "weights":
+                    search.descend(next(search.training), path, **self.constants(learnt=self.legacy_clip))
+                else:
+                    losses = search.losses(next(search.validation), path, **self.constants(learnt=True))
+                    search.alphas.descend(losses)
+            yield search.end(step, temperature=self.temperature(step.epoch))
 
-    def recorded(self, epoch: int) -> dict[str, float]:
-        """Add τ to the history."""
-        return {"temperature": self.temperature(epoch)}
+    def constants(self, *, learnt: bool) -> dict[str, bool]:
+        """Return what lets the weights of candidates that were not drawn enter as constants, where they are learnt."""
+        return {"constants": True} if self.unselected == "constant" and learnt else {}
 
 
 def gumbel_one_hot(choice: Choice, alpha: Tensor, tau: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

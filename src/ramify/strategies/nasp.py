@@ -14,9 +14,9 @@ other edges than those of Ā (`derivation="softmax"`). The paper's term is a fun
 at Ā, where it moves the chosen operations alone, and leaves out reduction cells (`released_complexity`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import inf
 
 import torch
@@ -28,8 +28,10 @@ from ramify.errors import ConfigurationError
 from ramify.ops import NONE
 from ramify.ops.weights import count_weights
 from ramify.spaces import Space
+from ramify.strategies.bilevel import Bilevel, Moment
 from ramify.strategies.collapse import watched
-from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
+from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.training import Metrics
 
 BELOW = 1e-3
 """How much lower `none` starts. In the released spaces it is no candidate; where it can be chosen, a tie would start
@@ -55,6 +57,8 @@ class NASP(Differentiable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.derivation not in ("raw", "softmax"):
+            raise ConfigurationError(f"`derivation` must be 'raw' or 'softmax', got {self.derivation!r}")
         if not 0 <= self.complexity < inf:
             raise ConfigurationError(f"`complexity` must be a number from 0, got {self.complexity}")
 
@@ -110,8 +114,23 @@ class NASP(Differentiable):
         ]
         return self.complexity * torch.stack(terms).sum()
 
-    def project(self, alphas: Alphas) -> None:
-        """Clip A to the box."""
+    def search(self, search: Bilevel) -> Iterator[Metrics]:
+        """Move A along the gradient at Ā, clip it to the box, then let the weights of Ā descend (Algorithm 2)."""
+        space, alphas = search.space, search.alphas
+        for step in search.steps():
+            for turn in search.turns(step):
+                path = partial(self.mixing, space, alphas, turn)
+                if turn.step == "weights":
+                    search.descend(next(search.training), path)
+                else:
+                    alphas.descend(search.losses(next(search.validation), path), self.penalty(space, alphas))
+                    self.project(alphas)
+            yield search.end(step)
+
+    @staticmethod
+    @torch.no_grad()
+    def project(alphas: Alphas) -> None:
+        """Clip A to the box, in place."""
         for alpha in alphas.values():
             alpha.clamp_(0.0, 1.0)
 

@@ -15,7 +15,8 @@ edges that keep the resolution, as in the code. The code clips the gradient of t
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from math import exp, inf
 from typing import Any
 
@@ -30,9 +31,9 @@ from ramify.ops import NONE
 from ramify.seeding import derive
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession
+from ramify.strategies.bilevel import Bilevel, Moment
 from ramify.strategies.collapse import SKIP, skips
-from ramify.strategies.darts import DARTS
-from ramify.strategies.differentiable import BilevelSession, Moment
+from ramify.strategies.differentiable import Active, Alphas, Differentiable
 from ramify.supernet import Choice
 from ramify.training import Metrics, Work
 
@@ -41,7 +42,7 @@ EIGHT = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class PDARTS(DARTS):
+class PDARTS(Differentiable):
     """P-DARTS with the settings of the released code for CIFAR-10; `epochs` and `arch_start` are those of one stage.
 
     Args:
@@ -92,52 +93,24 @@ class PDARTS(DARTS):
         """A depth that grows from stage to stage, and dropout."""
         return super().needs | {DEPTH} | ({DROPOUT} if any(self.skip_dropout) else set())
 
+    def dropout(self, stage: int, epoch: int) -> float:
+        """Return the probability of an epoch: p₀·(T - e - 1)/T while only weights learn, then p₀·exp(-λ(e - e₀))."""
+        most = self.skip_dropout[stage]
+        if epoch < self.arch_start:
+            return most * (self.epochs - epoch - 1) / self.epochs
+        return most * exp(-self.dropout_decay * (epoch - self.arch_start))
+
+    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+        """Softmax over the candidates that are left on an edge; all of them are computed."""
+        return self.scores(space, alphas), None
+
     def session(self, space: Space, work: Work) -> SearchSession:
         """Return the stages at work, one after the other."""
         return ProgressiveSession(self, space, work)
 
-    def stage(self, number: int) -> "_Stage":
-        """Return the search of a stage."""
-        shared = {item.name: getattr(self, item.name) for item in fields(DARTS)}
-        shared["limits"] = {}  # they are those of the whole search, whose networks are not as deep as a stage's
-        return _Stage(**shared, skip_dropout=self.skip_dropout[number], dropout_decay=self.dropout_decay)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stage(DARTS):
-    """DARTS with dropout on skip connections.
-
-    Args:
-        skip_dropout: p₀.
-        dropout_decay: λ.
-    """
-
-    skip_dropout: float = 0.0
-    dropout_decay: float = 0.2
-
-    @property
-    def needs(self) -> frozenset[Capability]:
-        """Dropout, unless the stage has none."""
-        return super().needs | ({DROPOUT} if self.skip_dropout else set())
-
-    def dropout(self, epoch: int) -> float:
-        """Return the probability of an epoch: p₀·(T - e - 1)/T while only weights learn, then p₀·exp(-λ(e - e₀))."""
-        if epoch < self.arch_start:
-            return self.skip_dropout * (self.epochs - epoch - 1) / self.epochs
-        return self.skip_dropout * exp(-self.dropout_decay * (epoch - self.arch_start))
-
-    def options(self, space: Space, moment: Moment) -> dict[str, Any]:
-        """Drop elements of skip connections."""
-        drops = self.skip_dropout and any(SKIP in choice.ops for choice in space.choices.values())
-        return {"dropout": {SKIP: self.dropout(moment.epoch)}} if drops else {}
-
-    def recorded(self, epoch: int) -> dict[str, float]:
-        """Add the probability to the history."""
-        return {"skip_dropout": self.dropout(epoch)}
-
 
 class ProgressiveSession:
-    """P-DARTS at work: a `BilevelSession` for every stage."""
+    """P-DARTS at work: the tools of a bilevel search for every stage."""
 
     def __init__(self, strategy: PDARTS, space: Space, work: Work) -> None:
         self.strategy, self.whole, self.work = strategy, space, work
@@ -152,7 +125,7 @@ class ProgressiveSession:
         depth = getattr(layout, keyword) + strategy.added_depth[stage]
         own = replace(work, layout={**work.layout, keyword: depth}, seed=derive(work.seed, "stage", stage))
         self.stage, self.space = stage, space
-        self.inner = BilevelSession(strategy.stage(stage), space, own, self.limits)
+        self.inner = Bilevel(strategy, space, own, limits=self.limits)
 
     @property
     def stages(self) -> int:
@@ -160,15 +133,35 @@ class ProgressiveSession:
         return len(self.strategy.added_depth)
 
     def run(self) -> Iterator[Metrics]:
-        """Search stage after stage."""
+        """Search stage after stage, each as DARTS does, with dropout on skip connections (section 3.2 and 3.3)."""
+        self.limits.prepare()
         while True:
-            steps = self.inner.weights.steps
-            for metrics in self.inner.run():
-                row = self._row(metrics.values) if metrics.values else {}
-                yield Metrics("search", self.stage * steps + metrics.step, self.stages * steps, row)
+            inner = self.inner
+            for step in inner.steps():
+                p = self.strategy.dropout(self.stage, step.epoch)
+                dropout = {"dropout": {SKIP: p}} if self._drops else {}
+                for turn in inner.turns(step):
+                    path = partial(self.strategy.mixing, inner.space, inner.alphas, turn)
+                    if turn.step == "weights":
+                        inner.descend(next(inner.training), path, **dropout)
+                    else:
+                        inner.alphas.descend(inner.losses(next(inner.validation), path, **dropout))
+                yield self._told(inner.end(step, skip_dropout=p))
             if self.stage == self.stages - 1:
                 return
             self._begin(self.stage + 1, self.space.restrict(self._survivors()))
+
+    @property
+    def _drops(self) -> bool:
+        """Whether elements of skip connections are dropped in this stage."""
+        skips = any(SKIP in choice.ops for choice in self.space.choices.values())
+        return skips and self.strategy.skip_dropout[self.stage] > 0
+
+    def _told(self, metrics: Metrics) -> Metrics:
+        """Return what a stage tells as a step of the whole search."""
+        steps = self.inner.weights.steps
+        row = self._row(metrics.values) if metrics.values else {}
+        return Metrics("search", self.stage * steps + metrics.step, self.stages * steps, row)
 
     def _survivors(self) -> dict[str, Tensor]:
         """Return the candidates with the largest weights of every edge, and, so that limits can be kept, those of the
@@ -176,7 +169,7 @@ class ProgressiveSession:
         kept = self.strategy.kept[self.stage]
         survivors = {
             name: best_candidates(weights, self.space.choices[name].mask, self.whole.choices[name].mask, kept)
-            for name, weights in self.inner.mixing_weights().items()
+            for name, weights in self.inner.scores().items()
         }
         if self.limits and not self.limits.reachable(self.space.restrict(survivors)):
             for name, used in self.space.mix(self.inner.architecture()).items():
@@ -208,7 +201,7 @@ class ProgressiveSession:
         return restrict_skips(self.space, scores, most, self.limits)
 
     def _scores(self) -> dict[str, Tensor]:
-        return self.inner.strategy.derived_from(self.space, self.inner.alphas)
+        return self.strategy.derived_from(self.space, self.inner.alphas)
 
     def summary(self) -> dict[str, Any]:
         """Return what the search of this stage says, and what the result costs, where it has limits."""

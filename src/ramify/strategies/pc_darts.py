@@ -12,9 +12,9 @@ sum of the edge's mixing weights, so the supernet needs no further argument. The
 an epoch, which `drop_last=False` does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,7 +22,10 @@ from torch import Tensor
 from ramify.capabilities import PARTIAL_CHANNELS, Capability
 from ramify.errors import ConfigurationError
 from ramify.spaces import Space
-from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
+from ramify.strategies.base import SearchSession
+from ramify.strategies.bilevel import Bilevel, Moment
+from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.training import Metrics, Work
 
 EDGES = "{}/edges"
 """Name of the parameters β (E,) that belong to a choice."""
@@ -49,18 +52,11 @@ class PCDARTS(Differentiable):
         super().__post_init__()
         if self.partial_channels < 1:
             raise ConfigurationError(f"`partial_channels` must be at least 1, got {self.partial_channels}")
-        if self.derivation == "raw":
-            raise ConfigurationError("`derivation='raw'` would leave out the edge weights β; PC-DARTS needs 'softmax'")
 
     @property
     def needs(self) -> frozenset[Capability]:
         """A supernet that lets a part of the channels in."""
         return super().needs | {PARTIAL_CHANNELS}
-
-    @property
-    def layout(self) -> dict[str, Any]:
-        """The supernet lets a part of the channels in."""
-        return {"partial_channels": self.partial_channels}
 
     def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
         """Start α and β at 1e-3·N(0, 1)."""
@@ -80,3 +76,18 @@ class PCDARTS(Differentiable):
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Mix with the scores; all candidates are computed."""
         return self.scores(space, alphas), None
+
+    def search(self, search: Bilevel) -> Iterator[Metrics]:
+        """Let α and β descend, once the weights have learnt for some epochs, then the weights (Algorithm 1)."""
+        for step in search.steps():
+            for turn in search.turns(step):
+                path = partial(self.mixing, search.space, search.alphas, turn)
+                if turn.step == "weights":
+                    search.descend(next(search.training), path)
+                else:
+                    search.alphas.descend(search.losses(next(search.validation), path))
+            yield search.end(step)
+
+    def session(self, space: Space, work: Work) -> SearchSession:
+        """Return the search of a space, in a supernet that lets a part of the channels in."""
+        return Bilevel(self, space, work, layout={"partial_channels": self.partial_channels})

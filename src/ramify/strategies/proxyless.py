@@ -19,8 +19,8 @@ every epoch (`arch_counted="epoch"`), and its norms have ε = 0.001 (the layout'
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from math import inf, log
+from functools import cached_property, partial
+from math import inf
 from typing import Any
 
 import torch
@@ -28,74 +28,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramify.capabilities import ACTIVE, ADDITIVE_COST, Capability
-from ramify.costs import COSTS, ExpectedCost, expected_cost, is_cost
+from ramify.costs import ExpectedCost, expected_cost
 from ramify.costs.record import is_repeatable
-from ramify.errors import ConfigurationError, nearest
+from ramify.errors import ConfigurationError
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession
-from ramify.strategies.differentiable import Active, Alphas, BilevelSession, Differentiable, Moment
+from ramify.strategies.bilevel import Bilevel, Moment, Step
+from ramify.strategies.cost_term import NOTHING, CostTerm
+from ramify.strategies.differentiable import Active, Alphas, Differentiable
 from ramify.strategies.gdas import gumbel_like
 from ramify.strategies.limited import networks_of
 from ramify.supernet import Choice
 from ramify.tasks import Batch
-from ramify.training import Work, lost
+from ramify.training import Metrics, Work, lost
 from ramify.training.measure import scored
 from ramify.training.schedules import learning_rate
-
-FORMS = ("mul#log", "add#linear")
-NOTHING = "nothing"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostTerm:
-    """What the cost of a network does to the loss, or to the reward, of the architecture.
-
-    With CE the cross-entropy, C the expected cost and R the reference, the loss is `mul#log`, factor · CE · (ln C / ln
-    R)^exponent, or `add#linear`, CE + strength · (C − R) / R. The reward is accuracy · (R / cost)^power.
-
-    Args:
-        of: A cost such as `macs`, `params` or `latency_ms`, or `nothing`: the loss is CE then, and the reward the
-            accuracy.
-        reference: R, in the unit of the cost; 0 for the expected cost when all candidates are equally probable.
-        form: `mul#log` or `add#linear`, of the loss.
-        factor: Of `mul#log`.
-        exponent: Of `mul#log`.
-        strength: λ of `add#linear`.
-        power: Of the reward.
-        network: Layout of the network whose cost it is, as `retrain` will build it; that of the search by default.
-    """
-
-    of: str = "macs"
-    reference: float = 0.0
-    form: str = "mul#log"
-    factor: float = 0.2
-    exponent: float = 0.3
-    strength: float = 0.1
-    power: float = 0.1
-    network: dict[str, int | float | bool | str | None] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.of != NOTHING and not is_cost(self.of):
-            known = nearest(self.of, (*COSTS, NOTHING))
-            raise ConfigurationError(f"cost: `of` must be a cost or {NOTHING!r}, got {self.of!r}; {known}")
-        if self.form not in FORMS:
-            raise ConfigurationError(f"cost: `form` must be one of {list(FORMS)}, got {self.form!r}")
-        for name in ("reference", "exponent", "strength", "power"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ConfigurationError(f"cost: `{name}` must be a number from 0, got {getattr(self, name)}")
-        if not 0 < self.factor < inf:
-            raise ConfigurationError(f"cost: `factor` must be above 0, got {self.factor}")
-
-    def loss(self, entropy: Tensor, cost: Tensor, reference: float) -> Tensor:
-        """Return the loss (scalar) for the cross-entropy and the expected cost C."""
-        if self.form == "mul#log":
-            return self.factor * entropy * ((cost.log() / log(reference)) ** self.exponent).to(entropy)
-        return entropy + self.strength * (cost / reference - 1).to(entropy)
-
-    def reward(self, accuracy: float, cost: float, reference: float) -> float:
-        """Return the reward of a network."""
-        return accuracy * (reference / cost) ** self.power
 
 
 @dataclass(frozen=True)
@@ -219,8 +167,6 @@ class ProxylessNAS(Differentiable):
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
         if not 0 < self.baseline_step <= 1:
             raise ConfigurationError(f"`baseline_step` must be above 0 and at most 1, got {self.baseline_step}")
-        if self.gradient == "stale":
-            raise ConfigurationError("ProxylessNAS takes the architecture's gradient at `gradient='live'` only")
 
     @property
     def total_epochs(self) -> int:
@@ -234,14 +180,14 @@ class ProxylessNAS(Differentiable):
             return super().lr_at(behind, steps_per_epoch)
         return learning_rate(step, steps_per_epoch, self.warmup_epochs, lr=self.warmup_lr, stepwise=self.stepwise)
 
-    def learns(self, step: int, steps_per_epoch: int) -> bool:
+    def learns(self, step: Step, steps_per_epoch: int) -> bool:
         """Return whether a step of the architecture belongs to a step of the weights."""
-        if step < (self.warmup_epochs + self.arch_start) * steps_per_epoch:
+        if step.epoch < self.warmup_epochs + self.arch_start:
             return False
-        inside = step % steps_per_epoch
         if self.learning == "gradient":
-            return ((step if self.arch_counted == "search" else inside) + 1) % self.arch_every == 0
-        return (inside + 1) * self.arch_updates // steps_per_epoch > inside * self.arch_updates // steps_per_epoch
+            return ((step.number if self.arch_counted == "search" else step.within) + 1) % self.arch_every == 0
+        updates = self.arch_updates
+        return (step.within + 1) * updates // steps_per_epoch > step.within * updates // steps_per_epoch
 
     @property
     def needs(self) -> frozenset[Capability]:
@@ -271,13 +217,25 @@ class ProxylessNAS(Differentiable):
         drawn = self.gates_of(space, alphas, moment)
         return {name: g.mix for name, g in drawn.items()}, {name: g.live for name, g in drawn.items()}
 
-    def differentiate(self, session: BilevelSession, valid: Batch, train: Batch) -> None:
-        """Leave the gradients of the regularised loss, or of the reward, in the parameters."""
-        assert isinstance(session, ProxylessSession)
-        if self.learning == "gradient":
-            session.backward(session.charged(session.validation_losses(valid)))
-        else:
-            session.reinforce(valid)
+    def search(self, search: Bilevel) -> Iterator[Metrics]:
+        """Let the weights learn on drawn paths, and α, now and then, from gates or rewards (section 3.2 and 3.3)."""
+        assert isinstance(search, ProxylessSession)
+        space, alphas = search.space, search.alphas
+        search.know_costs()
+        for step in search.steps():
+            for turn in search.turns(step, self.learns(step, search.weights.steps_per_epoch)):
+                path = partial(self.mixing, space, alphas, turn)
+                if turn.step == "weights":
+                    search.descend(next(search.training), path)
+                elif self.learning == "reinforce":
+                    search.reinforce(next(search.validation), turn)
+                else:
+                    drawn, before = self.gates_of(space, alphas, turn), alphas.copies()
+                    losses = search.losses(next(search.validation), path)
+                    alphas.descend(search.charged(losses, turn))
+                    if self.gates == "two":
+                        alphas.restore({n: rescaled(before[n], alpha, drawn[n].live) for n, alpha in alphas.items()})
+            yield search.end(step, search.told)
 
     def session(self, space: Space, work: Work) -> SearchSession:
         """Return the search of a space."""
@@ -290,15 +248,16 @@ def path(space: Space, alphas: Alphas, moment: Moment, *key: str) -> tuple[dict[
     return {name: d.to(alphas[name].dtype) for name, d in drawn.items()}, drawn
 
 
-class ProxylessSession(BilevelSession):
+class ProxylessSession(Bilevel):
     """ProxylessNAS at work: a bilevel search that knows what networks cost."""
 
     strategy: ProxylessNAS
+    kept = (*Bilevel.kept, "baseline", "latencies")
 
     def __init__(self, strategy: ProxylessNAS, space: Space, work: Work) -> None:
         super().__init__(strategy, space, work)
         self.baseline: float | None = None
-        self._measured: tuple[float, list[list[float]]] | None = None  # latencies, of a search that is continued
+        self.latencies: tuple[float, list[list[float]]] | None = None  # latencies, of a search that is continued
 
     @cached_property
     def expected(self) -> ExpectedCost:
@@ -308,14 +267,14 @@ class ProxylessSession(BilevelSession):
             ConfigurationError: If it is no sum, or the form of the loss does not fit it.
         """
         term, space = self.strategy.cost, self.space
-        if self._measured is not None:
-            found = ExpectedCost(space, *self._measured)
+        if self.latencies is not None:
+            found = ExpectedCost(space, *self.latencies)
         else:
             known = expected_cost(networks_of(space, self.work, term.network or self.work.layout), term.of)
             if known is None:
                 raise ConfigurationError(f"{term.of} of a network of {space.name} are no sum over its candidates")
             found = known
-            self._measured = None if is_repeatable(term.of) else (found.base, found.costs)
+            self.latencies = None if is_repeatable(term.of) else (found.base, found.costs)
         cheapest = found.least
         if (
             self.strategy.learning == "gradient"
@@ -347,39 +306,29 @@ class ProxylessSession(BilevelSession):
     def _charges(self) -> bool:
         return self.strategy.cost.of != NOTHING
 
-    def run(self) -> Iterator[Any]:
-        """Search; what networks cost is known before anything learns."""
+    def know_costs(self) -> None:
+        """Measure what networks cost, before anything learns."""
         if self._charges:
             _ = self.reference
             _ = self.expected
-        yield from super().run()
 
-    def charged(self, losses: Iterator[Tensor]) -> Iterator[Tensor]:
+    def charged(self, losses: Iterator[Tensor], turn: Moment) -> Iterator[Tensor]:
         """Yield the parts of the regularised loss for those of the cross-entropy."""
-        term, moment = self.strategy.cost, self._moment("architecture")
+        term = self.strategy.cost
         for number, loss in enumerate(losses):
             if not self._charges or (number and term.form == "add#linear"):  # what is added is added once
                 yield loss
                 continue
-            drawn = self.strategy.gates_of(self.space, self.alphas, moment)
+            drawn = self.strategy.gates_of(self.space, self.alphas, turn)
             cost = self.expected({name: g.probabilities for name, g in drawn.items()})
             yield term.loss(loss, cost, self.reference)
 
-    def _architecture_step(self, valid: Batch, train: Batch) -> None:
-        before = {name: alpha.detach().clone() for name, alpha in self.alphas.items()}
-        super()._architecture_step(valid, train)
-        if self.strategy.learning == "gradient" and self.strategy.gates == "two":
-            drawn = self.strategy.gates_of(self.space, before, self._moment("architecture"))
-            with torch.no_grad():
-                for name, alpha in self.alphas.items():
-                    alpha.copy_(rescaled(before[name], alpha, drawn[name].live))
-
-    def reinforce(self, valid: Batch) -> None:
-        """Set the gradients of the parameters to those of −Σ (reward − baseline) · ln p, averaged over networks."""
-        strategy, moment = self.strategy, self._moment("architecture")
+    def reinforce(self, valid: Batch, turn: Moment) -> None:
+        """Take a step of the parameters on −Σ (reward − baseline) · ln p, averaged over networks that are drawn."""
+        strategy = self.strategy
         rewards, log_probabilities = [], []
         for sample in range(strategy.samples):
-            mix, active = path(self.space, self.alphas, moment, str(sample))
+            mix, active = path(self.space, self.alphas, turn, str(sample))
             score = self._score(valid, mix, active, sample)
             cost = float(self.expected(mix)) if self._charges else 0.0
             rewards.append(strategy.cost.reward(score, cost, self.reference) if self._charges else score)
@@ -393,7 +342,8 @@ class ProxylessSession(BilevelSession):
             )
         self.baseline = moved(self.baseline, rewards, strategy.baseline_step)
         terms = [-(r - self.baseline) * p for r, p in zip(rewards, log_probabilities, strict=True)]
-        (torch.stack(terms).sum() / strategy.samples).backward(inputs=list(self.alphas.values()))
+        self.alphas.forget()
+        self.alphas.follow(torch.stack(terms).sum() / strategy.samples)
 
     def _score(self, valid: Batch, mix: Mapping[str, Tensor], active: Mapping[str, Tensor], sample: int) -> float:
         """Return the score of a path on a batch, with the statistics of the batch, and count it."""
@@ -405,26 +355,10 @@ class ProxylessSession(BilevelSession):
                 said.append((output, part))
         return scored(self.work.task, said)
 
-    def _end_epoch(self) -> dict[str, Any]:
-        """Return a row of the history, with the expected cost."""
-        row = super()._end_epoch()
-        if self._charges:
-            row[f"expected_{self.strategy.cost.of}"] = float(self.expected(self.mixing_weights()))
-        if self.baseline is not None:
-            row["baseline"] = self.baseline
-        return row
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the bilevel search, the baseline, and latencies where they were measured."""
-        return super().state_dict() | {"baseline": self.baseline, "latencies": self._measured}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
-        super().load_state_dict(state)
-        self.baseline = state["baseline"]
-        if state["latencies"] is not None:
-            base, costs = state["latencies"]
-            self._measured = base, [list(row) for row in costs]
+    def told(self) -> dict[str, float]:
+        """Return what a row of the history has beside the others: the expected cost, and the baseline."""
+        cost = {f"expected_{self.strategy.cost.of}": float(self.expected(self.scores()))} if self._charges else {}
+        return cost | ({} if self.baseline is None else {"baseline": self.baseline})
 
 
 def moved(baseline: float | None, rewards: list[float], step: float) -> float:

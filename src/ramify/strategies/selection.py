@@ -12,7 +12,7 @@ from ramify.architecture import Architecture
 from ramify.errors import RunError
 from ramify.spaces import Space
 from ramify.strategies.trials import Trial, Trials, fault
-from ramify.training import Metrics, SupernetWeights, single_path
+from ramify.training import Metrics, Weights, single_path
 
 
 class Selection:
@@ -24,7 +24,7 @@ class Selection:
         batches: Validation batches of 256 images that a candidate is scored on; 0 for all.
     """
 
-    def __init__(self, space: Space, weights: SupernetWeights, batches: int = 0) -> None:
+    def __init__(self, space: Space, weights: Weights, batches: int = 0) -> None:
         self.space, self.weights, self.batches = space, weights, batches
         self.trials = Trials()
 

@@ -11,7 +11,9 @@ one validation batch, whose standard error is up to two points; here it is the w
 `selection_batches=1` gives the other. The code keeps the smaller last batch of an epoch (`drop_last=False`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,8 +22,10 @@ from ramify.capabilities import ACTIVE, Capability
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import Space
-from ramify.strategies.differentiable import Active, Alphas, Differentiable, Moment
-from ramify.training import single_path
+from ramify.strategies.base import SearchSession
+from ramify.strategies.bilevel import Bilevel, Moment
+from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.training import Metrics, Work, single_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +68,19 @@ class SETN(Differentiable):
     def preferences(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
         """Return log softmax(α), −∞ where no candidate exists: the members with the largest sums are most probable."""
         return {name: torch.log(score) for name, score in self.scores(space, alphas).items()}
+
+    def search(self, search: Bilevel) -> Iterator[Metrics]:
+        """Let weights learn on uniform members and the evaluator on the mixture, then choose (section 3.2 and 3.3)."""
+        for step in search.steps():
+            for turn in search.turns(step):
+                path = partial(self.mixing, search.space, search.alphas, turn)
+                if turn.step == "weights":
+                    search.descend(next(search.training), path)
+                else:
+                    search.alphas.descend(search.losses(next(search.validation), path))
+            yield search.end(step)
+        yield from search.select(self.preferences(search.space, search.alphas), self.selected)
+
+    def session(self, space: Space, work: Work) -> SearchSession:
+        """Return the search of a space."""
+        return Bilevel(self, space, work, scored=self.selection_batches)

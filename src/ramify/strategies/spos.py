@@ -8,14 +8,27 @@ The released program draws the paths of its training in bins of multiply-adds (`
 average of the last batches; here it is the mean over all of them. AngleNAS has other settings, in its recipe.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 from ramify.capabilities import Capability
-from ramify.evaluators import InheritedWeights
+from ramify.evaluators.inherited import Inherited, InheritedWeights
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.evolution import Evolution
-from ramify.training import WeightSettings, Work
+from ramify.training import Metrics, UniformPaths, WeightSettings, Work, single_path
+
+
+class SinglePath(InheritedWeights):
+    """The weights of SPOS, which learn on one path a step."""
+
+    def learn(self, inherited: Inherited) -> Iterator[Metrics]:
+        """Let one member learn from each batch, drawn uniformly, from a bin that is drawn before (section 3.2)."""
+        assert isinstance(inherited.paths, UniformPaths)
+        while inherited.learns:
+            member = inherited.paths.member(inherited.step)
+            inherited.descend(single_path(inherited.space, member))
+            yield inherited.end()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +86,7 @@ class SPOS(WeightSettings, Strategy):
         paths = {name: getattr(self, name) for name in ("bins", "bins_of", "recalibrate")}
         names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits")
         settings = {name: getattr(self, name) for name in names}
-        return Evolution(**settings, evaluator=InheritedWeights(**weights, **paths))
+        return Evolution(**settings, evaluator=SinglePath(**weights, **paths))
 
     @property
     def needs(self) -> frozenset[Capability]:

@@ -32,20 +32,26 @@ class VirtualStep:
         xi: ξ, the learning rate of the weights.
         momentum: μ of SGD.
         weight_decay: λ of SGD.
+        nesterov: Whether the momentum is Nesterov's: then the step is along g + μ·(μ·m + g) with g = ∇_w L + λ·w.
     """
 
     xi: float
     momentum: float = 0.0
     weight_decay: float = 0.0
+    nesterov: bool = False
 
     def __call__(
         self, weights: Sequence[Tensor], gradients: Sequence[Tensor], buffers: Sequence[Tensor]
     ) -> list[Tensor]:
         """Return w' for weights w, their gradients and their momentum buffers."""
-        return [
-            w - self.xi * (self.momentum * m + g + self.weight_decay * w)
-            for w, g, m in zip(weights, gradients, buffers, strict=True)
+        along = [
+            self.momentum * m + g + self.weight_decay * w for w, g, m in zip(weights, gradients, buffers, strict=True)
         ]
+        if self.nesterov:
+            along = [
+                g + self.weight_decay * w + self.momentum * a for w, g, a in zip(weights, gradients, along, strict=True)
+            ]
+        return [w - self.xi * a for w, a in zip(weights, along, strict=True)]
 
 
 def unrolled_gradient(

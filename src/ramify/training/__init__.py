@@ -5,7 +5,7 @@ from ramify.training.paths import FairPaths, UniformPaths
 from ramify.training.recipe import Recipe
 from ramify.training.retraining import TrainingSession
 from ramify.training.session import Averages, Loss, Metrics, Session, Work, endless, lost
-from ramify.training.supernet import SupernetWeights, WeightSettings, single_path
+from ramify.training.supernet import Weights, WeightSettings, single_path
 
 __all__ = [
     "Averages",
@@ -15,10 +15,10 @@ __all__ = [
     "Metrics",
     "Recipe",
     "Session",
-    "SupernetWeights",
     "TrainingSession",
     "UniformPaths",
     "WeightSettings",
+    "Weights",
     "Work",
     "endless",
     "lost",

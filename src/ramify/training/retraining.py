@@ -184,7 +184,7 @@ class TrainingSession:
             **({} if self.average is None else {"average": self.average.network.state_dict()}),
             "optimizer": self.optimizer.state_dict(),
             "scale": self.scale.state_dict(),
-            "averages": self.averages.sums,
+            "averages": self.averages.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -195,7 +195,7 @@ class TrainingSession:
             self.average.network.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scale.load_state_dict(state["scale"])
-        self.averages.load(state["averages"])
+        self.averages.load_state_dict(state["averages"])
 
 
 def is_auxiliary(name: str) -> bool:

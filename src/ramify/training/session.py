@@ -158,9 +158,13 @@ class Averages:
         metrics = meter.computed(counted) if isinstance(meter, SumMeter) and counted else {}
         return {f"{prefix}loss": loss / (weight or 1)} | {f"{prefix}{name}": value for name, value in metrics.items()}
 
-    def load(self, sums: Tensor) -> None:
-        """Continue from the sums of a checkpoint."""
-        self.sums = sums.to(self._device)
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the sums."""
+        return {"sums": self.sums}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from `state`."""
+        self.sums = state["sums"].to(self._device)
 
 
 def fitting(batch_size: int, split: Portion) -> int:

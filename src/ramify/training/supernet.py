@@ -1,8 +1,8 @@
 """Training the weights of a supernet: what every one-shot strategy shares."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from math import inf
 from typing import Any
@@ -18,13 +18,14 @@ from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.supernet import Mix, existing
 from ramify.tasks import Batch, Portion, backbone_of
+from ramify.tasks.batch import mapped
 from ramify.training.loss_scale import LossScale
 from ramify.training.measure import MEASURED_BATCH, Measurement, measure, single_image
 from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
 from ramify.training.schedules import learning_rate
 from ramify.training.session import (
     Averages,
-    Loss,
+    Metrics,
     Work,
     check_smoothing,
     descend,
@@ -36,6 +37,7 @@ from ramify.training.session import (
     uneven,
 )
 from ramify.training.single_images import check_parts, check_whole, inputs_for, normalises_one
+from ramify.training.stateful import Stateful
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,9 @@ class WeightSettings:
 
 
 Path = tuple[Mix, Mapping[str, Tensor] | None]
-"""Mixing weights and which candidates to compute (None: all)."""
+"""Mixing weights (E, O) of every choice, and which candidates to compute (None: all)."""
+Draw = Callable[[], Path]
+"""What says a path; it is asked for each part of a batch, and says the same within a step."""
 
 
 def single_path(space: Space, arch: Architecture) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -124,7 +128,7 @@ def single_path(space: Space, arch: Architecture) -> tuple[dict[str, Tensor], di
     return mix, {name: weights > 0 for name, weights in mix.items()}
 
 
-class SupernetWeights:
+class Weights(Stateful):
     """A supernet with the optimiser of its weights.
 
     Args:
@@ -132,6 +136,8 @@ class SupernetWeights:
         space: Gives the supernet.
         work: Task, seed, device and layout.
     """
+
+    kept = ("supernet", "optimizer", "scale", "averages")
 
     def __init__(self, settings: WeightSettings, space: Space, work: Work) -> None:
         self.settings, self.space, self.work, self.task = settings, space, work, work.task
@@ -226,49 +232,83 @@ class SupernetWeights:
         """Split a batch as `accumulate` says; yield each part with its share of the loss."""
         return parts(self.task, batch, self.settings.accumulate, size=self.batch_size, uneven=self.uneven)
 
-    def loss(
-        self, part: Batch, mix: Mix, active: Mapping[str, Tensor] | None, share: float = 1.0, **options: Any
-    ) -> Loss:
-        """Return what a mixture loses on a batch, or on a part of one, and count it in the averages."""
-        output = self.supernet(part.inputs, mix, active=active, **options)
-        loss = lost(self.task, output, part, share, smoothing=self.settings.label_smoothing)
-        self.averages.add(output, part, loss)
-        return loss
+    def losses(
+        self,
+        batch: Batch,
+        *paths: Path | Draw,
+        key: tuple[str | int, ...],
+        averages: Averages,
+        smoothing: float = 0.0,
+        supernet: nn.Module | None = None,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """Yield what the parts of a batch add to its loss, path after path, each when it is asked for; count them.
+
+        Args:
+            batch: Of this process.
+            paths: What the batch goes through. A gradient reaches whatever their mixing weights come of.
+            key: Names the randomness of the forward passes, which are numbered.
+            averages: Where they count.
+            smoothing: Of class labels.
+            supernet: What is called; the one that is trained by default.
+            options: Further arguments of the forward pass.
+        """
+        called, numbers = (self.supernet if supernet is None else supernet).train(), count()
+        for path in paths:
+            for part, share in self.parts(batch):
+                mix, active = path() if callable(path) else path
+                with seeded(self.work.seed, *key, next(numbers)):
+                    output = called(part.inputs, mix, active=active, **options)
+                loss = lost(self.task, output, part, share, smoothing=smoothing)
+                averages.add(output, part, loss)
+                yield loss.part
 
     def descend(
-        self, step: int, batch: Batch, mix: Mix, active: Mapping[str, Tensor] | None = None, **options: Any
+        self, step: int, batch: Batch, *paths: Path | Draw, beside: Sequence[Tensor] = (), **options: Any
     ) -> None:
-        """Take one step on a batch. `mix` is a constant here: no gradient reaches the architecture."""
-        self.descend_paths(step, batch, [(mix, active)], **options)
+        """Take one step on a batch, on the sum of what several paths lose.
 
-    def descend_paths(self, step: int, batch: Batch, paths: Sequence[Path], **options: Any) -> None:
-        """Take one step on the sum of what several paths lose on the same batch."""
-
-        def losses() -> Iterator[Tensor]:
-            numbers = count()
-            for mix, active in paths:
-                constant = {name: weights.detach() for name, weights in mix.items()}
-                for part, share in self.parts(batch):
-                    with seeded(self.work.seed, "weights", step, next(numbers)):
-                        loss = self.loss(part, constant, active, share, **options)
-                    yield loss.part
-
-        self.step(step, losses())
-
-    def step(self, step: int, losses: Iterable[Tensor], beside: Sequence[Tensor] = ()) -> None:
-        """Take one step on the sum of `losses`, which come one by one; gradients of `beside` count in their norm."""
-        settings = self.settings
-        self.supernet.train()
+        Args:
+            step: Its number; the learning rate and all randomness follow from it.
+            batch: Of this process.
+            paths: Their mixing weights are constants here: no gradient reaches the architecture.
+            beside: Parameters whose gradients count in the norm that is clipped; then one does reach them.
+            options: Further arguments of the forward pass.
+        """
+        losses = self.losses(
+            batch,
+            *(paths if beside else [partial(_constant, path) for path in paths]),
+            key=("weights", step),
+            averages=self.averages,
+            smoothing=self.settings.label_smoothing,
+            **options,
+        )
         descend(
             self.work.fabric,
             nn.ParameterList([*self.supernet.parameters(), *beside]) if beside else self.supernet,
             self.optimizer,
             losses,
             lr=self.lr_at(step),
-            clip=settings.clip,
-            clip_by=settings.clip_by,
+            clip=self.settings.clip,
+            clip_by=self.settings.clip_by,
             everything=bool(beside),
         )
+
+    def end(self, step: int) -> Metrics:
+        """Return what there is to say after a step of a supernet that learns alone, a row where it ends an epoch."""
+        epoch, inside = divmod(step + 1, self.steps_per_epoch)
+        row = {} if inside else {"epoch": epoch - 1, **self.averages.take(), "lr": self.lr_at(step)}
+        return Metrics("prepare", step + 1, self.steps, row)
+
+    def output_at(self, parameters: Sequence[Tensor], inputs: Any, mix: Mix, **options: Any) -> Any:
+        """Return what the supernet says with other parameters, in their order and type; its buffers are left alone."""
+        network = self.supernet.module.train()
+        state = {name: w for (name, _), w in zip(network.named_parameters(), parameters, strict=True)}
+        state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
+        dtype = parameters[0].dtype
+        inputs = mapped(lambda x: x.to(dtype) if x.is_floating_point() else x, inputs)
+        arguments = (inputs, {name: m.to(dtype) for name, m in mix.items()})
+        return torch.func.functional_call(network, state, arguments, options)
 
     def measure(
         self, mix: Mix, active: Mapping[str, Tensor] | None = None, *, batches: int = 0, recalibrate: int = 0
@@ -288,21 +328,12 @@ class SupernetWeights:
             split = self.task.split("search_validation")
             return measure(self.supernet, split, device=device, batches=batches, forward=forward)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights, momenta, the scale of the loss and averages."""
-        return {
-            "supernet": self.supernet.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scale": self.scale.state_dict(),
-            "averages": self.averages.sums,
-        }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
-        self.supernet.load_state_dict(state["supernet"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scale.load_state_dict(state["scale"])
-        self.averages.load(state["averages"])
+def _constant(path: Path | Draw) -> Path:
+    """Return a path whose mixing weights have no gradient."""
+    with torch.no_grad():
+        mix, active = path() if callable(path) else path
+    return {name: weights.detach() for name, weights in mix.items()}, active
 
 
 def _groups(supernet: nn.Module, settings: WeightSettings) -> list[dict[str, Any]]:
