@@ -109,14 +109,14 @@ class Steps:
         self.session: Any = self.strategy.session(space, task)
         self.weights = getattr(self.session, "weights", None) or self.session.evaluation.weights
         self.seconds_of_weights = 0.0
-        descend = self.weights.descend_paths
+        descend = self.weights.descend
 
         def timed(*args: Any, **options: Any) -> None:
             start = time.perf_counter()
             descend(*args, **options)
             self.seconds_of_weights += time.perf_counter() - start
 
-        self.weights.descend_paths = timed
+        self.weights.descend = timed
         self.run = self.session.run()
         self.updates = self._controller_updates(family, data) if isinstance(self.strategy, ENAS) else None
 

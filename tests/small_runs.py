@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -219,6 +220,29 @@ def saved(session):
 
 def restored(content):
     return torch.load(io.BytesIO(content), weights_only=True)
+
+
+def take(session, turn, batch, other=None):
+    """Let weights or architecture, and nobody else, learn from a batch, in the step that the search is at.
+
+    `other` is the batch of the other half, which the second order looks at.
+    """
+    train, valid = (batch, other) if turn == "weights" else (other, batch)
+    kept = {name: getattr(session, name) for name in ("step", "training", "validation")}
+    turns = session.turns
+    session.turns = lambda step, *learns: [moment for moment in turns(step, True) if moment.step == turn]
+    session.end = lambda step, *told, **values: None
+    session.training, session.validation = itertools.repeat(train), itertools.repeat(valid)
+    next(session.strategy.search(session))
+    del session.turns, session.end
+    for name, value in kept.items():
+        setattr(session, name, value)
+
+
+def moment_of(session, turn="architecture"):
+    """Return the randomness of the step that a search is at."""
+    (moment,) = (m for m in session.turns(next(session.steps()), True) if m.step == turn)
+    return moment
 
 
 def finish(session):

@@ -39,14 +39,14 @@ def test_the_score_is_that_of_the_extracted_network(space, layout):
 def test_every_batch_trains_one_uniform_path():
     searched, work, evaluation = started("nasbench201")
     paths = []
-    descend = evaluation.weights.descend_paths
+    descend = evaluation.weights.descend
 
-    def recorded(step, batch, drawn):
-        ((mix, active),) = drawn
+    def recorded(step, batch, path):
+        mix, active = path
         paths.append((step, mix["cell"], active["cell"]))
-        descend(step, batch, drawn)
+        descend(step, batch, path)
 
-    evaluation.weights.descend_paths = recorded
+    evaluation.weights.descend = recorded
     rows = [dict(metrics.values) for metrics in evaluation.prepare() if metrics.values]
     assert [step for step, *_ in paths] == [0, 1, 2, 3]
     for step, mix, active in paths:

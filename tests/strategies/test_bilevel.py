@@ -10,8 +10,21 @@ import torch.nn.functional as F
 from ramify import Architecture
 from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import DARTS, GDAS
-from ramify.strategies.differentiable import Moment
-from small_runs import SPACES, STRATEGIES, batch_of, differences, finish, loaded, restored, saved, session_of, work_of
+from ramify.strategies.bilevel import Moment
+from ramify.training.stateful import Feed
+from small_runs import (
+    SPACES,
+    STRATEGIES,
+    batch_of,
+    differences,
+    finish,
+    loaded,
+    restored,
+    saved,
+    session_of,
+    take,
+    work_of,
+)
 
 KINDS = {"DARTS": DARTS, "GDAS": GDAS}
 
@@ -29,6 +42,7 @@ def test_the_architecture_gradient_is_plain_autograd(kind, space):
     run = session.run()
     next(run)
     other.load_state_dict(restored(saved(session)))
+    other.alphas.forget()
     next(run)  # the second step: what the first left must not be in it
 
     mix, active = strategy.mixing(other.space, other.alphas, Moment(seed=0, epoch=0, draw=3, step="architecture"))
@@ -61,7 +75,7 @@ def test_an_architecture_step_leaves_the_weights_alone(kind):
     state = restored(saved(session))["weights"]
     alphas = {name: alpha.detach().clone() for name, alpha in session.alphas.items()}
 
-    session._architecture_step(trained_on("search_validation"), trained_on("search_train"))
+    take(session, "architecture", trained_on("search_validation"))
 
     assert not any(torch.equal(alpha, alphas[name]) for name, alpha in session.alphas.items())
     for name, value in network.named_parameters():
@@ -77,9 +91,9 @@ def test_an_architecture_step_leaves_the_weights_alone(kind):
 def test_a_weight_step_leaves_the_architecture_alone():
     session = session_of("darts", DARTS(epochs=1, batch_size=16))
     before = restored(saved(session))
-    session._weight_step(trained_on("search_train"))
-    assert not differences(session.state_dict()["alphas"], before["alphas"])
-    assert not differences(session.optimizer.state_dict(), before["optimizer"])
+    take(session, "weights", trained_on("search_train"))
+    assert not differences(session.state_dict()["alphas"]["values"], before["alphas"]["values"])
+    assert not differences(session.alphas.optimizer.state_dict(), before["alphas"]["optimizer"])
     assert not any(bool(alpha.grad.any()) for alpha in session.alphas.values())
     assert differences(session.supernet.state_dict(), before["weights"]["supernet"])
 
@@ -90,10 +104,8 @@ def test_the_two_orders_do_what_they_say():
         session, other = (session_of("nasbench201", DARTS(epochs=1, batch_size=16, first=first)) for _ in range(2))
         next(session.run())
         steps = {
-            "architecture": lambda other=other: other._architecture_step(
-                trained_on("search_validation"), trained_on("search_train")
-            ),
-            "weights": lambda other=other: other._weight_step(trained_on("search_train")),
+            "architecture": lambda other=other: take(other, "architecture", trained_on("search_validation")),
+            "weights": lambda other=other: take(other, "weights", trained_on("search_train")),
         }
         for name in sorted(steps, key=lambda name: name != first):
             steps[name]()
@@ -101,7 +113,7 @@ def test_the_two_orders_do_what_they_say():
         for part in ("alphas", "weights"):
             assert not differences(finals[first][part], other.state_dict()[part])
     assert differences(finals["architecture"]["weights"]["supernet"], finals["weights"]["weights"]["supernet"])
-    assert differences(finals["architecture"]["optimizer"], finals["weights"]["optimizer"])
+    assert differences(finals["architecture"]["alphas"], finals["weights"]["alphas"])
 
 
 def test_defaults_of_the_order_follow_the_papers():
@@ -196,13 +208,15 @@ def test_no_validation_image_is_seen_in_training_mode_while_only_weights_learn(n
     inner = getattr(session, "inner", session)
     images, batches = [], []
     inner.supernet.module.register_forward_pre_hook(lambda network, x: images.append((network.training, len(x[0]))))
-    original = type(inner)._architecture_step
+    following = Feed.__next__
 
-    def step(self, valid, train):
-        batches.append(valid.inputs)
-        original(self, valid, train)
+    def step(feed):
+        batch = following(feed)
+        if feed is inner.validation:
+            batches.append(batch.inputs)
+        return batch
 
-    monkeypatch.setattr(type(inner), "_architecture_step", step)
+    monkeypatch.setattr(Feed, "__next__", step)
     rows = [metrics.values for metrics in islice(session.run(), 2)]
     parts = inner.strategy.accumulate
     assert [length for training, length in images if training] == [16 // parts] * 2 * parts
@@ -210,5 +224,5 @@ def test_no_validation_image_is_seen_in_training_mode_while_only_weights_learn(n
     tracked = [b for n, b in inner.supernet.module.named_buffers() if n.endswith("num_batches_tracked")]
     assert int(max(tracked)) <= len(images)
     next(session.run())
-    first = next(inner.weights.batches(inner.validation, 0)).inputs
+    first = next(inner.weights.batches(inner.split, 0)).inputs
     assert torch.equal(batches[0], first)

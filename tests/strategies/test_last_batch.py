@@ -38,13 +38,13 @@ def session(strategy, *, space="nasbench201", **settings):
 def sizes(monkeypatch):
     """Return the sizes of the batches that every step of the weights was taken on."""
     seen = []
-    original = Weights.descend_paths
+    original = Weights.descend
 
-    def descend_paths(self, step, batch, paths, **options):
+    def descend(self, step, batch, *paths, **options):
         seen.append(len(batch))
-        return original(self, step, batch, paths, **options)
+        return original(self, step, batch, *paths, **options)
 
-    monkeypatch.setattr(Weights, "descend_paths", descend_paths)
+    monkeypatch.setattr(Weights, "descend", descend)
     return seen
 
 

@@ -15,7 +15,19 @@ from lightning_fabric.plugins import MixedPrecision
 
 from ramify.run import make_fabric
 from ramify.strategies import DARTS, GDAS, NASP, PCDARTS, SETN
-from small_runs import SPACES, STRATEGIES, Guess, batch_of, differences, finish, restored, saved, session_of, work_of
+from small_runs import (
+    SPACES,
+    STRATEGIES,
+    Guess,
+    batch_of,
+    differences,
+    finish,
+    restored,
+    saved,
+    session_of,
+    take,
+    work_of,
+)
 
 HALF = "16-mixed"
 TRAINING = [
@@ -89,7 +101,7 @@ def gradient(space, strategy, precision, state):
     before = math.inf
     while session.weights.scale.factor < before:  # again, after an overflow
         before = session.weights.scale.factor
-        session._architecture_step(valid, train)
+        take(session, "architecture", valid, train)
     return torch.cat([alpha.grad.flatten() for alpha in session.alphas.values()]), session
 
 
@@ -131,7 +143,7 @@ def test_a_step_is_left_out_where_gradients_overflow_and_the_scale_is_halved():
     factors, moved = [], []
     for _ in range(8):
         before = {name: alpha.detach().clone() for name, alpha in session.alphas.items()}
-        session._architecture_step(valid, valid)
+        take(session, "architecture", valid)
         factors.append(session.weights.scale.factor)
         moved.append(not torch.equal(before["normal"], session.alphas["normal"]))
         assert all(bool(alpha.isfinite().all()) for alpha in session.alphas.values())
@@ -141,7 +153,7 @@ def test_a_step_is_left_out_where_gradients_overflow_and_the_scale_is_halved():
     lowest = 65536.0 / 2**overflows
     assert factors == [65536.0 / 2 ** min(step + 1, overflows) for step in range(8)]
     assert session.weights.scale.factor == lowest
-    adam = session.optimizer.state[session.alphas["normal"]]
+    adam = session.alphas.optimizer.state[session.alphas["normal"]]
     assert int(adam["step"]) == 8 - overflows
 
 

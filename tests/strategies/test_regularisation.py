@@ -6,8 +6,8 @@ import torch
 import ramify
 from ramify.errors import ConfigurationError
 from ramify.spaces import CellDistribution, DARTSCells, StageGraph
-from ramify.strategies import DARTS, GDAS, PCDARTS, Regularisation
-from small_runs import batch_of, finish, work_of
+from ramify.strategies import DARTS, GDAS, Regularisation
+from small_runs import batch_of, finish, take, work_of
 
 DEPTH = Regularisation(weights={"depth": 1.0})
 
@@ -21,7 +21,7 @@ def stepped(**settings):
     """Return a session after one architecture step, its parameters before, and what it saw."""
     session = session_of(StageGraph(cells=2), **settings)
     before = {name: alpha.detach().clone() for name, alpha in session.alphas.items()}
-    session._architecture_step(batch_of("search_validation", seed=5), batch_of("search_train", seed=5))
+    take(session, "architecture", batch_of("search_validation", seed=5))
     return session, before
 
 
@@ -32,7 +32,7 @@ def test_one_step_is_taken_on_the_sum():
     torch.autograd.backward(session.space.depth_loss(alphas))
     for name, alpha in session.alphas.items():
         torch.testing.assert_close(alpha.grad, plain.alphas[name].grad + alphas[name].grad)
-    steps = {int(state["step"]) for state in session.optimizer.state.values()}
+    steps = {int(state["step"]) for state in session.alphas.optimizer.state.values()}
     assert steps == {1}
 
 
@@ -44,7 +44,7 @@ def test_or_the_terms_have_a_step_of_their_own():
     for name, alpha in session.alphas.items():  # the loss' step first, then that of the terms at the moved parameters
         torch.testing.assert_close(alpha.grad, alphas[name].grad)
         assert not torch.equal(before[name], plain.alphas[name])
-    steps = {int(state["step"]) for state in session.optimizer.state.values()}
+    steps = {int(state["step"]) for state in session.alphas.optimizer.state.values()}
     assert steps == {2}
 
 
@@ -62,9 +62,9 @@ def test_a_stale_gradient_does_not_know_what_was_learnt():
         session = session_of(StageGraph(cells=2), gradient=gradient, arch_lr=0.1, lr=0.5)
         found = []
         for _ in range(2):
-            session._architecture_step(batch_of("search_validation", seed=5), batch_of("search_train", seed=5))
+            take(session, "architecture", batch_of("search_validation", seed=5))
             found.append({name: alpha.grad.clone() for name, alpha in session.alphas.items()})
-            session._weight_step(batch_of("search_train", seed=5))
+            take(session, "weights", batch_of("search_train", seed=5))
         gradients[gradient] = found
     assert all(torch.equal(gradients["stale"][0][name], gradients["stale"][1][name]) for name in gradients["stale"][0])
     assert not any(torch.equal(gradients["live"][0][n], gradients["live"][1][n]) for n in gradients["live"][0])
@@ -136,5 +136,3 @@ def test_what_a_space_does_not_have_is_refused_with_the_reason():
         session_of(CellDistribution(cells=4), regularisation=Regularisation(target=20_000, network={"channels": 8}))
     with pytest.raises(ConfigurationError, match="first order"):
         DARTS(order=2, gradient="stale")
-    with pytest.raises(ConfigurationError, match="edge weights"):
-        PCDARTS(derivation="raw")

@@ -25,8 +25,8 @@ def begin(session, step):
     """Go to a step of the first joint epoch and return its batch."""
     for _ in itertools.takewhile(lambda m: m.step < step, session.run()):
         pass
-    place = session.place(session.step)
-    return place, *next(session._batches(place))
+    place = next(session.places())
+    return place, *session.batches(place)
 
 
 def parameters(session):
@@ -55,22 +55,20 @@ def moved(before, session):
 
 def test_the_schedule_of_the_search_on_cifar():
     strategy = CDARTS()
-    spaces = session(cycles=2)
     assert strategy.epochs == 2 + 30 * 2
-    spaces.strategy, spaces.steps_per_epoch = strategy, 391
-    places = [spaces.place(391 * epoch) for epoch in range(strategy.epochs)]
+    places = [strategy.place(391 * epoch, 391) for epoch in range(strategy.epochs)]
     parts = [place.part for place in places]
     assert parts == [SEPARATELY] * 2 + [EVALUATION, JOINTLY] * 30
     assert sum(place.begins_cycle for place in places) == 30
-    assert {spaces.lr_at(place, 0.08) for place in places} == {0.08}
-    assert spaces.place(391 * 62 - 1).ends_cycle
+    assert {strategy.lr_at(place) for place in places} == {0.08}
+    assert strategy.place(391 * 62 - 1, 391).ends_cycle
 
 
 def test_an_epoch_takes_the_last_smaller_batch_too():
     """As released: 391 batches of 64 for 25,000 images. One that is too small for a norm is left out."""
     whole = CDARTS(batch_size=12, cycles=1).session(SPACE, work_of(LAYOUT))
     assert whole.steps_per_epoch == 3
-    assert [len(train) for train, *_ in whole._batches(whole.place(0))] == [12, 12, 8]
+    assert [len(whole.batches(next(whole.places()))[0]) for _ in range(3)] == [12, 12, 8]
     assert CDARTS(batch_size=31, cycles=1).session(SPACE, work_of(LAYOUT)).steps_per_epoch == 1
 
 
@@ -110,9 +108,7 @@ def test_the_worked_objective(a, expected):
 
 def test_the_cosine_goes_over_the_joint_epochs():
     strategy = CDARTS(schedule="cosine", min_lr=0.0)
-    found = session(cycles=2)
-    found.strategy, found.steps_per_epoch = strategy, 1
-    rates = [found.lr_at(found.place(epoch), strategy.lr) for epoch in range(strategy.epochs)]
+    rates = [strategy.lr_at(strategy.place(epoch, 1)) for epoch in range(strategy.epochs)]
     assert rates[:4] == [0.08] * 4
     assert rates == sorted(rates, reverse=True)
     assert rates[2 + 2 * 15] == pytest.approx(0.04)
@@ -186,10 +182,10 @@ def test_who_moves(settings, jointly, separately):
     place, train, valid = begin(found, 2 * found.steps_per_epoch)
     assert place.part == JOINTLY
     before = parameters(found)
-    found._joint_step(place, valid)
+    found.strategy._learn_jointly(found, place, valid)
     assert moved(before, found) == jointly
     before = parameters(found)
-    found._search_step(place, train)
+    found.strategy._learn_search(found, place, train)
     assert moved(before, found) == separately
 
 
@@ -198,9 +194,9 @@ def test_the_warm_up_moves_the_evaluation_network_alone():
     place, valid = begin(found, found.steps_per_epoch)
     assert place.part == EVALUATION
     if found.evaluation is None:
-        found._regenerate(0)
+        found.regenerate(0)
     before = parameters(found)
-    found._evaluation_step(place, valid)
+    found.strategy._learn_evaluation(found, place, valid)
     assert moved(before, found) == {"stem", "evaluation"}
 
 
@@ -211,7 +207,7 @@ def test_the_distillation_teaches_the_evaluation_network_unless_it_is_detached(d
     shared = found.search.distilled
     _, maps = found.evaluation(valid.inputs, taps=shared)
     before = parameters(found)
-    found._joint_step(place, valid)
+    found.strategy._learn_jointly(found, place, valid)
     grads = [p.grad for p in found.evaluation.module.cells.parameters() if p.grad is not None]
     size = sum(float(g.abs().sum()) for g in grads)
     assert maps
@@ -224,17 +220,17 @@ def test_released_clipping_counts_what_earlier_steps_left_behind():
     for legacy in (False, True):
         found = session(legacy_clip=legacy, clip=0.05)
         finish(found)
-        results.append(found.mixing_weights()["normal"])
+        results.append(found.scores()["normal"])
     assert not torch.equal(*results)
 
 
 def test_released_clipping_takes_one_norm_over_everything():
     found = session(legacy_clip=True, clip=0.01, fix_heads=False)
     place, train, valid = begin(found, 2 * found.steps_per_epoch)
-    for step, batch in ((found._joint_step, valid), (found._search_step, train)):
-        step(place, batch)
+    for step, batch in ((found.strategy._learn_jointly, valid), (found.strategy._learn_search, train)):
+        step(found, place, batch)
         gradients = [p.grad for p in found._everything() if p.grad is not None]
-        assert len(gradients) > len(found._search_group())
+        assert len(gradients) > len(found.search_group())
         assert torch.stack([g.norm() for g in gradients]).norm().item() == pytest.approx(0.01, rel=1e-3)
 
 
@@ -252,9 +248,9 @@ def test_the_optimisers_forget_at_the_end_of_a_cycle_unless_they_are_kept():
     for keep in (False, True):
         found = session(keep_optimizers=keep)
         begin(found, 3 * found.steps_per_epoch)  # the first cycle is over, nothing has been built for the second
-        found._regenerate(1)
+        found.regenerate(1)
         assert bool(found.weights.optimizer.optimizer.state) is keep
-        assert bool(found.arch_optimizer.state) is keep
+        assert bool(found.alphas.optimizer.state) is keep
         assert not found.optimizer.optimizer.state
 
 
@@ -287,7 +283,7 @@ def test_frozen_parameters_leave_the_cells_as_they_are_across_the_rebuild():
     begin(found, 3 * found.steps_per_epoch)
     before = {n: v.clone() for n, v in found.evaluation.module.state_dict().items() if n.startswith("cells")}
     arch = found.evaluated
-    found._regenerate(1)
+    found.regenerate(1)
     assert found.evaluated == arch
     after = found.evaluation.module.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
@@ -296,14 +292,14 @@ def test_frozen_parameters_leave_the_cells_as_they_are_across_the_rebuild():
 def test_both_networks_share_stem_and_if_asked_classifier():
     for share in (False, True):
         found = session(share_classifier=share)
-        found._regenerate(0)
+        found.regenerate(0)
         assert found.evaluation.module.stem is found.search.stem
         assert (found.evaluation.module.classifier is found.search.classifier) is share
 
 
 def test_the_evaluation_network_may_be_deeper():
     found = session(evaluation={"layers": 6})
-    found._regenerate(0)
+    found.regenerate(0)
     assert (len(found.search.cells), len(found.evaluation.module.cells)) == (3, 6)
     with pytest.raises(ConfigurationError, match="another `stem`"):
         session(evaluation={"channels": 8})

@@ -6,8 +6,8 @@ import torch
 from ramify.errors import ConfigurationError
 from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import DARTS
-from ramify.strategies.differentiable import Moment
-from small_runs import batch_of, session_of
+from ramify.strategies.bilevel import Moment
+from small_runs import batch_of, moment_of, session_of, take
 
 
 def mixed(space, alphas):
@@ -74,18 +74,17 @@ def test_the_second_order_looks_through_the_step_that_follows():
     valid, train = (batch_of(n, seed=5) for n in ("search_validation", "search_train"))
     network = session.supernet.module
     weights, alphas = list(network.parameters()), list(session.alphas.values())
-    state = session.weights.optimizer.optimizer.state
-    (loss,) = (loss(weights, alphas) for loss in session.losses_at(train, count=False))
+    state, turn = session.weights.optimizer.optimizer.state, moment_of(session)
+    (loss,) = (loss(weights, alphas) for loss in strategy.losses_at(session, turn, train, count=False))
     gradients = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
     lr = session.weights.lr_at(session.step)
     moved = [
         w - lr * (0.9 * state[w]["momentum_buffer"] + (0 if g is None else g) + 3e-4 * w)
         for w, g in zip(weights, gradients, strict=True)
     ]
-    (loss,) = (loss(moved, alphas) for loss in session.losses_at(valid, count=False))
+    (loss,) = (loss(moved, alphas) for loss in strategy.losses_at(session, turn, valid, count=False))
     expected = torch.autograd.grad(loss, alphas)[0]
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    session.optimizer.zero_grad(set_to_none=False)
-    strategy.differentiate(session, valid, train)
+    take(session, "architecture", valid, train)
     assert torch.allclose(alphas[0].grad, expected, rtol=1e-5, atol=1e-9)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

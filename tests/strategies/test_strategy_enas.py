@@ -1,6 +1,7 @@
 """ENAS: what the controller is rewarded for, how it learns, and that it and the weights leave each other alone."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -21,7 +22,15 @@ def enas(**settings):
 
 
 def validation_batches(session):
-    return session.weights.batches(session.validation, 0, augmented=False)
+    split = session.work.task.split("search_validation")
+    return session.weights.batches(split, 0, augmented=False)
+
+
+def train_on(session, batch):
+    """Let the weights take a step on a batch."""
+    kept, session.training = session.training, itertools.repeat(batch)
+    next(session.run())
+    session.training = kept
 
 
 def rewarded(session, reward):
@@ -48,10 +57,9 @@ def test_a_toy_reward_of_two_operations_is_maximised_within_200_updates(good):
     best = space.architecture([good])
     rewarded(session, lambda arch: float(arch == best))
     assert 0.3 < probability(session, best) < 0.7
-    batches = validation_batches(session)
     updates = 0
     while probability(session, best) <= 0.95 and updates < 200:
-        session._controller_update(updates, batches)
+        session._update(updates)
         updates += 1
     assert probability(session, best) > 0.95
     assert updates > 20, "Adam cannot be that fast"
@@ -69,9 +77,8 @@ def test_on_a_space_of_cells_a_rewarded_operation_is_written_more_often():
 
     rewarded(session, share)
     before = mean()
-    batches = validation_batches(session)
     for number in range(12):
-        session._controller_update(number, batches)
+        session._update(number)
     assert before < 0.3
     assert mean() > 2 * before
 
@@ -85,9 +92,8 @@ def test_an_update_is_reinforce_with_a_moving_baseline():
     accuracies = iter([0.5, 0.1, 0.9, 0.2, 0.7, 0.4])
     rewarded(session, lambda arch: next(accuracies))
     baseline, known = None, [0.5, 0.1, 0.9, 0.2, 0.7, 0.4]
-    batches = validation_batches(session)
     for number in range(2):
-        session._controller_update(number, batches)
+        session._update(number)
         losses = []
         for sample in range(3):
             written = controller.write(stream(0, "sample", number, sample))
@@ -125,7 +131,7 @@ def test_the_reward_is_the_accuracy_on_a_validation_batch_and_a_little_entropy()
     mix, active = single_path(other.space, written.architecture)
     with torch.no_grad():
         accuracy = (other.supernet.eval()(x, mix, active=active).argmax(1) == y).double().mean().item()
-    session._controller_update(0, validation_batches(session))
+    session._update(0)
     assert session.baseline == pytest.approx(accuracy + 1e-4 * written.entropy.item(), rel=1e-9)
     assert 0 < accuracy < 1
 
@@ -152,19 +158,18 @@ def test_every_sample_has_a_batch_of_its_own_without_augmentation():
 def test_the_controller_and_the_weights_leave_each_other_alone():
     session = session_of("darts", enas())
     batch = batch_of("search_train")
-    validation = validation_batches(session)
-    session._weight_step(0, batch)
-    session._controller_update(0, validation)
+    train_on(session, batch)
+    session._update(0)
 
     before = restored(saved(session))
-    session._controller_update(1, validation)
+    session._update(1)
     after = restored(saved(session))
     assert not differences(after["weights"]["supernet"], before["weights"]["supernet"])  # buffers of norms, too
     assert not differences(after["weights"]["optimizer"], before["weights"]["optimizer"])
     assert differences(after["controller"], before["controller"])
 
     before = after
-    session._weight_step(1, batch)
+    train_on(session, batch)
     after = restored(saved(session))
     assert not differences(after["controller"], before["controller"])
     assert not differences(after["optimizer"], before["optimizer"])
@@ -176,10 +181,7 @@ def test_weights_are_learnt_on_a_fresh_architecture_for_each_batch():
     session = session_of("darts", enas(epochs=3))
     paths = []
     descend = session.weights.descend
-    session.weights.descend = lambda step, batch, mix, active: (
-        paths.append((mix, active)),
-        descend(step, batch, mix, active),
-    )
+    session.weights.descend = lambda step, batch, path: (paths.append(path), descend(step, batch, path))
     finish(session)
     assert len(paths) == 6
     for mix, active in paths:
@@ -192,9 +194,9 @@ def test_weights_are_learnt_on_a_fresh_architecture_for_each_batch():
 def test_an_epoch_is_one_pass_over_the_images_and_then_the_updates():
     session = session_of("nasbench201", enas(epochs=2, controller_updates=3))
     kinds = []
-    weight_step, controller_update = session._weight_step, session._controller_update
-    session._weight_step = lambda number, batch: (kinds.append(("weights", number)), weight_step(number, batch))
-    session._controller_update = lambda number, v: (kinds.append(("controller", number)), controller_update(number, v))
+    descend, update = session.weights.descend, session._update
+    session.weights.descend = lambda number, *words: (kinds.append(("weights", number)), descend(number, *words))
+    session._update = lambda number: (kinds.append(("controller", number)), update(number))
     phases = [(metrics.phase, metrics.step, metrics.steps) for metrics in session.run()]
     one = [("weights", 0), ("weights", 1), ("controller", 0), ("controller", 1), ("controller", 2)]
     two = [("weights", 2), ("weights", 3), ("controller", 3), ("controller", 4), ("controller", 5)]

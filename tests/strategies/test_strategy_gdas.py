@@ -8,7 +8,7 @@ import torch
 from ramify.errors import ConfigurationError
 from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import GDAS
-from ramify.strategies.differentiable import Moment
+from ramify.strategies.bilevel import Moment
 from ramify.strategies.gdas import gumbel_one_hot, straight_through
 from ramify.supernet import Choice
 

@@ -6,9 +6,9 @@ import torch
 from ramify import spaces
 from ramify.ops.weights import count_weights
 from ramify.strategies import NASP
-from ramify.strategies.differentiable import Moment
+from ramify.strategies.bilevel import Moment
 from ramify.strategies.nasp import complexities
-from small_runs import SPACES, batch_of, finish, session_of
+from small_runs import SPACES, batch_of, finish, session_of, take
 
 
 def moment(step):
@@ -62,7 +62,7 @@ def test_the_iterate_stays_in_the_box_and_starts_in_its_middle():
 def test_the_weight_step_touches_only_selected_operations():
     session = session_of("darts", NASP(epochs=1, batch_size=16))
     mix, _ = NASP().mixing(session.space, session.alphas, moment("weights"))
-    session._weight_step(batch_of("search_train"))
+    take(session, "weights", batch_of("search_train"))
     for name, parameter in session.supernet.module.named_parameters():
         if ".edges." not in name:
             continue

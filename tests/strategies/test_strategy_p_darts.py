@@ -9,8 +9,8 @@ from ramify import spaces
 from ramify.errors import ConfigurationError
 from ramify.spaces import DARTSCells, NASBench201
 from ramify.strategies import PDARTS, CollapseGuard
+from ramify.strategies.bilevel import Moment
 from ramify.strategies.collapse import skips
-from ramify.strategies.differentiable import Moment
 from ramify.strategies.p_darts import best_candidates, restrict_skips, without_none
 from ramify.supernet import Choice
 from small_runs import SPACES, differences, finish, restored, saved, session_of, work_of
@@ -106,7 +106,7 @@ def stages(session):
         stage = found.setdefault(session.stage, {"space": session.space, "inner": session.inner})
         stage["cells"] = len(session.supernet.module.cells)
         stage["end"] = restored(saved(session))["inner"]
-        stage["weights"] = session.inner.mixing_weights()
+        stage["weights"] = session.inner.scores()
     return [found[number] for number in sorted(found)]
 
 
@@ -290,7 +290,7 @@ def test_the_last_row_holds_what_could_be_chosen_from():
     assert [row["stage"] for row in rows] == [0, 1, 2]
     assert [row["epoch"] for row in rows] == [0, 1, 2]
     assert ["by_skips" in row for row in rows] == [False, False, True]
-    space, scores = session.space, session.inner.mixing_weights()
+    space, scores = session.space, session.inner.scores()
     free = skips(space, restrict_skips(space, scores))["normal"][0]
     assert free > 1
     assert list(rows[-1]["by_skips"]) == [str(limit) for limit in range(free + 1)]

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from ramify.costs import member_costs
 from ramify.errors import ConfigurationError
 from ramify.strategies import CostTerm, ProxylessNAS, compatible
-from ramify.strategies.differentiable import Moment
+from ramify.strategies.bilevel import Moment, Step
 from ramify.strategies.proxyless import drawn_from, gates, moved, path, rescaled
 from ramify.supernet import Choice
 from ramify.training import single_path
-from small_runs import SPACES, finish, images, restored, saved, session_of
+from small_runs import SPACES, finish, images, moment_of, restored, saved, session_of, take
 
 NO_COST = CostTerm(of="nothing")
 SMALL = {"epochs": 1, "warmup_epochs": 0, "arch_start": 0, "arch_every": 1, "batch_size": 16}
@@ -92,12 +92,13 @@ def test_draws_follow_the_softmax():
 def test_the_gradient_is_that_of_weighing_every_candidate():
     """`full`: ∂L/∂g_j = ⟨o_j, ∂L/∂out⟩ for candidates that are not drawn, too."""
     session = session_of("nasbench201", ProxylessNAS(**SMALL, gates="full", cost=NO_COST))
-    valid = next(session.weights.batches(session.validation, 0))
-    session.optimizer.zero_grad(set_to_none=False)
-    session.strategy.differentiate(session, valid, valid)
+    valid = next(session.weights.batches(session.split, 0))
+    before = session.alphas.copies()
+    take(session, "architecture", valid)
+    session.alphas.restore(before)
     found = session.alphas["cell"].grad.clone()
 
-    drawn = session.strategy.gates_of(session.space, session.alphas, session._moment("architecture"))["cell"]
+    drawn = session.strategy.gates_of(session.space, session.alphas, moment_of(session))["cell"]
     mix = drawn.drawn.float().requires_grad_()
     loss = F.cross_entropy(session.weights.supernet.train()(valid.inputs, {"cell": mix}), valid.targets)
     (slope,) = torch.autograd.grad(loss, mix)
@@ -110,9 +111,9 @@ def test_the_gradient_is_that_of_weighing_every_candidate():
 def test_a_step_moves_a_pair_of_every_edge_and_no_probability_of_another():
     session = session_of("nasbench201", ProxylessNAS(**SMALL, arch_lr=0.1, cost=NO_COST))
     before = {name: alpha.detach().clone() for name, alpha in session.alphas.items()}
-    drawn = session.strategy.gates_of(session.space, before, session._moment("architecture"))["cell"]
-    valid = next(session.weights.batches(session.validation, 0))
-    session._architecture_step(valid, valid)
+    drawn = session.strategy.gates_of(session.space, before, moment_of(session))["cell"]
+    valid = next(session.weights.batches(session.split, 0))
+    take(session, "architecture", valid)
     after = session.alphas["cell"].detach()
     assert torch.equal(after[~drawn.live], before["cell"][~drawn.live])
     changed = (after - before["cell"]).abs() > 1e-3
@@ -162,15 +163,16 @@ def test_the_cost_adds_its_gradient(form, accumulate):
     session = session_of("nasbench201", ProxylessNAS(**SMALL, cost=term, accumulate=accumulate))
     plain = session_of("nasbench201", ProxylessNAS(**SMALL, cost=NO_COST, accumulate=accumulate))
     plain.alphas["cell"].data.copy_(session.alphas["cell"])
-    valid = next(session.weights.batches(session.validation, 0))
+    valid = next(session.weights.batches(session.split, 0))
     slopes = []
     for each in (session, plain):
-        each.optimizer.zero_grad(set_to_none=False)
-        each.strategy.differentiate(each, valid, valid)
+        before = each.alphas.copies()
+        take(each, "architecture", valid)
+        each.alphas.restore(before)
         slopes.append(each.alphas["cell"].grad.clone())
     entropy = float(session.averages.take()["loss"])
     alpha = session.alphas["cell"].detach().clone().requires_grad_()
-    drawn = session.strategy.gates_of(session.space, {"cell": alpha}, session._moment("architecture"))
+    drawn = session.strategy.gates_of(session.space, {"cell": alpha}, moment_of(session))
     cost = session.expected({"cell": drawn["cell"].probabilities})
     (of_cost,) = torch.autograd.grad(cost, alpha)
     c, r = float(cost.detach()), session.reference
@@ -231,14 +233,14 @@ def test_where_costs_are_no_sums_they_are_left_out_or_refused(name):
 def test_reinforce_is_the_published_estimate(cost):
     strategy = ProxylessNAS(**SMALL, learning="reinforce", samples=3, cost=cost)
     session = session_of("nasbench201", strategy)
-    x, y = valid = next(session.weights.batches(session.validation, 0))
-    session.optimizer.zero_grad(set_to_none=False)
-    strategy.differentiate(session, valid, valid)
-    alpha = session.alphas["cell"].detach()
-    p = alpha.softmax(1)
+    x, y = valid = next(session.weights.batches(session.split, 0))
+    before = session.alphas["cell"].detach().clone()
+    take(session, "architecture", valid)
+    session.alphas.restore({"cell": before})
+    p = before.softmax(1)
     rewards, directions = [], []
     for sample in range(3):
-        mix, active = path(session.space, session.alphas, session._moment("architecture"), str(sample))
+        mix, active = path(session.space, session.alphas, moment_of(session), str(sample))
         with torch.no_grad():
             logits = session.weights.supernet.train()(x, mix, active=active)
         accuracy = float((logits.argmax(1) == y).double().mean())
@@ -272,7 +274,7 @@ def test_reinforce_finds_the_candidate_that_is_rewarded(monkeypatch):
 
 
 def steps_of(strategy, steps_per_epoch, epochs):
-    return [step for step in range(epochs * steps_per_epoch) if strategy.learns(step, steps_per_epoch)]
+    return [step for step in range(epochs * steps_per_epoch) if strategy.learns(Step(step, steps_per_epoch))]
 
 
 def test_every_fifth_step_behind_the_warm_up_and_one_epoch():
@@ -312,9 +314,9 @@ def test_parameters_rest_in_the_warm_up_and_no_validation_image_is_seen():
 def test_over_what_steps_are_counted(counted, expected):
     """Epochs of seven steps, every fifth: counted anew in each as in the released program, or through all of them."""
     strategy = ProxylessNAS(warmup_epochs=0, arch_start=0, arch_counted=counted)
-    assert [step for step in range(28) if strategy.learns(step, 7)] == expected
+    assert [step for step in range(28) if strategy.learns(Step(step, 7))] == expected
     later = ProxylessNAS(warmup_epochs=1, arch_start=1, arch_counted=counted)
-    assert [step for step in range(28) if later.learns(step, 7)] == [step for step in expected if step >= 14]
+    assert [step for step in range(28) if later.learns(Step(step, 7))] == [step for step in expected if step >= 14]
 
 
 def test_what_is_published():
@@ -334,7 +336,6 @@ def test_what_is_published():
         ({"arch_every": 0}, "`arch_every` must be at least 1, got 0"),
         ({"warmup_lr": -1.0}, "`warmup_lr` must be a number from 0, got -1.0"),
         ({"baseline_step": 0.0}, "`baseline_step` must be above 0 and at most 1, got 0.0"),
-        ({"gradient": "stale"}, "architecture's gradient at `gradient='live'` only"),
     ],
 )
 def test_impossible_settings(options, message):

@@ -15,10 +15,10 @@ from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import CellDistribution, DARTSCells, NASBench201
 from ramify.strategies import SETN, Regularisation
-from ramify.strategies.differentiable import Moment
+from ramify.strategies.bilevel import Moment
 from ramify.strategies.selection import Selection, most_probable
 from ramify.training import Weights, WeightSettings, measure, single_path
-from small_runs import SMALL_CELL, SPACES, batch_of, loaded, restored, saved, session_of, work_of
+from small_runs import SMALL_CELL, SPACES, batch_of, loaded, restored, saved, session_of, take, work_of
 
 
 def drawn(space, draw, alphas=None):
@@ -63,7 +63,7 @@ def test_the_parameters_have_no_say_in_what_the_weights_learn_on():
 def test_a_weight_step_computes_the_drawn_operations_alone():
     session = session_of("darts", SETN(epochs=1, batch_size=16))
     mix, _ = drawn(session.space, 0)
-    session._weight_step(batch_of("search_train"))
+    take(session, "weights", batch_of("search_train"))
     network, used = session.supernet.module, set()
     for name, parameter in network.named_parameters():
         if ".edges." in name:
@@ -79,10 +79,10 @@ def test_a_weight_step_computes_the_drawn_operations_alone():
 def test_the_evaluator_learns_from_the_softmax_of_all_candidates():
     strategy = SETN(epochs=1, batch_size=16)
     session, other = (session_of("nasbench201", strategy) for _ in range(2))
-    other._weight_step(batch_of("search_train", shuffle=True))
+    take(other, "weights", batch_of("search_train", shuffle=True))
     batch = batch_of("search_validation")
     other.load_state_dict(restored(saved(session)))
-    session._architecture_step(batch, batch)
+    take(session, "architecture", batch)
 
     logits = other.supernet.train()(batch.inputs, {"cell": other.alphas["cell"].softmax(dim=1)})
     (gradient,) = torch.autograd.grad(F.cross_entropy(logits, batch.targets), [other.alphas["cell"]])

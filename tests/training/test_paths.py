@@ -12,7 +12,7 @@ from ramify.costs import ChainCosts, draw_within, member_costs
 from ramify.errors import ConfigurationError, RunError
 from ramify.seeding import rng
 from ramify.spaces import DARTSCells, FairMobileChain, MobileChain, NASBench201, ShuffleChain
-from ramify.training import FairPaths, Weights, UniformPaths, WeightSettings
+from ramify.training import FairPaths, UniformPaths, Weights, WeightSettings
 from ramify.training.paths import used_candidates
 from small_runs import SPACES, images, work_of
 
@@ -102,7 +102,7 @@ def test_gradients_of_all_paths_are_summed_before_one_step(m):
         ):
             expected[name] += 0 if slope is None else slope
     network.load_state_dict(state)
-    weights.descend_paths(0, batch, drawn)
+    weights.descend(0, batch, *drawn)
     moved = 0
     for name, value in network.named_parameters():
         torch.testing.assert_close(value.detach(), before[name] - 0.1 * expected[name], rtol=1e-4, atol=1e-6)

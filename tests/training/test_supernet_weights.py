@@ -26,7 +26,7 @@ def test_a_step_is_clipped_sgd(clip, nesterov):
     weights, other = weights_of(settings), weights_of(settings)
     mix = existing(weights.supernet.choices)
     batch = next(weights.split.batches(16, seed=0))
-    weights.descend(0, batch, mix)
+    weights.descend(0, batch, (mix, None))
 
     network = other.supernet.module.train()
     F.cross_entropy(network(batch.inputs, mix), batch.targets).backward()
@@ -42,7 +42,7 @@ def test_the_rate_follows_the_step():
     assert weights.steps_per_epoch == 2
     assert [round(weights.lr_at(2 * epoch), 6) for epoch in (0, 25, 49)] == [0.025, 0.013, 0.001024]
     mix = existing(weights.supernet.choices)
-    weights.descend(99, next(weights.split.batches(16, seed=0)), mix)
+    weights.descend(99, next(weights.split.batches(16, seed=0)), (mix, None))
     assert weights.optimizer.param_groups[0]["lr"] == weights.lr_at(99)
 
 
@@ -61,7 +61,7 @@ def test_a_step_with_bounded_entries_smoothed_labels_and_norms_that_do_not_decay
     weights, other = weights_of(settings), weights_of(settings)
     mix = existing(weights.supernet.choices)
     batch = next(weights.split.batches(16, seed=0))
-    weights.descend(0, batch, mix)
+    weights.descend(0, batch, (mix, None))
 
     network = other.supernet.module.train()
     F.cross_entropy(network(batch.inputs, mix), batch.targets, label_smoothing=0.1).backward()
@@ -96,7 +96,7 @@ def test_weights_that_no_path_used_do_not_move():
     arch = space.parse("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_3x3~0|none~1|nor_conv_3x3~2|")
     before = {name: value.detach().clone() for name, value in weights.supernet.module.named_parameters()}
     mix = space.mix(arch)
-    weights.descend(0, next(weights.split.batches(16, seed=0)), mix, {n: w > 0 for n, w in mix.items()})
+    weights.descend(0, next(weights.split.batches(16, seed=0)), (mix, {n: w > 0 for n, w in mix.items()}))
     for name, value in weights.supernet.module.named_parameters():
         used = ".edges." not in name or ("nor_conv_3x3" in name and ".1-3." not in name)
         assert torch.equal(value, before[name]) != used, name
@@ -105,7 +105,7 @@ def test_weights_that_no_path_used_do_not_move():
 def test_a_gradient_on_the_mix_is_not_followed():
     weights = weights_of(WeightSettings(epochs=1, batch_size=16))
     mix = {name: value.requires_grad_() for name, value in existing(weights.supernet.choices).items()}
-    weights.descend(0, next(weights.split.batches(16, seed=0)), mix)
+    weights.descend(0, next(weights.split.batches(16, seed=0)), (mix, None))
     assert all(value.grad is None for value in mix.values())
 
 

@@ -69,7 +69,7 @@ def test_a_finished_search_is_not_redone(tmp_path, monkeypatch, capsys):
     def never(*_, **__):
         raise AssertionError("worked again")
 
-    monkeypatch.setattr("ramify.strategies.differentiable.BilevelSession.run", never)
+    monkeypatch.setattr("ramify.strategies.bilevel.Bilevel.run", never)
     again = searched(out=tmp_path, progress=True)
     assert again.architecture == first.architecture
     assert again.history == first.history

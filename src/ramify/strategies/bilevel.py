@@ -76,15 +76,26 @@ class Step:
 
     Args:
         number: From 0.
-        epoch: From 0.
-        within: Of the epoch, from 0.
-        ends_epoch: Whether it is the last of its epoch.
+        steps_per_epoch: How many an epoch has.
     """
 
     number: int
-    epoch: int
-    within: int
-    ends_epoch: bool
+    steps_per_epoch: int
+
+    @property
+    def epoch(self) -> int:
+        """Its epoch, from 0."""
+        return self.number // self.steps_per_epoch
+
+    @property
+    def within(self) -> int:
+        """Its number in its epoch, from 0."""
+        return self.number % self.steps_per_epoch
+
+    @property
+    def ends_epoch(self) -> bool:
+        """Whether it is the last of its epoch."""
+        return self.within == self.steps_per_epoch - 1
 
 
 class Bilevel(Stateful):
@@ -164,10 +175,8 @@ class Bilevel(Stateful):
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps that are left, until all are done or the search is stopped; `end` ends each."""
-        length = self.weights.steps_per_epoch
         while (number := self.step) < self.weights.steps and not self.stopped:
-            epoch, within = divmod(number, length)
-            yield Step(number, epoch, within, within == length - 1)
+            yield Step(number, self.weights.steps_per_epoch)
             if self.step != number + 1:
                 raise ConfigurationError(f"a loop must end step {number} once: `yield search.end(step)`")
 

@@ -327,7 +327,7 @@ class Cyclic(Stateful):
             accuracy = measured.checked(self.validation).score
             self.cycles.append({"cycle": place.cycle, "accuracy": accuracy, "architecture": self.evaluated.to_dict()})
             row |= {"cycle_accuracy": accuracy, "evaluated": {"notation": self.space.format(self.evaluated)}}
-        scores, derived = self.mixing_weights(), self._derived()
+        scores, derived = self.scores(), self._derived()
         return {
             **row,
             **CollapseGuard().measured(self.space, scores, derived),
@@ -340,7 +340,7 @@ class Cyclic(Stateful):
         assert isinstance(distiller, Distiller)
         return distiller.shares
 
-    def mixing_weights(self) -> dict[str, Tensor]:
+    def scores(self) -> dict[str, Tensor]:
         """Return the scores (E, O) that the architecture is derived from."""
         return {name: score.detach() for name, score in self.strategy.scores(self.space, self.alphas).items()}
 

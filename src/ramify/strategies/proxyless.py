@@ -180,14 +180,14 @@ class ProxylessNAS(Differentiable):
             return super().lr_at(behind, steps_per_epoch)
         return learning_rate(step, steps_per_epoch, self.warmup_epochs, lr=self.warmup_lr, stepwise=self.stepwise)
 
-    def learns(self, step: Step, steps_per_epoch: int) -> bool:
+    def learns(self, step: Step) -> bool:
         """Return whether a step of the architecture belongs to a step of the weights."""
         if step.epoch < self.warmup_epochs + self.arch_start:
             return False
         if self.learning == "gradient":
             return ((step.number if self.arch_counted == "search" else step.within) + 1) % self.arch_every == 0
-        updates = self.arch_updates
-        return (step.within + 1) * updates // steps_per_epoch > step.within * updates // steps_per_epoch
+        before, after = (n * self.arch_updates // step.steps_per_epoch for n in (step.within, step.within + 1))
+        return after > before
 
     @property
     def needs(self) -> frozenset[Capability]:
@@ -223,7 +223,7 @@ class ProxylessNAS(Differentiable):
         space, alphas = search.space, search.alphas
         search.know_costs()
         for step in search.steps():
-            for turn in search.turns(step, self.learns(step, search.weights.steps_per_epoch)):
+            for turn in search.turns(step, self.learns(step)):
                 path = partial(self.mixing, space, alphas, turn)
                 if turn.step == "weights":
                     search.descend(next(search.training), path)
