@@ -60,9 +60,9 @@ def test_every_batch_trains_one_uniform_path():
 def test_scoring_changes_neither_weights_nor_statistics():
     searched, _, evaluation = started("darts", {"track_running_stats": True})
     next(evaluation.prepare())
-    before = {name: value.clone() for name, value in evaluation.state_dict()["supernet"].items()}
+    before = {name: value.clone() for name, value in evaluation.state_dict()["weights"]["supernet"].items()}
     evaluation(searched.sample(rng(0)))
-    assert not differences(evaluation.state_dict()["supernet"], before)
+    assert not differences(evaluation.state_dict()["weights"]["supernet"], before)
 
 
 def test_the_search_prepares_then_tries():

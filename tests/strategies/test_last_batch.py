@@ -1,6 +1,7 @@
 """The smaller last batch of an epoch: left out, or kept as released programs do."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError
 from ramify.shrinking import Shrinking, ShrinkSession
-from ramify.strategies import DARTS, GDAS, ProxylessNAS
+from ramify.strategies import DARTS, GDAS
 from ramify.training import Recipe, TrainingSession
+from ramify.training.stateful import Feed
 from ramify.training.supernet import Weights
 from small_runs import (
     SPACES,
@@ -19,9 +21,11 @@ from small_runs import (
     differences,
     finish,
     loaded,
+    moment_of,
     restored,
     saved,
     session_of,
+    take,
     task_of,
     work_of,
 )
@@ -72,15 +76,19 @@ def test_the_history_speaks_of_all_images():
 def test_the_two_halves_go_on_independently(monkeypatch):
     """A step of the architecture behind every third of the weights: the last of an epoch of theirs, but not of its."""
     seen = []
-    original = ProxylessNAS.differentiate
+    following = Feed.__next__
 
-    def differentiate(self, session, valid, train):
-        seen.append((len(valid), len(train)))
-        return original(self, session, valid, train)
+    def step(feed):
+        batch = following(feed)
+        seen.append(("train" if feed is search.training else "valid", len(batch)))
+        return batch
 
-    monkeypatch.setattr(ProxylessNAS, "differentiate", differentiate)
-    finish(session("ProxylessNAS", epochs=3, warmup_epochs=0, arch_every=3, drop_last=False))
-    assert seen == [(16, 5), (16, 5), (5, 5)]
+    monkeypatch.setattr(Feed, "__next__", step)
+    search = session("ProxylessNAS", epochs=3, warmup_epochs=0, arch_every=3, drop_last=False)
+    finish(search)
+    assert [size for kind, size in seen if kind == "valid"] == [16, 16, 5]
+    before = [seen[number - 1] for number, (kind, _) in enumerate(seen) if kind == "valid"]
+    assert before == [("train", 5)] * 3
 
 
 def test_shrinking_and_training_keep_it_too():
@@ -133,7 +141,7 @@ def test_the_gradient_of_all_architecture_parameters_is_clipped_together():
     for clip, expected in ((1.0, (0.6, 0.8)), (5.0, (3.0, 4.0)), (0.0, (3.0, 4.0))):
         found = session_of("darts", DARTS(epochs=1, batch_size=16, arch_clip=clip))
         found.alphas["normal"].grad[0, 0], found.alphas["reduce"].grad[2, 1] = 3.0, 4.0
-        found._descend()
+        found.alphas.follow()
         got = (float(found.alphas["normal"].grad[0, 0]), float(found.alphas["reduce"].grad[2, 1]))
         assert got == pytest.approx(expected, rel=1e-5)
 
@@ -150,10 +158,11 @@ def test_the_released_norm_is_that_of_weights_and_parameters(accumulate):
         one.alphas["cell"].grad.copy_(left)
         before = one.alphas["cell"].detach().clone()
     inputs = [*plain.supernet.module.parameters(), plain.alphas["cell"]]
-    losses = list(plain._losses(batch, plain._moment("weights")))
+    path = partial(plain.strategy.mixing, plain.space, plain.alphas, moment_of(plain, "weights"))
+    losses = list(plain.weights.losses(batch, path, key=("weights", 0), averages=plain.weights.averages))
     *weights, parameters = (sum(g) for g in zip(*(torch.autograd.grad(x, inputs) for x in losses), strict=True))
     expected = torch.sqrt(sum(g.square().sum() for g in weights) + (left + parameters).square().sum())
-    clipped._weight_step(batch)
+    take(clipped, "weights", batch)
     for parameter, gradient in zip(clipped.supernet.module.parameters(), weights, strict=True):
         torch.testing.assert_close(parameter.grad, gradient * 1e-3 / expected, rtol=1e-3, atol=1e-12)
     assert torch.equal(clipped.alphas["cell"], before)
