@@ -28,6 +28,7 @@ LEVELS = (
     ("costs",),
     ("tasks",),
     ("benchmarks", "data", "executors", "spaces", "zoo"),
+    ("execution",),
     ("supernet",),
     ("ops",),
     ("architecture",),

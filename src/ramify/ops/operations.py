@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -78,7 +79,7 @@ class Operation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.body(self.prelude(x)))
 
-    @property
+    @cached_property
     def is_stateless(self) -> bool:
         """Whether the output depends on the input alone, so that equal candidates of one source agree."""
         return not any(True for _ in self.parameters()) and not any(True for _ in self.buffers())

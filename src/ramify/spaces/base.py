@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture, Decision, Value
 from ramify.capabilities import Capability, in_words
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
+from ramify.execution import executed
 from ramify.ops import NONE
 from ramify.reading import shown
 from ramify.spaces import layout as layouts
@@ -389,7 +390,7 @@ class Space(ABC):
             keywords: Further ones of both; they win.
         """
         known, demanded = self._sorted(layout, shape, keywords, "member")
-        return self._ended(self._build(self.checked(arch), known, _built(demanded)), demanded)
+        return executed(self._ended(self._build(self.checked(arch), known, _built(demanded)), demanded))
 
     def supernet(
         self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
@@ -401,7 +402,7 @@ class Space(ABC):
         the same, and those that are not active count nothing.
         """
         known, demanded = self._sorted(layout, shape, keywords, "supernet")
-        supernet: Any = self._ended(self._supernet(known, _built(demanded)), demanded)
+        supernet: Any = executed(self._ended(self._supernet(known, _built(demanded)), demanded))
         if not takes(supernet, "active"):
             supernet.register_forward_pre_hook(compute_everything, with_kwargs=True)
         supernet.choices, supernet.layout, supernet.shape = self.choices, known, demanded

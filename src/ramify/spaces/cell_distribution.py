@@ -26,8 +26,7 @@ from ramify.spaces.cell_network import Inputs, MixedCell
 from ramify.spaces.genotype import CellGenotype
 from ramify.spaces.pairs import PairGraph
 from ramify.spaces.stage_graph import DARTS_V2, OPERATIONS, STAGES, StageGraph
-from ramify.supernet import Choice, MixedGraph, Mixture
-from ramify.supernet.mixture import accumulate_scaled
+from ramify.supernet import Choice, MixedGraph, Mixture, weighted_sum
 
 LENGTHS = "lengths"
 
@@ -227,18 +226,14 @@ class _MixedEnds(MixedCell):
         self.row, self.lengths = STAGES.index(stage), tuple(lengths)
 
     def forward(self, older: Tensor, newer: Tensor, mixture: Mixture, lengths: Mixture) -> Tensor:  # type: ignore[override]
-        weights, active = lengths.weights[self.row], lengths.active[self.row]
-        ends = [self.lengths[index] for index in active]
+        ends = [self.lengths[index] for index in lengths.active[self.row]]
         states = self.graph(self.inputs(older, newer), mixture, {state for end in ends for state in (end, end + 1)})
-        halves: list[Any] = []
-        for half in (0, 1):
-            total: Tensor | None = None
-            for index, end in zip(active, ends, strict=True):
-                total = accumulate_scaled(total, states[end + half], weights[index])
-            for index in lengths.dropped[self.row]:
-                total = weights[index] if total is None else total + weights[index]
-            halves.append(total)
-        return torch.cat(halves, dim=1)
+
+        def joined(half: int) -> Tensor | None:
+            terms = lengths.terms(self.row, lambda index: states[self.lengths[index] + half])
+            return weighted_sum(terms, lengths.constants(self.row))
+
+        return torch.cat([cast(Tensor, joined(half)) for half in (0, 1)], dim=1)
 
 
 def _length_of(stage: str) -> str:

@@ -3,9 +3,11 @@
 from ramify.supernet.choice import Choice, Mix, as_mask, existing
 from ramify.supernet.contract import MixedNetwork, Staged, Weighed, require, vector_of
 from ramify.supernet.graph import FixedGraph, MixedGraph, edge_names, needed_states
-from ramify.supernet.mixture import Mixture, prepare
+from ramify.supernet.layer import MixedLayer
+from ramify.supernet.mixture import Mixed, Mixture, prepare, weighted_sum
 from ramify.supernet.network import Built, Skeleton, Supernet, tapped
 from ramify.supernet.vector import Ends, Piece, WeightVector, piece_of, vector_of_cells
+from ramify.supernet.widths import WidthMask
 
 __all__ = [
     "Built",
@@ -13,7 +15,9 @@ __all__ = [
     "Ends",
     "FixedGraph",
     "Mix",
+    "Mixed",
     "MixedGraph",
+    "MixedLayer",
     "MixedNetwork",
     "Mixture",
     "Piece",
@@ -22,6 +26,7 @@ __all__ = [
     "Supernet",
     "Weighed",
     "WeightVector",
+    "WidthMask",
     "as_mask",
     "edge_names",
     "existing",
@@ -32,4 +37,5 @@ __all__ = [
     "tapped",
     "vector_of",
     "vector_of_cells",
+    "weighted_sum",
 ]
