@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from space_cases import CASES
 from torch import nn
 
 from ramify import Architecture, spaces
@@ -19,6 +18,7 @@ from ramify.costs import profile
 from ramify.errors import ArchitectureError
 from ramify.spaces.chain import ChainSpace
 from ramify.supernet import edge_names, existing, needed_states
+from space_cases import CASES
 
 every_case = pytest.mark.parametrize("case", CASES, ids=repr)
 every_case_of_cells = pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import random
 import pytest
 import torch
 from reference import cases
-from space_cases import SMALL_CELL, STAGE_CELLS
 from torch import nn
 
 import ramify
@@ -18,6 +17,7 @@ from ramify.ops import Operation
 from ramify.ops.operations import Prelude
 from ramify.spaces.stage_graph import DARTS_V2
 from ramify.supernet import prepare
+from space_cases import SMALL_CELL, STAGE_CELLS
 
 SPACE = spaces.StageGraph()
 STAGES = ("stage1", "stage2", "stage3")

@@ -141,27 +141,6 @@ class TestMixedGraph:
         assert torch.equal(found[2], torch.zeros(3, C, 4, 3, dtype=torch.float64))
         assert found[3].shape == found[2].shape and found[3].abs().sum() > 0
 
-    def test_equal_work_of_a_source_is_done_once(self, monkeypatch):
-        """One ReLU and one of each pooling for every source, whatever the number of edges that leave it."""
-        counts = {"relu": 0, "max_pool2d": 0, "avg_pool2d": 0, "batch_norm": 0}
-        for name in counts:
-            plain = getattr(F, name)
-
-            def counted(*args, plain=plain, name=name, **keywords):
-                counts[name] += 1
-                return plain(*args, **keywords)
-
-            monkeypatch.setattr(F, name, counted)
-        choice, graph = mixed(ops=("max_pool_3x3", "avg_pool_3x3", "nor_conv_3x3"), pool_norm=True)
-        run(graph, choice, states(), random_mix(choice))
-        sources, edges = 3, len(COMPLETE)
-        assert counts == {
-            "relu": sources,
-            "max_pool2d": sources,
-            "avg_pool2d": sources,
-            "batch_norm": edges + 2 * sources,
-        }
-
 
 class TestActive:
     def one_hot(self, choice, chosen):

@@ -17,7 +17,6 @@ from ramify.ops import channels_last
 from ramify.parallel import say_once
 from ramify.registry import Registry
 from ramify.supernet import Mixed
-from ramify.wording import listing
 
 Execution = Callable[[nn.Module], type[nn.Module] | None]
 """A module → the class that runs it, a `Form` of its own or the one that defines it; None for what is not known."""
@@ -68,7 +67,7 @@ def prepare(network: nn.Module, execution: str = DEFAULT) -> nn.Module:
     if not parts:  # of a supernet of somebody's own making, all of it
         parts = [module for module in network.modules() if hasattr(module, "choices")]
     if unknown := sorted({type(part).__name__ for part in parts if knows(part) is None}):
-        say_once(f"execution {execution}: {listing(unknown)} is not known to it and runs as it is written")
+        say_once(f"execution `{execution}` does not know {', '.join(unknown)}, which runs as it is written")
     return network
 
 

@@ -47,7 +47,7 @@ from ramify.architecture import Architecture
 from ramify.capabilities import CLASSIFIER, INHERITANCE, SAME_WIDTHS, STEMS, TAPS, Capability, in_words
 from ramify.data import Distortion
 from ramify.errors import ConfigurationError, nearest
-from ramify.ops import channels_last
+from ramify.execution import prepare
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
@@ -320,7 +320,7 @@ class CyclicSession:
             )
         if strategy.fix_heads:
             distiller.heads.requires_grad_(False)
-        self.distiller = work.fabric.setup_module(channels_last(distiller))
+        self.distiller = work.fabric.setup_module(prepare(distiller, work.execution))
         for split in (self.weights.split, self.validation):
             size = fitting(strategy.batch_size, split)
             check_parts(split, size, strategy.accumulate, self._normalises_one)
@@ -490,7 +490,7 @@ class CyclicSession:
         for name in self._shared_names():
             setattr(network, name, getattr(self.search, name))
         self.evaluated = arch
-        self.evaluation = fabric.setup_module(channels_last(network))
+        self.evaluation = fabric.setup_module(prepare(network, self.work.execution))
         self.optimizer = fabric.setup_optimizers(
             torch.optim.SGD(
                 self._evaluation_group(),

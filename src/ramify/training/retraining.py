@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError
-from ramify.ops import DropPath, channels_last
+from ramify.execution import prepare
+from ramify.ops import DropPath
 from ramify.seeding import rng, seeded, stream
 from ramify.tasks import Batch
 from ramify.tasks.batch import mapped, tensors
@@ -56,7 +57,7 @@ class TrainingSession:
         self.uneven = uneven(self.split, self.batch_size, drop_last=recipe.drop_last)
         self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=self.drops_last)
         self.steps = recipe.epochs * self.steps_per_epoch
-        network = channels_last(network)
+        network = prepare(network, work.execution)
         optimizer = _optimizer(network, recipe)
         self.network, self.optimizer = work.fabric.setup(network, optimizer)
         check_parts(self.split, self.batch_size, recipe.accumulate, self._normalises_one)
