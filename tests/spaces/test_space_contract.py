@@ -244,6 +244,14 @@ class TestTheSpaceItself:
 
 
 class TestTwoViews:
+    @every_case
+    def test_decisions_carry_what_they_decide(self, case):
+        whole = type(case.space)(**case.space.arguments)
+        places = [decision.place for decision in case.space.decisions]
+        assert None not in places and len(set(places)) == len(places)
+        for decision in case.space.decisions:
+            assert case.space.place(decision.name) == whole.place(decision.name) == decision.place
+
     @case_and_seed
     def test_mix_is_one_hot_on_edges_that_are_read_and_zero_elsewhere(self, case, seed):
         arch = member(case, seed)

@@ -39,6 +39,11 @@ class Prelude:
     kernel: int = 1
     stride: int = 1
 
+    @property
+    def is_pooling(self) -> bool:
+        """Whether it is a maximum or an average over windows."""
+        return self.kind in ("max_pool", "avg_pool")
+
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
         if self.kind == "relu":
@@ -240,7 +245,7 @@ def make_operation(
     made = OPERATIONS[check_operation(name)](channels, stride, norm)
     operation = made if isinstance(made, Operation) else Operation(Prelude("identity"), made)
     operation.channels = channels
-    if pool_norm and operation.prelude.kind.endswith("pool"):
+    if pool_norm and operation.prelude.is_pooling:
         standard = norm(channels)
         affine = pool_affine and standard.affine
         operation.norm = nn.BatchNorm2d(channels, affine=affine, track_running_stats=standard.track_running_stats)

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Self
@@ -177,14 +177,23 @@ class Space(ABC):
             return all(masks[name][edge][op] for name, edge, op in self.candidates(decision, value))
 
         left = []
-        for decision in self._all_decisions():
+        for decision in self._unrestricted.values():
             values = tuple(value for value in decision.choices if exists(decision.name, value))
             if not values:
                 raise ArchitectureError(
                     f"the restriction leaves decision {decision.name!r} of {self.name} without any choice"
                 )
-            left.append(Decision(decision.name, values))
+            left.append(replace(decision, choices=values))
         return tuple(left)
+
+    @cached_property
+    def _unrestricted(self) -> dict[str, Decision]:
+        """The decisions before any restriction, by name."""
+        return {decision.name: decision for decision in self._all_decisions()}
+
+    def place(self, decision: str) -> Any:
+        """Return what a decision decides, in the terms of this space."""
+        return self._unrestricted[decision].place
 
     @cached_property
     def name(self) -> str:

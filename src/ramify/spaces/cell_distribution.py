@@ -12,7 +12,7 @@ its shortest length; it has no budget. Here a budget, in parameters or multiply-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,16 @@ from ramify.spaces.stage_graph import DARTS_V2, OPERATIONS, STAGES, StageGraph
 from ramify.supernet import Choice, MixedGraph, Mixture, weighted_sum
 
 LENGTHS = "lengths"
+
+
+class Length(NamedTuple):
+    """What a decision about a length decides.
+
+    Args:
+        kind: Name of the stage.
+    """
+
+    kind: str
 
 
 class CellDistribution(StageGraph):
@@ -91,14 +101,14 @@ class CellDistribution(StageGraph):
         return super()._all_choices() | {LENGTHS: Choice(between, tuple(map(str, self._lengths)))}
 
     def _all_decisions(self) -> list[Decision]:
-        return super()._all_decisions() + [Decision(_length_of(stage), self._lengths) for stage in STAGES]
+        return super()._all_decisions() + [Decision(_length_of(s), self._lengths, Length(s)) for s in STAGES]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the two candidates that a node's pair of reads uses, or the one that is a stage's length."""
-        stage, _, what = decision.partition(".")
-        if what != LENGTHS:
+        place = self.place(decision)
+        if not isinstance(place, Length):
             return super().candidates(decision, value)
-        return [(LENGTHS, STAGES.index(stage), self._lengths.index(cast(int, value)))]
+        return [(LENGTHS, STAGES.index(place.kind), self._lengths.index(cast(int, value)))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Derive the graphs as `StageGraph` does, and give each stage the length that scores highest."""
@@ -140,7 +150,7 @@ class CellDistribution(StageGraph):
 
     def _values(self, kind: str, cell: CellGenotype) -> dict[str, Value]:
         """Cells behind the end of a stage may be left out: they then read what comes first."""
-        first = {d.name: d.choices[0] for d in self.decisions if d.name.startswith(f"{kind}.")}
+        first = {d.name: d.choices[0] for d in self.decisions if d.place.kind == kind}
         return first | super()._values(kind, cell) | {_length_of(kind): cell.concat[-1] - 1}
 
     def _cell(self, arch: Architecture, kind: str, graph: PairGraph) -> CellGenotype:
@@ -154,7 +164,7 @@ class CellDistribution(StageGraph):
         return space.graphs(member) | {LENGTHS: lengths}
 
     def _wired(self, reads: Callable[[int], Value]) -> dict[str, Value]:
-        longest = {d.name: d.choices[-1] for d in self.decisions if d.name.endswith(LENGTHS)}
+        longest = {d.name: d.choices[-1] for d in self.decisions if isinstance(d.place, Length)}
         return super()._wired(reads) | longest
 
     # What a network costs

@@ -163,13 +163,13 @@ class ChainSpace(Space):
 
     def _all_decisions(self) -> list[Decision]:
         return [
-            Decision(f"layer{layer}", tuple(op for op in self.operations if self._offers(layer, op)))
+            Decision(f"layer{layer}", tuple(op for op in self.operations if self._offers(layer, op)), layer)
             for layer in range(len(self.places))
         ]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the one candidate that puts operation `value` into the layer `decision`."""
-        return [(LAYERS, int(decision.removeprefix("layer")), self.operations.index(str(value)))]
+        return [(LAYERS, self.place(decision), self.operations.index(str(value)))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Take the best candidate of every layer."""

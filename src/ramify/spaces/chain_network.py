@@ -143,7 +143,8 @@ class ChainSupernet(Supernet, ChainSkeleton):
             for index, layer in self.layers.items()
             for name, operation in cast(Any, layer).ops.items()
         }
-        fixed = [name for name, p in self.named_parameters() if p.dim() > 1 and not name.startswith("layers.")]
+        inside = set(map(id, self.layers.parameters()))
+        fixed = [name for name, p in self.named_parameters() if p.dim() > 1 and id(p) not in inside]
         return WeightVector(tuple(fixed), {LAYERS: (pieces,)}, {})
 
 

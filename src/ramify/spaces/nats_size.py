@@ -97,11 +97,11 @@ class NATSBenchSize(Space):
         return {CHANNELS: Choice(layers, tuple(map(str, self.widths)))}
 
     def _all_decisions(self) -> list[Decision]:
-        return [Decision(f"c{layer}", self.widths) for layer in range(LAYERS)]
+        return [Decision(f"c{layer}", self.widths, layer) for layer in range(LAYERS)]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the one candidate that gives the layer `decision` the width `value`."""
-        return [(CHANNELS, int(decision[1:]), self.widths.index(value))]
+        return [(CHANNELS, self.place(decision), self.widths.index(value))]
 
     def parts(self, arch: Architecture) -> list[Hashable]:
         """Return layers with the widths in front of and behind them."""

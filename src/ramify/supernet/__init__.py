@@ -5,7 +5,7 @@ from ramify.supernet.contract import MixedNetwork, Staged, Weighed, require, vec
 from ramify.supernet.graph import FixedGraph, MixedGraph, edge_names, needed_states
 from ramify.supernet.layer import MixedLayer
 from ramify.supernet.mixture import Mixed, Mixture, prepare, weighted_sum
-from ramify.supernet.network import Built, Skeleton, Supernet, tapped
+from ramify.supernet.network import Built, Skeleton, Supernet, auxiliary_parameters, tapped
 from ramify.supernet.vector import Ends, Piece, WeightVector, piece_of, vector_of_cells
 from ramify.supernet.widths import WidthMask
 
@@ -28,6 +28,7 @@ __all__ = [
     "WeightVector",
     "WidthMask",
     "as_mask",
+    "auxiliary_parameters",
     "edge_names",
     "existing",
     "needed_states",

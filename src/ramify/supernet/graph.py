@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -164,19 +165,19 @@ class MixedGraph(Mixed):
         """Add what leaves one state to the sums of the states that it enters."""
         source = self.source(state)
         for edge in leaving:
-            candidates: Any = self.edges[edge.name]
-
-            def candidate(index: int, edge: Edge = edge, candidates: Any = candidates) -> Term:
-                op, probability = self.ops[index], mixture.dropout[index]
-                if probability and self.training and edge.stride == 1:
-                    return dropout(source(candidates[op]), probability)
-                return source.term(op, candidates[op])
-
+            candidate = partial(self._term, source, edge, mixture)
             total = weighted_sum(mixture.terms(edge.index, candidate), (), sums[edge.target])
-            constants = mixture.constants(edge.index)
-            if constants and total is None:
-                total = no_input(state, edge.stride)
-            sums[edge.target] = weighted_sum((), constants, total)
+            if constants := mixture.constants(edge.index):
+                total = weighted_sum((), constants, no_input(state, edge.stride) if total is None else total)
+            sums[edge.target] = total
+
+    def _term(self, source: Source, edge: Edge, mixture: Mixture, index: int) -> Term:
+        """Return what a candidate of an edge adds to a weighted sum."""
+        candidates: Any = self.edges[edge.name]
+        op, probability = self.ops[index], mixture.dropout[index]
+        if probability and self.training and edge.stride == 1:
+            return dropout(source(candidates[op]), probability)
+        return source.term(op, candidates[op])
 
     def _needed(self, mixture: Mixture, outputs: Collection[int] | None) -> Collection[int]:
         """Return the states to compute."""

@@ -52,6 +52,12 @@ def tapped(output: Any, features: Mapping[str, Tensor], taps: Collection[str]) -
     return (output, {tap: features[tap] for tap in taps}) if taps else output
 
 
+def auxiliary_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a built network's auxiliary head, which takes part in training only."""
+    head = getattr(network, "auxiliary", None)
+    return list(head.parameters()) if isinstance(head, nn.Module) else []
+
+
 class Built:
     """Makes a network of a skeleton with built cells: mix in before the skeleton's class."""
 

@@ -13,7 +13,8 @@ from ramify.errors import ConfigurationError, RamifyError
 from ramify.execution import prepare
 from ramify.ops import DropPath
 from ramify.seeding import rng, seeded, stream
-from ramify.tasks import Batch
+from ramify.supernet import auxiliary_parameters
+from ramify.tasks import Batch, backbone_of
 from ramify.tasks.batch import mapped, tensors
 from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF
@@ -45,8 +46,8 @@ class TrainingSession:
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe, work: Work, *, split: str = "train") -> None:
-        params = sum(p.numel() for name, p in network.named_parameters() if not is_auxiliary(name))
-        recipe = recipe.sized(params)
+        auxiliary = auxiliary_parameters(backbone_of(network))
+        recipe = recipe.sized(sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in auxiliary))
         self.recipe, self.work, self.task = recipe, work, work.task
         check_whole(self.task, recipe.accumulate)
         check_smoothing(self.task, recipe.label_smoothing)
@@ -197,11 +198,6 @@ class TrainingSession:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scale.load_state_dict(state["scale"])
         self.averages.load(state["averages"])
-
-
-def is_auxiliary(name: str) -> bool:
-    """Return whether a parameter belongs to an auxiliary head, of a network with or without a head of the task."""
-    return name.removeprefix("backbone.").startswith("auxiliary.")
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
