@@ -70,9 +70,9 @@ class _Plan:
         layout: Layout keywords of `build`.
         device: Where.
         precision: As `make_fabric` takes it.
-        execution: How networks are executed.
         test: Whether the test split is measured at the end.
         threads: Of CPU operations.
+        execution: How networks are executed.
     """
 
     space: Space
@@ -82,9 +82,9 @@ class _Plan:
     layout: Mapping[str, Any]
     device: str
     precision: str
-    execution: str
     test: bool
     threads: int = 1
+    execution: str = "shared"
 
 
 def build_table(
@@ -150,7 +150,7 @@ def build_table(
     fabric = make_fabric(device, precision)
     learned = bound(task, spec, fabric, space)
     members, named = _members(space, architectures, seed)
-    plan = _Plan(space, spec, task, recipe, layout, str(fabric.device), precision, execution, test, threads)
+    plan = _Plan(space, spec, task, recipe, layout, str(fabric.device), precision, test, threads, execution)
     _Trainer(plan, fabric, learned).session(members[0], 0).rehearse()
     config = {
         "space": described(space),

@@ -12,8 +12,7 @@ from ramify.errors import ConfigurationError
 from ramify.execution import EXECUTIONS, Form, definition_of, executed, prepare
 from ramify.execution.shared import SharedMixedGraph
 from ramify.ops import PointwiseConv2d
-from ramify.supernet import Choice, FixedGraph, MixedGraph
-from ramify.supernet import prepare as mixtures
+from ramify.supernet import Choice, FixedGraph, MixedGraph, mixtures
 from space_cases import CASES
 
 EVERY = pytest.mark.parametrize("case", CASES, ids=repr)

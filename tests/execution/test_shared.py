@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ramify.execution import executed
 from ramify.execution.shared import weighted
 from ramify.ops import make_operation, standard_norm
-from ramify.supernet import Choice, MixedGraph, prepare
+from ramify.supernet import Choice, MixedGraph, mixtures
 
 EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
 OPS = ("max_pool_3x3", "avg_pool_3x3", "nor_conv_3x3")
@@ -30,7 +30,7 @@ def test_only_the_shared_execution_does_equal_work_of_a_source_once(monkeypatch,
     choice, norm = Choice(EDGES, OPS), standard_norm(False, False)
     graph = MixedGraph(choice, 1, lambda _, op: make_operation(op, 4, 1, norm, pool_norm=True))
     x = torch.randn(3, 4, 6, 6)
-    executed(graph, execution)([x], prepare({"cell": choice}, {"cell": torch.rand(choice.shape)}, x)["cell"])
+    executed(graph, execution)([x], mixtures({"cell": choice}, {"cell": torch.rand(choice.shape)}, x)["cell"])
     sources, edges = 3, len(EDGES)
     once = sources if execution == "shared" else edges
     assert counts == {"relu": once, "max_pool2d": once, "avg_pool2d": once, "batch_norm": edges + 2 * once}

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ramify.errors import ArchitectureError
-from ramify.supernet import Choice, as_mask, existing, prepare
+from ramify.supernet import Choice, as_mask, existing, mixtures
 from ramify.supernet.mixture import accumulate, accumulate_scaled, weighted_sum
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3")
@@ -102,7 +102,7 @@ class TestPrepare:
     choices = {"cell": Choice(EDGES, OPS, mask_without((2, 3)))}  # noqa: RUF012
 
     def prepared(self, **keywords):
-        return prepare(self.choices, {"cell": torch.arange(12.0).reshape(3, 4)}, LIKE, **keywords)["cell"]
+        return mixtures(self.choices, {"cell": torch.arange(12.0).reshape(3, 4)}, LIKE, **keywords)["cell"]
 
     def test_weights_are_scalars_of_the_networks_type(self):
         weights = self.prepared().weights
@@ -132,12 +132,12 @@ class TestPrepare:
     @pytest.mark.parametrize("names", [[], ["normal"], ["cell", "reduce"]])
     def test_other_names_are_refused(self, names):
         with pytest.raises(ArchitectureError, match=r"mix must have the keys \['cell'\]"):
-            prepare(self.choices, {name: torch.ones(3, 4) for name in names}, LIKE)
+            mixtures(self.choices, {name: torch.ones(3, 4) for name in names}, LIKE)
 
     @pytest.mark.parametrize("shape", [(4, 3), (3,), (3, 5), (1, 3, 4)])
     def test_other_shapes_are_refused(self, shape):
         with pytest.raises(ArchitectureError, match=r"mix\['cell'\] must have shape \(E, O\) = \(3, 4\), got"):
-            prepare(self.choices, {"cell": torch.ones(shape)}, LIKE)
+            mixtures(self.choices, {"cell": torch.ones(shape)}, LIKE)
         with pytest.raises(ArchitectureError, match=r"active\['cell'\] must have shape \(E, O\) = \(3, 4\), got"):
             self.prepared(active={"cell": torch.ones(shape, dtype=torch.bool)})
 

@@ -4,7 +4,7 @@ from ramify.supernet.choice import Choice, Mix, as_mask, existing
 from ramify.supernet.contract import MixedNetwork, Staged, Weighed, require, vector_of
 from ramify.supernet.graph import FixedGraph, MixedGraph, edge_names, needed_states
 from ramify.supernet.layer import MixedLayer
-from ramify.supernet.mixture import Mixed, Mixture, prepare, weighted_sum
+from ramify.supernet.mixture import Mixed, Mixture, mixtures, weighted_sum
 from ramify.supernet.network import Built, Skeleton, Supernet, auxiliary_parameters, tapped
 from ramify.supernet.vector import Ends, Piece, WeightVector, piece_of, vector_of_cells
 from ramify.supernet.widths import WidthMask
@@ -31,9 +31,9 @@ __all__ = [
     "auxiliary_parameters",
     "edge_names",
     "existing",
+    "mixtures",
     "needed_states",
     "piece_of",
-    "prepare",
     "require",
     "tapped",
     "vector_of",

@@ -51,7 +51,7 @@ class Mixture:
         return tuple(self.weights[edge][index] for index in self.dropped[edge])
 
 
-def prepare(
+def mixtures(
     choices: Mapping[str, Choice],
     mix: Mix,
     like: Tensor,
@@ -60,7 +60,7 @@ def prepare(
     dropout: Mapping[str, float] | None = None,
     constants: bool = False,
 ) -> dict[str, Mixture]:
-    """Check the arguments of a supernet's forward pass and bring the weights to the device of `like`.
+    """Return the mixture of every choice: arguments of a forward pass, checked, and weights on the device of `like`.
 
     `active` stays on the host, so the path is known without a device synchronisation.
 
@@ -77,7 +77,7 @@ def prepare(
         if name not in choices:
             raise ArchitectureError(f"active: unknown choice {name!r}; {nearest(name, choices)}")
     return {
-        name: _prepare(
+        name: _mixture(
             name,
             choice,
             mix[name],
@@ -90,7 +90,7 @@ def prepare(
     }
 
 
-def _prepare(
+def _mixture(
     name: str,
     choice: Choice,
     mix: Tensor,
