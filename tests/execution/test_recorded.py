@@ -53,7 +53,7 @@ def test_the_default_is_shared_and_both_agree(plain, tmp_path):
 
 
 def test_continuing_with_another_one_is_refused(plain):
-    with pytest.raises(RunError, match="holds another run: execution is 'plain' there and 'shared' now"):
+    with pytest.raises(RunError, match="'plain' there and 'shared' now; go on with --execution plain, or choose"):
         searched(plain, precision="64-true")
 
 

@@ -179,7 +179,9 @@ class RunFolder:
             changed = list(differences(held, compared, free=free))
             if changed:
                 more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-                raise RunError(f"{self.path} holds another run: {changed[0]}{more}; choose another --out")
+                same = len(changed) == 1 and held.get("execution") != compared.get("execution")
+                way = f"go on with --execution {held['execution']}, or " if same else ""
+                raise RunError(f"{self.path} holds another run: {changed[0]}{more}; {way}choose another --out")
         if not (self.path / "provenance.json").exists():
             self.write_json("provenance.json", provenance(seed))
         if not (self.path / "config.yaml").exists():  # last: it makes the folder a run
