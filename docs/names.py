@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ramify import costs, data, evaluators, executors, files, ops, spaces, strategies, tasks
+from ramify import costs, data, evaluators, execution, executors, files, ops, spaces, strategies, tasks
 from ramify.capabilities import CAPABILITIES
 from ramify.registry import Registry
 from ramify.shrinking import Shrinking
@@ -33,6 +33,7 @@ TITLES: dict[str, Registry] = {
     "Tasks": tasks.TASKS,
     "Evaluators": evaluators.EVALUATORS,
     "Executors": executors.EXECUTORS,
+    "Executions": execution.EXECUTIONS,
     "Costs": costs.COSTS,
 }
 

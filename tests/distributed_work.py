@@ -11,11 +11,11 @@ import ramify as library
 from ramify import parallel
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError, RunError
+from ramify.execution.shared import weighted
 from ramify.ops import DropPath, dropout, synchronise
 from ramify.run import make_fabric
 from ramify.seeding import rng, seeded
 from ramify.strategies import DARTS, GDAS
-from ramify.supernet.mixture import weighted
 from ramify.tasks import Batch
 from ramify.training import Recipe, TrainingSession, measure
 from small_runs import DATA, SPACES, STRATEGIES, loaded, restored, saved, session_of, work_of

@@ -40,6 +40,10 @@ class TestDecision:
             value: value for value in decision.choices
         }
 
+    def test_what_it_decides_is_no_part_of_its_identity(self):
+        assert Decision("edge", ("none", "skip"), place=3) == Decision("edge", ("none", "skip"))
+        assert "place" not in repr(Decision("edge", ("none",), place=3))
+
     @pytest.mark.parametrize("value", ["none", "skip", "conv"])
     def test_all_other_plain_values_are_neighbours(self, value):
         decision = Decision("edge", ("none", "skip", "conv"))

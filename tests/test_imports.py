@@ -1,7 +1,7 @@
 """Imports point one way, as the design says; this test reads them all, those inside functions too.
 
 cli → verbs → commandline → run, report → strategies → shrinking, evaluators → training → executors, data, spaces
-    → supernet → ops → architecture
+    → execution → supernet → ops → architecture
 """
 
 import ast
@@ -28,6 +28,7 @@ LEVELS = (
     ("costs",),
     ("tasks",),
     ("benchmarks", "data", "executors", "spaces", "zoo"),
+    ("execution",),
     ("supernet",),
     ("ops",),
     ("architecture",),

@@ -31,10 +31,12 @@ class Decision:
     Args:
         name: Unique within its space.
         choices: The values that may be taken, all different.
+        place: What it decides, in the terms of its space, such as the number of a layer.
     """
 
     name: str
     choices: tuple[Value, ...]
+    place: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
     def index(self) -> Mapping[Value, int]:

@@ -25,6 +25,7 @@ from ramify.campaign import Campaign
 from ramify.data import DataSpec, spec_of
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
+from ramify.execution import check_execution
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import Row
@@ -71,6 +72,7 @@ class _Plan:
         precision: As `make_fabric` takes it.
         test: Whether the test split is measured at the end.
         threads: Of CPU operations.
+        execution: How networks are executed.
     """
 
     space: Space
@@ -82,6 +84,7 @@ class _Plan:
     precision: str
     test: bool
     threads: int = 1
+    execution: str = "shared"
 
 
 def build_table(
@@ -100,6 +103,7 @@ def build_table(
     retry: bool = False,
     device: str = "cpu",
     precision: str = "32-true",
+    execution: str = "shared",
     threads: int = 1,
     progress: bool = True,
 ) -> Table:
@@ -127,6 +131,7 @@ def build_table(
         retry: Whether to train those once more that failed before.
         device: `cpu`, `cuda`, …
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
         threads: Threads of the CPU operations of each process; another number gives other bits.
         progress: Whether to show progress on standard error.
 
@@ -145,7 +150,7 @@ def build_table(
     fabric = make_fabric(device, precision)
     learned = bound(task, spec, fabric, space)
     members, named = _members(space, architectures, seed)
-    plan = _Plan(space, spec, task, recipe, layout, str(fabric.device), precision, test, threads)
+    plan = _Plan(space, spec, task, recipe, layout, str(fabric.device), precision, test, threads, execution)
     _Trainer(plan, fabric, learned).session(members[0], 0).rehearse()
     config = {
         "space": described(space),
@@ -160,6 +165,7 @@ def build_table(
         "seed": seed,
         "device": plan.device,
         "precision": precision,
+        "execution": check_execution(execution),
         "threads": threads,
     }
     with RunFolder(out) as folder:
@@ -264,7 +270,8 @@ class _Trainer:
 
     def session(self, arch: Architecture, seed: int) -> TrainingSession:
         """Return the training of an architecture, as `TrainFromScratch` sets it up."""
-        work = Work(self.task, derive(seed, "evaluation"), self.fabric, self.plan.layout)
+        plan = self.plan
+        work = Work(self.task, derive(seed, "evaluation"), self.fabric, plan.layout, execution=plan.execution)
         with seeded(seed, "network"):
             network = self.task.network(self.plan.space.build(arch, self.plan.layout, shape=work.shape))
         return TrainingSession(network, self.plan.recipe, work, split="search_train")
@@ -365,6 +372,7 @@ def _table(
         "data": told_of(task),
         "device": plan.device,
         "precision": plan.precision,
+        "execution": plan.execution,
         "threads": plan.threads,
         "versions": {"ramify": __version__, "torch": str(torch.__version__)},
         "failed": failed,

@@ -4,12 +4,12 @@ import random
 
 import pytest
 import torch
-from space_cases import CASES, CELLS, Case
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ramify import spaces
 from ramify.ops import OPERATIONS, channels_last
+from space_cases import CASES, CELLS, Case
 
 IMAGENET = {"layout": "imagenet", "channels": 4, "layers": 3}
 NETWORKS = [

@@ -6,10 +6,10 @@ import random
 
 import pytest
 import torch
-from space_cases import SMALL_CELL
 
 from ramify import spaces, zoo
 from ramify.errors import ArchitectureError, ConfigurationError
+from space_cases import SMALL_CELL
 
 SPACE = spaces.CellDistribution()
 SMALL = spaces.CellDistribution(SMALL_CELL, cells=5)

@@ -299,14 +299,14 @@ class TestSupernet:
         assert layer.residual
         mix = {"layers": torch.zeros(8, 7, dtype=torch.float64)}
         mix["layers"][2] = weights
-        mixture = ramify.supernet.prepare(self.sup.choices, mix, x)["layers"]
+        mixture = ramify.supernet.mixtures(self.sup.choices, mix, x)["layers"]
         expected = weights[6] * x
         for index, op in enumerate(self.space.operations[:6]):
             expected = expected + weights[index] * (x + layer.ops[op](x))
         torch.testing.assert_close(layer(x, mixture), expected, rtol=1e-12, atol=1e-12)
         without = mix["layers"].clone()
         without[2, :6] = 0
-        alone = ramify.supernet.prepare(self.sup.choices, {"layers": without}, x, active={"layers": without > 0})[
+        alone = ramify.supernet.mixtures(self.sup.choices, {"layers": without}, x, active={"layers": without > 0})[
             "layers"
         ]
         torch.testing.assert_close(layer(x, alone), weights[6] * x)

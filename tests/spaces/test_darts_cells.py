@@ -5,13 +5,13 @@ import random
 
 import pytest
 import torch
-from space_cases import GENOTYPES, NASP
 from torch import nn
 
 import ramify
 from ramify import spaces
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.spaces.cell_network import AuxiliaryHead
+from space_cases import GENOTYPES, NASP
 
 SPACE = spaces.DARTSCells()
 

@@ -5,7 +5,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from space_cases import GENOTYPES
 
 from ramify import spaces
 from ramify.cli import main
@@ -19,6 +18,7 @@ from ramify.spaces.genotype import (
     read_genotype,
     write_genotype,
 )
+from space_cases import GENOTYPES
 
 DARTS = GENOTYPES["DARTS_V2"]
 AS_PRINTED = """Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1),

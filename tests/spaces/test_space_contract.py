@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from space_cases import CASES
 from torch import nn
 
 from ramify import Architecture, spaces
@@ -19,6 +18,7 @@ from ramify.costs import profile
 from ramify.errors import ArchitectureError
 from ramify.spaces.chain import ChainSpace
 from ramify.supernet import edge_names, existing, needed_states
+from space_cases import CASES
 
 every_case = pytest.mark.parametrize("case", CASES, ids=repr)
 every_case_of_cells = pytest.mark.parametrize(
@@ -244,6 +244,14 @@ class TestTheSpaceItself:
 
 
 class TestTwoViews:
+    @every_case
+    def test_decisions_carry_what_they_decide(self, case):
+        whole = type(case.space)(**case.space.arguments)
+        places = [decision.place for decision in case.space.decisions]
+        assert None not in places and len(set(places)) == len(places)
+        for decision in case.space.decisions:
+            assert case.space.place(decision.name) == whole.place(decision.name) == decision.place
+
     @case_and_seed
     def test_mix_is_one_hot_on_edges_that_are_read_and_zero_elsewhere(self, case, seed):
         arch = member(case, seed)

@@ -7,7 +7,6 @@ import random
 import pytest
 import torch
 from reference import cases
-from space_cases import SMALL_CELL, STAGE_CELLS
 from torch import nn
 
 import ramify
@@ -17,7 +16,8 @@ from ramify.exporting import export_network
 from ramify.ops import Operation
 from ramify.ops.operations import Prelude
 from ramify.spaces.stage_graph import DARTS_V2
-from ramify.supernet import prepare
+from ramify.supernet import mixtures
+from space_cases import SMALL_CELL, STAGE_CELLS
 
 SPACE = spaces.StageGraph()
 STAGES = ("stage1", "stage2", "stage3")
@@ -288,7 +288,7 @@ class TestNetworks:
         mix = {name: torch.zeros(choice.shape) for name, choice in space.choices.items()}
         mix["stage1"][0] = torch.tensor([0.1, 0.2, 0.3, 0.4])
         ones = torch.ones(1, 2, 5, 5, dtype=torch.float64)
-        state = graph([ones, ones], prepare(space.choices, mix, ones)["stage1"])[2]
+        state = graph([ones, ones], mixtures(space.choices, mix, ones)["stage1"])[2]
         torch.testing.assert_close(state, torch.full_like(ones, 0.5999985), atol=1e-7, rtol=0)
 
     def test_the_loss_reaches_every_parameter_and_a_weight_step_moves_its_gradient(self):

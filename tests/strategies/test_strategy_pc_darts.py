@@ -8,7 +8,7 @@ from ramify import spaces
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import make_operation, standard_norm
 from ramify.strategies import PCDARTS
-from ramify.supernet import Choice, MixedGraph, prepare
+from ramify.supernet import Choice, MixedGraph, mixtures
 from small_runs import SPACES, session_of
 
 EVERY = pytest.mark.parametrize("name", ["nasbench201", "darts"])
@@ -47,7 +47,7 @@ def test_partial_channels_are_the_definition(stride, size):
     graph = graph.double()
     x = torch.randn(2, 16, size, size, dtype=torch.float64)
     mix = torch.tensor([[0.1, 0.2, 0.4]], dtype=torch.float64)
-    found = graph([x], prepare({"c": choice}, {"c": mix}, x)["c"])[1]
+    found = graph([x], mixtures({"c": choice}, {"c": mix}, x)["c"])[1]
     edge = graph.edges["0-1"]
     mixed = 0.2 * edge["skip_connect"](x[:, :4]) + 0.4 * edge["nor_conv_3x3"](x[:, :4])
     rest = x[:, 4:] if stride == 1 else F.max_pool2d(x[:, 4:], 2, 2, ceil_mode=True)

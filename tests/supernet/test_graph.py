@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ramify.ops import make_operation, standard_norm
-from ramify.supernet import Choice, FixedGraph, MixedGraph, edge_names, needed_states, prepare
+from ramify.supernet import Choice, FixedGraph, MixedGraph, edge_names, mixtures, needed_states
 
 C = 4
 OPS = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "nor_conv_3x3", "sep_conv_3x3", "dil_conv_5x5")
@@ -38,7 +38,7 @@ def random_mix(choice):
 def run(graph, choice, inputs, mix, **keywords):
     named = {name: {"cell": value} for name, value in keywords.items() if name == "active"}
     rest = {name: value for name, value in keywords.items() if name != "active"}
-    return graph(inputs, prepare({"cell": choice}, {"cell": mix}, inputs[0], **named, **rest)["cell"])
+    return graph(inputs, mixtures({"cell": choice}, {"cell": mix}, inputs[0], **named, **rest)["cell"])
 
 
 def plainly(graph, choice, inputs, mix, stride=1):
@@ -140,27 +140,6 @@ class TestMixedGraph:
         found = run(graph, choice, states(2, (7, 6)), random_mix(choice))
         assert torch.equal(found[2], torch.zeros(3, C, 4, 3, dtype=torch.float64))
         assert found[3].shape == found[2].shape and found[3].abs().sum() > 0
-
-    def test_equal_work_of_a_source_is_done_once(self, monkeypatch):
-        """One ReLU and one of each pooling for every source, whatever the number of edges that leave it."""
-        counts = {"relu": 0, "max_pool2d": 0, "avg_pool2d": 0, "batch_norm": 0}
-        for name in counts:
-            plain = getattr(F, name)
-
-            def counted(*args, plain=plain, name=name, **keywords):
-                counts[name] += 1
-                return plain(*args, **keywords)
-
-            monkeypatch.setattr(F, name, counted)
-        choice, graph = mixed(ops=("max_pool_3x3", "avg_pool_3x3", "nor_conv_3x3"), pool_norm=True)
-        run(graph, choice, states(), random_mix(choice))
-        sources, edges = 3, len(COMPLETE)
-        assert counts == {
-            "relu": sources,
-            "max_pool2d": sources,
-            "avg_pool2d": sources,
-            "batch_norm": edges + 2 * sources,
-        }
 
 
 class TestActive:
@@ -366,7 +345,7 @@ class TestNodes:
         choice, graph = self.mixed()
         mix = torch.rand(choice.shape, dtype=torch.float64)
         x = torch.randn(2, 2, 3, 3, dtype=torch.float64)
-        states = graph([x], prepare({"cell": choice}, {"cell": mix}, x)["cell"])
+        states = graph([x], mixtures({"cell": choice}, {"cell": mix}, x)["cell"])
         first = graph.nodes["1"](mix[0, 0] * x)
         second = graph.nodes["2"](mix[1, 0] * x + mix[2, 0] * first)
         torch.testing.assert_close(states[1], first)
@@ -387,7 +366,7 @@ class TestNodes:
         x = torch.randn(2, 2, 3, 3, dtype=torch.float64)
         mix = torch.zeros(choice.shape, dtype=torch.float64)
         mix[[0, 2, 4], 0] = 1
-        states = graph([x], prepare({"cell": choice}, {"cell": mix}, x)["cell"])
+        states = graph([x], mixtures({"cell": choice}, {"cell": mix}, x)["cell"])
         for found, expected in zip(fixed([x]), states, strict=True):
             torch.testing.assert_close(found, expected)
 
@@ -403,7 +382,7 @@ class TestNodes:
         active = torch.ones(choice.shape, dtype=torch.bool)
         active[2, 0] = False  # 1 → 2
         active[3, 0] = False  # 1 → 3: nothing reads 1 any more
-        mixture = prepare({"cell": choice}, {"cell": active.double()}, x, active={"cell": active})["cell"]
+        mixture = mixtures({"cell": choice}, {"cell": active.double()}, x, active={"cell": active})["cell"]
         everything, needed = graph([x], mixture), graph([x], mixture, [3])
         assert needed[1] is None
         for state in (0, 2, 3):

@@ -3,13 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ramify.errors import ArchitectureError
-from ramify.ops import make_operation, standard_norm
-from ramify.supernet import Choice, as_mask, existing, prepare
-from ramify.supernet.mixture import accumulate, accumulate_scaled, weighted
+from ramify.supernet import Choice, as_mask, existing, mixtures
+from ramify.supernet.mixture import accumulate, accumulate_scaled, weighted_sum
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2))
@@ -105,7 +102,7 @@ class TestPrepare:
     choices = {"cell": Choice(EDGES, OPS, mask_without((2, 3)))}  # noqa: RUF012
 
     def prepared(self, **keywords):
-        return prepare(self.choices, {"cell": torch.arange(12.0).reshape(3, 4)}, LIKE, **keywords)["cell"]
+        return mixtures(self.choices, {"cell": torch.arange(12.0).reshape(3, 4)}, LIKE, **keywords)["cell"]
 
     def test_weights_are_scalars_of_the_networks_type(self):
         weights = self.prepared().weights
@@ -135,12 +132,12 @@ class TestPrepare:
     @pytest.mark.parametrize("names", [[], ["normal"], ["cell", "reduce"]])
     def test_other_names_are_refused(self, names):
         with pytest.raises(ArchitectureError, match=r"mix must have the keys \['cell'\]"):
-            prepare(self.choices, {name: torch.ones(3, 4) for name in names}, LIKE)
+            mixtures(self.choices, {name: torch.ones(3, 4) for name in names}, LIKE)
 
     @pytest.mark.parametrize("shape", [(4, 3), (3,), (3, 5), (1, 3, 4)])
     def test_other_shapes_are_refused(self, shape):
         with pytest.raises(ArchitectureError, match=r"mix\['cell'\] must have shape \(E, O\) = \(3, 4\), got"):
-            prepare(self.choices, {"cell": torch.ones(shape)}, LIKE)
+            mixtures(self.choices, {"cell": torch.ones(shape)}, LIKE)
         with pytest.raises(ArchitectureError, match=r"active\['cell'\] must have shape \(E, O\) = \(3, 4\), got"):
             self.prepared(active={"cell": torch.ones(shape, dtype=torch.bool)})
 
@@ -151,39 +148,26 @@ class TestPrepare:
             self.prepared(dropout={"skip": 0.1})
 
 
-@given(st.booleans(), st.booleans(), st.booleans(), st.floats(-2, 2))
-def test_weighted_is_the_weight_times_the_norm(affine, tracked, training, weight):
-    torch.manual_seed(0)
-    operation = make_operation("nor_conv_1x1", 3, norm=standard_norm(affine, tracked)).double().train(training)
-    if affine:
-        torch.nn.init.normal_(operation.norm.weight)
-        torch.nn.init.normal_(operation.norm.bias)
-    twin = make_operation("nor_conv_1x1", 3, norm=standard_norm(affine, tracked)).double().train(training)
-    twin.load_state_dict(operation.state_dict())
-    h = torch.randn(4, 3, 5, 5, dtype=torch.float64)
-    for _ in range(2):  # the second time, running statistics have moved
-        found = weighted(operation, h, torch.tensor(weight, dtype=torch.float64))
-        torch.testing.assert_close(found, weight * twin.norm(h))
-        assert list(operation.state_dict()) == list(twin.state_dict())
-        assert all(torch.equal(operation.state_dict()[name], value) for name, value in twin.state_dict().items())
-
-
-def test_weighted_without_a_norm_is_a_product():
-    h = torch.randn(2, 3, 4, 4)
-    torch.testing.assert_close(weighted(make_operation("avg_pool_3x3", 3), h, torch.tensor(0.3)), 0.3 * h)
-
-
-def test_the_gradient_of_the_weight_is_that_of_the_product():
-    operation = make_operation("nor_conv_1x1", 3).double()
-    h, g = torch.randn(2, 2, 3, 4, 4, dtype=torch.float64)
-    weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    (found,) = torch.autograd.grad((weighted(operation, h, weight) * g).sum(), weight)
-    torch.testing.assert_close(found, (operation.norm(h) * g).sum())
-
-
 def test_sums_start_with_their_first_term():
     a, b, weight = torch.randn(2, 3), torch.randn(2, 3), torch.tensor(0.5)
     assert accumulate(None, a) is a
     torch.testing.assert_close(accumulate(a.clone(), b), a + b)
     torch.testing.assert_close(accumulate_scaled(None, b, weight), b / 2)
     torch.testing.assert_close(accumulate_scaled(a, b, weight), a + b / 2)
+
+
+def test_a_weighted_sum_takes_terms_one_by_one_and_constants_last():
+    made = []
+
+    def terms():
+        for number in (1.0, 2.0):
+            made.append(number)
+            yield torch.full((2,), number), torch.tensor(0.5)
+
+    def doubled(total, weight):
+        return total + 2 * weight
+
+    found = weighted_sum([*terms(), (doubled, torch.tensor(3.0))], [torch.tensor(0.25)])
+    assert found.tolist() == [7.75, 7.75] and made == [1.0, 2.0]
+    assert weighted_sum(()) is None
+    assert weighted_sum((), (torch.tensor(1.0), torch.tensor(2.0))).item() == 3.0

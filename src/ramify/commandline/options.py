@@ -27,6 +27,7 @@ _MACHINE: dict[str, tuple[Any, str, Any]] = {
     "threads": (int | None, "threads of CPU operations", None),
     "devices": (int, "how many devices share every batch, each in a process of its own", 1),
     "precision": (str, "32-true, 64-true, bf16-mixed or 16-mixed", "32-true"),
+    "execution": (str, "how networks are executed: shared, or plain, every candidate on its own", "shared"),
     "progress": (bool, "whether to show progress", True),
 }
 """Option → type, what it is, default."""
@@ -57,7 +58,7 @@ def add_run(command: Command, out: str = "") -> None:
         add_machine(command, "out", text=f"the run folder; default: {out}", kind=str | None)
     else:
         add_machine(command, "out", required=True)
-    add_machine(command, "seed", "device", "threads", "devices", "precision", "progress")
+    add_machine(command, "seed", "device", "threads", "devices", "precision", "execution", "progress")
 
 
 def of_run(options: Options) -> dict[str, Any]:

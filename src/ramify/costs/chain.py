@@ -26,9 +26,10 @@ from ramify.costs.inputs import Inputs
 from ramify.costs.profiling import latency_ms, profile
 from ramify.costs.sampling import ConstrainedSampler
 from ramify.errors import ConfigurationError, nearest
+from ramify.ops import SKIP
 from ramify.spaces import FairMobileChain
 from ramify.spaces.chain import ChainSpace
-from ramify.spaces.chain_network import SKIP, Layer
+from ramify.spaces.chain_network import Layer
 from ramify.spaces.layout import LayoutLike
 
 COUNTED = ("params", "macs", "thop", "table_flops")

@@ -6,12 +6,13 @@ from torch import Tensor, nn
 
 from ramify.costs.profiling import latency_ms, profile
 from ramify.costs.record import cost
+from ramify.supernet import auxiliary_parameters
 
 
 @cost("params", title="parameters")
 def _params(network: nn.Module, inputs: Tensor) -> float:
     """Trainable parameters, those of an auxiliary head excluded."""
-    return sum(p.numel() for name, p in network.named_parameters() if not name.startswith("auxiliary."))
+    return sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in auxiliary_parameters(network))
 
 
 @cost("macs", title="multiply-adds")

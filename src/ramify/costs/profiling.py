@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ramify import parallel
-from ramify.supernet import existing
+from ramify.supernet import auxiliary_parameters, existing
 from ramify.tasks.batch import Nested, mapped, tensors
 
 _COUNTED = ("convolution", "_convolution", "addmm", "mm", "linear")
@@ -58,7 +58,6 @@ def profile(network: nn.Module, input_size: Size = (3, 32, 32)) -> Profile:
         network: Any module that maps a batch to its output; it stays as it is.
         input_size: (C, H, W) of one image, the shape of what else an input is, or a batch of a single input.
     """
-    names = [name for name, _ in network.named_parameters()]
     # One image on the meta device: shapes only. BatchNorm wants no batch of one in training, hence evaluation.
     state = {
         name: tensor.detach().to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())
@@ -74,9 +73,7 @@ def profile(network: nn.Module, input_size: Size = (3, 32, 32)) -> Profile:
     macs = sum(count for op, count in flops.items() if op in _COUNTED) // 2
     return Profile(
         params=sum(p.numel() for p in network.parameters()),
-        auxiliary_params=sum(
-            p.numel() for name, p in zip(names, network.parameters(), strict=True) if name.startswith("auxiliary.")
-        ),
+        auxiliary_params=sum(p.numel() for p in auxiliary_parameters(network)),
         macs=macs,
         thop=macs + sum(flops.get(op, 0) for op in (*_NORMS, *_POOLS)),
     )

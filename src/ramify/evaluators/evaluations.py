@@ -82,7 +82,8 @@ class Evaluations:
         torch.save(self._evaluation.state_dict(), state)
         fabric = {"accelerator": work.fabric.device.type, "precision": work.fabric.strategy.precision.precision}
         task = None if work.given is None else work.given.to("cpu")
-        return self._evaluator, self._space, task, work.seed, dict(work.layout), fabric, state.getvalue()
+        layout = dict(work.layout)
+        return self._evaluator, self._space, task, work.seed, layout, fabric, work.execution, state.getvalue()
 
 
 class Elsewhere:
@@ -95,6 +96,7 @@ class Elsewhere:
         seed: The search's.
         network: The search's layout.
         fabric: Kind of device, and precision.
+        execution: How networks are executed.
         state: That of the evaluator at work in the search, as `torch.save` writes it.
     """
 
@@ -106,6 +108,7 @@ class Elsewhere:
         seed: int,
         network: Mapping[str, Any],
         fabric: Mapping[str, Any],
+        execution: str,
         state: bytes,
     ) -> None:
         from lightning_fabric import Fabric
@@ -114,7 +117,7 @@ class Elsewhere:
 
         # A worker sees no GPU but its own.
         leased = Fabric(accelerator=fabric["accelerator"], devices=1, **precise(fabric["precision"]))
-        work = Work(None if task is None else task.to(leased.device), seed, leased, network)
+        work = Work(None if task is None else task.to(leased.device), seed, leased, network, None, execution)
         self._evaluation = evaluator.start(space, work)
         found = torch.load(io.BytesIO(state), map_location=leased.device, weights_only=True)
         self._evaluation.load_state_dict(found)

@@ -1,7 +1,7 @@
 """Evaluate an architecture by training it from scratch."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ramify.architecture import Architecture
@@ -83,7 +83,7 @@ class _Training:
         work = self.work
         with seeded(work.seed, "network"):  # the same first weights for every candidate of one shape
             network = work.task.network(self.space.build(arch, self.layout, shape=work.shape))
-        own = Work(work.task, derive(work.seed, "evaluation"), work.fabric, work.layout)
+        own = replace(work, seed=derive(work.seed, "evaluation"))
         return TrainingSession(network, self.recipe, own, split="search_train")
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:

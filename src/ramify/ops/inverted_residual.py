@@ -7,7 +7,6 @@ knows all candidates that share it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import torch.nn.functional as F
@@ -19,6 +18,12 @@ from ramify.ops.operations import Operation, Prelude
 
 Activation = Callable[[], nn.Module]
 """Makes an activation, such as `nn.ReLU6`."""
+
+
+INVERTED_RESIDUALS = {
+    f"k{kernel}e{expansion}": (kernel, expansion) for kernel in (3, 5, 7) for expansion in range(1, 7)
+}
+"""Name → side of the depthwise convolution, and e."""
 
 
 class SqueezeExcite(nn.Module):
@@ -88,14 +93,13 @@ def inverted_residual(
 
 
 def kernel_and_expansion(name: str) -> tuple[int, int]:
-    """Return the numbers in the name of an inverted residual: `k5e3` has kernel 5 and expansion 3.
+    """Return kernel and expansion of an inverted residual: 5 and 3 of `k5e3`.
 
     Raises:
         ArchitectureError: If it is no such name.
     """
-    found = re.fullmatch(r"k(\d+)e(\d+)", name)
-    if found is None:
+    if name not in INVERTED_RESIDUALS:
         raise ArchitectureError(
             f"{name!r} is no inverted residual; its name would be like 'k3e6': kernel 3, expansion 6"
         )
-    return int(found[1]), int(found[2])
+    return INVERTED_RESIDUALS[name]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,6 +38,11 @@ class Prelude:
     kind: str
     kernel: int = 1
     stride: int = 1
+
+    @property
+    def is_pooling(self) -> bool:
+        """Whether it is a maximum or an average over windows."""
+        return self.kind in ("max_pool", "avg_pool")
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -78,7 +84,7 @@ class Operation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.body(self.prelude(x)))
 
-    @property
+    @cached_property
     def is_stateless(self) -> bool:
         """Whether the output depends on the input alone, so that equal candidates of one source agree."""
         return not any(True for _ in self.parameters()) and not any(True for _ in self.buffers())
@@ -239,7 +245,7 @@ def make_operation(
     made = OPERATIONS[check_operation(name)](channels, stride, norm)
     operation = made if isinstance(made, Operation) else Operation(Prelude("identity"), made)
     operation.channels = channels
-    if pool_norm and operation.prelude.kind.endswith("pool"):
+    if pool_norm and operation.prelude.is_pooling:
         standard = norm(channels)
         affine = pool_affine and standard.affine
         operation.norm = nn.BatchNorm2d(channels, affine=affine, track_running_stats=standard.track_running_stats)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 from torch import nn
 
 from ramify.ops.blocks import standard_norm
-from ramify.ops.inverted_residual import inverted_residual, kernel_and_expansion
+from ramify.ops.inverted_residual import INVERTED_RESIDUALS, inverted_residual
 from ramify.ops.operations import NONE, OPERATIONS, make_operation
 from ramify.ops.shuffle_block import KERNELS, shuffle_block
 from ramify.seeding import seeded
@@ -23,8 +22,8 @@ def count_weights(name: str, channels: int = 16) -> int:
     """
     norm, operation = standard_norm(affine=False), nn.Module()
     with seeded(0, "weights"):  # the weights are counted only, and no draw of anybody else's moves
-        if re.fullmatch(r"k\d+e\d+", name):
-            operation = inverted_residual(channels, channels, *kernel_and_expansion(name), 1, norm)
+        if name in INVERTED_RESIDUALS:
+            operation = inverted_residual(channels, channels, *INVERTED_RESIDUALS[name], 1, norm)
         elif name in KERNELS:
             operation = shuffle_block(name, channels, channels, 1, norm, changes=False)
         elif name in OPERATIONS and name != NONE:

@@ -122,6 +122,10 @@ class Checkpoint(TypedDict):
     step: int
 
 
+_BEFORE = {"execution": "shared"}
+"""What configurations meant that are older than an option."""
+
+
 class RunFolder:
     """A run on disk, locked while it is worked on.
 
@@ -171,10 +175,13 @@ class RunFolder:
         if (self.path / "config.yaml").exists():
             self.check_imports()
             compared = {**config, "import": self.config().get("import")}
-            changed = list(differences(self.config(), compared, free=free))
+            held = {name: value for name, value in _BEFORE.items() if name in config} | self.config()
+            changed = list(differences(held, compared, free=free))
             if changed:
                 more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-                raise RunError(f"{self.path} holds another run: {changed[0]}{more}; choose another --out")
+                same = len(changed) == 1 and held.get("execution") != compared.get("execution")
+                way = f"go on with --execution {held['execution']}, or " if same else ""
+                raise RunError(f"{self.path} holds another run: {changed[0]}{more}; {way}choose another --out")
         if not (self.path / "provenance.json").exists():
             self.write_json("provenance.json", provenance(seed))
         if not (self.path / "config.yaml").exists():  # last: it makes the folder a run

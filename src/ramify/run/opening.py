@@ -16,6 +16,7 @@ from ramify.benchmarks import Table
 from ramify.data import Data, DataSpec, spec_of
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RunError
+from ramify.execution import check_execution
 from ramify.parallel import say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import RunFolder
@@ -38,6 +39,7 @@ def common_settings(
     seed: int,
     fabric: Fabric,
     precision: str,
+    execution: str,
     threads: int | None,
     devices: int,
 ) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def common_settings(
         "device": str(fabric.device),
         "devices": devices,  # another number gives other bits
         "precision": precision,
+        "execution": check_execution(execution),
         "threads": torch.get_num_threads() if threads is None else threads,  # so does another number of these
     }
 

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Self
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture, Decision, Value
 from ramify.capabilities import Capability, in_words
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
+from ramify.execution import executed
 from ramify.ops import NONE
 from ramify.reading import shown
 from ramify.spaces import layout as layouts
@@ -176,14 +177,23 @@ class Space(ABC):
             return all(masks[name][edge][op] for name, edge, op in self.candidates(decision, value))
 
         left = []
-        for decision in self._all_decisions():
+        for decision in self._unrestricted.values():
             values = tuple(value for value in decision.choices if exists(decision.name, value))
             if not values:
                 raise ArchitectureError(
                     f"the restriction leaves decision {decision.name!r} of {self.name} without any choice"
                 )
-            left.append(Decision(decision.name, values))
+            left.append(replace(decision, choices=values))
         return tuple(left)
+
+    @cached_property
+    def _unrestricted(self) -> dict[str, Decision]:
+        """The decisions before any restriction, by name."""
+        return {decision.name: decision for decision in self._all_decisions()}
+
+    def place(self, decision: str) -> Any:
+        """Return what a decision decides, in the terms of this space."""
+        return self._unrestricted[decision].place
 
     @cached_property
     def name(self) -> str:
@@ -389,7 +399,7 @@ class Space(ABC):
             keywords: Further ones of both; they win.
         """
         known, demanded = self._sorted(layout, shape, keywords, "member")
-        return self._ended(self._build(self.checked(arch), known, _built(demanded)), demanded)
+        return executed(self._ended(self._build(self.checked(arch), known, _built(demanded)), demanded))
 
     def supernet(
         self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
@@ -401,7 +411,7 @@ class Space(ABC):
         the same, and those that are not active count nothing.
         """
         known, demanded = self._sorted(layout, shape, keywords, "supernet")
-        supernet: Any = self._ended(self._supernet(known, _built(demanded)), demanded)
+        supernet: Any = executed(self._ended(self._supernet(known, _built(demanded)), demanded))
         if not takes(supernet, "active"):
             supernet.register_forward_pre_hook(compute_everything, with_kwargs=True)
         supernet.choices, supernet.layout, supernet.shape = self.choices, known, demanded

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError
-from ramify.ops import Norm, Operation, standard_norm
+from ramify.ops import SKIP, Norm, Operation, standard_norm
 from ramify.ops.inverted_residual import conv_block, inverted_residual, kernel_and_expansion
 from ramify.spaces.chain import ABSENT, ChainSpace, Stage, Widths, listed
-from ramify.spaces.chain_network import SKIP, Frame, Layer, draw_convolutions
+from ramify.spaces.chain_network import Frame, Layer, draw_convolutions
 
 OPERATIONS = ("k3e4", "k3e6", "k5e4", "k5e6", "k7e4", "k7e6")
 BLOCKS = (4, 4, 5, 4, 4)

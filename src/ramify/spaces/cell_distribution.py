@@ -12,7 +12,7 @@ its shortest length; it has no budget. Here a budget, in parameters or multiply-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +26,19 @@ from ramify.spaces.cell_network import Inputs, MixedCell
 from ramify.spaces.genotype import CellGenotype
 from ramify.spaces.pairs import PairGraph
 from ramify.spaces.stage_graph import DARTS_V2, OPERATIONS, STAGES, StageGraph
-from ramify.supernet import Choice, MixedGraph, Mixture
-from ramify.supernet.mixture import accumulate_scaled
+from ramify.supernet import Choice, MixedGraph, Mixture, weighted_sum
 
 LENGTHS = "lengths"
+
+
+class Length(NamedTuple):
+    """What a decision about a length decides.
+
+    Args:
+        kind: Name of the stage.
+    """
+
+    kind: str
 
 
 class CellDistribution(StageGraph):
@@ -92,14 +101,14 @@ class CellDistribution(StageGraph):
         return super()._all_choices() | {LENGTHS: Choice(between, tuple(map(str, self._lengths)))}
 
     def _all_decisions(self) -> list[Decision]:
-        return super()._all_decisions() + [Decision(_length_of(stage), self._lengths) for stage in STAGES]
+        return super()._all_decisions() + [Decision(_length_of(s), self._lengths, Length(s)) for s in STAGES]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the two candidates that a node's pair of reads uses, or the one that is a stage's length."""
-        stage, _, what = decision.partition(".")
-        if what != LENGTHS:
+        place = self.place(decision)
+        if not isinstance(place, Length):
             return super().candidates(decision, value)
-        return [(LENGTHS, STAGES.index(stage), self._lengths.index(cast(int, value)))]
+        return [(LENGTHS, STAGES.index(place.kind), self._lengths.index(cast(int, value)))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Derive the graphs as `StageGraph` does, and give each stage the length that scores highest."""
@@ -141,7 +150,7 @@ class CellDistribution(StageGraph):
 
     def _values(self, kind: str, cell: CellGenotype) -> dict[str, Value]:
         """Cells behind the end of a stage may be left out: they then read what comes first."""
-        first = {d.name: d.choices[0] for d in self.decisions if d.name.startswith(f"{kind}.")}
+        first = {d.name: d.choices[0] for d in self.decisions if d.place.kind == kind}
         return first | super()._values(kind, cell) | {_length_of(kind): cell.concat[-1] - 1}
 
     def _cell(self, arch: Architecture, kind: str, graph: PairGraph) -> CellGenotype:
@@ -155,7 +164,7 @@ class CellDistribution(StageGraph):
         return space.graphs(member) | {LENGTHS: lengths}
 
     def _wired(self, reads: Callable[[int], Value]) -> dict[str, Value]:
-        longest = {d.name: d.choices[-1] for d in self.decisions if d.name.endswith(LENGTHS)}
+        longest = {d.name: d.choices[-1] for d in self.decisions if isinstance(d.place, Length)}
         return super()._wired(reads) | longest
 
     # What a network costs
@@ -227,18 +236,14 @@ class _MixedEnds(MixedCell):
         self.row, self.lengths = STAGES.index(stage), tuple(lengths)
 
     def forward(self, older: Tensor, newer: Tensor, mixture: Mixture, lengths: Mixture) -> Tensor:  # type: ignore[override]
-        weights, active = lengths.weights[self.row], lengths.active[self.row]
-        ends = [self.lengths[index] for index in active]
+        ends = [self.lengths[index] for index in lengths.active[self.row]]
         states = self.graph(self.inputs(older, newer), mixture, {state for end in ends for state in (end, end + 1)})
-        halves: list[Any] = []
-        for half in (0, 1):
-            total: Tensor | None = None
-            for index, end in zip(active, ends, strict=True):
-                total = accumulate_scaled(total, states[end + half], weights[index])
-            for index in lengths.dropped[self.row]:
-                total = weights[index] if total is None else total + weights[index]
-            halves.append(total)
-        return torch.cat(halves, dim=1)
+
+        def joined(half: int) -> Tensor | None:
+            terms = lengths.terms(self.row, lambda index: states[self.lengths[index] + half])
+            return weighted_sum(terms, lengths.constants(self.row))
+
+        return torch.cat([cast(Tensor, joined(half)) for half in (0, 1)], dim=1)
 
 
 def _length_of(stage: str) -> str:

@@ -25,12 +25,11 @@ from ramify.spaces.cell_network import (
     Inputs,
     MixedCell,
 )
+from ramify.spaces.forms import ROLES
 from ramify.spaces.genotype import read_genotype
 from ramify.spaces.layout import Kind, NormedLayout, keyword
 from ramify.spaces.pairs import PairGraph, PairSpace, pair_graph
 from ramify.supernet import FixedGraph, MixedGraph
-
-ROLES = ("normal", "reduce")
 
 
 class CellSpace(PairSpace):
@@ -112,7 +111,9 @@ class CellSpace(PairSpace):
             )
             for kind in self.FORM.cells
         }
-        self._graphs = {kind: g for kind, g in graphs.items() if reduction == "searched" or _role(kind) == "normal"}
+        self._graphs = {
+            kind: g for kind, g in graphs.items() if reduction == "searched" or self.FORM.role(kind) == "normal"
+        }
 
     def _per_kind(self, name: str, value: Any) -> dict[str, Any]:
         """Return `value` for each kind of cell; a mapping names all kinds, or `normal` and `reduce`."""
@@ -122,7 +123,7 @@ class CellSpace(PairSpace):
         if set(value) == set(kinds):
             return {kind: value[kind] for kind in kinds}
         if set(value) == set(ROLES):
-            return {kind: value[_role(kind)] for kind in kinds}
+            return {kind: value[self.FORM.role(kind)] for kind in kinds}
         known = list(ROLES) if set(kinds) == set(ROLES) else f"{list(ROLES)} or {list(kinds)}"
         raise ConfigurationError(f"`{name}` as a mapping needs the keys {known}, got {list(value)}")
 
@@ -135,7 +136,7 @@ class CellSpace(PairSpace):
         cells = read_genotype(genotype, cls.FORM)
         searched = {kind: cell for kind, cell in cells.items() if cell.nodes is not None}
         fixed = cells.keys() - searched.keys()
-        if fixed and fixed != {kind for kind in cells if _role(kind) == "reduce"}:
+        if fixed and fixed != {kind for kind in cells if cls.FORM.role(kind) == "reduce"}:
             raise ArchitectureError(f"the reduction cells must be fixed all or none, here only {sorted(fixed)} are")
         reads = [read for cell in searched.values() for node in cell.nodes or () for read in node]
         extra = [op for op in dict.fromkeys(op for op, _ in reads) if op not in cls.OPERATIONS]
@@ -279,11 +280,6 @@ class CellSpace(PairSpace):
             return MixedCell(kind, inputs, graph, self._graphs[kind].concat)
 
         return CellSupernet(cell, self.width, **_skeleton(layout, shape))
-
-
-def _role(kind: str) -> str:
-    """`normal` or `reduce`: what a kind is called without the number of its stage."""
-    return kind.rstrip("123")
 
 
 def _skeleton(layout: CellSpace.Layout, shape: Mapping[str, int]) -> dict[str, Any]:

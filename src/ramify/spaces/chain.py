@@ -28,22 +28,20 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture, Decision, Value
 from ramify.capabilities import LAYER_COSTS, Capability
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
-from ramify.ops import Norm, Operation, with_eps
+from ramify.ops import SKIP, Norm, Operation, with_eps
 from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
 from ramify.spaces.bounds import MOST_LAYERS, check_most
 from ramify.spaces.chain_network import (
     LAYERS,
-    SKIP,
     BuiltLayer,
     ChainNetwork,
     ChainSupernet,
     Frame,
     Layer,
-    MixedLayer,
 )
 from ramify.spaces.layout import Kind, NormedLayout, keyword
 from ramify.spaces.notation import read
-from ramify.supernet import Choice
+from ramify.supernet import Choice, MixedLayer
 from ramify.wording import excerpt
 
 ABSENT = -1
@@ -165,13 +163,13 @@ class ChainSpace(Space):
 
     def _all_decisions(self) -> list[Decision]:
         return [
-            Decision(f"layer{layer}", tuple(op for op in self.operations if self._offers(layer, op)))
+            Decision(f"layer{layer}", tuple(op for op in self.operations if self._offers(layer, op)), layer)
             for layer in range(len(self.places))
         ]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the one candidate that puts operation `value` into the layer `decision`."""
-        return [(LAYERS, int(decision.removeprefix("layer")), self.operations.index(str(value)))]
+        return [(LAYERS, self.place(decision), self.operations.index(str(value)))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Take the best candidate of every layer."""
@@ -301,7 +299,12 @@ class ChainSpace(Space):
         plan = self.plan(widths)
         layers = {
             layer.index: MixedLayer(
-                layer, choice.ops, {op: self._candidate(op, layer, norm) for op in _weighty(choice, layer.index)}
+                LAYERS,
+                layer.index,
+                choice.ops,
+                {op: self._candidate(op, layer, norm) for op in _weighty(choice, layer.index)},
+                residual=layer.residual,
+                keeps=layer.stride == 1,
             )
             for layer in plan
         }

@@ -8,11 +8,8 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from ramify.errors import ArchitectureError
-from ramify.ops import SKIP, DropPath, Operation, dropout
-from ramify.supernet import Built, Mixture, Skeleton, Supernet, WeightVector, piece_of, tapped
-from ramify.supernet.mixture import accumulate as add
-from ramify.supernet.mixture import accumulate_scaled, weighted
+from ramify.ops import DropPath, Operation, dropout
+from ramify.supernet import Built, Skeleton, Supernet, WeightVector, piece_of, tapped
 from ramify.supernet.network import RunCell
 
 LAYERS = "layers"
@@ -73,43 +70,6 @@ class BuiltLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.ops[self.op](x)
         return x + self.drop_path(y) if self.residual else y
-
-
-class MixedLayer(nn.Module):
-    """All candidates of a layer; the shortcut that they share is added once, with the sum of their weights."""
-
-    kind = LAYERS
-
-    def __init__(self, layer: Layer, names: Sequence[str], operations: Mapping[str, Operation]) -> None:
-        super().__init__()
-        self.index, self.residual, self.keeps = layer.index, layer.residual, layer.stride == 1
-        self.names = tuple(names)
-        self.ops = nn.ModuleDict(operations)
-
-    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
-        active = mixture.active[self.index]
-        if not active:
-            raise ArchitectureError(f"active: no candidate of layer {self.index} is left")
-        total: Tensor | None = None
-        straight: Tensor | None = None  # weight of the input itself
-        for index in active:
-            weight, name = mixture.weights[self.index][index], self.names[index]
-            probability = mixture.dropout[index] if self.training and self.keeps else 0.0
-            operation: Any = None if name == SKIP else self.ops[name]
-            if probability:
-                y = x if operation is None else operation(x) + x if self.residual else operation(x)
-                total = accumulate_scaled(total, dropout(y, probability), weight)
-                continue
-            if operation is not None:
-                total = add(total, weighted(operation, operation.body(operation.prelude(x)), weight))
-            if operation is None or self.residual:
-                straight = weight if straight is None else straight + weight
-        if straight is not None:
-            total = accumulate_scaled(total, x, straight)
-        assert total is not None
-        for index in mixture.dropped[self.index]:
-            total = total + mixture.weights[self.index][index]
-        return total
 
 
 class ChainSkeleton(Skeleton):
@@ -183,7 +143,8 @@ class ChainSupernet(Supernet, ChainSkeleton):
             for index, layer in self.layers.items()
             for name, operation in cast(Any, layer).ops.items()
         }
-        fixed = [name for name, p in self.named_parameters() if p.dim() > 1 and not name.startswith("layers.")]
+        inside = set(map(id, self.layers.parameters()))
+        fixed = [name for name, p in self.named_parameters() if p.dim() > 1 and id(p) not in inside]
         return WeightVector(tuple(fixed), {LAYERS: (pieces,)}, {})
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ramify.spaces.cell_network import CellPlan
-from ramify.spaces.cell_space import ROLES, CellSpace
-from ramify.spaces.forms import GENOTYPE
+from ramify.spaces.cell_space import CellSpace
+from ramify.spaces.forms import GENOTYPE, ROLES
 
 OPERATIONS = (
     "none",

@@ -25,7 +25,7 @@ from typing import Any
 
 from ramify.errors import ArchitectureError
 from ramify.ops.operations import NONE, check_operation
-from ramify.spaces.forms import FORMS, GENOTYPE, GENOTYPE2, GENOTYPE3, GenotypeForm
+from ramify.spaces.forms import FORMS, GENOTYPE, GENOTYPE2, GENOTYPE3, ROLES, GenotypeForm
 from ramify.spaces.notation import read
 from ramify.wording import excerpt, listing
 
@@ -223,7 +223,7 @@ def _agree(cells: Mapping[str, CellGenotype]) -> bool:
     def plain(cell: CellGenotype) -> Any:
         return None if cell.nodes is None else [sorted(node) for node in cell.nodes], cell.concat
 
-    roles = [[plain(cell) for key, cell in cells.items() if key.startswith(kind)] for kind in GENOTYPE.cells]
+    roles = [[plain(cell) for key, cell in cells.items() if GENOTYPE3.role(key) == role] for role in ROLES]
     return all(cell == role[0] for role in roles for cell in role)
 
 
@@ -238,7 +238,7 @@ def _read_stages(staged: list[Any], form: GenotypeForm) -> dict[str, CellGenotyp
 
 def _read_cell(kind: str, listed: Any, concat: Any, form: GenotypeForm) -> CellGenotype:
     if listed == FIXED:
-        if not kind.startswith("reduce"):
+        if form.role(kind) != "reduce":
             raise ArchitectureError(f"{kind}: only the reduction cell can be {FIXED!r}")
         return CellGenotype(None, _read_concat(kind, concat, 4, form))
     if not isinstance(listed, list | tuple) or not listed:

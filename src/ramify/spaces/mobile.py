@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from ramify.ops import Norm, Operation, standard_norm
+from ramify.ops import SKIP, Norm, Operation, standard_norm
 from ramify.ops.inverted_residual import conv_block, inverted_residual, kernel_and_expansion
 from ramify.spaces.chain import ChainSpace, Stage, Widths
-from ramify.spaces.chain_network import SKIP, Frame, Layer, draw_convolutions
+from ramify.spaces.chain_network import Frame, Layer, draw_convolutions
 
 OPERATIONS = ("k3e3", "k3e6", "k5e3", "k5e6", "k7e3", "k7e6")
 

@@ -103,13 +103,13 @@ class NASBench201(Space):
         return {"cell": Choice(self._edges, self.operations)}
 
     def _all_decisions(self) -> list[Decision]:
-        return [Decision(f"{target}<-{source}", self.operations) for source, target in self._edges]
+        return [
+            Decision(f"{target}<-{source}", self.operations, edge) for edge, (source, target) in enumerate(self._edges)
+        ]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the one candidate that puts operation `value` on the edge `decision`."""
-        target, source = map(int, decision.split("<-"))
-        edge = target * (target - 1) // 2 + source
-        return [("cell", edge, self.operations.index(value))]
+        return [("cell", self.place(decision), self.operations.index(value))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Take the best operation of every edge, `none` included (NAS-Bench-201, appendix)."""

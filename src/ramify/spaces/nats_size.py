@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,7 +37,7 @@ from ramify.spaces.bounds import LARGEST_WIDTH, check_most
 from ramify.spaces.layout import NormedLayout, keyword
 from ramify.spaces.nasbench201 import Reduction
 from ramify.spaces.notation import read
-from ramify.supernet import Built, Choice, FixedGraph, Mixture, Skeleton, Supernet, tapped
+from ramify.supernet import Built, Choice, FixedGraph, Mixture, Skeleton, Supernet, WidthMask, tapped
 from ramify.supernet.network import RunCell
 
 WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64)
@@ -98,11 +97,11 @@ class NATSBenchSize(Space):
         return {CHANNELS: Choice(layers, tuple(map(str, self.widths)))}
 
     def _all_decisions(self) -> list[Decision]:
-        return [Decision(f"c{layer}", self.widths) for layer in range(LAYERS)]
+        return [Decision(f"c{layer}", self.widths, layer) for layer in range(LAYERS)]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the one candidate that gives the layer `decision` the width `value`."""
-        return [(CHANNELS, int(decision[1:]), self.widths.index(value))]
+        return [(CHANNELS, self.place(decision), self.widths.index(value))]
 
     def parts(self, arch: Architecture) -> list[Hashable]:
         """Return layers with the widths in front of and behind them."""
@@ -166,13 +165,13 @@ class NATSBenchSize(Space):
         widest = [max(w for w, on in zip(self.widths, row, strict=True) if on) for row in self.choices[CHANNELS].mask]
         layers: list[nn.Module] = []
         for layer, (c_in, c_out) in enumerate(pairwise([widest[0], *widest])):
-            masks = _Masks(layer, self.widths)
+            masks = WidthMask(layer, self.widths)
             layers.append(
                 _MaskedReduction(c_in, c_out, masks)
                 if layer in _RESIDUAL
-                else _MaskedCell(c_in, c_out, norm, masks, _Masks(layer - 1, self.widths) if layer else None)
+                else _MaskedCell(c_in, c_out, norm, masks, WidthMask(layer - 1, self.widths) if layer else None)
             )
-        stem = _MaskedStem(shape["in_channels"], widest[0], _Masks(0, self.widths))
+        stem = _MaskedStem(shape["in_channels"], widest[0], WidthMask(0, self.widths))
         return _Supernet(stem, layers, _MaskedHead(widest[-1], shape["num_classes"], masks))
 
     def _inherited(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
@@ -230,48 +229,10 @@ class _Head(nn.Module):
 # The same with masks. Every module sees the features of its input as wide as the widest active candidate.
 
 
-@dataclass(frozen=True)
-class _Masks:
-    """The candidates of a layer as masks of channels.
-
-    Args:
-        layer: Which of the five layers.
-        widths: The candidates' numbers of channels.
-    """
-
-    layer: int
-    widths: tuple[int, ...]
-
-    def weights(self, mixture: Mixture) -> dict[int, Tensor]:
-        """Return index → weight (scalar) of the candidates to compute."""
-        active = mixture.active[self.layer]
-        if not active:
-            raise ArchitectureError(f"active: no width of layer c{self.layer} is left")
-        return {index: mixture.weights[self.layer][index] for index in active}
-
-    def mask(self, weights: Mapping[int, Tensor]) -> Tensor:
-        """Return the mixture (1, C, 1, 1) of masks by these weights, C as wide as the widest."""
-        # Channel c is let through by the candidates that are wider than c.
-        sums = torch.stack(list(weights.values())).flip(0).cumsum(0).flip(0)
-        widths = [self.widths[index] for index in weights]
-        steps = [b - a for a, b in pairwise([0, *widths])]
-        return torch.cat([s.expand(step) for s, step in zip(sums, steps, strict=True)]).reshape(1, -1, 1, 1)
-
-    def of(self, mixture: Mixture) -> Tensor:
-        """Return the mixture (1, C, 1, 1) of masks."""
-        return self.mask(self.weights(mixture))
-
-    def constants(self, x: Tensor, mixture: Mixture) -> Tensor:
-        """Add the weights of candidates that are not computed, where these count as constants."""
-        for index in mixture.dropped[self.layer]:
-            x = x + mixture.weights[self.layer][index]
-        return x
-
-
 class _MaskedStem(_Stem):
     kind = CHANNELS
 
-    def __init__(self, c_in: int, c_out: int, masks: _Masks) -> None:
+    def __init__(self, c_in: int, c_out: int, masks: WidthMask) -> None:
         super().__init__(c_in, c_out)
         self.masks = masks
 
@@ -285,7 +246,7 @@ class _MaskedStem(_Stem):
 class _MaskedReduction(Reduction):
     kind = CHANNELS
 
-    def __init__(self, c_in: int, c_out: int, masks: _Masks) -> None:
+    def __init__(self, c_in: int, c_out: int, masks: WidthMask) -> None:
         super().__init__(c_in, c_out)
         self.masks = masks
 
@@ -309,7 +270,7 @@ class _MaskedCell(nn.Module):
 
     kind = CHANNELS
 
-    def __init__(self, c_in: int, c_out: int, norm: Norm, masks: _Masks, before: _Masks | None) -> None:
+    def __init__(self, c_in: int, c_out: int, norm: Norm, masks: WidthMask, before: WidthMask | None) -> None:
         super().__init__()
         self.masks, self.before = masks, before
         # The modules of a built cell; it is not called itself.
@@ -332,23 +293,23 @@ class _MaskedCell(nn.Module):
     def _skip(self, x: Tensor, mixture: Mixture) -> Tensor:
         now = self.masks.weights(mixture)
         if self.before is None:
-            return x * self.masks.mask(now)
+            return x * self.masks(now)
         earlier = self.before.weights(mixture)
         nothing = x.new_zeros(())
         equal = {index: earlier.get(index, nothing) for index in now}
-        same = self.masks.mask({index: weight * equal[index] for index, weight in now.items()})
+        same = self.masks({index: weight * equal[index] for index, weight in now.items()})
         kept = _resized(x, same.shape[1]) * same
         if list(earlier) == list(now) and len(now) == 1:
             return kept
         total = sum(earlier.values(), nothing)
-        unequal = self.masks.mask({index: weight * (total - equal[index]) for index, weight in now.items()})
+        unequal = self.masks({index: weight * (total - equal[index]) for index, weight in now.items()})
         return kept + self._masked("0-3", _SKIP, x, unequal)
 
 
 class _MaskedHead(_Head):
     kind = CHANNELS
 
-    def __init__(self, channels: int, num_classes: int, masks: _Masks) -> None:
+    def __init__(self, channels: int, num_classes: int, masks: WidthMask) -> None:
         super().__init__(channels, num_classes)
         self.masks = masks
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, combinations_with_replacement, product
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from torch import Tensor
 
@@ -112,6 +112,18 @@ def pair_graph(
     return PairGraph(nodes, ops, states, window, repeat)
 
 
+class Node(NamedTuple):
+    """What a decision about a node decides.
+
+    Args:
+        kind: Name of the choice.
+        state: Of the node.
+    """
+
+    kind: str
+    state: int
+
+
 class PairSpace(Space):
     """Spaces whose decisions are the nodes of such graphs."""
 
@@ -139,18 +151,21 @@ class PairSpace(Space):
         """Return which space holds what this one does not."""
 
     def _all_choices(self) -> dict[str, Choice]:
-        return {kind: Choice(graph.edges, graph.operations) for kind, graph in self._graphs.items()}
+        return {
+            kind: Choice(graph.edges, graph.operations, role=self.FORM.role(self._key(kind)))
+            for kind, graph in self._graphs.items()
+        }
 
     def _all_decisions(self) -> list[Decision]:
         return [
-            Decision(f"{kind}.{state}", graph.pairs(state))
+            Decision(f"{kind}.{state}", graph.pairs(state), Node(kind, state))
             for kind, graph in self._graphs.items()
             for state in graph.states
         ]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the two candidates that a node's pair of reads uses."""
-        kind, state = _node(decision)
+        kind, state = self.place(decision)
         return [(kind, edge, op) for edge, op in self._graphs[kind].used(state, value)]
 
     def _chosen(self, arch: Architecture) -> dict[str, list[tuple[int, str]]]:
@@ -175,9 +190,8 @@ class PairSpace(Space):
     def _preferred(self, scores: Mapping[str, Tensor]) -> dict[str, Value]:
         values: dict[str, Value] = {}
         for decision in self.decisions:
-            kind, _, state = decision.name.partition(".")
-            if kind in self._graphs and state.isdecimal():
-                strength = self._strength(scores[kind].detach().cpu(), kind, int(state))
+            if isinstance(node := decision.place, Node):
+                strength = self._strength(scores[node.kind].detach().cpu(), *node)
                 values[decision.name] = max(decision.choices, key=strength)  # the first of equals
         return values
 
@@ -284,8 +298,3 @@ class PairSpace(Space):
         joins = tuple((state, output, "") for state in graph.concat)
         labels = (*self.INPUTS, *map(self.NODE.format, range(graph.nodes)), "output")
         return CellGraph(labels, reads + joins, inputs=(0, 1), output=output)
-
-
-def _node(decision: str) -> tuple[str, int]:
-    kind, _, state = decision.partition(".")
-    return kind, int(state)

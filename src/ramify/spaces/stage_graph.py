@@ -40,6 +40,8 @@ from ramify.wording import listing
 
 OPERATIONS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "none")
 STAGES = ("stage1", "stage2", "stage3")
+_KEYS = dict(zip(STAGES, GENOTYPE2.cells, strict=True))
+"""A stage's key in the notation."""
 
 DARTS_V2: dict[str, Any] = {
     "normal": [
@@ -171,7 +173,7 @@ class StageGraph(PairSpace):
         )
 
     def _key(self, kind: str) -> str:
-        return f"DAG{kind.removeprefix('stage')}"
+        return _KEYS[kind]
 
     def _advice(self) -> str:
         return f"{self.name}.covering(dag) gives a space that contains it"
@@ -235,8 +237,9 @@ class StageGraph(PairSpace):
         self.checked(arch)
         if isinstance(self.cells, list) or stage not in (1, 2, 3):
             raise ArchitectureError(f"stages of {self.cells} cells cannot share the graph of stage {stage}")
-        given = {name.partition(".")[2]: value for name, value in arch.choices.items() if name[5:6] == str(stage)}
-        return self.architecture({name: given[name.partition(".")[2]] for name in arch})
+        names = {decision.place: decision.name for decision in self.decisions}
+        kind = STAGES[stage - 1]
+        return self.architecture({name: arch[names[place._replace(kind=kind)]] for place, name in names.items()})
 
     def _wired(self, reads: Callable[[int], Value]) -> dict[str, Value]:
         return {f"{stage}.{state}": reads(state) for stage, graph in self._graphs.items() for state in graph.states}

@@ -143,7 +143,7 @@ class CollapseGuard:
 
 def watched(space: Space) -> list[str]:
     """Return the choices in which skip connections count: those of normal cells, all where none is called so."""
-    return [name for name in space.choices if name.startswith("normal")] or list(space.choices)
+    return [name for name, choice in space.choices.items() if choice.role == "normal"] or list(space.choices)
 
 
 def skips(space: Space, arch: Architecture) -> dict[str, tuple[int, int]]:

@@ -13,7 +13,7 @@ from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.capabilities import in_words
 from ramify.errors import ConfigurationError
-from ramify.ops import channels_last
+from ramify.execution import prepare
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
@@ -88,7 +88,7 @@ class Cyclic(Stateful):
             )
         if strategy.fix_heads:
             distiller.heads.requires_grad_(False)
-        self.distiller = work.fabric.setup_module(channels_last(distiller))
+        self.distiller = work.fabric.setup_module(prepare(distiller, work.execution))
         for split in (self.weights.split, self.validation):
             size = fitting(strategy.batch_size, split)
             check_parts(split, size, strategy.accumulate, self._normalises_one)
@@ -234,7 +234,7 @@ class Cyclic(Stateful):
         for name in self._shared_names():
             setattr(network, name, getattr(self.search, name))
         self.evaluated = arch
-        self.evaluation = fabric.setup_module(channels_last(network))
+        self.evaluation = fabric.setup_module(prepare(network, self.work.execution))
         self.optimizer = fabric.setup_optimizers(
             torch.optim.SGD(
                 self.evaluation_group(),

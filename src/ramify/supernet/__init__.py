@@ -3,9 +3,11 @@
 from ramify.supernet.choice import Choice, Mix, as_mask, existing
 from ramify.supernet.contract import MixedNetwork, Staged, Weighed, require, vector_of
 from ramify.supernet.graph import FixedGraph, MixedGraph, edge_names, needed_states
-from ramify.supernet.mixture import Mixture, prepare
-from ramify.supernet.network import Built, Skeleton, Supernet, tapped
+from ramify.supernet.layer import MixedLayer
+from ramify.supernet.mixture import Mixed, Mixture, mixtures, weighted_sum
+from ramify.supernet.network import Built, Skeleton, Supernet, auxiliary_parameters, tapped
 from ramify.supernet.vector import Ends, Piece, WeightVector, piece_of, vector_of_cells
+from ramify.supernet.widths import WidthMask
 
 __all__ = [
     "Built",
@@ -13,7 +15,9 @@ __all__ = [
     "Ends",
     "FixedGraph",
     "Mix",
+    "Mixed",
     "MixedGraph",
+    "MixedLayer",
     "MixedNetwork",
     "Mixture",
     "Piece",
@@ -22,14 +26,17 @@ __all__ = [
     "Supernet",
     "Weighed",
     "WeightVector",
+    "WidthMask",
     "as_mask",
+    "auxiliary_parameters",
     "edge_names",
     "existing",
+    "mixtures",
     "needed_states",
     "piece_of",
-    "prepare",
     "require",
     "tapped",
     "vector_of",
     "vector_of_cells",
+    "weighted_sum",
 ]

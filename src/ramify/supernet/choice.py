@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,11 +23,13 @@ class Choice:
         edges: E pairs (source, target) of state numbers. A pair that occurs twice is two independent edges.
         ops: O operation names, in the order of the weights.
         mask: Bool (E, O) on the host: the candidates that exist. All of them by default.
+        role: What its space decides with it, such as `normal` for normal cells; empty where there is nothing to say.
     """
 
     edges: tuple[tuple[int, int], ...]
     ops: tuple[str, ...]
     mask: Tensor = field(default=None)  # type: ignore[assignment]
+    role: str = ""
 
     def __post_init__(self) -> None:
         mask = torch.ones(self.shape, dtype=torch.bool, device="cpu") if self.mask is None else self.mask
@@ -44,7 +46,7 @@ class Choice:
         Raises:
             ArchitectureError: If the mask is not bool-like of shape (E, O).
         """
-        return Choice(self.edges, self.ops, self.mask & as_mask(mask, self, name))
+        return replace(self, mask=self.mask & as_mask(mask, self, name))
 
     def softmax(self, scores: Tensor) -> Tensor:
         """Softmax of `scores` (E, O) over the existing candidates of each edge; 0 for all others."""

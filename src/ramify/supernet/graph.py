@@ -7,16 +7,19 @@ parameter paths of the supernet.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ramify.ops import NONE, DropPath, Operation, Prelude, dropout
+from ramify.ops import NONE, DropPath, Operation, dropout
 from ramify.supernet.choice import Choice
-from ramify.supernet.mixture import Mixture, accumulate, accumulate_scaled, weighted
+from ramify.supernet.mixture import Mixed, Mixture, Term, weighted_sum
 
 Candidate = Callable[[int, str], Operation]
 """Makes the module of operation `name` on edges that leave state `source`."""
@@ -25,13 +28,17 @@ Node = Callable[[int], nn.Module]
 """Makes the module that turns the sum entering a state into the state itself."""
 
 
+_LETTERS = ("", *"bcdefgh")
+"""What tells edges apart that have the same ends."""
+
+
 def edge_names(edges: Iterable[tuple[int, int]]) -> list[str]:
     """Return a unique module name for each edge: `0-2`, and `0-2b`, `0-2c` for repetitions."""
-    names: list[str] = []
+    seen: Counter[tuple[int, int]] = Counter()
+    names = []
     for source, target in edges:
-        name = f"{source}-{target}"
-        repetition = sum(known.rstrip("bcdefgh") == name for known in names)
-        names.append(name + ("" if repetition == 0 else "bcdefgh"[repetition - 1]))
+        names.append(f"{source}-{target}{_LETTERS[seen[source, target]]}")
+        seen[source, target] += 1
     return names
 
 
@@ -44,30 +51,49 @@ def needed_states(outputs: Iterable[int], reads: Iterable[tuple[int, int]]) -> s
     return needed
 
 
-class _Source:
-    """A state together with the preludes of it that were computed so far."""
+@dataclass(frozen=True)
+class Edge:
+    """An edge of a graph as it is executed.
 
-    def __init__(self, state: Tensor) -> None:
-        self.state = state
-        self._done: dict[Prelude, Tensor] = {}
+    Args:
+        index: Its number in the choice.
+        name: Of its module.
+        source, target: The states at its ends.
+        stride: Of its candidates.
+    """
 
-    def after(self, prelude: Prelude) -> Tensor:
-        if prelude.kind == "identity":
-            return self.state
-        if prelude not in self._done:
-            self._done[prelude] = prelude(self.state)
-        return self._done[prelude]
+    index: int
+    name: str
+    source: int
+    target: int
+    stride: int
 
 
-def _no_input(like: Tensor, stride: int) -> Tensor:
+def no_input(like: Tensor, stride: int) -> Tensor:
     """The value of a node that nothing enters: zeros of the size its edges would give."""
     return torch.zeros_like(like[:, :, ::stride, ::stride])
 
 
-class MixedGraph(nn.Module):
+class Source:
+    """A state (B, C, H, W), to which operations are applied, each on its own."""
+
+    def __init__(self, state: Tensor) -> None:
+        self.state = state
+
+    def __call__(self, operation: Operation) -> Tensor:
+        """Return what an operation makes of the state."""
+        return operation(self.state)
+
+    def term(self, name: str, operation: Operation) -> Term:
+        """Return what a candidate, an operation of this name, adds to a weighted sum."""
+        return self(operation)
+
+
+class MixedGraph(Mixed):
     """All candidates of all edges; the value of a node is the weighted sum over its incoming edges.
 
-    Work is grouped by source state: whatever depends on the source alone runs once for all its edges.
+    Attributes:
+        source: How candidates are applied to a state; an execution may have another way.
 
     Args:
         choice: Edges, operations and which candidates exist.
@@ -79,6 +105,8 @@ class MixedGraph(nn.Module):
             node are shuffled in K groups (Xu et al., PC-DARTS, ICLR 2020).
         node: Makes what a node does with the sum that enters it; None for nothing.
     """
+
+    source: type[Source] = Source
 
     def __init__(
         self,
@@ -97,19 +125,12 @@ class MixedGraph(nn.Module):
         self.ends = choice.edges
         self.nodes = nn.ModuleDict({str(state): node(state) for state in range(inputs, self.states)} if node else {})
         self.edges = nn.ModuleDict()
-        self._stateless: list[frozenset[int]] = []
+        self.leaving: list[list[Edge]] = [[] for _ in range(self.states)]
         names = edge_names(choice.edges)
-        for name, (source, _), row in zip(names, choice.edges, choice.mask.tolist(), strict=True):
-            present = [index for index, on in enumerate(row) if on and choice.ops[index] != NONE]
-            made = {index: candidate(source, choice.ops[index]) for index in present}
-            self.edges[name] = nn.ModuleDict({choice.ops[index]: made[index] for index in present})
-            self._stateless.append(frozenset(index for index in present if made[index].is_stateless))
-        self._strides = [stride if source < inputs else 1 for source, _ in choice.edges]
-        # leaving[source]: (edge index, module name, target)
-        self.leaving = [
-            [(e, names[e], target) for e, (s, target) in enumerate(choice.edges) if s == source]
-            for source in range(self.states)
-        ]
+        for index, (name, (source, target)) in enumerate(zip(names, choice.edges, strict=True)):
+            present = [op for op, on in zip(choice.ops, choice.mask[index].tolist(), strict=True) if on and op != NONE]
+            self.edges[name] = nn.ModuleDict({op: candidate(source, op) for op in present})
+            self.leaving[source].append(Edge(index, name, source, target, stride if source < inputs else 1))
 
     def forward(
         self, inputs: Sequence[Tensor], mixture: Mixture, outputs: Collection[int] | None = None
@@ -129,16 +150,34 @@ class MixedGraph(nn.Module):
                 continue
             if number >= self.inputs:
                 total = sums[number]
-                total = _no_input(inputs[0][:, :width], self.stride) if total is None else total
+                total = no_input(inputs[0][:, :width], self.stride) if total is None else total
                 total = total if self.partial_channels == 1 else self._joined(total, passed[number])
                 states.append(self.nodes[str(number)](total) if self.nodes else total)
             state = states[number]
-            leaving = [edge for edge in self.leaving[number] if edge[2] in needed]
+            leaving = [edge for edge in self.leaving[number] if edge.target in needed]
             if self.partial_channels > 1:
                 self._pass(state[:, width:], leaving, mixture, passed)
                 state = state[:, :width]
-            self._spread(_Source(state), leaving, mixture, sums)
+            self._spread(state, leaving, mixture, sums)
         return states
+
+    def _spread(self, state: Tensor, leaving: Sequence[Edge], mixture: Mixture, sums: list[Tensor | None]) -> None:
+        """Add what leaves one state to the sums of the states that it enters."""
+        source = self.source(state)
+        for edge in leaving:
+            candidate = partial(self._term, source, edge, mixture)
+            total = weighted_sum(mixture.terms(edge.index, candidate), (), sums[edge.target])
+            if constants := mixture.constants(edge.index):
+                total = weighted_sum((), constants, no_input(state, edge.stride) if total is None else total)
+            sums[edge.target] = total
+
+    def _term(self, source: Source, edge: Edge, mixture: Mixture, index: int) -> Term:
+        """Return what a candidate of an edge adds to a weighted sum."""
+        candidates: Any = self.edges[edge.name]
+        op, probability = self.ops[index], mixture.dropout[index]
+        if probability and self.training and edge.stride == 1:
+            return dropout(source(candidates[op]), probability)
+        return source.term(op, candidates[op])
 
     def _needed(self, mixture: Mixture, outputs: Collection[int] | None) -> Collection[int]:
         """Return the states to compute."""
@@ -149,57 +188,24 @@ class MixedGraph(nn.Module):
         read = zip(self.ends, mixture.active, mixture.dropped, strict=True)
         return needed_states(outputs, (ends for ends, active, dropped in read if active or dropped))
 
-    def _pass(
-        self,
-        rest: Tensor,
-        leaving: list[tuple[int, str, int]],
-        mixture: Mixture,
-        passed: list[Tensor | None],
-    ) -> None:
+    def _pass(self, rest: Tensor, leaving: Sequence[Edge], mixture: Mixture, passed: list[Tensor | None]) -> None:
         """Let the remaining channels of one source go past the candidates of its edges."""
-        if leaving and self._strides[leaving[0][0]] == 2:
+        if leaving and leaving[0].stride == 2:
             rest = F.max_pool2d(rest, 2, stride=2, ceil_mode=True)  # odd sizes as the candidates round them
-        for edge, _, target in leaving:
-            passed[target] = accumulate_scaled(passed[target], rest, mixture.totals[edge])
+        for edge in leaving:
+            passed[edge.target] = weighted_sum([(rest, mixture.totals[edge.index])], (), passed[edge.target])
 
     def _joined(self, mixed: Tensor, passed: Tensor | None) -> Tensor:
         """Join both parts of a node's channels, and shuffle them so that the next node mixes others."""
         assert passed is not None
         return F.channel_shuffle(torch.cat([mixed, passed], dim=1), self.partial_channels)
 
-    def _spread(
-        self,
-        source: _Source,
-        leaving: list[tuple[int, str, int]],
-        mixture: Mixture,
-        sums: list[Tensor | None],
-    ) -> None:
-        """Add what leaves one source to the sums of its targets."""
-        stateless: dict[str, Tensor] = {}
-        for edge, name, target in leaving:
-            candidates: Any = self.edges[name]
-            for index in mixture.active[edge]:
-                op = self.ops[index]
-                operation: Operation = candidates[op]
-                weight, probability = mixture.weights[edge][index], mixture.dropout[index]
-                if probability and self.training and self._strides[edge] == 1:
-                    y = dropout(operation.norm(operation.body(source.after(operation.prelude))), probability)
-                    sums[target] = accumulate_scaled(sums[target], y, weight)
-                elif index in self._stateless[edge]:
-                    if op not in stateless:
-                        stateless[op] = operation.norm(operation.body(source.after(operation.prelude)))
-                    sums[target] = accumulate_scaled(sums[target], stateless[op], weight)
-                else:
-                    h = operation.body(source.after(operation.prelude))
-                    sums[target] = accumulate(sums[target], weighted(operation, h, weight))
-            for index in mixture.dropped[edge]:
-                base = sums[target]
-                base = _no_input(source.state, self._strides[edge]) if base is None else base
-                sums[target] = base + mixture.weights[edge][index]
-
 
 class FixedGraph(nn.Module):
     """Chosen operations only: the graph of a built member, traceable by torch.fx.
+
+    Attributes:
+        source: How operations are applied to a state, as in `MixedGraph`.
 
     Args:
         edges: Edges of the space's choice, in order; they name the modules.
@@ -212,6 +218,8 @@ class FixedGraph(nn.Module):
         node: Makes what a node does with the sum that enters it; None for nothing.
         live: States to compute; None for all. The others have no modules, and None in the list of states.
     """
+
+    source: type[Source] = Source
 
     def __init__(
         self,
@@ -245,7 +253,7 @@ class FixedGraph(nn.Module):
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Map the input states, each (B, C, H, W), to the list of all states."""
-        sources: list[Any] = [_Source(state) for state in inputs]
+        sources: list[Any] = [self.source(state) for state in inputs]
         for number in range(self.inputs, self.states):
             if number not in self.live:
                 sources.append(None)
@@ -254,10 +262,10 @@ class FixedGraph(nn.Module):
             for source, name, op in self.entering[number]:
                 candidates: Any = self.edges[name]
                 operation: Operation = candidates[op]
-                y = operation.norm(operation.body(sources[source].after(operation.prelude)))
+                y = sources[source](operation)
                 if not operation.is_identity:
                     y = self.drop_path(y)
                 total = y if total is None else total + y
-            total = _no_input(inputs[0], self.stride) if total is None else total
-            sources.append(_Source(self.nodes[str(number)](total) if self.nodes else total))
+            total = no_input(inputs[0], self.stride) if total is None else total
+            sources.append(self.source(self.nodes[str(number)](total) if self.nodes else total))
         return [source and source.state for source in sources]

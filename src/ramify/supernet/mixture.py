@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify.errors import ArchitectureError, nearest
-from ramify.ops import NONE, Operation, is_synchronised, synchronised_norm
+from ramify.ops import NONE
 from ramify.supernet.choice import Choice, Mix
+
+Term = Tensor | Callable[[Tensor | None, Tensor], Tensor]
+"""What a candidate puts out, or what adds that, times a weight, to a running sum: (sum so far, weight) → sum."""
+
+
+class Mixed(nn.Module):
+    """A part of a supernet that weighs candidates. Its forward pass defines it: every candidate on its own.
+
+    An execution (`ramify.execution`) may run it in another way, as an instance of a subclass without state of its own.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +42,16 @@ class Mixture:
     dropout: tuple[float, ...]
     totals: tuple[Tensor, ...]
 
+    def terms(self, edge: int, candidate: Callable[[int], Term]) -> Iterator[tuple[Term, Tensor]]:
+        """Yield what each active candidate of an edge, `candidate(index)`, adds, with its weight."""
+        return ((candidate(index), self.weights[edge][index]) for index in self.active[edge])
 
-def prepare(
+    def constants(self, edge: int) -> tuple[Tensor, ...]:
+        """Return the weights of an edge that count as constants."""
+        return tuple(self.weights[edge][index] for index in self.dropped[edge])
+
+
+def mixtures(
     choices: Mapping[str, Choice],
     mix: Mix,
     like: Tensor,
@@ -43,7 +60,7 @@ def prepare(
     dropout: Mapping[str, float] | None = None,
     constants: bool = False,
 ) -> dict[str, Mixture]:
-    """Check the arguments of a supernet's forward pass and bring the weights to the device of `like`.
+    """Return the mixture of every choice: arguments of a forward pass, checked, and weights on the device of `like`.
 
     `active` stays on the host, so the path is known without a device synchronisation.
 
@@ -60,7 +77,7 @@ def prepare(
         if name not in choices:
             raise ArchitectureError(f"active: unknown choice {name!r}; {nearest(name, choices)}")
     return {
-        name: _prepare(
+        name: _mixture(
             name,
             choice,
             mix[name],
@@ -73,7 +90,7 @@ def prepare(
     }
 
 
-def _prepare(
+def _mixture(
     name: str,
     choice: Choice,
     mix: Tensor,
@@ -103,42 +120,28 @@ def _prepare(
     )
 
 
-def weighted(operation: Operation, h: Tensor, weight: Tensor) -> Tensor:
-    """Return `weight · norm(h)` for `h` (B, C, H, W), the weight folded into the norm's scale and shift.
+def weighted_sum(
+    terms: Iterable[tuple[Term, Tensor]], constants: Iterable[Tensor] = (), total: Tensor | None = None
+) -> Tensor | None:
+    """Return `total` + Σ weight · map + Σ constants: the one place where candidates are weighed.
 
-    One pass over memory, and the normalised map is not kept for the backward pass. Without a norm it is a
-    plain product.
+    Args:
+        terms: Pairs of a map (B, C, H, W) and its weight (scalar), made one by one while they are added.
+        constants: Weights that count without a map.
+        total: The sum so far, a fresh tensor; None for nothing.
     """
-    norm = operation.norm
-    if not isinstance(norm, nn.BatchNorm2d):
-        return h * weight
-    if norm.weight is None:
-        # Contiguous: the CPU's channels_last backward pass reads a stride-0 scale beyond its end (PyTorch 2.15).
-        scale, shift = weight.expand(norm.num_features).contiguous(), None
-    else:
-        scale, shift = norm.weight * weight, norm.bias * weight
-    if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-    if is_synchronised(norm, h):
-        momentum = 0.1 if norm.momentum is None else norm.momentum
-        return synchronised_norm(h, norm.running_mean, norm.running_var, scale, shift, momentum, norm.eps)
-    return F.batch_norm(
-        h,
-        norm.running_mean,
-        norm.running_var,
-        scale,
-        shift,
-        training=norm.training or norm.running_mean is None,
-        momentum=0.1 if norm.momentum is None else norm.momentum,
-        eps=norm.eps,
-    )
+    for term, weight in terms:
+        total = accumulate_scaled(total, term, weight) if isinstance(term, Tensor) else term(total, weight)
+    for weight in constants:
+        total = weight if total is None else total + weight
+    return total
 
 
 def accumulate(total: Tensor | None, term: Tensor) -> Tensor:
-    """Add `term` to a node's running sum in place; both are fresh tensors that no backward pass needs."""
+    """Add `term` to a running sum in place; both are fresh tensors that no backward pass needs."""
     return term if total is None else total.add_(term)
 
 
 def accumulate_scaled(total: Tensor | None, x: Tensor, weight: Tensor) -> Tensor:
-    """Add `weight · x` to a node's running sum in one pass."""
+    """Add `weight · x` to a running sum in one pass."""
     return x * weight if total is None else torch.addcmul(total, x, weight)

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from ramify.errors import ArchitectureError, nearest
 from ramify.supernet.choice import Choice, Mix
-from ramify.supernet.mixture import prepare
+from ramify.supernet.mixture import mixtures
 
 RunCell = Callable[..., Tensor]
 """`run(cell, *states)`: how a skeleton calls a cell."""
@@ -50,6 +50,12 @@ class Skeleton(nn.Module):
 def tapped(output: Any, features: Mapping[str, Tensor], taps: Collection[str]) -> Any:
     """Return `output` alone without taps, else `(output, {tap: feature})`."""
     return (output, {tap: features[tap] for tap in taps}) if taps else output
+
+
+def auxiliary_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a built network's auxiliary head, which takes part in training only."""
+    head = getattr(network, "auxiliary", None)
+    return list(head.parameters()) if isinstance(head, nn.Module) else []
 
 
 class Built:
@@ -105,11 +111,11 @@ class Supernet:
         Raises:
             ArchitectureError: If a name or a shape does not fit `choices`.
         """
-        mixtures = prepare(self.choices, mix, x, active=active, dropout=dropout, constants=constants)
+        mixed = mixtures(self.choices, mix, x, active=active, dropout=dropout, constants=constants)
 
         def run_mixed(cell: nn.Module, *states: Tensor) -> Tensor:
             kind: Any = getattr(cell, "kind", None)  # a fixed cell has none: there is nothing to mix in it
             kinds = () if kind is None else (kind, *getattr(cell, "further_kinds", ()))
-            return cell(*states, *(mixtures[name] for name in kinds))
+            return cell(*states, *(mixed[name] for name in kinds))
 
         return self.run(x, run_mixed, taps)  # type: ignore[attr-defined]

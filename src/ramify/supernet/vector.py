@@ -67,7 +67,7 @@ class WeightVector:
 def piece_of(operation: Operation, prefix: str, *, is_skip: bool = False) -> Piece:
     """Return what an operation adds, whose parameters are named `prefix` + their own name."""
     weights = tuple(f"{prefix}{name}" for name, parameter in operation.named_parameters() if parameter.dim() > 1)
-    if not operation.prelude.kind.endswith("pool"):
+    if not operation.prelude.is_pooling:
         return Piece(weights, is_skip=is_skip)
     window = operation.prelude.kernel**2
     return Piece(weights, operation.channels * window, window)
@@ -87,7 +87,7 @@ def vector_of_cells(
     """
     places: dict[str, list[Mapping[tuple[int, int], Piece]]] = {}
     ends: dict[str, Ends] = {}
-    inside: list[str] = []
+    inside: set[int] = set()
     for name, kind, graph, outputs in cells:
         if graph.nodes:
             raise ArchitectureError("the angle is defined for cells and chains of operations, not for graphs of cells")
@@ -101,10 +101,8 @@ def vector_of_cells(
                     pieces[edge, index] = piece_of(operation, prefix, is_skip=op == "skip_connect")
         places.setdefault(kind, []).append(pieces)
         ends[kind] = Ends(tuple(graph.ends), graph.inputs, outputs)
-        inside.append(f"{name}.edges.")
+        inside.update(map(id, graph.edges.parameters()))
     fixed = tuple(
-        name
-        for name, parameter in network.named_parameters()
-        if is_fixed(parameter) and not name.startswith(tuple(inside))
+        name for name, parameter in network.named_parameters() if is_fixed(parameter) and id(parameter) not in inside
     )
     return WeightVector(fixed, {kind: tuple(found) for kind, found in places.items()}, ends)

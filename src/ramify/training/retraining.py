@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError
-from ramify.ops import DropPath, channels_last
+from ramify.execution import prepare
+from ramify.ops import DropPath
 from ramify.seeding import rng, seeded, stream
-from ramify.tasks import Batch
+from ramify.supernet import auxiliary_parameters
+from ramify.tasks import Batch, backbone_of
 from ramify.tasks.batch import mapped, tensors
 from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF
@@ -44,8 +46,8 @@ class TrainingSession:
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe, work: Work, *, split: str = "train") -> None:
-        params = sum(p.numel() for name, p in network.named_parameters() if not is_auxiliary(name))
-        recipe = recipe.sized(params)
+        auxiliary = auxiliary_parameters(backbone_of(network))
+        recipe = recipe.sized(sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in auxiliary))
         self.recipe, self.work, self.task = recipe, work, work.task
         check_whole(self.task, recipe.accumulate)
         check_smoothing(self.task, recipe.label_smoothing)
@@ -56,7 +58,7 @@ class TrainingSession:
         self.uneven = uneven(self.split, self.batch_size, drop_last=recipe.drop_last)
         self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=self.drops_last)
         self.steps = recipe.epochs * self.steps_per_epoch
-        network = channels_last(network)
+        network = prepare(network, work.execution)
         optimizer = _optimizer(network, recipe)
         self.network, self.optimizer = work.fabric.setup(network, optimizer)
         check_parts(self.split, self.batch_size, recipe.accumulate, self._normalises_one)
@@ -196,11 +198,6 @@ class TrainingSession:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scale.load_state_dict(state["scale"])
         self.averages.load_state_dict(state["averages"])
-
-
-def is_auxiliary(name: str) -> bool:
-    """Return whether a parameter belongs to an auxiliary head, of a network with or without a head of the task."""
-    return name.removeprefix("backbone.").startswith("auxiliary.")
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -15,6 +15,7 @@ from ramify import parallel
 from ramify.costs import Inputs
 from ramify.data import Augmentation
 from ramify.errors import ConfigurationError, RunError
+from ramify.execution import DEFAULT
 from ramify.executors import Executor
 from ramify.parallel import say_once
 from ramify.tasks import Batch, Meter, Portion, SumMeter, Task
@@ -33,6 +34,7 @@ class Work:
         fabric: Device and precision.
         layout: Layout keywords of the space's `supernet` or `build`.
         executor: Where architectures are evaluated, by strategies that evaluate one by one; in this process when None.
+        execution: How networks are executed, by its name in `ramify.execution`.
     """
 
     given: Task | None
@@ -40,6 +42,7 @@ class Work:
     fabric: Fabric
     layout: Mapping[str, Any] = field(default_factory=dict)
     executor: Executor | None = None
+    execution: str = DEFAULT
 
     @property
     def task(self) -> Task:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture
 from ramify.data import Distortion
 from ramify.errors import ConfigurationError
-from ramify.ops import channels_last
+from ramify.execution import prepare
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.supernet import Mix, existing
@@ -146,7 +146,7 @@ class Weights(Stateful):
         self._augmented = self.task.distorted(settings.distortion)
         with seeded(work.seed, "supernet"):
             supernet = self.task.network(space.supernet(work.layout, shape=work.shape))
-        supernet = channels_last(supernet)
+        supernet = prepare(supernet, work.execution)
         optimizer = torch.optim.SGD(
             _groups(supernet, settings),
             lr=settings.lr,

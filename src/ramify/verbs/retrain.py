@@ -85,6 +85,7 @@ def retrain(
     device: str = "auto",
     devices: int = 1,
     precision: str = "32-true",
+    execution: str = "shared",
     threads: int | None = None,
     progress: bool = True,
 ) -> RetrainResult:
@@ -102,6 +103,7 @@ def retrain(
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
 
@@ -142,12 +144,12 @@ def retrain(
     network = {**handed, **(network or {})}
     keywords = {**of_recipe, **network}
     layout = space.layout(keywords)
-    work = Work(learned, seed, fabric, keywords)
+    work = Work(learned, seed, fabric, keywords, execution=execution)
     config = {
         "architecture": arch.to_dict(),
         "recipe": fields_of(recipe),
         "task": task_settings(learned),
-        **common_settings(settings, network, seed, fabric, precision, threads, devices),
+        **common_settings(settings, network, seed, fabric, precision, execution, threads, devices),
     }
     if out is None and home is not None:
         out = files.inner(home, "retrain")

@@ -64,6 +64,7 @@ def shrink(
     device: str = "auto",
     devices: int = 1,
     precision: str = "32-true",
+    execution: str = "shared",
     threads: int | None = None,
     progress: bool = True,
 ) -> ShrinkResult:
@@ -83,6 +84,7 @@ def shrink(
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
 
@@ -96,13 +98,13 @@ def shrink(
     if data is None and task is None:
         data = "digits"
     learned = bound(task, data, fabric, space)
-    work = Work(learned, seed, fabric, dict(network or {}))
+    work = Work(learned, seed, fabric, dict(network or {}), execution=execution)
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
         "shrinking": fields_of(shrinking),
         "task": task_settings(learned),
-        **common_settings(data_settings(data), network, seed, fabric, precision, threads, devices),
+        **common_settings(data_settings(data), network, seed, fabric, precision, execution, threads, devices),
     }
     with place_of(out) as path, RunFolder(path) as folder:
         session = ShrinkSession(shrinking, space, work)  # before anything is written

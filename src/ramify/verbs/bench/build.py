@@ -50,12 +50,12 @@ def run(command: Command) -> int:
     )
     command.add("--retry", bool, "whether to train once more what failed", flag=True)
     add_machine(command, "device", text="cpu, cuda, cuda:1 or mps", default="cpu")
-    add_machine(command, "precision")
+    add_machine(command, "precision", "execution")
     add_machine(command, "threads", text="threads of the CPU operations of each process", kind=int, default=1)
     add_machine(command, "progress")
     options = command.parse()
     names = ("task", "out", "architectures", "seeds", "recipe", "network", "test", "seed", "processes", "retry")
-    chosen = {name: options[name] for name in (*names, "device", "precision", "threads", "progress")}
+    chosen = {name: options[name] for name in (*names, "device", "precision", "execution", "threads", "progress")}
     table = build_table(restricted(options), options.data, **chosen)
     print(f"{Path(options.out) / TABLE}: {len(table):,} architectures, SHA-256 {table.digest}")
     return 0

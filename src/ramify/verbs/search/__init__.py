@@ -103,6 +103,7 @@ def search(
     device: str = "auto",
     devices: int = 1,
     precision: str = "32-true",
+    execution: str = "shared",
     threads: int | None = None,
     progress: bool = True,
 ) -> SearchResult:
@@ -128,6 +129,7 @@ def search(
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
 
@@ -155,7 +157,7 @@ def search(
         data = "digits"
     nothing = data is None and task is None
     learned = None if nothing else bound(task, data, fabric, space)
-    work = Work(learned, seed, fabric, dict(network or {}), executor)
+    work = Work(learned, seed, fabric, dict(network or {}), executor, execution)
     settings = None if data is None else data_settings(data)
     session = strategy.session(space, work)  # before anything is written: settings that cannot work end here
     lookup: dict[str, Any] | None = getattr(session, "lookup", None)
@@ -170,7 +172,7 @@ def search(
         "task": task_settings(learned),
         "table": f"python:{table.digest}" if isinstance(table, Table) else described(table),
         "executor": described(executor),
-        **common_settings(settings, network, seed, fabric, precision, threads, devices),
+        **common_settings(settings, network, seed, fabric, precision, execution, threads, devices),
     }
     with place_of(out) as path, RunFolder(path) as folder:
         if executor is not None and not folder.finished:

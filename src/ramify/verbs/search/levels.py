@@ -87,6 +87,7 @@ def search_levels(
     device: str = "auto",
     devices: int = 1,
     precision: str = "32-true",
+    execution: str = "shared",
     threads: int | None = None,
     progress: bool = True,
 ) -> PipelineResult:
@@ -103,6 +104,7 @@ def search_levels(
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
 
@@ -122,12 +124,12 @@ def search_levels(
         last.space.layout(network)
         recipe.augmented(learned)
     settings = None if data is None else data_settings(data)
-    common = common_settings(settings, network, seed, fabric, precision, threads, devices)
+    common = common_settings(settings, network, seed, fabric, precision, execution, threads, devices)
     training = None if recipe is None else {"recipe": fields_of(recipe), "network": common.pop("network")}
     config = {"levels": {name: _described(level) for name, level in named.items()}, TRAINING: training, **common}
     config["task"] = task_settings(learned)
     machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices}
-    machine |= {"precision": precision, "threads": threads}
+    machine |= {"precision": precision, "execution": execution, "threads": threads}
     machine["progress"] = progress
     found: dict[str, SearchResult] = {}
     with RunFolder(out) as folder:

@@ -1,0 +1,49 @@
+"""A layer of which the number of channels is chosen, as a mixture of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ramify.errors import ArchitectureError
+from ramify.supernet.mixture import Mixed, Mixture, weighted_sum
+
+
+class WidthMask(Mixed):
+    """The candidates of a layer as masks, each of which lets the first channels through.
+
+    Args:
+        layer: Of the layer's edge in the choice.
+        widths: The candidates' numbers of channels, ascending.
+    """
+
+    def __init__(self, layer: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.layer, self.widths = layer, tuple(widths)
+
+    def forward(self, weights: Mapping[int, Tensor]) -> Tensor:
+        """Map index → weight (scalar), ascending, to the mixture (1, C, 1, 1) of masks, C as wide as the widest."""
+        channels = torch.arange(self.widths[max(weights)], device=next(iter(weights.values())).device)
+        masks = (((channels < self.widths[index]).to(weight), weight) for index, weight in weights.items())
+        total = weighted_sum(masks)
+        assert total is not None
+        return total.reshape(1, -1, 1, 1)
+
+    def weights(self, mixture: Mixture) -> dict[int, Tensor]:
+        """Return index → weight (scalar) of the candidates to compute."""
+        active = mixture.active[self.layer]
+        if not active:
+            raise ArchitectureError(f"active: no width of layer c{self.layer} is left")
+        return {index: mixture.weights[self.layer][index] for index in active}
+
+    def of(self, mixture: Mixture) -> Tensor:
+        """Return the mixture (1, C, 1, 1) of masks."""
+        return self(self.weights(mixture))
+
+    def constants(self, x: Tensor, mixture: Mixture) -> Tensor:
+        """Add the weights of candidates that are not computed, where these count as constants."""
+        total = weighted_sum((), mixture.constants(self.layer), x)
+        assert total is not None
+        return total
