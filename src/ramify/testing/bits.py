@@ -57,13 +57,13 @@ def differences(a: Any, b: Any, path: str = "") -> list[str]:
 def seed_globally(seed: int) -> None:
     """Seed the global generators of Python, NumPy and PyTorch."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 -- it is this one that nothing may draw from
+    np.random.seed(seed)
     torch.random.default_generator.manual_seed(seed)
 
 
 def _drawn() -> dict[str, Any]:
     """Return the states of the global generators, by name."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    name, keys, *rest = np.random.get_state()
     numpy_state = [name, np.asarray(keys).tolist(), *rest]
     return {"random": random.getstate(), "numpy.random": numpy_state, "torch": torch.random.get_rng_state()}
 
@@ -76,11 +76,11 @@ def drawn_from(before: Mapping[str, Any]) -> list[str]:
 @contextmanager
 def watched(seed: int = 0) -> Iterator[Mapping[str, Any]]:
     """Seed the global generators in the block, yield their states for `drawn_from`, and bring back the old ones."""
-    python, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.random.get_rng_state()  # noqa: NPY002
+    python, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     try:
         seed_globally(seed)
         yield _drawn()
     finally:
         random.setstate(python)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)
         torch.random.set_rng_state(torch_state)

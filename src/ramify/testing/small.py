@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache, cached_property
 from random import Random
@@ -48,6 +49,10 @@ SETTINGS: Mapping[str, Any] = {
     "selected": 2,
     "samples": 2,
     "controller_updates": 2,
+    "depth": 1,
+    "added_depth": (0, 1),
+    "skip_dropout": (0.1, 0.4),
+    "kept": (5,),
     "evaluator": TrainFromScratch(epochs=1, batch_size=16),
 }
 """Settings that make searches and evaluations short, where a class has them."""
@@ -73,14 +78,20 @@ def instance(given: Any, kind: type, noun: str, settings: Mapping[str, Any] | No
         raise ConfigurationError(f"{noun} is a subclass of {kind.__name__}, got {given!r:.60}")
     made = given()
     names = {item.name for item in fields(made) if item.init} if is_dataclass(made) else set()
-    taken: dict[str, Any] = {}
-    for name in names & (settings or {}).keys():
-        try:
-            replace(made, **taken, **{name: (settings or {})[name]})  # type: ignore[type-var]
-        except RamifyError:  # it does not go with the others
-            continue
-        taken[name] = (settings or {})[name]
-    return replace(made, **taken) if taken else made  # type: ignore[type-var]
+    wanted = {name: value for name, value in (settings or {}).items() if name in names}
+    return _set(made, wanted) if wanted else made
+
+
+def _set(made: Any, wanted: Mapping[str, Any]) -> Any:
+    """Return an object with all settings that are wanted, or as many of them as go together."""
+    try:
+        return replace(made, **wanted)
+    except RamifyError:
+        pass
+    for name, value in wanted.items():
+        with suppress(RamifyError):
+            made = replace(made, **{name: value})
+    return made
 
 
 @cache

@@ -118,16 +118,17 @@ def _size(grown: Grown) -> Iterator[str]:
     mend="`candidates` and `_all_choices`",
 )
 def _candidates(grown: Grown) -> Iterator[str]:
-    choices = grown.space.choices
+    masks = {name: choice.mask.tolist() for name, choice in grown.space.choices.items()}
     for decision in grown.space.decisions:
         for value in decision.choices:
             for name, edge, op in grown.space.candidates(decision.name, value):
-                if name not in choices:
-                    yield f"{decision.name}={excerpt(value)} uses a candidate of {name!r}, which is no choice"
-                elif not (edge < len(choices[name].edges) and op < len(choices[name].ops)):
-                    yield f"{decision.name}={excerpt(value)} uses ({edge}, {op}) of {name!r}, out of its {choices[name].shape}"
-                elif not choices[name].mask[edge, op]:
-                    yield f"{decision.name}={excerpt(value)} uses ({edge}, {op}) of {name!r}, which its mask leaves out"
+                said = f"{decision.name}={excerpt(value)} uses ({edge}, {op}) of {name!r}"
+                if name not in masks:
+                    yield f"{said}, which is no choice"
+                elif not (0 <= edge < len(masks[name]) and 0 <= op < len(masks[name][edge])):
+                    yield f"{said}, whose shape is {grown.space.choices[name].shape}"
+                elif not masks[name][edge][op]:
+                    yield f"{said}, which its mask leaves out"
 
 
 @CONTRACT.promise(
@@ -174,7 +175,8 @@ def _uniform(grown: Grown) -> Iterator[str]:
         rarest = min(positions.count(position / (count - 1)) for position in range(count))
         expected = DRAWS / count
         if abs(mean - 0.5) > 4.5 * deviation or rarest < expected - 5 * math.sqrt(expected):
-            yield f"of {DRAWS} draws, {rarest} have the rarest value of {decision.name!r}, instead of {expected:.0f} or so"
+            said = f"of {DRAWS} draws, {rarest} have the rarest value of {decision.name!r}"
+            yield f"{said} instead of {expected:.0f} or so"
 
 
 @CONTRACT.promise("mutates a member in one decision, to a neighbour", mend="`mutate(arch, rng)`")
@@ -237,7 +239,7 @@ def _strangers(grown: Grown) -> Iterator[str]:
         Architecture(arch.space, {**arch.choices, first: "no such value"}, arch.arguments),
         Architecture(arch.space, {n: v for n, v in arch.choices.items() if n != first}, arch.arguments),
     ):
-        for use in (space.checked, space.mix, space.format):
+        for use in (space.checked, space.mix):
             try:
                 use(stranger)
             except ArchitectureError:
@@ -306,7 +308,7 @@ def _discretized(grown: Grown) -> Iterator[str]:
 
 @CONTRACT.promise(
     "keeps, when it is restricted, the members whose candidates are left, and no others, and stays as it is itself",
-    mend="leave `restrict` to `Space`; `discretize` and `_all_decisions` must follow `self.choices` and `self.decisions`",
+    mend="leave `restrict` to `Space`; `discretize` and `sample` follow `self.choices` and `self.decisions`",
 )
 def _restricted(grown: Grown) -> Iterator[str]:
     space = grown.space
@@ -637,7 +639,7 @@ def _shared_modules(grown: Grown) -> Iterator[str]:
                 yield f"{type(network).__name__} has no module {name!r}"
                 return
         shapes = [{n: v.shape for n, v in getattr(each, name).state_dict().items()} for each in (sup, member)]
-        if shapes[0] != shapes[1]:
+        if shapes[0] != shapes[1] and not _without(SAME_WIDTHS, grown):
             yield f"the weights of {name!r} have other shapes in a member than in the supernet"
 
 
