@@ -291,7 +291,7 @@ def _sums(lesson: Lesson) -> Iterator[str]:
             return
         parts = [make().count(said, part).double() for said, part in _halves(lesson)]
         if not torch.allclose(sum(parts, torch.zeros(())), whole.double(), rtol=1e-6, atol=1e-9):
-            yield f"`count` of `{make.__name__}` says {excerpt(whole.tolist(), 40)} of the whole, other sums of its parts"
+            yield f"`count` of `{make.__name__}` of its parts does not add up to {excerpt(whole.tolist(), 40)}"
 
 
 @CONTRACT.promise("measures in an evaluation all that `metrics` name", mend="`evaluation_meter()`")
