@@ -13,15 +13,20 @@ import torch
 from torch import Tensor
 
 
-def saved(session: Any) -> bytes:
-    """Return the state of a session as a checkpoint holds it."""
+def packed(state: Any) -> bytes:
+    """Return a state as a checkpoint holds it."""
     buffer = io.BytesIO()
-    torch.save(session.state_dict(), buffer)
+    torch.save(state, buffer)
     return buffer.getvalue()
 
 
+def saved(session: Any) -> bytes:
+    """Return the state of a session as a checkpoint holds it."""
+    return packed(session.state_dict())
+
+
 def restored(content: bytes) -> Any:
-    """Return a state from `saved`, which is read as a checkpoint is: tensors and plain values alone."""
+    """Return a state from `packed` or `saved`, which is read as a checkpoint is: tensors and plain values alone."""
     return torch.load(io.BytesIO(content), weights_only=True)
 
 

@@ -153,7 +153,10 @@ def _split(command: Sequence[str | Path]) -> tuple[list[str], Path | None]:
 
 
 def started(words: Sequence[str], folder: Path, strike: Strike | None = None) -> tuple[int, str]:
-    """Run `ramify` in a process of its own; return its exit code and standard error. Struck, it saves all safe points."""
+    """Run `ramify` in a process of its own; return its exit code and standard error.
+
+    Where it is struck, it saves every safe point.
+    """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     environment |= {VARIABLE: strike.told, "RAMIFY_SAVE_EVERY_S": "0"} if strike else {}
     command = [sys.executable, "-m", "ramify.testing.struck", *words]

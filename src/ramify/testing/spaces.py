@@ -477,16 +477,6 @@ def _half(grown: Grown) -> Iterator[str]:
 # What it offers
 
 
-@CONTRACT.promise("offers no more than its networks show", mend="`offers`, or the networks of `_supernet` and `_build`")
-def _offers(grown: Grown) -> Iterator[str]:
-    sup = grown.shared
-    with torch.no_grad():
-        member = grown.space.build(grown.member(), sup.layout, shape=sup.shape)
-    shown = shown_by_pair(grown.space, sup, member)
-    for capability in sorted(grown.space.offers & OF_NETWORKS - shown):
-        yield f"it says that it offers {capability!r} and its networks do not show {capability.means}"  # type: ignore[attr-defined]
-
-
 def _extracting(grown: Grown) -> bool:
     return not _without(INHERITANCE, grown)
 
@@ -503,6 +493,16 @@ def _names(grown: Grown) -> Iterator[str]:
                 yield f"the supernet has no {name!r}"
             elif not _without(SAME_WIDTHS, grown) and held[name].shape != value.shape:
                 yield f"{name!r} is {tuple(value.shape)} in a member and {tuple(held[name].shape)} in the supernet"
+
+
+@CONTRACT.promise("offers no more than its networks show", mend="`offers`, or the networks of `_supernet` and `_build`")
+def _offers(grown: Grown) -> Iterator[str]:
+    sup = grown.shared
+    with torch.no_grad():
+        member = grown.space.build(grown.member(), sup.layout, shape=sup.shape)
+    shown = shown_by_pair(grown.space, sup, member)
+    for capability in sorted(grown.space.offers & OF_NETWORKS - shown):
+        yield f"it says that it offers {capability!r} and its networks do not show {capability.means}"  # type: ignore[attr-defined]
 
 
 def _moved(grown: Grown, **keywords: Any) -> Any:
