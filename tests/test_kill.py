@@ -93,8 +93,8 @@ def struck(name, folder, undisturbed, strikes):
 
 
 def within(rows, number, seed):
-    """Return a strike at a drawn moment of the first three quarters of the work, counted in rows of the history."""
-    return Strike("after append history.jsonl", number, rng(seed).randrange(1, max(2, rows * 3 // 4)))
+    """Return a strike at a drawn moment of the first half of the work, counted in rows of the history."""
+    return Strike("after append history.jsonl", number, rng(seed).randrange(1, max(2, rows // 2)))
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -218,7 +218,7 @@ class Latest(Walking):
 FAULTS = {  # name → a strategy, and what its message says
     "Forgets": (
         strategy(Forgets),
-        "goes on from its state with the same bits as if it had never stopped, but continued",
+        "goes on from its state with the same bits as if it had never stopped, but",
     ),
     "Restarts": (strategy(Restarts), "more instead of"),
     "Latest": (strategy(Latest), "there is a difference in history[1].drawn"),
