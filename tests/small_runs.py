@@ -50,7 +50,7 @@ from ramify.strategies import (
 )
 from ramify.tasks import Classification
 from ramify.testing.bits import differences, finish, restored, saved  # noqa: F401 -- for whoever compares small runs
-from ramify.testing.outcomes import outcome, timeless  # noqa: F401
+from ramify.testing.runs import outcome, timeless  # noqa: F401
 from ramify.testing.strikes import VARIABLE, Strike
 from ramify.training import Work
 

@@ -24,7 +24,7 @@ from ramify.strategies import (
     RandomSearch,
 )
 from ramify.testing.kills import INT, KILL, MOMENTS, Strike, chaos, drawn, started
-from ramify.testing.outcomes import outcomes
+from ramify.testing.runs import outcomes
 from small_runs import differences, words_of
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"

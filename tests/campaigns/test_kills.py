@@ -18,7 +18,7 @@ from ramify.evaluators import TrainFromScratch
 from ramify.seeding import derive, rng
 from ramify.strategies import RandomSearch
 from ramify.testing.kills import CHOSEN, INT, KILL, MOMENTS, TERM, Strike, chaos, drawn
-from ramify.testing.outcomes import outcomes, timeless
+from ramify.testing.runs import outcomes, timeless
 from small_runs import SPACES, STRATEGIES, differences, process, words_of
 from small_tables import small, sub_space
 

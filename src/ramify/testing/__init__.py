@@ -30,8 +30,8 @@ _HOMES = {
     "Survival": "kills",
     "Strike": "strikes",
     "differences": "bits",
-    "outcome": "outcomes",
-    "outcomes": "outcomes",
+    "outcome": "runs",
+    "outcomes": "runs",
 }
 
 __all__ = list(_HOMES)

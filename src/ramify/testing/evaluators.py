@@ -187,13 +187,13 @@ def _continued(at: Evaluations) -> Iterator[str]:
     whole, stopped = at.prepared(), at.start()
     for _ in islice(stopped.prepare(), 2):
         pass
-    arch = at.members()[0]
+    members = at.members()
     for evaluation, what in ((stopped, "while it prepared"), (whole, "after its preparation")):
         fresh = at.start()
         fresh.load_state_dict(restored(saved(evaluation)))
         for _ in fresh.prepare():
             pass
-        if wrong := differences(whole(arch), fresh(arch)):
+        if wrong := differences([whole(arch) for arch in members], [fresh(arch) for arch in members]):
             yield f"stopped {what}, there is a difference in {excerpt(wrong[0])}"
 
 

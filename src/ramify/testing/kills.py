@@ -18,7 +18,7 @@ from ramify.seeding import rng
 from ramify.signals import EXIT_INTERRUPTED
 from ramify.testing.bits import differences
 from ramify.testing.contract import broken
-from ramify.testing.outcomes import outcomes
+from ramify.testing.runs import outcomes
 from ramify.testing.strikes import VARIABLE, Strike
 from ramify.wording import excerpt
 

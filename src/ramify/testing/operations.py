@@ -83,6 +83,19 @@ def _makes(candidate: Candidate) -> Iterator[str]:
             yield f"with stride {stride} it returns {excerpt(made)}"
 
 
+@CONTRACT.promise("computes in the type of its inputs and weights", mend="no tensors of a fixed type in `forward`")
+def _types(candidate: Candidate) -> Iterator[str]:
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        for stride in (1, 2):
+            try:
+                found = candidate.module(stride).to(dtype)(_x().to(dtype))
+            except RuntimeError as error:
+                yield f"in {dtype} it raised {excerpt(' '.join(str(error).split()), 120)}"
+                return
+            if found.dtype != dtype:
+                yield f"in {dtype} it returns {found.dtype}"
+
+
 @CONTRACT.promise(
     "keeps the channels, and divides height and width by the stride, rounded up",
     mend="paddings and strides: (B, C, H, W) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉)",
@@ -96,19 +109,6 @@ def _shapes(candidate: Candidate) -> Iterator[str]:
                 found = tuple(module(_x(size, channels)).shape)
                 if found != wanted:
                     yield f"with stride {stride}, {(3, channels, *size)} becomes {found} instead of {wanted}"
-
-
-@CONTRACT.promise("computes in the type of its inputs and weights", mend="no tensors of a fixed type in `forward`")
-def _types(candidate: Candidate) -> Iterator[str]:
-    for dtype in (torch.float64, torch.float32, torch.bfloat16):
-        for stride in (1, 2):
-            try:
-                found = candidate.module(stride).to(dtype)(_x().to(dtype))
-            except RuntimeError as error:
-                yield f"in {dtype} it raised {excerpt(' '.join(str(error).split()), 120)}"
-                return
-            if found.dtype != dtype:
-                yield f"in {dtype} it returns {found.dtype}"
 
 
 @CONTRACT.promise("is the same under the same seed", mend="initialize by PyTorch's generator alone")

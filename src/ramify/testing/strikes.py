@@ -35,7 +35,7 @@ class Strike:
     whom: str = "self"
 
     def __str__(self) -> str:
-        times = f", the {self.count}th time" if self.count > 1 else ""
+        times = f" ({self.count})" if self.count > 1 else ""
         return f"{signal.Signals(self.number).name} {self.moment}{times}"
 
     @property
