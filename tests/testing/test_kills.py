@@ -2,6 +2,7 @@
 
 import pytest
 
+from killing import forked
 from ramify.errors import ConfigurationError
 from ramify.testing import ContractError, Strike, chaos
 from ramify.testing.kills import CHOSEN, INT, KILL, TERM, drawn, started
@@ -72,7 +73,7 @@ def test_a_strategy_of_a_user_comes_through(tmp_path):
 
 def test_one_that_forgets_is_named(tmp_path):
     with pytest.raises(ContractError) as raised:
-        chaos(command(tmp_path, FORGETS), strikes=KILLED_ONCE, folder=tmp_path / "runs")
+        chaos(command(tmp_path, FORGETS), strikes=KILLED_ONCE, folder=tmp_path, start=forked)
     said = str(raised.value)
     assert "comes to the bits of an undisturbed one, but after 1 ends, the last by SIGKILL after append" in said
     assert "`state_dict` and `load_state_dict` of its session" in said
@@ -82,7 +83,7 @@ def test_one_that_cannot_go_on_is_named(tmp_path):
     with pytest.raises(
         ContractError, match=r"goes on and ends, but after 1 ends.* exit code 2 and says .*no such thing"
     ):
-        chaos(command(tmp_path, BREAKS), strikes=KILLED_ONCE)
+        chaos(command(tmp_path, BREAKS), strikes=KILLED_ONCE, folder=tmp_path, start=forked)
 
 
 def answering(*codes):

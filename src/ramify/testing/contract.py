@@ -99,6 +99,12 @@ def broken(expected: str, happened: str, mend: str) -> ContractError:
     return ContractError(" ".join(f"{expected}, but {happened}; mend it: {mend}.".split()))
 
 
+def unfrozen(subject: Any) -> bool:
+    """Return whether the settings of an object are a dataclass that can be changed."""
+    parameters = getattr(type(subject), "__dataclass_params__", None)
+    return parameters is not None and not parameters.frozen
+
+
 def called(subject: Any) -> str:
     """Return what messages call a class, a function or an object."""
     return getattr(subject, "__name__", None) or type(subject).__name__

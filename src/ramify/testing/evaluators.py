@@ -6,7 +6,7 @@ import math
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from itertools import islice
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ from ramify.errors import ConfigurationError
 from ramify.evaluators import Evaluator
 from ramify.spaces import Space
 from ramify.testing.bits import differences, drawn_from, restored, saved, seed_globally, watched
-from ramify.testing.contract import Contract, called
+from ramify.testing.contract import Contract, called, unfrozen
 from ramify.testing.small import SETTINGS, digits, instance, small_layout, spaces_for, work_of
 from ramify.training import Metrics
 from ramify.wording import excerpt
@@ -90,8 +90,7 @@ def check_evaluator(
 
 @CONTRACT.promise("holds its settings in a frozen dataclass", mend="@dataclass(frozen=True, kw_only=True)")
 def _frozen(at: Evaluations) -> Iterator[str]:
-    kind: Any = type(at.evaluator)
-    if is_dataclass(kind) and not kind.__dataclass_params__.frozen:
+    if unfrozen(at.evaluator):
         yield "its settings can be changed while a search works"
 
 

@@ -219,7 +219,7 @@ def spaces_for(compatible: Callable[[Space], Any], most: int = 2) -> list[tuple[
         compatible: Says whether a space will do.
         most: How many are wanted.
     """
-    small = (NASBench201(), NATSBenchSize(widths=(2, 3, 5)), DARTSCells(nodes=2))
+    small: tuple[Space, ...] = (NASBench201(), NATSBenchSize(widths=(2, 3, 5)), DARTSCells(nodes=2))
     found = [(space, small_layout(space)) for space in small if compatible(space)]
     for entry in SPACES.own.values():
         if found:

@@ -66,7 +66,7 @@ def check_space(
         ContractError: If it breaks a promise.
     """
     __tracebackhide__ = True
-    made = instance(space, Space, "a space")  # type: ignore[type-abstract]
+    made = instance(space, Space, "a space")
     grown = Grown(made, small_layout(made) if layout is None else layout, inputs)
     CONTRACT.check(grown, type(made).__name__)
 
@@ -501,8 +501,8 @@ def _offers(grown: Grown) -> Iterator[str]:
     with torch.no_grad():
         member = grown.space.build(grown.member(), sup.layout, shape=sup.shape)
     shown = shown_by_pair(grown.space, sup, member)
-    for capability in sorted(grown.space.offers & OF_NETWORKS - shown):
-        yield f"it says that it offers {capability!r} and its networks do not show {capability.means}"  # type: ignore[attr-defined]
+    for capability in sorted(grown.space.offers.intersection(OF_NETWORKS) - shown):
+        yield f"it says that it offers {capability!r} and its networks do not show {capability.means}"
 
 
 def _moved(grown: Grown, **keywords: Any) -> Any:
@@ -615,6 +615,7 @@ def _taps(grown: Grown) -> Iterator[str]:
         return
     sup, x, arch = grown.shared, grown.x(), grown.member()
     mix = grown.space.mix(arch)
+    network: Any
     for network, arguments in ((sup, (x, mix)), (grown.build(arch), (x,))):
         plain = _output(network(*arguments))
         names = tuple(network.distilled)
@@ -684,7 +685,7 @@ def _additive(grown: Grown) -> Iterator[str]:
     rng = Random(0)
 
     def macs(**changed: Any) -> int:
-        return profile(grown.build(space.architecture({**base.choices, **changed})), size).macs
+        return profile(grown.build(space.architecture({**dict(base.choices), **changed})), size).macs
 
     for _ in range(3):
         one, other = rng.sample(free, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ from ramify.errors import ConfigurationError
 from ramify.spaces import SPACES, Space
 from ramify.strategies import Strategy, compatible
 from ramify.testing.bits import differences, drawn_from, packed, restored, saved, seed_globally, watched
-from ramify.testing.contract import Contract, broken, called
+from ramify.testing.contract import Contract, broken, called, unfrozen
 from ramify.testing.small import SETTINGS, digits, instance, only, small_layout, spaces_for, work_of
 from ramify.training import Metrics
 from ramify.wording import excerpt
@@ -209,14 +209,11 @@ CONTRACT: Contract[Search] = Contract("a strategy")
     "holds its settings in a frozen dataclass", mend="@dataclass(frozen=True, kw_only=True) above the class"
 )
 def _frozen(strategy: Strategy) -> Iterator[str]:
-    kind: Any = type(strategy)
-    if is_dataclass(kind) and not kind.__dataclass_params__.frozen:
+    own = vars(type(strategy))
+    said = {name for name, kind in own.get("__annotations__", {}).items() if "ClassVar" not in str(kind)}
+    if unfrozen(strategy):
         yield "its settings can be changed while a search works"
-    elif (
-        is_dataclass(kind)
-        and any(name in vars(kind) for name in vars(kind).get("__annotations__", ()))
-        and ("__dataclass_fields__" not in vars(kind))
-    ):
+    elif "__dataclass_fields__" not in own and own.keys() & said:
         yield "its own settings are no fields: the class is not decorated, only one that it inherits from"
 
 

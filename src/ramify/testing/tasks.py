@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 from typing import Any
@@ -17,9 +17,9 @@ from ramify.errors import ConfigurationError
 from ramify.seeding import seeded
 from ramify.spaces import NASBench201, Space
 from ramify.tasks import Batch, Meter, Metric, SumMeter, Task
-from ramify.tasks.batch import mapped, tensors
+from ramify.tasks.batch import tensors
 from ramify.testing.bits import differences, drawn_from, watched
-from ramify.testing.contract import Contract, called
+from ramify.testing.contract import Contract, called, unfrozen
 from ramify.testing.small import bound, instance, small_layout
 from ramify.wording import excerpt
 
@@ -43,9 +43,9 @@ class Lesson:
     space: Space
     layout: Mapping[str, Any]
 
-    def batches(self, split: str = "search_train", size: int = SIZE, **options: Any) -> list[Batch]:
+    def batches(self, split: str = "search_train", **options: Any) -> list[Batch]:
         """Return the batches of a pass."""
-        return list(self.task.split(split, "a check of the task").batches(size, **{"seed": 0, **options}))
+        return list(self.task.split(split, "a check of the task").batches(SIZE, **{"seed": 0, **options}))
 
     @cached_property
     def batch(self) -> Batch:
@@ -97,7 +97,8 @@ def _halves(lesson: Lesson) -> list[tuple[Any, Batch]]:
     """Return the batch in two parts of different lengths, each with what the network says of it."""
     cut = len(lesson.batch) // 2
     ends = (slice(cut), slice(cut, len(lesson.batch)))
-    return [(mapped(lambda values, at=at: values[at], lesson.output), lesson.batch.taken(at)) for at in ends]
+    said = Batch(lesson.output, ())
+    return [(said.taken(at).inputs, lesson.batch.taken(at)) for at in ends]
 
 
 # What it says of itself
@@ -105,8 +106,7 @@ def _halves(lesson: Lesson) -> list[tuple[Any, Batch]]:
 
 @CONTRACT.promise("holds its settings in a frozen dataclass", mend="@dataclass(frozen=True, kw_only=True)")
 def _frozen(lesson: Lesson) -> Iterator[str]:
-    kind: Any = type(lesson.task)
-    if not is_dataclass(kind) or not kind.__dataclass_params__.frozen:
+    if unfrozen(lesson.task):
         yield "its settings can be changed while something learns"
 
 
@@ -154,7 +154,7 @@ def _steps(lesson: Lesson) -> Iterator[str]:
     mend="`batches(…)`: randomness from `ramify.seeding.stream(seed, …, epoch, number)`",
 )
 def _batches(lesson: Lesson) -> Iterator[str]:
-    options = {"shuffle": True, "augmented": True, "epoch": 1}
+    options: dict[str, Any] = {"shuffle": True, "augmented": True, "epoch": 1}
     with watched(1) as before:
         whole = lesson.batches(**options)
         if moved := drawn_from(before):
@@ -198,7 +198,7 @@ def _example(lesson: Lesson) -> Iterator[str]:
 )
 def _loss(lesson: Lesson) -> Iterator[str]:
     for dtype in (torch.float32, torch.bfloat16, torch.float64):
-        said = mapped(lambda v, dtype=dtype: v.to(dtype) if v.is_floating_point() else v, lesson.output)
+        said = Batch(lesson.output, ()).to("cpu", dtype).inputs
         found = lesson.task.loss(said, lesson.batch)
         if not (isinstance(found, tuple) and len(found) == 2 and all(isinstance(each, Tensor) for each in found)):
             yield f"it returns {excerpt(found)}"
@@ -289,7 +289,7 @@ def _sums(lesson: Lesson) -> Iterator[str]:
         if whole.dim() != 1:
             yield f"`count` of `{make.__name__}` has the shape {tuple(whole.shape)} instead of (n,)"
             return
-        parts = [make().count(said, part).double() for said, part in _halves(lesson)]
+        parts = [meter.count(said, part).double() for said, part in _halves(lesson)]
         if not torch.allclose(sum(parts, torch.zeros(())), whole.double(), rtol=1e-6, atol=1e-9):
             yield f"`count` of `{make.__name__}` of its parts does not add up to {excerpt(whole.tolist(), 40)}"
 
