@@ -83,7 +83,7 @@ class _Perceptron(nn.Module):
 
 
 class _Mixed(_Perceptron):
-    def forward(self, x, mix, *, active=None, dropout=None, taps=(), constants=False):
+    def forward(self, x, mix):
         x = self.stem(x)
         for weights, layer in zip(mix["layers"], self.layers, strict=True):
             x = x + sum(weight.to(x) * op(x) for weight, op in zip(weights, layer.values(), strict=True))

@@ -10,7 +10,6 @@ import torch
 
 from ramify.__main__ import main
 from small_runs import _PATHS
-from striking import strike
 
 torch.set_num_threads(1)
 
@@ -23,21 +22,21 @@ def context():
     return found
 
 
-def forked(words, folder, moment=None):
+def forked(words, folder, strike=None):
     """Run `ramify` in a forked process; return its exit code, negative for a signal, and standard error.
 
     Args:
         words: Behind `ramify`.
         folder: For the streams.
-        moment: The arguments of `strike`.
+        strike: When it sends itself a signal.
     """
-    running = context().Process(target=_run, args=([*map(str, words)], str(folder), moment))
+    running = context().Process(target=_run, args=([*map(str, words)], str(folder), strike))
     running.start()
     running.join()
     return running.exitcode, (Path(folder) / "stderr").read_text()
 
 
-def _run(words, folder, moment):
+def _run(words, folder, strike):
     for number, name in ((1, "stdout"), (2, "stderr")):
         handle = os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, number)
@@ -45,8 +44,8 @@ def _run(words, folder, moment):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ["RAMIFY_SAVE_EVERY_S"] = "0"
     sys.argv = ["ramify", *words]
-    if moment is not None:
-        strike(*moment)
+    if strike is not None:
+        strike.arm()
     code = main()
     sys.stderr.flush()
     os._exit(code)

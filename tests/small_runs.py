@@ -1,19 +1,14 @@
-"""The smallest searches that still go through everything, and how to compare what came out of them."""
+"""The smallest searches that still go through everything."""
 
 import functools
-import io
 import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 
-import torch
-
-import striking
 from ramify.costs import Inputs
 from ramify.data import DataSpec, load
 from ramify.evaluators import Evaluator, InheritedWeights, TrainFromScratch
@@ -55,6 +50,9 @@ from ramify.strategies import (
     Reinforce,
 )
 from ramify.tasks import Classification
+from ramify.testing.bits import differences, finish, restored, saved  # noqa: F401 -- for whoever compares small runs
+from ramify.testing.runs import outcome, timeless  # noqa: F401
+from ramify.testing.strikes import VARIABLE, Strike
 from ramify.training import Work
 
 DATA = DataSpec(subset=64)  # 32 images to train on, 32 to validate on
@@ -115,10 +113,11 @@ class Guessing:
         yield from ()
 
     def __call__(self, arch, epochs=None):
+        epochs = epochs or max(self.fidelities, default=1)
         late = [rng(0, name, str(arch[name])).random() for name in arch]
         early = [rng(1, name, str(arch[name])).random() for name in arch]
-        score = sum(late) / len(late) - sum(early) / len(early) / 10 / (epochs or 1)
-        return {"score": score, "loss": 1 - score, "seconds": float(epochs or 1)}
+        score = sum(late) / len(late) - sum(early) / len(early) / 10 / epochs
+        return {"score": score, "loss": 1 - score, "seconds": float(epochs)}
 
     def state_dict(self):
         return {}
@@ -211,17 +210,6 @@ def session_of(space, strategy, **work):
     return strategy.session(space, work_of(layout, **work))
 
 
-def saved(session):
-    """Return the session's state as a checkpoint holds it, in bytes."""
-    buffer = io.BytesIO()
-    torch.save(session.state_dict(), buffer)
-    return buffer.getvalue()
-
-
-def restored(content):
-    return torch.load(io.BytesIO(content), weights_only=True)
-
-
 def take(session, turn, batch, other=None):
     """Let weights or architecture, and nobody else, learn from a batch, in the step that the search is at.
 
@@ -243,32 +231,6 @@ def moment_of(session, turn="architecture"):
     """Return the randomness of the step that a search is at."""
     (moment,) = (m for m in session.turns(next(session.steps()), True) if m.step == turn)
     return moment
-
-
-def finish(session):
-    """Run a session to its end; return the rows of its history."""
-    return [dict(metrics.values) for metrics in session.run() if metrics.values]
-
-
-def timeless(rows):
-    """Return history rows without what depends on the clock."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
-
-
-def differences(a, b, path=""):
-    """Return where two nested states differ; tensors count as equal only bit by bit."""
-    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
-        same = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-        return [] if same else [path]
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        if a.keys() != b.keys():
-            return [f"{path}: {sorted(map(str, a.keys() ^ b.keys()))}"]
-        return [place for name in a for place in differences(a[name], b[name], f"{path}.{name}")]
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        if len(a) != len(b):
-            return [f"{path}: {len(a)} and {len(b)} items"]
-        return [place for n, (x, y) in enumerate(zip(a, b, strict=True)) for place in differences(x, y, f"{path}[{n}]")]
-    return [] if type(a) is type(b) and a == b else [f"{path}: {a!r} and {b!r}"]
 
 
 # The command line
@@ -314,12 +276,12 @@ def process(*words, strike=None, **environment):
 
     Args:
         words: Behind `ramify`.
-        strike: When it, or a process of its own, sends a signal: the arguments of `striking.told`.
+        strike: When it, or a process of its own, sends a signal: the arguments of `Strike`.
         environment: Of the process, in addition to this one's.
     """
     paths = _PATHS
     if strike:
-        environment[striking.VARIABLE] = striking.told(*strike)
+        environment[VARIABLE] = Strike(*strike).told
         paths = [str(Path(__file__).parent / "struck"), *paths]
     return subprocess.Popen(
         [sys.executable, "-m", "ramify", *map(str, words)],
@@ -335,22 +297,3 @@ def ramify(*words, **environment):
     running = process(*words, **environment)
     out, err = running.communicate(timeout=600)
     return running.returncode, out, err
-
-
-def outcome(folder):
-    """Return what a finished run says, without what depends on the clock."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(folder / "tensorboard"))
-    events.Reload()
-    checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
-    found = {
-        "checkpoint": {name: value for name, value in checkpoint.items() if name != "seconds"},
-        "history": timeless(map(json.loads, (folder / "history.jsonl").read_text().splitlines())),
-        "events": {t: [(e.step, e.value) for e in events.Scalars(t)] for t in events.Tags()["scalars"]},
-        "result": timeless([json.loads((folder / "result.json").read_text())]),
-    }
-    for name in ("architecture.json", "network.json", "model.safetensors", "supernet.safetensors"):
-        if (folder / name).exists():
-            found[name] = (folder / name).read_bytes()
-    return found

@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "ramify"
 
 # From the top to the bottom. A part may import from lower levels, and from its own level as long as that is no circle.
 LEVELS = (
-    ("__main__",),
+    ("__main__", "testing"),
     ("cli",),
     ("verbs",),
     ("building", "commandline", "comparison"),

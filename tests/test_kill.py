@@ -1,13 +1,12 @@
 """Killed anywhere and continued: the result is that of an undisturbed run, bit by bit."""
 
-import signal
 import time
 
 import pytest
 
 from ramify.cli import main
 from ramify.evaluators import InheritedWeights, TrainFromScratch
-from ramify.seeding import rng
+from ramify.seeding import derive, rng
 from ramify.strategies import (
     CDARTS,
     DARTS,
@@ -24,7 +23,9 @@ from ramify.strategies import (
     ProxylessNAS,
     RandomSearch,
 )
-from small_runs import differences, outcome, process, ramify, words_of
+from ramify.testing.kills import INT, KILL, MOMENTS, Strike, chaos, drawn, started
+from ramify.testing.runs import outcomes
+from small_runs import differences, words_of
 
 ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 
@@ -81,75 +82,51 @@ def undisturbed(tmp_path_factory):
         if name not in known:
             folder = tmp_path_factory.mktemp(name)
             assert main(RUNS[name](folder)) == 0
-            known[name] = outcome(folder)
+            known[name] = outcomes(folder)
         return known[name]
 
     return run
 
 
-def rows_in(folder):
-    path = folder / "history.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+def struck(name, folder, undisturbed, strikes):
+    return chaos(RUNS[name](folder / "run"), strikes=strikes, folder=folder, whole=undisturbed(name))
 
 
-def interrupted(name, folder, number, rows):
-    """Start a run, send it a signal at a random moment of its work, and return exit code and standard error.
-
-    Moments are counted in rows of the history, `rows` in all, so that the machine's speed does not matter.
-    """
-    draw = rng(time.time_ns())
-    running = process(*RUNS[name](folder), RAMIFY_SAVE_EVERY_S="0")
-    wanted = draw.randrange(rows * 3 // 4)
-    while running.poll() is None and rows_in(folder) < max(wanted, 1):
-        time.sleep(0.002)
-    time.sleep(draw.uniform(0.0, 0.05))
-    running.send_signal(number)
-    _, err = running.communicate(timeout=600)
-    return running.returncode, err
-
-
-def assert_continued(name, folder, undisturbed, in_this_process=True):
-    words = RUNS[name](folder)
-    assert main(words) == 0 if in_this_process else ramify(*words)[0] == 0
-    assert not differences(outcome(folder), undisturbed(name))
-    assert not list(folder.glob(".*.unfinished"))
+def within(rows, number, seed):
+    """Return a strike at a drawn moment of the first half of the work, counted in rows of the history."""
+    return Strike("after append history.jsonl", number, rng(seed).randrange(1, max(2, rows // 2)))
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_killed_at_a_random_moment(name, tmp_path, undisturbed):
-    code, _ = interrupted(name, tmp_path, signal.SIGKILL, len(undisturbed(name)["history"]))
-    assert code == -signal.SIGKILL
-    assert not (tmp_path / "result.json").exists(), "killed too late to say anything"
-    assert_continued(name, tmp_path, undisturbed)
+    rows = len(undisturbed(name)["."]["history"])
+    found = struck(name, tmp_path, undisturbed, [within(rows, KILL, time.time_ns())])
+    assert [code for _, code in found.ended] == [-KILL]
 
 
 def test_interrupted_from_the_keyboard(tmp_path, undisturbed):
-    code, err = interrupted("DARTS", tmp_path, signal.SIGINT, len(undisturbed("DARTS")["history"]))
+    code, err = started(RUNS["DARTS"](tmp_path), tmp_path, Strike("after append history.jsonl", INT, 5))
     assert code == 130
     assert err.startswith("ramify: stopped at step ")
     assert err.endswith(" of 80; the same command continues\n")
     assert len(err.splitlines()) == 1
-    assert_continued("DARTS", tmp_path, undisturbed)
+    assert main(RUNS["DARTS"](tmp_path)) == 0
+    assert not differences(outcomes(tmp_path), undisturbed("DARTS"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", range(10))
+@pytest.mark.parametrize("moment", range(3))
 @pytest.mark.parametrize("name", RUNS)
-def test_ten_random_moments(name, moment, tmp_path, undisturbed):
-    """Any moment at all: while it starts, works, saves or writes its results."""
-    running = process(*RUNS[name](tmp_path), RAMIFY_SAVE_EVERY_S="0")
-    time.sleep(rng(time.time_ns(), moment).uniform(0.0, 9.0))
-    running.kill()
-    running.communicate()
-    assert_continued(name, tmp_path, undisturbed, in_this_process=moment > 0)
+def test_random_moments(name, moment, tmp_path, undisturbed):
+    """While it starts, works, saves or writes its results."""
+    starting = ("before import ramify.cli", "after import torch", "after create config.yaml")
+    seed = derive(time.time_ns(), name, moment)
+    struck(name, tmp_path, undisturbed, drawn(seed, 4, moments=(*MOMENTS, *starting), most=20))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_again_and_again(name, tmp_path, undisturbed):
-    kills = 0
-    for _ in range(10):
-        code, _ = interrupted(name, tmp_path, signal.SIGKILL, len(undisturbed(name)["history"]))
-        kills += code == -signal.SIGKILL
-    assert kills > 1
-    assert_continued(name, tmp_path, undisturbed)
+    rows = len(undisturbed(name)["."]["history"])
+    strikes = [within(max(2, rows // 8), KILL, derive(time.time_ns(), kill)) for kill in range(10)]
+    assert len(struck(name, tmp_path, undisturbed, strikes).ended) > 1

@@ -45,6 +45,7 @@ _PACKAGES = (
     "strategies",
     "supernet",
     "tasks",
+    "testing",
     "training",
     "zoo",
 )

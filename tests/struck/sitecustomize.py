@@ -1,5 +1,5 @@
-"""Python imports this first where this folder is on its path: see `striking`."""
+"""Python imports this first where this folder is on its path: see `ramify.testing.strikes`."""
 
-import striking
+from ramify.testing import strikes
 
-striking.strike_as_told()
+strikes.strike_as_told()

@@ -209,12 +209,16 @@ class Segmentation(Task):
         return (batch.targets != IGNORED).sum().float()
 
     def loss(self, output, batch, *, smoothing=0.0):
-        wide = output if output.dtype == torch.float64 else output.float()
+        wide = _wide(output)
         total = F.cross_entropy(wide, batch.targets, ignore_index=IGNORED, reduction="sum")
         return total, self.weight(batch).to(wide)
 
     def meter(self):
         return _Overlap()
+
+
+def _wide(output):
+    return output if output.dtype == torch.float64 else output.float()
 
 
 class _Overlap(SumMeter):
@@ -241,7 +245,7 @@ class Hardest(Segmentation):
         return torch.tensor(float((batch.targets != IGNORED).sum() // 2))
 
     def loss(self, output, batch, *, smoothing=0.0):
-        each = F.cross_entropy(output, batch.targets, ignore_index=IGNORED, reduction="none").flatten()
+        each = F.cross_entropy(_wide(output), batch.targets, ignore_index=IGNORED, reduction="none").flatten()
         count = int(self.weight(batch))
         return each.topk(count).values.sum(), self.weight(batch)
 
@@ -253,8 +257,8 @@ class Silent(Segmentation):
     weight = Task.weight
 
     def loss(self, output, batch, *, smoothing=0.0):
-        total = F.cross_entropy(output, batch.targets, ignore_index=IGNORED, reduction="sum")
-        return total, (batch.targets != IGNORED).sum().to(output)
+        total = F.cross_entropy(_wide(output), batch.targets, ignore_index=IGNORED, reduction="sum")
+        return total, (batch.targets != IGNORED).sum().to(total)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -26,6 +26,7 @@ from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.execution import executed
 from ramify.ops import NONE
 from ramify.reading import shown
+from ramify.seeding import seeded
 from ramify.spaces import layout as layouts
 from ramify.spaces import offers as offering
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
@@ -460,7 +461,8 @@ class Space(ABC):
         if foreign := found.layout.foreign("member"):
             said = ", ".join(f"{name}={getattr(found.layout, name)!r}" for name in foreign)
             raise ArchitectureError(f"a supernet with {said} holds no member: built networks have no such thing")
-        network = self.build(arch, layout=found.layout, shape=found.shape)
+        with seeded(0, "extract"):  # the weights are replaced, and no draw of anybody else's moves
+            network = self.build(arch, layout=found.layout, shape=found.shape)
         parameter = next(sup.parameters())
         network.to(device=parameter.device, dtype=parameter.dtype)
         held = sup.state_dict()

@@ -65,9 +65,10 @@ def shown_by_networks(space: Space) -> frozenset[Capability]:
     if supernets is not None and members is not None:
         return _shared(supernets, members) | {INHERITANCE}
     try:
+        arch = space.sample(Random(0))  # so that the masks of its choices, which it keeps, are not on the meta device
         with torch.device("meta"), seeded(0, "offers"):
             supernet: Any = space.supernet()
-            member = space.build(space.sample(Random(0)), supernet.layout, shape=supernet.shape)
+            member = space.build(arch, supernet.layout, shape=supernet.shape)
     except Exception:  # whatever the code of others does
         return OF_NETWORKS
     return shown_by_pair(space, supernet, member)

@@ -1,0 +1,63 @@
+"""The contract of spaces: the library's keep it, a user's do, and every fault is named."""
+
+from random import Random
+
+import pytest
+import torch
+from spaces.space_cases import CASES
+
+from dense import Dense
+from mine import Mine
+from plain import Plain
+from ramify.errors import ConfigurationError
+from ramify.spaces import SPACES, CellDistribution, MobileChain, NASBench201
+from ramify.testing import ContractError, check_space
+from ramify.testing.small import small_layout
+from tasks.toys import Unnormed
+from testing.faulty_spaces import FAULTS
+
+LARGE = "DARTSCells of NASNet"
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=[pytest.mark.slow] if c.name == LARGE else [], id=c.name) for c in CASES]
+)
+def test_the_librarys_spaces(case):
+    check_space(case.space, case.layout)
+
+
+def test_there_is_a_case_of_every_class():
+    assert {type(case.space) for case in CASES} == {entry.make for entry in SPACES.own.values()}
+
+
+@pytest.mark.parametrize("space", [Plain, Dense, Unnormed, Mine, Dense(layers=2)], ids=str)
+def test_spaces_of_users_in_one_line(space):
+    check_space(space)
+
+
+def test_inputs_of_another_kind():
+    check_space(Plain, inputs=lambda count: torch.randn(count, 3, 5, 9))
+
+
+@pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.__name__)
+def test_a_fault_is_named(kind):
+    with pytest.raises(ContractError) as raised:
+        check_space(kind, {"width": 4})
+    message = str(raised.value)
+    assert message.startswith(f"{kind.__name__}: a space ")
+    assert FAULTS[kind] in message
+    assert "; mend it: " in message and message.endswith(".") and "\n" not in message
+
+
+def test_what_is_no_space_is_no_fault_of_one():
+    with pytest.raises(ConfigurationError, match="a space is a subclass of Space"):
+        check_space(dict)
+    with pytest.raises(ConfigurationError, match="a space is a Space, got 3"):
+        check_space(3)
+
+
+@pytest.mark.parametrize("kind", [NASBench201, MobileChain, CellDistribution])
+def test_the_layout_that_is_taken_by_default_is_small(kind):
+    space = kind()
+    network = space.build(space.sample(Random(0)), **small_layout(space))
+    assert sum(p.numel() for p in network.parameters()) < 2e6
