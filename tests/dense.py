@@ -9,7 +9,8 @@ from torch import nn
 
 from ramify.architecture import Decision
 from ramify.spaces import Space, layout
-from ramify.spaces.base import CellGraph, argmax_existing
+from ramify.spaces.base import argmax_existing
+from ramify.spaces.cell_graph import CellGraph
 from ramify.supernet import Choice
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}

@@ -12,8 +12,8 @@ from ramify.errors import ConfigurationError
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.strategies import DARTS, GDAS
 from ramify.training import Recipe, TrainingSession
+from ramify.training.descent import Weights
 from ramify.training.stateful import Feed
-from ramify.training.supernet import Weights
 from small_runs import (
     SPACES,
     STRATEGIES,

@@ -11,7 +11,7 @@ import ramify
 from ramify.report.folder import read_folder
 from ramify.report.html import _Page
 from ramify.spaces import DARTSCells, NASBench201
-from ramify.spaces.base import CellGraph
+from ramify.spaces.cell_graph import CellGraph
 from ramify.strategies import CDARTS, DARTS, ENAS, GDAS, PDARTS, SETN, RandomSearch
 from ramify.strategies.trials import Trial
 from ramify.strategies.undecided import all_equal, has_moved

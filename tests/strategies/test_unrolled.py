@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ramify import spaces
-from ramify.strategies.unrolled import HESSIANS, VirtualStep, unrolled_gradient
+from ramify.strategies.darts import HESSIANS, VirtualStep, unrolled_gradient
 
 
 def scalar(value):

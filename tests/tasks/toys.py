@@ -17,7 +17,7 @@ from ramify.architecture import Decision
 from ramify.capabilities import SAME_WIDTHS, TAPS
 from ramify.seeding import stream
 from ramify.spaces import Space
-from ramify.spaces.base import CellGraph
+from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.layout import Layout
 from ramify.supernet import Built, Choice, Skeleton, Supernet, tapped
 from ramify.tasks import Batch, Classification, Headed, Metric, SumMeter, Task

@@ -18,11 +18,12 @@ import torch
 
 from ramify.data.arrays import MAX_PIXELS, channels_first, check_sides, read_npy
 from ramify.data.depth import Extent, Scale, UnmeasuredError, is_signed, is_wide, values_of
+from ramify.data.framing import SIDEWAYS, covered, covered_by_channel, turn_of
 from ramify.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     import pyarrow
-    from PIL.Image import Image, Transpose
+    from PIL.Image import Image
 
 T = TypeVar("T")
 
@@ -360,8 +361,8 @@ def _size(image: Image | np.ndarray) -> tuple[int, int]:
 def _upright_size(image: Image | np.ndarray) -> tuple[int, int]:
     """Return the (height, width) that an image has once it is turned upright."""
     height, width = _size(image)
-    turn = None if isinstance(image, np.ndarray) else _turn(image)
-    return (width, height) if turn is not None and turn.name in _SIDEWAYS else (height, width)
+    turn = None if isinstance(image, np.ndarray) else turn_of(image)
+    return (width, height) if turn is not None and turn.name in SIDEWAYS else (height, width)
 
 
 def _channels(image: Image | np.ndarray) -> int:
@@ -442,10 +443,10 @@ def decode(images: Encoded, row: int, form: Form, scale: Scale | None = None) ->
                 "image_size",
             )
         if isinstance(shallow, np.ndarray):
-            return _covered_by_channel(shallow, form.size)
+            return covered_by_channel(shallow, form.size)
         if "transparency" in shallow.info:
             shallow = shallow.convert("RGBA")
-        return np.asarray(_covered(shallow.convert("RGB" if form.channels == 3 else "L"), form.size))
+        return np.asarray(covered(shallow.convert("RGB" if form.channels == 3 else "L"), form.size))
 
     return _read(images, row, pixels).reshape(form.shape)
 
@@ -459,7 +460,7 @@ def _of_bytes(image: Image | np.ndarray, scale: Scale | None, where: str) -> Ima
         if scale is None and is_wide(image):
             raise UnmeasuredError(f"{where}: has colors of 16 bits, and others have not; convert it to 8 bits")
         image.load()
-        turn = _turn(image)
+        turn = turn_of(image)
         if not _is_deep(image):
             return image if turn is None else image.transpose(turn)
         image = values_of(image)
@@ -473,51 +474,3 @@ def _of_bytes(image: Image | np.ndarray, scale: Scale | None, where: str) -> Ima
         return image
     shallow = factory.fromarray(image)
     return shallow if turn is None else shallow.transpose(turn)
-
-
-def _turn(image: Image) -> Transpose | None:
-    """Return what turns a photograph upright by its EXIF orientation, None if it is or says nothing legible."""
-    from PIL.Image import Transpose
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            orientation = image.getexif().get(0x0112)
-    except Exception:  # damaged metadata; the pixels are whole
-        return None
-    turns: dict[Any, Transpose] = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    return turns.get(orientation)
-
-
-_SIDEWAYS = frozenset({"TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"})  # height and width change places
-
-
-def _covered(image: Image, size: tuple[int, int]) -> Image:
-    """Resize an image until it covers `size` (H, W), and crop the centre; the aspect ratio is kept."""
-    from PIL import Image as factory
-
-    height, width = size
-    if image.size == (width, height):
-        return image
-    ratio = max(width / image.width, height / image.height)
-    wide, high = max(width, round(image.width * ratio)), max(height, round(image.height * ratio))
-    left, top = (wide - width) // 2, (high - height) // 2
-    return image.resize((wide, high), factory.Resampling.BILINEAR).crop((left, top, left + width, top + height))
-
-
-def _covered_by_channel(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Do to every channel of (H, W, C) uint8 what `_covered` does to an image."""
-    from PIL import Image as factory
-
-    if image.shape[:2] == size:
-        return image
-    channels = (factory.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(image, 2, 0))
-    return np.stack([np.asarray(_covered(channel, size)) for channel in channels], axis=2)

@@ -13,8 +13,8 @@ from ramify.errors import ConfigurationError
 from ramify.evaluators.base import Evaluator, names_of, values_of
 from ramify.spaces import Space
 from ramify.training import FairPaths, Metrics, UniformPaths, Weights, WeightSettings, Work, single_path
+from ramify.training.descent import Path
 from ramify.training.stateful import Feed, Stateful
-from ramify.training.supernet import Path
 
 
 @dataclass(frozen=True, kw_only=True)

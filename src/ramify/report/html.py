@@ -35,6 +35,7 @@ from ramify.report.elements import (
 from ramify.report.facts import Facts, name_of
 from ramify.report.folder import DETAILS, RunFolder, number, read_folder
 from ramify.report.palette import HEAT, colours_in, on_dark, operation_colour
+from ramify.report.phrases import edges_in_words, ending, objective_label
 from ramify.report.pictures import save_figure, svg
 from ramify.report.story import (
     MixingHistory,
@@ -208,7 +209,7 @@ class _Page:
             for file in pair
         )
         drawing = inline_svg(svg(figure, text=True), prefix=slug(name), width=figure.get_figwidth())
-        shown = f'<div class="drawing" role="img" aria-label="{escape(_in_words(graph))}">{drawing}</div>'
+        shown = f'<div class="drawing" role="img" aria-label="{escape(edges_in_words(graph))}">{drawing}</div>'
         return card(name, shown, f'<span class="downloads">{buttons}</span>')
 
     def _decision(self) -> str:
@@ -315,7 +316,7 @@ class _Page:
         found = self.front
         if not found:
             return ""
-        labels = [_objective(name) for name in found.objectives]
+        labels = [objective_label(name) for name in found.objectives]
         plots = (
             card(
                 sentence(" and ".join(label.partition(",")[0] for label in (labels[0], labels[other]))),
@@ -388,7 +389,7 @@ class _Page:
             )
             still = self._still(f"curves-{stem}", title, curves.draw_panels(found))
             even = len(found) in (2, 4)  # two columns, where three would leave gaps
-            lead = escape(_ending(run.rows(phase)[-1]))
+            lead = escape(ending(run.rows(phase)[-1]))
             content += f'<div class="phase">{titled(title, lead, grid(plots, wide=even, screen=True) + still)}</div>'
         return content
 
@@ -479,26 +480,3 @@ def _frames(found: MixingHistory) -> dict[str, Any]:
             for choice in found.choices
         ],
     }
-
-
-def _in_words(graph: CellGraph) -> str:
-    """Return the edges of a cell in words, for those who cannot see the picture."""
-    edges = (
-        f"{graph.states[source]} to {graph.states[target]}, {op or 'joined'}" for source, target, op in graph.edges
-    )
-    return "; ".join(edges)
-
-
-def _ending(last: Mapping[str, Any]) -> str:
-    """Say how a search ended whose strategy or guard stopped it; empty for all others."""
-    if (returned := number(last.get("returned_to_epoch"))) is None:
-        return ""
-    at, to = f"epoch {last.get('epoch')}", f"epoch {returned:g}"
-    where = "with the architecture it had" if at == to else f"with the architecture parameters of {to}"
-    return f"The search was ended after {at}, {where}."
-
-
-def _objective(name: str) -> str:
-    """Return what an axis calls an objective."""
-    labels = {cost.name: cost.label for cost in known_costs()}
-    return "error, %" if name == "error" else labels.get(name, spaced(name))

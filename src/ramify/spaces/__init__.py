@@ -13,9 +13,10 @@ from ramify import imports, reading
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.registry import Registry
-from ramify.spaces.base import CellGraph, Space
+from ramify.spaces.base import Space
 from ramify.spaces.cdarts_chain import CDARTSChain
 from ramify.spaces.cell_distribution import CellDistribution
+from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.darts import DARTSCells
 from ramify.spaces.forms import GENOTYPE2, GENOTYPE3
 from ramify.spaces.genotype import form_of, is_compact, is_genotype, is_unnamed

@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Self
@@ -24,12 +24,12 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.capabilities import Capability, in_words
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.execution import executed
-from ramify.ops import NONE
 from ramify.reading import shown
 from ramify.seeding import seeded
 from ramify.spaces import layout as layouts
 from ramify.spaces import offers as offering
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
+from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.layout import Kind, LayoutLike
 from ramify.supernet import Choice
 from ramify.supernet.contract import compute_everything, takes
@@ -44,33 +44,6 @@ Regulariser = Callable[[Mapping[str, Tensor]], Tensor]
 
 _INPUTS = {"in_channels": "images", "features": "rows of a table"}
 """What a shape says of the inputs, by the name that only they have."""
-
-
-@dataclass(frozen=True)
-class CellGraph:
-    """A cell as a picture shows it.
-
-    Args:
-        states: Labels of the states, inputs first, output last.
-        edges: (source state, target state, operation); the operation is empty where states are only joined.
-        inputs: Indices of the input states.
-        output: Index of the output state.
-        rows: States of a chain at which the picture begins a new row; they end the row before, too. Empty for one row.
-    """
-
-    states: tuple[str, ...]
-    edges: tuple[tuple[int, int, str], ...]
-    inputs: tuple[int, ...]
-    output: int
-    rows: tuple[int, ...] = ()
-
-    @property
-    def passes(self) -> bool:
-        """Whether a path without `none` leads from an input to the output."""
-        reached = set(self.inputs)
-        for _ in self.states:
-            reached |= {target for source, target, op in self.edges if source in reached and op != NONE}
-        return self.output in reached
 
 
 class Space(ABC):
@@ -492,14 +465,6 @@ class Space(ABC):
 def argmax_existing(scores: Tensor, choice: Choice) -> list[int]:
     """Return for each edge the index of the best existing candidate, the first of equals."""
     return scores.detach().cpu().double().masked_fill(~choice.mask, float("-inf")).argmax(dim=1).tolist()
-
-
-def check_partial(channels: int, partial_channels: int, name: str = "`channels`") -> None:
-    """Raise `ConfigurationError` unless C channels, called `name`, can be split into K parts."""
-    if partial_channels < 1 or channels % partial_channels:
-        raise ConfigurationError(
-            f"{name} must be divisible by `partial_channels`, got {channels} and {partial_channels}"
-        )
 
 
 def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) -> None:

@@ -19,3 +19,11 @@ def check_most(name: str, value: int, most: int) -> None:
     """Raise `ConfigurationError` if a size, which may come from a file, is more than anybody can mean."""
     if value > most:
         raise ConfigurationError(f"`{name}` must be at most {most:,}, got {shown(value)}")
+
+
+def check_partial(channels: int, partial_channels: int, name: str = "`channels`") -> None:
+    """Raise `ConfigurationError` unless C channels, called `name`, can be split into K parts."""
+    if partial_channels < 1 or channels % partial_channels:
+        raise ConfigurationError(
+            f"{name} must be divisible by `partial_channels`, got {channels} and {partial_channels}"
+        )

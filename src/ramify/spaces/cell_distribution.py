@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture, Decision, Value
 from ramify.capabilities import BUDGET, Capability
 from ramify.errors import ArchitectureError, ConfigurationError
-from ramify.spaces.base import Candidate, CellGraph, Regulariser, argmax_existing, check_scores
+from ramify.spaces.base import Candidate, Regulariser, argmax_existing, check_scores
 from ramify.spaces.bounds import MOST_CELLS, check_most
+from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.cell_network import Inputs, MixedCell
 from ramify.spaces.genotype import CellGenotype
 from ramify.spaces.pairs import PairGraph

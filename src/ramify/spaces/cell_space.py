@@ -13,8 +13,7 @@ from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import make_operation
 from ramify.ops.blocks import Norm
-from ramify.spaces.base import check_partial
-from ramify.spaces.bounds import MOST_LAYERS
+from ramify.spaces.bounds import MOST_LAYERS, check_partial
 from ramify.spaces.cell_network import (
     IMAGENET,
     Cell,

@@ -29,8 +29,9 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.capabilities import LAYER_COSTS, Capability
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.ops import SKIP, Norm, Operation, with_eps
-from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.base import Candidate, Space, argmax_existing, check_scores
 from ramify.spaces.bounds import MOST_LAYERS, check_most
+from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.chain_network import (
     LAYERS,
     BuiltLayer,

@@ -24,8 +24,9 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, PreActivation, make_operation, standard_norm
 from ramify.ops.operations import check_operation
-from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_partial, check_scores
-from ramify.spaces.bounds import MOST_LAYERS, MOST_NODES, check_most
+from ramify.spaces.base import Candidate, Space, argmax_existing, check_scores
+from ramify.spaces.bounds import MOST_LAYERS, MOST_NODES, check_most, check_partial
+from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.layout import NormedLayout, keyword
 from ramify.spaces.notation import OP_INDICES, read
 from ramify.supernet import (

@@ -32,8 +32,9 @@ from ramify.ops import (
     standard_norm,
     synchronised_norm,
 )
-from ramify.spaces.base import Candidate, CellGraph, Space, argmax_existing, check_scores
+from ramify.spaces.base import Candidate, Space, argmax_existing, check_scores
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
+from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.layout import NormedLayout, keyword
 from ramify.spaces.nasbench201 import Reduction
 from ramify.spaces.notation import read

@@ -19,8 +19,9 @@ from ramify.architecture import Architecture, Decision, Value
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE
 from ramify.ops.operations import check_operation
-from ramify.spaces.base import Candidate, CellGraph, Space, check_scores
+from ramify.spaces.base import Candidate, Space, check_scores
 from ramify.spaces.bounds import MOST_NODES, check_most
+from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.forms import GenotypeForm
 from ramify.spaces.genotype import CellGenotype, Read, read_genotype, write_genotype
 from ramify.supernet import Choice

@@ -24,8 +24,8 @@ from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, SKIP, make_operation, standard_norm
 from ramify.ops.blocks import Norm
 from ramify.ops.weights import count_weights
-from ramify.spaces.base import Regulariser, check_partial
-from ramify.spaces.bounds import MOST_CELLS, MOST_NODES, check_most
+from ramify.spaces.base import Regulariser
+from ramify.spaces.bounds import MOST_CELLS, MOST_NODES, check_most, check_partial
 from ramify.spaces.cell_network import IMAGENET, Cell, CellNetwork, CellPlan, CellSkeleton, Inputs, MixedCell
 from ramify.spaces.cell_space import CellSpace
 from ramify.spaces.darts import DARTSCells

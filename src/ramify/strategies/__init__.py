@@ -4,6 +4,7 @@ from ramify.registry import Registry
 from ramify.strategies.ask_tell import AskTell, Proposal, Trial, Trials
 from ramify.strategies.base import Compatibility, SearchSession, Strategy, compatible
 from ramify.strategies.bayesian_optimization import BayesianOptimization
+from ramify.strategies.bilevel import Bilevel, Moment
 from ramify.strategies.bohb import BOHB
 from ramify.strategies.cdarts import CDARTS
 from ramify.strategies.collapse import CollapseGuard
@@ -47,6 +48,7 @@ __all__ = [
     "STRATEGIES",
     "AskTell",
     "BayesianOptimization",
+    "Bilevel",
     "CollapseGuard",
     "Compatibility",
     "CostTerm",
@@ -55,6 +57,7 @@ __all__ = [
     "Evolution",
     "FairNAS",
     "LocalSearch",
+    "Moment",
     "OptunaSampler",
     "Proposal",
     "ProxylessNAS",

@@ -30,7 +30,6 @@ from ramify.costs import Budget, Limits
 from ramify.errors import ConfigurationError
 from ramify.seeding import stream
 from ramify.spaces import Space
-from ramify.strategies.alphas import Alphas
 from ramify.strategies.collapse import MEASURES
 from ramify.strategies.hessian import largest_eigenvalue
 from ramify.strategies.selection import Selection, most_probable
@@ -38,8 +37,8 @@ from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.supernet import require
 from ramify.tasks import Batch
 from ramify.training import Averages, Metrics, Weights, Work, lost, single_path
+from ramify.training.descent import Alphas, Draw
 from ramify.training.stateful import Feed, Stateful
-from ramify.training.supernet import Draw
 
 if TYPE_CHECKING:
     from ramify.strategies.differentiable import Differentiable
@@ -237,10 +236,10 @@ class Bilevel(Stateful):
     def architecture(self) -> Architecture:
         """Return the best of the candidates, or, before there is one, the member that the parameters prefer."""
         best = self.selection.best
-        return self._derived(self.alphas) if best is None else best.architecture
+        return self.derived(self.alphas) if best is None else best.architecture
 
-    def _derived(self, alphas: Mapping[str, Tensor]) -> Architecture:
-        """Return the member that parameters stand for."""
+    def derived(self, alphas: Mapping[str, Tensor]) -> Architecture:
+        """Return the member that parameters stand for, within limits or budget."""
         scores = self.strategy.derived_from(self.space, alphas)
         return self.space.discretize(scores) if self._bounds is None else self._bounds.derive(scores, self.space)
 
@@ -265,7 +264,7 @@ class Bilevel(Stateful):
             return False
         start = self._start()
         same = not has_moved(self.space.choices, start, self.alphas)
-        return same and self._derived(start) == self._derived(self.alphas)
+        return same and self.derived(start) == self.derived(self.alphas)
 
     @property
     def supernet(self) -> nn.Module:
@@ -306,7 +305,7 @@ class Bilevel(Stateful):
 
     def _measured(self) -> dict[str, float]:
         """Return what the guard wants to know, by its names in the history."""
-        guard, scores, arch = self.strategy.guard, self.scores(), self._derived(self.alphas)
+        guard, scores, arch = self.strategy.guard, self.scores(), self.derived(self.alphas)
         found = guard.measured(self.space, scores, arch)
         if guard.wants("gap"):
             mixture = self.weights.measure(scores, batches=guard.batches)

@@ -50,9 +50,9 @@ from ramify.strategies.limited import Limited
 from ramify.strategies.pc_darts import EDGES
 from ramify.tasks import Batch
 from ramify.training import Metrics, Work, lost
+from ramify.training.descent import Path
 from ramify.training.distillation import DISTANCES, distillation
 from ramify.training.schedules import cosine
-from ramify.training.supernet import Path
 
 _VALUES = {
     "edges": ("mean", "learned", "sum"),

@@ -17,14 +17,14 @@ from ramify.execution import prepare
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
-from ramify.strategies.alphas import Alphas
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.supernet import existing, require
 from ramify.tasks import Batch, Portion
 from ramify.training import Averages, Metrics, Weights, WeightSettings, Work, measure
+from ramify.training.descent import Alphas, descend
 from ramify.training.distillation import Distiller
-from ramify.training.session import descend, fitting
+from ramify.training.session import fitting
 from ramify.training.single_images import check_parts, inputs_for, normalises_one
 from ramify.training.stateful import Stateful
 
@@ -143,17 +143,20 @@ class Cyclic(Stateful):
         stems = [name for name in self.search.stems if getattr(self.search, name) is not None]
         return [*stems, *(["classifier"] if self.strategy.share_classifier else [])]
 
-    def _widths(self) -> dict[str, int]:
-        """Return level → channels of its map, found on the meta device; maps that are too small are refused here."""
-        strategy, work = self.strategy, self.work
-        images = inputs_for(self.search, work.task, 2)
+    def _compared(self, images: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return logits and maps of S for some images, on the meta device; maps that are too small are refused here."""
         state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
         options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
+        inputs = (inputs_for(self.search, self.work.task, images),)
         with torch.no_grad():
-            logits, maps = torch.func.functional_call(self.search.eval(), state, (images,), options)
-            widths = {level: x.shape[1] for level, x in maps.items()}
-            with torch.device("meta"):
-                trial = Distiller(widths, logits.shape[1], learn=False, joined=strategy.joined)
+            return torch.func.functional_call(self.search.eval(), state, inputs, options)
+
+    def _widths(self) -> dict[str, int]:
+        """Return level → channels of its map."""
+        logits, maps = self._compared(2)
+        widths = {level: x.shape[1] for level, x in maps.items()}
+        with torch.no_grad(), torch.device("meta"):
+            trial = Distiller(widths, logits.shape[1], learn=False, joined=self.strategy.joined)
             trial.eval()(maps, logits)
         return widths
 
@@ -161,11 +164,7 @@ class Cyclic(Stateful):
         """Return whether a norm of S, E or the heads would get a single value per channel from a single image."""
         if any(self.weights.normalises_one(network) for network in (self.search, self.pool)):
             return True
-        image = inputs_for(self.search, self.work.task)
-        state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
-        options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
-        with torch.no_grad():
-            logits, maps = torch.func.functional_call(self.search.eval(), state, (image,), options)
+        logits, maps = self._compared(1)
         return normalises_one(self.distiller.module, maps, logits)
 
     # The schedule
@@ -318,7 +317,7 @@ class Cyclic(Stateful):
             self.terms.zero_()
             row |= {"distillation": apart / count, "penalty_term": term / count}
             row |= {"penalty_factor": strategy.penalty_at(place.joint_epoch)}
-            shares = self._levels().tolist()
+            shares = self.distiller.module.shares.tolist()
             row |= {"levels": dict(zip((*self.search.distilled, "logits"), shares, strict=True))}
         if place.ends_cycle:
             assert self.evaluated is not None
@@ -327,7 +326,7 @@ class Cyclic(Stateful):
             accuracy = measured.checked(self.validation).score
             self.cycles.append({"cycle": place.cycle, "accuracy": accuracy, "architecture": self.evaluated.to_dict()})
             row |= {"cycle_accuracy": accuracy, "evaluated": {"notation": self.space.format(self.evaluated)}}
-        scores, derived = self.scores(), self._derived()
+        scores, derived = self.scores(), self._derived(self.alphas)
         return {
             **row,
             **CollapseGuard().measured(self.space, scores, derived),
@@ -335,19 +334,11 @@ class Cyclic(Stateful):
             "architecture": {"notation": self.space.format(derived), **derived.to_dict()},
         }
 
-    def _levels(self) -> Tensor:
-        distiller = self.distiller.module
-        assert isinstance(distiller, Distiller)
-        return distiller.shares
-
     def scores(self) -> dict[str, Tensor]:
         """Return the scores (E, O) that the architecture is derived from."""
         return {name: score.detach() for name, score in self.strategy.scores(self.space, self.alphas).items()}
 
-    def _derived(self) -> Architecture:
-        return self._derived_from(self.alphas)
-
-    def _derived_from(self, alphas: Mapping[str, Tensor]) -> Architecture:
+    def _derived(self, alphas: Mapping[str, Tensor]) -> Architecture:
         scores = self.strategy.scores(self.space, alphas)
         return self.limits.derive({name: score.detach() for name, score in scores.items()})
 
@@ -360,7 +351,7 @@ class Cyclic(Stateful):
     def architecture(self) -> Architecture:
         """Return what α prefer, or the best E there was, as `result` says."""
         best = self._best()
-        return self._derived() if best is None else Architecture.from_json(best["architecture"])
+        return self._derived(self.alphas) if best is None else Architecture.from_json(best["architecture"])
 
     def summary(self) -> dict[str, Any]:
         """Return the cycle of the result, where that is not the last word of α, and whether nothing was decided."""
@@ -373,7 +364,7 @@ class Cyclic(Stateful):
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
         start = self._initial()
         same = not has_moved(self.space.choices, start, self.alphas)
-        return same and self._derived_from(start) == self.architecture()
+        return same and self._derived(start) == self.architecture()
 
     @property
     def supernet(self) -> nn.Module:

@@ -1,13 +1,15 @@
 """Training: the retraining recipe, the weights of supernets, schedules, measuring."""
 
+from ramify.training.descent import Alphas, Weights, single_path
 from ramify.training.measure import Measurement, measure
 from ramify.training.paths import FairPaths, UniformPaths
 from ramify.training.recipe import Recipe
 from ramify.training.retraining import TrainingSession
 from ramify.training.session import Averages, Loss, Metrics, Session, Work, endless, lost
-from ramify.training.supernet import Weights, WeightSettings, single_path
+from ramify.training.weight_settings import WeightSettings
 
 __all__ = [
+    "Alphas",
     "Averages",
     "FairPaths",
     "Loss",

@@ -13,7 +13,7 @@ from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.spaces.offers import candidate_counts, used_candidates
-from ramify.training.supernet import Path, single_path
+from ramify.training.descent import Path, single_path
 
 
 class UniformPaths:

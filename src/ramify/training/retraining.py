@@ -16,6 +16,7 @@ from ramify.seeding import rng, seeded, stream
 from ramify.supernet import auxiliary_parameters
 from ramify.tasks import Batch, backbone_of
 from ramify.tasks.batch import mapped, tensors
+from ramify.training.descent import descend
 from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF
 from ramify.training.recipe import Recipe
@@ -25,7 +26,6 @@ from ramify.training.session import (
     Metrics,
     Work,
     check_smoothing,
-    descend,
     fitting,
     leaves_out,
     lost,

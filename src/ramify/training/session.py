@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ramify import parallel
 from ramify.costs import Inputs
@@ -271,49 +271,6 @@ def _shares(task: Task, parts: Sequence[Batch], processes: int) -> list[float]:
     weights = torch.stack([task.weight(part).detach().to("cpu", torch.float64) for part in parts])
     total = float(parallel.total(weights.sum()))
     return [float(weight) * processes / total if total else 0.0 for weight in weights]
-
-
-def descend(
-    fabric: Fabric,
-    network: nn.Module,
-    optimizer: Any,
-    losses: Iterable[Tensor],
-    *,
-    lr: float,
-    clip: float,
-    clip_by: str = "norm",
-    everything: bool = False,
-    inputs: Sequence[Tensor] | None = None,
-) -> None:
-    """Take one step on the sum of `losses`, each of which is computed only when the one before has been dealt with.
-
-    The gradient is the mean of those of all processes.
-
-    Args:
-        fabric: Scales the loss in half precision.
-        network: Whose gradients are averaged and clipped.
-        optimizer: Of its parameters.
-        losses: Parts of a batch' mean loss; their gradients are accumulated.
-        lr: Learning rate of this step.
-        clip: Largest L2 norm of the gradient, or largest absolute value of its entries; 0 leaves it.
-        clip_by: `norm` or `value`, what `clip` bounds.
-        everything: Whether it bounds the norm of all gradients of `network`, and not only of what `optimizer` moves.
-            Not for half precision, which scales these alone.
-        inputs: What to differentiate with respect to; everything the losses depend on by default.
-    """
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.zero_grad()
-    for loss in losses:
-        fabric.backward(loss, inputs=inputs)
-    parallel.average(p.grad for p in (network.parameters() if inputs is None else inputs))
-    if clip and clip_by == "value":
-        fabric.clip_gradients(network, optimizer, clip_val=clip)
-    elif clip and everything:  # Fabric would look at the optimiser's parameters only
-        nn.utils.clip_grad_norm_(network.parameters(), clip)
-    elif clip:
-        fabric.clip_gradients(network, optimizer, max_norm=clip, error_if_nonfinite=False)
-    optimizer.step()
 
 
 @dataclass(frozen=True)

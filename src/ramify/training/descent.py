@@ -1,18 +1,20 @@
-"""Training the weights of a supernet: what every one-shot strategy shares."""
+"""What descends in a search: the weights of a supernet, and architecture parameters.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+The one place that calls the supernet while something learns, and the one that takes steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import count
-from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ramify import parallel
 from ramify.architecture import Architecture
-from ramify.data import Distortion
-from ramify.errors import ConfigurationError
 from ramify.execution import prepare
 from ramify.seeding import seeded
 from ramify.spaces import Space
@@ -22,13 +24,11 @@ from ramify.tasks.batch import mapped
 from ramify.training.loss_scale import LossScale
 from ramify.training.measure import MEASURED_BATCH, Measurement, measure, single_image
 from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
-from ramify.training.schedules import learning_rate
 from ramify.training.session import (
     Averages,
     Metrics,
     Work,
     check_smoothing,
-    descend,
     endless,
     fitting,
     leaves_out,
@@ -38,83 +38,10 @@ from ramify.training.session import (
 )
 from ramify.training.single_images import check_parts, check_whole, inputs_for, normalises_one
 from ramify.training.stateful import Stateful
+from ramify.training.weight_settings import WeightSettings
 
-
-@dataclass(frozen=True, kw_only=True)
-class WeightSettings:
-    """SGD for the weights of a supernet.
-
-    Args:
-        epochs: Passes over the images of `search_train`.
-        batch_size: Images in a step.
-        lr: Learning rate at the start.
-        min_lr: Learning rate at the end.
-        schedule: How the rate falls: `cosine` or `linear`.
-        stepwise: Whether it falls with every step, or is constant inside an epoch.
-        momentum: Of SGD.
-        nesterov: Whether the momentum is Nesterov's.
-        weight_decay: Of SGD.
-        decay_norms: Whether the decay is also on norms and biases, which are tensors of rank 1.
-        clip: Largest L2 norm of the weights' gradient; 0 leaves it.
-        clip_by: `norm`, or `value`: then `clip` is the largest absolute value of an entry of the gradient.
-        label_smoothing: Share of the label spread over all classes.
-        accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the
-            whole batch, but norms see the statistics of a part.
-        distortion: What happens to the images of both halves beyond the data set's own crop and mirror.
-        drop_last: Whether an epoch ends before a last batch that is smaller than the others. Released programs keep it:
-            of 25,000 images they make 391 batches of 64. What holds for the images to train on holds for those of
-            `search_validation`, of which one batch follows the other, pass after pass, however long an epoch is.
-    """
-
-    epochs: int = 50
-    batch_size: int = 64
-    lr: float = 0.025
-    min_lr: float = 0.001
-    schedule: str = "cosine"
-    stepwise: bool = False
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 3e-4
-    decay_norms: bool = True
-    clip: float = 5.0
-    clip_by: str = "norm"
-    label_smoothing: float = 0.0
-    accumulate: int = 1
-    distortion: Distortion = field(default_factory=Distortion)
-    drop_last: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "min_lr", "momentum", "weight_decay", "clip"):
-            if not 0 <= getattr(self, name) < inf:
-                raise ConfigurationError(f"`{name}` must be a number from 0, got {getattr(self, name)}")
-        if self.nesterov and self.momentum == 0:
-            raise ConfigurationError("`nesterov` needs a `momentum` above 0")
-        for name, known in (("schedule", ("cosine", "linear")), ("clip_by", ("norm", "value"))):
-            if getattr(self, name) not in known:
-                raise ConfigurationError(f"`{name}` must be {known[0]!r} or {known[1]!r}, got {getattr(self, name)!r}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigurationError(f"`label_smoothing` must be in [0, 1), got {self.label_smoothing}")
-
-    @property
-    def total_epochs(self) -> int:
-        """Epochs of the whole search."""
-        return self.epochs
-
-    def lr_at(self, step: int, steps_per_epoch: int) -> float:
-        """Return the learning rate of a step."""
-        return learning_rate(
-            step,
-            steps_per_epoch,
-            self.epochs,
-            schedule=self.schedule,
-            lr=self.lr,
-            min_lr=self.min_lr,
-            stepwise=self.stepwise,
-        )
-
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Path = tuple[Mix, Mapping[str, Tensor] | None]
 """Mixing weights (E, O) of every choice, and which candidates to compute (None: all)."""
@@ -345,3 +272,178 @@ def _groups(supernet: nn.Module, settings: WeightSettings) -> list[dict[str, Any
         {"params": [p for p in parameters if p.ndim > 1]},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+class Alphas(Mapping[str, nn.Parameter]):
+    """Architecture parameters by the names of choices, with their optimiser.
+
+    They are small and stay on the host, so that sampling never waits for a device.
+
+    Args:
+        start: Name → where they begin, (E, O) for a choice.
+        fabric: Takes the gradients; in half precision it scales the losses.
+        scale: What the losses are multiplied by.
+        lr: Adam's learning rate.
+        betas: Adam's averaging factors.
+        weight_decay: Adam's L2 penalty.
+        clip: Largest L2 norm of the gradient of all of them together; 0 leaves it.
+        terms: Returns what is added to the loss at every step, functions of the parameters alone.
+        separate: Whether these get a step of their own, after that of the loss.
+    """
+
+    def __init__(
+        self,
+        start: Mapping[str, Tensor],
+        fabric: Fabric,
+        scale: LossScale,
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        weight_decay: float,
+        clip: float = 0.0,
+        terms: Callable[[Mapping[str, Tensor]], Iterable[Tensor]] = lambda alphas: (),
+        separate: bool = False,
+    ) -> None:
+        self._parameters = {name: nn.Parameter(value) for name, value in start.items()}
+        for alpha in self.values():
+            alpha.grad = torch.zeros_like(alpha)
+        self.optimizer = torch.optim.Adam(list(self.values()), lr=lr, betas=betas, weight_decay=weight_decay)
+        self._fabric, self._scale, self._clip = fabric, scale, clip
+        self._terms, self._separate = terms, separate
+
+    def __getitem__(self, name: str) -> nn.Parameter:
+        return self._parameters[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def descend(self, losses: Iterable[Tensor], penalty: Tensor | None = None) -> None:
+        """Take a step on the sum of `losses`, which come one by one, and of a penalty."""
+        self.forget()
+        self.backward(losses)
+        self.follow(penalty)
+
+    def forget(self) -> None:
+        """Set all gradients to zero, which they stay where no path leads to a parameter."""
+        self.optimizer.zero_grad(set_to_none=False)
+
+    def backward(self, losses: Iterable[Tensor], at: Sequence[Tensor] | None = None) -> None:
+        """Add the gradients of losses, which come one by one; weights get none.
+
+        They are the means over all processes.
+
+        Args:
+            losses: Parts of a loss.
+            at: What the losses are functions of, in the order of the parameters; these themselves by default.
+        """
+        alphas = list(self.values())
+        inputs = alphas if at is None else list(at)
+        for loss in losses:
+            self._fabric.backward(loss, inputs=inputs)
+        for alpha, differentiated in zip(alphas, inputs, strict=True):
+            if differentiated.grad is not None:
+                differentiated.grad /= self._scale.factor
+                if at is not None:
+                    alpha.grad, differentiated.grad = differentiated.grad, None
+        parallel.average(alpha.grad for alpha in alphas)
+
+    def follow(self, penalty: Tensor | None = None) -> None:
+        """Take a step along the gradients that are there, and that of a penalty; none where they have overflowed."""
+        if penalty is not None:
+            self._add(penalty)
+        if not self._scale.fits(self.gradients):
+            return
+        if self._separate:
+            self._step()
+            self.forget()
+        for term in self._terms(self):
+            self._add(term)
+        self._step()
+
+    def _add(self, loss: Tensor) -> None:
+        loss.backward(inputs=list(self.values()))
+
+    def _step(self) -> None:
+        if self._clip:
+            nn.utils.clip_grad_norm_(list(self.values()), self._clip)
+        self.optimizer.step()
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """The gradients that are there."""
+        return [alpha.grad for alpha in self.values() if alpha.grad is not None]
+
+    @gradients.setter
+    def gradients(self, gradients: Iterable[Tensor]) -> None:
+        for alpha, gradient in zip(self.values(), gradients, strict=True):
+            alpha.grad = gradient
+
+    def copies(self) -> dict[str, Tensor]:
+        """Return their values."""
+        return {name: alpha.detach().clone() for name, alpha in self.items()}
+
+    def restore(self, values: Mapping[str, Tensor]) -> None:
+        """Take over values."""
+        with torch.no_grad():
+            for name, alpha in self.items():
+                alpha.copy_(values[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return values, gradients, which may count in later steps, and the averages of Adam."""
+        return {
+            "values": {name: alpha.detach() for name, alpha in self.items()},
+            "gradients": self.gradients,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from `state`."""
+        self.restore(state["values"])
+        self.gradients = [gradient.to(alpha) for gradient, alpha in zip(state["gradients"], self.values(), strict=True)]
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def descend(
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: Any,
+    losses: Iterable[Tensor],
+    *,
+    lr: float,
+    clip: float,
+    clip_by: str = "norm",
+    everything: bool = False,
+    inputs: Sequence[Tensor] | None = None,
+) -> None:
+    """Take one step on the sum of `losses`, each of which is computed only when the one before has been dealt with.
+
+    The gradient is the mean of those of all processes.
+
+    Args:
+        fabric: Scales the loss in half precision.
+        network: Whose gradients are averaged and clipped.
+        optimizer: Of its parameters.
+        losses: Parts of a batch' mean loss; their gradients are accumulated.
+        lr: Learning rate of this step.
+        clip: Largest L2 norm of the gradient, or largest absolute value of its entries; 0 leaves it.
+        clip_by: `norm` or `value`, what `clip` bounds.
+        everything: Whether it bounds the norm of all gradients of `network`, and not only of what `optimizer` moves.
+            Not for half precision, which scales these alone.
+        inputs: What to differentiate with respect to; everything the losses depend on by default.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.zero_grad()
+    for loss in losses:
+        fabric.backward(loss, inputs=inputs)
+    parallel.average(p.grad for p in (network.parameters() if inputs is None else inputs))
+    if clip and clip_by == "value":
+        fabric.clip_gradients(network, optimizer, clip_val=clip)
+    elif clip and everything:  # Fabric would look at the optimiser's parameters only
+        nn.utils.clip_grad_norm_(network.parameters(), clip)
+    elif clip:
+        fabric.clip_gradients(network, optimizer, max_norm=clip, error_if_nonfinite=False)
+    optimizer.step()

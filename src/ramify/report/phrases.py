@@ -1,0 +1,36 @@
+"""What the report says in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ramify.costs.record import known_costs
+from ramify.report.elements import spaced
+from ramify.report.folder import number
+
+if TYPE_CHECKING:
+    from ramify.spaces import CellGraph
+
+
+def edges_in_words(graph: CellGraph) -> str:
+    """Return the edges of a cell in words, for those who cannot see the picture."""
+    edges = (
+        f"{graph.states[source]} to {graph.states[target]}, {op or 'joined'}" for source, target, op in graph.edges
+    )
+    return "; ".join(edges)
+
+
+def ending(last: Mapping[str, Any]) -> str:
+    """Say how a search ended whose strategy or guard stopped it; empty for all others."""
+    if (returned := number(last.get("returned_to_epoch"))) is None:
+        return ""
+    at, to = f"epoch {last.get('epoch')}", f"epoch {returned:g}"
+    where = "with the architecture it had" if at == to else f"with the architecture parameters of {to}"
+    return f"The search was ended after {at}, {where}."
+
+
+def objective_label(name: str) -> str:
+    """Return what an axis calls an objective."""
+    labels = {cost.name: cost.label for cost in known_costs()}
+    return "error, %" if name == "error" else labels.get(name, spaced(name))
