@@ -42,6 +42,9 @@ from ramify.wording import excerpt
 
 CONTRACT: Contract[Grown] = Contract("a space")
 
+_NORMS = frozenset({"affine", "track_running_stats"})
+"""Layout keywords that give the norms of supernets weights and running statistics."""
+
 DRAWS = 1500
 """Members that are drawn to see whether they are drawn uniformly."""
 
@@ -156,6 +159,8 @@ def _samples(grown: Grown) -> Iterator[str]:
                 yield f"`sample` draws from the global generator of {moved[0]}"
         if arch not in space:
             yield f"the sample {excerpt(arch)} is no member"
+        elif list(arch) != [decision.name for decision in space.decisions]:
+            yield f"the sample {excerpt(arch)} has its decisions in another order"
         with watched(2):
             if (again := space.sample(Random(seed))) != arch:
                 yield f"seed {seed} gives {excerpt(arch)} and then {excerpt(again)}"
@@ -501,8 +506,9 @@ def _offers(grown: Grown) -> Iterator[str]:
     with torch.no_grad():
         member = grown.space.build(grown.member(), sup.layout, shape=sup.shape)
     shown = shown_by_pair(grown.space, sup, member)
-    for capability in sorted(grown.space.offers.intersection(OF_NETWORKS) - shown):
-        yield f"it says that it offers {capability!r} and its networks do not show {capability.means}"
+    for capability in sorted(OF_NETWORKS - shown):
+        if capability in grown.space.offers:
+            yield f"it says that it offers {capability!r} and its networks do not show {capability.means}"
 
 
 def _moved(grown: Grown, **keywords: Any) -> Any:
@@ -525,8 +531,8 @@ def _moved(grown: Grown, **keywords: Any) -> Any:
 def _extracted(grown: Grown) -> Iterator[str]:
     if not _extracting(grown):
         return
-    tracked = set(grown.space.Layout.keywords("supernet")) & {"affine", "track_running_stats"}
-    for keywords in ({}, dict.fromkeys(tracked, True)) if tracked else ({},):
+    tracked = dict.fromkeys(_NORMS.intersection(grown.space.Layout.keywords("supernet")), True)
+    for keywords in ({}, tracked) if tracked else ({},):
         sup, x = _moved(grown, **keywords), grown.x()
         held = sup.state_dict()
         for arch in grown.members():
@@ -550,12 +556,13 @@ def _extracted(grown: Grown) -> Iterator[str]:
 def _absorbed(grown: Grown) -> Iterator[str]:
     if not _extracting(grown):
         return
-    sup, arch = grown.supernet(), grown.member()
+    tracked = dict.fromkeys(_NORMS.intersection(grown.space.Layout.keywords("supernet")), True)
+    sup, arch = grown.supernet(**tracked), grown.member()
     network = grown.extract(sup, arch)
     before = {name: value.clone() for name, value in sup.state_dict().items()}
     with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(1)
+        for value in network.state_dict().values():
+            value.add_(1)
     if any(not torch.equal(value, before[name]) for name, value in sup.state_dict().items()):
         yield "a member that is extracted shares its weights with the supernet before it is absorbed"
     grown.space.absorb(sup, network)
@@ -685,7 +692,8 @@ def _additive(grown: Grown) -> Iterator[str]:
     rng = Random(0)
 
     def macs(**changed: Any) -> int:
-        return profile(grown.build(space.architecture({**dict(base.choices), **changed})), size).macs
+        values: dict[str, Any] = {**base.choices, **changed}
+        return profile(grown.build(space.architecture(values)), size).macs
 
     for _ in range(3):
         one, other = rng.sample(free, 2)
