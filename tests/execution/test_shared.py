@@ -16,7 +16,7 @@ OPS = ("max_pool_3x3", "avg_pool_3x3", "nor_conv_3x3")
 
 
 @pytest.mark.parametrize("execution", ["shared", "plain"])
-def test_only_the_shared_execution_does_equal_work_of_a_source_once(monkeypatch, execution, times):
+def test_only_the_shared_execution_does_equal_work_of_a_source_once(monkeypatch, execution):
     """One ReLU and one of each pooling for every source, and not for every edge that leaves it."""
     counts = {"relu": 0, "max_pool2d": 0, "avg_pool2d": 0, "batch_norm": 0}
     for name in counts:

@@ -79,5 +79,7 @@ def executed(network: nn.Module, execution: str = DEFAULT) -> nn.Module:
     """
     form_of = EXECUTIONS[check_execution(execution)]
     for module in network.modules():
-        module.__class__ = form_of(module) or definition_of(module)
+        kind = form_of(module) or definition_of(module)
+        if kind is not type(module):
+            module.__class__ = kind
     return network
