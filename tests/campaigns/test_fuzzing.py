@@ -36,7 +36,7 @@ from ramify import files, spaces
 from ramify.benchmarks import open_table
 from ramify.building import _members
 from ramify.costs import Costs, Limits, Networks
-from ramify.data import DataSpec, load
+from ramify.data import Data, DataSpec, load
 from ramify.data.splits import read_split_file
 from ramify.errors import RamifyError
 from ramify.evaluators import TrainFromScratch
@@ -161,8 +161,15 @@ def image_folder(path: Path) -> object:
 
 
 def loaded(**options: object) -> Callable[[Path], object]:
-    """Return what loads a data set that is one file, or lies beside it."""
-    return lambda path: load(DataSpec(source=str(path), **options), quiet=True)
+    """Return what loads a data set that is one file, or lies beside it, and takes a batch."""
+
+    def read(path: Path) -> Data:
+        data = load(DataSpec(source=str(path), **options), quiet=True)
+        inputs, _ = next(data.split("train").batches(64, seed=0))
+        assert inputs.isfinite().all()
+        return data
+
+    return read
 
 
 def learned(path: Path) -> object:
