@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NotRequired
 import numpy as np
 import torch
 
-from ramify import __version__
+from ramify import __version__, reading
 from ramify.architecture import Architecture
 from ramify.benchmarks import ORDERS, Column, Table
 from ramify.benchmarks.table import notation_of
@@ -251,12 +251,8 @@ def _drawn(space: Space, count: int, seed: int) -> list[Architecture]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise ConfigurationError(f"there is no file {path} with architectures") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read as text ({error})") from None
+    text = reading.text_of(path, error=ConfigurationError)
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 # Training

@@ -237,7 +237,7 @@ class TestWhich:
             ({"architectures": 0}, "`architectures` must be 1 to 27, the size of the space, got 0"),
             ({"architectures": 28}, "must be 1 to 27, the size of the space, got 28"),
             ({"architectures": []}, "`architectures` names none"),
-            ({"architectures": "none.txt"}, r"there is no file none.txt with architectures"),
+            ({"architectures": "none.txt"}, r"none.txt: no such file"),
             ({"architectures": ["|conv~0|++"]}, "unknown operation 'conv'"),
             ({"seeds": ()}, "`seeds` must be different numbers, at least one"),
             ({"seeds": (1, 1)}, "`seeds` must be different numbers"),
@@ -281,7 +281,7 @@ def test_from_the_command_line(folder, tmp_path, capsys):
         (["--threads", "0"], "`threads` must be at least 1, got 0"),
         (["--architectures", "28"], "`architectures` must be 1 to 27"),
         (["--architectures", "['|skip_connect~0|+', "], "it is cut off: the text ends in the middle"),
-        (["--architectures", "nofile.txt"], "there is no file nofile.txt with architectures"),
+        (["--architectures", "nofile.txt"], "nofile.txt: no such file"),
         (["--space", "NASBench202"], "unknown space 'NASBench202'; did you mean 'NASBench201'"),
     ):
         assert main(["bench", "build", *WORDS, "--out", str(tmp_path / "none"), *words]) == 2

@@ -19,13 +19,24 @@ from pathlib import Path
 import pytest
 import small_folders
 import torch
-from mutations import ODD_VALUES, Damage, damaged_bytes, damaged_json, damaged_value, damaged_values, damaged_words
+from mutations import (
+    ODD_VALUES,
+    Damage,
+    damaged_bytes,
+    damaged_json,
+    damaged_text,
+    damaged_value,
+    damaged_values,
+    damaged_words,
+)
 from test_file_faults import without_drawing
 
 import ramify
 from ramify import files, spaces
 from ramify.benchmarks import open_table
-from ramify.data import DataSpec, load
+from ramify.building import _members
+from ramify.costs import Costs, Limits, Networks
+from ramify.data import Data, DataSpec, load
 from ramify.data.splits import read_split_file
 from ramify.errors import RamifyError
 from ramify.evaluators import TrainFromScratch
@@ -36,7 +47,9 @@ from ramify.run.sources import architecture_of
 from ramify.shrinking.convert import convert
 from ramify.shrinking.lists import read_lists
 from ramify.strategies import GDAS, RandomSearch
+from ramify.tasks import Regression
 from ramify.training import Recipe
+from small_runs import images as sized
 
 SECONDS = 2.0  # of the processor, for one input
 BYTES = 2**30  # of memory, for all inputs of a kind
@@ -78,8 +91,8 @@ NOTATIONS = [
     "'reduce': [(('skip_connect', 0, 0.2), ('sep_conv_3x3', 1, 0.1))], 'reduce_concat': [2], 'connectN': None}",
     "OrderedDict([('normal', [('sep_conv_3x3', 1), ('sep_conv_3x3', 0)]), ('reduce', [('skip_connect', 0), "
     "('skip_connect', 1)])])",
-    "[0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5, 0, 1]",
-    "[[0, 1], [2, 3, 4], [5, 0]]",
+    "[0, 1, 2, 3, 3, 2, 0, 1, 2, 3, 0, 1, 0, 1, 2, 3, 0, 1, 0, 1]",
+    "[[0], [3, -1, 3, 0], [2, 4, 3, 3], [2, 3, 2, 4, 1], [4, 1, 2, 1], [0, 4, -1, 2], [0]]",
     "01/02 03:04:05 AM genotype = Genotype(normal=[('sep_conv_3x3', 1), ('sep_conv_3x3', 0)], normal_concat=[2], "
     "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1)], reduce_concat=[2])\n02/02 valid_acc 97.1\n",
 ]
@@ -147,6 +160,81 @@ def image_folder(path: Path) -> object:
     return load(DataSpec(source=str(folder), test_fraction=0.0))
 
 
+def loaded(**options: object) -> Callable[[Path], object]:
+    """Return what loads a data set that is one file, or lies beside it, and takes a batch."""
+
+    def read(path: Path) -> Data:
+        data = load(DataSpec(source=str(path), **options), quiet=True)
+        inputs, _ = next(data.split("train").batches(64, seed=0))
+        assert inputs.isfinite().all()
+        return data
+
+    return read
+
+
+def learned(path: Path) -> object:
+    """Load rows whose values are learned, and prepare the task."""
+    task = Regression().on(loaded(targets="values", label_column="price,area")(path))
+    return task.network(torch.nn.Linear(*task.input_size, 2)), task.shape
+
+
+ROWS = b"a,b,label\n" + b"".join(b"%d,%d.5,%s\n" % (n, 10 - n, (b"cat", b"dog")[n % 2]) for n in range(10))
+NUMBERED = b'sep=;\nlabel;"w, kg";;on\n' + b"".join(b"%d;%de-1;row %d;true\n" % (n % 3, n, n) for n in range(12))
+VALUES = b"price,area,a,b\n" + b"".join(b"%d.25,-%de2,%d,%d\n" % (n, n, n * n, n % 3) for n in range(10))
+QUOTED = b"".join(b'"%s"\n' % line.replace(b",", b'";"') for line in VALUES.splitlines())
+
+
+def paths() -> bytes:
+    return b"file,label\n" + b"".join(b"%d.png,%d\n" % (n, n % 2) for n in range(6))
+
+
+def pictured(path: Path) -> object:
+    """Load a table of paths of images, which lie beside it."""
+    for number in range(6):
+        (path.parent / f"{number}.png").write_bytes(WHOLE[".png"])
+    return loaded(image_column="file")(path)
+
+
+def array_files() -> list[bytes]:
+    """Return images as files of one array, of several types, orders and versions."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    floats = rng.random((3, 8, 8), dtype=np.float32)
+    found = [(pixels, (1, 0)), (np.asfortranarray(pixels), (2, 0)), (floats, (1, 0)), (floats.astype(">f8"), (3, 0))]
+    found += [(pixels.astype(np.uint16) * 257, (1, 0)), (pixels[..., 0] > 99, (1, 0)), (floats.astype("f2"), (1, 0))]
+    buffers = []
+    for array, version in found:
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, array, version)
+        buffers.append(buffer.getvalue())
+    return buffers
+
+
+def header_of_array(rng: random.Random, content: bytes) -> bytes:
+    """Damage a file of an array, half of the time its header, whose length stays right."""
+    if rng.random() < 0.5:
+        return damaged_bytes(rng, content)
+    start = 10 if content[6] == 1 else 12
+    length = int.from_bytes(content[8:start], "little")
+    header = damaged_text(rng, content[start : start + length].decode()).encode("utf-8", "surrogatepass")
+    said = min(len(header), 2 ** (8 * (start - 8)) - 1).to_bytes(start - 8, "little")
+    return content[:8] + said + header + content[start + length :]
+
+
+def saved_folder(runs: dict[str, Path]) -> Path:
+    """Return a folder of `save_to_disk`, of rows."""
+    import datasets
+
+    folder = next(iter(runs.values())).parent / "saved"
+    if not folder.exists():
+        datasets.disable_progress_bars()
+        rows = {"a": [*range(10)], "b": [n / 2 for n in range(10)], "label": [n % 2 for n in range(10)]}
+        datasets.Dataset.from_dict(rows).save_to_disk(folder)
+    return folder
+
+
 WHOLE: dict[str, bytes] = {}
 
 
@@ -159,6 +247,7 @@ def images() -> dict[str, bytes]:
         buffer = io.BytesIO()
         Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(buffer, kind)
         WHOLE[suffix] = buffer.getvalue()
+    WHOLE[".npy"] = array_files()[0]
     return WHOLE
 
 
@@ -199,9 +288,33 @@ def table(path: Path) -> object:
     return [found.architecture(index) for index in range(min(3, len(found)))]
 
 
+ARCHITECTURE = spaces.NASBench201(nodes=3).sample(random.Random(0))
+
+COSTS = {"skip_connect": 0, "nor_conv_1x1": 1.5, "nor_conv_3x3": 4, "avg_pool_3x3": 0.25}
+COST_TABLES = [
+    {"name": "energy", "unit": "mJ", "fixed": 2, "operations": COSTS},
+    {"name": "energy", "operations": COSTS, "choices": {"cell": {"nor_conv_3x3": 7}}},
+    {"name": "energy", "choices": {"cell": [COSTS, COSTS, {**COSTS, "none": 1}]}},
+]
+COST_CSV = b"choice,edge,operation,energy (mJ)\n,,,2\n" + b"".join(f",,{op},{COSTS[op]}\n".encode() for op in COSTS)
+COST_CSV_EDGES = COST_CSV + b"cell,0,nor_conv_3x3,100\ncell,,nor_conv_1x1,3\n"
+
+
+def priced(path: Path) -> object:
+    """Cost members by a table of operators, and find the best one within a limit."""
+    space, name = spaces.NASBench201(nodes=3), f"file:{path}"
+    networks = Networks(space, sized(10, 3, 8, 8))
+    limits = Limits(networks, {name: 9})
+    scores = {"cell": torch.arange(15.0).reshape(3, 5)}
+    found = limits.derive(scores)
+    costs = Costs(networks, [name])
+    assert costs(found)[name] <= 9
+    return costs(ARCHITECTURE)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> dict[str, Path]:
-    """A finished search, an unfinished one, a finished retraining."""
+    """A finished search, one of trials, and a finished retraining whose network is measured."""
     folder = tmp_path_factory.mktemp("runs")
     space, network = spaces.NASBench201(nodes=3), {"channels": 4, "cells": 1}
     common = {"network": network, "progress": False, "threads": 1}
@@ -217,6 +330,7 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     for name in ("search", "trials"):
         RUNS[name](folder / name)
     RUNS["retrain"](folder / "search" / "retrain")
+    measured(folder / "search" / "retrain")
     return {name: folder / name for name in ("search", "trials")} | {"retrain": folder / "search" / "retrain"}
 
 
@@ -237,9 +351,6 @@ def in_run(folder: Path, name: str, use: Callable[[Path], object]) -> Callable[[
             (folder / name).write_bytes(whole)
 
     return read
-
-
-ARCHITECTURE = spaces.NASBench201(nodes=3).sample(random.Random(0))
 
 
 def looked_at(folder: Path) -> object:
@@ -306,7 +417,7 @@ def parsing_alone():
     with pytest.MonkeyPatch.context() as patch:
         for verb in ("search.search", "search.levels.search_levels", "shrink.shrink", "retrain.retrain"):
             patch.setattr(f"ramify.verbs.{verb}", stop)
-        for verb in ("build.build_table", "compare.compare"):
+        for verb in ("build.build_table", "compare.compare", "import_.import_csv"):
             patch.setattr(f"ramify.verbs.bench.{verb}", stop)
         real = cli.main
 
@@ -356,6 +467,26 @@ recipe: {epochs: 1}
 data: digits
 processes: 0
 """
+
+
+SHRINK = b"""space: {class_path: NASBench201, init_args: {nodes: 3}}
+shrinking: {first_epochs: 1, next_epochs: 1, epochs: 1, batch_size: 16, threshold: 8, samples: 8, min_samples: 2}
+data: {source: digits, subset: 64}
+network: {channels: 4, cells: 1}
+"""
+LIMITS = [
+    b"""space: NASBench201
+strategy: {class_path: GDAS, init_args: {limits: {macs: 3.0e+8, "file:t.json": 2.5}, limits_network: {channels: 16}}}
+""",
+    b"""space: NASBench201
+strategy:
+  class_path: RandomSearch
+  init_args: {limits: {params: 1000000, latency_ms: 2}, objectives: [error, "file:t.csv"], reference: [1, 10.0]}
+""",
+    b"""space: NASBench201
+strategy: {class_path: RandomSearch, init_args: {evaluations: 4, targets: {macs: 3.0e+8}, limits: {"file:a b": 1}}}
+""",
+]
 
 
 def bombs() -> list[bytes]:
@@ -479,8 +610,12 @@ def arrays() -> bytes:
     return buffer.getvalue()
 
 
+DETAILS_OF_VALUES = plain({"values": {"price": {"r2": 0.5, "rmse": 1e3, "mae": 2}, "area": {"r2": None, "mae": 1}}})
+
+
 def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
     """Return everything that reads files or texts, by name."""
+    saved = saved_folder(runs)
     found = {
         "notation": Kind([text.encode() for text in NOTATIONS], architecture, count=40_000),
         "notation file": Kind([text.encode() for text in NOTATIONS], architecture_file, count=10_000, name="a.py"),
@@ -498,9 +633,8 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
         "CSV": Kind([CSV, CSV.replace(b",", b";"), b"\xef\xbb\xbf" + CSV], imported, count=10_000, name="t.csv"),
         "table": Kind([table_file(runs)], table, damaged_bytes, 5_000, "t.table"),
         "sealed table": Kind([table_file(runs)], resealed(table), damaged_bytes, 10_000, "t.table"),
-        "configuration of a search": Kind(
-            [CONFIG, *bombs()], command_line("search"), count=4_000, name="c.yaml", few=2
-        ),
+        "configuration of a search": Kind([CONFIG], command_line("search"), count=3_500, name="c.yaml", few=2),
+        "bombs": Kind(bombs(), command_line("search"), count=500, name="c.yaml", few=2),
         "configuration of levels": Kind(
             [small_folders.LEVELS.encode()], command_line("search"), count=4_000, name="c.yaml", few=2
         ),
@@ -537,6 +671,42 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
                 few=1,
             )
             for run, folder in runs.items()
+        },
+        "rows": Kind([ROWS, NUMBERED, b"\xef\xbb\xbf" + ROWS], loaded(), count=10_000, name="rows.csv"),
+        "rows between tabs": Kind([ROWS.replace(b",", b"\t")], loaded(), count=3_000, name="rows.tsv"),
+        "rows of UTF-16": Kind([ROWS.decode().encode("utf-16")], loaded(), damaged_bytes, 3_000, "rows.csv"),
+        "compressed rows": Kind([ROWS], loaded(), gzip_bomb, 500, "rows.csv", 2),
+        "rows with values": Kind([VALUES, QUOTED], learned, count=10_000, name="rows.csv"),
+        "paths of images": Kind([paths()], pictured, count=3_000, name="images.csv"),
+        "arrays as images": Kind(array_files(), image_folder, header_of_array, 6_000, "damaged.npy"),
+        "costs of operators": Kind([plain(table) for table in COST_TABLES], priced, damaged_json, 10_000, "t.json"),
+        "costs of operators, CSV": Kind([COST_CSV, COST_CSV_EDGES], priced, count=10_000, name="t.csv"),
+        "configuration of limits": Kind(LIMITS, command_line("search"), count=4_000, name="c.yaml", few=2),
+        "configuration of a shrinking": Kind([SHRINK], command_line("shrink"), count=3_000, name="c.yaml", few=2),
+        "configuration of an import": Kind(
+            [plain({"columns": COLUMNS, "space": "NASBench201"})],
+            command_line("bench", "import", "t.csv"),
+            count=3_000,
+            name="c.yaml",
+            few=2,
+        ),
+        "architectures of a build": Kind(
+            [b"|none~0|+|skip_connect~0|none~1|\n\n|nor_conv_1x1~0|+|none~0|none~1|\n"],
+            lambda path: _members(spaces.NASBench201(nodes=3), path, 0),
+            count=10_000,
+        ),
+        "details of values": Kind(
+            [DETAILS_OF_VALUES], in_run(runs["retrain"], "evaluation-details.json", drawn), damaged_json, 500, few=2
+        ),
+        **{
+            f"saved: {path.name}": Kind(
+                [path.read_bytes()],
+                in_run(saved, path.name, loaded()),
+                damaged_json if path.suffix == ".json" else damaged_bytes,
+                1_000,
+                path.name,
+            )
+            for path in sorted(saved.iterdir())
         },
         "Parquet": Kind([parquet()], lambda path: load(DataSpec(source=str(path))), damaged_bytes, 3_000, "p.parquet"),
     }
@@ -625,6 +795,14 @@ def failures_of(kind: Kind, folder: Path, count: int, seed: int = 0) -> list[str
 
 def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_whole_inputs_are_read(runs, tmp_path):
+    """What is damaged is what would be read."""
+    for name, kind in kinds(runs).items():
+        for seed in kind.seeds if name != "bombs" else ():
+            (tmp_path / kind.name).write_bytes(seed)
+            kind.read(tmp_path / kind.name)
 
 
 def test_everything_that_reads(runs, tmp_path):

@@ -4,8 +4,10 @@ import json
 import random
 
 import pytest
+import torch
 
 from ramify.costs import Costs, Limits, Networks
+from ramify.costs.expected import expected_cost
 from ramify.costs.table import OperatorTable
 from ramify.errors import RamifyError, TableError
 from ramify.seeding import rng
@@ -64,7 +66,12 @@ def test_what_is_said_of_an_edge_goes_before_what_is_said_of_all(tmp_path):
         ("{", "not valid JSON"),
         ({"unit": "mJ"}, "`name` is missing"),
         (PLAIN | {"operation": {}}, "unknown key 'operation'; did you mean 'operations'"),
-        (PLAIN | {"fixed": -1}, "fixed: a cost must be a number from 0, got -1"),
+        (PLAIN | {"fixed": -1}, "fixed: a cost must be 0, or a number from 1e-100 to 1e.100, got -1"),
+        (PLAIN | {"fixed": 1e308}, "fixed: a cost must be 0, or a number from 1e-100 to 1e.100, got 1e.308"),
+        (
+            PLAIN | {"operations": {"none": 1e-320}},
+            "none: a cost must be 0, or a number from 1e-100 to 1e.100, got 1e-320",
+        ),
         (PLAIN | {"operations": {"none": "much"}}, "`operations.none` must be a valid number"),
         (PLAIN | {"operations": {}}, "does not say what 'skip_connect' costs on edge 0 of choice 'cell'"),
         (PLAIN | {"choices": {"cells": {}, "cel": {"none": 1}}}, "no choice 'cel'; did you mean 'cell'"),
@@ -73,9 +80,9 @@ def test_what_is_said_of_an_edge_goes_before_what_is_said_of_all(tmp_path):
         (CSV + "a,b\n", "line 7: 2 cells where the header has 4"),
         (CSV + ",0,none,1\n", "line 7: `edge` must be a number from 0, of a choice, got '0'"),
         (CSV + "cell,0,,1\n", "line 7: `operation` is missing"),
-        (CSV + "cell,0,none,x\n", "line 7: a cost must be a number from 0, got x"),
+        (CSV + "cell,0,none,x\n", "line 7: a cost must be 0, or a number .*, got x"),
         (CSV + ",,skip_connect,1\n", "line 7: says a second time what 'skip_connect' costs"),
-        (CSV + "cell,0,none,nan\n", "a cost must be a number from 0, got nan"),
+        (CSV + "cell,0,none,nan\n", "a cost must be 0, or a number .*, got nan"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
@@ -83,6 +90,30 @@ def test_what_is_wrong_is_one_line(tmp_path, content, message):
     name = written(tmp_path / "table", content)
     with pytest.raises(TableError, match=message):
         OperatorTable.of(name).check(SPACE)
+
+
+@pytest.mark.parametrize("scale", [1e-99, 1e99])
+def test_costs_of_any_scale_have_limits(tmp_path, scale):
+    costs = {op: cost * scale for op, cost in OPERATIONS.items()}
+    name = written(tmp_path / "table", {"name": "energy", "operations": costs})
+    scores = {"cell": torch.tensor([0.0, 1, 2, 3, 0]).expand(6, 5)}  # none, skip_connect, 1x1, 3x3, pooling
+    limits = Limits(Networks(SPACE, images(10, 3, 32, 32)), {name: 8 * scale})
+    found = limits.derive(scores)
+    assert sum(scores["cell"][0, SPACE.operations.index(found[each])] for each in found) == 11
+    assert limits.report(found)[name]["cost"] == pytest.approx(7.5 * scale)
+
+
+def test_an_operation_that_nobody_can_pay_leaves_the_others_their_digits(tmp_path):
+    name = written(tmp_path / "table", PLAIN | {"operations": OPERATIONS | {"none": 1e20}})
+    networks = Networks(SPACE, images(10, 3, 32, 32))
+    cost = expected_cost(networks, name)
+    for seed in range(20):
+        arch = SPACE.sample(rng(seed))
+        assert float(cost(SPACE.mix(arch))) == OperatorTable.of(name)(SPACE, arch)
+    assert (cost.least, cost.most) == (2, 2 + 6e20)
+    scores = {"cell": torch.tensor([0.0, 0, 1, 2, 0]).expand(6, 5)}
+    limits = Limits(networks, {name: 9})
+    assert limits.report(limits.derive(scores))[name]["cost"] <= 9
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -73,6 +73,14 @@ def test_what_people_and_spreadsheets_write(written, text, name):
     assert (data.name, data.features, data.classes) == ("mine", ("a", "b"), ("0", "1"))
 
 
+def test_numbers_that_are_as_large_as_can_be_are_standardized(written):
+    text = "a,y\n" + "".join(f"{sign}1e37,{sign}1e37\n" for sign in ("", "-") * 6)
+    data = load(written(text), targets="values", quiet=True)
+    inputs, targets = next(iter(data.split("train").batches(4, seed=0)))
+    assert inputs.abs().max() == pytest.approx(1.0, rel=0.3) and targets.abs().max() == pytest.approx(1e37)
+    assert data.target_std[0] == pytest.approx(1e37, rel=0.1)
+
+
 def test_columns_without_a_name_are_left_out_and_said(written, capsys):
     load(written(table(header=",a,b,label", cells="row {n},{n},{n}.5,{c}")))
     assert "mine.csv: 1 of its columns, which has no name, not used" in capsys.readouterr().err
@@ -144,8 +152,9 @@ def test_a_table_of_paths_is_one_of_images(written, tmp_path):
         ("a,label\n1,0\n\n,1\n", "row 4: column 'a' is missing; fill it in"),
         ("a,label\n1,0\nNA,1\n", "row 3: column 'a' is missing"),
         ("a,label\n1,0\nnan,1\n", "row 3: column 'a' is missing, or NaN"),
-        ("a,label\n1,0\n-inf,1\n", "row 3: column 'a' is -inf, and features must be finite in 32 bits; scale them"),
-        ("a,label\n1,0\n1e39,1\n", "row 3: column 'a' is 1e+39, and features must be finite in 32 bits"),
+        ("a,label\n1,0\n-inf,1\n", "row 3: column 'a' is -inf, and features must be within ±1e+37; scale them"),
+        ("a,label\n1,0\n1e39,1\n", "row 3: column 'a' is 1e+39, and features must be within ±1e+37"),
+        ("a,label\n1,0\n-2e37,1\n", "row 3: column 'a' is -2e+37, and features must be within ±1e+37; scale them"),
         ("a,label\n1,0\n1e999,1\n", "row 3: column 'a' is inf"),
         (f"a,label\n1,0\n{'9' * 5000},1\n", "row 3: column 'a' is inf"),
         ("a,label\n1,0\n1_000,1\n", "'1_000' in column 'a' is no number"),
@@ -195,8 +204,9 @@ def test_what_options_cannot_be(written, options, said):
         ("", "row 3: the target 'y' is missing, or NaN; leave it out"),
         ("n/a", "row 3: the target 'y' is missing"),
         ("nan", "row 3: the target 'y' is missing"),
-        ("inf", "row 3: the target 'y' is inf; it must be finite in 32 bits"),
-        ("-1e300", "row 3: the target 'y' is -1e+300; it must be finite"),
+        ("inf", "row 3: the target 'y' is inf; it must be within ±1e+37"),
+        ("2e37", "row 3: the target 'y' is 2e+37; it must be within ±1e+37"),
+        ("-1e300", "row 3: the target 'y' is -1e+300; it must be within ±1e+37"),
         ("much", "row 3: 'much' in column 'y' is no number; with targets='values', labels are numbers"),
         ("true", "row 3: 'true' in column 'y' is no number"),
     ],

@@ -139,6 +139,12 @@ def test_whole_floats_are_class_numbers(parquet):
             opened(parquet(f"c{number}.parquet", labels))
 
 
+def test_names_of_thousands_of_digits_are_names(tmp_path):
+    names = ["1" * 5000, "2"]
+    pq.write_table(pa.table({"a": [0.5, 1.5, 2.5, 3.5] * 4, "label": names * 8}), tmp_path / "mine.parquet")
+    assert load(tmp_path / "mine.parquet", quiet=True).classes == tuple(names)
+
+
 def test_classes_of_a_test_file_are_known_by_their_names(parquet):
     def names(*classes):
         features = {"label": {"names": classes}}

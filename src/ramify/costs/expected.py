@@ -118,8 +118,8 @@ def expected_cost(networks: Networks, name: str) -> ExpectedCost | None:
         table = OperatorTable.of(name)
         table.check(space)
         rows = table.rows(space)
-        first = table.fixed + math.fsum(row[0] for row in rows)
-        return ExpectedCost(space, first, [[value - row[0] for value in row] for row in rows])
+        cheapest = table.fixed + math.fsum(map(min, rows))  # a first one that costs much would leave no digits
+        return ExpectedCost(space, cheapest, [[value - min(row) for value in row] for row in rows])
     cost = find(name)
     if cost is None:
         raise ConfigurationError(f"there is no cost {name!r}")

@@ -35,6 +35,9 @@ from ramify.spaces import Space
 Key = tuple[str, int | None, str]
 """(choice, edge, operation); an empty choice stands for all of them, and so does an edge that is None."""
 
+LEAST, MOST = 1e-100, 1e100
+"""What a cost that is not 0 is from and to: sums of others, or shares of them, are no floats."""
+
 _COLUMNS = ("choice", "edge", "operation")
 _HEADING = re.compile(r"([^()]+?)\s*(?:\(([^()]*)\))?")
 
@@ -188,6 +191,8 @@ def _float(text: str) -> Any:
 
 
 def _number(value: Any, where: str, what: str) -> float:
-    if isinstance(value, str) or not 0 <= value < math.inf:
-        raise TableError(f"{where}: {shown(what)}: a cost must be a number from 0, got {shown(value)}")
+    if isinstance(value, str) or not (value == 0 or LEAST <= value <= MOST):
+        raise TableError(
+            f"{where}: {shown(what)}: a cost must be 0, or a number from {LEAST:g} to {MOST:g}, got {shown(value)}"
+        )
     return float(value)

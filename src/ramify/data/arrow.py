@@ -64,7 +64,7 @@ def rows_of_table(table: pyarrow.Table, features: Sequence[str], where: Callable
     """Return the rows of a table whose columns `features` hold numbers.
 
     Raises:
-        DataError: If one is missing or not finite in 32 bits; it is named.
+        DataError: If one is missing, or beyond `LARGEST_NUMBER`; it is named.
     """
     import pyarrow
     import pyarrow.compute as compute

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ramify.data.rows import LARGEST_NUMBER, within_bounds
 from ramify.errors import DataError, shown
 
 Label = int | str | tuple[float, ...] | None
@@ -100,7 +101,7 @@ def values_of(labels: Sequence[Label], where: Callable[[int], str], names: Seque
         (N, K) float32.
 
     Raises:
-        DataError: If one has none, others, or values that 32 bits do not hold; it is named.
+        DataError: If one has none, others, or values beyond `LARGEST_NUMBER`; it is named.
     """
     read = [read_value(label, where(row)) for row, label in enumerate(labels)]
     width = next((len(one) for one in read if one is not None), 0)
@@ -112,12 +113,15 @@ def values_of(labels: Sequence[Label], where: Callable[[int], str], names: Seque
     values = np.array(read, dtype=np.float64).reshape(len(read), width)
     with np.errstate(over="ignore"):
         found = values.astype(np.float32)
-    if not np.isfinite(found).all():
-        row, place = np.argwhere(~np.isfinite(found))[0].tolist()
+    usable = within_bounds(found)
+    if not usable.all():
+        row, place = np.argwhere(~usable)[0].tolist()
         name = names[place] if place < len(names) else "target"
         value = values[row, place]
         what = (
-            "is missing, or NaN; leave it out" if math.isnan(value) else f"is {value:g}; it must be finite in 32 bits"
+            "is missing, or NaN; leave it out"
+            if math.isnan(value)
+            else f"is {value:g}; it must be within ±{LARGEST_NUMBER:g}"
         )
         raise DataError(f"{where(row)}: the target {shown(name)!r} {what}")
     return found

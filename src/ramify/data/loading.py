@@ -42,6 +42,7 @@ PUBLISHED = {  # mean and standard deviation times 255, as in the DARTS and Auto
     "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
     "cifar100": ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
 }
+_DIGITS = 400  # of a class that is a number: floats have fewer, and Python reads no more than 4300
 HANDED = frozenset({"digits", "mnist", "svhn"})  # a mirrored digit is another digit, or none
 
 
@@ -294,7 +295,7 @@ def _number(
         names = tuple(map(str, ordered))
         # Another part may be written otherwise: folders `0`, `1` for the numbers of a table.
         numbers = {label: number for number, name in enumerate(names) for label in (ordered[number], name)}
-        if all(map(str.isdecimal, names)):
+        if all(name.isdecimal() and len(name) <= _DIGITS for name in names):
             numbers |= {int(name): number for number, name in enumerate(names) if str(int(name)) == name}
     else:
         numbers = {number: number for number in range(len(names))} | {name: n for n, name in enumerate(names)}

@@ -21,6 +21,9 @@ LARGEST = 2**32
 
 MOST_FEATURES = 100_000
 
+LARGEST_NUMBER = 1e37
+"""Of a feature or a value to be learned: differences of larger ones are not finite in 32 bits."""
+
 ENCODE = "leave it out by `feature_columns` (--data.feature_columns a,b,c), or encode it as numbers"
 """What to do with a column that holds no numbers."""
 
@@ -57,18 +60,25 @@ def rows_of(values: np.ndarray, features: Sequence[str], where: Callable[[int], 
     """Return numbers (N, F) of any type as rows.
 
     Raises:
-        DataError: If one is missing or not finite in 32 bits; it is named.
+        DataError: If one is missing, or beyond `LARGEST_NUMBER`; it is named.
     """
     with np.errstate(over="ignore"):
         single = np.ascontiguousarray(values, dtype=np.float32)
-    if not np.isfinite(single).all():
-        row, place = np.argwhere(~np.isfinite(single))[0].tolist()
+    usable = within_bounds(single)
+    if not usable.all():
+        row, place = np.argwhere(~usable)[0].tolist()
         value = float(values[row, place])
         raise DataError(
             f"{where(row)}: column {shown(features[place])!r} "
             + ("is missing, or NaN; fill it in, or leave the row out" if math.isnan(value) else _too_large(value))
         )
     return Rows(single, tuple(features), where)
+
+
+def within_bounds(values: np.ndarray) -> np.ndarray:
+    """Return which numbers are neither NaN nor beyond `LARGEST_NUMBER`."""
+    found: np.ndarray = (values >= -LARGEST_NUMBER) & (values <= LARGEST_NUMBER)
+    return found
 
 
 def rows_of_array(
@@ -90,7 +100,7 @@ def rows_of_array(
 
 
 def _too_large(value: float) -> str:
-    return f"is {value:g}, and features must be finite in 32 bits; scale them"
+    return f"is {value:g}, and features must be within ±{LARGEST_NUMBER:g}; scale them"
 
 
 def joined(parts: Sequence[Rows], names: Sequence[str]) -> Rows:
