@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -317,7 +317,7 @@ class Cyclic(Stateful):
             self.terms.zero_()
             row |= {"distillation": apart / count, "penalty_term": term / count}
             row |= {"penalty_factor": strategy.penalty_at(place.joint_epoch)}
-            shares = self.distiller.module.shares.tolist()
+            shares = cast(Distiller, self.distiller.module).shares.tolist()
             row |= {"levels": dict(zip((*self.search.distilled, "logits"), shares, strict=True))}
         if place.ends_cycle:
             assert self.evaluated is not None
