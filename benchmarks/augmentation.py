@@ -1,6 +1,6 @@
 """Training images per second: `Split.batches` against torchvision transforms in a DataLoader.
 
-Random images of CIFAR's size; random crop with padding 4, mirror image, normalisation and a cutout of 16 pixels;
+Random images of CIFAR's size; random crop with padding 4, mirror image, normalization and a cutout of 16 pixels;
 batches of 96. All run in one process, in turns, and the best round counts.
 
     OMP_NUM_THREADS=1 python benchmarks/augmentation.py [--images 6000] [--rounds 6]

@@ -46,7 +46,7 @@ RECIPE = ramify.Recipe(epochs=20, batch_size=32, lr=0.1, crop=2, flip=True, cuto
 PANELS = {  # name in the history → title
     "skip_share": "share of skip connections",
     "mixing_entropy": "entropy of the mixing weights",
-    "discretisation_gap": "discretisation gap",
+    "discretization_gap": "discretization gap",
     "hessian_eigenvalue": "largest eigenvalue",
 }
 

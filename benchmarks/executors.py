@@ -2,7 +2,7 @@
 
 An evaluation trains a member of NAS-Bench-201 on handwritten digits with one thread, so it does little but compute.
 Workers are started and have evaluated once before the clock runs. One and two workers take turns; the speed-up is the
-median over pairs of neighbouring runs. Every evaluation must give the same metrics wherever it runs.
+median over pairs of neighboring runs. Every evaluation must give the same metrics wherever it runs.
 
     python benchmarks/executors.py --json figures.json      # ten minutes; --quick for a look
 """

@@ -3,7 +3,7 @@
     python benchmarks/supernet.py [--quick] [--json FILE]
 
 Both sides take turns within one process, so a busy machine slows both; the figure that counts is the median of the
-ratios of neighbouring runs. Peak memory is that of one step in a fresh process.
+ratios of neighboring runs. Peak memory is that of one step in a fresh process.
 """
 
 from __future__ import annotations

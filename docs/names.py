@@ -44,12 +44,12 @@ What spaces offer and strategies need, with their default settings and some othe
 on your own](own_classes.md).
 """
 
-_weighed = strategies.Regularisation(weights={"depth": 1.0})
+_weighed = strategies.Regularization(weights={"depth": 1.0})
 SETTINGS: Mapping[str, Any] = {
     "`CDARTS` with `share_classifier`": strategies.CDARTS(share_classifier=True),
     '`GDAS` with `unselected="constant"`': strategies.GDAS(unselected="constant"),
-    "those of architecture parameters with `regularisation.weights`": strategies.DARTS(regularisation=_weighed),
-    "the same with `regularisation.target`": strategies.DARTS(regularisation=strategies.Regularisation(target=1e6)),
+    "those of architecture parameters with `regularization.weights`": strategies.DARTS(regularization=_weighed),
+    "the same with `regularization.target`": strategies.DARTS(regularization=strategies.Regularization(target=1e6)),
     '`InheritedWeights` with `paths="fair"`': evaluators.InheritedWeights(paths="fair"),
     "`shrink`": Shrinking(),
     "`shrink` with `at_most`": Shrinking(at_most=1),

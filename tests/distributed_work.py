@@ -12,7 +12,7 @@ from ramify import parallel
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError, RunError
 from ramify.execution.shared import weighted
-from ramify.ops import DropPath, dropout, synchronise
+from ramify.ops import DropPath, dropout, synchronize
 from ramify.run import make_fabric
 from ramify.seeding import rng, seeded
 from ramify.strategies import DARTS, GDAS
@@ -81,7 +81,7 @@ def continued(space, strategy):
     return saved(whole), saved(after)
 
 
-def normalised():
+def normalized():
     """Return outputs and derivatives of norms, whose statistics are those of a whole batch, for all images."""
     found = {}
     images = torch.randn(8, 3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -94,7 +94,7 @@ def normalised():
         norm = nn.Sequential(nn.BatchNorm2d(3, **options).double())
         if norm[0].weight is not None:
             nn.init.uniform_(norm[0].weight, 0.5, 1.5, generator=torch.Generator().manual_seed(3))
-        norm = synchronise(norm) if parallel.world() > 1 else norm
+        norm = synchronize(norm) if parallel.world() > 1 else norm
         x, weight = parallel.share(images).clone().requires_grad_(), torch.tensor(0.7).double().requires_grad_()
         # cubes, so that the second derivatives depend on everything
         outputs = norm(x), weighted(_Operation(norm[0]), norm(x), weight)
@@ -188,7 +188,7 @@ def everything(folder):
         session = retraining(data, epochs=3, **recipe)
         list(islice(session.run(), 5))
         found["steps"][name] = flat(session.state_dict())
-    found["normalised"], found["measured"] = normalised(), measured()
+    found["normalized"], found["measured"] = normalized(), measured()
     if parallel.world() > 1:
         found["continued"] = continued("nasbench201", "GDAS")
         found["drawn"], found["refused"], found["in parts"] = drawn(), refused(), in_parts()

@@ -45,14 +45,14 @@ class TestDecision:
         assert "place" not in repr(Decision("edge", ("none",), place=3))
 
     @pytest.mark.parametrize("value", ["none", "skip", "conv"])
-    def test_all_other_plain_values_are_neighbours(self, value):
+    def test_all_other_plain_values_are_neighbors(self, value):
         decision = Decision("edge", ("none", "skip", "conv"))
-        assert set(decision.neighbours(value)) == {"none", "skip", "conv"} - {value}
+        assert set(decision.neighbors(value)) == {"none", "skip", "conv"} - {value}
 
-    def test_neighbours_of_a_pair_change_exactly_one_half(self):
+    def test_neighbors_of_a_pair_change_exactly_one_half(self):
         decision = Decision("node", pairs(3))
         value = (("x", 0), ("y", 1))
-        found = decision.neighbours(value)
+        found = decision.neighbors(value)
         assert all(len(set(value) & set(other)) == 1 for other in found)
         # one half stays and the other is replaced by one of the 3·3 − 1 reads of other states that are left:
         # keep x0: y1 → x1, z1, x2, y2, z2; keep y1: x0 → y0, z0, x2, y2, z2
@@ -62,25 +62,25 @@ class TestDecision:
         decision = Decision("node", pairs(4))
         reached, frontier = {decision.choices[0]}, {decision.choices[0]}
         while frontier:
-            frontier = {other for value in frontier for other in decision.neighbours(value)} - reached
+            frontier = {other for value in frontier for other in decision.neighbors(value)} - reached
             reached |= frontier
         assert reached == set(decision.choices)
 
     def test_a_repeated_half_counts_once_for_each_occurrence(self):
         twice, once, other = (("x", 0), ("x", 0)), (("x", 0), ("y", 0)), (("y", 0), ("z", 0))
-        assert Decision("node", (twice, once, other)).neighbours(twice) == (once,)
+        assert Decision("node", (twice, once, other)).neighbors(twice) == (once,)
 
     def test_a_pair_without_any_near_one_may_jump(self):
         left, right = (("x", 0), ("x", 1)), (("y", 2), ("y", 3))
-        assert Decision("node", (left, right)).neighbours(left) == (right,)
+        assert Decision("node", (left, right)).neighbors(left) == (right,)
 
     @given(st.integers(2, 4), st.data())
-    def test_being_a_neighbour_is_mutual(self, states, data):
+    def test_being_a_neighbor_is_mutual(self, states, data):
         decision = Decision("node", pairs(states))
         value = data.draw(st.sampled_from(decision.choices))
-        other = data.draw(st.sampled_from(decision.neighbours(value)))
+        other = data.draw(st.sampled_from(decision.neighbors(value)))
         assert other != value
-        assert value in decision.neighbours(other)
+        assert value in decision.neighbors(other)
 
     def test_it_is_frozen(self):
         with pytest.raises(dataclasses.FrozenInstanceError):

@@ -68,8 +68,8 @@ def test_processes_split_a_last_batch_into_as_many_parts(found):
 def test_norms_have_the_statistics_of_all_images(found, name):
     alone, several = found
     for one in several:
-        for kind, values in alone["normalised"][name].items():
-            torch.testing.assert_close(one["normalised"][name][kind], values, rtol=1e-10, atol=1e-12)
+        for kind, values in alone["normalized"][name].items():
+            torch.testing.assert_close(one["normalized"][name][kind], values, rtol=1e-10, atol=1e-12)
 
 
 def test_a_measurement_is_the_same_in_all_processes(found):

@@ -16,7 +16,7 @@ ARCH = "|nor_conv_3x3~0|+|skip_connect~0|none~1|+|nor_conv_1x1~0|none~1|skip_con
 SMALL = {"network": {"channels": 4, "cells": 1}, "progress": False, "threads": 1}
 
 
-def test_other_data_are_normalised_as_the_training_data_were():
+def test_other_data_are_normalized_as_the_training_data_were():
     images, labels = torch.rand(60, 1, 8, 8), torch.arange(60) % 3
     images = images * 0.2 + labels.view(-1, 1, 1, 1) * 0.3
     data = (TensorDataset(images, labels), TensorDataset(images, labels))

@@ -56,12 +56,12 @@ def test_seeded_code_repeats_and_leaves_the_global_generator_as_it_was():
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    with seeded(1, "initialisation"):
+    with seeded(1, "initialization"):
         first = torch.nn.Linear(3, 3).weight
     assert torch.equal(torch.rand(3), expected)
-    with seeded(1, "initialisation"):
+    with seeded(1, "initialization"):
         assert torch.equal(torch.nn.Linear(3, 3).weight, first)
-    with seeded(2, "initialisation"):
+    with seeded(2, "initialization"):
         assert not torch.equal(torch.nn.Linear(3, 3).weight, first)
 
 

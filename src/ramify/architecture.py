@@ -49,11 +49,11 @@ class Decision:
         except TypeError:  # unhashable: a damaged file may hold anything
             return False
 
-    def neighbours(self, value: Value) -> tuple[Value, ...]:
+    def neighbors(self, value: Value) -> tuple[Value, ...]:
         """Return the values one small step away from `value`.
 
         For a value made of parts (a pair of inputs) those that differ in exactly one part; for any other
-        value, and for a composite one that has no such neighbour, all other values.
+        value, and for a composite one that has no such neighbor, all other values.
         """
         others = tuple(choice for choice in self.choices if choice != value)
         if not _is_composite(value):

@@ -115,7 +115,7 @@ BUDGET = Capability(
 TERMS = Capability(
     "terms",
     "terms that are added to the loss of the architecture",
-    "the property `regularisers`, name → function of the raw parameters",
+    "the property `regularizers`, name → function of the raw parameters",
 )
 EVEN_CANDIDATES = Capability(
     "even candidates",

@@ -102,7 +102,7 @@ def bring(given: str) -> None:
     _take(Imported(given, given, "", None))
 
 
-def travelling() -> list[Imported]:
+def traveling() -> list[Imported]:
     """Return all imports, and the modules whose functions have names, for a process that is started.
 
     `repeat` takes them there. Classes that are handed over bring their own modules.

@@ -36,7 +36,7 @@ def rng(seed: int, *key: str | int) -> random.Random:
 
 @contextmanager
 def seeded(seed: int, *key: str | int) -> Iterator[None]:
-    """Seed PyTorch's global generators for code that takes none (initialisation, drop path); restore them after."""
+    """Seed PyTorch's global generators for code that takes none (initialization, drop path); restore them after."""
     import torch
 
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []

@@ -145,7 +145,7 @@ class TestOtherTables:
         with pytest.raises(TableError, match="no value for"):
             table.value("valid", 0)
 
-    def test_the_benchmark_s_order_is_recognised(self, tmp_path):
+    def test_the_benchmark_s_order_is_recognized(self, tmp_path):
         cells = ORDERS["nasbench201"].notations()
         path = write(tmp_path / "own.csv", [f"{cell},10" for cell in cells])
         assert import_csv(path, columns=[VALID]).order == "nasbench201"

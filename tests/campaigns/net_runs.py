@@ -47,7 +47,7 @@ SHRUNK = ("nasbench201", "darts", "frc", "nasp", "stage-cells", "cdarts-chain", 
 
 
 class Seen:
-    """Networks that learned, the mixtures that supernets were called with, the last scores that were discretised."""
+    """Networks that learned, the mixtures that supernets were called with, the last scores that were discretized."""
 
     def __init__(self) -> None:
         self.learned: list[nn.Module] = []

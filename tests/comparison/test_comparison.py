@@ -205,7 +205,7 @@ def test_fronts_are_compared_by_hypervolume(table, tmp_path):
     assert 0 < column["optimum"] < 100
     for it in column["strategies"].values():
         assert all(0 <= regret < column["optimum"] for regret in it["final"])
-    assert done.found["measure"] == "regret of the normalised hypervolume"
+    assert done.found["measure"] == "regret of the normalized hypervolume"
 
 
 def test_a_table_of_a_part_of_a_space_is_compared_on_that_part(tmp_path):

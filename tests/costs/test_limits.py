@@ -11,7 +11,7 @@ from ramify.costs import COSTS, Limits, Networks, cost, find
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import CellDistribution, DARTSCells
-from ramify.strategies import CDARTS, DARTS, SETN, Regularisation
+from ramify.strategies import CDARTS, DARTS, SETN, Regularization
 from small_runs import SPACES, STRATEGIES, differences, finish, images, restored, saved, session_of, timeless, work_of
 
 SEEN = images(10, 1, 8, 8)
@@ -85,7 +85,7 @@ class TestSums:
         with pytest.raises(ConfigurationError, match=r"not 'mac'; did you mean 'macs'\?.+ --import"):
             DARTS(limits={"mac": 1e6})
         with pytest.raises(ConfigurationError, match="two rules for what is derived"):
-            DARTS(limits={"macs": 1e6}, regularisation=Regularisation(target=1e6))
+            DARTS(limits={"macs": 1e6}, regularization=Regularization(target=1e6))
 
 
 class TestSearching:
@@ -218,8 +218,8 @@ def test_what_was_measured_is_part_of_the_state(strategy, noisy):
 
 def test_candidates_of_setn_keep_a_budget():
     target = 71_000.0
-    settings = Regularisation(target=target, of="macs", network=SPACES["distribution"][1])
-    session = session_of("distribution", SETN(epochs=1, batch_size=16, selected=3, regularisation=settings))
+    settings = Regularization(target=target, of="macs", network=SPACES["distribution"][1])
+    session = session_of("distribution", SETN(epochs=1, batch_size=16, selected=3, regularization=settings))
     finish(session)
     assert isinstance(session.space, CellDistribution)
     assert session.selection.trials

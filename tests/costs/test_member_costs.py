@@ -60,7 +60,7 @@ def test_a_space_says_what_its_networks_consist_of(name, looks):
 
 
 def test_a_space_whose_costs_are_no_sums_is_found_out():
-    class Plain(NATSBenchSize):  # what a width costs depends on its neighbours, and this space does not say so
+    class Plain(NATSBenchSize):  # what a width costs depends on its neighbors, and this space does not say so
         parts = Space.parts
 
     space, layout = Plain((2, 3, 5)), {}

@@ -86,7 +86,7 @@ class Small(nn.Module):
         return (x, side) if self.training else x
 
 
-def randomised(network: nn.Module) -> nn.Module:
+def randomized(network: nn.Module) -> nn.Module:
     """Give every tensor values that a mistake would show in, running statistics included."""
     generator = torch.Generator().manual_seed(1)
     for tensor in [*network.parameters(), *network.buffers()]:
@@ -105,7 +105,7 @@ def model_py(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def small() -> nn.Module:
-    return randomised(Small()).train()
+    return randomized(Small()).train()
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_all_formats_agree_with_the_network(exported):
 
 def test_the_network_is_not_changed(small, exported):
     assert all(module.training for module in small.modules())
-    assert small.state_dict().keys() == randomised(Small()).state_dict().keys()
+    assert small.state_dict().keys() == randomized(Small()).state_dict().keys()
 
 
 def test_the_manifest_tells_what_was_written(exported):
@@ -201,7 +201,7 @@ def test_batches_of_any_size(small, exported, batch):
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
 def test_published_networks(name, tmp_path):
-    network = randomised(getattr(torchvision.models, name)(weights=None, num_classes=10))
+    network = randomized(getattr(torchvision.models, name)(weights=None, num_classes=10))
     result = export_network(network, tmp_path / name, input_size=(3, 32, 32), formats=CODE)
     assert result.differences["model.py"] == 0
     weights = load_file(tmp_path / name / "model.safetensors")
@@ -211,7 +211,7 @@ def test_published_networks(name, tmp_path):
 
 
 def test_double_precision_stays(tmp_path):
-    network = randomised(Small()).double()
+    network = randomized(Small()).double()
     result = export_network(network, tmp_path / "double", input_size=(3, 8, 8), formats=(*CODE, "onnx"))
     assert result.differences["model.py"] == 0
     model = model_py(result.folder)
@@ -266,7 +266,7 @@ def test_a_failure_leaves_the_old_export_alone(tmp_path, monkeypatch, fault):
     monkeypatch.setitem(FORMATS, "safetensors", faults[fault])
     for folder in ("x", "y/z"):
         with pytest.raises(RamifyError, match=r"`model\.safetensors`") as caught:
-            export_network(randomised(Small()), tmp_path / folder, input_size=(3, 8, 8), formats=CODE)
+            export_network(randomized(Small()), tmp_path / folder, input_size=(3, 8, 8), formats=CODE)
         assert "\n" not in str(caught.value)
     assert {file.name: file.read_bytes() for file in (tmp_path / "x").iterdir()} == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["x"]

@@ -266,7 +266,7 @@ def test_expressions():
 
 
 NORMS = (lambda c: nn.BatchNorm2d(c), lambda c: nn.BatchNorm2d(c, affine=False), lambda c: nn.GroupNorm(1, c))
-"""Kinds of normalisation."""
+"""Kinds of normalization."""
 
 
 class Graph(nn.Module):

@@ -84,11 +84,11 @@ def test_functions_of_other_libraries_are_opened():
 
 
 def test_subclasses_of_layers_are_opened():
-    class Standardised(nn.Conv2d):
+    class Standardized(nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:
             return F.conv2d(x, self.weight - self.weight.mean((1, 2, 3), keepdim=True))
 
-    result = trace(nn.Sequential(Standardised(3, 3, 1)).eval(), IMAGES)
+    result = trace(nn.Sequential(Standardized(3, 3, 1)).eval(), IMAGES)
     assert result.layers == set()
     assert result.tensors == {"0.weight"}
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.data import Augmentation
-from ramify.data.augmentation import cut_out, normalise, windows
+from ramify.data.augmentation import cut_out, normalize, windows
 from ramify.errors import DataError
 from ramify.seeding import stream
 
@@ -51,7 +51,7 @@ def test_equals_the_definition_bit_for_bit(augmentation, size, channels, more, s
 
     margin = augmentation.crop + more  # images may be padded for another, larger crop
     padded = torch.nn.functional.pad(images, (0, 0, margin, margin, margin, margin))
-    x = normalise(windows(padded, rows, draws, size=size, crop=augmentation.crop), mean, std)
+    x = normalize(windows(padded, rows, draws, size=size, crop=augmentation.crop), mean, std)
     x = cut_out(x, draws, augmentation.cutout)
 
     expected = [one_by_one(images[row], draws[:, i], augmentation, mean, std) for i, row in enumerate(rows)]
@@ -98,17 +98,17 @@ def test_dropping_one_effect_leaves_the_others():
 
 def test_a_square_at_the_border_is_clipped():
     x = torch.ones(1, 6, 6, 1)
-    corner = torch.tensor([[0], [0], [0], [0], [5]])  # centre at the top right pixel
+    corner = torch.tensor([[0], [0], [0], [0], [5]])  # center at the top right pixel
     assert cut_out(x, corner, 4)[0, :, :, 0].sum() == 36 - 2 * 3
 
 
-def test_normalisation_is_torchvisions():
+def test_normalization_is_torchvisions():
     from torchvision.transforms.v2.functional import normalize
 
     image = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).repeat(1, 1, 1, 3)
     mean, std = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
     expected = normalize(image.permute(0, 3, 1, 2) / 255, mean, std)
-    actual = normalise(image, torch.tensor(mean), torch.tensor(std)).permute(0, 3, 1, 2)
+    actual = normalize(image, torch.tensor(mean), torch.tensor(std)).permute(0, 3, 1, 2)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
 
 

@@ -50,7 +50,7 @@ def test_start_gives_the_tail_of_a_full_pass(data, batch_size, start, shuffle, d
     assert equal(whole[start:], split.batches(batch_size, **arguments, start=start))
 
 
-def test_a_batch_is_normalised_and_channels_last(data):
+def test_a_batch_is_normalized_and_channels_last(data):
     split = data.split("train")
     ((x, y),) = split.batches(48, seed=0)
     assert x.shape == (48, 3, 6, 6) and x.is_contiguous(memory_format=torch.channels_last)

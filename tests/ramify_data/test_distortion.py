@@ -62,7 +62,7 @@ def test_the_default_does_nothing():
         (_hue, TF.adjust_hue, (-0.5, -0.2, 0.1, 0.5)),
     ],
 )
-def test_colours_are_torchvisions(ours, theirs, factors):
+def test_colors_are_torchvisions(ours, theirs, factors):
     x = images().float() / 255
     x[0, 0, :4] = torch.tensor([[0.0, 0, 0], [1, 1, 1], [0.4, 0.4, 0.4], [1, 0, 0]])  # without hue, without saturation
     found = ours(x, torch.tensor(factors)[:, None, None, None])
@@ -72,7 +72,7 @@ def test_colours_are_torchvisions(ours, theirs, factors):
     torch.testing.assert_close(found.permute(0, 3, 1, 2), expected, rtol=0, atol=1e-5)
 
 
-def test_colours_change_in_the_drawn_order():
+def test_colors_change_in_the_drawn_order():
     x, strength, draws = images(), (0.8, 0.8, 0.8, 0.4), uniform(4, 4)
     order = uniform(4, 4, "order").argsort(dim=0)
     assert len({tuple(column) for column in order.T.tolist()}) > 1
@@ -153,7 +153,7 @@ def test_square_crops():
 
 
 def test_lighting_is_alexnets():
-    """To the colours [p1 p2 p3] · [a1 λ1, a2 λ2, a3 λ3] is added, with a normal of deviation 0.1."""
+    """To the colors [p1 p2 p3] · [a1 λ1, a2 λ2, a3 λ3] is added, with a normal of deviation 0.1."""
     vectors = torch.tensor(
         [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]], dtype=torch.float64
     )
@@ -270,8 +270,8 @@ def test_what_lies_outside_is_filled():
 @pytest.mark.parametrize(
     "options", [{"resized": 0.08}, {"jitter": (0.4, 0.4, 0.4, 0.2)}, {"lighting": 0.1}, {"erase": 1.0}, {"fill": 128}]
 )
-def test_batches_of_colour_images_take_each_distortion_alone(options, parquet):
-    data = load(DataSpec(source=str(parquet("colours.parquet", [0, 1] * 6)), subset=8))
+def test_batches_of_color_images_take_each_distortion_alone(options, parquet):
+    data = load(DataSpec(source=str(parquet("colors.parquet", [0, 1] * 6)), subset=8))
     augmentation = data.augmentation.distorted(Distortion(**options))
     assert augmentation.crop == (0 if "resized" in options else data.augmentation.crop)
     split = data.split("search_train")
@@ -279,7 +279,7 @@ def test_batches_of_colour_images_take_each_distortion_alone(options, parquet):
     ((x, _),) = split.batches(4, seed=0, augmentation=augmentation)
     assert x.shape == plain.shape == (4, 3, 8, 8) and not torch.equal(x, plain)
     assert x.is_contiguous(memory_format=torch.channels_last)
-    if "lighting" in options:  # one shift of colours for an image, before anything else is normalised away
+    if "lighting" in options:  # one shift of colors for an image, before anything else is normalized away
         shift = (x - plain).flatten(2)
         torch.testing.assert_close(shift, shift[:, :, :1].expand_as(shift), rtol=0, atol=1e-5)
 

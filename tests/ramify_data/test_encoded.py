@@ -45,11 +45,11 @@ def test_transparent_palettes_are_read_without_a_warning(recwarn):
     assert not recwarn.list
 
 
-def test_one_coloured_image_makes_all_coloured():
-    grey, colour = (picture(1, mode="L"), 0), (picture(2), 0)
+def test_one_colored_image_makes_all_colored():
+    grey, color = (picture(1, mode="L"), 0), (picture(2), 0)
     assert probe(Items([grey, grey], "x"), [0, 1], None) == square(8, 1)
-    assert probe(Items([grey, colour], "x"), [0, 1], None) == square(8, 3)
-    assert probe(Items([grey, colour], "x"), [0], None) == square(8, 1)
+    assert probe(Items([grey, color], "x"), [0, 1], None) == square(8, 3)
+    assert probe(Items([grey, color], "x"), [0], None) == square(8, 1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(8, 8), (16, 8), (9, 31), (4, 5)])
@@ -162,7 +162,7 @@ def test_an_image_is_resized_until_it_covers_a_rectangle(size, given):
     form = Form(*size, 1, resized=True)
     seen = decode(only(across), 0, form)[..., 0].astype(int)
     assert seen.shape == size and (seen[0] == seen[-1]).all() and (np.diff(seen[0]) >= 0).all()
-    assert abs(seen[0].mean() - 127.5) < 6  # the centre
+    assert abs(seen[0].mean() - 127.5) < 6  # the center
     share = min(1, size[1] / size[0] * height / width)  # of the width that is seen
     assert seen.max() - seen.min() == pytest.approx(255 * share * (1 - 1 / size[1]), abs=12)
 

@@ -1,4 +1,4 @@
-"""From a name to splits: classes, splits, subsets, normalisation, fingerprints."""
+"""From a name to splits: classes, splits, subsets, normalization, fingerprints."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from ramify.data.splits import balanced, nasbench201_cifar10, read_split_file, s
 from ramify.errors import DataError
 from ramify.seeding import stream
 
-labellings = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(torch.tensor)
+labelings = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(torch.tensor)
 
 
-@given(labellings, st.floats(0, 1), st.integers(0, 10**6))
+@given(labelings, st.floats(0, 1), st.integers(0, 10**6))
 def test_stratified_parts_are_disjoint_complete_and_in_proportion(labels, fraction, seed):
     first, second = stratified(labels, fraction, stream(seed, "test"))
     assert torch.cat([first, second]).sort().values.tolist() == list(range(len(labels)))
@@ -27,7 +27,7 @@ def test_stratified_parts_are_disjoint_complete_and_in_proportion(labels, fracti
         assert abs(int((labels[second] == label).sum()) - fraction * members) <= 1 + 1e-6
 
 
-@given(labellings, st.integers(0, 90), st.integers(0, 10**6))
+@given(labelings, st.integers(0, 90), st.integers(0, 10**6))
 def test_balanced_takes_equal_numbers_while_classes_last(labels, count, seed):
     chosen = balanced(labels, count, stream(seed, "test"))
     assert len(chosen) == min(count, len(labels)) == len(chosen.unique())

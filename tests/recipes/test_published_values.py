@@ -27,7 +27,7 @@ def strategy(name=None, **values):
 PLAIN = {"resized": 0, "jitter": (0, 0, 0, 0), "policy": "none", "lighting": 0, "erase": 0, "fill": 0}
 GREY = PLAIN | {"fill": 128}
 CROPS = PLAIN | {"resized": 0.08, "ratio": 0.75}
-COLOURED = CROPS | {"jitter": (0.4, 0.4, 0.4, 0.2)}
+COLORED = CROPS | {"jitter": (0.4, 0.4, 0.4, 0.2)}
 ANGLENAS = CROPS | {"ratio": 1, "lighting": 0.1}  # square crops of 8 to 100 % of the area, PCA lighting
 
 HALVES = {"data.source": "cifar10", "data.split": "ordered", "data.validation_fraction": 0.5}  # 0..24999, 25000..49999
@@ -93,20 +93,20 @@ SEARCHES = {
 HDAS = strategy("DARTS", **DARTS, derivation="raw") | under("strategy.distortion", GREY) | HALVES
 HDAS |= {"network.layout": "cifar", "network.channels": 16, "network.affine": False}
 MENDED, RELEASED = strategy(gradient="live"), strategy(gradient="stale")
-DEPTH = strategy(weight_decay=2.7e-3) | {"strategy.regularisation.weights": {"depth": 1.0}}
-BOTH = DEPTH | {"strategy.regularisation.weights": {"depth": 1.0, "cells": 0.4}}
+DEPTH = strategy(weight_decay=2.7e-3) | {"strategy.regularization.weights": {"depth": 1.0}}
+BOTH = DEPTH | {"strategy.regularization.weights": {"depth": 1.0, "cells": 0.4}}
 for name, values in {
     "cell-cifar10": {"network.layers": 8, "network.pool_norm": True},
     "stage-cifar10": DEPTH | {"space.cells": 6, "space.window": 3},
     "stage-imagenet": DEPTH | {"space.cells": 4, "space.window": 3, "strategy.batch_size": 128},
     "distribution-cifar10": BOTH | {"space.cells": 8, "space.window": 3},
 }.items():
-    regularised = not name.startswith("cell")
+    regularized = not name.startswith("cell")
     SEARCHES[f"h-das-{name}"] = HDAS | MENDED | values
     SEARCHES[f"h-das-{name}-released"] = HDAS | RELEASED | values
-    if regularised:
-        SEARCHES[f"h-das-{name}"] |= {"strategy.regularisation.separate": False}
-        SEARCHES[f"h-das-{name}-released"] |= {"strategy.regularisation.separate": True}  # Adam steps twice
+    if regularized:
+        SEARCHES[f"h-das-{name}"] |= {"strategy.regularization.separate": False}
+        SEARCHES[f"h-das-{name}-released"] |= {"strategy.regularization.separate": True}  # Adam steps twice
 
 FINAL = {"epochs": 600, "batch_size": 96, "lr": 0.025, "min_lr": 0, "schedule": "cosine", "warmup_epochs": 0}
 FINAL |= {"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 3e-4, "decay_norms": True, "clip": 5}
@@ -121,7 +121,7 @@ for level, values in (("cells", {"weight_decay": 3e-4}), ("stages", {}), ("distr
     FULL |= under(f"levels.{level}.strategy.distortion", GREY)
 FULL |= under("recipe.distortion", GREY) | {"levels.stages.space.cells": 6, "levels.distribution.space.cells": 8}
 FULL |= {"levels.cells.network.layers": 8, "levels.stages.around": "cells", "levels.distribution.around": "cells"}
-FULL |= {"levels.distribution.strategy.regularisation.weights": {"depth": 1.0, "cells": 0.4}}
+FULL |= {"levels.distribution.strategy.regularization.weights": {"depth": 1.0, "cells": 0.4}}
 SEARCHES["h-das-full"] = FULL
 
 # CDARTS
@@ -130,7 +130,7 @@ CDARTS = {"pretrain_epochs": 2, "cycles": 30, "warmup_epochs": 1, "joint_epochs"
 CDARTS |= {"batch_size": 64, "lr": 0.08, "evaluation_lr": 0.08, "schedule": "constant", "momentum": 0.9, "clip": 5}
 CDARTS |= {"weight_decay": 3e-4, "arch_lr": 3e-4, "arch_betas": (0.5, 0.999), "arch_weight_decay": 0}
 CDARTS |= {"penalty": 5, "penalty_ratio": 0.667, "penalty_reduction": "sum", "stage_multiplicity": 3}
-CDARTS |= {"penalised": ("max_pool_3x3", "avg_pool_3x3", "skip_connect"), "edges": "mean", "sampling": "derived"}
+CDARTS |= {"penalized": ("max_pool_3x3", "avg_pool_3x3", "skip_connect"), "edges": "mean", "sampling": "derived"}
 CDARTS |= {"distance": "smooth_l1", "temperature": 2, "loss_alpha": 1, "joined": "concatenate", "learn_levels": True}
 CDARTS |= {"fix_heads": True, "share_classifier": False, "keep_optimizers": False, "evaluation": {"layers": 20}}
 CDARTS_NET = under("network", {"channels": 16, "layers": 8, "stem_multiplier": 3, "pool_norm": False, "affine": False})
@@ -146,12 +146,12 @@ SEARCHES["cdarts-imagenet"] = (
     | strategy(pretrain_epochs=10, cycles=30, warmup_epochs=3, sample_ratio=0.2, batch_size=1024, lr=0.8)
     | strategy(evaluation_lr=0.8, weight_decay=1e-5, arch_weight_decay=1e-5, penalty_ratio=0.5, distance="kl")
     | strategy(fix_heads=False, evaluation={"layers": 14})
-    | under("strategy.distortion", COLOURED)
+    | under("strategy.distortion", COLORED)
     | {"network.layout": "imagenet"}
 )
 SEARCHES["cdarts-nasbench201"] = (
     strategy("CDARTS", **CDARTS)
-    | strategy(pretrain_epochs=0, cycles=50, edges="sum", penalised=("none",), penalty_reduction="mean")
+    | strategy(pretrain_epochs=0, cycles=50, edges="sum", penalized=("none",), penalty_reduction="mean")
     | strategy(stage_multiplicity=1, fix_heads=False, evaluation={"affine": True})
     | under("strategy.distortion", PLAIN)
     | HALVES
@@ -243,16 +243,16 @@ TRAININGS = {
     | {"network.channels": 16, "network.cells": 5},
     "darts-retrain-imagenet": ON_IMAGENET
     | under("recipe", MOBILE | {"batch_size": 128, "lr": 0.1, "schedule": "exponential", "decay": 0.97})
-    | under("recipe.distortion", COLOURED),
+    | under("recipe.distortion", COLORED),
     "autodl-retrain-imagenet": ON_IMAGENET
     | under("recipe", MOBILE | {"batch_size": 256, "lr": 0.1, "warmup_epochs": 5, "nesterov": True, "clip": 0})
-    | under("recipe.distortion", COLOURED | {"lighting": 0.1}),
+    | under("recipe.distortion", COLORED | {"lighting": 0.1}),
     "abs-retrain-imagenet": ON_IMAGENET
     | under("recipe", MOBILE | {"batch_size": 512, "lr": 0.25, "schedule": "linear"})
     | under("recipe.distortion", ANGLENAS),
     "cdarts-retrain-imagenet": ON_IMAGENET
     | under("recipe", MOBILE | {"batch_size": 1024, "lr": 0.5, "warmup_epochs": 5, "warmup": "epoch"})
-    | under("recipe.distortion", COLOURED)
+    | under("recipe.distortion", COLORED)
     | {"network.stem_multiplier": 1, "network.pool_norm": False},
     "cdarts-retrain-chain-imagenet": WHOLE_IMAGENET
     | under("recipe", {"epochs": 500, "batch_size": 1024, "optimizer": "rmsprop", "lr": 0.064, "schedule": "cosine"})

@@ -13,7 +13,7 @@ from ramify.cli import main
 from ramify.data import Augmentation, DataSpec, Distortion
 from ramify.errors import ConfigurationError, DataError
 from ramify.spaces import DARTSCells, Space
-from ramify.strategies import CDARTS, STRATEGIES, CostTerm, Regularisation
+from ramify.strategies import CDARTS, STRATEGIES, CostTerm, Regularization
 from ramify.training import Recipe, WeightSettings
 
 ROOT = Path(__file__).parents[2]
@@ -225,18 +225,18 @@ def test_one_recipe_for_every_published_setting():
         (
             "h-das-cell-cifar10",
             {"order": 1, "epochs": 50, "batch_size": 64, "weight_decay": 3e-4, "derivation": "raw", "gradient": "live"}
-            | {"regularisation": Regularisation()},
+            | {"regularization": Regularization()},
             {"channels": 16, "layers": 8},
         ),
         (
             "h-das-stage-imagenet",
-            {"batch_size": 128, "weight_decay": 2.7e-3, "regularisation": Regularisation(weights={"depth": 1.0})},
+            {"batch_size": 128, "weight_decay": 2.7e-3, "regularization": Regularization(weights={"depth": 1.0})},
             {"channels": 16},
         ),
         (
             "h-das-distribution-cifar10-released",
             {"batch_size": 64, "weight_decay": 2.7e-3, "gradient": "stale"}
-            | {"regularisation": Regularisation(weights={"depth": 1.0, "cells": 0.4}, separate=True)},
+            | {"regularization": Regularization(weights={"depth": 1.0, "cells": 0.4}, separate=True)},
             {"channels": 16},
         ),
     ],
@@ -348,7 +348,7 @@ RETRAINED = {"momentum": 0.9, "nesterov": False, "clip": 5, "auxiliary_weight": 
         ),
         (
             "cdarts-nasbench201",
-            {"pretrain_epochs": 0, "cycles": 50, "edges": "sum", "penalised": ("none",), "penalty_reduction": "mean"}
+            {"pretrain_epochs": 0, "cycles": 50, "edges": "sum", "penalized": ("none",), "penalty_reduction": "mean"}
             | {"stage_multiplicity": 1, "evaluation": {"affine": True}, "fix_heads": False},
             {"cells": 5, "final_norm": False},
             "cifar10",
@@ -488,7 +488,7 @@ DISTORTIONS = {
 @pytest.mark.parametrize("name", TRAININGS)
 def test_the_augmentation_of_trainings(name):
     side = 224 if "imagenet" in name else 32
-    own = Augmentation(crop=side // 8, flip=True)  # what a data set of coloured images brings
+    own = Augmentation(crop=side // 8, flip=True)  # what a data set of colored images brings
     cutout = 16 if "cifar10" in name or name.startswith("h-das") else 0
     distortion = DISTORTIONS.get(name, Distortion())
     crop = 0 if distortion.resized else side // 8

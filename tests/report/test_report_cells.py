@@ -77,7 +77,7 @@ def test_edges_run_past_the_boxes_that_are_not_theirs(name: str) -> None:
                 assert not (abs(x - box.x) < box.width / 2 - 1e-6 and abs(y - box.y) < box.height / 2 - 1e-6)
 
 
-def test_edges_point_to_the_right_and_every_operation_is_labelled() -> None:
+def test_edges_point_to_the_right_and_every_operation_is_labeled() -> None:
     for graph in GRAPHS.values():
         layout = layout_of(graph)
         for (_, _, op), route in zip(graph.edges, layout.routes, strict=True):

@@ -134,8 +134,8 @@ class TestReleasedPenalty:
             SPACE.depths(scores), torch.full((3,), 0.9119363, dtype=torch.float64), atol=1e-7, rtol=0
         )
         assert SPACE.expected_cells(scores).item() == pytest.approx(18)
-        assert list(SPACE.regularisers) == ["depth", "cells"]
-        penalty = SPACE.regularisers["depth"](scores) + 0.4 * SPACE.regularisers["cells"](scores)
+        assert list(SPACE.regularizers) == ["depth", "cells"]
+        penalty = SPACE.regularizers["depth"](scores) + 0.4 * SPACE.regularizers["cells"](scores)
         assert abs(penalty.item() - 4.464191231) < 1e-8
         penalty.backward()
         expected = torch.tensor([-0.127076, -0.071669, -0.005482, 0.063631, 0.140595], dtype=torch.float64)

@@ -80,16 +80,16 @@ class TestNotation:
         assert space.parse(["k3e3", "identity"] + [0] * 19) == space.parse([0, -1] + [0] * 19)
 
     def test_evident_notations_find_their_space(self):
-        assert [spaces.recognise([0] * count).name for count in (19, 20, 21)] == [
+        assert [spaces.recognize([0] * count).name for count in (19, 20, 21)] == [
             "FairMobileChain",
             "ShuffleChain",
             "MobileChain",
         ]
-        assert spaces.recognise([[0], [3], [3], [3], [3], [3], [0]]).name == "CDARTSChain"
+        assert spaces.recognize([[0], [3], [3], [3], [3], [3], [0]]).name == "CDARTSChain"
         with pytest.raises(ArchitectureError, match="is no genotype, and no other notation"):
-            spaces.recognise([[0], [1]])
+            spaces.recognize([[0], [1]])
         with pytest.raises(ArchitectureError, match="a list of 5 codes belongs to no known chain"):
-            spaces.recognise([0] * 5)
+            spaces.recognize([0] * 5)
 
     @pytest.mark.parametrize("blocks", [(4, 4), (4, 4, 0, 4, 4), (4, 4, True, 4, 4), (4, 4, 1.5, 4, 4), ()])
     def test_blocks_are_checked(self, blocks):

@@ -1,4 +1,4 @@
-"""The DARTS cells and their relatives: exact sizes and counts, published genotypes, discretisation, heads."""
+"""The DARTS cells and their relatives: exact sizes and counts, published genotypes, discretization, heads."""
 
 import math
 import random
@@ -19,7 +19,7 @@ SPACE = spaces.DARTSCells()
 def cost(name, num_classes=10, size=32, **layout):
     space = spaces.DARTSCells.covering(GENOTYPES[name])
     arch = space.parse(GENOTYPES[name])
-    with torch.device("meta"):  # shapes only: nothing is initialised
+    with torch.device("meta"):  # shapes only: nothing is initialized
         network = space.build(arch, num_classes=num_classes, **layout)
     return ramify.profile(network, (3, size, size))
 

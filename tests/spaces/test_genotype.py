@@ -309,8 +309,8 @@ class TestStages:
             json.dumps(written),
             json.loads(json.dumps(written).replace("range(2, 6)", "[2, 3, 4, 5]")),
         ):
-            assert spaces.recognise(text).name == "DARTSCells"
-            assert spaces.recognise(text).parse(text) == arch
+            assert spaces.recognize(text).name == "DARTSCells"
+            assert spaces.recognize(text).parse(text) == arch
 
     def test_a_released_file(self):
         arch = spaces.DARTSCells().parse(GENOTYPES["CDARTS_cifar"])
@@ -331,11 +331,11 @@ class TestStages:
         ids=["stage0", "list", "spellings"],
     )
     def test_spellings(self, notation):
-        assert spaces.recognise(notation).parse(notation) == spaces.DARTSCells().parse(GENOTYPES["CDARTS_cifar"])
+        assert spaces.recognize(notation).parse(notation) == spaces.DARTSCells().parse(GENOTYPES["CDARTS_cifar"])
 
     def test_stages_that_differ_are_five_cells(self):
         notation = stages(RELEASED, OTHER, RELEASED)
-        space = spaces.recognise(notation)
+        space = spaces.recognize(notation)
         assert space.name == "StageCells"
         arch = space.parse(notation)
         assert arch["reduce1.5"] != arch["reduce2.5"]
@@ -350,13 +350,13 @@ class TestStages:
         assert arch["normal1.2"] == arch["normal2.2"] == arch["normal3.2"]
 
     def test_the_last_stage_has_no_reduction_cell(self):
-        assert spaces.recognise(stages(RELEASED, RELEASED, OTHER)).name == "DARTSCells"
+        assert spaces.recognize(stages(RELEASED, RELEASED, OTHER)).name == "DARTSCells"
         five = spaces.StageCells().parse(stages(RELEASED, OTHER, RELEASED))
         assert spaces.StageCells().parse(stages(RELEASED, OTHER, OTHER)) == five
 
     def test_other_concats_and_repeated_reads_are_covered(self):
         notation = stages(*[RELEASED.replace("normal_concat=range(2, 6)", "normal_concat=[3, 5]")] * 3)
-        space = spaces.recognise(notation)
+        space = spaces.recognize(notation)
         arch = space.parse(notation)
         assert "normal_concat=[3, 5], reduce" in space.format(arch, style="stages")["1"]
         assert space.parse(space.format(arch, style="stages")) == arch
@@ -393,7 +393,7 @@ class TestStages:
     def test_bad_files_are_refused_in_a_line(self, notation, message, tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(tmp_path)
         with pytest.raises(ArchitectureError, match=message):
-            spaces.recognise(notation)
+            spaces.recognize(notation)
         with pytest.raises(ArchitectureError):
             spaces.StageCells().parse(notation)
         (tmp_path / "file.json").write_text(json.dumps(notation))

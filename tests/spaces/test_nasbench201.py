@@ -1,4 +1,4 @@
-"""The topology space of NAS-Bench-201: notation, exact counts, discretisation."""
+"""The topology space of NAS-Bench-201: notation, exact counts, discretization."""
 
 import itertools
 import random
@@ -26,7 +26,7 @@ def everywhere(op):
 
 
 def profile(cell, classes=10, size=(3, 32, 32)):
-    with torch.device("meta"):  # shapes only: nothing is initialised
+    with torch.device("meta"):  # shapes only: nothing is initialized
         network = SPACE.build(SPACE.parse(cell), num_classes=classes)
     return ramify.profile(network, size)
 

@@ -34,7 +34,7 @@ class TestMembers:
         arch = SPACE.parse(" 8:16 : 24:32:40\n")
         assert SPACE.format(arch) == "8:16:24:32:40"
         assert [arch[name] for name in arch] == [8, 16, 24, 32, 40]
-        assert isinstance(spaces.recognise("8:16:24:32:40"), spaces.NATSBenchSize)
+        assert isinstance(spaces.recognize("8:16:24:32:40"), spaces.NATSBenchSize)
 
     def test_the_index_of_the_benchmark(self):
         sizes = ORDERS["nats-size"].notations()
@@ -94,7 +94,7 @@ class TestMembers:
 )
 def test_counts_of_the_released_benchmark(text, params, macs):
     for classes, size, wanted in zip((10, 100, 120), (32, 32, 16), zip(params, macs, strict=True), strict=True):
-        with torch.device("meta"):  # shapes only: nothing is initialised
+        with torch.device("meta"):  # shapes only: nothing is initialized
             network = SPACE.build(SPACE.parse(text), num_classes=classes)
         cost = ramify.profile(network, (3, size, size))
         assert (cost.params, cost.macs) == wanted

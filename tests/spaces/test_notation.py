@@ -167,9 +167,9 @@ class TestPythonsDress:
         codes = [0, 1, 2, 3] * 5
         spaced = " ".join(map(str, codes))
         for text in (spaced, spaced.replace(" ", ","), f"[{spaced}]"):
-            assert spaces.recognise(text).parse(text) == spaces.ShuffleChain().parse(codes)
+            assert spaces.recognize(text).parse(text) == spaces.ShuffleChain().parse(codes)
         for text in (codes, tuple(codes), str(codes), str(tuple(codes)), f"best = {codes}", f"np.array({codes})"):
-            assert spaces.recognise(text).parse(text) == spaces.ShuffleChain().parse(codes)
+            assert spaces.recognize(text).parse(text) == spaces.ShuffleChain().parse(codes)
 
     def test_what_holds_an_architecture_among_other_things(self, written):
         arch = arch_of(GENOTYPE)
@@ -479,7 +479,7 @@ class TestBenchmarks:
         ops = [token.rpartition("~")[0] for token in CELL.replace("+", "").strip("|").replace("||", "|").split("|")]
         assert len(ops) == 6
         for text in (ops, tuple(ops), str(ops), json.dumps(ops), f"ops = {ops}"):
-            assert spaces.recognise(text).parse(text) == spaces.NASBench201().parse(CELL)
+            assert spaces.recognize(text).parse(text) == spaces.NASBench201().parse(CELL)
         with pytest.raises(ArchitectureError, match="a cell has 6 edges, got 5 operations"):
             spaces.NASBench201().parse(ops[:5])
 
@@ -613,7 +613,7 @@ def test_damaged_texts_are_read_or_refused_in_a_line(space, seed, data):
             at = data.draw(st.integers(0, len(text)))
             cut = data.draw(st.integers(0, 6))
             text = text[:at] + data.draw(st.text(MUTANTS, max_size=3)) + text[at + cut :]
-    for read in (spaces.recognise, space.parse):
+    for read in (spaces.recognize, space.parse):
         try:
             read(text)
         except RamifyError as error:
@@ -634,7 +634,7 @@ def test_the_verbs_read_alike(written, tmp_path, capsys, monkeypatch):
     file = written("genotypes.py", FILE)
     small = ["--network.layers", "1", "--network.channels", "1", "--pictures", str(tmp_path / "pictures")]
     assert main(["describe", f"{file}:SECOND", *small]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == json.dumps(spaces.recognise(SECOND).format(arch_of(SECOND)))
+    assert capsys.readouterr().out.splitlines()[1] == json.dumps(spaces.recognize(SECOND).format(arch_of(SECOND)))
     assert main(["describe", str(file)]) == 2
     assert capsys.readouterr().err.endswith("FILE:NAME picks one: 'FIRST', 'SECOND'\n")
     search = ["search", "--space", "StageGraph", "--space.cells", "1", "--strategy", "DARTS", "--data.subset", "1"]
@@ -686,7 +686,7 @@ def test_mappings_of_what_holds_no_pairs_are_refused(text):
     with pytest.raises(ArchitectureError, match="cannot read the arguments of"):
         literals.Reader(text).value()
     with pytest.raises(ArchitectureError):
-        spaces.recognise(notation.read(text))
+        spaces.recognize(notation.read(text))
 
 
 def test_a_word_of_many_digits_is_refused_without_trying_every_way_to_divide_it():

@@ -27,7 +27,7 @@ from ramify.strategies import (
     Evolution,
     FairNAS,
     ProxylessNAS,
-    Regularisation,
+    Regularization,
     RegularizedEvolution,
 )
 from small_runs import DATA, STRATEGIES, loaded, work_of
@@ -101,8 +101,8 @@ CASES = {  # capability → a space that lacks it, and a strategy that needs it
     "same widths": (Bare(), CDARTS()),
     "additive cost": (Bare(), ProxylessNAS()),
     "layer costs": (Without(), Shrinking(at_most=1)),
-    "budget": (Bare(), DARTS(regularisation=Regularisation(target=1e6))),
-    "terms": (Without(), DARTS(regularisation=Regularisation(weights={"depth": 1.0}))),
+    "budget": (Bare(), DARTS(regularization=Regularization(target=1e6))),
+    "terms": (Without(), DARTS(regularization=Regularization(weights={"depth": 1.0}))),
     "even candidates": (one_less(Without()), Evolution(evaluator=InheritedWeights(paths="fair"))),
     "skips": (Without(operations=("nor_conv_1x1", "none")), DARTSPlus()),
 }
@@ -254,7 +254,7 @@ def test_needs_follow_settings():
     assert "constants" not in GDAS().needs
     assert "classifier" not in CDARTS().needs
     assert "even candidates" in FairNAS().needs
-    assert DARTS(regularisation=Regularisation(weights={"depth": 1.0}, target=1e6)).needs == {"terms", "budget"}
+    assert DARTS(regularization=Regularization(weights={"depth": 1.0}, target=1e6)).needs == {"terms", "budget"}
     assert not DARTSCells().lacks(Shrinking().needs)
     assert Plain().lacks(()) == ""
     assert SPOS().search().needs == frozenset()

@@ -25,7 +25,7 @@ def some(family, *quick):
 
 
 def on_meta(build):
-    """Return what `build` makes with shapes only: nothing is initialised."""
+    """Return what `build` makes with shapes only: nothing is initialized."""
     with torch.device("meta"):
         return build()
 
@@ -94,7 +94,7 @@ def test_h_das_cells(case):
     config = case["config"]
     space = spaces.StageCells()
     arch = space.parse(case["arch"])
-    assert spaces.recognise(case["arch"]).parse(case["arch"]) == arch
+    assert spaces.recognize(case["arch"]).parse(case["arch"]) == arch
     layout = {"channels": config["C"], "layers": config["n_layers"], "stem_multiplier": config["stem_multiplier"]}
     check_network(
         lambda: space.build(arch, num_classes=config["n_classes"], auxiliary=config["auxiliary"], **layout), case
@@ -107,7 +107,7 @@ def test_h_das_stages(case):
     config, given = case["config"], case["arch"]
     space = spaces.StageGraph.covering(given["DAG"], cell=given["genotype"])
     arch = space.parse(given)
-    assert arch == space.parse(given["DAG"]) == spaces.recognise(given).parse(given)
+    assert arch == space.parse(given["DAG"]) == spaces.recognize(given).parse(given)
     layout = {"layout": config["network"], "channels": config["C"], "stem_multiplier": config["stem_multiplier"]}
     check_network(
         lambda: space.build(

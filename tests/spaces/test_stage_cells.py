@@ -20,7 +20,7 @@ KINDS = ("normal1", "reduce1", "normal2", "reduce2", "normal3")
 
 
 def cost(num_classes=10, size=32, **layout):
-    with torch.device("meta"):  # shapes only: nothing is initialised
+    with torch.device("meta"):  # shapes only: nothing is initialized
         network = SPACE.build(SPACE.parse(PUBLISHED), num_classes=num_classes, **layout)
     return ramify.profile(network, (3, size, size))
 
@@ -179,7 +179,7 @@ class TestNotation:
         for style in ("flat", "nested", "text"):
             written = SPACE.format(arch, style)
             assert SPACE.parse(written) == arch
-            assert spaces.recognise(written).parse(written) == arch
+            assert spaces.recognize(written).parse(written) == arch
         assert SPACE.format(arch, "text").startswith("Genotype3(normal1=[[('sep_conv_3x3', 0), ('sep_conv_3x3', 1)], ")
         assert SPACE.parse(json.dumps(PUBLISHED | {"name": "HC_DAS"})) == arch
 
@@ -191,7 +191,7 @@ class TestNotation:
             "reduce2=[[('max_pool_3x3', 0), ('skip_connect', 1)]], reduce2_concat=range(2, 3), "
             "normal3=[[('skip_connect', 1), ('sep_conv_3x3', 0)]], normal3_concat=range(2, 3))"
         )
-        space = spaces.recognise(text)
+        space = spaces.recognize(text)
         assert space.arguments == {"nodes": 1}
         assert space.parse(text)["normal3.2"] == (("sep_conv_3x3", 0), ("skip_connect", 1))
 

@@ -28,7 +28,7 @@ CELLS["PC_DARTS"] = CELLS.pop("PC_DARTS_cifar")
 
 
 def on_meta(build, *arguments, **layout):
-    with torch.device("meta"):  # shapes only: nothing is initialised
+    with torch.device("meta"):  # shapes only: nothing is initialized
         return build(*arguments, **layout)
 
 
@@ -411,9 +411,9 @@ class TestDepth:
 
     def test_it_is_offered_by_name(self):
         scores = full(SPACE, 0.3)
-        assert list(SPACE.regularisers) == ["depth"]
-        assert torch.equal(SPACE.regularisers["depth"](scores), SPACE.depth_loss(scores))
-        assert spaces.NASBench201().regularisers == {}
+        assert list(SPACE.regularizers) == ["depth"]
+        assert torch.equal(SPACE.regularizers["depth"](scores), SPACE.depth_loss(scores))
+        assert spaces.NASBench201().regularizers == {}
 
 
 class TestNotation:
@@ -425,14 +425,14 @@ class TestNotation:
             for style in ("flat", "nested", "text"):
                 written = space.format(arch, style)
                 assert space.parse(written) == arch
-                assert spaces.recognise(written).parse(written) == arch
+                assert spaces.recognize(written).parse(written) == arch
             assert space.format(arch, "text").startswith("Genotype2(DAG1=[[('")
 
     def test_cells_are_written_where_they_are_not_the_default_ones(self):
         space, arch = member(CIFAR, CELLS["PDARTS"])
         written = space.format(arch)
         assert written["DAG"] == CIFAR
-        assert spaces.recognise(written).parse(written) == arch
+        assert spaces.recognize(written).parse(written) == arch
         assert space.parse(CIFAR) == space.parse(json.dumps(written)) == arch
         with pytest.raises(ArchitectureError, match="these are not the cells of this space; StageGraph"):
             SPACE.parse(written)

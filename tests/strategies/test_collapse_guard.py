@@ -99,7 +99,7 @@ def test_the_gap_is_the_accuracy_of_the_mixture_less_that_of_the_member(kind):
     device = torch.device("cpu")
     mixture = measure(session.supernet, validation, device=device, forward=lambda x: session.supernet(x, mix))
     member = measure(space.extract(session.supernet.module, space.discretize(mix)), validation, device=device)
-    assert rows[0]["discretisation_gap"] == pytest.approx(mixture.metrics["top1"] - member.metrics["top1"])
+    assert rows[0]["discretization_gap"] == pytest.approx(mixture.metrics["top1"] - member.metrics["top1"])
     assert mixture.loss != pytest.approx(member.loss, rel=1e-3)
     assert not {"skip_share", "mixing_entropy"} & rows[0].keys()
 
@@ -107,7 +107,7 @@ def test_the_gap_is_the_accuracy_of_the_mixture_less_that_of_the_member(kind):
 def test_measures_leave_the_search_alone():
     """And the history holds those that were asked for."""
     every = CollapseGuard(measures=("skip_share", "entropy", "gap", "eigenvalue"), batches=1, iterations=2)
-    names = {"skip_share", "mixing_entropy", "discretisation_gap", "hessian_eigenvalue"}
+    names = {"skip_share", "mixing_entropy", "discretization_gap", "hessian_eigenvalue"}
     states, rows = [], []
     for guard in (every, CollapseGuard(measures=())):
         session = session_of("nasbench201", DARTS(epochs=2, batch_size=16, guard=guard))
@@ -127,7 +127,7 @@ def history(**measures):
     names = {
         "skip": "skip_share",
         "entropy": "mixing_entropy",
-        "gap": "discretisation_gap",
+        "gap": "discretization_gap",
         "eigenvalue": "hessian_eigenvalue",
     }
     length = len(next(iter(measures.values())))

@@ -20,7 +20,7 @@ from ramify.strategies import (
     FairNAS,
     ProxylessNAS,
     RandomSearch,
-    Regularisation,
+    Regularization,
     compatible,
 )
 from ramify.strategies import STRATEGIES as KNOWN
@@ -54,12 +54,12 @@ REFUSED = {
     "ProxylessNAS": SIZE | GRAPHS,
 }
 VARIANTS = {
-    "DARTS with a term": (DARTS(regularisation=Regularisation(weights={"depth": 1.0})), CHAINS | CELLS | SIZE),
+    "DARTS with a term": (DARTS(regularization=Regularization(weights={"depth": 1.0})), CHAINS | CELLS | SIZE),
     "GDAS with two terms": (
-        GDAS(regularisation=Regularisation(weights={"depth": 1.0, "cells": 0.4})),
+        GDAS(regularization=Regularization(weights={"depth": 1.0, "cells": 0.4})),
         CHAINS | CELLS | SIZE | {"StageGraph"},
     ),
-    "SETN with a target": (SETN(regularisation=Regularisation(target=1e6)), SIZE | {"StageGraph"}),
+    "SETN with a target": (SETN(regularization=Regularization(target=1e6)), SIZE | {"StageGraph"}),
     "GDAS with constants": (GDAS(unselected="constant"), set()),
     "ProxylessNAS without a cost": (ProxylessNAS(cost=CostTerm(of="nothing")), set()),
     "ProxylessNAS with latency": (ProxylessNAS(cost=CostTerm(of="latency_ms")), SIZE | GRAPHS),

@@ -59,7 +59,7 @@ def test_the_number_of_parameters_on_nas_bench_201():
 
 
 def test_what_starts_uniform():
-    """All but the biases and the second layer, which keep PyTorch's initialisation of ±1/√32."""
+    """All but the biases and the second layer, which keep PyTorch's initialization of ±1/√32."""
     controller = controller_of(spaces.NASBench201())
     narrow = [controller.start, controller.lstm.weight_ih_l0, controller.lstm.weight_hh_l0]
     narrow += [controller.embeddings["names"].weight, controller.classifiers["names"].weight]

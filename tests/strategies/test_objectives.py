@@ -13,7 +13,7 @@ from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import InheritedWeights
 from ramify.spaces import NASBench201
 from ramify.strategies import BayesianOptimization, LocalSearch, OptunaSampler, RandomSearch, RegularizedEvolution
-from ramify.strategies.pareto import dominates, normalised_hypervolume
+from ramify.strategies.pareto import dominates, normalized_hypervolume
 from small_runs import SPACES, Guess, finish, images, restored, saved, session_of
 
 SPACE, LAYOUT = SPACES["nasbench201"]
@@ -49,7 +49,7 @@ def test_a_search_for_a_front(strategy):
     for number, row in enumerate(rows):
         on_front = [v for v in values[: number + 1] if not any(dominates(w, v) for w in values[: number + 1])]
         assert row["front"] == len(set(on_front))
-        assert row["hypervolume"] == pytest.approx(normalised_hypervolume(on_front, (1.0, 3e6)))
+        assert row["hypervolume"] == pytest.approx(normalized_hypervolume(on_front, (1.0, 3e6)))
     summary = session.summary()
     assert (summary["objectives"], summary["reference"]) == (["error", "macs"], [1.0, 3e6])
     assert summary["hypervolume"] == rows[-1]["hypervolume"]
@@ -158,7 +158,7 @@ def test_costs_are_of_the_images_that_the_evaluator_knows():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objectives": ("score",)}, "`score` is maximised; as an objective or a target it is called `error`"),
+        ({"objectives": ("score",)}, "`score` is maximized; as an objective or a target it is called `error`"),
         ({"objectives": ()}, "`objectives` must be different names, at least one"),
         ({"objectives": ("error", "error")}, "`objectives` must be different names"),
         ({"objectives": ("error", "macs"), "targets": {"params": 1}}, "`targets` are for a search with one objective"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.errors import ConfigurationError
-from ramify.strategies.pareto import Front, dominates, front, hypervolume, normalised_hypervolume
+from ramify.strategies.pareto import Front, dominates, front, hypervolume, normalized_hypervolume
 
 
 def points(objectives, most=12):
@@ -40,8 +40,8 @@ def test_hypervolume_by_hand():
     assert hypervolume([(1, 3), (2, 1)], (4, 4)) == 3 + 2 * 2
     assert hypervolume([(0.5,)], (2,)) == 1.5
     assert hypervolume([], (1, 1)) == hypervolume([(1, 0)], (1, 1)) == hypervolume([(2, 2)], (1, 1)) == 0
-    assert normalised_hypervolume([(0.1, 50), (0.2, 10)], (0.4, 100)) == pytest.approx((0.3 * 50 + 0.2 * 40) / 40)
-    assert normalised_hypervolume([(0, 0)], (0.2, 3)) == 1.0
+    assert normalized_hypervolume([(0.1, 50), (0.2, 10)], (0.4, 100)) == pytest.approx((0.3 * 50 + 0.2 * 40) / 40)
+    assert normalized_hypervolume([(0, 0)], (0.2, 3)) == 1.0
 
 
 @given(points(3))
@@ -78,4 +78,4 @@ def test_domination():
 
 def test_a_reference_point_is_positive():
     with pytest.raises(ConfigurationError, match="positive values"):
-        normalised_hypervolume([(0, 0)], (1, 0))
+        normalized_hypervolume([(0, 0)], (1, 0))

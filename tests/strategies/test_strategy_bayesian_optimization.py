@@ -1,4 +1,4 @@
-"""Bayesian optimisation: the process against textbook formulas, and candidates that are new and near."""
+"""Bayesian optimization: the process against textbook formulas, and candidates that are new and near."""
 
 import math
 import random
@@ -46,7 +46,7 @@ def test_encoded_mutations_are_those_of_the_space(name):
     for row in mutated:
         child = encoding.architecture(row)
         (changed,) = (d for d in space.decisions if child[d.name] != arch[d.name])
-        assert child[changed.name] in changed.neighbours(arch[changed.name])
+        assert child[changed.name] in changed.neighbors(arch[changed.name])
     assert len({row.tobytes() for row in mutated}) > 5
 
 

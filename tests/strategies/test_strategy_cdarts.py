@@ -91,13 +91,13 @@ def test_the_worked_penalties(settings, worked):
     assert {k: strategy.penalty_at(k) for k in worked} == pytest.approx(worked, abs=5e-5)
 
 
-def test_the_worked_regulariser():
+def test_the_worked_regularizer():
     space = DARTSCells()
     alphas = {"normal": torch.full((14, 8), 0.01), "reduce": torch.zeros(14, 8)}
-    assert CDARTS().regulariser(space, alphas, 0).item() == pytest.approx(6.3, abs=1e-5)
-    once = CDARTS(stage_multiplicity=1, penalised=("none",), penalty_reduction="mean")
+    assert CDARTS().regularizer(space, alphas, 0).item() == pytest.approx(6.3, abs=1e-5)
+    once = CDARTS(stage_multiplicity=1, penalized=("none",), penalty_reduction="mean")
     cell = {"cell": torch.arange(30.0).view(6, 5)}
-    assert once.regulariser(NASBench201(), cell, 0).item() == pytest.approx(5 * (0 + 5 + 10 + 15 + 20 + 25) / 6)
+    assert once.regularizer(NASBench201(), cell, 0).item() == pytest.approx(5 * (0 + 5 + 10 + 15 + 20 + 25) / 6)
 
 
 @pytest.mark.parametrize(("a", "expected"), [(1.0, 2.9), (2.0, 2.15)])
@@ -244,7 +244,7 @@ def test_released_clipping_is_continued_with_what_was_left_behind():
     assert differences(restored(saved(whole)), restored(saved(after))) == []
 
 
-def test_the_optimisers_forget_at_the_end_of_a_cycle_unless_they_are_kept():
+def test_the_optimizers_forget_at_the_end_of_a_cycle_unless_they_are_kept():
     for keep in (False, True):
         found = session(keep_optimizers=keep)
         begin(found, 3 * found.steps_per_epoch)  # the first cycle is over, nothing has been built for the second
@@ -370,7 +370,7 @@ def test_wrong_settings_are_refused(wrong):
 
 
 @pytest.mark.slow
-def test_the_regulariser_keeps_operations_without_weights_away_in_the_first_half():
+def test_the_regularizer_keeps_operations_without_weights_away_in_the_first_half():
     """Over 3 seeds, on few images."""
     space = DARTSCells(nodes=2, operations=["max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "none"])
     free = {"max_pool_3x3", "avg_pool_3x3", "skip_connect"}

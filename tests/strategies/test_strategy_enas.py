@@ -51,7 +51,7 @@ def probability(session, arch):
 
 
 @pytest.mark.parametrize("good", ["skip_connect", "nor_conv_1x1"])
-def test_a_toy_reward_of_two_operations_is_maximised_within_200_updates(good):
+def test_a_toy_reward_of_two_operations_is_maximized_within_200_updates(good):
     space = NASBench201(nodes=2, operations=("skip_connect", "nor_conv_1x1"))
     session = enas(samples=5, controller_lr=5e-3).session(space, work_of({"channels": 2, "cells": 1}))
     best = space.architecture([good])

@@ -1,4 +1,4 @@
-"""Regularised evolution: the queue, the tournament, and both mutations."""
+"""Regularized evolution: the queue, the tournament, and both mutations."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Local search: it stays with the best neighbour, tries each once, and starts again at a local optimum."""
+"""Local search: it stays with the best neighbor, tries each once, and starts again at a local optimum."""
 
 import random
 
@@ -7,7 +7,7 @@ import pytest
 from ramify.spaces import NASBench201
 from ramify.strategies import LocalSearch
 from ramify.strategies.ask_tell import Trial, Trials
-from ramify.strategies.local_search import neighbours
+from ramify.strategies.local_search import neighbors
 from small_runs import SPACES, Guess, finish, session_of
 
 SPACE = NASBench201()
@@ -18,15 +18,15 @@ def differing(a, b):
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_neighbours_are_all_that_a_mutation_can_give(name):
+def test_neighbors_are_all_that_a_mutation_can_give(name):
     space, _ = SPACES[name]
     arch = space.sample(random.Random(0))
-    around = neighbours(space, arch)
-    assert len(set(around)) == len(around) == sum(len(d.neighbours(arch[d.name])) for d in space.decisions)
+    around = neighbors(space, arch)
+    assert len(set(around)) == len(around) == sum(len(d.neighbors(arch[d.name])) for d in space.decisions)
     assert {space.mutate(arch, random.Random(n)) for n in range(50)} <= set(around)
 
 
-def test_the_first_climb_tries_neighbours_until_none_is_better():
+def test_the_first_climb_tries_neighbors_until_none_is_better():
     session = session_of("nasbench201", LocalSearch(evaluations=120, evaluator=Guess()))
     finish(session)
     standing, *others = session.trials
@@ -36,18 +36,18 @@ def test_the_first_climb_tries_neighbours_until_none_is_better():
         if trial.score > standing.score:
             standing = trial
     tried = {other.architecture: other.score for other in session.trials[: trial.number]}
-    around = neighbours(SPACE, standing.architecture)
+    around = neighbors(SPACE, standing.architecture)
     assert set(around) <= set(tried)
     assert max(tried[arch] for arch in around) <= standing.score == max(tried.values())
     assert 30 < trial.number < 119  # and it started again
     assert len({trial.architecture for trial in session.trials}) == 120
 
 
-def test_known_neighbours_that_are_better_are_climbed_without_an_evaluation():
+def test_known_neighbors_that_are_better_are_climbed_without_an_evaluation():
     rng = random.Random(3)
     start = SPACE.sample(rng)
-    near = neighbours(SPACE, start)[0]
-    best = next(arch for arch in neighbours(SPACE, near) if differing(arch, start) == 2)
+    near = neighbors(SPACE, start)[0]
+    best = next(arch for arch in neighbors(SPACE, near) if differing(arch, start) == 2)
     scores = [(best, 0.9), (start, 0.1)]
     trials = Trials(Trial(n, arch, {"score": score}) for n, (arch, score) in enumerate(scores))
     asked = LocalSearch().ask(SPACE, trials, rng)

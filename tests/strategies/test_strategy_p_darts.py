@@ -196,7 +196,7 @@ def test_no_edge_of_nas_bench_201_ends_without_an_operation():
     session = session_of("nasbench201", PDARTS(**THREE))
     for _ in session.run():
         with torch.no_grad():
-            session.inner.alphas["cell"][:, 0] += 3.0  # `none` is the favourite of every edge, and of every stage
+            session.inner.alphas["cell"][:, 0] += 3.0  # `none` is the favorite of every edge, and of every stage
     assert set(session.inner.architecture().choices.values()) == {"none"}
     assert "none" not in session.architecture().choices.values()
     assert session.architecture() in session.space

@@ -1,4 +1,4 @@
-"""PC-DARTS: edge normalisation, partial channels, the frozen beginning."""
+"""PC-DARTS: edge normalization, partial channels, the frozen beginning."""
 
 import pytest
 import torch

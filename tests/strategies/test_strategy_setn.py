@@ -14,7 +14,7 @@ from ramify.data import DataSpec
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import CellDistribution, DARTSCells, NASBench201
-from ramify.strategies import SETN, Regularisation
+from ramify.strategies import SETN, Regularization
 from ramify.strategies.bilevel import Moment
 from ramify.strategies.selection import Selection, most_probable
 from ramify.training import Weights, WeightSettings, measure, single_path
@@ -32,7 +32,7 @@ def test_weights_are_learnt_on_uniformly_drawn_members():
     assert all(bool((draw.sum(dim=1) == 1).all()) for draw in draws)
     frequencies = torch.stack(draws).mean(dim=0)
     assert float((frequencies - 0.2).abs().max()) < 4 * math.sqrt(0.2 * 0.8 / count)
-    # edges are drawn independently: pairs of neighbouring edges, too
+    # edges are drawn independently: pairs of neighboring edges, too
     pairs = Counter((int(draw[0].argmax()), int(draw[1].argmax())) for draw in draws)
     assert all(
         abs(pairs[pair] / count - 0.04) < 4 * math.sqrt(0.04 * 0.96 / count)
@@ -194,8 +194,8 @@ def test_all_candidates_keep_to_a_budget():
     space = CellDistribution(SMALL_CELL, cells=4)
     layout = {"channels": 4}
     target = 8200.0  # of 5,506 to 8,474
-    regularisation = Regularisation(target=target, network=layout)
-    strategy = SETN(epochs=1, batch_size=16, selected=6, regularisation=regularisation)
+    regularization = Regularization(target=target, network=layout)
+    strategy = SETN(epochs=1, batch_size=16, selected=6, regularization=regularization)
     session = strategy.session(space, work_of(layout))
     rows = [metrics.values for metrics in session.run() if metrics.phase == "trial"]
     costs = [session.budget.cost(Architecture.from_json(row["architecture"])) for row in rows]

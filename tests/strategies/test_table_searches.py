@@ -101,7 +101,7 @@ def test_random_search_is_as_good_as_its_exact_expectation():
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", ["decision", "node"])
 @pytest.mark.parametrize("replacement", [True, False])
-def test_regularised_evolution_on_100_seeds(mutation, replacement):
+def test_regularized_evolution_on_100_seeds(mutation, replacement):
     strategy = RegularizedEvolution(mutation=mutation, replacement=replacement)
     found = means(strategy, 100)
     assert within(found, [(84.30, 84.75), (60.4, 61.2), (37.3, 38.1)])
@@ -121,11 +121,11 @@ def test_bohb_at_full_fidelity_on_100_seeds():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [100, 200])
-def test_bayesian_optimisation_is_better_than_evolution_on_100_seeds(after):
+def test_bayesian_optimization_is_better_than_evolution_on_100_seeds(after):
     for column, optimum in zip(COLUMNS, OPTIMA, strict=True):
         evolved = bests(RegularizedEvolution(), column, 100)[:, after - 1]
-        modelled = bests(BayesianOptimization(), column, 100)[:, after - 1]
-        mean, low, _ = versus(optimum - evolved, optimum - modelled)
+        modeled = bests(BayesianOptimization(), column, 100)[:, after - 1]
+        mean, low, _ = versus(optimum - evolved, optimum - modeled)
         assert low > 0, (column, mean, low)
 
 
@@ -142,7 +142,7 @@ FRONT = {"objectives": ("error", "macs"), "reference": (0.20, 220.1e6)}
 
 
 def hypervolumes(strategy, seeds, evaluations):
-    """Return the normalised hypervolume after every evaluation, (S, N)."""
+    """Return the normalized hypervolume after every evaluation, (S, N)."""
     key = (repr(strategy), seeds, evaluations)
     if key not in _found:
         sessions = (session_on(COLUMNS[0], strategy, seed, evaluations=evaluations, **FRONT) for seed in range(seeds))

@@ -1,4 +1,4 @@
-"""Optimisers and the moving average, against formulas worked by hand."""
+"""Optimizers and the moving average, against formulas worked by hand."""
 
 import pytest
 import torch

@@ -20,7 +20,7 @@ from ramify.supernet import existing
 from ramify.tasks import Batch, Classification
 from ramify.training import Recipe, TrainingSession, measure
 from ramify.training.session import parts
-from ramify.training.single_images import check_parts, normalises_one, smallest_part
+from ramify.training.single_images import check_parts, normalizes_one, smallest_part
 from small_runs import SPACES, loaded, session_of, work_of
 
 CHAIN = CDARTSChain(blocks=(1, 1, 1, 1, 1))  # its last map of an 8×8 image is 1×1 in the default layout
@@ -103,7 +103,7 @@ def test_the_trial_on_the_meta_device_agrees_with_what_pytorch_does(name):
     supernet = space.supernet(**{**layout})
     mix, before = existing(space.choices), {key: v.clone() for key, v in supernet.state_dict().items()}
     for training in (True, False):
-        said = normalises_one(supernet, torch.empty(1, 3, 8, 8, device="meta"), mix, training=training)
+        said = normalizes_one(supernet, torch.empty(1, 3, 8, 8, device="meta"), mix, training=training)
         assert all(torch.equal(value, before[key]) for key, value in supernet.state_dict().items())
         assert supernet.training
         try:

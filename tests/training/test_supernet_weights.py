@@ -1,4 +1,4 @@
-"""The weights of a supernet: the optimiser's settings arrive, and only weights move."""
+"""The weights of a supernet: the optimizer's settings arrive, and only weights move."""
 
 import math
 from dataclasses import replace

@@ -73,7 +73,7 @@ def test_what_is_retrained_can_be_named_in_many_ways(tmp_path):
     assert not differences(outcome(again.out), outcomes[0])
 
 
-def test_a_genotype_is_recognised():
+def test_a_genotype_is_recognized():
     reads = [["sep_conv_3x3", 0], ["skip_connect", 1]] * 4
     for genotype in ({"normal": reads, "reduce": reads}, json.dumps({"normal": reads, "reduce": reads})):
         trained = retrained(genotype, "darts", data=DATA, recipe=Recipe(epochs=1, batch_size=32))

@@ -16,7 +16,7 @@ import ramify
 from ramify import spaces, zoo
 from ramify.cli import main
 from ramify.errors import ArchitectureError, ConfigurationError
-from ramify.zoo.catalogue import METRICS
+from ramify.zoo.catalog import METRICS
 
 FILES = sorted((Path(ramify.__file__).parent / "zoo").glob("*.json"))
 ENTRIES = {entry.name: entry for entry in zoo.entries()}
@@ -25,7 +25,7 @@ BENCHMARK = [name for name in ENTRIES if name.startswith("NB201_")]
 
 
 def profile(entry, network, **options):
-    with torch.device("meta"):  # shapes only: nothing is initialised
+    with torch.device("meta"):  # shapes only: nothing is initialized
         built = entry.build(network, **options)
     return ramify.profile(built, entry.networks[network].input_size)
 

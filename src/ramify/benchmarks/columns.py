@@ -95,7 +95,7 @@ class Column:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a search maximises these values."""
+        """Whether a search maximizes these values."""
         return self.metric in ("accuracy", "score")
 
     @property

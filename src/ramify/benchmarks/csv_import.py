@@ -75,7 +75,7 @@ def import_csv(path: str | Path, *, space: Space | None = None, columns: Iterabl
 
     Args:
         path: The file.
-        space: What the architectures are members of; recognised from the first of them when None.
+        space: What the architectures are members of; recognized from the first of them when None.
         columns: What to take over, and what it is; not needed for the 12-epoch table of NAS-Bench-201, which is
             known. A column has one value for every architecture: one epoch, one seed or a mean.
 
@@ -133,14 +133,14 @@ def _nasbench201(content: bytes, path: str | Path) -> Table:
 
 def _members(sheet: Sheet, space: Space | None) -> tuple[Space, list[str], list[int]]:
     """Return the space, the canonical notations, and for every row the first one of the same architecture."""
-    from ramify.spaces import recognise
+    from ramify.spaces import recognize
 
     given, notations, firsts = space is not None, dict[str, int](), list[int]()
     for number, text in zip(sheet.numbers, sheet.cells(ARCHITECTURES), strict=True):
         if not text:
             raise TableError(f"{sheet.path}: row {number} names no architecture")
         try:
-            space = space or recognise(text)
+            space = space or recognize(text)
             notation = notation_of(space, space.parse(text))
         except RamifyError as error:
             hint = "" if given or not notations else f"; the first row was taken for one of {space!r:.80}: give --space"

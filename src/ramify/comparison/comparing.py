@@ -58,7 +58,7 @@ def compare(
     """Let strategies search a table, all with the same budget and seeds, random search among them.
 
     What counts is the regret: by how much the best architecture so far misses the best of the table, in points of
-    per cent; with several objectives, by how much the normalised hypervolume of the front misses that of the whole
+    per cent; with several objectives, by how much the normalized hypervolume of the front misses that of the whole
     table. Every search that is finished is kept; the same call continues. `comparison.json`, `comparison.txt`,
     `comparison.svg` and `comparison.png` hold the outcome. A script that calls this needs the usual
     `if __name__ == "__main__":`, because every process imports it.
@@ -98,10 +98,10 @@ def compare(
         seconds=seconds,
     )
     spec = None if data is None else spec_of(data)
-    labelled = _labelled(strategies, len(objectives) > 1)
+    labeled = _labeled(strategies, len(objectives) > 1)
     shared = {name: getattr(budget, name) for name in ("evaluations", "epochs", "seconds", "wall_seconds")}
     shared |= {"objectives": tuple(objectives), "reference": None if reference is None else tuple(reference)}
-    ready = {label: replace(strategy, **shared, evaluator=None) for label, strategy in labelled.items()}
+    ready = {label: replace(strategy, **shared, evaluator=None) for label, strategy in labeled.items()}
     plan = Plan(str(Path(table).absolute()), ready, spec, dict(network or {}))
     worker = Worker(plan, quiet=False)
     for column in columns:
@@ -136,7 +136,7 @@ def _shown(job: Search, outcome: Mapping[str, Any], done: int, total: int) -> tu
     return {}, "" if quiet else f"{job.strategy} on {job.column}"
 
 
-def _labelled(strategies: Sequence[AskTell] | Mapping[str, AskTell] | None, several: bool) -> dict[str, AskTell]:
+def _labeled(strategies: Sequence[AskTell] | Mapping[str, AskTell] | None, several: bool) -> dict[str, AskTell]:
     """Return the strategies by label, random search first."""
     if strategies is None:
         strategies = [

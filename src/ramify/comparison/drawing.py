@@ -32,10 +32,10 @@ def draw(found: Mapping[str, Any]) -> Figure:
         means = []
         for number, (label, it) in enumerate(about["strategies"].items()):
             curve = {name: np.array(values, dtype=float) for name, values in it["curve"].items()}
-            colour = SERIES[(number - 1) % len(SERIES)] if number else _BASELINE  # random search comes first
-            axes.fill_between(grid, curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
+            color = SERIES[(number - 1) % len(SERIES)] if number else _BASELINE  # random search comes first
+            axes.fill_between(grid, curve["low"], curve["high"], color=color, alpha=0.15, lw=0)
             mark = "." if np.isfinite(curve["mean"]).sum() < _FEW else ""  # a line of one point is none
-            axes.plot(grid, curve["mean"], label=label, color=colour, lw=1.8, ls="-" if number else "--", marker=mark)
+            axes.plot(grid, curve["mean"], label=label, color=color, lw=1.8, ls="-" if number else "--", marker=mark)
             means.append(curve["mean"])
         lowest = np.nanmin([mean[mean > 0].min(initial=1.0) for mean in means])
         known = np.concatenate([mean[len(mean) // 20 :] for mean in means])

@@ -15,7 +15,7 @@ from ramify.errors import TableError
 from ramify.report.pictures import png, svg
 from ramify.run import RunFolder
 from ramify.strategies.budget import Budget
-from ramify.strategies.pareto import front, normalised_hypervolume
+from ramify.strategies.pareto import front, normalized_hypervolume
 from ramify.wording import sentence
 
 BASELINE = "RandomSearch"
@@ -101,7 +101,7 @@ def outcome_of(
             "architectures": len(worker.table),
             "members": worker.space.size,
         },
-        "measure": "regret of the normalised hypervolume" if several else "regret of the accuracy",
+        "measure": "regret of the normalized hypervolume" if several else "regret of the accuracy",
         "unit": "per cent of the box" if several else "points of per cent",
         "budget": {name: getattr(budget, name) for name in budget.budgets},
         "axis": axis,
@@ -162,7 +162,7 @@ def _optimum(worker: Worker, column: str) -> float:
         except TableError:  # a value that is missing
             continue
     best = [points[at] for at in front(points)]
-    return 100 * normalised_hypervolume(best, strategy.reference or ())
+    return 100 * normalized_hypervolume(best, strategy.reference or ())
 
 
 def write_outcome(folder: RunFolder, found: dict[str, Any]) -> None:

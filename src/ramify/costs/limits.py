@@ -2,7 +2,7 @@
 
 Scores (E, O) prefer the member that `Space.discretize` derives, by the rule of the space's paper. If it keeps the
 limits, it is the result. Else the result is the member within them with the largest sum of the scores of the candidates
-that it uses. Without limits this is what every `discretize` of the library maximises: of a cell of DARTS the two
+that it uses. Without limits this is what every `discretize` of the library maximizes: of a cell of DARTS the two
 strongest edges of a node are the pair with the largest sum.
 
 Where costs are sums over decisions, that member is found exactly (`costs/best.py`). This includes costs that are

@@ -130,7 +130,7 @@ class MemberCosts(SummedCosts):
         return dict(zip(self.names, map(float, self.of(arch)), strict=True))
 
     def look(self, arch: Architecture) -> tuple[float, ...]:
-        """Count on the meta device: nothing is initialised and nothing is computed."""
+        """Count on the meta device: nothing is initialized and nothing is computed."""
         self.looked += 1
         found = self.networks.measured(self.costs, arch)
         self.additive = self.additive and all(value.is_integer() for value in found)

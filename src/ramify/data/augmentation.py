@@ -23,7 +23,7 @@ class Augmentation:
         crop: Pixels of padding on every side, black unless the distortion's `fill` says otherwise, of which a random
             window of the original size is kept.
         flip: Mirror left and right with probability one half.
-        cutout: Side in pixels of one square that is set to zero after normalisation. Its centre is uniform on
+        cutout: Side in pixels of one square that is set to zero after normalization. Its center is uniform on
             the image, so a part of it may lie outside (DeVries and Taylor, 2017, arXiv:1708.04552).
         distortion: What else happens to images. Its resized crop replaces the crop.
 
@@ -62,7 +62,7 @@ class Augmentation:
         """Draw the choices for `count` images of `size` (H, W).
 
         Returns:
-            (5, B) int64 on the CPU: window's top and left in 0..2*crop, mirrored 0/1, centre row and column of
+            (5, B) int64 on the CPU: window's top and left in 0..2*crop, mirrored 0/1, center row and column of
             the cutout. Each is drawn whether it is used or not, so dropping one effect leaves the others as
             they are.
         """
@@ -104,17 +104,17 @@ def windows(pixels: Tensor, rows: Tensor, draws: Tensor, *, size: tuple[int, int
     return window
 
 
-def normalise(window: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Normalise (B, H, W, C) uint8 by `mean` (C,) and `std` (C,) of inputs in 0..1, whose dtype the result has."""
+def normalize(window: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalize (B, H, W, C) uint8 by `mean` (C,) and `std` (C,) of inputs in 0..1, whose dtype the result has."""
     count, height, width, channels = window.shape
     scale, shift = 1 / (255 * std), -mean / std
-    # Image rows of W*C numbers: a broadcast over the C = 3 innermost ones would not be vectorised.
+    # Image rows of W*C numbers: a broadcast over the C = 3 innermost ones would not be vectorized.
     x = window.view(count, height, width * channels).to(mean.dtype)
     return x.mul_(scale.repeat(width)).add_(shift.repeat(width)).view(window.shape)
 
 
 def cut_out(x: Tensor, draws: Tensor, length: int) -> Tensor:
-    """Zero a square of `length` pixels in each image of `x` (B, H, W, C), in place, around the drawn centres."""
+    """Zero a square of `length` pixels in each image of `x` (B, H, W, C), in place, around the drawn centers."""
     count, height, width, channels = x.shape
     first = draws[3:5, :, None] - length // 2  # (2, B, 1)
     rows, columns = (

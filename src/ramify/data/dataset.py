@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ramify.data.augmentation import Augmentation, cut_out, normalise, windows
+from ramify.data.augmentation import Augmentation, cut_out, normalize, windows
 from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.parts import listed
@@ -87,7 +87,7 @@ class Split:
             dtype: Floating type of the images or rows.
 
         Returns:
-            Batches of images (B, C, H, W), normalised, in `torch.channels_last`, or of rows (B, F), standardized, and
+            Batches of images (B, C, H, W), normalized, in `torch.channels_last`, or of rows (B, F), standardized, and
             classes (B,) int64 or values (B, K) float32, as they are.
 
         Raises:
@@ -147,7 +147,7 @@ class Split:
             fill = augmentation.distortion.fill
             cropped = windows(images, rows, draws, size=pixels.size, crop=augmentation.crop, fill=fill)
             distort, light, finish = self._distorting(augmentation.distortion, len(whole), seed, epoch, number, part)
-            x = light(normalise(distort(cropped), mean, std), std)
+            x = light(normalize(distort(cropped), mean, std), std)
             if augmentation.cutout:
                 x = cut_out(x, draws, augmentation.cutout)
             x = finish(x)
@@ -158,7 +158,7 @@ class Split:
     def _distorting(
         self, distortion: Distortion, count: int, seed: int, epoch: int, number: int, part: tuple[int, int]
     ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor], Callable[[Tensor], Tensor]]:
-        """Return what happens to a batch, or to a part of it, before it is normalised, right after, and at the end."""
+        """Return what happens to a batch, or to a part of it, before it is normalized, right after, and at the end."""
         if not distortion.distorts:
             return (lambda x: x), (lambda x, _: x), (lambda x: x)
         draws = distortion.draw(count, stream(seed, "distort", self.name, epoch, number))[:, part[0] :: part[1]]

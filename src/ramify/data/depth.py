@@ -218,6 +218,6 @@ class Extent:
 
     def _unclear(self, where: str) -> DataError:
         return DataError(
-            f"{where}: floats must lie in 0..1, 0..255 or 0..65535 and make use of it, before any normalisation, and "
+            f"{where}: floats must lie in 0..1, 0..255 or 0..65535 and make use of it, before any normalization, and "
             f"reach from {self.floats}; scale them"
         )

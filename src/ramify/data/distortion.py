@@ -1,6 +1,6 @@
-"""Stronger changes of training images: resized crops, colours, learned policies, erased rectangles.
+"""Stronger changes of training images: resized crops, colors, learned policies, erased rectangles.
 
-Legend: B images of a batch, H height and W width of an image, C channels. Crops and colours are computed for a whole
+Legend: B images of a batch, H height and W width of an image, C channels. Crops and colors are computed for a whole
 batch; the policies are torchvision's, image by image, which waits for the host and takes longer.
 """
 
@@ -24,7 +24,7 @@ BINS = 31  # magnitudes that torchvision's RandAugment tells apart
 TRIES = 10  # shapes that are drawn for a rectangle, of which the first one that fits is taken
 ERASED = (0.02, 1 / 3)  # share of the area
 GREY = (0.2989, 0.587, 0.114)  # of red, green and blue in brightness
-COLOURS = (  # principal components of the red, green and blue of ImageNet, each times its size
+COLORS = (  # principal components of the red, green and blue of ImageNet, each times its size
     (0.2175 * -0.5675, 0.2175 * -0.5808, 0.2175 * -0.5836),
     (0.0188 * 0.7192, 0.0188 * -0.0045, 0.0188 * -0.6948),
     (0.0045 * 0.4009, 0.0045 * -0.8140, 0.0045 * 0.4203),
@@ -36,19 +36,19 @@ class Distortion:
     """Changes of training images beyond crop, mirror and cutout; the default does nothing.
 
     Saturation, hue, policies and lighting are changes of colors: images have to be grey or colored for them. The
-    order is: resized crop, colours, policy, lighting, then, on normalised images, cutout and erasing.
+    order is: resized crop, colors, policy, lighting, then, on normalized images, cutout and erasing.
 
     Args:
         resized: Smallest share of the area that a random crop keeps, 0.08 as a rule, before it is resized to the whole
             image. It replaces the crop of padded images; 0 for none.
         ratio: Smallest ratio of width to height of a resized crop; its inverse is the largest. 1 for squares.
         jitter: Largest change of brightness, contrast, saturation and hue, in random order; a factor is drawn from
-            1 ± that, the shift of the hue from ± that, in turns of the colour wheel, at most 0.5.
+            1 ± that, the shift of the hue from ± that, in turns of the color wheel, at most 0.5.
         policy: `autoaugment-cifar10`, `autoaugment-imagenet` (Cubuk et al., CVPR 2019), `randaugment` (two operations
             an image; Cubuk et al., 2020, arXiv:1909.13719), or `none`.
         magnitude: Of RandAugment, from 0 to 10.
         magnitude_std: Standard deviation of it from image to image.
-        lighting: Standard deviation of the share of each principal component of colours that is added to an image, 0.1
+        lighting: Standard deviation of the share of each principal component of colors that is added to an image, 0.1
             as a rule (Krizhevsky et al., NIPS 2012, section 4.1). Images of one channel have none.
         erase: Probability that a rectangle of 2 to 33 % of the area becomes noise (Zhong et al., 2020,
             arXiv:1708.04896), drawn for every pixel.
@@ -112,7 +112,7 @@ class Distortion:
         return torch.rand(56, count, dtype=torch.float64, generator=generator)
 
     def before(self, x: Tensor, draws: Tensor, keys: Sequence[int]) -> Tensor:
-        """Change images (B, H, W, C) uint8 before they are normalised.
+        """Change images (B, H, W, C) uint8 before they are normalized.
 
         Args:
             x: Images.
@@ -126,7 +126,7 @@ class Distortion:
         return x if self.policy == "none" else self._policy(x, keys)
 
     def light(self, x: Tensor, draws: Tensor, std: Tensor) -> Tensor:
-        """Add lighting to normalised images (B, H, W, 3), in place.
+        """Add lighting to normalized images (B, H, W, 3), in place.
 
         Args:
             x: Images.
@@ -136,11 +136,11 @@ class Distortion:
         if not self.lighting or x.shape[3] != 3:
             return x
         normal = torch.special.ndtri(draws[53:56].clamp_min(torch.finfo(draws.dtype).tiny))  # (3, B)
-        shift = self.lighting * normal.T @ normal.new_tensor(COLOURS)  # (B, 3), for inputs in 0..1
+        shift = self.lighting * normal.T @ normal.new_tensor(COLORS)  # (B, 3), for inputs in 0..1
         return x.add_((shift.to(std) / std)[:, None, None, :])
 
     def after(self, x: Tensor, draws: Tensor, keys: Sequence[int]) -> Tensor:
-        """Erase rectangles of normalised images (B, H, W, C), in place; the arguments are those of `before`."""
+        """Erase rectangles of normalized images (B, H, W, C), in place; the arguments are those of `before`."""
         if not self.erase:
             return x
         erased = (draws[30] < self.erase).nonzero().flatten().tolist()
@@ -276,7 +276,7 @@ def _saturation(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def _hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Turn the colour wheel: from RGB to hue, saturation and value, and back."""
+    """Turn the color wheel: from RGB to hue, saturation and value, and back."""
     value, brightest = x.max(dim=3)
     spread = value - x.min(dim=3).values
     red, green, blue = x.unbind(dim=3)

@@ -37,7 +37,7 @@ def turn_of(image: Image) -> Transpose | None:
 
 
 def covered(image: Image, size: tuple[int, int]) -> Image:
-    """Resize an image until it covers `size` (H, W), and crop the centre; the aspect ratio is kept."""
+    """Resize an image until it covers `size` (H, W), and crop the center; the aspect ratio is kept."""
     from PIL import Image as factory
 
     height, width = size

@@ -275,7 +275,7 @@ def _values(present: dict[str, Part]) -> tuple[tuple[str, ...], dict[str, Tensor
 def _number(
     present: dict[str, Part], names: tuple[str, ...] | None, least: int
 ) -> tuple[tuple[str, ...], dict[str, Tensor]]:
-    """Number the classes: as `names` has them, else in sorted order of what the training images are labelled with.
+    """Number the classes: as `names` has them, else in sorted order of what the training images are labeled with.
 
     Returns:
         Class names, and the labels of each part, (n,) int64.

@@ -46,7 +46,7 @@ class DataSpec:
         channel_axis: Where the channels of arrays stand, `first` or `last`; for shapes that do not tell it
             (docs/data.md).
         image_size: What images are brought to, in pixels: the side of squares, or height and width, as 24,16. They are
-            resized until they cover it, then the centre is cropped. Needed when images differ in size. At most 8192.
+            resized until they cover it, then the center is cropped. Needed when images differ in size. At most 8192.
         subset: Use this many training images, the same number of each class as far as possible, and at most as
             many test images.
         test_fraction: Share of each class that is held out for testing when the source has no test images.

@@ -23,7 +23,7 @@ def names_of(task: Task) -> tuple[str, ...]:
 def values_of(task: Task, found: Measurement) -> dict[str, float]:
     """Return what an evaluation says of a network that was measured on a task.
 
-    That is `score`, which is maximised; `error`, which is minimised, where it is not 1 − score; the loss; and metrics
+    That is `score`, which is maximized; `error`, which is minimized, where it is not 1 − score; the loss; and metrics
     of which less is better, so that they can be objectives.
     """
     values = {"score": found.score, "error": -found.score, "loss": found.loss, **found.metrics}
@@ -51,7 +51,7 @@ class Evaluation(Protocol):
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
         """Return the metrics of a member.
 
-        `score` is what a search maximises, an accuracy as a fraction unless the task is another one; `seconds`, where
+        `score` is what a search maximizes, an accuracy as a fraction unless the task is another one; `seconds`, where
         known, is the simulated time that this evaluation took.
 
         Args:

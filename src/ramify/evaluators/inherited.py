@@ -28,7 +28,7 @@ class InheritedWeights(WeightSettings, Evaluator):
 
     Args:
         paths: What learns in a step: one `uniform` path, or `fair` ones, that use every candidate exactly once.
-        bins: Ascending bounds of a cost, for uniform paths: a path is drawn within two neighbouring ones, which are
+        bins: Ascending bounds of a cost, for uniform paths: a path is drawn within two neighboring ones, which are
             drawn uniformly. Two bounds are a constraint.
         bins_of: What they bound, a cost that needs no device such as `macs`, of the network that the layout of the
             search builds.

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify.execution.execution import EXECUTIONS, Form, definition_of
-from ramify.ops import Operation, Prelude, dropout, is_synchronised, synchronised_norm
+from ramify.ops import Operation, Prelude, dropout, is_synchronized, synchronized_norm
 from ramify.registry import named
 from ramify.supernet import FixedGraph, MixedGraph, MixedLayer, Mixture, WidthMask
 from ramify.supernet.graph import Source
@@ -141,9 +141,9 @@ def weighted(operation: Operation, h: Tensor, weight: Tensor) -> Tensor:
         scale, shift = norm.weight * weight, norm.bias * weight
     if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-    if is_synchronised(norm, h):
+    if is_synchronized(norm, h):
         momentum = 0.1 if norm.momentum is None else norm.momentum
-        return synchronised_norm(h, norm.running_mean, norm.running_var, scale, shift, momentum, norm.eps)
+        return synchronized_norm(h, norm.running_mean, norm.running_var, scale, shift, momentum, norm.eps)
     return F.batch_norm(
         h,
         norm.running_mean,

@@ -229,7 +229,7 @@ class _Processes(Workers):
         ours, theirs = self._context.Pipe()
         # Daemonic, so that they end with this process even where nobody closes these workers.
         started = self._context.Process(
-            target=_serve, args=(theirs, self._theirs, lease, imports.travelling()), daemon=True
+            target=_serve, args=(theirs, self._theirs, lease, imports.traveling()), daemon=True
         )
         with signals.held_back():
             started.start()
@@ -307,7 +307,7 @@ def _serve(connection: Connection, parent: Connection, lease: str | None, import
 
     threading.Thread(target=follow, daemon=True).start()
     if lease is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = lease  # before CUDA is initialised
+        os.environ["CUDA_VISIBLE_DEVICES"] = lease  # before CUDA is initialized
 
     def prepare(receive: Callable[[], Setup]) -> Work:
         imports.repeat(imported)  # before anything is unpickled

@@ -291,7 +291,7 @@ class _Actors(Workers):
     def _start(self) -> None:
         self._started += 1
         worker = _Worker(
-            self._started, self.actor.remote(list(sys.path), imports.travelling()), Deadline(self.settings.timeout)
+            self._started, self.actor.remote(list(sys.path), imports.traveling()), Deadline(self.settings.timeout)
         )
         self._workers.append(worker)
         self._expected[worker.actor.prepare.remote(self.setup)] = worker

@@ -11,7 +11,7 @@ from ramify.ops.operations import (
     operation,
 )
 from ramify.ops.pointwise import PointwiseConv2d, channels_last
-from ramify.ops.synchronised import SynchronisedNorm, is_synchronised, synchronise, synchronised_norm
+from ramify.ops.synchronized import SynchronizedNorm, is_synchronized, synchronize, synchronized_norm
 
 __all__ = [
     "NONE",
@@ -24,14 +24,14 @@ __all__ = [
     "PointwiseConv2d",
     "PreActivation",
     "Prelude",
-    "SynchronisedNorm",
+    "SynchronizedNorm",
     "channels_last",
     "dropout",
-    "is_synchronised",
+    "is_synchronized",
     "make_operation",
     "operation",
     "standard_norm",
-    "synchronise",
-    "synchronised_norm",
+    "synchronize",
+    "synchronized_norm",
     "with_eps",
 ]

@@ -136,7 +136,7 @@ def _with_paths(value: Any, kind: str) -> Any:
 
 
 @cache
-def _catalogue() -> dict[str, PublishedSetting]:
+def _catalog() -> dict[str, PublishedSetting]:
     found = {}
     for file in sorted(files("ramify.recipes").iterdir(), key=lambda file: file.name.removesuffix(".yaml")):
         name, dot, ending = file.name.rpartition(".")
@@ -149,7 +149,7 @@ def _catalogue() -> dict[str, PublishedSetting]:
 
 def entries(verb: str | None = None) -> tuple[PublishedSetting, ...]:
     """Return all recipes, or those for one verb."""
-    return tuple(recipe for recipe in _catalogue().values() if verb in (None, recipe.verb))
+    return tuple(recipe for recipe in _catalog().values() if verb in (None, recipe.verb))
 
 
 def get(name: str, verb: str | None = None) -> PublishedSetting:
@@ -164,10 +164,10 @@ def get(name: str, verb: str | None = None) -> PublishedSetting:
     """
     known = [recipe.name for recipe in entries(verb)]
     if name in known:
-        return _catalogue()[name]
+        return _catalog()[name]
     problem = f"unknown recipe {name!r}"
-    if name in _catalogue():
-        problem = f"recipe {name!r} is for `ramify {_catalogue()[name].verb}`"
+    if name in _catalog():
+        problem = f"recipe {name!r} is for `ramify {_catalog()[name].verb}`"
     raise ConfigurationError(f"{problem}; {nearest(name, known)}")
 
 

@@ -1,4 +1,4 @@
-"""Cells as pictures: states as boxes, operations as coloured labels on the edges between them."""
+"""Cells as pictures: states as boxes, operations as colored labels on the edges between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.textpath import text_to_path
 
 from ramify.report.layout import Layout, Point, Route, Size, Vertex, arrange
-from ramify.report.palette import FAINT, INK, MUTED, PAPER, WASH, operation_colour
+from ramify.report.palette import FAINT, INK, MUTED, PAPER, WASH, operation_color
 from ramify.report.pictures import save_figure
 
 if TYPE_CHECKING:
@@ -95,14 +95,14 @@ def save_cell(graph: CellGraph, stem: Path, title: str = "") -> tuple[Path, Path
 def _draw_edges(axes: Axes, layout: Layout) -> None:
     strength = {"": 0, "none": 1}  # the strongest come last, on top where edges have to cross
     for route in sorted(layout.routes, key=lambda route: strength.get(route.operation, 2)):
-        colour = operation_colour(route.operation) if route.operation else FAINT
+        color = operation_color(route.operation) if route.operation else FAINT
         width, dashes = {"": (0.9, "-"), "none": (1.0, (0, (3, 3)))}.get(route.operation, (1.9, "-"))
         curve = _curve((*route.points[:-1], (route.points[-1][0] - 0.8 * _ARROW, route.points[-1][1])))
         shape = {"facecolor": "none", "capstyle": "butt", "clip_on": False}
         if width > 1:  # where it crosses others, a strong edge passes over them
             axes.add_patch(PathPatch(curve, edgecolor=PAPER, linewidth=width + 1.8, **shape))
-        axes.add_patch(PathPatch(curve, edgecolor=colour, linewidth=width, linestyle=dashes, **shape))
-        axes.add_patch(_arrow_head(route, colour, 0.5 * _ARROW if width > 1 else 0.36 * _ARROW))
+        axes.add_patch(PathPatch(curve, edgecolor=color, linewidth=width, linestyle=dashes, **shape))
+        axes.add_patch(_arrow_head(route, color, 0.5 * _ARROW if width > 1 else 0.36 * _ARROW))
 
 
 def _curve(points: tuple[Point, ...]) -> Outline:
@@ -118,19 +118,19 @@ def _curve(points: tuple[Point, ...]) -> Outline:
     return Outline(vertices, codes)
 
 
-def _arrow_head(route: Route, colour: str, half: float) -> Patch:
+def _arrow_head(route: Route, color: str, half: float) -> Patch:
     x, y = route.points[-1]
     corners = [(x, y), (x - _ARROW, y - half), (x - _ARROW, y + half)]
-    return Polygon(corners, facecolor=colour, edgecolor="none", clip_on=False)
+    return Polygon(corners, facecolor=color, edgecolor="none", clip_on=False)
 
 
 def _draw_label(axes: Axes, label: Vertex, name: str) -> None:
-    colour = operation_colour(name)
+    color = operation_color(name)
     faint = name == "none"
     axes.add_patch(_box(label, 0.09, facecolor=PAPER, edgecolor=PAPER, linewidth=3))  # the halo
     if not faint:
-        axes.add_patch(_box(label, 0.09, facecolor=colour, edgecolor="none", alpha=0.13))
-    _write(axes, label, name, _LABEL_FONT, MUTED if faint else colour)
+        axes.add_patch(_box(label, 0.09, facecolor=color, edgecolor="none", alpha=0.13))
+    _write(axes, label, name, _LABEL_FONT, MUTED if faint else color)
 
 
 def _box(vertex: Vertex, rounding: float, **style: Any) -> Patch:
@@ -139,9 +139,9 @@ def _box(vertex: Vertex, rounding: float, **style: Any) -> Patch:
     return FancyBboxPatch(corner, vertex.width, vertex.height, boxstyle=shape, clip_on=False, **style)
 
 
-def _write(axes: Axes, vertex: Vertex, text: str, font: FontProperties, colour: str) -> None:
+def _write(axes: Axes, vertex: Vertex, text: str, font: FontProperties, color: str) -> None:
     axes.text(
-        vertex.x, vertex.y, text, font=font, color=colour,
+        vertex.x, vertex.y, text, font=font, color=color,
         ha="center", va="center_baseline", parse_math=False,
     )  # fmt: skip
 

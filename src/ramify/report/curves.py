@@ -12,7 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from ramify.report.palette import ACCENT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, WASH, operation_colour
+from ramify.report.palette import ACCENT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, WASH, operation_color
 from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial
 
 HEAT_MAP = LinearSegmentedColormap.from_list("mixing", HEAT)
@@ -51,9 +51,9 @@ def draw_mixing(mixing: MixingHistory) -> Figure:
         known = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
         if known:
             x, mean, low, high = zip(*known, strict=True)
-            colour = SERIES[at % len(SERIES)]
-            axes.fill_between(x, low, high, color=colour, alpha=0.1, lw=0)
-            axes.plot(x, mean, color=colour, lw=1.8, label=choice.name)
+            color = SERIES[at % len(SERIES)]
+            axes.fill_between(x, low, high, color=color, alpha=0.1, lw=0)
+            axes.plot(x, mean, color=color, lw=1.8, label=choice.name)
     axes.set_ylim(0, 1.03)
     _dress(axes, "entropy of the edges (1: undecided)", mixing.axis)
     if axes.lines and len(choices) > 1:
@@ -101,20 +101,20 @@ def _draw_heatmap(axes: Axes, choice: ChoiceHistory, highest: float) -> None:
     weights = [[math.nan if value is None else value for value in row] for row in choice.frames[-1]]
     axes.pcolormesh(weights, cmap=HEAT_MAP, vmin=0, vmax=highest, edgecolor=PAPER, linewidth=1.5)
     for edge, operation in sorted(choice.chosen):
-        colour = operation_colour(choice.operations[operation])
-        axes.add_patch(Rectangle((operation + 0.05, edge + 0.05), 0.9, 0.9, fill=False, edgecolor=colour, lw=1.6))
-    centres = [at + 0.5 for at in range(max(len(choice.operations), len(choice.edges)))]
+        color = operation_color(choice.operations[operation])
+        axes.add_patch(Rectangle((operation + 0.05, edge + 0.05), 0.9, 0.9, fill=False, edgecolor=color, lw=1.6))
+    centers = [at + 0.5 for at in range(max(len(choice.operations), len(choice.edges)))]
     axes.set_xticks(
-        centres[: len(choice.operations)], choice.operations, rotation=35, ha="left", rotation_mode="anchor"
+        centers[: len(choice.operations)], choice.operations, rotation=35, ha="left", rotation_mode="anchor"
     )
-    axes.set_yticks(centres[: len(choice.edges)], choice.edges)
+    axes.set_yticks(centers[: len(choice.edges)], choice.edges)
     axes.invert_yaxis()
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8, labelcolor=MUTED)
     axes.set_facecolor(WASH)
     for label, name in zip(axes.get_xticklabels(), choice.operations, strict=True):
-        label.set(color=operation_colour(name), parse_math=False)
+        label.set(color=operation_color(name), parse_math=False)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_title(choice.name, fontsize=10, color=INK, loc="left", weight="bold", parse_math=False)

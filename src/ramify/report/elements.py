@@ -75,7 +75,7 @@ def copyable(name: str, text: str, *, yaml_keys: bool = False) -> str:
 
 
 def inline_svg(picture: str, *, prefix: str, width: float) -> str:
-    """Return an SVG as part of the page: identifiers made unique by a prefix, and colours that follow the theme.
+    """Return an SVG as part of the page: identifiers made unique by a prefix, and colors that follow the theme.
 
     It is shown in proportion to its width (inches), so that the lettering of all pictures has one size.
     """
@@ -86,15 +86,15 @@ def inline_svg(picture: str, *, prefix: str, width: float) -> str:
     return re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', rf'<svg xmlns="{_SVG}" viewBox="\1" {size}>', picture, count=1)
 
 
-def colour_rules(html: str) -> str:
-    """Return the style rules for the colours that the page names as variables, for light and for dark screens.
+def color_rules(html: str) -> str:
+    """Return the style rules for the colors that the page names as variables, for light and for dark screens.
 
-    These are `--ink` and its like, which the style sheet names, and `--c-rrggbb`, the colours of inline pictures.
+    These are `--ink` and its like, which the style sheet names, and `--c-rrggbb`, the colors of inline pictures.
     """
     names = {"paper": PAPER, "ink": INK, "muted": MUTED, "line": LINE, "wash": WASH, "accent": ACCENT}
-    names |= {f"c-{colour}": f"#{colour}" for colour in sorted(set(re.findall(r"var\(--c-([0-9a-f]{6})\)", html)))}
-    light = "".join(f"--{name}:{colour};" for name, colour in names.items())
-    dark = "".join(f"--{name}:{on_dark(colour)};" for name, colour in names.items())
+    names |= {f"c-{color}": f"#{color}" for color in sorted(set(re.findall(r"var\(--c-([0-9a-f]{6})\)", html)))}
+    light = "".join(f"--{name}:{color};" for name, color in names.items())
+    dark = "".join(f"--{name}:{on_dark(color)};" for name, color in names.items())
     return f":root{{{light}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
 
 

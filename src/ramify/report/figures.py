@@ -1,4 +1,4 @@
-"""The interactive figures of the page, as Plotly figures in the light colours; the page repaints them for dark."""
+"""The interactive figures of the page, as Plotly figures in the light colors; the page repaints them for dark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textwrap import wrap
 
 import plotly.graph_objects as go
 
-from ramify.report.palette import ACCENT, FAINT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, operation_colour
+from ramify.report.palette import ACCENT, FAINT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, operation_color
 from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial
 
 _FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -39,7 +39,7 @@ def heatmap(choice: ChoiceHistory, highest: float) -> go.Figure:
         z=choice.frames[-1],
         zmin=0,
         zmax=highest,
-        colorscale=[[at / (len(HEAT) - 1), colour] for at, colour in enumerate(HEAT)],
+        colorscale=[[at / (len(HEAT) - 1), color] for at, color in enumerate(HEAT)],
         showscale=False,
         xgap=2,
         ygap=2,
@@ -48,10 +48,10 @@ def heatmap(choice: ChoiceHistory, highest: float) -> go.Figure:
         hovertemplate="%{text}<br><b>%{z:.3f}</b><extra></extra>",
     )
     for edge, operation in sorted(choice.chosen):
-        colour = operation_colour(choice.operations[operation])
+        color = operation_color(choice.operations[operation])
         box = {"x0": operation - 0.47, "x1": operation + 0.47, "y0": edge - 0.44, "y1": edge + 0.44}
-        figure.add_shape(type="rect", line={"color": colour, "width": 2}, **box)
-    columns = [f'<span style="color:{operation_colour(op)}">{escape(op)}</span>' for op in choice.operations]
+        figure.add_shape(type="rect", line={"color": color, "width": 2}, **box)
+    columns = [f'<span style="color:{operation_color(op)}">{escape(op)}</span>' for op in choice.operations]
     figure.update_xaxes(
         side="top",
         tickvals=list(range(len(columns))),
@@ -78,7 +78,7 @@ def edge_lines(mixing: MixingHistory) -> go.Figure:
             y=[frame[0][at] for frame in first.frames],
             name=escape(operation),
             mode="lines",
-            line={"color": operation_colour(operation), "width": 2},
+            line={"color": operation_color(operation), "width": 2},
             hovertemplate="%{y:.3f}",
         )
     return figure.update_layout(hovermode="x unified", legend={"y": -0.2, "yanchor": "top"}).update_yaxes(
@@ -94,11 +94,11 @@ def entropy(mixing: MixingHistory) -> go.Figure:
         if not known:
             continue
         x, mean, low, high = (list(column) for column in zip(*known, strict=True))
-        colour = SERIES[at % len(SERIES)]
-        band = {"mode": "lines", "line": {"width": 0, "color": colour}, "showlegend": False, "hoverinfo": "skip"}
-        figure.add_scatter(x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=colour, opacity=0.1, **band)
+        color = SERIES[at % len(SERIES)]
+        band = {"mode": "lines", "line": {"width": 0, "color": color}, "showlegend": False, "hoverinfo": "skip"}
+        figure.add_scatter(x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=color, opacity=0.1, **band)
         figure.add_scatter(
-            x=x, y=mean, name=escape(choice.name), mode="lines", line={"color": colour, "width": 2.2},
+            x=x, y=mean, name=escape(choice.name), mode="lines", line={"color": color, "width": 2.2},
             hovertemplate="%{y:.3f}",
         )  # fmt: skip
     return figure.update_layout(hovermode="x unified", legend={"y": -0.2, "yanchor": "top"}).update_yaxes(
@@ -130,7 +130,7 @@ def trade_off(found: Sequence[Trial], metric: str, label: str) -> go.Figure:
 
 
 def front(found: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
-    """Draw the first objective of every trial over another one, and what the front reaches; both are minimised."""
+    """Draw the first objective of every trial over another one, and what the front reaches; both are minimized."""
     figure = new_plot(400, labels[1])
     steps = found.stairs(other)
     figure.add_scatter(
@@ -142,7 +142,7 @@ def front(found: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
         hoverinfo="skip",
     )
     on_front = set(found.members)
-    for name, wanted, colour, size, opacity in (
+    for name, wanted, color, size, opacity in (
         ("trial", False, SERIES[0], 7, 0.35),
         ("front", True, ACCENT, 10, 1.0),
     ):
@@ -152,7 +152,7 @@ def front(found: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
             y=[found.points[at][0] for at in shown],
             name=name,
             mode="markers",
-            marker={"color": colour, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
+            marker={"color": color, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
             text=[_hover(found.trials[at]) for at in shown],
             hovertemplate="%{text}<extra></extra>",
         )
@@ -164,7 +164,7 @@ def _add_trials(figure: go.Figure, found: Sequence[Trial], positions: Sequence[f
     """Add the trials as points, those apart that were the best of their time."""
     bests = [None, *(trial.best for trial in found)]
     records = [trial.score >= trial.best != before for trial, before in zip(found, bests, strict=False)]
-    for name, wanted, colour, size, opacity in (
+    for name, wanted, color, size, opacity in (
         ("trial", False, SERIES[0], 7, 0.5),
         ("new best", True, ACCENT, 10, 1.0),
     ):
@@ -174,7 +174,7 @@ def _add_trials(figure: go.Figure, found: Sequence[Trial], positions: Sequence[f
             y=[found[at].score for at in shown],
             name=name,
             mode="markers",
-            marker={"color": colour, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
+            marker={"color": color, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
             text=[_hover(found[at]) for at in shown],
             hovertemplate="%{text}<extra></extra>",
         )
@@ -187,7 +187,7 @@ def _hover(trial: Trial) -> str:
 
 
 def new_plot(height: int, axis: str = "") -> go.Figure:
-    """Return an empty figure of so many pixels, in the light colours."""
+    """Return an empty figure of so many pixels, in the light colors."""
     clear = "rgba(0,0,0,0)"
     title = {"standoff": 8, "font": {"size": 12}}
     lines = {"gridcolor": LINE, "zeroline": False, "showline": False, "automargin": True, "ticks": ""}

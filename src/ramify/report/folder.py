@@ -45,7 +45,7 @@ class Row(TypedDict, total=False):
     best: Number
     skip_share: Number
     mixing_entropy: Number
-    discretisation_gap: Number
+    discretization_gap: Number
     hessian_eigenvalue: Number
     skip_dropout: Number
     baseline: Number

@@ -20,7 +20,7 @@ from ramify.report import curves, details, figures, shrinking
 from ramify.report.cells import draw_cell
 from ramify.report.elements import (
     card,
-    colour_rules,
+    color_rules,
     copyable,
     data_url,
     grid,
@@ -34,7 +34,7 @@ from ramify.report.elements import (
 )
 from ramify.report.facts import Facts, name_of
 from ramify.report.folder import DETAILS, RunFolder, number, read_folder
-from ramify.report.palette import HEAT, colours_in, on_dark, operation_colour
+from ramify.report.palette import HEAT, colors_in, on_dark, operation_color
 from ramify.report.phrases import edges_in_words, ending, objective_label
 from ramify.report.pictures import save_figure, svg
 from ramify.report.story import (
@@ -138,7 +138,7 @@ class _Page:
         body = "\n".join(f'<section id="{slug(label)}">{html}</section>' for label, html in sections.items())
         return _DOCUMENT.format(
             title=escape(f"{headline} · Ramify"),
-            style=colour_rules(body) + _asset("style.css"),
+            style=color_rules(body) + _asset("style.css"),
             header=header,
             links="".join(f'<a href="#{slug(label)}">{label}</a>' for label in sections),
             body=body,
@@ -193,7 +193,7 @@ class _Page:
         cells = "".join(self._cell(name, graph) for name, graph in self.graphs.items())
         used = Counter(op for graph in self.graphs.values() for _, _, op in graph.edges if op)
         chips = "".join(
-            f'<li style="--c: var(--c-{operation_colour(op)[1:]})">{escape(op)} <b>× {count}</b></li>'
+            f'<li style="--c: var(--c-{operation_color(op)[1:]})">{escape(op)} <b>× {count}</b></li>'
             for op, count in sorted(used.items(), key=lambda item: (-item[1], item[0]))
         )
         body = f'<div class="cells">{cells}</div><ul class="chips">{chips}</ul>' if cells else ""
@@ -216,8 +216,8 @@ class _Page:
         found = self.mixing
         if not found:
             return ""
-        colours = ", ".join(f"var(--c-{colour[1:]})" for colour in HEAT)
-        ramp = f'<span class="ramp" style="background: linear-gradient(90deg, {colours})"></span>'
+        colors = ", ".join(f"var(--c-{color[1:]})" for color in HEAT)
+        ramp = f'<span class="ramp" style="background: linear-gradient(90deg, {colors})"></span>'
         scale = f'<small aria-hidden="true">0 {ramp} {found.highest:.2f}</small>'
         maps = (
             card(choice.name, self._plot(f"mixing-{at}", figures.heatmap(choice, found.highest)), scale)
@@ -414,7 +414,7 @@ class _Page:
         content = {
             "figures": drawn,
             "mixing": _frames(self.mixing) if self.mixing else None,
-            "dark": {colour: on_dark(colour) for colour in colours_in(json.dumps(drawn))},
+            "dark": {color: on_dark(color) for color in colors_in(json.dumps(drawn))},
         }
         return json.dumps(content, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
@@ -473,7 +473,7 @@ def _frames(found: MixingHistory) -> dict[str, Any]:
         "choices": [
             {
                 "operations": list(map(escape, choice.operations)),
-                "colours": list(map(operation_colour, choice.operations)),
+                "colors": list(map(operation_color, choice.operations)),
                 "chosen": sorted(choice.chosen),
                 "frames": choice.frames,
             }

@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 @dataclass(eq=False)
 class Vertex:
-    """A state, a label or a bend with its column, size and centre (inches); `before` and `after` are its edges."""
+    """A state, a label or a bend with its column, size and center (inches); `before` and `after` are its edges."""
 
     column: int
     width: float
@@ -143,18 +143,18 @@ def _order(columns: list[list[Vertex]]) -> None:
     columns[:] = best
 
 
-def _sort_by(fixed: Sequence[Vertex], column: list[Vertex], neighbours: Callable[[Vertex], list[Vertex]]) -> None:
-    """Sort a column by where the neighbours in a fixed column stand; who has none stays where it is."""
+def _sort_by(fixed: Sequence[Vertex], column: list[Vertex], neighbors: Callable[[Vertex], list[Vertex]]) -> None:
+    """Sort a column by where the neighbors in a fixed column stand; who has none stays where it is."""
     place = {id(vertex): index for index, vertex in enumerate(fixed)}
-    centre = {
-        id(vertex): fmean(place[id(near)] for near in neighbours(vertex)) if neighbours(vertex) else index
+    center = {
+        id(vertex): fmean(place[id(near)] for near in neighbors(vertex)) if neighbors(vertex) else index
         for index, vertex in enumerate(column)
     }
-    column.sort(key=lambda vertex: centre[id(vertex)])
+    column.sort(key=lambda vertex: center[id(vertex)])
 
 
 def _swap(columns: Sequence[list[Vertex]]) -> None:
-    """Swap neighbours wherever that removes a crossing."""
+    """Swap neighbors wherever that removes a crossing."""
     for at, column in enumerate(columns):
         around = columns[max(at - 1, 0) : at + 2]
         for upper in range(len(column) - 1):
@@ -174,7 +174,7 @@ def _crossings(columns: Sequence[Sequence[Vertex]]) -> int:
 
 
 def _set_heights(columns: Sequence[Sequence[Vertex]]) -> None:
-    """Draw every vertex towards its neighbours, as far as the others of its column let it."""
+    """Draw every vertex towards its neighbors, as far as the others of its column let it."""
     for sweep in range(80):
         for column in columns if sweep % 2 else reversed(columns):
             wanted = []

@@ -5,10 +5,10 @@
   const coarse = matchMedia("(pointer: coarse)").matches;
   const $ = (id) => document.getElementById(id);
 
-  /* Figures come in the colours of the light theme; a dark screen sees the partner of each. */
+  /* Figures come in the colors of the light theme; a dark screen sees the partner of each. */
   function draw(id) {
     let text = JSON.stringify(figures[id]);
-    if (darkness.matches) text = text.replace(/#[0-9a-f]{6}\b/g, (colour) => dark[colour] ?? colour);
+    if (darkness.matches) text = text.replace(/#[0-9a-f]{6}\b/g, (color) => dark[color] ?? color);
     const { data, layout } = JSON.parse(text);
     layout.uirevision = id; // a zoom outlives the slider
     if (coarse) layout.dragmode = false; // a finger scrolls the page
@@ -39,7 +39,7 @@
         draw(`mixing-${index}`);
       });
       const x = positions[at];
-      // the colour is one of the figures' own, so that it follows the theme
+      // the color is one of the figures' own, so that it follows the theme
       const line = { type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, line: { color: "#5e6874", width: 1, dash: "dot" } };
       for (const id of ["edge-lines", "entropy"]) {
         if (!figures[id]) continue;
@@ -55,7 +55,7 @@
         ...figures["edge-lines"].data[0],
         name,
         y: choice.frames.map((frame) => frame[edge][operation]),
-        line: { color: choice.colours[operation], width: choice.chosen.some(([e, o]) => e === edge && o === operation) ? 4 : 1.8 },
+        line: { color: choice.colors[operation], width: choice.chosen.some(([e, o]) => e === edge && o === operation) ? 4 : 1.8 },
       })).filter((trace) => trace.y.some((value) => value !== null));
       draw("edge-lines");
     }

@@ -1,6 +1,6 @@
-"""The report's colours: one per operation, the same in every picture, each with a partner for dark screens.
+"""The report's colors: one per operation, the same in every picture, each with a partner for dark screens.
 
-Pictures are drawn in the light colours below. Whatever shows them on a dark screen replaces each colour by
+Pictures are drawn in the light colors below. Whatever shows them on a dark screen replaces each color by
 `on_dark` of it, so a figure is drawn once and never knows which theme it will meet.
 """
 
@@ -48,10 +48,10 @@ _FAMILIES: tuple[tuple[str, tuple[str, str, str, str]], ...] = (
 _FREE_HUES = (338, 192, 6, 312)  # degrees that no family occupies
 
 
-def operation_colour(name: str) -> str:
-    """Return the colour of an operation: the hue tells its family, the shade the size of its kernel.
+def operation_color(name: str) -> str:
+    """Return the color of an operation: the hue tells its family, the shade the size of its kernel.
 
-    A name of no known family gets a colour of its own that depends on nothing but the name.
+    A name of no known family gets a color of its own that depends on nothing but the name.
     """
     for prefix, shades in _FAMILIES:
         if re.match(prefix, name):
@@ -62,17 +62,17 @@ def operation_colour(name: str) -> str:
     return _to_hex(hue / 360, 0.3 + variant // 21 % 20 / 100, 0.55)
 
 
-def on_dark(colour: str) -> str:
-    """Return the partner of a colour on a dark screen: as it is listed, or the same hue, lighter."""
-    if colour in _LISTED_ON_DARK:
-        return _LISTED_ON_DARK[colour]
-    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+def on_dark(color: str) -> str:
+    """Return the partner of a color on a dark screen: as it is listed, or the same hue, lighter."""
+    if color in _LISTED_ON_DARK:
+        return _LISTED_ON_DARK[color]
+    red, green, blue = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     return _to_hex(hue, 0.42 + 0.55 * lightness, 0.9 * saturation)
 
 
-def colours_in(text: str) -> list[str]:
-    """Return the colours that occur in a picture or a figure, sorted."""
+def colors_in(text: str) -> list[str]:
+    """Return the colors that occur in a picture or a figure, sorted."""
     return sorted(set(re.findall(r"#[0-9a-f]{6}\b", text)))
 
 

@@ -18,7 +18,7 @@ from ramify import reading
 from ramify.errors import RunError
 from ramify.report.curves import new_figure
 from ramify.report.figures import new_plot
-from ramify.report.palette import ACCENT, HEAT, INK, MUTED, PAPER, WASH, operation_colour
+from ramify.report.palette import ACCENT, HEAT, INK, MUTED, PAPER, WASH, operation_color
 from ramify.shrinking.session import Row as Iteration
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def lives(found: Shrunk, iterations: int) -> go.Figure:
         z=values,
         zmin=1,
         zmax=iterations + 1,
-        colorscale=[[at / (len(HEAT) - 1), colour] for at, colour in enumerate((WASH, *HEAT[1:-1], ACCENT))],
+        colorscale=[[at / (len(HEAT) - 1), color] for at, color in enumerate((WASH, *HEAT[1:-1], ACCENT))],
         showscale=False,
         xgap=2,
         ygap=2,
@@ -168,7 +168,7 @@ def lives(found: Shrunk, iterations: int) -> go.Figure:
         customdata=hover,
         hovertemplate="%{customdata}<extra></extra>",
     )
-    columns = list(map(_coloured, found.ops))
+    columns = list(map(_colored, found.ops))
     figure.update_xaxes(
         side="top", tickvals=list(range(len(columns))), ticktext=columns, tickangle=-35, fixedrange=True
     )
@@ -192,14 +192,14 @@ def angles(found: Shrunk) -> go.Figure:
         customdata=[row[:-1] for row in known],
         zmin=0,
         zmax=1,
-        colorscale=[[at / (len(_SHADES) - 1), colour] for at, colour in enumerate(_SHADES)],
+        colorscale=[[at / (len(_SHADES) - 1), color] for at, color in enumerate(_SHADES)],
         showscale=False,
         ygap=2,
         hoverongaps=False,
         hovertemplate="%{customdata}<extra></extra>",
     )
     figure.update_xaxes(
-        side="top", tickvals=found.middles, ticktext=list(map(_coloured, found.ops)), tickangle=-35, fixedrange=True
+        side="top", tickvals=found.middles, ticktext=list(map(_colored, found.ops)), tickangle=-35, fixedrange=True
     )
     return _with_edges(figure, found)
 
@@ -217,8 +217,8 @@ def _fate(label: str, number: int) -> str:
     return f"{escape(label)}<br><b>{f'went in iteration {number}' if number else 'is left'}</b>"
 
 
-def _coloured(op: str) -> str:
-    return f'<span style="color:{operation_colour(op)}">{escape(op)}</span>'
+def _colored(op: str) -> str:
+    return f'<span style="color:{operation_color(op)}">{escape(op)}</span>'
 
 
 def sizes(before: float, rows: Sequence[Row]) -> go.Figure:
@@ -269,8 +269,8 @@ def _draw_lives(axes: Axes, found: Shrunk, iterations: int) -> None:
     for edge, row in enumerate(found.went):
         for op, number in enumerate(row):
             if number:
-                colour = INK if number <= 0.6 * iterations else PAPER
-                axes.text(op + 0.5, edge + 0.5, str(number), ha="center", va="center", fontsize=7, color=colour)
+                color = INK if number <= 0.6 * iterations else PAPER
+                axes.text(op + 0.5, edge + 0.5, str(number), ha="center", va="center", fontsize=7, color=color)
     _label(axes, [at + 0.5 for at in range(len(found.ops))], found)
     axes.set_title(f"{found.name}: iteration in which it went", fontsize=10, color=INK, loc="left", parse_math=False)
 
@@ -294,4 +294,4 @@ def _label(axes: Axes, places: Sequence[float], found: Shrunk) -> None:
     axes.tick_params(length=0, labelsize=8, labelcolor=MUTED)
     axes.set_facecolor(PAPER)
     for label, name in zip(axes.get_xticklabels(), found.ops, strict=True):
-        label.set(color=operation_colour(name), parse_math=False)
+        label.set(color=operation_color(name), parse_math=False)

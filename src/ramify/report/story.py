@@ -52,7 +52,7 @@ class Trial:
 class FrontStory:
     """The Pareto front of a search: what was measured of its trials, and which of them no other one dominates.
 
-    All objectives are minimised; errors are in percent.
+    All objectives are minimized; errors are in percent.
     """
 
     objectives: tuple[str, ...]
@@ -106,7 +106,7 @@ class MixingHistory:
 
     @property
     def highest(self) -> float:
-        """Where the colours of all heat maps end: the greatest weight of the search, a half if it decided nothing."""
+        """Where the colors of all heat maps end: the greatest weight of the search, a half if it decided nothing."""
         weights = (
             weight for choice in self.choices for frame in choice.frames for row in frame for weight in row if weight
         )

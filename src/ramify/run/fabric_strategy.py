@@ -7,7 +7,7 @@ from datetime import timedelta
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
-from ramify.ops import synchronise
+from ramify.ops import synchronize
 
 PATIENCE = timedelta(hours=1)
 """How long a process waits for the others before it gives up."""
@@ -28,5 +28,5 @@ class DataParallel(DDPStrategy):
         super().__init__(process_group_backend=backend, timeout=PATIENCE)
 
     def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
-        """Return the same network with synchronised norms."""
-        return synchronise(module)
+        """Return the same network with synchronized norms."""
+        return synchronize(module)

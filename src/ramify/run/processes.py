@@ -144,7 +144,7 @@ def spread(
                             list(sys.orig_argv),
                             scratch,
                             parallel.said(),
-                            imports.travelling(),
+                            imports.traveling(),
                             work,
                         ),
                     )

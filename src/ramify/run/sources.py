@@ -13,7 +13,7 @@ from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError
 from ramify.parallel import say
 from ramify.run.folder import RunFolder
-from ramify.spaces import Space, notation, recognise, space_of
+from ramify.spaces import Space, notation, recognize, space_of
 
 
 class Result:
@@ -81,4 +81,4 @@ def _parsed(content: Any, space: Space | None) -> Architecture:
     if isinstance(content, Mapping) and "format" in content:
         arch = Architecture.from_json(content)
         return (space or space_of(arch)).checked(arch)
-    return (space or recognise(content)).parse(content)
+    return (space or recognize(content)).parse(content)

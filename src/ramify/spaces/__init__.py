@@ -49,7 +49,7 @@ __all__ = [
     "StageGraph",
     "create",
     "read_description",
-    "recognise",
+    "recognize",
     "space_of",
 ]
 
@@ -113,7 +113,7 @@ def space_of(arch: Architecture) -> Space:
     return space
 
 
-def recognise(notation: Any) -> Space:
+def recognize(notation: Any) -> Space:
     """Return the space that a native notation evidently belongs to, in its smallest instance.
 
     Raises:
@@ -124,7 +124,7 @@ def recognise(notation: Any) -> Space:
         raise ArchitectureError("a matrix with operations is a cell of NAS-Bench-101, which is none of the spaces here")
     if isinstance(notation, str):
         if notation.startswith("|"):
-            return _recognise_cell(notation)
+            return _recognize_cell(notation)
         if notation.casefold().startswith(INDEX):
             return NASBench201()
         if notation.isdecimal() and len(notation) <= 5:
@@ -145,11 +145,11 @@ def recognise(notation: Any) -> Space:
         keys = f"the keys {listing(notation)}" if notation else "no keys"
         raise ArchitectureError(f"an object with {keys} is no genotype, and no other notation of a known space")
     if isinstance(notation, list | tuple):
-        return _recognise_list(notation)
+        return _recognize_list(notation)
     raise ArchitectureError(f"{excerpt(notation)} is no genotype, and no other notation of a known space")
 
 
-def _recognise_cell(notation: str) -> Space:
+def _recognize_cell(notation: str) -> Space:
     """Return the space of a cell of NAS-Bench-201, or of a larger one, unless its end seems to be missing.
 
     Raises:
@@ -165,7 +165,7 @@ def _recognise_cell(notation: str) -> Space:
     return NASBench201(nodes=len(nodes) + 1)
 
 
-def _recognise_list(notation: Sequence[Any]) -> Space:
+def _recognize_list(notation: Sequence[Any]) -> Space:
     """Return the space of a list of codes, operations or nodes."""
     if not notation:
         raise ArchitectureError("it is an empty list, and should hold an architecture")

@@ -38,7 +38,7 @@ from ramify.wording import excerpt, listing
 Candidate = tuple[str, int, int]
 """(name of a choice, edge index, operation index)."""
 
-Regulariser = Callable[[Mapping[str, Tensor]], Tensor]
+Regularizer = Callable[[Mapping[str, Tensor]], Tensor]
 """Raw architecture parameters (E, O) of every choice → a term (scalar) of the loss of the architecture."""
 
 
@@ -232,7 +232,7 @@ class Space(ABC):
         return self._member([rng.choice(decision.choices) for decision in self.decisions])
 
     def mutate(self, arch: Architecture, rng: Random) -> Architecture:
-        """Return a member that differs in one uniformly drawn decision, by one uniformly drawn neighbour.
+        """Return a member that differs in one uniformly drawn decision, by one uniformly drawn neighbor.
 
         Raises:
             ArchitectureError: If the space has only one member.
@@ -241,7 +241,7 @@ class Space(ABC):
         if not free:
             raise ArchitectureError(f"{self.name} has a single member here, so nothing can be mutated")
         decision = rng.choice(free)
-        changed = rng.choice(decision.neighbours(self.checked(arch)[decision.name]))
+        changed = rng.choice(decision.neighbors(self.checked(arch)[decision.name]))
         return self._member([changed if d is decision else arch[d.name] for d in self.decisions])
 
     def crossover(self, a: Architecture, b: Architecture, rng: Random) -> Architecture:
@@ -309,7 +309,7 @@ class Space(ABC):
         return offering.shown_by_networks(self)
 
     @property
-    def regularisers(self) -> Mapping[str, Regulariser]:
+    def regularizers(self) -> Mapping[str, Regularizer]:
         """Name → what the space's paper adds to the loss of the architecture, to be weighed by a strategy."""
         return {}
 

@@ -137,7 +137,7 @@ class CDARTSChain(ChainSpace):
             classifier=nn.Linear(head, shape["num_classes"]),
         )
 
-    def _initialise(self, network: nn.Module) -> None:
+    def _initialize(self, network: nn.Module) -> None:
         """Convolutions N(0, 2/(k²·C_out/groups)), linear layers U(±1/√classes)."""
         draw_convolutions(network, lambda c: math.sqrt(2 * c.groups / (math.prod(c.kernel_size) * c.out_channels)))
         for module in network.modules():

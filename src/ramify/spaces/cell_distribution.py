@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ramify.architecture import Architecture, Decision, Value
 from ramify.capabilities import BUDGET, Capability
 from ramify.errors import ArchitectureError, ConfigurationError
-from ramify.spaces.base import Candidate, Regulariser, argmax_existing, check_scores
+from ramify.spaces.base import Candidate, Regularizer, argmax_existing, check_scores
 from ramify.spaces.bounds import MOST_CELLS, check_most
 from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.cell_network import Inputs, MixedCell
@@ -213,7 +213,7 @@ class CellDistribution(StageGraph):
         return torch.stack([depths[state] for state in self._graphs[stage].states]).mean()
 
     @property
-    def regularisers(self) -> Mapping[str, Regulariser]:
+    def regularizers(self) -> Mapping[str, Regularizer]:
         """`depth` and `cells`, with weights 1 and 0.4 in the released distribution search."""
         return {"depth": self.depth_loss, "cells": self.expected_cells}
 

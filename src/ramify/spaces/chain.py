@@ -120,7 +120,7 @@ class ChainSpace(Space):
         """Return what stands around the layers; `norm` makes the norms behind them."""
 
     @abstractmethod
-    def _initialise(self, network: nn.Module) -> None:
+    def _initialize(self, network: nn.Module) -> None:
         """Draw the weights of a fresh network as published."""
 
     def _check_blocks(self, blocks: Sequence[int]) -> tuple[int, ...]:
@@ -292,7 +292,7 @@ class ChainSpace(Space):
             for layer, op in self.present(arch).items()
         }
         network = ChainNetwork(self._frame(shape, widths, norm), layers, plan, self.distilled, layout.dropout)
-        self._initialise(network)
+        self._initialize(network)
         return with_eps(network, layout.norm_eps)
 
     def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> ChainSupernet:
@@ -310,7 +310,7 @@ class ChainSpace(Space):
             for layer in plan
         }
         supernet = ChainSupernet(self._frame(shape, widths, norm), layers, plan, self.distilled)
-        self._initialise(supernet)
+        self._initialize(supernet)
         return with_eps(supernet, layout.norm_eps)
 
     # Sampling by depth

@@ -78,7 +78,7 @@ class MobileChain(_InvertedResiduals):
     def __init__(self, blocks: Sequence[int] = (4, 4, 4, 4, 4, 1)) -> None:
         self.blocks, self.operations = self._check_blocks(blocks), (*OPERATIONS, SKIP)
 
-    def _initialise(self, network: nn.Module) -> None:
+    def _initialize(self, network: nn.Module) -> None:
         """Convolutions N(0, 2/(k²·C_out)), also where there are groups; linear layers as PyTorch does."""
         draw_convolutions(network, lambda c: math.sqrt(2 / (math.prod(c.kernel_size) * c.out_channels)))
 
@@ -114,5 +114,5 @@ class FairMobileChain(_InvertedResiduals):
     def __init__(self, blocks: Sequence[int] = (2, 4, 4, 4, 4, 1)) -> None:
         self.blocks, self.operations = self._check_blocks(blocks), OPERATIONS
 
-    def _initialise(self, network: nn.Module) -> None:
+    def _initialize(self, network: nn.Module) -> None:
         """Leave the weights as PyTorch draws them, as the released code does."""

@@ -27,10 +27,10 @@ from ramify.ops import (
     Norm,
     Operation,
     Prelude,
-    is_synchronised,
+    is_synchronized,
     make_operation,
     standard_norm,
-    synchronised_norm,
+    synchronized_norm,
 )
 from ramify.spaces.base import Candidate, Space, argmax_existing, check_scores
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
@@ -326,7 +326,7 @@ def _conv(conv: Any, x: Tensor, width: int) -> Tensor:
 
 
 def _norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    """Normalise the channels of `x`, which are the first of the norm's."""
+    """Normalize the channels of `x`, which are the first of the norm's."""
     width = x.shape[1]
     mean, var, weight, bias = (
         None if value is None else value[:width]
@@ -335,8 +335,8 @@ def _norm(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     training = norm.training or mean is None
     if norm.training and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
-    if is_synchronised(norm, x):
-        return synchronised_norm(x, mean, var, weight, bias, norm.momentum or 0.0, norm.eps)
+    if is_synchronized(norm, x):
+        return synchronized_norm(x, mean, var, weight, bias, norm.momentum or 0.0, norm.eps)
     return F.batch_norm(x, mean, var, weight, bias, training, norm.momentum or 0.0, norm.eps)
 
 

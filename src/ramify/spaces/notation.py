@@ -9,7 +9,7 @@
     0, 1, 2, …                                                  codes, with or without brackets
     {"result": {"arch": …, "acc": 94.3}}                        records, also in YAML (`records.py`)
 
-`read` turns each into the text, list or mapping that `Space.parse` and `recognise` take; tuples become lists, and a
+`read` turns each into the text, list or mapping that `Space.parse` and `recognize` take; tuples become lists, and a
 `Genotype(…)` becomes a mapping. Typography is undone first (`typography.py`). What is read is bounded in length, depth
 and number of parts before it is built.
 """

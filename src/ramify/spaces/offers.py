@@ -46,7 +46,7 @@ def shown_by_space(space: Space) -> Iterator[Capability]:
     if space.additive:
         yield ADDITIVE_COST
         yield BUDGET
-    if space.regularisers:
+    if space.regularizers:
         yield TERMS
     if len(candidate_counts(space)) == 1:
         yield EVEN_CANDIDATES

@@ -72,7 +72,7 @@ class ShuffleChain(ChainSpace):
             classifier=nn.Linear(last, shape["num_classes"], bias=False),
         )
 
-    def _initialise(self, network: nn.Module) -> None:
+    def _initialize(self, network: nn.Module) -> None:
         """Stem and classifier N(0, 0.01²), other convolutions N(0, 1/(C_in/groups)²), shifts of norms 1e-4."""
         draw_convolutions(network, lambda conv: 1 / conv.weight.shape[1])
         for module in network.modules():

@@ -24,7 +24,7 @@ from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.ops import NONE, SKIP, make_operation, standard_norm
 from ramify.ops.blocks import Norm
 from ramify.ops.weights import count_weights
-from ramify.spaces.base import Regulariser
+from ramify.spaces.base import Regularizer
 from ramify.spaces.bounds import MOST_CELLS, MOST_NODES, check_most, check_partial
 from ramify.spaces.cell_network import IMAGENET, Cell, CellNetwork, CellPlan, CellSkeleton, Inputs, MixedCell
 from ramify.spaces.cell_space import CellSpace
@@ -275,7 +275,7 @@ class StageGraph(PairSpace):
         return -self.depths(scores).sum()
 
     @property
-    def regularisers(self) -> Mapping[str, Regulariser]:
+    def regularizers(self) -> Mapping[str, Regularizer]:
         """`depth`, with weight 1 in the released stage search."""
         return {"depth": self.depth_loss}
 

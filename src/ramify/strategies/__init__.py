@@ -23,7 +23,7 @@ from ramify.strategies.p_darts import PDARTS
 from ramify.strategies.pc_darts import PCDARTS
 from ramify.strategies.proxyless import ProxylessNAS
 from ramify.strategies.random_search import RandomSearch
-from ramify.strategies.regularisation import Regularisation
+from ramify.strategies.regularization import Regularization
 from ramify.strategies.regularized_evolution import RegularizedEvolution
 from ramify.strategies.reinforce import Reinforce
 from ramify.strategies.rsps import RSPS
@@ -62,7 +62,7 @@ __all__ = [
     "Proposal",
     "ProxylessNAS",
     "RandomSearch",
-    "Regularisation",
+    "Regularization",
     "RegularizedEvolution",
     "Reinforce",
     "SearchSession",

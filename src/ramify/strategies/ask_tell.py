@@ -41,7 +41,7 @@ known to lack members."""
 _FRUITLESS = 10_000
 """Failures in a row after which a search ends: a budget of simulated seconds would never be spent."""
 _WORST = 1e9
-"""Of a metric that is minimised, where nothing was measured yet."""
+"""Of a metric that is minimized, where nothing was measured yet."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""Bayesian optimisation with a Gaussian process on the candidates that architectures use.
+"""Bayesian optimization with a Gaussian process on the candidates that architectures use.
 
 The surrogate is a Gaussian process whose kernel is exp(−h / ℓ), where h counts the candidates (edge and operation) in
 which two architectures differ: the simplest of the kernels that Ru et al. (Interpretable Neural Architecture Search via
-Bayesian Optimisation with Weisfeiler-Lehman Kernels, ICLR 2021) compare. Length and noise are those of the highest
+Bayesian Optimization with Weisfeiler-Lehman Kernels, ICLR 2021) compare. Length and noise are those of the highest
 marginal likelihood. It sees scores as normal quantiles of their ranks, so that a few networks that learn nothing do
 not bend it. The rest is as in BANANAS (White et al., AAAI 2021): the model chooses among mutations of the best
 architectures so far and uniform draws, by independent Thompson sampling, which draws a value at each of them alone.
 
-Several objectives are modelled one by one. Every proposal draws weights and takes the least weighted Chebyshev distance
+Several objectives are modeled one by one. Every proposal draws weights and takes the least weighted Chebyshev distance
 to the best value of each (Knowles, ParEGO, IEEE TEC 2006).
 """
 
@@ -44,7 +44,7 @@ class BayesianOptimization(AskTell):
         memory: Trials that the model knows: beyond, the better half of this number and the latest others.
     """
 
-    source = "Ru et al., Interpretable NAS via Bayesian Optimisation with Weisfeiler-Lehman Kernels, ICLR 2021"
+    source = "Ru et al., Interpretable NAS via Bayesian Optimization with Weisfeiler-Lehman Kernels, ICLR 2021"
     takes_several = True
 
     startup: int = 10
@@ -151,7 +151,7 @@ class GaussianProcess:
 
     Args:
         features: Which candidates the members use, float64 (N, F).
-        targets: What is modelled, float64 (N,).
+        targets: What is modeled, float64 (N,).
         length: ℓ of the kernel exp(−h / ℓ).
         noise: Variance of the noise, as a share of the process's.
     """

@@ -136,7 +136,7 @@ class Bilevel(Stateful):
         self.weights.check(self.split)
         self.training = Feed(lambda start: self.weights.batches(self.weights.split, start))
         self.validation = Feed(lambda start: self.weights.batches(self.split, start))
-        self.budget = strategy.regularisation.budget(space, work)
+        self.budget = strategy.regularization.budget(space, work)
         self.alphas = Alphas(
             self._start(),
             work.fabric,
@@ -146,7 +146,7 @@ class Bilevel(Stateful):
             weight_decay=strategy.arch_weight_decay,
             clip=strategy.arch_clip,
             terms=lambda alphas: (term for _, term in self._terms(alphas)),
-            separate=strategy.regularisation.separate,
+            separate=strategy.regularization.separate,
         )
         self.averages = Averages(work.task, work.fabric.device)
         self.record: list[dict[str, Tensor]] = []
@@ -301,7 +301,7 @@ class Bilevel(Stateful):
 
     def _terms(self, alphas: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
         """Yield what the space, or a budget, adds to the loss of the architecture."""
-        return self.strategy.regularisation.terms(self.space, alphas, self.budget)
+        return self.strategy.regularization.terms(self.space, alphas, self.budget)
 
     def _measured(self) -> dict[str, float]:
         """Return what the guard wants to know, by its names in the history."""

@@ -1,4 +1,4 @@
-"""BOHB: Bayesian optimisation and Hyperband (Falkner et al., ICML 2018, arXiv:1807.01774).
+"""BOHB: Bayesian optimization and Hyperband (Falkner et al., ICML 2018, arXiv:1807.01774).
 
 Hyperband says after how many epochs architectures are evaluated: in a bracket, many after a few epochs, and the best of
 them again after more. Which architectures enter a bracket is up to a tree-structured Parzen estimator, fitted to the

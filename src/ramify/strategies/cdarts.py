@@ -88,7 +88,7 @@ class CDARTS(Limited, Strategy):
         clip: Largest L2 norm of the gradient of S, of E and of α, each on its own; 0 leaves it.
         legacy_clip: Whether the norm is taken over everything at once, with whatever gradients earlier steps have left
             behind, as released.
-        keep_optimizers: Whether the optimisers of S and of α keep momenta from cycle to cycle; released: they do not.
+        keep_optimizers: Whether the optimizers of S and of α keep momenta from cycle to cycle; released: they do not.
         arch_lr: Learning rate of α, by Adam.
         arch_betas: Adam's averaging factors.
         arch_weight_decay: Adam's L2 penalty.
@@ -103,11 +103,11 @@ class CDARTS(Limited, Strategy):
         fix_heads: Whether the heads keep their random weights.
         detach_teacher: Whether the distillation teaches S only.
         share_classifier: Whether both networks share their classifier, too (`share_fc`).
-        shared_parts: Whose optimiser moves what both share: `both`, each with a momentum and a decay of its own, as
+        shared_parts: Whose optimizer moves what both share: `both`, each with a momentum and a decay of its own, as
             released; `search`, or `evaluation`. Heads and r have gradients in the joint step alone, which are E's.
         penalty: c.
         penalty_ratio: ρ.
-        penalised: Operations o; those that a choice lacks are skipped.
+        penalized: Operations o; those that a choice lacks are skipped.
         penalty_reduction: `sum` over the edges, or `mean`, as on NAS-Bench-201.
         stage_multiplicity: m; released: 3 where all stages share their cells, as every stage adds the same
             parameters, and 1 where they do not.
@@ -150,7 +150,7 @@ class CDARTS(Limited, Strategy):
     shared_parts: str = "both"
     penalty: float = 5.0
     penalty_ratio: float = 0.667
-    penalised: tuple[str, ...] = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
+    penalized: tuple[str, ...] = ("max_pool_3x3", "avg_pool_3x3", "skip_connect")
     penalty_reduction: str = "sum"
     stage_multiplicity: int = 3
     result: str = "last"
@@ -198,11 +198,11 @@ class CDARTS(Limited, Strategy):
         """Return λ of a joint epoch, from 0 on."""
         return max(0.0, self.penalty * (1 - self.joint_share(joint_epoch) / self.penalty_ratio))
 
-    def regulariser(self, space: Space, alphas: Mapping[str, Tensor], joint_epoch: int) -> Tensor:
+    def regularizer(self, space: Space, alphas: Mapping[str, Tensor], joint_epoch: int) -> Tensor:
         """Return L_reg."""
         edges = []
         for name, choice in space.choices.items():
-            columns = [o for o, op in enumerate(choice.ops) if op in self.penalised]
+            columns = [o for o, op in enumerate(choice.ops) if op in self.penalized]
             edges.append((alphas[name].abs() * choice.mask)[:, columns].sum(dim=1))
         every = torch.cat(edges)
         reduced = every.mean() if self.penalty_reduction == "mean" else every.sum()
@@ -320,7 +320,7 @@ class CDARTS(Limited, Strategy):
                     teacher = teacher.detach()
                 apart = distillation(student, teacher, distance=self.distance, temperature=self.temperature)
                 student_loss, teacher_loss = (lost(task, said, part, share) for said in (logits, taught))
-                term = self.regulariser(space, cyclic.alphas, place.joint_epoch).to(apart)
+                term = self.regularizer(space, cyclic.alphas, place.joint_epoch).to(apart)
                 cyclic.averages.add(logits, part, student_loss)
                 cyclic.evaluation_averages.add(taught, part, teacher_loss)
                 cyclic.count_terms(apart, term, len(part))

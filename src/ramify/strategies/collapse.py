@@ -1,11 +1,11 @@
 """The collapse guard: what announces that a search drifts into skip connections, and what to do then.
 
-Shared weights favour operations without parameters, so the mixture gets better while the architecture that is derived
+Shared weights favor operations without parameters, so the mixture gets better while the architecture that is derived
 from it gets worse. Four measures tell, after every epoch:
 
 * `skip_share`: skip connections among the operations of the derived normal cell (Liang et al., DARTS+, 2019).
 * `entropy`: of the mixing weights, as a share of the largest possible.
-* `gap`: accuracy of the mixture minus accuracy of its discretisation, with the same weights.
+* `gap`: accuracy of the mixture minus accuracy of its discretization, with the same weights.
 * `eigenvalue`: the largest of the Hessian of the validation loss with respect to the architecture parameters; its
   growth foretells a bad result (Zela et al., Understanding and Robustifying DARTS, ICLR 2020, section 5).
 """
@@ -27,7 +27,7 @@ from ramify.spaces import Space
 MEASURES = {
     "skip_share": "skip_share",
     "entropy": "mixing_entropy",
-    "gap": "discretisation_gap",
+    "gap": "discretization_gap",
     "eigenvalue": "hessian_eigenvalue",
 }
 """Name of a measure → its name in the history."""

@@ -60,9 +60,9 @@ class Controller(nn.Module):
         self.lstm = nn.LSTM(hidden, hidden, num_layers=2)
         self.embeddings = nn.ModuleDict({v: nn.Embedding(len(w), hidden) for v, w in self.vocabularies.items()})
         self.classifiers = nn.ModuleDict({v: nn.Linear(hidden, len(w)) for v, w in self.vocabularies.items()})
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         recurrent = [self.lstm.get_parameter(name) for name in ("weight_ih_l0", "weight_hh_l0")]
         words = [module.get_parameter("weight") for module in (*self.embeddings.values(), *self.classifiers.values())]
         for parameter in (self.start, *recurrent, *words):

@@ -25,7 +25,7 @@ from ramify.training import Averages, Metrics, Weights, WeightSettings, Work, me
 from ramify.training.descent import Alphas, descend
 from ramify.training.distillation import Distiller
 from ramify.training.session import fitting
-from ramify.training.single_images import check_parts, inputs_for, normalises_one
+from ramify.training.single_images import check_parts, inputs_for, normalizes_one
 from ramify.training.stateful import Stateful
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Cyclic(Stateful):
         self.distiller = work.fabric.setup_module(prepare(distiller, work.execution))
         for split in (self.weights.split, self.validation):
             size = fitting(strategy.batch_size, split)
-            check_parts(split, size, strategy.accumulate, self._normalises_one)
+            check_parts(split, size, strategy.accumulate, self._normalizes_one)
         self.weights.check_measured(supernet=self.pool)
 
         self.alphas = Alphas(
@@ -160,12 +160,12 @@ class Cyclic(Stateful):
             trial.eval()(maps, logits)
         return widths
 
-    def _normalises_one(self) -> bool:
+    def _normalizes_one(self) -> bool:
         """Return whether a norm of S, E or the heads would get a single value per channel from a single image."""
-        if any(self.weights.normalises_one(network) for network in (self.search, self.pool)):
+        if any(self.weights.normalizes_one(network) for network in (self.search, self.pool)):
             return True
         logits, maps = self._compared(1)
-        return normalises_one(self.distiller.module, maps, logits)
+        return normalizes_one(self.distiller.module, maps, logits)
 
     # The schedule
 
@@ -227,7 +227,7 @@ class Cyclic(Stateful):
         return Metrics("search", self.step, self.steps)
 
     def _build(self, arch: Architecture) -> None:
-        """Make E and its optimiser."""
+        """Make E and its optimizer."""
         strategy, fabric = self.strategy, self.work.fabric
         network = self.space.extract(self.pool, arch)
         for name in self._shared_names():
@@ -252,7 +252,7 @@ class Cyclic(Stateful):
         return [p for p in self.search.parameters() if p not in shared]
 
     def evaluation_group(self) -> list[Tensor]:
-        """Return what E's optimiser moves: E, heads and r, with the shared parts unless they are S's."""
+        """Return what E's optimizer moves: E, heads and r, with the shared parts unless they are S's."""
         shared = self._shared() if self.strategy.shared_parts == "search" else set()
         everything = [*self.evaluation.module.parameters(), *self.distiller.module.parameters()]
         return [p for p in everything if p.requires_grad and p not in shared]
@@ -372,7 +372,7 @@ class Cyclic(Stateful):
         return self.weights.supernet
 
     def state_dict(self) -> dict[str, Any]:
-        """Return both networks, the pool, what they share, α, all optimisers and the position."""
+        """Return both networks, the pool, what they share, α, all optimizers and the position."""
         evaluation = {} if self.evaluated is None else {
             "evaluated": self.evaluated.to_dict(),
             "evaluation": self.evaluation.state_dict(),

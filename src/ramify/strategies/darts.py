@@ -8,7 +8,7 @@ at the current weights, the first-order approximation (ξ = 0), or through one v
 Where released code differs: AutoDL-Projects takes the weight step first and ranks all (operation, edge) pairs of a
 node together, so both inputs may be the same state. We follow the paper; `first="weights"` gives the other order. The
 released second order approximates the Hessian product by a difference; `hessian="exact"`, the default, does not. It
-is computed in full precision, also where all else is in 16 bits. The virtual step is that of the optimiser, momentum,
+is computed in full precision, also where all else is in 16 bits. The virtual step is that of the optimizer, momentum,
 Nesterov's too, and decay included, but it is not clipped, as in both programs. Released programs keep the smaller last
 batch of an epoch (`drop_last=False`). For every step of the architecture DARTS' program draws a full batch anew, and
 AutoDL-Projects draws as many validation images as the step before had, with replacement; here their batches follow one

@@ -21,7 +21,7 @@ from ramify.strategies.base import Compatibility, SearchSession, Strategy
 from ramify.strategies.bilevel import Bilevel, Moment
 from ramify.strategies.collapse import CollapseGuard
 from ramify.strategies.limited import Limited
-from ramify.strategies.regularisation import Regularisation
+from ramify.strategies.regularization import Regularization
 from ramify.training import Metrics, WeightSettings, Work
 
 Active = Mapping[str, Tensor] | None
@@ -43,7 +43,7 @@ class Differentiable(Limited, WeightSettings, Strategy):
             NAS-Bench-201 of 2020.
         arch_start: Epochs in which only the weights learn; no validation images are seen meanwhile.
         first: Which step comes first, `architecture` or `weights`.
-        regularisation: Terms of the space that are added to the loss of the architecture.
+        regularization: Terms of the space that are added to the loss of the architecture.
         guard: Measures of collapse, and what to do about it.
     """
 
@@ -54,15 +54,15 @@ class Differentiable(Limited, WeightSettings, Strategy):
     legacy_clip: bool = False
     arch_start: int = 0
     first: str = "architecture"
-    regularisation: Regularisation = field(default_factory=Regularisation)
+    regularization: Regularization = field(default_factory=Regularization)
     guard: CollapseGuard = field(default_factory=CollapseGuard)
 
     def __post_init__(self) -> None:
         WeightSettings.__post_init__(self)
         Limited.__post_init__(self)
-        if self.limits and self.regularisation.target:
+        if self.limits and self.regularization.target:
             raise ConfigurationError(
-                "`limits` and `regularisation.target` are two rules for what is derived; give one of them"
+                "`limits` and `regularization.target` are two rules for what is derived; give one of them"
             )
         if self.first not in ("architecture", "weights"):
             raise ConfigurationError(f"`first` must be 'architecture' or 'weights', got {self.first!r}")
@@ -90,12 +90,12 @@ class Differentiable(Limited, WeightSettings, Strategy):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """What the regularisation needs."""
-        return self.regularisation.needs
+        """What the regularization needs."""
+        return self.regularization.needs
 
     def compatible(self, space: Space) -> Compatibility:
         """Return whether the space has what the settings speak of."""
-        return super().compatible(space) and self.regularisation.compatible(space)
+        return super().compatible(space) and self.regularization.compatible(space)
 
     def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
         """Return the scores (E, O) that the result is derived from: those of the mixture."""

@@ -52,13 +52,13 @@ class Encoding:
         mutated = indices.copy()
         free = np.flatnonzero(self.sizes > 1)
         for row, decision in zip(mutated, rng.choice(free, len(indices)), strict=True):
-            near = self._neighbours(int(decision), int(row[decision]))
+            near = self._neighbors(int(decision), int(row[decision]))
             row[decision] = near[int(rng.random() * len(near))]
         return mutated
 
-    def _neighbours(self, decision: int, choice: int) -> np.ndarray:
+    def _neighbors(self, decision: int, choice: int) -> np.ndarray:
         if (decision, choice) not in self._near:
             found = self.space.decisions[decision]
-            near = [found.index[value] for value in found.neighbours(found.choices[choice])]
+            near = [found.index[value] for value in found.neighbors(found.choices[choice])]
             self._near[decision, choice] = np.array(near)
         return self._near[decision, choice]

@@ -2,7 +2,7 @@
 
 Strict fairness (section 3.3, algorithm 1): with m candidates a layer, a step sends the batch through m paths that
 together use every candidate of every layer exactly once. Their gradients are summed, not averaged, and one step of the
-optimiser follows, so that at any time all candidates have learnt equally often. Then members are searched by the
+optimizer follows, so that at any time all candidates have learnt equally often. Then members are searched by the
 weights they inherit: by the evolution of SPOS, as in AngleNAS, or for several objectives by NSGA-II (Deb et al., 2002),
 as in the paper, where they are accuracy, multiply-adds and parameters.
 """

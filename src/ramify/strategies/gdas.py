@@ -90,15 +90,15 @@ class GDAS(Differentiable):
             for turn in search.turns(step):
                 path = partial(self.mixing, search.space, search.alphas, turn)
                 if turn.step == "weights":
-                    search.descend(next(search.training), path, **self.constants(learnt=self.legacy_clip))
+                    search.descend(next(search.training), path, **self.constants(learned=self.legacy_clip))
                 else:
-                    losses = search.losses(next(search.validation), path, **self.constants(learnt=True))
+                    losses = search.losses(next(search.validation), path, **self.constants(learned=True))
                     search.alphas.descend(losses)
             yield search.end(step, temperature=self.temperature(step.epoch))
 
-    def constants(self, *, learnt: bool) -> dict[str, bool]:
+    def constants(self, *, learned: bool) -> dict[str, bool]:
         """Return what lets the weights of candidates that were not drawn enter as constants, where they are learnt."""
-        return {"constants": True} if self.unselected == "constant" and learnt else {}
+        return {"constants": True} if self.unselected == "constant" and learned else {}
 
 
 def gumbel_one_hot(choice: Choice, alpha: Tensor, tau: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

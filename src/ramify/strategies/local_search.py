@@ -1,7 +1,7 @@
 """Local search (White et al., Exploring the Loss Landscape in Neural Architecture Search, UAI 2021).
 
-From a random member, evaluate neighbours in random order and go on from the first that is better; where none is, start
-again. The paper evaluates all neighbours before it moves, and offers this variant, which it calls query until lower.
+From a random member, evaluate neighbors in random order and go on from the first that is better; where none is, start
+again. The paper evaluates all neighbors before it moves, and offers this variant, which it calls query until lower.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from ramify.strategies.ask_tell import AskTell, Trial, Trials
 
 @dataclass(frozen=True, kw_only=True)
 class LocalSearch(AskTell):
-    """Climb from random members to the first better neighbour. It has no settings."""
+    """Climb from random members to the first better neighbor. It has no settings."""
 
     source = "White et al., Exploring the Loss Landscape in Neural Architecture Search, UAI 2021, arXiv:2005.02960"
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
-        """Return a neighbour of where the search stands that was not tried, or a random member where all were."""
+        """Return a neighbor of where the search stands that was not tried, or a random member where all were."""
         climb = trials.fold("climb", lambda: _Climb(space), _Climb.step)
         untried = [arch for arch in climb.untried if arch not in trials.pending]
         return rng.choice(untried) if untried else space.sample(rng)
 
 
 class _Climb:
-    """Where a local search stands, and which neighbours it has not tried."""
+    """Where a local search stands, and which neighbors it has not tried."""
 
     def __init__(self, space: Space) -> None:
         self.space = space
@@ -36,7 +36,7 @@ class _Climb:
         self.untried: list[Architecture] = []
 
     def step(self, trial: Trial) -> "_Climb":
-        """Go on from a trial that is better, or that starts again where no neighbour was left; never from a failure."""
+        """Go on from a trial that is better, or that starts again where no neighbor was left; never from a failure."""
         arch = trial.architecture
         self.scores[arch] = -inf if trial.failed else trial.score
         if trial.failed:
@@ -48,9 +48,9 @@ class _Climb:
         return self
 
     def _stand(self, arch: Architecture) -> None:
-        """Stand at the best member that is reached from `arch` over neighbours whose scores are known already."""
+        """Stand at the best member that is reached from `arch` over neighbors whose scores are known already."""
         while True:
-            around = neighbours(self.space, arch)
+            around = neighbors(self.space, arch)
             known = [other for other in around if other in self.scores]
             better = max(known, key=lambda other: self.scores[other], default=arch)
             if self.scores[better] <= self.scores[arch]:
@@ -60,12 +60,12 @@ class _Climb:
         self.untried = [other for other in around if other not in self.scores]
 
 
-def neighbours(space: Space, arch: Architecture) -> list[Architecture]:
+def neighbors(space: Space, arch: Architecture) -> list[Architecture]:
     """Return the members that a single mutation of `arch` can give, in the order of decisions and choices."""
     choices = space.checked(arch).choices
     around: list[dict[str, Value]] = [
         {**choices, decision.name: value}
         for decision in space.decisions
-        for value in decision.neighbours(arch[decision.name])
+        for value in decision.neighbors(arch[decision.name])
     ]
     return [space.architecture(changed) for changed in around]

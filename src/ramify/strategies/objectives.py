@@ -14,11 +14,11 @@ from ramify.evaluators import Evaluation
 
 @dataclass(frozen=True, kw_only=True)
 class Objectives:
-    """What is minimised, and within which bounds.
+    """What is minimized, and within which bounds.
 
     Args:
         objectives: `error` (1 − score), a cost such as `params`, `macs` or `latency_ms`, or another metric of the
-            evaluator; all are minimised. Latencies are measured on the device of the search, so such a search is not
+            evaluator; all are minimized. Latencies are measured on the device of the search, so such a search is not
             repeatable to the bit.
         reference: With several objectives: their worst values that count for the hypervolume.
         limits: Cost → the most that is allowed. A member beyond it is not evaluated:
@@ -40,7 +40,7 @@ class Objectives:
         object.__setattr__(self, "objectives", tuple(self.objectives))
         if "score" in self.objectives or "score" in self.targets:
             raise ConfigurationError(
-                "`score` is maximised; as an objective or a target it is called `error`, 1 − score"
+                "`score` is maximized; as an objective or a target it is called `error`, 1 − score"
             )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise ConfigurationError(f"`objectives` must be different names, at least one, got {list(self.objectives)}")
@@ -93,13 +93,13 @@ class Objectives:
                 raise ConfigurationError(f"unknown objective {name!r}; {nearest(name, known)}")
 
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """Return the objectives of a member, all to be minimised; a single one with what missed targets cost."""
+        """Return the objectives of a member, all to be minimized; a single one with what missed targets cost."""
         if "reward" in metrics and not self.several:
             return (-metrics["reward"],)
         return tuple(_value(name, metrics) for name in self.objectives)
 
     def rewarded(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Return the metrics with `reward`, what the search maximises, where that is not the score itself."""
+        """Return the metrics with `reward`, what the search maximizes, where that is not the score itself."""
         if self.objectives[0] == "error" and not self.targets:
             return metrics
         reward = metrics["score"] if self.objectives[0] == "error" else -_value(self.objectives[0], metrics)

@@ -19,7 +19,7 @@ _JOINT = ("GPSampler", "NSGAIIISampler", "NSGAIISampler", "TPESampler")
 
 
 class OptunaStudy:
-    """A study in memory: one categorical parameter for every decision, all objectives minimised.
+    """A study in memory: one categorical parameter for every decision, all objectives minimized.
 
     A fresh sampler makes each proposal. So nothing matters but the trials, and what the sampler noted with them: a
     continued search hands in both and gets the same proposals.

@@ -4,7 +4,7 @@ The search nears the depth of the final network in three stages. Each starts afr
 parameters alike, in a supernet that is deeper, with the candidates that the stage before left on every edge (search
 space approximation, section 3.2). Element-wise dropout on skip connections, strong at first and decaying inside a
 stage, stronger from stage to stage, keeps them from winning early; what is too many at the end is taken back one by
-one, weakest first (search space regularisation, section 3.3). The last stage drops `none` wherever an edge has anything
+one, weakest first (search space regularization, section 3.3). The last stage drops `none` wherever an edge has anything
 else, also on NAS-Bench-201, where other strategies may choose it.
 
 Where released code differs: its restriction of skips never ends where an edge that must be kept has no other operation

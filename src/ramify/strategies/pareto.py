@@ -1,4 +1,4 @@
-"""Pareto fronts and their hypervolume. All objectives are minimised."""
+"""Pareto fronts and their hypervolume. All objectives are minimized."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _volume(points: list[tuple[float, ...]], reference: tuple[float, ...]) -> fl
     return total
 
 
-def normalised_hypervolume(points: Sequence[Point], reference: Point) -> float:
+def normalized_hypervolume(points: Sequence[Point], reference: Point) -> float:
     """Return the share of the box between the origin and the reference point that the points dominate.
 
     No objective of a network is below zero, so 1 would be a network without error that costs nothing.
@@ -116,7 +116,7 @@ class Front:
 
     @property
     def hypervolume(self) -> float | None:
-        """The normalised hypervolume; None without a reference point."""
+        """The normalized hypervolume; None without a reference point."""
         if self._share is None and self.reference is not None:
-            self._share = normalised_hypervolume([point for point, _ in self._points], self.reference)
+            self._share = normalized_hypervolume([point for point, _ in self._points], self.reference)
         return self._share

@@ -2,8 +2,8 @@
 
 Only 1/K of the channels of a state enter the candidates, the others go past them (section 3.2): less memory, so a
 larger batch, and less advantage for operations without parameters. As the sampled channels make the weights of
-candidates noisy, every edge gets a weight of its own, β, normalised over the edges that enter a node (edge
-normalisation, section 3.3, Eq. 3): the mixing weight of a candidate is softmax(α) · softmax(β). Derivation is DARTS'
+candidates noisy, every edge gets a weight of its own, β, normalized over the edges that enter a node (edge
+normalization, section 3.3, Eq. 3): the mixing weight of a candidate is softmax(α) · softmax(β). Derivation is DARTS'
 with these products. The architecture is frozen for the first 15 of 50 epochs.
 
 As in the released code, the first channels are taken, the rest is max-pooled where an edge reduces the resolution,

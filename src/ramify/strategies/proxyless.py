@@ -313,7 +313,7 @@ class ProxylessSession(Bilevel):
             _ = self.expected
 
     def charged(self, losses: Iterator[Tensor], turn: Moment) -> Iterator[Tensor]:
-        """Yield the parts of the regularised loss for those of the cross-entropy."""
+        """Yield the parts of the regularized loss for those of the cross-entropy."""
         term = self.strategy.cost
         for number, loss in enumerate(losses):
             if not self._charges or (number and term.form == "add#linear"):  # what is added is added once

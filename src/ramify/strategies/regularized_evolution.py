@@ -1,4 +1,4 @@
-"""Regularised evolution (Real et al., Regularized Evolution for Image Classifier Architecture Search, AAAI 2019).
+"""Regularized evolution (Real et al., Regularized Evolution for Image Classifier Architecture Search, AAAI 2019).
 
 Algorithm 1: the population is a queue. A child of the best of a few random members is added at its end, and the oldest
 member leaves at its head, however good it is. All members that ever lived are the history, the best of it wins.
@@ -85,5 +85,5 @@ def mutate_node(space: Space, arch: Architecture, rng: Random) -> Architecture:
         raise ArchitectureError(f"{space.name} has a single member here, so nothing can be mutated")
     changed = rng.choice(rng.choice(list(nodes.values())))
     decision = next(decision for decision in space.decisions if decision.name == changed)
-    choices: dict[str, Value] = {**space.checked(arch).choices, changed: rng.choice(decision.neighbours(arch[changed]))}
+    choices: dict[str, Value] = {**space.checked(arch).choices, changed: rng.choice(decision.neighbors(arch[changed]))}
     return space.architecture(choices)

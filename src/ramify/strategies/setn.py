@@ -1,7 +1,7 @@
 """SETN: One-Shot NAS via a Self-Evaluated Template Network (Dong & Yang, ICCV 2019, arXiv:1910.05733).
 
 Two things share the supernet. The template network learns its weights on one architecture per batch, drawn uniformly,
-so that no candidate is favoured (section 3.2). The evaluator learns, from the loss of the softmax mixture on the
+so that no candidate is favored (section 3.2). The evaluator learns, from the loss of the softmax mixture on the
 validation images, how likely an architecture is to be good: the product of the probabilities of its operations. The
 most probable members are then scored with the shared weights, and the best one wins (section 3.3).
 

@@ -36,7 +36,7 @@ class SPOS(WeightSettings, Strategy):
     """SPOS with the settings of the released program for ImageNet.
 
     Args:
-        bins: Ascending bounds of a cost: a path is drawn within two neighbouring ones, which are drawn uniformly. Two
+        bins: Ascending bounds of a cost: a path is drawn within two neighboring ones, which are drawn uniformly. Two
             bounds are a constraint; none by default.
         bins_of: What they bound, `macs` or `params`.
         recalibrate: Training images on which the running statistics of norms are computed for each member.

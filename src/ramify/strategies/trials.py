@@ -21,7 +21,7 @@ class Trial:
         architecture: What was evaluated.
         metrics: What the evaluator found, and costs that the search asked for.
         epochs: After how many epochs it was evaluated; None where the evaluator knows no epochs.
-        values: The objectives, all to be minimised; empty outside of searches for objectives.
+        values: The objectives, all to be minimized; empty outside of searches for objectives.
         memo: What the strategy noted when it asked, as plain JSON values.
         failed: Why it could not be evaluated, or what of its metrics is not finite; empty where it was evaluated. The
             metrics of such a trial are the worst so far: it is no parent and teaches no model.
@@ -37,7 +37,7 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """What the search maximises: `reward` where the objectives say so, else the evaluator's `score`."""
+        """What the search maximizes: `reward` where the objectives say so, else the evaluator's `score`."""
         return self.metrics["reward"] if "reward" in self.metrics else self.metrics["score"]
 
 
@@ -86,7 +86,7 @@ class Trials(Sequence[Trial]):
 
     Args:
         trials: The first of them.
-        objectives: Names of what is minimised.
+        objectives: Names of what is minimized.
         fidelities: Epochs after which the evaluator can evaluate, ascending; empty where it knows no epochs.
         allows: Whether a member keeps the limits of the search; all do by default.
 

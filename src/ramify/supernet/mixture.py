@@ -62,7 +62,7 @@ def mixtures(
 ) -> dict[str, Mixture]:
     """Return the mixture of every choice: arguments of a forward pass, checked, and weights on the device of `like`.
 
-    `active` stays on the host, so the path is known without a device synchronisation.
+    `active` stays on the host, so the path is known without a device synchronization.
 
     Raises:
         ArchitectureError: If a name or a shape does not fit the choices.

@@ -36,7 +36,7 @@ from ramify.training.session import (
     parts,
     uneven,
 )
-from ramify.training.single_images import check_parts, check_whole, inputs_for, normalises_one
+from ramify.training.single_images import check_parts, check_whole, inputs_for, normalizes_one
 from ramify.training.stateful import Stateful
 from ramify.training.weight_settings import WeightSettings
 
@@ -56,10 +56,10 @@ def single_path(space: Space, arch: Architecture) -> tuple[dict[str, Tensor], di
 
 
 class Weights(Stateful):
-    """A supernet with the optimiser of its weights.
+    """A supernet with the optimizer of its weights.
 
     Args:
-        settings: Of the optimiser.
+        settings: Of the optimizer.
         space: Gives the supernet.
         work: Task, seed, device and layout.
     """
@@ -107,17 +107,17 @@ class Weights(Stateful):
         """
         accumulate = 1 if whole else self.settings.accumulate
         size = fitting(self.settings.batch_size, split)
-        check_parts(split, size, accumulate, lambda: self._normalises_one)
+        check_parts(split, size, accumulate, lambda: self._normalizes_one)
 
     @cached_property
-    def _normalises_one(self) -> bool:
+    def _normalizes_one(self) -> bool:
         """Whether a norm of a candidate, or around them, gets a single value per channel from a single image."""
-        return self.normalises_one(self.supernet.module)
+        return self.normalizes_one(self.supernet.module)
 
-    def normalises_one(self, supernet: nn.Module, *, training: bool = True) -> bool:
+    def normalizes_one(self, supernet: nn.Module, *, training: bool = True) -> bool:
         """Return whether a norm of a supernet of this space gets a single value per channel from a single image."""
         item = inputs_for(supernet, self.task)
-        return normalises_one(supernet, item, existing(self.space.choices), training=training)
+        return normalizes_one(supernet, item, existing(self.space.choices), training=training)
 
     def check_measured(self, *, batches: int = 0, supernet: nn.Module | None = None) -> None:
         """Raise `ConfigurationError` if members cannot be measured on `search_validation`, or its first `batches`.
@@ -129,7 +129,7 @@ class Weights(Stateful):
         split = self.task.split("search_validation")
         full, left = divmod(len(split), MEASURED_BATCH)
         reached = not batches or batches > full
-        if left == 1 and reached and self.normalises_one(supernet or self.supernet.module, training=False):
+        if left == 1 and reached and self.normalizes_one(supernet or self.supernet.module, training=False):
             raise single_image(split)
 
     def lr_at(self, step: int) -> float:
@@ -275,7 +275,7 @@ def _groups(supernet: nn.Module, settings: WeightSettings) -> list[dict[str, Any
 
 
 class Alphas(Mapping[str, nn.Parameter]):
-    """Architecture parameters by the names of choices, with their optimiser.
+    """Architecture parameters by the names of choices, with their optimizer.
 
     They are small and stay on the host, so that sampling never waits for a device.
 
@@ -442,7 +442,7 @@ def descend(
     parallel.average(p.grad for p in (network.parameters() if inputs is None else inputs))
     if clip and clip_by == "value":
         fabric.clip_gradients(network, optimizer, clip_val=clip)
-    elif clip and everything:  # Fabric would look at the optimiser's parameters only
+    elif clip and everything:  # Fabric would look at the optimizer's parameters only
         nn.utils.clip_grad_norm_(network.parameters(), clip)
     elif clip:
         fabric.clip_gradients(network, optimizer, max_norm=clip, error_if_nonfinite=False)

@@ -1,4 +1,4 @@
-"""Optimisers of the weights of built networks, and the moving average of what they learn."""
+"""Optimizers of the weights of built networks, and the moving average of what they learn."""
 
 from __future__ import annotations
 

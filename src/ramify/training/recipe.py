@@ -30,9 +30,9 @@ class Recipe:
         warmup: `step`, the rate rises with every step and the schedule begins afterwards; or `epoch`, the schedule
             begins at once, and of its rate epoch e of W takes (e + 1) / W.
         optimizer: `sgd`, or `rmsprop` as in TensorFlow, whose mean of squares has a decay of 0.9 and ε = 0.001.
-        momentum: Of the optimiser.
+        momentum: Of the optimizer.
         nesterov: Whether the momentum of SGD is Nesterov's.
-        weight_decay: Of the optimiser.
+        weight_decay: Of the optimizer.
         decay_norms: Whether the decay is also on norms and biases, which are tensors of rank 1.
         clip: Largest L2 norm of the gradient; 0 leaves it.
         accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the

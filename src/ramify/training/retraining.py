@@ -32,7 +32,7 @@ from ramify.training.session import (
     parts,
     uneven,
 )
-from ramify.training.single_images import check_parts, check_whole, inputs_for, normalises_one
+from ramify.training.single_images import check_parts, check_whole, inputs_for, normalizes_one
 
 
 class TrainingSession:
@@ -61,7 +61,7 @@ class TrainingSession:
         network = prepare(network, work.execution)
         optimizer = _optimizer(network, recipe)
         self.network, self.optimizer = work.fabric.setup(network, optimizer)
-        check_parts(self.split, self.batch_size, recipe.accumulate, self._normalises_one)
+        check_parts(self.split, self.batch_size, recipe.accumulate, self._normalizes_one)
         self.average = MovingAverage(self.network.module, recipe.ema) if recipe.ema else None
         if self.average is not None:  # takes images as the network itself does, whatever the precision
             self._averaged = work.fabric.setup_module(self.average.network)
@@ -75,10 +75,10 @@ class TrainingSession:
         """The network that the training is for: what has been trained, or its moving average."""
         return self.network if self.average is None else self._averaged
 
-    def _normalises_one(self) -> bool:
+    def _normalizes_one(self) -> bool:
         """Return whether a norm would get a single value per channel from a single image."""
         network = self.network.module
-        return normalises_one(network, inputs_for(network, self.task))
+        return normalizes_one(network, inputs_for(network, self.task))
 
     def rehearse(self) -> None:
         """Send a batch through the network as training does, on the meta device: shapes only.
@@ -179,7 +179,7 @@ class TrainingSession:
         return Loss(torch.stack(means).sum(), losses[0].weight, share)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return network, its moving average, optimiser, the scale of the loss and position."""
+        """Return network, its moving average, optimizer, the scale of the loss and position."""
         return {
             "step": self.step,
             "network": self.network.state_dict(),

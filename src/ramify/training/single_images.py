@@ -1,4 +1,4 @@
-"""Parts of batches that are a single image: a norm on a 1×1 map has nothing to normalise with then.
+"""Parts of batches that are a single image: a norm on a 1×1 map has nothing to normalize with then.
 
 PyTorch ends such a training in the middle. Here it is refused before the first step, with the settings that would do,
 and only if the network does have such a norm: it is tried out with one image on the meta device.
@@ -36,7 +36,7 @@ def smallest_part(images: int, accumulate: int) -> int:
     return images // min(accumulate, images)
 
 
-def normalises_one(network: nn.Module, *arguments: Any, training: bool = True, **options: Any) -> bool:
+def normalizes_one(network: nn.Module, *arguments: Any, training: bool = True, **options: Any) -> bool:
     """Return whether a norm of a network would get a single value per channel from a single image.
 
     Args:

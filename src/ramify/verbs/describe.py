@@ -79,7 +79,7 @@ def describe(
     Args:
         source: An architecture, a run folder, a file with an architecture or a notation (`FILE:NAME` where there are
             several), a notation, or `zoo:NAME`.
-        space: What a notation is a member of; recognised from the notation when None.
+        space: What a notation is a member of; recognized from the notation when None.
         network: Layout keywords of `build`; they override those of the run.
         input_size: (C, H, W) of one image; as in the run, else (3, 32, 32), when None.
         num_classes: Width of the classifier; as in the run, else 10, when None.

@@ -162,7 +162,7 @@ def _measured_data(
     if loaded.shape.get("in_channels") == 1 and wanted.get("in_channels") == 3:
         say(f"{loaded.name} is grey: its images get three equal channels, as the network was trained on colors")
         loaded = colored(loaded)
-    # The network knows inputs as its own training data were normalised, whatever these are like.
+    # The network knows inputs as its own training data were normalized, whatever these are like.
     return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
 
 

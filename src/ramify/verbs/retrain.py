@@ -50,7 +50,7 @@ class RetrainResult(TrainedNetwork):
     Args:
         architecture: What was built.
         network: With its trained weights, in evaluation mode, on the CPU.
-        shape: What `network.json` says: layout, classes, size and normalisation of the images.
+        shape: What `network.json` says: layout, classes, size and normalization of the images.
         history: The rows of `history.jsonl`.
         out: The run folder; None where nothing was kept.
         task: What was learned, with its data.
@@ -97,7 +97,7 @@ def retrain(
         task: What is learned; that of the search when None, else classification.
         out: The run folder; `retrain` inside the search's folder when None.
         recipe: How to train; the defaults of `Recipe` when None.
-        space: What a notation is a member of; recognised from the notation when None.
+        space: What a notation is a member of; recognized from the notation when None.
         network: Layout keywords of `build`, such as `channels`.
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …

@@ -1,5 +1,5 @@
 """Published architectures with their published figures, kept as data: one JSON file for each family beside this one."""
 
-from ramify.zoo.catalogue import PREFIX, Entry, Figure, Network, entries, find, get
+from ramify.zoo.catalog import PREFIX, Entry, Figure, Network, entries, find, get
 
 __all__ = ["PREFIX", "Entry", "Figure", "Network", "entries", "find", "get"]

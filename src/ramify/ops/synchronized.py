@@ -15,44 +15,44 @@ from torch import Tensor, nn
 from ramify import parallel
 
 
-class SynchronisedNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` that, in training, normalises with the statistics of all processes."""
+class SynchronizedNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` that, in training, normalizes with the statistics of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not is_synchronised(self, x):
+        if not is_synchronized(self, x):
             return super().forward(x)
         momentum = 0.0
         if self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             momentum = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
-        return synchronised_norm(x, self.running_mean, self.running_var, self.weight, self.bias, momentum, self.eps)
+        return synchronized_norm(x, self.running_mean, self.running_var, self.weight, self.bias, momentum, self.eps)
 
 
-def synchronise(network: nn.Module) -> nn.Module:
+def synchronize(network: nn.Module) -> nn.Module:
     """Replace the batch norms inside a network, in place, by ones that keep their parameters and statistics."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm2d:
-                setattr(module, name, _synchronised(child))
+                setattr(module, name, _synchronized(child))
     return network
 
 
-def _synchronised(norm: nn.BatchNorm2d) -> SynchronisedNorm:
-    made = SynchronisedNorm(
+def _synchronized(norm: nn.BatchNorm2d) -> SynchronizedNorm:
+    made = SynchronizedNorm(
         norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta"
     )
-    made._parameters.update(norm._parameters)  # the very same, which an optimiser may know already
+    made._parameters.update(norm._parameters)  # the very same, which an optimizer may know already
     made._buffers.update(norm._buffers)
     return made.train(norm.training)
 
 
-def is_synchronised(norm: nn.Module, x: Tensor) -> bool:
-    """Return whether `norm` has to normalise `x` together with the other processes."""
-    together = isinstance(norm, SynchronisedNorm) and norm.training and parallel.world() > 1
+def is_synchronized(norm: nn.Module, x: Tensor) -> bool:
+    """Return whether `norm` has to normalize `x` together with the other processes."""
+    together = isinstance(norm, SynchronizedNorm) and norm.training and parallel.world() > 1
     return together and x.device.type != "meta"
 
 
-def synchronised_norm(
+def synchronized_norm(
     x: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -72,7 +72,7 @@ def synchronised_norm(
         momentum: Share of this batch in the running statistics.
         eps: Added to the variance.
     """
-    y, mean, var = _Normalise.apply(x, weight, bias, eps)
+    y, mean, var = _Normalize.apply(x, weight, bias, eps)
     if running_mean is not None and running_var is not None:
         with torch.no_grad():
             count = _values(x, parallel.held(len(x)))
@@ -93,7 +93,7 @@ class _Sum(torch.autograd.Function):
         return _Sum.apply(gradients[0])
 
 
-class _Normalise(torch.autograd.Function):
+class _Normalize(torch.autograd.Function):
     """(x, weight, bias, eps) → (y, mean, variance), with two exchanges of 2·C numbers for each step."""
 
     @staticmethod
@@ -120,13 +120,13 @@ class _Normalise(torch.autograd.Function):
         mean, var = _statistics(x, ctx.held) if torch.is_grad_enabled() else ctx.statistics
         inverse = (var + ctx.eps).rsqrt()
         wide, g = _wide(x), _wide(gradients[0])
-        normalised = (wide - _along(mean)) * _along(inverse)
-        sums = torch.stack([g.sum(dim=(0, 2, 3)), (g * normalised).sum(dim=(0, 2, 3))])
+        normalized = (wide - _along(mean)) * _along(inverse)
+        sums = torch.stack([g.sum(dim=(0, 2, 3)), (g * normalized).sum(dim=(0, 2, 3))])
         for_x = None
         if ctx.needs_input_grad[0]:
             of_all = _Sum.apply(sums) / _values(x, ctx.held)
             scale = inverse if weight is None else inverse * weight
-            for_x = ((g - _along(of_all[0]) - normalised * _along(of_all[1])) * _along(scale)).to(x.dtype)
+            for_x = ((g - _along(of_all[0]) - normalized * _along(of_all[1])) * _along(scale)).to(x.dtype)
         for_weight = sums[1].to(weight.dtype) if ctx.has_weight and ctx.needs_input_grad[1] else None
         for_bias = sums[0] if ctx.has_bias and ctx.needs_input_grad[2] else None
         return for_x, for_weight, for_bias, None

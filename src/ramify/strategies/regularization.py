@@ -18,12 +18,12 @@ from ramify.training import Work
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regularisation:
+class Regularization:
     """What is added to the validation loss of the architecture parameters.
 
     Args:
         weights: Name of a term of the space → its weight; `StageGraph` has `depth`, `CellDistribution` also `cells`.
-        separate: Whether the terms get a step of their own after that of the loss, by the same optimiser, as in the
+        separate: Whether the terms get a step of their own after that of the loss, by the same optimizer, as in the
             released H-DAS; else one step is taken on the sum.
         target: Cost that the network found is to have, within 5 %; none where 0. For `CellDistribution`, and spaces in
             which the cost of a network is a sum over its candidates.
@@ -43,13 +43,13 @@ class Regularisation:
     def __post_init__(self) -> None:
         for name, weight in self.weights.items():
             if not -inf < weight < inf:
-                raise ConfigurationError(f"regularisation: the weight of {name!r} must be a number, got {weight}")
+                raise ConfigurationError(f"regularization: the weight of {name!r} must be a number, got {weight}")
         for name in ("target", "strength"):
             if not 0 <= getattr(self, name) < inf:
-                raise ConfigurationError(f"regularisation: `{name}` must be a number from 0, got {getattr(self, name)}")
+                raise ConfigurationError(f"regularization: `{name}` must be a number from 0, got {getattr(self, name)}")
         if self.separate and not (self.weights or self.target):
-            raise ConfigurationError("regularisation: `separate` needs terms, by `weights` or a `target`")
-        check_counted(self.of, "regularisation.of")
+            raise ConfigurationError("regularization: `separate` needs terms, by `weights` or a `target`")
+        check_counted(self.of, "regularization.of")
 
     @property
     def needs(self) -> frozenset[Capability]:
@@ -59,8 +59,8 @@ class Regularisation:
     def compatible(self, space: Space) -> Compatibility:
         """Return whether the space has these terms."""
         for name in self.weights:
-            if name not in space.regularisers:
-                return Compatibility(False, f"{space.name} has no term {name!r}; {nearest(name, space.regularisers)}")
+            if name not in space.regularizers:
+                return Compatibility(False, f"{space.name} has no term {name!r}; {nearest(name, space.regularizers)}")
         return Compatibility(True)
 
     def budget(self, space: Space, work: Work) -> Budget | None:
@@ -74,6 +74,6 @@ class Regularisation:
     def terms(self, space: Space, alphas: Mapping[str, Tensor], budget: Budget | None) -> Iterator[tuple[str, Tensor]]:
         """Yield name and weighed value (scalar) of every term, for raw architecture parameters (E, O)."""
         for name, weight in self.weights.items():
-            yield name, weight * space.regularisers[name](alphas)
+            yield name, weight * space.regularizers[name](alphas)
         if budget is not None:
             yield "budget", self.strength * budget.penalty(alphas)

@@ -6,10 +6,10 @@ import torch
 import ramify
 from ramify.errors import ConfigurationError
 from ramify.spaces import CellDistribution, DARTSCells, StageGraph
-from ramify.strategies import DARTS, GDAS, Regularisation
+from ramify.strategies import DARTS, GDAS, Regularization
 from small_runs import batch_of, finish, take, work_of
 
-DEPTH = Regularisation(weights={"depth": 1.0})
+DEPTH = Regularization(weights={"depth": 1.0})
 
 
 def session_of(space, seed=0, **settings):
@@ -27,7 +27,7 @@ def stepped(**settings):
 
 def test_one_step_is_taken_on_the_sum():
     plain, before = stepped()
-    session, _ = stepped(regularisation=DEPTH)
+    session, _ = stepped(regularization=DEPTH)
     alphas = {name: value.requires_grad_() for name, value in before.items()}
     torch.autograd.backward(session.space.depth_loss(alphas))
     for name, alpha in session.alphas.items():
@@ -37,7 +37,7 @@ def test_one_step_is_taken_on_the_sum():
 
 
 def test_or_the_terms_have_a_step_of_their_own():
-    session, before = stepped(regularisation=Regularisation(weights={"depth": 1.0}, separate=True))
+    session, before = stepped(regularization=Regularization(weights={"depth": 1.0}, separate=True))
     plain, _ = stepped()
     alphas = {name: alpha.detach().clone().requires_grad_() for name, alpha in plain.alphas.items()}
     torch.autograd.backward(session.space.depth_loss(alphas))
@@ -49,7 +49,7 @@ def test_or_the_terms_have_a_step_of_their_own():
 
 
 def test_the_depth_loss_alone_deepens():
-    session = session_of(StageGraph(cells=3), regularisation=Regularisation(weights={"depth": 100.0}), arch_lr=0.05)
+    session = session_of(StageGraph(cells=3), regularization=Regularization(weights={"depth": 100.0}), arch_lr=0.05)
     before = session.space.depth_loss(session.alphas).item()
     rows = finish(session)
     assert session.space.depth_loss(session.alphas).item() < before - 0.05
@@ -90,7 +90,7 @@ def test_raw_parameters_rank_edges_as_the_released_program_does():
 def test_a_budget_is_met_within_five_percent(target, seed):
     space = CellDistribution(cells=6)
     layout = {"channels": 8}
-    session = session_of(space, regularisation=Regularisation(target=target, network=layout), seed=seed)
+    session = session_of(space, regularization=Regularization(target=target, network=layout), seed=seed)
     rows = finish(session)
     network = space.build(session.architecture(), num_classes=10, in_channels=1, **layout)
     cost = ramify.profile(network, (1, 8, 8))
@@ -101,8 +101,8 @@ def test_a_budget_is_met_within_five_percent(target, seed):
 
 def test_a_budget_pulls_the_expected_cost_towards_it():
     space = CellDistribution(cells=6)
-    settings = Regularisation(target=130_000, network={"channels": 8}, strength=10.0)
-    session = session_of(space, regularisation=settings, arch_lr=0.2)
+    settings = Regularization(target=130_000, network={"channels": 8}, strength=10.0)
+    session = session_of(space, regularization=settings, arch_lr=0.2)
     before = session.budget.expected(space.probabilities(session.alphas)).item()
     finish(session)
     after = session.budget.expected(space.probabilities(session.alphas)).item()
@@ -113,26 +113,26 @@ def test_a_budget_pulls_the_expected_cost_towards_it():
     ("settings", "message"),
     [
         ({"target": -1.0}, "`target` must be a number from 0"),
-        ({"of": "flops"}, "`regularisation.of` must be a cost that is known without a device, not 'flops'"),
+        ({"of": "flops"}, "`regularization.of` must be a cost that is known without a device, not 'flops'"),
         ({"weights": {"depth": float("nan")}}, "the weight of 'depth' must be a number"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings, message):
     with pytest.raises(ConfigurationError, match=message):
-        Regularisation(**settings)
+        Regularization(**settings)
 
 
 def test_what_a_space_does_not_have_is_refused_with_the_reason():
     assert (
         "no term 'dept'; did you mean 'depth'?"
-        in ramify.compatible(StageGraph(), DARTS(regularisation=Regularisation(weights={"dept": 1.0}))).reason
+        in ramify.compatible(StageGraph(), DARTS(regularization=Regularization(weights={"dept": 1.0}))).reason
     )
-    assert "DARTSCells lacks `terms`" in ramify.compatible(DARTSCells(), GDAS(regularisation=DEPTH)).reason
+    assert "DARTSCells lacks `terms`" in ramify.compatible(DARTSCells(), GDAS(regularization=DEPTH)).reason
     assert (
         "StageGraph lacks `budget`"
-        in ramify.compatible(StageGraph(), DARTS(regularisation=Regularisation(target=1e6))).reason
+        in ramify.compatible(StageGraph(), DARTS(regularization=Regularization(target=1e6))).reason
     )
     with pytest.raises(ConfigurationError, match="the target cannot be 20,000"):
-        session_of(CellDistribution(cells=4), regularisation=Regularisation(target=20_000, network={"channels": 8}))
+        session_of(CellDistribution(cells=4), regularization=Regularization(target=20_000, network={"channels": 8}))
     with pytest.raises(ConfigurationError, match="first order"):
         DARTS(order=2, gradient="stale")

@@ -144,9 +144,9 @@ class Entry:
     @cached_property
     def space(self) -> Space:
         """The space it is a member of."""
-        from ramify.spaces import create, recognise
+        from ramify.spaces import create, recognize
 
-        return create(self._space) if self._space else recognise(self.notation)
+        return create(self._space) if self._space else recognize(self.notation)
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -192,7 +192,7 @@ class Entry:
 
 
 @cache
-def _catalogue() -> dict[str, Entry]:
+def _catalog() -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     for file in sorted(files("ramify.zoo").iterdir(), key=lambda file: file.name):
         if not file.name.endswith(".json"):
@@ -224,7 +224,7 @@ def _entry(name: str, content: Mapping[str, Any], written: Mapping[str, Any]) ->
 
 def entries() -> tuple[Entry, ...]:
     """Return all entries, family by family."""
-    return tuple(_catalogue().values())
+    return tuple(_catalog().values())
 
 
 def get(name: str) -> Entry:
@@ -241,9 +241,9 @@ def get(name: str) -> Entry:
         >>> entry.architecture["normal.2"]
         (('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
     """
-    if name not in _catalogue():
-        raise ArchitectureError(f"unknown architecture {PREFIX}{name}; {nearest(name, _catalogue())}")
-    return _catalogue()[name]
+    if name not in _catalog():
+        raise ArchitectureError(f"unknown architecture {PREFIX}{name}; {nearest(name, _catalog())}")
+    return _catalog()[name]
 
 
 def find(source: Any) -> Entry | None:
