@@ -30,7 +30,7 @@ from ramify.strategies import (
     Reinforce,
 )
 from ramify.strategies.trials import fault, plain
-from ramify.training import Recipe, measure, retraining, supernet
+from ramify.training import Recipe, descent, measure, retraining
 from small_runs import DATA, Guess, Guessing, differences, finish, restored, saved, session_of, timeless
 from tasks.toys import Scripted
 
@@ -265,7 +265,7 @@ def test_the_command_line_says_it_in_one_line(tmp_path, capsys):
 @pytest.mark.parametrize("kind", ["network", "supernet"])
 def test_a_last_step_that_diverges_leaves_no_result(kind, tmp_path, monkeypatch):
     """No loss shows it."""
-    module = {"network": retraining, "supernet": supernet}[kind]
+    module = {"network": retraining, "supernet": descent}[kind]
     descend = module.descend
 
     def last(fabric, network, *arguments, **options):

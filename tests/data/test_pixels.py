@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from pictures import picture, png
 
+from pictures import picture, png
 from ramify.data import pixels as module
 from ramify.data.encoded import Arrays, Files, Form, Items
 from ramify.data.pixels import InMemory, Streamed, load_pixels

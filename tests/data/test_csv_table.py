@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import picture
 
+from pictures import picture
 from ramify.data import load
 from ramify.errors import DataError, RamifyError
 

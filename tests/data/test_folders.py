@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pictures import picture
 
+from pictures import picture
 from ramify.data import DataSpec, load
 from ramify.data.sources import open_source, open_to_measure
 from ramify.errors import DataError

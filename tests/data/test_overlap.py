@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import torch
-from pictures import picture, png
 
+from pictures import picture, png
 from ramify.data import DataSpec, load
 from ramify.data import overlap as module
 from ramify.data.encoded import Arrays, Files, join

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 from torch.utils.data import TensorDataset
 
+from pictures import picture
 from ramify.data import Augmentation, Data, DataSpec, Distortion, load
 from ramify.data import loading as module
 from ramify.data.distortion import rectangles

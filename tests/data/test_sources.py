@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import picture, png
 
+from pictures import picture, png
 from ramify.data import DataSpec
 from ramify.data.encoded import Arrays
 from ramify.data.source import data_set_names

@@ -4,7 +4,6 @@ from random import Random
 
 import pytest
 import torch
-from spaces.space_cases import CASES
 
 from dense import Dense
 from mine import Mine
@@ -13,6 +12,7 @@ from ramify.errors import ConfigurationError
 from ramify.spaces import SPACES, CellDistribution, MobileChain, NASBench201
 from ramify.testing import ContractError, check_space
 from ramify.testing.small import small_layout
+from space_cases import CASES
 from tasks.toys import Unnormed
 from testing.faulty_spaces import FAULTS
 

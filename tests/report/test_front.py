@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from synthetic_runs import HOSTILE, make_trials, write_json, write_lines
-from test_report_page import Page, data_of, report
+from test_html import Page, data_of, report
 
 from ramify.report.story import pareto_front, trials
 

@@ -8,9 +8,9 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from pictures import picture, png
 from PIL import Image
 
+from pictures import picture, png
 from ramify.data.arrays import MAX_PIXELS
 from ramify.data.depth import Scale
 from ramify.data.encoded import Arrays, Files, Form, Items, Joined, decode, extent, join, probe

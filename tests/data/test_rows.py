@@ -12,9 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import picture, png
 from torch.utils.data import TensorDataset
 
+from pictures import picture, png
 from ramify.data import Augmentation, DataSpec, Distortion, arranged, colored, load, numbered
 from ramify.data.rows import check_size
 from ramify.errors import DataError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from synthetic_runs import HOSTILE, make_one_shot, write_lines
-from test_report_page import Page, data_of, report
+from test_html import Page, data_of, report
 
 from ramify.report.story import cycle_panels, cycles
 
