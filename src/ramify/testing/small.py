@@ -25,7 +25,7 @@ LAYOUT: Mapping[str, int] = {
     "channels": 4,
     "width": 4,
     "cells": 1,
-    "layers": 3,
+    "layers": 5,
     "stem_multiplier": 2,
     "last_channels": 80,
     "resolution": 8,

@@ -441,7 +441,7 @@ def _gradients(grown: Grown) -> Iterator[str]:
             yield f"no gradient reaches edge {choice.edges[dead[0]]} of {name!r}"
     slope = sum(float((gradients[name] * direction[name]).sum()) for name in mix)
     differences = []
-    for step in (1e-5, 1e-6, 1e-7):  # at one of them, no ReLU changes sides
+    for step in (1e-6, 1e-7, 1e-8, 3e-9, 1e-9):  # at one of them, no ReLU changes sides
         with torch.no_grad():
             ahead, behind = (
                 float(loss({name: mix[name] + sign * step * direction[name] for name in mix})) for sign in (1, -1)
