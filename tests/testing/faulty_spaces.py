@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from plain import ACTIVATIONS, Mixed, Network, Plain
-from ramify.capabilities import INHERITANCE, TAPS
+from ramify.capabilities import TAPS
 
 
 class OneMore(Plain):
@@ -80,10 +80,6 @@ class Renamed(Plain):
 
     def _build(self, arch, layout, shape):
         return nn.Sequential(super()._build(arch, layout, shape))
-
-    @property
-    def offers(self):
-        return super().offers | {INHERITANCE}
 
 
 class Stateful(Mixed):

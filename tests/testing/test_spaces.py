@@ -14,7 +14,7 @@ from ramify.testing import ContractError, check_space
 from ramify.testing.small import small_layout
 from space_cases import CASES
 from tasks.toys import Unnormed
-from testing.faulty_spaces import FAULTS
+from testing.faulty_spaces import FAULTS, Renamed
 
 LARGE = "DARTSCells of NASNet"
 
@@ -37,6 +37,10 @@ def test_spaces_of_users_in_one_line(space):
 
 def test_inputs_of_another_kind():
     check_space(Plain, inputs=lambda count: torch.randn(count, 3, 5, 9))
+
+
+def test_networks_that_are_not_meant_to_inherit():
+    check_space(Renamed, inheritance=False)
 
 
 @pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.__name__)

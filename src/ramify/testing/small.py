@@ -25,7 +25,7 @@ LAYOUT: Mapping[str, int] = {
     "channels": 4,
     "width": 4,
     "cells": 1,
-    "layers": 3,
+    "layers": 5,
     "stem_multiplier": 2,
     "last_channels": 80,
     "resolution": 8,
@@ -149,11 +149,13 @@ class Grown:
         space: The space.
         layout: Layout keywords of its networks.
         inputs: Makes a batch of inputs from their number; None for digits, or rows of features.
+        inheritance: Whether members take over the supernet's weights.
     """
 
     space: Space
     layout: Mapping[str, Any] = field(default_factory=dict)
     inputs: Callable[[int], Tensor] | None = None
+    inheritance: bool = True
 
     def supernet(self, seed: int = 1, **keywords: Any) -> Any:
         """Return a fresh supernet."""

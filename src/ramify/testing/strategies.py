@@ -52,7 +52,9 @@ class Search:
             yielded.append(metrics)
             if looking:
                 looks.append(Look(_standing(session, yielded), saved(session)))
-        return Result(session, yielded, restored(saved(session)), _standing(session, yielded), looks)
+        supernet = session.supernet
+        weights = {} if supernet is None else {n: value.clone() for n, value in supernet.state_dict().items()}
+        return Result(session, yielded, restored(saved(session)), weights, _standing(session, yielded), looks)
 
     def from_the_start(self, globally: int, *, looking: bool = False) -> Result:
         """Return what a search comes to, and what else it touched.
@@ -119,6 +121,7 @@ class Result:
         session: The session.
         yielded: At its safe points.
         state: At the end.
+        weights: Of its supernet at the end, where it has one.
         architecture: What it stands for at the end.
         looks: At every safe point, where it was looked at.
         moved: The global generators that it drew from.
@@ -128,6 +131,7 @@ class Result:
     session: Any
     yielded: list[Metrics]
     state: Any
+    weights: dict[str, Any]
     architecture: Any
     looks: list[Look] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
@@ -144,6 +148,7 @@ class Result:
             ("history", self.rows, other.rows),
             ("architecture", str(self.architecture), str(other.architecture)),
             ("state", self.state, other.state),
+            ("weights", self.weights, other.weights),
         ):
             if found := differences(_plain(a), _plain(b), what):
                 return f"there is a difference in {excerpt(found[0], 160)[1:-1]}"
