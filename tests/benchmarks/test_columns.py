@@ -39,6 +39,13 @@ def test_defaults_follow_from_the_rest():
     assert (loss.unit, loss.layers, loss.higher_is_better) == ("nats", (2, 2), False)
 
 
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_too_large_have_a_unit_and_a_fault():
+    values = np.array([60.0, 70.0, 1.7e308])
+    column = Column(**PLAIN).settled(values)
+    assert (column.unit, column.fault(values)[0]) == ("percent", 2)
+
+
 @pytest.mark.parametrize(
     ("metric", "unit", "value", "score"),
     [

@@ -138,4 +138,56 @@ def damaged_words(rng: random.Random, content: bytes) -> bytes:
     return damaged_text(rng, content.decode()).encode("utf-8", "surrogatepass")
 
 
+ODD_CELLS = (
+    *(
+        "",
+        " ",
+        "0",
+        "-0.0",
+        "1",
+        "-1",
+        "1e-320",
+        "1e-45",
+        "9.9e36",
+        "-1e38",
+        "3.4e38",
+        "1e100",
+        "1e308",
+        "1e999",
+        "nan",
+    ),
+    *("-inf", "NA", "true", "1_0", "1,5", "0x1F", "٣", "²", "9" * 50, "9" * 5000, "é", "\u202e", '"', '""', "x" * 500),
+)
+
+
+def damaged_cells(rng: random.Random, content: bytes) -> bytes:
+    """Return a table whose cells, some of them or a column, are others, or whose rows are gone, repeated or exchanged.
+
+    One time in four, it is damaged as a text.
+    """
+    if rng.random() < 0.25:
+        return damaged_words(rng, content)
+    text = content.decode()
+    separator = max(",;\t", key=text.count)
+    rows = [line.split(separator) for line in text.splitlines()]
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        row = rng.choice(rows)
+        at, odd = rng.randrange(len(row)), rng.choice(ODD_CELLS)
+        match rng.randrange(6):
+            case 0:
+                rows.insert(rng.randrange(len(rows) + 1), list(row))
+            case 1 if len(rows) > 1:
+                rows.remove(row)
+            case 2:
+                for each in rows[1:]:
+                    each[at : at + 1] = [odd if rng.random() < 0.8 else rng.choice(ODD_CELLS)]
+            case 3:
+                for each in rows:
+                    each[at : at + 1] *= rng.choice((0, 2))
+            case _:
+                row[at] = odd
+        rows = [row for row in rows if row] or [[""]]
+    return "".join(f"{separator.join(row)}\n" for row in rows).encode()
+
+
 Damage = Callable[[random.Random, bytes], bytes]

@@ -10,6 +10,7 @@ import resource
 import shutil
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from mutations import (
     ODD_VALUES,
     Damage,
     damaged_bytes,
+    damaged_cells,
     damaged_json,
     damaged_text,
     damaged_value,
@@ -630,7 +632,7 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
         ),
         "candidate lists": Kind([plain([[0, 2], [2, -1], [5]])], read_lists, damaged_json, 10_000),
         "pickled lists": Kind([PICKLED], converted, damaged_bytes, 10_000, "lists.pkl"),
-        "CSV": Kind([CSV, CSV.replace(b",", b";"), b"\xef\xbb\xbf" + CSV], imported, count=10_000, name="t.csv"),
+        "CSV": Kind([CSV, CSV.replace(b",", b";"), b"\xef\xbb\xbf" + CSV], imported, damaged_cells, 10_000, "t.csv"),
         "table": Kind([table_file(runs)], table, damaged_bytes, 5_000, "t.table"),
         "sealed table": Kind([table_file(runs)], resealed(table), damaged_bytes, 10_000, "t.table"),
         "configuration of a search": Kind([CONFIG], command_line("search"), count=3_500, name="c.yaml", few=2),
@@ -672,15 +674,15 @@ def kinds(runs: dict[str, Path]) -> dict[str, Kind]:
             )
             for run, folder in runs.items()
         },
-        "rows": Kind([ROWS, NUMBERED, b"\xef\xbb\xbf" + ROWS], loaded(), count=10_000, name="rows.csv"),
-        "rows between tabs": Kind([ROWS.replace(b",", b"\t")], loaded(), count=3_000, name="rows.tsv"),
+        "rows": Kind([ROWS, NUMBERED, b"\xef\xbb\xbf" + ROWS], loaded(), damaged_cells, 10_000, "rows.csv"),
+        "rows between tabs": Kind([ROWS.replace(b",", b"\t")], loaded(), damaged_cells, 3_000, "rows.tsv"),
         "rows of UTF-16": Kind([ROWS.decode().encode("utf-16")], loaded(), damaged_bytes, 3_000, "rows.csv"),
         "compressed rows": Kind([ROWS], loaded(), gzip_bomb, 500, "rows.csv", 2),
-        "rows with values": Kind([VALUES, QUOTED], learned, count=10_000, name="rows.csv"),
-        "paths of images": Kind([paths()], pictured, count=3_000, name="images.csv"),
+        "rows with values": Kind([VALUES, QUOTED], learned, damaged_cells, 10_000, "rows.csv"),
+        "paths of images": Kind([paths()], pictured, damaged_cells, 3_000, "images.csv"),
         "arrays as images": Kind(array_files(), image_folder, header_of_array, 6_000, "damaged.npy"),
         "costs of operators": Kind([plain(table) for table in COST_TABLES], priced, damaged_json, 10_000, "t.json"),
-        "costs of operators, CSV": Kind([COST_CSV, COST_CSV_EDGES], priced, count=10_000, name="t.csv"),
+        "costs of operators, CSV": Kind([COST_CSV, COST_CSV_EDGES], priced, damaged_cells, 10_000, "t.csv"),
         "configuration of limits": Kind(LIMITS, command_line("search"), count=4_000, name="c.yaml", few=2),
         "configuration of a shrinking": Kind([SHRINK], command_line("shrink"), count=3_000, name="c.yaml", few=2),
         "configuration of an import": Kind(
@@ -780,10 +782,9 @@ def failures_of(kind: Kind, folder: Path, count: int, seed: int = 0) -> list[str
             said = str(error).replace(str(folder), "FOLDER")
             problem = "" if len(said) < 300 and "\n" not in said else f"said {said!r:.400}"
         except Exception as error:
-            place = error.__traceback__
-            while place.tb_next is not None and "ramify" in place.tb_next.tb_frame.f_code.co_filename:
-                place = place.tb_next
-            where = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}"
+            places = traceback.extract_tb(error.__traceback__)
+            place = next((at for at in reversed(places) if "/ramify/" in at.filename), places[-1])
+            where = f"{Path(place.filename).name}:{place.lineno}"
             problem = f"{type(error).__name__} at {where}: {error!s:.150}"
         took = time.process_time() - began
         if took > SECONDS:

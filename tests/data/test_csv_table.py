@@ -76,9 +76,16 @@ def test_what_people_and_spreadsheets_write(written, text, name):
 def test_numbers_that_are_as_large_as_can_be_are_standardized(written):
     text = "a,y\n" + "".join(f"{sign}1e37,{sign}1e37\n" for sign in ("", "-") * 6)
     data = load(written(text), targets="values", quiet=True)
-    inputs, targets = next(iter(data.split("train").batches(4, seed=0)))
+    inputs, targets = next(data.split("train").batches(4, seed=0))
     assert inputs.abs().max() == pytest.approx(1.0, rel=0.3) and targets.abs().max() == pytest.approx(1e37)
     assert data.target_std[0] == pytest.approx(1e37, rel=0.1)
+
+
+def test_numbers_that_hardly_differ_are_constant(written):
+    text = "a,b,y\n" + "".join(f"{n % 2}e-45,{n},{n}e-45\n" for n in range(12))
+    data = load(written(text), targets="values", quiet=True)
+    inputs, _ = next(data.split("train").batches(4, seed=0))
+    assert inputs.isfinite().all() and data.std[0] == 1.0 and data.std[1] > 1 and data.target_std == (1.0,)
 
 
 def test_columns_without_a_name_are_left_out_and_said(written, capsys):

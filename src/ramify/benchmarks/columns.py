@@ -141,8 +141,9 @@ class Column:
         networks of a table in percent (0.83 where the others reach 38) leave no doubt.
         """
         small = (values > 0) & (values <= 1)
-        most = values[values > 1].max(initial=0)
-        return small & ((2 * small.sum() > np.isfinite(values).sum()) | (100 * values <= _LIKE * most))
+        most = min(values[values > 1].max(initial=0), 100.0)  # which a hundred times a small value never exceeds
+        alike = 100 * np.where(small, values, 0.0) <= _LIKE * most
+        return small & ((2 * small.sum() > np.isfinite(values).sum()) | alike)
 
     def fault(self, values: np.ndarray) -> tuple[int, str] | None:
         """Return the first place of values (N,) that cannot be what this settled column says, and why; None if all can.

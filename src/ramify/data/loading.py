@@ -451,11 +451,14 @@ def _measure(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def _moments(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each column of (N, F); the latter is 1 where a column is constant."""
+    """Return mean and standard deviation of each column of (N, F).
+
+    The latter is 1 where a column is constant, or varies by so little that 32 bits cannot divide by it.
+    """
     exact = values.astype(np.float64)
-    constant = (values == values[:1]).all(axis=0)
-    std = np.where(constant, 1.0, exact.std(axis=0))
-    return tuple(exact.mean(axis=0).tolist()), tuple(std.tolist())
+    std = exact.std(axis=0)
+    constant = (values == values[:1]).all(axis=0) | (std < np.finfo(np.float32).tiny)
+    return tuple(exact.mean(axis=0).tolist()), tuple(np.where(constant, 1.0, std).tolist())
 
 
 def _fingerprint(stores: dict[str, tuple[Store, Tensor]], rows: dict[str, Tensor]) -> str:
