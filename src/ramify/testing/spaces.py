@@ -186,7 +186,7 @@ def _uniform(grown: Grown) -> Iterator[str]:
             yield f"{said} instead of {expected:.0f} or so"
 
 
-@CONTRACT.promise("mutates a member in one decision, to a neighbour", mend="`mutate(arch, rng)`")
+@CONTRACT.promise("mutates a member in one decision, to a neighbor", mend="`mutate(arch, rng)`")
 def _mutations(grown: Grown) -> Iterator[str]:
     space = grown.space
     if space.size == 1:
@@ -196,7 +196,7 @@ def _mutations(grown: Grown) -> Iterator[str]:
         changed = [d for d in space.decisions if child[d.name] != parent[d.name]]
         if child not in space or len(changed) != 1:
             yield f"a mutation of {excerpt(parent)} changes {len(changed)} decisions: {excerpt(child)}"
-        elif child[changed[0].name] not in changed[0].neighbours(parent[changed[0].name]):
+        elif child[changed[0].name] not in changed[0].neighbors(parent[changed[0].name]):
             yield f"a mutation makes {excerpt(child[changed[0].name])} of {excerpt(parent[changed[0].name])}"
 
 
@@ -699,16 +699,16 @@ def _additive(grown: Grown) -> Iterator[str]:
 
     for _ in range(3):
         one, other = rng.sample(free, 2)
-        first, second = ({each.name: rng.choice(each.neighbours(base[each.name]))} for each in (one, other))
+        first, second = ({each.name: rng.choice(each.neighbors(base[each.name]))} for each in (one, other))
         if not torch.equal(cost() + cost(**first, **second), cost(**first) + cost(**second)):
             yield f"what {one.name!r} costs depends on {other.name!r}"
 
 
-@CONTRACT.promise("has terms that map raw architecture parameters to a number with a gradient", mend="`regularisers`")
+@CONTRACT.promise("has terms that map raw architecture parameters to a number with a gradient", mend="`regularizers`")
 def _terms(grown: Grown) -> Iterator[str]:
     if _without(TERMS, grown):
         return
-    for name, term in grown.space.regularisers.items():
+    for name, term in grown.space.regularizers.items():
         raw = {
             choice: (0.1 * torch.randn(c.shape, generator=stream(4, choice))).requires_grad_()
             for choice, c in grown.space.choices.items()
