@@ -9,40 +9,19 @@ from random import Random
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ramify.architecture import Architecture
-from ramify.capabilities import (
-    ACTIVE,
-    ADDITIVE_COST,
-    ANGLE,
-    CLASSIFIER,
-    CONSTANTS,
-    DEPTH,
-    DROPOUT,
-    PARTIAL_CHANNELS,
-    SAME_WIDTHS,
-    STEMS,
-    TAPS,
-    TERMS,
-    Capability,
-)
 from ramify.costs import profile
 from ramify.errors import ArchitectureError
-from ramify.ops import NONE, SKIP
+from ramify.ops import NONE
 from ramify.seeding import stream
 from ramify.spaces import Space
-from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
 from ramify.supernet import existing
 from ramify.testing.bits import drawn_from, watched
-from ramify.testing.contract import Contract
 from ramify.testing.small import Grown, instance, small_layout
+from ramify.testing.space_contract import CONTRACT, apart, close, output
 from ramify.wording import excerpt
-
-CONTRACT: Contract[Grown] = Contract("a space")
-
-_NORMS = frozenset({"affine", "track_running_stats"})
-"""Layout keywords that give the norms of supernets weights and running statistics."""
 
 DRAWS = 1500
 """Members that are drawn to see whether they are drawn uniformly."""
@@ -74,26 +53,6 @@ def check_space(
     made = instance(space, Space, "a space")
     grown = Grown(made, small_layout(made) if layout is None else layout, inputs, inheritance)
     CONTRACT.check(grown, type(made).__name__)
-
-
-def _close(a: Tensor, b: Tensor, tolerance: float = 1e-9) -> bool:
-    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
-
-
-def _apart(a: Tensor, b: Tensor) -> str:
-    """Return in words how far two outputs are apart."""
-    if a.shape != b.shape:
-        return f"the shapes are {tuple(a.shape)} and {tuple(b.shape)}"
-    return f"they are {float((a - b).abs().max()):.2g} apart"
-
-
-def _output(found: Any) -> Tensor:
-    """Return the output of a network, that of its end where there are several."""
-    return found[0] if isinstance(found, tuple) else found
-
-
-def _without(capability: Capability, grown: Grown) -> bool:
-    return capability not in grown.space.offers
 
 
 # What a space says of itself
@@ -361,7 +320,7 @@ def _trained(grown: Grown) -> Iterator[str]:
     classes = {"num_classes": 7} if "num_classes" in grown.space.shape else {}
     for arch in grown.members():
         network = grown.build(arch, **classes)
-        found = _output(network(grown.x()))
+        found = output(network(grown.x()))
         if classes and tuple(found.shape) != (3, 7):
             yield f"3 inputs give the shape {tuple(found.shape)} instead of (3, 7) where there are 7 classes"
         if found.dtype != torch.float64:
@@ -384,11 +343,11 @@ def _profiled(grown: Grown) -> Iterator[str]:
 @CONTRACT.promise("has a supernet that maps (x, mix) to outputs like those of its members", mend="`_supernet`")
 def _supernet(grown: Grown) -> Iterator[str]:
     sup = grown.shared
-    found = _output(sup(grown.x(), grown.mix()))
-    wanted = _output(grown.build(grown.member())(grown.x()))
+    found = output(sup(grown.x(), grown.mix()))
+    wanted = output(grown.build(grown.member())(grown.x()))
     if found.shape != wanted.shape or found.dtype != torch.float64 or not bool(found.isfinite().all()):
         yield f"the supernet returns {tuple(found.shape)} {found.dtype}, a member {tuple(wanted.shape)} {wanted.dtype}"
-    if not bool(_output(sup(grown.x(), existing(sup.choices))).isfinite().all()):
+    if not bool(output(sup(grown.x(), existing(sup.choices))).isfinite().all()):
         yield "a uniform mix in float32 gives an output that is not finite"
 
 
@@ -400,10 +359,10 @@ def _pure(grown: Grown) -> Iterator[str]:
     state = {name: value.clone() for name, value in sup.state_dict().items()}
     given = x.clone(), {name: value.clone() for name, value in mix.items()}
     with watched(1) as before:
-        first = _output(sup(x, mix))
+        first = output(sup(x, mix))
         if moved := drawn_from(before):
             yield f"it draws from the global generator of {moved[0]}"
-    if not torch.equal(_output(sup(x, mix)), first):
+    if not torch.equal(output(sup(x, mix)), first):
         yield "the same arguments give two outputs"
     if not torch.equal(x, given[0]) or any(not torch.equal(mix[name], given[1][name]) for name in mix):
         yield "it changes its arguments"
@@ -423,7 +382,7 @@ def _gradients(grown: Grown) -> Iterator[str]:
     }
 
     def loss(at: Mapping[str, Tensor]) -> Tensor:
-        return _output(sup(x, at)).square().sum()
+        return output(sup(x, at)).square().sum()
 
     gradients = dict(zip(mix, torch.autograd.grad(loss(mix), list(mix.values()), allow_unused=True), strict=True))
     for name, gradient in gradients.items():
@@ -460,7 +419,7 @@ def _functional(grown: Grown) -> Iterator[str]:
     state = {name: value.clone() for name, value in sup.state_dict().items()}
     parameters = {name: (p.detach() * 1.1).requires_grad_() for name, p in sup.named_parameters()}
     buffers = {name: b.clone() for name, b in sup.named_buffers()}
-    found = _output(torch.func.functional_call(sup, (parameters, buffers), (x, mix)))
+    found = output(torch.func.functional_call(sup, (parameters, buffers), (x, mix)))
     if not any(
         g is not None and bool(g.any())
         for g in torch.autograd.grad(found.square().sum(), list(parameters.values()), allow_unused=True)
@@ -470,249 +429,15 @@ def _functional(grown: Grown) -> Iterator[str]:
         yield "the supernet's own weights change"
     twin = grown.supernet()
     twin.load_state_dict({**state, **{name: p.detach() for name, p in parameters.items()}})
-    if not _close(_output(twin(x, mix)), found):
-        yield f"the output is not that of a supernet which has these weights: {_apart(twin(x, mix), found)}"
+    if not close(output(twin(x, mix)), found):
+        yield f"the output is not that of a supernet which has these weights: {apart(twin(x, mix), found)}"
 
 
 @CONTRACT.promise("takes a smaller precision", mend="`_supernet`: types follow from the inputs and the weights")
 def _half(grown: Grown) -> Iterator[str]:
-    found = _output(grown.supernet().to(torch.bfloat16)(grown.x().to(torch.bfloat16), grown.mix()))
+    found = output(grown.supernet().to(torch.bfloat16)(grown.x().to(torch.bfloat16), grown.mix()))
     if found.dtype != torch.bfloat16 or not bool(found.isfinite().all()):
         yield f"in bfloat16 the supernet returns {found.dtype}"
 
 
-# What it offers
-
-
-@CONTRACT.promise(
-    "has members whose parameters have the names that they have in the supernet",
-    mend="names of modules in `_build` and `_supernet`; or check it with `inheritance=False`",
-)
-def _names(grown: Grown) -> Iterator[str]:
-    if not grown.inheritance:
-        return
-    sup = grown.shared
-    held = sup.state_dict()
-    for arch in grown.members(2):
-        for name, value in grown.space.build(arch, sup.layout, shape=sup.shape).state_dict().items():
-            if name not in held:
-                yield f"the supernet has no {name!r}"
-            elif not _without(SAME_WIDTHS, grown) and held[name].shape != value.shape:
-                yield f"{name!r} is {tuple(value.shape)} in a member and {tuple(held[name].shape)} in the supernet"
-
-
-@CONTRACT.promise("offers no more than its networks show", mend="`offers`, or the networks of `_supernet` and `_build`")
-def _offers(grown: Grown) -> Iterator[str]:
-    sup = grown.shared
-    with torch.no_grad():
-        member = grown.space.build(grown.member(), sup.layout, shape=sup.shape)
-    shown = shown_by_pair(grown.space, sup, member)
-    for capability in sorted(OF_NETWORKS - shown):
-        if capability in grown.space.offers:
-            yield f"it says that it offers {capability!r} and its networks do not show {capability.means}"
-
-
-def _moved(grown: Grown, **keywords: Any) -> Any:
-    """Return a supernet whose norms are anything but fresh."""
-    sup = grown.supernet(**keywords)
-    draws = stream(3, "norms")
-    with torch.no_grad():
-        for module in sup.modules():
-            for parameter in module.parameters(recurse=False):
-                if parameter.dim() == 1:
-                    parameter.add_(0.2 * torch.randn(parameter.shape, generator=draws, dtype=parameter.dtype))
-        sup(grown.x(4), grown.mix())  # moves running statistics where there are any
-    return sup
-
-
-@CONTRACT.promise(
-    "has a supernet that is, with the mix of a member, the network of that member with the supernet's weights",
-    mend="`extract`, or the supernet's `forward`: a one-hot mix leaves the member alone",
-)
-def _extracted(grown: Grown) -> Iterator[str]:
-    if not grown.inheritance:
-        return
-    tracked = dict.fromkeys(_NORMS.intersection(grown.space.Layout.keywords("supernet")), True)
-    for keywords in ({}, tracked) if tracked else ({},):
-        sup, x = _moved(grown, **keywords), grown.x()
-        held = sup.state_dict()
-        for arch in grown.members():
-            for training in (False, True):
-                network = grown.extract(sup.train(training), arch)
-                if network.training is not training:
-                    yield "`extract` returns a network in another mode than the supernet's"
-                for name, value in network.state_dict().items():
-                    if not torch.equal(value, grown.space._inherited(held[name], value.shape)):
-                        yield f"`extract` forgets the weight {name!r}"
-                        return
-                found, wanted = _output(network(x)), _output(sup(x, grown.space.mix(arch)))
-                if not _close(found, wanted):
-                    mode = "training" if training else "evaluation"
-                    yield f"in {mode} mode the outputs differ for {excerpt(arch, 90)}: {_apart(found, wanted)}"
-
-
-@CONTRACT.promise(
-    "takes the weights of a member back with `absorb`, which inverts `extract`", mend="`absorb`, or leave it to `Space`"
-)
-def _absorbed(grown: Grown) -> Iterator[str]:
-    if not grown.inheritance:
-        return
-    tracked = dict.fromkeys(_NORMS.intersection(grown.space.Layout.keywords("supernet")), True)
-    sup, arch = grown.supernet(**tracked), grown.member()
-    network = grown.extract(sup, arch)
-    before = {name: value.clone() for name, value in sup.state_dict().items()}
-    with torch.no_grad():
-        for value in network.state_dict().values():
-            value.add_(1)
-    if any(not torch.equal(value, before[name]) for name, value in sup.state_dict().items()):
-        yield "a member that is extracted shares its weights with the supernet before it is absorbed"
-    grown.space.absorb(sup, network)
-    wanted = network.state_dict()
-    for name, value in grown.extract(sup, arch).state_dict().items():
-        if not torch.equal(value, wanted[name]):
-            yield f"{name!r} is not written back"
-            return
-    for name, value in sup.state_dict().items():
-        if name not in wanted and not torch.equal(value, before[name]):
-            yield f"{name!r} changes, which the member does not have"
-
-
-@CONTRACT.promise(
-    "computes with `active` what the active candidates come to, and no gradient for others",
-    mend="`active` of `forward`",
-)
-def _active(grown: Grown) -> Iterator[str]:
-    sup, x, arch = grown.shared, grown.x(), grown.member()
-    active = {name: weights.bool() for name, weights in grown.space.mix(arch).items()}
-    one_hot = grown.space.mix(arch)
-    if not _close(_output(sup(x, one_hot, active=active)), _output(sup(x, one_hot))):
-        yield "the output of a member's mix is another one where only its candidates are active"
-    mix = {name: weights.requires_grad_() for name, weights in grown.mix().items()}
-    loss = _output(sup(x, mix, active=active)).square().sum()
-    if not loss.requires_grad:
-        return
-    for name, gradient in zip(mix, torch.autograd.grad(loss, list(mix.values()), allow_unused=True), strict=True):
-        if gradient is not None and bool(gradient[~active[name]].any()):
-            yield f"candidates of {name!r} that are not active have a gradient"
-
-
-@CONTRACT.promise("leaves values as they are with `constants`", mend="`constants` of the supernet's `forward`")
-def _constants(grown: Grown) -> Iterator[str]:
-    if _without(CONSTANTS, grown) or _without(ACTIVE, grown):
-        return
-    sup, x, mix = grown.shared, grown.x(), grown.space.mix(grown.member())
-    active = {name: weights.bool() for name, weights in mix.items()}
-    found, wanted = _output(sup(x, mix, active=active, constants=True)), _output(sup(x, mix, active=active))
-    if not _close(found, wanted):
-        yield f"the outputs with and without differ: {_apart(found, wanted)}"
-
-
-@CONTRACT.promise("drops elements with `dropout` in training mode alone", mend="`dropout` of the supernet's `forward`")
-def _dropout(grown: Grown) -> Iterator[str]:
-    if _without(DROPOUT, grown):
-        return
-    sup, x, mix = grown.shared.eval(), grown.x(), grown.mix()
-    dropout = {SKIP: 0.5} if any(SKIP in choice.ops for choice in grown.space.choices.values()) else {}
-    if not torch.equal(_output(sup(x, mix, dropout=dropout)), _output(sup(x, mix))):
-        yield "it changes the output in evaluation mode"
-
-
-@CONTRACT.promise("returns with `taps` the features of the stages that `distilled` names", mend="`taps` of `forward`")
-def _taps(grown: Grown) -> Iterator[str]:
-    if _without(TAPS, grown):
-        return
-    sup, x, arch = grown.shared, grown.x(), grown.member()
-    mix = grown.space.mix(arch)
-    network: Any
-    for network, arguments in ((sup, (x, mix)), (grown.build(arch), (x,))):
-        plain = _output(network(*arguments))
-        names = tuple(network.distilled)
-        found = network(*arguments, taps=names)
-        if not (isinstance(found, tuple) and len(found) == 2 and list(found[1]) == list(names)):
-            yield f"{type(network).__name__} does not return (output, features of {list(names)})"
-        elif not torch.equal(_output(found[0]), plain):
-            yield f"the output of {type(network).__name__} is another one with taps"
-
-
-@CONTRACT.promise("has stems and a classifier that supernet and members share", mend="`stems`, `classifier`")
-def _shared_modules(grown: Grown) -> Iterator[str]:
-    sup = grown.shared
-    arch = grown.member()
-    with torch.no_grad():
-        member: Any = grown.space.build(arch, sup.layout, shape=sup.shape)
-    stems = () if _without(STEMS, grown) else tuple(sup.stems)
-    classifier = () if _without(CLASSIFIER, grown) else ("classifier",)
-    for name in (*stems, *classifier):
-        for network in (sup, member):
-            if not isinstance(getattr(network, name, None), nn.Module):
-                yield f"{type(network).__name__} has no module {name!r}"
-                return
-        shapes = [{n: v.shape for n, v in getattr(each, name).state_dict().items()} for each in (sup, member)]
-        if shapes[0] != shapes[1] and not _without(SAME_WIDTHS, grown):
-            yield f"the weights of {name!r} have other shapes in a member than in the supernet"
-
-
-@CONTRACT.promise("has weight vectors for its members", mend="`weight_vector` of the supernet")
-def _angle(grown: Grown) -> Iterator[str]:
-    if not _without(ANGLE, grown) and grown.shared.weight_vector() is None:
-        yield "`weight_vector()` returns None"
-
-
-@CONTRACT.promise("lets a part of the channels past with `partial_channels`", mend="`partial_channels` of the layout")
-def _partial(grown: Grown) -> Iterator[str]:
-    if _without(PARTIAL_CHANNELS, grown):
-        return
-    found = _output(grown.supernet(partial_channels=2)(grown.x(), grown.mix()))
-    if not bool(found.isfinite().all()):
-        yield "the output of a supernet with partial channels is not finite"
-
-
-@CONTRACT.promise("has networks of any depth, by the layout keyword that `depth` names", mend="`depth`")
-def _depth(grown: Grown) -> Iterator[str]:
-    if _without(DEPTH, grown):
-        return
-    keyword = grown.space.depth
-    if keyword not in grown.space.Layout.keywords("member"):
-        yield f"its layout has no keyword {keyword!r}"
-        return
-    shallow = getattr(grown.space.layout(grown.layout), keyword)
-    deep = grown.build(grown.member(), **{keyword: shallow + 3})
-    if len(list(deep.modules())) <= len(list(grown.build(grown.member()).modules())):
-        yield f"a network with {keyword}={shallow + 3} is no deeper than one with {shallow}"
-
-
-@CONTRACT.promise(
-    "has members whose cost is a sum over the candidates that they use", mend="`additive = False`, or the networks"
-)
-def _additive(grown: Grown) -> Iterator[str]:
-    space = grown.space
-    free = [decision for decision in space.decisions if len(decision.choices) > 1]
-    if _without(ADDITIVE_COST, grown) or len(free) < 2:
-        return
-    base, size = grown.member(), tuple(grown.x(1).shape[1:])
-    rng = Random(0)
-
-    def cost(**changed: Any) -> Tensor:
-        values: dict[str, Any] = {**base.choices, **changed}
-        found = profile(grown.build(space.architecture(values)), size)
-        return torch.tensor([found.params, found.macs])
-
-    for _ in range(3):
-        one, other = rng.sample(free, 2)
-        first, second = ({each.name: rng.choice(each.neighbors(base[each.name]))} for each in (one, other))
-        if not torch.equal(cost() + cost(**first, **second), cost(**first) + cost(**second)):
-            yield f"what {one.name!r} costs depends on {other.name!r}"
-
-
-@CONTRACT.promise("has terms that map raw architecture parameters to a number with a gradient", mend="`regularizers`")
-def _terms(grown: Grown) -> Iterator[str]:
-    if _without(TERMS, grown):
-        return
-    for name, term in grown.space.regularizers.items():
-        raw = {
-            choice: (0.1 * torch.randn(c.shape, generator=stream(4, choice))).requires_grad_()
-            for choice, c in grown.space.choices.items()
-        }
-        found = term(raw)
-        if found.dim() != 0 or not bool(found.isfinite()) or not found.requires_grad:
-            yield f"the term {name!r} returns {excerpt(found)}"
+from ramify.testing import offers  # noqa: E402, F401 -- its promises follow these
