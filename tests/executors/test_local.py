@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_work import Adder, Parcel, Unprepared
 
-import striking
 from ramify.errors import ConfigurationError, RunError
 from ramify.executors import Done, InProcess, LocalProcesses, local
 from ramify.executors.base import Ledger, Outcome
 from ramify.interruption import WaitEnded, request
+from ramify.testing.strikes import VARIABLE, Strike
 
 
 def done_of(executor, jobs, *arguments):
@@ -122,7 +122,7 @@ def test_a_process_that_starts_hears_no_interrupt_and_one_that_was_stopped_is_no
             send(process, content)
 
     monkeypatch.setattr(local._Process, "send", stop_and_send)
-    monkeypatch.setenv(striking.VARIABLE, striking.told("before import torch", signal.SIGINT))
+    monkeypatch.setenv(VARIABLE, Strike("before import torch", signal.SIGINT).told)
     tests = Path(__file__).parents[1]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tests / "struck"), str(tests), *sys.path]))
     with LocalProcesses(processes=1, retries=0).start(Adder, lambda: (1, None, b"x" * 10_000_000)) as workers:
