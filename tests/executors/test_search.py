@@ -276,6 +276,16 @@ def test_another_executor_may_continue_a_search_with_the_same_threads(tmp_path):
         searching(tmp_path / "run", InProcess(threads_per_evaluation=2))
 
 
+def test_an_executor_is_not_recorded_where_the_data_are_others(tmp_path):
+    searching(tmp_path)
+    about = tmp_path / "provenance.json"
+    about.write_text(about.read_text().replace('"fingerprint": "', '"fingerprint": "another '))
+    before = about.read_bytes()
+    with pytest.raises(RunError, match="was made with other data than digits holds now"):
+        searching(tmp_path, LocalProcesses(processes=1))
+    assert about.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("executor", "threads", "expected"),
     [
