@@ -58,7 +58,9 @@ def serve() -> None:
         name = line.strip()
         if name not in runs:
             kind, settings = SETTINGS[name]
-            strategy = getattr(strategies, kind)(**{"epochs": 1000, "batch_size": 32} | settings)
+            strategy = getattr(strategies, kind)(
+                batch_size=32, **({} if kind == "CDARTS" else {"epochs": 1000}), **settings
+            )
             work = Work(Classification().on(data), 0, make_fabric("cpu", threads=1), LAYOUT)
             runs[name] = strategy.session(NASBench201(), work).run()
         start = time.perf_counter()
