@@ -279,12 +279,12 @@ def _check_text(text: str) -> None:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise _Malformed(f"the key {shown(twice)!r} occurs twice in one object")
-    return found
+    return mapping
 
 
 @functools.cache

@@ -143,30 +143,30 @@ def opened(
 ) -> bool:
     """Open a run folder for this configuration, these very data and this very table; return whether work is left."""
     folder.open(config, seed, free=lambda name: _may_change(name) or (task is None and name == "data"))
-    found: dict[str, Any] = {**folder.provenance()}
-    if config.get("executor") is not None and found.get("executors", [])[-1:] != [config["executor"]]:
-        found["executors"] = [*found.get("executors", ()), config["executor"]]
-        folder.write_json("provenance.json", found)
+    provenance: dict[str, Any] = {**folder.provenance()}
+    if config.get("executor") is not None and provenance.get("executors", [])[-1:] != [config["executor"]]:
+        provenance["executors"] = [*provenance.get("executors", ()), config["executor"]]
+        folder.write_json("provenance.json", provenance)
     if lookup is not None:
-        if "lookup" not in found:
-            found["lookup"] = dict(lookup)
-            folder.write_json("provenance.json", found)
-        if found["lookup"].get("sha256") != lookup["sha256"]:
+        if "lookup" not in provenance:
+            provenance["lookup"] = dict(lookup)
+            folder.write_json("provenance.json", provenance)
+        if provenance["lookup"].get("sha256") != lookup["sha256"]:
             raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
     if task is None:
         about = {"name": lookup["data"], "of": "the table"} if lookup else {"name": None}
-        if found.get("data") != about:  # before, digits were recorded that played no part
-            folder.write_json("provenance.json", {**found, "data": about})
-    elif "data" not in found:
-        found["data"] = told_of(task) | ({} if directory is None else {"directory": directory})
-        folder.write_json("provenance.json", found)
-    if task is not None and found["data"].get("fingerprint") != task.fingerprint:
+        if provenance.get("data") != about:  # before, digits were recorded that played no part
+            folder.write_json("provenance.json", {**provenance, "data": about})
+    elif "data" not in provenance:
+        provenance["data"] = told_of(task) | ({} if directory is None else {"directory": directory})
+        folder.write_json("provenance.json", provenance)
+    if task is not None and provenance["data"].get("fingerprint") != task.fingerprint:
         raise RunError(f"{folder.path} was made with other data than {task.title} holds now; choose another --out")
     if table is not None:
-        if "table" not in found:
-            found["table"] = table.digest
-            folder.write_json("provenance.json", found)
-        if found["table"] != table.digest:
+        if "table" not in provenance:
+            provenance["table"] = table.digest
+            folder.write_json("provenance.json", provenance)
+        if provenance["table"] != table.digest:
             raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
     if folder.finished:
         say(f"{folder.path} is finished: this is its result, nothing is done again", enabled=progress)
