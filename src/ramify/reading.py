@@ -119,17 +119,6 @@ def _file(path: str | Path, parse: Callable[..., Any], kind: Any, error: type[Ra
         raise error(f"{problem}; {advice}") from None
 
 
-def json_lines(text: str, kind: type[T] | Any = Any, *, where: str, error: type[RamifyError]) -> Iterator[T]:
-    """Yield the value of every line that is not empty.
-
-    Raises:
-        RamifyError: Of the type `error`, naming `where` and the line, if one is no JSON or holds something else.
-    """
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield json_value(line, kind, where=f"{where}, line {number}", error=error, limit=LIMIT_LINE_BYTES)
-
-
 # Texts
 
 
