@@ -177,14 +177,6 @@ def test_files_that_cannot_be_read(path):
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 300
 
 
-def test_lines_are_named():
-    text = '{"name": "Rex"}\n\n{"name": 3}\n'
-    lines = reading.json_lines(text, Pet, where="pets.jsonl", error=RunError)
-    assert next(lines) == {"name": "Rex"}
-    with pytest.raises(RunError, match=r"pets\.jsonl, line 3: `name` must be"):
-        next(lines)
-
-
 def test_values_in_messages_are_short_and_in_one_line():
     assert reading.shown("a\nb") == "a\N{REPLACEMENT CHARACTER}b"
     assert len(reading.shown({"a": "x" * 10_000})) <= 60

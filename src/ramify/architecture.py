@@ -157,8 +157,8 @@ class Architecture:
         if not isinstance(text, Mapping) or text.get("format") != cls.FORMAT:
             raise ArchitectureError(f'architecture JSON must be an object with "format": "{cls.FORMAT}"')
         if text.get("version") != cls.VERSION:
-            found = excerpt(text.get("version"))
-            raise ArchitectureError(f"architecture has version {found}, this release reads version {cls.VERSION}")
+            version = excerpt(text.get("version"))
+            raise ArchitectureError(f"architecture has version {version}, this release reads version {cls.VERSION}")
         space, choices, arguments = (text.get(name) for name in ("space", "choices", "arguments"))
         if not (isinstance(space, str) and isinstance(choices, Mapping) and isinstance(arguments, Mapping)):
             raise ArchitectureError("architecture JSON must hold `space` (a name), `choices` and `arguments` (objects)")

@@ -194,11 +194,11 @@ def build_table(
 
 def _keep_to(folder: RunFolder, task: Task) -> None:
     """Raise `RunError` if the folder was made with other data."""
-    found = folder.provenance()
-    if "data" not in found:
-        found["data"] = told_of(task)
-        folder.write_json("provenance.json", found)
-    if found["data"].get("fingerprint") != task.fingerprint:
+    provenance = folder.provenance()
+    if "data" not in provenance:
+        provenance["data"] = told_of(task)
+        folder.write_json("provenance.json", provenance)
+    if provenance["data"].get("fingerprint") != task.fingerprint:
         raise RunError(f"{folder.path} was made with other data than {task.title} holds now; choose another --out")
 
 
@@ -242,12 +242,12 @@ def _drawn(space: Space, count: int, seed: int) -> list[Architecture]:
     """Return `count` different members, each equally likely."""
     if 2 * count > space.size:
         return rng(seed, "bench build").sample(_all(space), count)
-    found: dict[Architecture, None] = {}
+    members: dict[Architecture, None] = {}
     draw = 0
-    while len(found) < count:
-        found[space.sample(rng(seed, "bench build", draw))] = None
+    while len(members) < count:
+        members[space.sample(rng(seed, "bench build", draw))] = None
         draw += 1
-    return list(found)
+    return list(members)
 
 
 def _lines(path: Path) -> list[str]:
@@ -282,18 +282,18 @@ class _Trainer:
                 continue
             measured = time.perf_counter()
             trained += measured - start
-            found = measure(session.trained, validation, device=self.fabric.device).checked(validation)
+            measurement = measure(session.trained, validation, device=self.fabric.device).checked(validation)
             start = time.perf_counter()
             row = metrics.values
             seconds = round(trained + start - measured, 6)
             epoch = {"train": row["accuracy"]} if "accuracy" in row else {}
-            epoch |= {"train_loss": row["loss"], "valid": found.score, "valid_loss": found.loss}
+            epoch |= {"train_loss": row["loss"], "valid": measurement.score, "valid_loss": measurement.loss}
             for name, value in {**epoch, "valid_seconds": seconds}.items():
                 curves.setdefault(name, []).append(float(value))
         if self.plan.test:
             test = self.task.split("test", "bench build")
-            found = measure(session.trained, test, device=self.fabric.device).checked(test)
-            curves |= {"test": [found.score], "test_loss": [found.loss]}
+            measurement = measure(session.trained, test, device=self.fabric.device).checked(test)
+            curves |= {"test": [measurement.score], "test_loss": [measurement.loss]}
         return curves
 
 
@@ -339,11 +339,11 @@ def _table(
     plan: _Plan, names: Sequence[str], seeds: Sequence[int], rows: Sequence[Mapping[str, Any]], task: Task
 ) -> Table:
     """Return the table of all rows, in whatever order they came."""
-    found = {(row["architecture"], row["seed"]): row for row in rows}
+    by_job = {(row["architecture"], row["seed"]): row for row in rows}
     failed = {
-        name: next(found[name, seed]["error"] for seed in seeds if "error" in found[name, seed])
+        name: next(by_job[name, seed]["error"] for seed in seeds if "error" in by_job[name, seed])
         for name in names
-        if any("error" in found[name, seed] for seed in seeds)
+        if any("error" in by_job[name, seed] for seed in seeds)
     }
     members = [name for name in names if name not in failed]
     if not members:
@@ -352,7 +352,7 @@ def _table(
     columns = list(_columns(plan, tuple(seeds), task))
     values = {
         column.name: np.array(
-            [[_curve(found[name, seed], column) for name in members] for seed in seeds], dtype=float
+            [[_curve(by_job[name, seed], column) for name in members] for seed in seeds], dtype=float
         ).transpose(0, 2, 1)
         for column in columns
     }

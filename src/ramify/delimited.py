@@ -152,12 +152,12 @@ class Delimited:
         """Return the text behind a line such as `sep=;`, and what that line says."""
         stream = io.TextIOWrapper(io.BytesIO(self._content), self._encoding, newline="")
         try:
-            found = _SEPARATOR_LINE.fullmatch(stream.readline(80))
+            line = _SEPARATOR_LINE.fullmatch(stream.readline(80))
         except UnicodeDecodeError:
-            found = None  # said with its row by who reads it
-        if not found:
+            line = None  # said with its row by who reads it
+        if not line:
             stream = io.TextIOWrapper(io.BytesIO(self._content), self._encoding, newline="")
-        return stream, found[1] if found else ""
+        return stream, line[1] if line else ""
 
     def _lines(self, stream: io.TextIOWrapper) -> Iterator[str]:
         while line := stream.readline(LONGEST + 1):

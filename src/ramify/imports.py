@@ -131,11 +131,11 @@ def records(config: Any = None) -> list[Record]:
         called = {entry.full_name} if inspect.isclass(entry.make) else {entry.full_name, entry.name}
         if entry.full_name not in known and texts & called:
             classes.setdefault(entry.module, []).append(entry.name)
-    found = [imported.record for imported in _imported.values()]
+    imports = [imported.record for imported in _imported.values()]
     for module, names in sorted(classes.items()):
         record: Record = {"module": module, "sha256": _digest(sys.modules[module], names)}
-        found.append(record | {"names": sorted(names)} if module == MAIN else record)
-    return found
+        imports.append(record | {"names": sorted(names)} if module == MAIN else record)
+    return imports
 
 
 def unrepeatable(records: Iterable[Record]) -> list[str]:
@@ -158,11 +158,11 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(item)
 
 
-def check(found: Any, where: str | Path, *, error: type[RamifyError] = ConfigurationError) -> None:
+def check(recorded: Any, where: str | Path, *, error: type[RamifyError] = ConfigurationError) -> None:
     """Refuse what was made with imports that this process does not have.
 
     Args:
-        found: What the configuration says under `import`.
+        recorded: What the configuration says under `import`.
         where: What the configuration is of; begins the message.
         error: What to raise.
 
@@ -170,10 +170,10 @@ def check(found: Any, where: str | Path, *, error: type[RamifyError] = Configura
         RamifyError: Of the type `error`, saying what to import, or that it has changed.
     """
     shown = reading.shown(where)
-    if isinstance(found, str):
-        word = reading.shown(Path(found))
+    if isinstance(recorded, str):
+        word = reading.shown(Path(recorded))
         raise error(f"{shown}: `import` is a record and imports nothing; add --import {word} to the command line")
-    made_with: list[Record] = reading.checked(found or [], list[Record], where=f"{shown}: `import`", error=error)
+    made_with: list[Record] = reading.checked(recorded or [], list[Record], where=f"{shown}: `import`", error=error)
     for record in made_with:
         given = record.get("file") or record.get("module") or ""
         here = _digests(given, record.get("names", []))
@@ -197,16 +197,16 @@ def check(found: Any, where: str | Path, *, error: type[RamifyError] = Configura
 def _digests(given: str, names: Sequence[str]) -> list[str]:
     """Return the hashes of what this process has of a file or module: what `--import` brought, or Python itself."""
     label = _label(given)
-    found = [imported.sha256 for imported in _imported.values() if _label(imported.given) == label]
+    digests = [imported.sha256 for imported in _imported.values() if _label(imported.given) == label]
     for plugin, points_at in plugins().items():
         packages = {re.split("[.:]", point)[0] for point in points_at}
         if given not in sys.modules and given.partition(".")[0] in packages:
             with contextlib.suppress(ConfigurationError):  # another one of the same package
                 load_plugin(plugin)
     module = sys.modules.get(given)
-    if not found and module is not None and set(names) <= {entry.name for entry in _users() if entry.module == given}:
-        found.append(_digest(module, names))
-    return found
+    if not digests and module is not None and set(names) <= {entry.name for entry in _users() if entry.module == given}:
+        digests.append(_digest(module, names))
+    return digests
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -334,11 +334,11 @@ def _digest(*parts: bytes) -> str:
     return hashlib.sha256(b"\x1f".join(parts)).hexdigest()
 
 
-def agree(found: Callable[[], Mapping[str, str]], when: str) -> None:
-    """Make sure that all processes have found the same.
+def agree(digests: Callable[[], Mapping[str, str]], when: str) -> None:
+    """Make sure that all processes hold the same state.
 
     Args:
-        found: Returns a digest for every name; not called where this process is alone.
+        digests: Returns a digest for every name; not called where this process is alone.
         when: For the message, for instance `after step 100`.
 
     Raises:
@@ -346,7 +346,7 @@ def agree(found: Callable[[], Mapping[str, str]], when: str) -> None:
     """
     if world() == 1:
         return
-    mine = found()
+    mine = digests()
     names = sorted(mine)
     if _same(_digest(*(f"{name}={mine[name]}".encode() for name in names))):
         return

@@ -119,17 +119,6 @@ def _file(path: str | Path, parse: Callable[..., Any], kind: Any, error: type[Ra
         raise error(f"{problem}; {advice}") from None
 
 
-def json_lines(text: str, kind: type[T] | Any = Any, *, where: str, error: type[RamifyError]) -> Iterator[T]:
-    """Yield the value of every line that is not empty.
-
-    Raises:
-        RamifyError: Of the type `error`, naming `where` and the line, if one is no JSON or holds something else.
-    """
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield json_value(line, kind, where=f"{where}, line {number}", error=error, limit=LIMIT_LINE_BYTES)
-
-
 # Texts
 
 
@@ -279,12 +268,12 @@ def _check_text(text: str) -> None:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise _Malformed(f"the key {shown(twice)!r} occurs twice in one object")
-    return found
+    return mapping
 
 
 @functools.cache

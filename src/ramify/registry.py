@@ -124,10 +124,10 @@ class Registry(Mapping[str, T]):
     # One of them
 
     def __getitem__(self, name: str) -> T:
-        found = self.lookup(name)
-        if found is None:
+        entry = self.lookup(name)
+        if entry is None:
             raise KeyError(name)
-        return found.make
+        return entry.make
 
     def users(self) -> list[Entry[T]]:
         """Return what Python has imported that is not the library's."""
@@ -188,11 +188,11 @@ class Registry(Mapping[str, T]):
             named = [entry for entry in named if f"{label(entry.module)}.".startswith(f"{wanted}.")]
         else:
             named = [entry for entry in self.users() if name in (entry.name, f"{entry.module}.{entry.name}")]
-        found = [entry for entry in named if entry.is_brought] or named
-        if len(found) > 1:
-            names = ", ".join(sorted(entry.full_name for entry in found))
-            raise ConfigurationError(f"{shown(name)!r} is the name of {len(found)} classes; say which: {names}")
-        return found[0] if found else None
+        entries = [entry for entry in named if entry.is_brought] or named
+        if len(entries) > 1:
+            names = ", ".join(sorted(entry.full_name for entry in entries))
+            raise ConfigurationError(f"{shown(name)!r} is the name of {len(entries)} classes; say which: {names}")
+        return entries[0] if entries else None
 
     def _all(self) -> list[Entry[T]]:
         """Return everything that Python has imported of this kind, and can still find."""
@@ -234,10 +234,10 @@ def plugins() -> dict[str, tuple[str, ...]]:
 
 @cache
 def _plugins() -> dict[str, tuple[importlib.metadata.EntryPoint, ...]]:
-    found: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
+    points_by_name: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
     for point in importlib.metadata.entry_points(group=PLUGINS):
-        found.setdefault(point.name, {})[point.value] = point
-    return {name: tuple(points.values()) for name, points in found.items()}
+        points_by_name.setdefault(point.name, {})[point.value] = point
+    return {name: tuple(points.values()) for name, points in points_by_name.items()}
 
 
 def _below(base: type) -> Iterator[Any]:

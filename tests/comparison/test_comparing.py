@@ -139,7 +139,7 @@ def test_regrets_are_those_of_the_searches(table, tmp_path):
     strategies = [RegularizedEvolution(population=4), BOHB(startup=4)]
     done = compare(table, ["valid"], strategies, out=tmp_path / "a", **WHOLE | {"evaluations": None, "epochs": 60})
     assert set(SHOWN) <= {path.name for path in (tmp_path / "a").iterdir()}
-    found = done.found
+    found = done.statistics
     assert (found["axis"], found["budget"], found["seeds"]) == ("epochs", {"epochs": 60}, 4)
     (column,) = found["columns"].values()
     assert column["optimum"] == pytest.approx(50 + 3 * 9.2)
@@ -167,9 +167,9 @@ def test_regrets_are_those_of_the_searches(table, tmp_path):
 
 def test_random_search_is_always_among_them(table, tmp_path):
     done = compare(table, ["valid"], [RegularizedEvolution()], out=tmp_path / "a", **WHOLE)
-    assert list(done.found["columns"]["valid"]["strategies"]) == ["RandomSearch", "RegularizedEvolution"]
+    assert list(done.statistics["columns"]["valid"]["strategies"]) == ["RandomSearch", "RegularizedEvolution"]
     done = compare(table, ["valid"], out=tmp_path / "b", **WHOLE | {"seeds": 2})
-    everyone = set(done.found["columns"]["valid"]["strategies"])
+    everyone = set(done.statistics["columns"]["valid"]["strategies"])
     assert everyone >= {"RandomSearch", "RegularizedEvolution", "Reinforce", "BOHB", "LocalSearch", "OptunaSampler"}
 
 
@@ -177,23 +177,23 @@ def test_what_is_no_better_is_called_so(table, tmp_path):
     """Evolution whose population never fills is random search."""
     never = RegularizedEvolution(population=1000)
     done = compare(table, ["valid"], [never], out=tmp_path / "a", **WHOLE)
-    it = done.found["columns"]["valid"]["strategies"]["RegularizedEvolution(population=1000)"]
+    it = done.statistics["columns"]["valid"]["strategies"]["RegularizedEvolution(population=1000)"]
     assert it["versus_random"]["lower_by"] == 0
     assert it["verdict"].startswith("NOT better than random search")
     assert "NOT better than random search" in done.text == (tmp_path / "a" / "comparison.txt").read_text()
     assert "fewer than 10 seeds are too narrow" in done.text
-    assert done.found["interval"] == "BCa bootstrap"
+    assert done.statistics["interval"] == "BCa bootstrap"
     assert "over 4 seeds, [95 % BCa bootstrap interval of the mean]." in done.text
-    earlier = {name: value for name, value in done.found.items() if name != "interval"}
+    earlier = {name: value for name, value in done.statistics.items() if name != "interval"}
     assert "[95 % percentile bootstrap interval of the mean]." in as_text(earlier)
 
 
 def test_seconds_are_those_of_the_table(table, tmp_path):
     options = WHOLE | {"evaluations": None, "seconds": 50.0}
     done = compare(table, ["valid"], [BOHB()], out=tmp_path / "a", **options)
-    it = done.found["columns"]["valid"]["strategies"]
+    it = done.statistics["columns"]["valid"]["strategies"]
     assert it["RandomSearch"]["spent"] == {"evaluations": 6.0, "epochs": 54.0, "seconds": 54.0}
-    assert done.found["grid"][-1] == 50.0
+    assert done.statistics["grid"][-1] == 50.0
     assert it["RandomSearch"]["curve"]["mean"][-1] == pytest.approx(it["RandomSearch"]["mean"], abs=1e-6)
 
 
@@ -201,17 +201,17 @@ def test_fronts_are_compared_by_hypervolume(table, tmp_path):
     options = WHOLE | {"objectives": ["error", "macs"], "reference": [0.6, 2e6]}
     options |= {"network": {"channels": 4, "cells": 1}}
     done = compare(table, ["valid"], [OptunaSampler(sampler="NSGAII")], out=tmp_path / "a", **options)
-    column = done.found["columns"]["valid"]
+    column = done.statistics["columns"]["valid"]
     assert 0 < column["optimum"] < 100
     for it in column["strategies"].values():
         assert all(0 <= regret < column["optimum"] for regret in it["final"])
-    assert done.found["measure"] == "regret of the normalized hypervolume"
+    assert done.statistics["measure"] == "regret of the normalized hypervolume"
 
 
 def test_a_table_of_a_part_of_a_space_is_compared_on_that_part(tmp_path):
     small().save(tmp_path / "part.table")
     done = compare(tmp_path / "part.table", ["valid"], [BOHB()], out=tmp_path / "a", **WHOLE)
-    assert done.found["columns"]["valid"]["optimum"] == 56
+    assert done.statistics["columns"]["valid"]["optimum"] == 56
     assert "\nThe table holds all 27 members of the searched space.\n" in done.text
 
 
@@ -227,10 +227,10 @@ def partial(path, held, unit="percent", scale=1.0):
 def test_a_table_that_lacks_members_says_its_share(tmp_path):
     path = partial(tmp_path / "drawn.table", 20)
     done = compare(path, ["valid"], [LocalSearch()], out=tmp_path / "a", **WHOLE)
-    assert done.found["table"]["members"] == 27 and done.found["columns"]["valid"]["measured"] == 19
+    assert done.statistics["table"]["members"] == 27 and done.statistics["columns"]["valid"]["measured"] == 19
     assert "holds 19 of the 27 members of the searched space (70.4 %); evaluations of the others fail." in done.text
-    assert done.found["columns"]["valid"]["optimum"] == 29
-    for it in done.found["columns"]["valid"]["strategies"].values():
+    assert done.statistics["columns"]["valid"]["optimum"] == 29
+    for it in done.statistics["columns"]["valid"]["strategies"].values():
         assert all(0 <= regret <= 19 for regret in it["final"])
     again = compare(path, ["valid"], [LocalSearch()], out=tmp_path / "a", **WHOLE)
     assert again.text == done.text
@@ -245,7 +245,7 @@ def test_a_search_that_meets_no_measured_member_is_counted_and_said(tmp_path):
     Table({"space": "NASBench201"}, ends, [column], {"valid": [10.0, 20.0, 30.0]}).save(tmp_path / "few.table")
     options = WHOLE | {"evaluations": 2, "seeds": 3}
     done = compare(tmp_path / "few.table", ["valid"], [RegularizedEvolution()], out=tmp_path / "a", **options)
-    it = done.found["columns"]["valid"]["strategies"]["RandomSearch"]
+    it = done.statistics["columns"]["valid"]["strategies"]["RandomSearch"]
     assert it["found_nothing"] == it["final"].count(30.0) > 0
     assert f"{it['found_nothing']} of these met no measured member and count as accuracy 0" in done.text
 
@@ -285,7 +285,7 @@ def test_a_finished_comparison_is_read_again(table, tmp_path, capsys):
     first = compare(table, ["valid"], [RegularizedEvolution()], out=tmp_path, **WHOLE)
     history = (tmp_path / "history.jsonl").read_bytes()
     again = compare(table, ["valid"], [RegularizedEvolution()], out=tmp_path, **WHOLE | {"progress": True})
-    assert again.found == first.found
+    assert again.statistics == first.statistics
     assert (tmp_path / "history.jsonl").read_bytes() == history
     assert "nothing is done again" in capsys.readouterr().err
     with pytest.raises(RunError, match="holds another run: seeds is 4 there and 5 now"):

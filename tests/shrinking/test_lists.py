@@ -4,23 +4,10 @@ import json
 import pickle
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ramify import spaces
 from ramify.errors import ArchitectureError
-from ramify.shrinking.lists import flatten, read_lists, restricted_by, unflatten
-
-LISTS = st.lists(st.lists(st.integers(-1, 300), min_size=1, max_size=4), min_size=1, max_size=6)
-
-
-@given(LISTS)
-def test_flat_and_back(lists):
-    assert unflatten(flatten(lists)) == lists
-
-
-def test_flat_as_processes_exchange_it():
-    assert flatten([[0, 1], [2, -1], [5]]) == [0, 1, -2, 2, -1, -2, 5]
+from ramify.shrinking.lists import read_lists, restricted_by
 
 
 class TestRestriction:

@@ -29,12 +29,12 @@ def open_table(path: str | Path) -> Table:
     """
     path = Path(path)
     try:
-        found, packed = path.stat(), Table.is_table(path)
+        status, packed = path.stat(), Table.is_table(path)
     except FileNotFoundError:
         raise TableError(f"there is no table {path}") from None
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror or error}") from None
-    return _opened(path.absolute(), packed, found.st_mtime_ns, found.st_size)
+    return _opened(path.absolute(), packed, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=4)

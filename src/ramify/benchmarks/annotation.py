@@ -38,16 +38,16 @@ class Annotation:
         """Return what to add to a history row, and a note for the progress; nothing where it has no architecture."""
         if "architecture" not in row:
             return {}, ""
-        found = self.of(Architecture.from_json(row["architecture"]))
-        if found is None:
+        entry = self.of(Architecture.from_json(row["architecture"]))
+        if entry is None:
             return {"table": None}, "not in the table"
         notes = []
         for column in self._shown:
-            value = found["values"][column.name]
+            value = entry["values"][column.name]
             factor, unit = {"percent": (1, " %"), "fraction": (100, " %"), "nats": (1, " nats")}[column.unit]
             said = column.says().partition(",")[0]
             notes.append(f"{column.name} {'missing' if value is None else f'{factor * value:.2f}{unit}'} ({said})")
-        return {"table": found}, "  ".join(notes)
+        return {"table": entry}, "  ".join(notes)
 
     def of(self, arch: Architecture) -> dict[str, Any] | None:
         """Return index, values, their units, schedule and seeds in words, by column; None if it is not there.

@@ -100,8 +100,8 @@ def import_csv(path: str | Path, *, space: Space | None = None, columns: Iterabl
     space, notations, firsts = _members(sheet, space)
     settled, values = [], {}
     for column in described:
-        column, found = sheet.values(column)
-        same = (found == found[firsts]) | (np.isnan(found) & np.isnan(found[firsts]))
+        column, cells = sheet.values(column)
+        same = (cells == cells[firsts]) | (np.isnan(cells) & np.isnan(cells[firsts]))
         if not same.all():
             row = int(np.argmin(same))
             raise TableError(
@@ -109,7 +109,7 @@ def import_csv(path: str | Path, *, space: Space | None = None, columns: Iterabl
                 f"different values in {column.name!r:.40}; keep one row of each, of several seeds with their mean: "
                 f"{sheet.cells(ARCHITECTURES)[row]:.80}"
             )
-        values[column.name] = found[sorted(set(firsts))]
+        values[column.name] = cells[sorted(set(firsts))]
         settled.append(column)
     order = next(
         (name for name, o in ORDERS.items() if _whole(space) == o.described and o.notations() == notations), ""

@@ -93,11 +93,11 @@ def import_nats(
     kind = next((kind for kind in SPACES if f"-{kind}-" in path.name), None)
     if kind is None:
         raise TableError(f"{path.name!r} does not name its space; official names begin with NATS-tss- or NATS-sss-")
-    found = checksum(path)
-    if found != sha256.lower():
+    digest = checksum(path)
+    if digest != sha256.lower():
         other = ", and has another checksum than was given" if sha256 else ""
         danger = f"{path} holds pickles, which can run any program when they are read{other}"
-        raise TableError(f"{danger}; if this is what you trust: --sha256 {found}")
+        raise TableError(f"{danger}; if this is what you trust: --sha256 {digest}")
     try:
         from nats_bench import create
     except ImportError:
@@ -118,18 +118,18 @@ def import_nats(
     notations = [str(api.meta_archs[index]) for index in held]
     columns, values = collected.columns(len(held))
     members = SPACES[kind] if notations == order.notations() else notations
-    return Table(order.described, members, columns, values, {"source": path.name, "sha256": found})
+    return Table(order.described, members, columns, values, {"source": path.name, "sha256": digest})
 
 
 def _held(api: Any, path: Path) -> list[int]:
     """Return the indices of the architectures that the file or folder holds."""
     if path.is_dir():
-        found = sorted(int(item.name.split(".")[0]) for item in path.iterdir() if item.name[0].isdigit())
+        indices = sorted(int(item.name.split(".")[0]) for item in path.iterdir() if item.name[0].isdigit())
     else:
-        found = sorted(api.evaluated_indexes)
-    if not found:
+        indices = sorted(api.evaluated_indexes)
+    if not indices:
         raise TableError(f"{path} holds no architecture")
-    return found
+    return indices
 
 
 class _Collected:
@@ -138,7 +138,7 @@ class _Collected:
     def __init__(self, every_epoch: bool) -> None:
         self.every_epoch = every_epoch
         self.epochs: dict[tuple[_Source, int], list[int]] = {}
-        self.found: dict[tuple[_Source, int], dict[int, list[tuple[int, np.ndarray]]]] = {}
+        self.collected: dict[tuple[_Source, int], dict[int, list[tuple[int, np.ndarray]]]] = {}
 
     def add(self, place: int, api: Any, index: int) -> None:
         """Read one architecture."""
@@ -160,13 +160,15 @@ class _Collected:
                 epochs = range(1, schedule + 1) if self.every_epoch else [schedule]
                 self.epochs[key] = [epoch for epoch in epochs if _read(trial, source.measured, epoch)]
             rows = [_read(trial, source.measured, epoch) or (np.nan,) * 3 for epoch in self.epochs[key]]
-            self.found.setdefault(key, {}).setdefault(int(seed), []).append((place, np.array(rows)))
+            self.collected.setdefault(key, {}).setdefault(int(seed), []).append((place, np.array(rows)))
 
     def columns(self, count: int) -> tuple[list[Column], dict[str, np.ndarray]]:
         """Return the columns and their values for `count` architectures."""
         columns: list[Column] = []
         values: dict[str, np.ndarray] = {}
-        for (source, schedule), by_seed in sorted(self.found.items(), key=lambda item: (item[0][1], str(item[0][0]))):
+        for (source, schedule), by_seed in sorted(
+            self.collected.items(), key=lambda item: (item[0][1], str(item[0][0]))
+        ):
             epochs, seeds = self.epochs[source, schedule], sorted(by_seed)
             if not epochs:
                 continue
@@ -184,13 +186,13 @@ class _Collected:
 def _read(trial: Any, measured: str, epoch: int) -> tuple[float, float, float] | None:
     """Return accuracy, loss and seconds after an epoch; None where it was not measured."""
     try:
-        found, training = trial.get_eval(measured, epoch - 1), trial.get_train(epoch - 1)
+        evaluation, training = trial.get_eval(measured, epoch - 1), trial.get_train(epoch - 1)
     except (KeyError, ValueError):
         return None
-    times = training["all_time"], found["all_time"]
+    times = training["all_time"], evaluation["all_time"]
     # A query trains and then measures once; the package keeps the time of a pass after every epoch.
     seconds = np.nan if None in times else times[0] + times[1] / epoch
-    return float(found["accuracy"]), float(found["loss"]), float(seconds)
+    return float(evaluation["accuracy"]), float(evaluation["loss"]), float(seconds)
 
 
 def _described(

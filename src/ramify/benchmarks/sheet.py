@@ -120,21 +120,21 @@ class Sheet:
             raise self._ambiguous(commas[0], column, ",")
         if points := self._may_be_thousands(column, cells):
             raise self._ambiguous(points[0], column, ".")
-        found = np.full(len(cells), np.nan)
+        values = np.full(len(cells), np.nan)
         for at, cell in enumerate(cells):
             if cell:
-                found[at] = self._number(at, cell, column)
-        if np.isnan(found).all():
+                values[at] = self._number(at, cell, column)
+        if np.isnan(values).all():
             raise TableError(f"{self.path}: column {column.name!r} has no value in any row")
         try:
-            column = column.settled(found)
+            column = column.settled(values)
         except TableError as error:
-            doubtful = np.flatnonzero(column.doubtful(found))
-            where = f"row {self.numbers[doubtful[0]]}: " if len(doubtful) and (found > 1).any() else ""
+            doubtful = np.flatnonzero(column.doubtful(values))
+            where = f"row {self.numbers[doubtful[0]]}: " if len(doubtful) and (values > 1).any() else ""
             raise TableError(f"{self.path}: {where}{error}") from None
-        if fault := column.fault(found):
+        if fault := column.fault(values):
             raise TableError(f"{self.path}: row {self.numbers[fault[0]]}: {fault[1]}")
-        return column, found
+        return column, values
 
     def _number(self, at: int, cell: str, column: Column) -> float:
         plain = cell.replace(",", ".") if _COMMA.fullmatch(cell) else cell

@@ -76,8 +76,8 @@ class Table:
     ) -> None:
         self._fill(space, members, columns, values, origin)
         for name, array in self._values.items():
-            if found := self.columns[name].fault(array.reshape(-1)):
-                raise TableError(f"{self.notations[found[0] % len(self)]!r:.120}: {found[1]}")
+            if fault := self.columns[name].fault(array.reshape(-1)):
+                raise TableError(f"{self.notations[fault[0] % len(self)]!r:.120}: {fault[1]}")
 
     def _fill(
         self,
@@ -196,9 +196,9 @@ class Table:
             ArchitectureError: If a notation cannot be read.
         """
         if isinstance(which, str):
-            found = self._positions.get(which)
+            place = self._positions.get(which)
             # Other spellings of a member are rare: only they need the space, and with it PyTorch.
-            return self._find(self.space.parse(which)) if found is None else found
+            return self._find(self.space.parse(which)) if place is None else place
         if isinstance(which, Architecture):
             return self._find(which)
         position = operator.index(which)
@@ -282,10 +282,10 @@ class Table:
         position = self._positions.get(which) if type(which) is str else None  # first what is asked by the million
         if position is None:
             position = which if type(which) is int and 0 <= which < self._size else self.index(which)
-        found = vector.view[position]
-        if found != found:
+        value = vector.view[position]
+        if value != value:
             raise TableError(f"column {column!r} has no value for {self.notations[self.index(which)]!r}")
-        return found
+        return value
 
     def values(
         self, column: str, indices: Any = None, *, epochs: int | None = None, seed: int | None = None
@@ -296,7 +296,7 @@ class Table:
         """
         vector = self._vectors.get((column, epochs, seed)) or self._vector(column, epochs, seed)
         if indices is None:
-            found = vector.array
+            values = vector.array
         else:
             indices = np.asarray(indices)
             if indices.size == 0:
@@ -307,10 +307,10 @@ class Table:
                 )
             if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
                 raise TableError(f"indices must be in 0 … {len(self) - 1}, got {indices.min()} … {indices.max()}")
-            found = vector.array.take(indices)
-        if not vector.complete and np.isnan(found).any():
-            raise TableError(f"column {column!r} lacks {np.isnan(found).sum()} of the {found.size} values asked for")
-        return found
+            values = vector.array.take(indices)
+        if not vector.complete and np.isnan(values).any():
+            raise TableError(f"column {column!r} lacks {np.isnan(values).sum()} of the {values.size} values asked for")
+        return values
 
     def best(self, column: str, *, epochs: int | None = None, seed: int | None = None) -> int:
         """Return the index of the best architecture that has a value, the lowest of equals.
@@ -333,10 +333,10 @@ class Table:
 
     def seconds(self, column: str, which: Which, *, epochs: int | None = None) -> float | None:
         """Return the seconds that a value took: training so far and one pass over the split. None if not known."""
-        found = self.column(column)
-        if not found.cost:
+        described = self.column(column)
+        if not described.cost:
             return None
-        return self.value(found.cost, which, epochs=found.epochs[-1] if epochs is None else epochs)
+        return self.value(described.cost, which, epochs=described.epochs[-1] if epochs is None else epochs)
 
     def _vector(self, name: str, epochs: int | None, seed: int | None) -> _Vector:
         column = self.column(name)
@@ -375,10 +375,10 @@ class Table:
 
 def _notations(content: bytes) -> list[str]:
     """Return the notations that a table lists."""
-    found = json.loads(content)
-    if not (isinstance(found, list) and all(isinstance(item, str) for item in found)):
+    notations = json.loads(content)
+    if not (isinstance(notations, list) and all(isinstance(item, str) for item in notations)):
         raise ValueError("its members are no list of notations")
-    return found
+    return notations
 
 
 def notation_of(space: Space, arch: Architecture) -> str:

@@ -76,7 +76,7 @@ class Parameter:
 @cache
 def parameters(cls: type) -> dict[str, Parameter]:
     """Return what the constructor of a class takes, by name; those of its bases where it hands on keywords."""
-    found: dict[str, Parameter] = {}
+    by_name: dict[str, Parameter] = {}
     fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
     factories: dict[str, Any] = {
         field.name: field.default_factory for field in fields if field.default_factory is not dataclasses.MISSING
@@ -93,7 +93,7 @@ def parameters(cls: type) -> dict[str, Parameter]:
         for item in taken:
             if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD):
                 default = factories.get(item.name, lambda default=item.default: default)()
-                found.setdefault(item.name, Parameter(hints.get(item.name, Any), default))
+                by_name.setdefault(item.name, Parameter(hints.get(item.name, Any), default))
         if not any(item.kind is item.VAR_KEYWORD for item in taken):
             break
-    return found
+    return by_name

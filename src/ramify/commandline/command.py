@@ -156,15 +156,15 @@ class Command:
         if self._given is None:
             flags = [name for name, option in self._options.items() if option.flag]
             options, others = given.split(self.words, [*flags, *_PASSED, "help"])
-            found: list[Given] = []
+            given_options: list[Given] = []
             for item in options:
                 if item.option == "config":
                     if item.value is None:
                         raise ConfigurationError("--config needs a file")
-                    found += given.config_of(item.value)
+                    given_options += given.config_of(item.value)
                 else:
-                    found.append(item)
-            self._given, self._others = found, others
+                    given_options.append(item)
+            self._given, self._others = given_options, others
         return self._given
 
     def parse(self) -> Options:
@@ -201,8 +201,8 @@ class Command:
 
     def _explained(self, items: Sequence[Given]) -> str:
         """Return what lies below options whose explanation follows from others that were given."""
-        found = [option.explain("", items) for option in self._options.values() if option.explain is not None]
-        return "\n\n".join(filter(None, found))
+        explanations = [option.explain("", items) for option in self._options.values() if option.explain is not None]
+        return "\n\n".join(filter(None, explanations))
 
     def _show(self, words: Sequence[str], values: Mapping[str, Any] | None = None, *, after: str = "") -> None:
         """Let the parser show what words ask for, with what comes after it, and end the program."""
@@ -249,20 +249,20 @@ class Command:
     def _expanded(self, items: Sequence[Given]) -> list[Given]:
         """Return what was given with what is short for something else spelt out."""
         first: list[Given] = []
-        found: list[Given] = []
+        expanded: list[Given] = []
         for item in items:
             option = self._options.get(item.option)
             if option is None or option.expand is None or not isinstance(item.value, str):
-                found.append(item)
+                expanded.append(item)
                 continue
             spelt = option.expand(item.value, self.given())
             if spelt is None:
-                found.append(item)
+                expanded.append(item)
             elif option.first:
                 first += spelt
             else:
-                found += self._expanded(spelt) if all(one.option != item.option for one in spelt) else spelt
-        return first + found
+                expanded += self._expanded(spelt) if all(one.option != item.option for one in spelt) else spelt
+        return first + expanded
 
     def _take(self, values: dict[str, Any], item: Given) -> None:
         """Add to the values of options what one item says."""
@@ -272,7 +272,7 @@ class Command:
             for below, inner in (value or {}).items():
                 self._take(values, Given(f"{path}.{below}", inner, item.file))
             return
-        name, rest = self._found(item, path)
+        name, rest = self._resolved(item, path)
         option = self._options[name]
         if value is None and not item.file:
             if not option.flag or path != name:
@@ -283,7 +283,7 @@ class Command:
         before = values.get(name, option.arguments.get("default") if rest == ["+"] else None)
         values[name] = option.reader.merged(before, option.kind, rest, value, Place(name, item.file))
 
-    def _found(self, item: Given, path: str) -> tuple[str, list[str]]:
+    def _resolved(self, item: Given, path: str) -> tuple[str, list[str]]:
         """Return the option that a path begins with, and the names that lead on from it."""
         parts = path.split(".")
         for end in range(len(parts), 0, -1):
@@ -295,15 +295,15 @@ class Command:
     def _asking(self, asked: Given, values: Mapping[str, Any]) -> list[str]:
         """Return the words that let the parser show the help of a class."""
         path = asked.option.removesuffix(".help")
-        option, below = self._found(asked, path)
-        found: dict[str, Any] = dict(values)
+        option, below = self._resolved(asked, path)
+        plain: dict[str, Any] = dict(values)
         words = []
         if asked.value is not None:
             try:
-                self._take(found, Given(path, asked.value))
+                self._take(plain, Given(path, asked.value))
             except ConfigurationError as error:
                 raise ConfigurationError(str(error).replace(f"--{path}:", f"--{asked.option}:")) from None
-        named = found.get(option)
+        named = plain.get(option)
         if below and isinstance(named, dict) and "class_path" in named:
             words.append(f"--{option}={named['class_path']}")
         for name in below:

@@ -54,11 +54,11 @@ def _built(cls: type, arguments: Mapping[str, Any], place: Place, default: Any =
     missing = next((name for name, one in known.items() if one.default is one.empty and name not in arguments), None)
     if missing and not changed:
         raise ConfigurationError(f"{place}: `{missing}` is missing")
-    found = {
+    fields = {
         name: made(value, known[name].kind, place / name, known[name].default) for name, value in arguments.items()
     }
     try:
-        return dataclasses.replace(default, **found) if changed else cls(**found)
+        return dataclasses.replace(default, **fields) if changed else cls(**fields)
     except RamifyError:
         raise
     except (TypeError, ValueError) as error:

@@ -116,14 +116,14 @@ def _source(text: str) -> Any:
 
 def _source_in(items: Sequence[Given]) -> str | None:
     """Return the source of the data that is given last."""
-    found = None
+    named = None
     for item in items:
         if item.option == "data.source":
-            found = item.value
+            named = item.value
         elif item.option == "data":
             source = item.value.get("source") if isinstance(item.value, dict) else item.value
-            found = found if source is None else source
-    return None if found is None else str(found)
+            named = named if source is None else source
+    return None if named is None else str(named)
 
 
 def add_task(command: Command) -> None:

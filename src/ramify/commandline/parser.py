@@ -73,14 +73,14 @@ def answered(parser: Parser, words: Sequence[str], values: Mapping[str, Any] | N
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values whose names have dots as mappings in each other."""
-    found: dict[str, Any] = {}
+    nested: dict[str, Any] = {}
     for option, value in values.items():
         *outer, name = option.split(".")
-        inside = found
+        inside = nested
         for part in outer:
             inside = inside.setdefault(part, {})
         inside[name] = value
-    return found
+    return nested
 
 
 def read(value: Any, kind: Any) -> Any:
@@ -116,12 +116,12 @@ def _with_full_names(value: Any) -> Any:
         return [_with_full_names(item) for item in value]
     if not isinstance(value, dict):
         return value
-    found = {name: _with_full_names(item) for name, item in value.items()}
-    path = found.get("class_path")
+    named = {name: _with_full_names(item) for name, item in value.items()}
+    path = named.get("class_path")
     if isinstance(path, str) and path.partition(".")[0] != "ramify":
         module, _, name = path.rpartition(".")
-        found["class_path"] = f"{label(module)}:{name}"
-    return found
+        named["class_path"] = f"{label(module)}:{name}"
+    return named
 
 
 def _known_paths() -> set[str]:
@@ -129,16 +129,16 @@ def _known_paths() -> set[str]:
     import ramify
     from ramify import benchmarks, data, evaluators, executors, shrinking, spaces, strategies, training
 
-    found: set[str] = set()
+    paths: set[str] = set()
     for package in (benchmarks, data, evaluators, executors, shrinking, spaces, strategies, training):
         for name in package.__all__:
             kind = getattr(package, name)
             if inspect.isclass(kind):
-                found |= {f"{package.__name__}.{name}", f"{kind.__module__}.{kind.__qualname__}"}
+                paths |= {f"{package.__name__}.{name}", f"{kind.__module__}.{kind.__qualname__}"}
                 if name in ramify.__all__:
-                    found.add(f"ramify.{name}")
+                    paths.add(f"ramify.{name}")
     for known in classes().values():
-        found |= {entry.path for entry in [*known.entries(), *known.users()]}
+        paths |= {entry.path for entry in [*known.entries(), *known.users()]}
     for module in brought:  # also the settings that classes of users take
-        found |= {f"{module}.{name}" for name, kind in vars(sys.modules[module]).items() if inspect.isclass(kind)}
-    return found
+        paths |= {f"{module}.{name}" for name, kind in vars(sys.modules[module]).items() if inspect.isclass(kind)}
+    return paths

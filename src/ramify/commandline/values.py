@@ -93,20 +93,20 @@ class Reader:
                 problem = str(error)
         for one in kinds:
             if not (isinstance(given, Word) and one is str):
-                found = self._fitted(value, one, place)
-                if found is not _NO:
-                    return found
+                plain = self._fitted(value, one, place)
+                if plain is not _NO:
+                    return plain
         if isinstance(given, str) and str in kinds:
             return str(given)
         if isinstance(given, str) and not isinstance(given, Word):  # a text in a file may be a number in quotes
-            found = self._as_word(given, kind, place)
-            if found is not _NO:
-                return found
+            plain = self._as_word(given, kind, place)
+            if plain is not _NO:
+                return plain
         for one in kinds:
             if isinstance(given, Word) and is_list(one) and not given.startswith(("[", "{")):
-                found = self._fitted([Word(item.strip()) for item in given.split(",")], one, place)
-                if found is not _NO:
-                    return found
+                plain = self._fitted([Word(item.strip()) for item in given.split(",")], one, place)
+                if plain is not _NO:
+                    return plain
         if problem and given.lstrip()[:1] in ("[", "{"):
             raise ConfigurationError(f"{place}: {problem.removeprefix('it: ')}")
         raise ConfigurationError(f"{place}: expected {said(kind)}, got {_quoted(given)}")

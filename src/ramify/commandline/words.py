@@ -134,21 +134,21 @@ def without_imports(words: Sequence[str]) -> list[str]:
     Raises:
         ConfigurationError: If it cannot be imported.
     """
-    found: list[str] = []
+    kept: list[str] = []
     done = 0
     for start, end, name, value in _valued(words):
-        found += words[done:start]
+        kept += words[done:start]
         done = end
         if name == "--import":
             imports.bring(value)
         elif ".py:" in value and name.removesuffix(".help").rpartition(".")[2].removeprefix("--") in _CLASSES:
-            found.append(f"{name}={','.join(map(_brought, value.split(',')))}")
+            kept.append(f"{name}={','.join(map(_brought, value.split(',')))}")
         else:
-            found += words[start:end]
-    found += words[done:]
-    if "--import" in found:
+            kept += words[start:end]
+    kept += words[done:]
+    if "--import" in kept:
         raise ConfigurationError("--import needs a file FILE.py or the name of a module")
-    return found
+    return kept
 
 
 def _valued(words: Sequence[str]) -> Iterator[tuple[int, int, str, str]]:
@@ -182,12 +182,12 @@ def config_of(value: str) -> list[Given]:
     Raises:
         ConfigurationError: If it cannot be read or holds no options.
     """
-    found = group_of(Place("config"), value)
+    options = group_of(Place("config"), value)
     file = _file(Place("config"), value)
-    if "config" in found:
+    if "config" in options:
         raise ConfigurationError(f"{file}: `config` is an option of the command line alone")
-    imports.check(found.pop("import", None), file)
-    return [Given(name, item, file) for name, item in found.items()]
+    imports.check(options.pop("import", None), file)
+    return [Given(name, item, file) for name, item in options.items()]
 
 
 def group_of(place: Place, value: str) -> dict[str, Any]:
@@ -199,16 +199,16 @@ def group_of(place: Place, value: str) -> dict[str, Any]:
     value = str(value)  # YAML's own parser takes no word
     file = _file(place, value)
     if value.lstrip().startswith("{"):
-        found: Any = reading.yaml_value(value, where=file, error=ConfigurationError)
+        options: Any = reading.yaml_value(value, where=file, error=ConfigurationError)
     else:
         try:
-            found = reading.yaml_file(expanded(value), error=ConfigurationError)
+            options = reading.yaml_file(expanded(value), error=ConfigurationError)
         except ConfigurationError as error:
             raise ConfigurationError(f"{place}: {error}") from None
-    if not isinstance(found, dict):
-        raise ConfigurationError(f"{file}: it must hold options, as `name: value`, got {reading.shown(found)}")
-    _check_classes(found, file)
-    return found
+    if not isinstance(options, dict):
+        raise ConfigurationError(f"{file}: it must hold options, as `name: value`, got {reading.shown(options)}")
+    _check_classes(options, file)
+    return options
 
 
 def _file(place: Place, value: str) -> str:
@@ -240,7 +240,7 @@ def yaml_of(text: str) -> Any:
     """
     if not text.strip():
         return text
-    found: Any = reading.yaml_value(str(text), where="it", error=RamifyError)
-    if isinstance(found, Mapping) and all(value is None for value in found.values()):
+    parsed: Any = reading.yaml_value(str(text), where="it", error=RamifyError)
+    if isinstance(parsed, Mapping) and all(value is None for value in parsed.values()):
         return text  # `word:` and `{a, b}` are texts
-    return found
+    return parsed

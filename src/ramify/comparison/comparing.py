@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ramify.campaign import Campaign
-from ramify.comparison.outcome import BASELINE, Found, as_text, outcome_of, write_outcome
+from ramify.comparison.outcome import BASELINE, Statistics, as_text, outcome_of, write_outcome
 from ramify.comparison.searches import Plan, Search, SearchRow, Worker
 from ramify.data import DataSpec, spec_of
 from ramify.errors import ConfigurationError, nearest
@@ -25,17 +25,17 @@ class Comparison:
     """What a comparison found.
 
     Args:
-        found: The content of `comparison.json`.
+        statistics: The content of `comparison.json`.
         out: The folder with it, the table in words, and the picture.
     """
 
-    found: dict[str, Any]
+    statistics: dict[str, Any]
     out: Path
 
     @property
     def text(self) -> str:
         """The table in words."""
-        return as_text(self.found)
+        return as_text(self.statistics)
 
 
 def compare(
@@ -124,7 +124,7 @@ def compare(
             write_outcome(folder, outcome_of(worker, budget, columns, folder.history(SearchRow)))
         else:
             say(f"{folder.path} is finished: this is its outcome, nothing is done again", enabled=progress)
-        return Comparison(folder.read_json("comparison.json", Found), folder.path)
+        return Comparison(folder.read_json("comparison.json", Statistics), folder.path)
 
 
 def _key(job: Search) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def named(text: str) -> list[AskTell]:
         ConfigurationError: If there is none of that name among the multi-trial strategies.
     """
     known = [name for name, kind in STRATEGIES.items() if issubclass(kind, AskTell)]
-    found = []
+    strategies = []
     for name in filter(None, map(str.strip, text.split(","))):
         entry = STRATEGIES.lookup(name)
         if entry is None:
@@ -194,7 +194,7 @@ def named(text: str) -> list[AskTell]:
         if not issubclass(entry.make, AskTell):
             raise ConfigurationError(f"{name!r} is no multi-trial strategy; {nearest(name, known)}")
         try:
-            found.append(entry.make())
+            strategies.append(entry.make())
         except TypeError as error:  # of a user's, with a setting that has no default
             raise ConfigurationError(f"{name!r} cannot be compared with its defaults: {error}"[:290]) from None
-    return found
+    return strategies

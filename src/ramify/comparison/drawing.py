@@ -17,16 +17,16 @@ _FEW = 5
 """Points below which a curve is drawn with marks."""
 
 
-def draw(found: Mapping[str, Any]) -> Figure:
+def draw(statistics: Mapping[str, Any]) -> Figure:
     """Draw mean regrets with their intervals; the axis of regrets is logarithmic.
 
     Args:
-        found: The content of `comparison.json`.
+        statistics: The content of `comparison.json`.
     """
-    columns = found["columns"]
+    columns = statistics["columns"]
     space = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.03)
     figure = Figure(figsize=(4.6 * len(columns), 4.2), facecolor=PAPER, layout=space)
-    grid = np.array(found["grid"])
+    grid = np.array(statistics["grid"])
     for at, (column, about) in enumerate(columns.items(), start=1):
         axes = figure.add_subplot(1, len(columns), at)
         means = []
@@ -43,9 +43,9 @@ def draw(found: Mapping[str, Any]) -> Figure:
         axes.set_ylim(low, max(np.nanmax(known), low) * 1.3)
         axes.set_yscale("log")
         axes.set_title(column, fontsize=10, color=INK, loc="left", parse_math=False)
-        axes.set_xlabel(found["axis"], fontsize=8.5, color=MUTED)
+        axes.set_xlabel(statistics["axis"], fontsize=8.5, color=MUTED)
         if at == 1:
-            axes.set_ylabel(f"{found['measure']}, {found['unit']}", fontsize=8.5, color=MUTED)
+            axes.set_ylabel(f"{statistics['measure']}, {statistics['unit']}", fontsize=8.5, color=MUTED)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

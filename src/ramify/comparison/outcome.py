@@ -50,7 +50,7 @@ class _Members(TypedDict, total=False):
     members: int | None
 
 
-class Found(TypedDict):
+class Statistics(TypedDict):
     """What `comparison.json` says: what is told of it in words."""
 
     table: _Members
@@ -120,7 +120,7 @@ def _seed(row: Mapping[str, Any]) -> int:
 def _statistics(label: str, regrets: Mapping[str, np.ndarray], spent: np.ndarray) -> dict[str, Any]:
     values = regrets[label]
     low, high = interval(values)
-    found = {
+    about = {
         "mean": float(values[:, -1].mean()),
         "std": float(values[:, -1].std(ddof=1)),
         "median": float(np.median(values[:, -1])),
@@ -135,10 +135,10 @@ def _statistics(label: str, regrets: Mapping[str, np.ndarray], spent: np.ndarray
         },
     }
     if label == BASELINE:
-        return {**found, "verdict": "the baseline"}
+        return {**about, "verdict": "the baseline"}
     mean, lower, upper = versus(regrets[BASELINE][:, -1], values[:, -1])
     return {
-        **found,
+        **about,
         "versus_random": {"lower_by": mean, "interval": [lower, upper]},
         "verdict": verdict(mean, lower, upper, of="random search"),
     }
@@ -165,16 +165,16 @@ def _optimum(worker: Worker, column: str) -> float:
     return 100 * normalized_hypervolume(best, strategy.reference or ())
 
 
-def write_outcome(folder: RunFolder, found: dict[str, Any]) -> None:
+def write_outcome(folder: RunFolder, statistics: dict[str, Any]) -> None:
     """Write the outcome in figures, in words and as a picture, and finish the run."""
-    figure = draw(found)
+    figure = draw(statistics)
     folder.write("comparison.svg", svg(figure))
     folder.write("comparison.png", png(figure))
-    folder.write("comparison.txt", as_text(found))
-    folder.write_json("comparison.json", found)
+    folder.write("comparison.txt", as_text(statistics))
+    folder.write_json("comparison.json", statistics)
     verdicts = {
         column: {label: it["verdict"] for label, it in about["strategies"].items()}
-        for column, about in found["columns"].items()
+        for column, about in statistics["columns"].items()
     }
     folder.finish({"verdicts": verdicts})
 
@@ -189,19 +189,21 @@ def _share(measured: int | None, members: int | None) -> list[str]:
     return [f"The table holds {share}; evaluations of the others fail."]
 
 
-def as_text(found: Mapping[str, Any]) -> str:
+def as_text(statistics: Mapping[str, Any]) -> str:
     """Return the outcome as a table in words."""
-    budget = ", ".join(f"{allowed:,g} {name}" for name, allowed in found["budget"].items())
-    interval_of = f"{100 * found['confidence']:.0f} % {found.get('interval', 'percentile bootstrap')} interval"
+    budget = ", ".join(f"{allowed:,g} {name}" for name, allowed in statistics["budget"].items())
+    interval_of = (
+        f"{100 * statistics['confidence']:.0f} % {statistics.get('interval', 'percentile bootstrap')} interval"
+    )
     lines = [
-        f"{sentence(found['measure'])} after {budget}, {found['unit']}: mean ± standard deviation over "
-        f"{found['seeds']} seeds, [{interval_of} of the mean]."
+        f"{sentence(statistics['measure'])} after {budget}, {statistics['unit']}: mean ± standard deviation over "
+        f"{statistics['seeds']} seeds, [{interval_of} of the mean]."
     ]
-    if found["seeds"] < _ENOUGH:
+    if statistics["seeds"] < _ENOUGH:
         lines.append(f"Intervals from fewer than {_ENOUGH} seeds are too narrow: take more before you believe them.")
-    for column, about in found["columns"].items():
+    for column, about in statistics["columns"].items():
         lines += ["", f"{column} ({about['says']}), the best of the table: {about['optimum']:.3f}"]
-        lines += _share(about.get("measured"), found["table"].get("members"))
+        lines += _share(about.get("measured"), statistics["table"].get("members"))
         ranked = sorted(about["strategies"].items(), key=lambda item: item[1]["mean"])
         width = max(len(label) for label, _ in ranked)
         for label, it in ranked:

@@ -52,7 +52,7 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     if len(varied):
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")  # of columns without a correction, see below
-            found = bootstrap(
+            resampled = bootstrap(
                 (columns[:, varied],),
                 np.mean,
                 axis=0,
@@ -64,8 +64,8 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
                 rng=np.random.default_rng(derive(seed, "bootstrap")),
             )
         shares = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-        plain = np.quantile(found.bootstrap_distribution, shares, axis=-1)
-        for end, ends, corrected in zip((low, high), plain, found.confidence_interval, strict=True):
+        plain = np.quantile(resampled.bootstrap_distribution, shares, axis=-1)
+        for end, ends, corrected in zip((low, high), plain, resampled.confidence_interval, strict=True):
             # Values that differ by rounding alone tell nothing of bias and skew.
             end[varied] = np.where(np.isfinite(corrected), corrected, ends)
     return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])

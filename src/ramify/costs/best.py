@@ -80,21 +80,21 @@ class _Problem:
     def _multipliers(self) -> np.ndarray:
         """Return λ (L,), from 0, for which the bounds are tight: each in turn by bisection, where the sum crosses its
         limit. Whatever λ is, bounds are right."""
-        found = np.zeros(len(self.limits))
+        multipliers = np.zeros(len(self.limits))
         scale = max(float(loss.max()) for loss in self.losses) or 1.0
-        for _ in range(3 if len(found) > 1 else 1):
-            for at in range(len(found)):
+        for _ in range(3 if len(multipliers) > 1 else 1):
+            for at in range(len(multipliers)):
                 spread = max(float(np.ptp(cost[:, at])) for cost in self.costs)
                 low, high = 0.0, 1e6 * scale / spread if spread else 0.0
                 for _ in range(80):
-                    found[at] = (low + high) / 2
+                    multipliers[at] = (low + high) / 2
                     over = sum(
-                        cost[int((loss + cost @ found).argmin()), at]
+                        cost[int((loss + cost @ multipliers).argmin()), at]
                         for loss, cost in zip(self.losses, self.costs, strict=True)
                     )
-                    low, high = (found[at], high) if over > self.limits[at] else (low, found[at])
-                found[at] = high
-        return found
+                    low, high = (multipliers[at], high) if over > self.limits[at] else (low, multipliers[at])
+                multipliers[at] = high
+        return multipliers
 
     def solve(self, most: int, beat: float) -> list[tuple[float, tuple[int, ...]]]:
         """Return losses and choices, best first, keeping `most` partial choices; what is worse than `beat` goes."""
@@ -118,14 +118,14 @@ class _Problem:
                 rows = rows[np.sort(np.argsort(bound[rows], kind="stable")[:most])]
             states.append(extended.at(rows))
         last = states[-1].losses
-        found = []
+        solutions = []
         for row in np.argsort(last, kind="stable")[: self.count]:
             picks, here = [], int(row)
             for state in reversed(states[1:]):
                 picks.append(int(state.values[here]))
                 here = int(state.parents[here])
-            found.append((float(last[row]), tuple(reversed(picks))))
-        return found
+            solutions.append((float(last[row]), tuple(reversed(picks))))
+        return solutions
 
     def _bound(self, states: _States, behind: int) -> np.ndarray:
         """Return what the loss is at least, however the decisions from `behind` on are taken."""

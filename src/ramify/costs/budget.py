@@ -106,13 +106,13 @@ class SumBudget(Budget):
         room = self.target - self.expected.base
         window = [room + TOLERANCE * self.target, TOLERANCE * self.target - room]
         both = [np.hstack([row, -row]) for row in rows]
-        found = best_choices(value_scores(space, scores), both, window, count)
-        if not found:  # the member with the largest cost up to the target, or the one with the least cost from it on
+        choices = best_choices(value_scores(space, scores), both, window, count)
+        if not choices:  # the member with the largest cost up to the target, or the one with the least cost from it on
             below = best_choices([row[:, 0].tolist() for row in rows], rows, [room])
             above = best_choices([(-row[:, 0]).tolist() for row in rows], [-row for row in rows], [-room])
             nearest = (member_of(space, picks) for picks in (*below, *above))
             return [min(nearest, key=lambda arch: abs(self.cost(arch) - self.target))]
-        return [member_of(space, picks) for picks in found]
+        return [member_of(space, picks) for picks in choices]
 
 
 @dataclass(frozen=True)
@@ -214,12 +214,12 @@ class StageBudget(Budget):
         gains = value_scores(space, scores)
         nothing = [np.zeros((len(row), 0)) for row in gains]
         likely = [member_of(space, picks) for picks in best_choices(gains, nothing, [], _TRIED * count)]
-        found = [arch for arch in likely if self.met(arch)][:count]
-        if len(found) == count:
-            return found
+        members = [arch for arch in likely if self.met(arch)][:count]
+        if len(members) == count:
+            return members
         others = (self._within(arch, scores, space, TOLERANCE) for arch in likely)
-        found = list(dict.fromkeys([*found, *(arch for arch in others if self.met(arch))]))[:count]
-        return found or [self.derive(scores, space)]
+        members = list(dict.fromkeys([*members, *(arch for arch in others if self.met(arch))]))[:count]
+        return members or [self.derive(scores, space)]
 
 
 def budget(
@@ -268,10 +268,10 @@ def _stage_budget(space: CellDistribution, target: float, of: str, inputs: Input
     start = cost(2, 2, 2)
     cells = tuple(cost(*(2 + (at == stage) for at in range(3))) - start for stage in range(3))
     poolings = tuple(cost(2, 2, 2, pooled=stage) - start for stage in range(3))
-    found = StageBudget(space, of, float(target), start - 2 * sum(cells), cells, poolings)
-    least, most = (found.fixed + sum(cells) * found.lengths[at] for at in (0, -1))
+    budget = StageBudget(space, of, float(target), start - 2 * sum(cells), cells, poolings)
+    least, most = (budget.fixed + sum(cells) * budget.lengths[at] for at in (0, -1))
     if not least <= target <= most:
         raise ConfigurationError(
             f"networks of these stages have {least:,} to {most:,} {of}, so the target cannot be {target:,.0f}"
         )
-    return found
+    return budget

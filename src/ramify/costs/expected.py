@@ -136,14 +136,14 @@ def expected_cost(networks: Networks, name: str) -> ExpectedCost | None:
     drawn = [space.sample(rng(0, "sums", number)) for number in range(_CHECKS)]
     counted.of(drawn[0])  # tells at once whether the cost is a whole number, which can be summed without rounding
     if counted.additive:
-        found = ExpectedCost.of(space, lambda arch: counted.of(arch)[0])
+        expected = ExpectedCost.of(space, lambda arch: counted.of(arch)[0])
         looked = [counted.of(arch)[0] for arch in drawn]
     if not counted.additive:
         summed = EstimatedCosts(space, lambda arch: networks.measured([cost], arch)[0])
-        found = ExpectedCost.of(space, lambda arch: summed.of(arch)[0])
+        expected = ExpectedCost.of(space, lambda arch: summed.of(arch)[0])
         looked = [networks.measured([cost], arch)[0] for arch in drawn]
-    sums = (float(found(space.mix(arch))) for arch in drawn)
-    return found if all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(sums, looked, strict=True)) else None
+    sums = (float(expected(space.mix(arch))) for arch in drawn)
+    return expected if all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(sums, looked, strict=True)) else None
 
 
 def _of_first(space: Space, measured: ExpectedCost) -> ExpectedCost:

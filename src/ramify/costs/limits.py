@@ -139,10 +139,10 @@ class Limits:
             ConfigurationError: If a restriction of the space has none.
         """
         space = space or self.space
-        found = self.members.best(scores, count, space)
-        if not found:
+        members = self.members.best(scores, count, space)
+        if not members:
             raise ConfigurationError(f"no member of what is left of {space.name} keeps the limits {self}")
-        return found
+        return members
 
     def report(self, arch: Architecture) -> dict[str, dict[str, float]]:
         """Return limit and cost of a result, by cost; what a device is asked for is measured again.
@@ -151,14 +151,14 @@ class Limits:
             RunError: If a look at the network finds another cost than the sums said.
         """
         costs, looked = self.members.costs(arch), Costs(self.networks, list(self.most))(arch)
-        found = {}
+        report = {}
         for name, limit in self.most.items():
-            found[name] = {"most": limit, "cost": looked[name]}
+            report[name] = {"most": limit, "cost": looked[name]}
             if not is_repeatable(name):
-                found[name] = {"most": limit, "cost": costs[name], "measured": looked[name]}
+                report[name] = {"most": limit, "cost": costs[name], "measured": looked[name]}
             elif looked[name] > limit:
                 raise RunError(f"{name} of {self.space.name} is no sum over candidates, though members said so")
-        return found
+        return report
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was measured on a device, which another time would be another number."""
@@ -194,8 +194,8 @@ class _Sums:
             np.array([[column[d.name, value] for column in self._columns] for value in d.choices], dtype=float)
             for d in space.decisions
         ]
-        found = best_choices(value_scores(space, scores), table, self._rooms, count)
-        return [member_of(space, picks) for picks in found]
+        choices = best_choices(value_scores(space, scores), table, self._rooms, count)
+        return [member_of(space, picks) for picks in choices]
 
 
 def _room(limit: float, cost: ExpectedCost) -> float:

@@ -54,28 +54,28 @@ class SummedCosts(ABC):
 
     def of(self, arch: Architecture) -> tuple[float, ...]:
         """Return the costs of a member."""
-        found = self._known.get(arch)
-        if found is None:
-            found = self._known[arch] = self._count(arch)
-        return found
+        costs = self._known.get(arch)
+        if costs is None:
+            costs = self._known[arch] = self._count(arch)
+        return costs
 
     def _count(self, arch: Architecture) -> tuple[float, ...]:
         if not self.additive:
             return self.look(arch)
         uses = self._uses(arch)
         if self._is_new(uses):
-            found = self.look(arch)
+            looked = self.look(arch)
             self._members.append(uses)
-            self._costs.append(found)
+            self._costs.append(looked)
             self._solution = None
-            return found
+            return looked
         summed = self._sum(uses)
         if self._checked == self.checks:
             return summed
         self._checked += 1
-        found = self.look(arch)
-        self.additive = self.additive and found == summed
-        return found
+        looked = self.look(arch)
+        self.additive = self.additive and looked == summed
+        return looked
 
     def _uses(self, arch: Architecture) -> np.ndarray:
         """Return how often a member has every part seen so far, and a one for what all members have."""
@@ -132,9 +132,9 @@ class MemberCosts(SummedCosts):
     def look(self, arch: Architecture) -> tuple[float, ...]:
         """Count on the meta device: nothing is initialized and nothing is computed."""
         self.looked += 1
-        found = self.networks.measured(self.costs, arch)
-        self.additive = self.additive and all(value.is_integer() for value in found)
-        return found
+        counts = self.networks.measured(self.costs, arch)
+        self.additive = self.additive and all(value.is_integer() for value in counts)
+        return counts
 
     def _sum(self, uses: np.ndarray) -> tuple[float, ...]:
         return tuple(map(float, map(round, super()._sum(uses))))
@@ -145,16 +145,16 @@ class MemberCosts(SummedCosts):
         Raises:
             RunError: If they differ.
         """
-        found = dict(zip(self.names, self.look(arch), strict=True))
-        if any(costs.get(name, value) != value for name, value in found.items()):
+        looked = dict(zip(self.names, self.look(arch), strict=True))
+        if any(costs.get(name, value) != value for name, value in looked.items()):
             raise RunError(f"the costs of {self.space.name} are no sums, though {self.checks} comparisons said so")
 
 
 def _counted(name: str) -> Cost:
-    found = find(name)
-    if found is None or found.on_device:
+    record = find(name)
+    if record is None or record.on_device:
         raise ConfigurationError(f"{name!r} is no cost that can be counted without a device")
-    return found
+    return record
 
 
 class ChainMemberCosts(MemberCosts):
@@ -167,8 +167,8 @@ class ChainMemberCosts(MemberCosts):
 
     def of(self, arch: Architecture) -> tuple[float, ...]:
         """Return the costs of a member."""
-        found = self._table(arch)
-        return tuple(found[name] for name in self.names)
+        costs = self._table(arch)
+        return tuple(costs[name] for name in self.names)
 
 
 class EstimatedCosts(SummedCosts):
@@ -221,7 +221,7 @@ class Costs:
         self._tables = {name: OperatorTable.of(name) for name in names if name.startswith(FILE)}
         for table in self._tables.values():
             table.check(networks.space)
-        records = {name: found for name in names if (found := find(name)) is not None}
+        records = {name: record for name in names if (record := find(name)) is not None}
         counted = [name for name, cost in records.items() if not cost.on_device]
         self._counts = member_costs(networks.space, networks.inputs, networks.layout, counted) if counted else None
         self._on_device = [cost for cost in records.values() if cost.on_device]
@@ -231,14 +231,14 @@ class Costs:
         """Return the wanted costs of a member."""
         if not self.names:
             return {}
-        found = self._counts(arch) if self._counts is not None else {}
+        costs = self._counts(arch) if self._counts is not None else {}
         if self._on_device:
             if arch not in self._measured:
                 values = self.networks.measured(self._on_device, arch)
                 self._measured[arch] = dict(zip((cost.name for cost in self._on_device), values, strict=True))
-            found |= self._measured[arch]
-        found |= {name: table(self.networks.space, arch) for name, table in self._tables.items()}
-        return {name: found[name] for name in self.names}
+            costs |= self._measured[arch]
+        costs |= {name: table(self.networks.space, arch) for name, table in self._tables.items()}
+        return {name: costs[name] for name in self.names}
 
     def verify(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
         """Compare what was counted of a member that the search found with a look at its network."""

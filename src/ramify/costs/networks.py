@@ -70,21 +70,21 @@ class Networks:
         dtype = torch.get_default_dtype() if known is None else known.dtype
         device = self.device if costs[0].on_device else torch.device("meta")
         inputs = self.inputs.example(device=device, dtype=dtype)
-        found = [_number(cost, network.eval(), inputs) for cost in costs]
-        return tuple(parallel.of_first(found) if costs[0].on_device else found)
+        values = [_number(cost, network.eval(), inputs) for cost in costs]
+        return tuple(parallel.of_first(values) if costs[0].on_device else values)
 
 
 def _number(cost: Cost, network: torch.nn.Module, inputs: torch.Tensor) -> float:
     """Return what a network costs. Costs are anybody's code, so whatever is wrong with one becomes one line."""
     try:
         with torch.no_grad():
-            found = float(cost.measure(network, inputs))
+            value = float(cost.measure(network, inputs))
     except RamifyError:
         raise
     except Exception as error:
         hint = "" if cost.on_device else "; networks are on the meta device unless the cost says `on_device=True`"
         reason = f"{type(error).__name__}: {error}"
         raise ConfigurationError(f"cost {cost.name!r} cannot be measured ({reason:.120}){hint}") from error
-    if not math.isfinite(found):
-        raise ConfigurationError(f"cost {cost.name!r} must be a finite number, its `measure` returned {shown(found)}")
-    return found
+    if not math.isfinite(value):
+        raise ConfigurationError(f"cost {cost.name!r} must be a finite number, its `measure` returned {shown(value)}")
+    return value

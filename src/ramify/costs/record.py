@@ -85,8 +85,8 @@ def is_cost(name: str) -> bool:
 
 def is_repeatable(name: str) -> bool:
     """Return whether the cost of this name is the same whenever and wherever it is asked for."""
-    found = find(name)
-    return found is None or not found.on_device
+    record = find(name)
+    return record is None or not record.on_device
 
 
 def check_counted(name: str, option: str) -> None:

@@ -89,12 +89,12 @@ class Searching:
 
         unlimited = [np.zeros((len(row), 0)) for row in gains]
         first = [member_of(space, picks) for picks in best_choices(gains, unlimited, [], max(_FIRST, count))]
-        found: list[Architecture] = []
+        members: list[Architecture] = []
         for arch in first:
             if allowed(arch):
-                found.append(arch)
-            if len(found) == count:
-                return found
+                members.append(arch)
+            if len(members) == count:
+                return members
         self._lower(gains, space, allowed)
         if self._known in space:
             allowed(self._known)

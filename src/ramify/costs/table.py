@@ -119,36 +119,36 @@ class OperatorTable:
     def _of(self, space: Space, choice: str, edge: int, op: int) -> float:
         operation = space.choices[choice].ops[op]
         keys: tuple[Key, ...] = ((choice, edge, operation), (choice, None, operation), ("", None, operation))
-        found = next((self.costs[key] for key in keys if key in self.costs), 0.0 if operation == NONE else None)
-        if found is None:
+        cost = next((self.costs[key] for key in keys if key in self.costs), 0.0 if operation == NONE else None)
+        if cost is None:
             raise TableError(
                 f"{shown(self.path)} does not say what {operation!r} costs on edge {edge} of choice {choice!r} of "
                 f"{space.name}"
             )
-        return found
+        return cost
 
 
-_Found = tuple[str, str, float, dict[Key, float]]
+_Contents = tuple[str, str, float, dict[Key, float]]
 
 
-def _of_json(text: str, path: Path) -> _Found:
+def _of_json(text: str, path: Path) -> _Contents:
     where = shown(path)
-    found: _Json = reading.json_value(text, _Json, where=where, error=TableError)
-    for key in found:
+    content: _Json = reading.json_value(text, _Json, where=where, error=TableError)
+    for key in content:
         if key not in _Json.__annotations__:
             raise TableError(f"{where}: unknown key {shown(key)!r}; {nearest(key, _Json.__annotations__)}")
     costs: dict[Key, float] = {}
-    for operation, value in found.get("operations", {}).items():
+    for operation, value in content.get("operations", {}).items():
         costs["", None, operation] = _number(value, where, operation)
-    for choice, edges in found.get("choices", {}).items():
+    for choice, edges in content.get("choices", {}).items():
         each = [*enumerate(edges)] if isinstance(edges, list) else [(None, edges)]
         for edge, operations in each:
             for operation, value in operations.items():
                 costs[choice, edge, operation] = _number(value, where, f"{choice}, {operation}")
-    return found["name"], found.get("unit", ""), _number(found.get("fixed", 0.0), where, "fixed"), costs
+    return content["name"], content.get("unit", ""), _number(content.get("fixed", 0.0), where, "fixed"), costs
 
 
-def _of_csv(text: str, path: Path) -> _Found:
+def _of_csv(text: str, path: Path) -> _Contents:
     where = shown(path)
     try:
         rows = [(number, row) for number, row in enumerate(csv.reader(text.splitlines(), strict=True), 1) if any(row)]

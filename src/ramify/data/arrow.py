@@ -92,8 +92,8 @@ def labels_of(
     """
     if not set(columns) <= set(table.column_names):
         return [None] * len(table)
-    found = [table.column(name).to_pylist() for name in columns]
-    values: list[Any] = found[0] if len(found) == 1 else list(zip(*found, strict=True))
+    cells = [table.column(name).to_pylist() for name in columns]
+    values: list[Any] = cells[0] if len(cells) == 1 else list(zip(*cells, strict=True))
     if may_hide and all(value is None or value != value for value in values):
         return [None] * len(table)
     if targets == "classes" and not _holds_classes(kind := table.schema.field(columns[0]).type, values):

@@ -31,8 +31,8 @@ def column(where: object, kinds: Iterable[str], asked: str | None, option: str, 
 
 def usual(names: Iterable[Any], known: Sequence[str]) -> list[Any]:
     """Return the names that are known, in any case; the first of the known ones outdoes the others."""
-    found = {str(name).casefold(): name for name in names if str(name).casefold() in known}
-    return [found[known[0]]] if known[0] in found else list(found.values())
+    by_name = {str(name).casefold(): name for name in names if str(name).casefold() in known}
+    return [by_name[known[0]]] if known[0] in by_name else list(by_name.values())
 
 
 def label_columns(
@@ -50,8 +50,8 @@ def label_columns(
         OptionError: If there is no such column, or it is open which.
     """
     if spec.label_column is None:
-        found = usual(names, LABEL_KEYS) if candidates is None else candidates
-        return (column(where, names, None, "label_column", found),)
+        likely = usual(names, LABEL_KEYS) if candidates is None else candidates
+        return (column(where, names, None, "label_column", likely),)
     asked = named_columns(spec.label_column, names, "label_column")
     if len(asked) > 1 and spec.targets == "classes" and set(asked) <= set(names):
         raise OptionError(
@@ -69,17 +69,17 @@ def feature_columns(where: object, names: Sequence[str], labels: Sequence[str], 
     """
     option = "feature_columns"
     if spec.feature_columns is None:
-        found = tuple(name for name in names if name not in labels)
+        features = tuple(name for name in names if name not in labels)
     else:
         asked = named_columns(spec.feature_columns, names, option)
-        found = tuple(column(where, names, one, option, ()) for one in asked)
-    if both := next((name for name in found if name in labels), None):
+        features = tuple(column(where, names, one, option, ()) for one in asked)
+    if both := next((name for name in features if name in labels), None):
         raise OptionError(f"{where}: column {shown(both)!r} is a label, and cannot be a feature too", option)
-    if not found:
+    if not features:
         raise OptionError(
             f"{where}: has no column beside the label {', '.join(labels)!s:.60}; features are needed", option
         )
-    return found
+    return features
 
 
 def check_for_images(where: object, spec: DataSpec) -> None:

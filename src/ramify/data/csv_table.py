@@ -77,12 +77,12 @@ def _read(path: Path, spec: DataSpec, known: tuple[str, ...] | None, *, separato
 
     table = np.array(values).reshape(len(numbers), -1)
     images = Files(paths, spec.channel_axis) if paths else rows_of(table, inputs, where)
-    found: list[Label] = [None] * len(numbers)
+    targets: list[Label] = [None] * len(numbers)
     if len(held) == len(labels):
-        found = _classes(cells, where) if spec.targets == "classes" else _values(cells, labels, path, numbers)
+        targets = _classes(cells, where) if spec.targets == "classes" else _values(cells, labels, path, numbers)
     left = len(names) - len(named)
     notes = (f"{path}: {left} of its columns, which {'have' if left > 1 else 'has'} no name, not used",) if left else ()
-    return TableFile(Part(images, found, labels), labels, notes=notes)
+    return TableFile(Part(images, targets, labels), labels, notes=notes)
 
 
 def _check_header(path: Path, at: int, names: Sequence[str]) -> None:
@@ -139,15 +139,15 @@ def _is_number(cell: str) -> bool:
 
 def _classes(cells: Sequence[Sequence[str]], where: Callable[[int], str]) -> list[Label]:
     """Return class numbers if all labels are numbers, else class names; empty ones are hidden."""
-    found = [row[0] for row in cells]
-    if not all(map(_is_number, filter(None, found))):
-        return [cell or None for cell in found]
-    return [read_label(float(cell), where(row)) if cell else None for row, cell in enumerate(found)]
+    labels = [row[0] for row in cells]
+    if not all(map(_is_number, filter(None, labels))):
+        return [cell or None for cell in labels]
+    return [read_label(float(cell), where(row)) if cell else None for row, cell in enumerate(labels)]
 
 
 def _values(cells: Sequence[Sequence[str]], names: Sequence[str], path: Path, numbers: Sequence[int]) -> list[Label]:
     """Return the values of labels, NaN where they are missing."""
-    found: list[Label] = []
+    values: list[Label] = []
     for number, row in zip(numbers, cells, strict=True):
         for cell, name in zip(row, names, strict=True):
             if cell and cell.casefold() not in MISSING and not _is_number(cell):
@@ -155,5 +155,5 @@ def _values(cells: Sequence[Sequence[str]], names: Sequence[str], path: Path, nu
                     f"{path}, row {number}: {shown(cell)!r} in column {shown(name)!r} is no number; with "
                     "targets='values', labels are numbers"
                 )
-        found.append(tuple(float(cell) if _is_number(cell) else math.nan for cell in row))
-    return found
+        values.append(tuple(float(cell) if _is_number(cell) else math.nan for cell in row))
+    return values

@@ -177,13 +177,13 @@ class Extent:
                 f"and only {int(self.upper.greatest) + 1} steps of 256 would be left; convert the images to 8 bits"
             )
         known = known or Scale()
-        found = Scale(self._bits(known.bits), self._white(known.white))
-        if found.white is not None and found.white > OVERSHOOT and self.dim > FEW * self.images:
+        scale = Scale(self._bits(known.bits), self._white(known.white))
+        if scale.white is not None and scale.white > OVERSHOOT and self.dim > FEW * self.images:
             raise DataError(
                 f"{self.dim} of {self.images} images of floats lie in 0..1 and would be black beside others in "
-                f"0..{found.white:g}, such as {self.floats.greatest_at or 'those trained on'}; bring all to one range"
+                f"0..{scale.white:g}, such as {self.floats.greatest_at or 'those trained on'}; bring all to one range"
             )
-        return found
+        return scale
 
     def _bits(self, known: int | None) -> int | None:
         greatest = int(max(self.integers.greatest, 0))

@@ -388,22 +388,22 @@ def _is_deep(image: Image) -> bool:
 
 def extent(images: Encoded, rows: Sequence[int]) -> Extent:
     """Return from where to where the values of the images `rows` reach, as far as they are deeper than bytes."""
-    found = Extent()
+    whole = Extent()
 
     for row in rows:
-        _read(images, row, partial(measure, where=images.where(row), found=found))
-    return found
+        _read(images, row, partial(measure, where=images.where(row), extent=whole))
+    return whole
 
 
-def measure(image: Image | np.ndarray, where: str, found: Extent) -> None:
-    """Add the values of an image to `found`, if they are deeper than bytes."""
+def measure(image: Image | np.ndarray, where: str, extent: Extent) -> None:
+    """Add the values of an image to `extent`, if they are deeper than bytes."""
     if isinstance(image, np.ndarray):
-        found.add(image, where)
+        extent.add(image, where)
     elif _is_deep(image):
-        found.add(values_of(image), where)
+        extent.add(values_of(image), where)
     elif is_wide(image):
         colors = np.asarray(image)
-        found.add_upper(colors[..., :-1] if image.getbands()[-1] == "A" else colors, where)
+        extent.add_upper(colors[..., :-1] if image.getbands()[-1] == "A" else colors, where)
 
 
 def probe(images: Encoded, rows: Sequence[int], size: tuple[int, int] | None) -> Form:

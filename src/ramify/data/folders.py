@@ -152,8 +152,8 @@ def _check_alike(path: Path, folders: Sequence[Path]) -> None:
 
 def _is_divided(path: Path) -> bool:
     """Return whether a folder holds folders of training images and of others."""
-    found = assign([child.name for child in _holding(path)], path)
-    return "train" in found and len(found) > 1
+    parts = assign([child.name for child in _holding(path)], path)
+    return "train" in parts and len(parts) > 1
 
 
 def _parts_in(path: Path) -> dict[str, list[Path]] | None:
@@ -165,23 +165,23 @@ def _parts_in(path: Path) -> dict[str, list[Path]] | None:
             raise DataError(f"{child}: no images; {WANTED}, or Parquet files")
     nested = [child.name for child in holding if _holding(child)]
     flat = [child.name for child in holding if child.name not in nested]
-    found = assign(nested, path)
+    parts = assign(nested, path)
     apart = [name for name in flat if is_set_apart(name)]
-    strangers = [child.name for child in holding if child.name not in (*found.values(), *apart)]
-    if "train" in found:
-        exact = found["train"].lower() in USUAL_PART
-        if len(found) > 1 or not strangers or (exact and len(strangers) == 1):
-            return {part: [named[name]] for part, name in found.items()}
+    strangers = [child.name for child in holding if child.name not in (*parts.values(), *apart)]
+    if "train" in parts:
+        exact = parts["train"].lower() in USUAL_PART
+        if len(parts) > 1 or not strangers or (exact and len(strangers) == 1):
+            return {part: [named[name]] for part, name in parts.items()}
         if exact:
             raise DataError(
-                f"{path}: {found['train']} may hold the training images or be a class, as {listed(strangers, 2)} seem "
-                f"to be; give {named[found['train']]} itself, or rename it"
+                f"{path}: {parts['train']} may hold the training images or be a class, as {listed(strangers, 2)} seem "
+                f"to be; give {named[parts['train']]} itself, or rename it"
             )
         return None
     told = {child.name for child in holding if told_by(child.name)}
-    if found and len(told) == len(holding):
-        return {part: [named[name]] for part, name in found.items()}
-    for part, name in found.items():  # classes, and beside them a folder with test images of the same classes
+    if parts and len(told) == len(holding):
+        return {part: [named[name]] for part, name in parts.items()}
+    for part, name in parts.items():  # classes, and beside them a folder with test images of the same classes
         inner = {child.name for child in _holding(named[name])}
         if inner <= set(strangers):
             return {"train": [named[stranger] for stranger in strangers], part: [named[name]]}
@@ -234,26 +234,26 @@ def _image_part(path: Path, classes: Sequence[Path], channel_axis: str | None) -
     beside: list[str] = []  # arrays that belong to an image: its mask, its features
     deep = 0  # classes whose images lie in several folders
     for folder in classes:
-        found = []
+        images_there = []
         for file in sorted(folder.rglob("*")):
             image = file.suffix.lower() in IMAGE_SUFFIXES
             if any(map(is_hidden, file.relative_to(folder).parts)):
                 hidden += [str(file.relative_to(path))] if image else []
             elif image:
-                found.append(file)
+                images_there.append(file)
             elif file.is_file():
                 others[file.suffix.lower() or file.name] += 1
-        if not found:
+        if not images_there:
             raise DataError(
                 f"{folder}: this class has no image ({', '.join(sorted(IMAGE_SUFFIXES))}); add some or remove it"
             )
-        images = {file.with_suffix("") for file in found if not _is_array(file.name)}
-        twins = {file for file in found if _is_array(file.name) and file.with_suffix("") in images}
+        images = {file.with_suffix("") for file in images_there if not _is_array(file.name)}
+        twins = {file for file in images_there if _is_array(file.name) and file.with_suffix("") in images}
         beside += sorted(str(file.relative_to(path)) for file in twins)
-        found = [file for file in found if file not in twins]
-        deep += len({file.relative_to(folder).parts[0] for file in found if file.parent != folder}) > 1
-        files += found
-        labels += [folder.name] * len(found)
+        images_there = [file for file in images_there if file not in twins]
+        deep += len({file.relative_to(folder).parts[0] for file in images_there if file.parent != folder}) > 1
+        files += images_there
+        labels += [folder.name] * len(images_there)
     if not files:
         raise DataError(f"{path}: no images; {WANTED}, or Parquet files")
     count = others.total()
@@ -293,9 +293,9 @@ def _holding(path: Path) -> list[Path]:
 
 def holds_images(path: Path, around: frozenset[str] = frozenset()) -> bool:
     """Return whether images lie somewhere in a folder; links that lead back to folders `around` it are not followed."""
-    found, inner = _looked_into(path)
-    if found or not inner:
-        return found
+    has_image, inner = _looked_into(path)
+    if has_image or not inner:
+        return has_image
     around |= {os.path.realpath(path)}
     return any(
         holds_images(Path(entry.path), around)

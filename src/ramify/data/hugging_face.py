@@ -33,49 +33,49 @@ def _hugging_face_hub(given: str, spec: DataSpec) -> Parts:
     datasets = _datasets()
     try:
         config = datasets.DownloadConfig(local_files_only=not spec.download)
-        found = datasets.load_dataset(name, cache_dir=spec.root, download_config=config)
+        loaded = datasets.load_dataset(name, cache_dir=spec.root, download_config=config)
     except Exception as error:  # the hub, its cache and the network each have exceptions of their own
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"hf:{name}: cannot be loaded ({reason}); check the name and the network") from error
-    return _hugging_face(found, name.rsplit("/", 1)[-1], f"hf:{name}", spec)
+    return _hugging_face(loaded, name.rsplit("/", 1)[-1], f"hf:{name}", spec)
 
 
 def hugging_face_folder(path: Path, spec: DataSpec) -> Parts:
     """Read a folder of `save_to_disk`."""
     datasets = _datasets()
     try:
-        found = datasets.load_from_disk(str(path))
+        loaded = datasets.load_from_disk(str(path))
     except Exception as error:  # Arrow, JSON and file errors alike: the folder is not whole
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: not a complete folder of save_to_disk ({reason})") from error
-    return _hugging_face(found, path.name, str(path), spec)
+    return _hugging_face(loaded, path.name, str(path), spec)
 
 
-def _hugging_face(found: Any, name: str, where: str, spec: DataSpec) -> Parts:
+def _hugging_face(loaded: Any, name: str, where: str, spec: DataSpec) -> Parts:
     def read(dataset: Any, where: str) -> tuple[Part, tuple[str, ...] | None]:
         return hugging_face_part(dataset, where, spec)
 
-    if isinstance(found, dict):
-        return hugging_face_splits(found, name, where, read)
-    part, names = read(found, where)
+    if isinstance(loaded, dict):
+        return hugging_face_splits(loaded, name, where, read)
+    part, names = read(loaded, where)
     return Parts(name, part, class_names=names)
 
 
 def hugging_face_splits(
-    found: dict[str, Any],
+    datasets: dict[str, Any],
     name: str,
     where: str,
     read: Callable[[Any, str], tuple[Part, tuple[str, ...] | None]],
 ) -> Parts:
     """Read the splits of a Hugging Face data set, each by `read(dataset, where)`."""
-    splits = assign(found, where)
-    lacking = "" if "train" in splits else f"{where}: has no split `train`; its splits: {', '.join(found)}"
+    splits = assign(datasets, where)
+    lacking = "" if "train" in splits else f"{where}: has no split `train`; its splits: {', '.join(datasets)}"
     if not splits:
         raise DataError(lacking)
-    left = [split for split in found if split not in splits.values()]
+    left = [split for split in datasets if split not in splits.values()]
     parts, names = {}, None
     for part, split in splits.items():
-        read_part, its_names = read(found[split], where if len(splits) == 1 else f"{where}, {part}")
+        read_part, its_names = read(datasets[split], where if len(splits) == 1 else f"{where}, {part}")
         names = names or its_names
         parts[part] = read_part.by_names(its_names, names)
     notes = (f"{where}: the splits {listed(left)} are not used",) if left else ()

@@ -112,8 +112,8 @@ def values_of(labels: Sequence[Label], where: Callable[[int], str], names: Seque
             raise DataError(f"{where(row)}: has {len(one)} targets, and {where(0)} has {width}; all have as many")
     values = np.array(read, dtype=np.float64).reshape(len(read), width)
     with np.errstate(over="ignore"):
-        found = values.astype(np.float32)
-    usable = within_bounds(found)
+        numbers = values.astype(np.float32)
+    usable = within_bounds(numbers)
     if not usable.all():
         row, place = np.argwhere(~usable)[0].tolist()
         name = names[place] if place < len(names) else "target"
@@ -124,4 +124,4 @@ def values_of(labels: Sequence[Label], where: Callable[[int], str], names: Seque
             else f"is {value:g}; it must be within ±{LARGEST_NUMBER:g}"
         )
         raise DataError(f"{where(row)}: the target {shown(name)!r} {what}")
-    return found
+    return numbers

@@ -95,11 +95,11 @@ def load(
             raise DataError(
                 f"{spec.name} was loaded with {spec.targets} as targets; load it with targets={targets!r:.20}"
             )
-        found = scale_of(spec)
-        if not (scale or Scale()).agrees(found or Scale()):
+        own_scale = scale_of(spec)
+        if not (scale or Scale()).agrees(own_scale or Scale()):
             raise DataError(
-                f"{spec.name} was loaded as {found}, and the network was trained on {scale}; hand over the data set "
-                "itself, or load(..., scale=scale_of(the training data))"
+                f"{spec.name} was loaded as {own_scale}, and the network was trained on {scale}; hand over the data "
+                "set itself, or load(..., scale=scale_of(the training data))"
             )
         return spec.to(device)
     options |= {} if targets is None else {"targets": targets}
@@ -261,15 +261,15 @@ def _values(present: dict[str, Part]) -> tuple[tuple[str, ...], dict[str, Tensor
     """Return the names of the values to be learned, and those of each part, (n, K) float32."""
     names = next((part.target_names for part in present.values() if part.target_names), ())
     values = {name: values_of(part.labels, part.images.where, names) for name, part in present.items()}
-    first, width = next((name, found.shape[1]) for name, found in values.items())
-    for name, found in values.items():
-        if found.shape[1] != width:
+    first, width = next((name, array.shape[1]) for name, array in values.items())
+    for name, array in values.items():
+        if array.shape[1] != width:
             where = present[name].images.where(0)
-            raise DataError(f"{where}: has {found.shape[1]} targets, and those of the {first} part have {width}")
+            raise DataError(f"{where}: has {array.shape[1]} targets, and those of the {first} part have {width}")
     if len(names) != width:  # such as one column of vectors
         name = "".join(names) or "target"
         names = (name,) if width == 1 else tuple(f"{name} {number}" for number in range(1, width + 1))
-    return names, {name: torch.from_numpy(found) for name, found in values.items()}
+    return names, {name: torch.from_numpy(array) for name, array in values.items()}
 
 
 def _number(
@@ -387,10 +387,10 @@ def _nasbench201(
             f"{name}: split 'nasbench201' is for CIFAR-10 and CIFAR-100, with 50000 training and 10000 test images"
         )
     part, first = ("train", CIFAR10_TRAIN) if len(classes) == 10 else ("test", CIFAR100_TEST)
-    found = labels[ranges[part]][: len(first)].tolist()
-    if tuple(found) != first:
+    ours = labels[ranges[part]][: len(first)].tolist()
+    if tuple(ours) != first:
         raise DataError(
-            f"{name}: the {part} images are not in the published order (labels start {found}, not {list(first)}), in "
+            f"{name}: the {part} images are not in the published order (labels start {ours}, not {list(first)}), in "
             f"which split 'nasbench201' numbers them; take source cifar{len(classes)}, or split 'random'"
         )
     wanted = {"train", "valid"} if part == "train" else {"xvalid", "xtest"}

@@ -42,10 +42,10 @@ def _scikit_learn(loader: str, targets: str, **options: Any) -> Callable[[str, D
 
         if spec.targets != targets:
             raise DataError(f"{given}: its targets are {targets}; give targets={targets!r} (--data.targets {targets})")
-        found = getattr(datasets, loader)(**options)
-        rows = rows_of_array(found.data, spec, lambda row: f"{given}, row {row}", found.feature_names)
-        labels = [read_target(label, rows.where(row), targets) for row, label in enumerate(found.target.tolist())]
-        names = tuple(map(str, found.target_names)) if targets == "classes" else None
+        bunch = getattr(datasets, loader)(**options)
+        rows = rows_of_array(bunch.data, spec, lambda row: f"{given}, row {row}", bunch.feature_names)
+        labels = [read_target(label, rows.where(row), targets) for row, label in enumerate(bunch.target.tolist())]
+        names = tuple(map(str, bunch.target_names)) if targets == "classes" else None
         return Parts(given, Part(rows, labels), class_names=names)
 
     return read

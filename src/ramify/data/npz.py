@@ -102,20 +102,20 @@ def _named(
 
     An array whose name tells no part is for training.
     """
-    found: dict[str, list[str]] = {}
+    names_by_part: dict[str, list[str]] = {}
     for name in headers:
         told = told_by(name)
         rest = name if told is None else f"{name[: told.start]}{name[told.end :]}".strip("_-. ")
         if (name == asked or rest == asked) if asked else rest.casefold() in usual:
-            found.setdefault("train" if told is None else told.part, []).append(name)
-    if asked and not found:
+            names_by_part.setdefault("train" if told is None else told.part, []).append(name)
+    if asked and not names_by_part:
         raise OptionError(f"{path}: has no array {shown(asked)!r}; {nearest(asked, headers)}", option)
-    for part, names in found.items():
+    for part, names in names_by_part.items():
         if len(names) > 1:
             raise OptionError(
                 f"{path}: {listed(names)} could all be it for {part}; say which by --data.{option}", option
             )
-    return {part: names[0] for part, names in found.items()}
+    return {part: names[0] for part, names in names_by_part.items()}
 
 
 def _check(path: Path, images: str, of_images: Header, labels: str, of_labels: Header, spec: DataSpec) -> None:
@@ -169,8 +169,8 @@ def _headers(path: Path) -> Iterator[tuple[str, Header]]:
 
 def _arrays(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as archive:
-        found = {name: archive[name] for name in names}
-    return {name: native(array) for name, array in found.items()}
+        arrays = {name: archive[name] for name in names}
+    return {name: native(array) for name, array in arrays.items()}
 
 
 def _texts(array: np.ndarray) -> np.ndarray:

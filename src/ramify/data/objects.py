@@ -116,20 +116,20 @@ def _classes(data: Any) -> Any:
     if names is None and isinstance(data, Subset):
         return _classes(data.dataset)
     if names is None and isinstance(data, ConcatDataset):
-        found = [_classes(part) for part in data.datasets]
-        if any(not isinstance(one, list | tuple) for one in found):
+        classes = [_classes(part) for part in data.datasets]
+        if any(not isinstance(one, list | tuple) for one in classes):
             return None
-        if other := next((one for one in found if list(one) != list(found[0])), None):
-            orders = " and ".join(listed(list(map(str, names))) for names in (found[0], other))
+        if other := next((one for one in classes if list(one) != list(classes[0])), None):
+            orders = " and ".join(listed(list(map(str, names))) for names in (classes[0], other))
             raise DataError(f"{_name(data)}: its data sets number their classes otherwise ({orders}); use one order")
-        return found[0]
+        return classes[0]
     return names
 
 
 def _items(data: Any, name: str, spec: DataSpec) -> Part:
     """Read every item once, for its label and the range of its image, or for its row."""
     labels: list[Label] = []
-    found = Extent()
+    extent = Extent()
     rows: list[np.ndarray] = []
     names: tuple[str, ...] = ()
     try:
@@ -152,11 +152,11 @@ def _items(data: Any, name: str, spec: DataSpec) -> Part:
             rows.append(_vector(image, where, rows))
             check_size(count, len(rows[0]), name)
         else:
-            measure(as_image(image, where, spec.channel_axis), where, found)
+            measure(as_image(image, where, spec.channel_axis), where, extent)
     if rows:
         return Part(rows_of_array(np.stack(rows), spec, lambda row: f"{name}, item {row}"), labels, names)
     check_for_images(name, spec)
-    images = Items(data, name, partial(_image_of, name=name, spec=spec), found, spec.channel_axis)
+    images = Items(data, name, partial(_image_of, name=name, spec=spec), extent, spec.channel_axis)
     return Part(images, labels, names)
 
 
@@ -230,7 +230,7 @@ def pair_of(item: Any, where: str, spec: DataSpec) -> tuple[Any, Any]:
 
 def _keys(item: Mapping[Any, Any], where: str, spec: DataSpec) -> tuple[Any, list[Any]]:
     """Return which key of a mapping holds the image, and which hold the label, or several values."""
-    found: list[list[Any]] = []
+    keys: list[list[Any]] = []
     for given, option, known in (
         (spec.image_column, "image_column", IMAGE_KEYS),
         (spec.label_column, "label_column", LABEL_KEYS),
@@ -246,5 +246,5 @@ def _keys(item: Mapping[Any, Any], where: str, spec: DataSpec) -> tuple[Any, lis
                 f"{option.split('_')[0]} is open ({which}): load(dataset, {option}=...)",
                 option,
             )
-        found.append(candidates)
-    return found[0][0], found[1]
+        keys.append(candidates)
+    return keys[0][0], keys[1]

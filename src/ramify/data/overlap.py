@@ -83,8 +83,8 @@ def _stored(images: Encoded, first: int = 0) -> Iterator[_Stored]:
 
 
 def _of_file(row: int, path: Path) -> _Stored:
-    found = path.stat()
-    return _Stored(row, found.st_size, (found.st_dev, found.st_ino), path)
+    status = path.stat()
+    return _Stored(row, status.st_size, (status.st_dev, status.st_ino), path)
 
 
 def _cells(column: Any, folder: Path, first: int) -> Iterator[_Stored]:

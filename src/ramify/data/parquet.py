@@ -79,8 +79,8 @@ def _columns(path: Path, spec: DataSpec, known: tuple[str, ...] | None) -> Table
         images = Files([path.parent / (cell or "") for cell in table.column(image).to_pylist()], spec.channel_axis)
     else:
         images = Table(table.column(image), path)
-    found = labels_of(table, labels, spec.targets, images.where, may_hide=known is not None)
-    return TableFile(Part(images, found, labels), labels, recorded_names(schema.metadata, labels[0]))
+    targets = labels_of(table, labels, spec.targets, images.where, may_hide=known is not None)
+    return TableFile(Part(images, targets, labels), labels, recorded_names(schema.metadata, labels[0]))
 
 
 def _holds_images(kind: pyarrow.DataType) -> bool:

@@ -68,16 +68,16 @@ class Told:
 
 def told_by(name: str) -> Told | None:
     """Return what a folder's or split's name tells; None where it has no word of a part, or words of several."""
-    found, rest = [], []
+    words_of_parts, rest = [], []
     for match in _WORD.finditer(name):
         compound = _COMPOUND.fullmatch(match[0])
         if compound:
-            found.append((compound[1].lower(), match.start(), match.start() + len(compound[1])))
+            words_of_parts.append((compound[1].lower(), match.start(), match.start() + len(compound[1])))
         elif not _FILLERS.fullmatch(match[0]):
             rest.append(match[0].lower())
-    if len({_PART[word] for word, _, _ in found}) != 1:
+    if len({_PART[word] for word, _, _ in words_of_parts}) != 1:
         return None
-    word, start, end = found[-1]
+    word, start, end = words_of_parts[-1]
     return Told(_PART[word], word, tuple(rest), start, end)
 
 

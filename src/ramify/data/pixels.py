@@ -204,13 +204,13 @@ def load_pixels(
 
     try:
         if streamed and any(is_deep(images, row) for row in sample(images).tolist()):
-            found = arranged(_extent(images).scale(known))
+            loaded = arranged(_extent(images).scale(known))
         else:
-            found = arranged(None)
+            loaded = arranged(None)
     except UnmeasuredError:  # met on the way, so that images of bytes are read only once
-        found = arranged(_extent(images).scale(known))
-    _refuse_constant(found[0], images.where(int(pool[0])), found[2])
-    return (*found[:2], None if found[2] == Scale() else found[2])
+        loaded = arranged(_extent(images).scale(known))
+    _refuse_constant(loaded[0], images.where(int(pool[0])), loaded[2])
+    return (*loaded[:2], None if loaded[2] == Scale() else loaded[2])
 
 
 def sample(images: Sized) -> Tensor:
@@ -220,16 +220,16 @@ def sample(images: Sized) -> Tensor:
 
 def _extent(images: Encoded) -> Extent:
     """Measure all images, used or not, so that every subset has the same scale."""
-    found = Extent()
+    whole = Extent()
     for part in images.parts if isinstance(images, Joined) else (images,):
         if isinstance(part, Items) and part.extent is not None:
-            found.join(part.extent)
+            whole.join(part.extent)
         elif len(part) < WORTH_WORKERS:
-            found.join(extent(part, range(len(part))))
+            whole.join(extent(part, range(len(part))))
         else:
             for some in _in_workers(_Measurer(part), [rows.tolist() for rows in torch.arange(len(part)).split(256)]):
-                found.join(some)
-    return found
+                whole.join(some)
+    return whole
 
 
 def _refuse_constant(pixels: Pixels, where: str, scale: Scale | None) -> None:

@@ -77,8 +77,8 @@ def rows_of(values: np.ndarray, features: Sequence[str], where: Callable[[int], 
 
 def within_bounds(values: np.ndarray) -> np.ndarray:
     """Return which numbers are neither NaN nor beyond `LARGEST_NUMBER`."""
-    found: np.ndarray = (values >= -LARGEST_NUMBER) & (values <= LARGEST_NUMBER)
-    return found
+    usable: np.ndarray = (values >= -LARGEST_NUMBER) & (values <= LARGEST_NUMBER)
+    return usable
 
 
 def rows_of_array(

@@ -64,12 +64,12 @@ def source(name: str, *, suffix: str = "", prefix: str = "", paper: str = "") ->
 
 def source_of(text: str) -> Entry[Source] | None:
     """Return the source that is meant by what `--data` says; None where a folder or file has to be looked at."""
-    found = next((entry for entry in _known() if entry.make.reads(entry.name, text)), None)
+    known = next((entry for entry in _known() if entry.make.reads(entry.name, text)), None)
     prefix, colon, _ = text.partition(":")
     for name in (text, PurePath(text).suffix[1:], prefix if colon else ""):
-        if found is None and name in plugins() and (entry := SOURCES.lookup(name)) and entry.make.reads(name, text):
-            found = entry
-    return found
+        if known is None and name in plugins() and (entry := SOURCES.lookup(name)) and entry.make.reads(name, text):
+            known = entry
+    return known
 
 
 def data_set_names() -> list[str]:
@@ -83,8 +83,8 @@ def _known() -> list[Entry[Source]]:
 
 def is_name(text: str) -> bool:
     """Return whether a text is the name of a data set, not a path."""
-    found = source_of(text)
-    return found is not None and not found.make.suffix
+    entry = source_of(text)
+    return entry is not None and not entry.make.suffix
 
 
 def in_words() -> str:

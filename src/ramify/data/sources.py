@@ -76,11 +76,11 @@ def _beside(path: Path) -> list[str]:
     if told is None or told.part != "train" or not path.is_dir():
         return []
     held = [child.name for child in subfolders(path.parent) if child.name == path.name or _holds_data(child)]
-    found = assign(held, path.parent)
-    if found.pop("train", None) != path.name or not found:
+    parts = assign(held, path.parent)
+    if parts.pop("train", None) != path.name or not parts:
         return []
-    names = " and ".join(str(path.parent / name) for name in found.values())
-    lie = "lies beside and is" if len(found) == 1 else "lie beside and are"
+    names = " and ".join(str(path.parent / name) for name in parts.values())
+    lie = "lies beside and is" if len(parts) == 1 else "lie beside and are"
     return [f"{names} {lie} not used; --data {path.parent} would"]
 
 
@@ -131,9 +131,9 @@ def _readable(source: object, read: Callable[[], T]) -> T:
 
 
 def _open(source: str, spec: DataSpec) -> Parts:
-    found = source_of(source)
-    if found is not None and not found.make.suffix:
-        return found.make.read(source, spec)
+    entry = source_of(source)
+    if entry is not None and not entry.make.suffix:
+        return entry.make.read(source, spec)
     return _readable(source, lambda: _open_path(source, expanded(source), spec))
 
 
@@ -141,11 +141,11 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
     if path.is_dir():
         return _folder(path, spec)
     if path.is_file():
-        found = source_of(str(path))
-        if found is None:
-            known = " or ".join(entry.make.suffix for entry in SOURCES.entries() if entry.make.suffix)
+        entry = source_of(str(path))
+        if entry is None:
+            known = " or ".join(other.make.suffix for other in SOURCES.entries() if other.make.suffix)
             raise DataError(f"{path}: a file of images or rows must be {known}; else give a folder of images; {HINT}")
-        return found.make.read(str(path), spec)
+        return entry.make.read(str(path), spec)
     if any(mark in source for mark in "*?["):
         return parquet_files(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source, spec)
     if (name := source.lower()) in BY_FOLDER:

@@ -98,19 +98,19 @@ def with_kin(file: Path, spec: DataSpec, read: Read, *, folders: bool = False) -
     kin = [one for one in map(_named, around) if _folded(one.set) == _folded(me.set)]
     if me.told is None:
         mine = [one for one in kin if one.shards == me.shards > 1] or [me]
-        found = {"train": mine}
+        by_part = {"train": mine}
     else:
         mine = [one for one in kin if one.told is not None and one.told.word == me.told.word]
-        found = {"train": mine}
+        by_part = {"train": mine}
         for part in ("validation", "test") if me.told.part == "train" else ():
             others = [(one.told.rank, one) for one in kin if one.told is not None and one.told.part == part]
             first = min((rank for rank, _ in others), default=None)
-            found[part] = [one for rank, one in others if rank == first]
+            by_part[part] = [one for rank, one in others if rank == first]
     notes = [f"{file.name} is one of {len(mine)} files of one part: all are read"] if len(mine) > 1 else []
     if mine == [me] and me.told is None and (like := [path.name for path in around if _numbered_alike(path, file)]):
         advice = f"; --data {file.parent} would" if folders else ""
         notes = [f"{file.parent}: {listed(like)} not used, which may be of the same data set{advice}"]
-    return _read(found, spec, me.name, notes, read)
+    return _read(by_part, spec, me.name, notes, read)
 
 
 def _numbered_alike(one: Path, other: Path) -> bool:
@@ -142,28 +142,28 @@ def _beside(named: Sequence[_Named]) -> list[str]:
 
 
 def _by_part(named: Sequence[_Named], source: str, spec: DataSpec, name: str | None, read: Read) -> Parts:
-    found: dict[str, list[_Named]] = {}
+    by_part: dict[str, list[_Named]] = {}
     for one in named:
-        found.setdefault(one.told.part if one.told else "", []).append(one)
+        by_part.setdefault(one.told.part if one.told else "", []).append(one)
     notes = []
-    if "" in found and len(found) > 1:
-        if "train" not in found:
+    if "" in by_part and len(by_part) > 1:
+        if "train" not in by_part:
             raise DataError(
-                f"{found[''][0].file}: the name does not tell train, validation or test, as others in {source} do; "
+                f"{by_part[''][0].file}: the name does not tell train, validation or test, as others in {source} do; "
                 "rename it, or give one file"
             )
-        left = [one.file.name for one in found.pop("")]
+        left = [one.file.name for one in by_part.pop("")]
         notes = [f"{source}: {listed(left)} not used, because the name tells none of train, validation and test"]
-    for part, several in found.items():
+    for part, several in by_part.items():
         words = {one.told.word: one.file.name for one in several if one.told}
         if len(words) > 1:
             raise DataError(f"{source}: {listed(list(words.values()))} could all be the {part} images; give one file")
-    if len(found) == 1:  # a folder of test files, given as `test`
-        found = {"train": list(named)}
-    first = next(iter(found.get("train", named)))
-    parts = _read(found, spec, name or first.name, notes, read)
+    if len(by_part) == 1:  # a folder of test files, given as `test`
+        by_part = {"train": list(named)}
+    first = next(iter(by_part.get("train", named)))
+    parts = _read(by_part, spec, name or first.name, notes, read)
     if parts.train is None:
-        parts = replace(parts, lacking=f"{source}: has files for {' and '.join(found)}, but none for train")
+        parts = replace(parts, lacking=f"{source}: has files for {' and '.join(by_part)}, but none for train")
     return parts
 
 
@@ -208,23 +208,23 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _read(found: dict[str, list[_Named]], spec: DataSpec, name: str, notes: Sequence[str], read: Read) -> Parts:
+def _read(by_part: dict[str, list[_Named]], spec: DataSpec, name: str, notes: Sequence[str], read: Read) -> Parts:
     notes = list(notes)
     class_names: tuple[str, ...] | None = None
     parts: dict[str, Part] = {}
     labels: tuple[str, ...] | None = None  # the columns of the training files, which others may lack
     for part in ("train", "validation", "test"):
-        if not found.get(part):
+        if not by_part.get(part):
             continue
         several = []
-        for one in found[part]:
+        for one in by_part[part]:
             file = read(one.file, spec, labels)
             class_names, labels = class_names or file.class_names, file.labels
             several.append(file.part.by_names(file.class_names, class_names))
             notes += file.notes
-        for (place, shards), count in Counter((one.set, one.shards) for one in found[part]).items():
+        for (place, shards), count in Counter((one.set, one.shards) for one in by_part[part]).items():
             if count < shards:
                 notes.append(f"{place[0]}: only {count} of {shards} files with {part} images are there")
-        images = join([one.images for one in several], [str(one.file) for one in found[part]])
+        images = join([one.images for one in several], [str(one.file) for one in by_part[part]])
         parts[part] = Part(images, [value for one in several for value in one.labels], several[0].target_names)
     return Parts(name, parts.get("train"), parts.get("validation"), parts.get("test"), class_names, tuple(notes))

@@ -20,13 +20,13 @@ def names_of(task: Task) -> tuple[str, ...]:
     return ("score", *(() if task.metrics[0].higher_is_better else ("error",)), "loss", *smaller)
 
 
-def values_of(task: Task, found: Measurement) -> dict[str, float]:
+def values_of(task: Task, measurement: Measurement) -> dict[str, float]:
     """Return what an evaluation says of a network that was measured on a task.
 
     That is `score`, which is maximized; `error`, which is minimized, where it is not 1 − score; the loss; and metrics
     of which less is better, so that they can be objectives.
     """
-    values = {"score": found.score, "error": -found.score, "loss": found.loss, **found.metrics}
+    values = {"score": measurement.score, "error": -measurement.score, "loss": measurement.loss, **measurement.metrics}
     return {name: values[name] for name in names_of(task)}
 
 

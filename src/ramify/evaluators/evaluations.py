@@ -119,8 +119,8 @@ class Elsewhere:
         leased = Fabric(accelerator=fabric["accelerator"], devices=1, **precise(fabric["precision"]))
         work = Work(None if task is None else task.to(leased.device), seed, leased, network, None, execution)
         self._evaluation = evaluator.start(space, work)
-        found = torch.load(io.BytesIO(state), map_location=leased.device, weights_only=True)
-        self._evaluation.load_state_dict(found)
+        restored = torch.load(io.BytesIO(state), map_location=leased.device, weights_only=True)
+        self._evaluation.load_state_dict(restored)
 
     def __call__(self, job: Job) -> dict[str, float]:
         return self._evaluation(job[0], epochs=job[1])

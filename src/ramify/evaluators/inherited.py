@@ -122,8 +122,8 @@ class Inherited(Stateful):
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
         """Return the metrics of a member with the weights it inherits."""
-        found = self.weights.measure(*single_path(self.space, arch), recalibrate=self.settings.recalibrate)
-        return values_of(self.weights.task, found)
+        measurement = self.weights.measure(*single_path(self.space, arch), recalibrate=self.settings.recalibrate)
+        return values_of(self.weights.task, measurement)
 
     @property
     def supernet(self) -> nn.Module:

@@ -143,7 +143,7 @@ class _Lookup:
             share = f"the table holds {self.measured:,} of {self.space.size:,} members"
             raise TableError(f"missing: {error!s:.200}; {share}") from None
         metrics = {name: value, "score": self.column.score(value), "seconds": seconds}
-        return {key: found for key in self.metrics if (found := metrics[key]) is not None}
+        return {key: entry for key in self.metrics if (entry := metrics[key]) is not None}
 
     def state_dict(self) -> dict[str, Any]:
         return {"table": self.table.digest}

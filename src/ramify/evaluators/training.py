@@ -94,8 +94,8 @@ class _Training:
             if metrics.values and metrics.values["epoch"] + 1 == epochs:
                 break
         validation = work.task.split("search_validation")
-        found = measure(session.trained, validation, device=work.fabric.device)
-        return {**values_of(work.task, found), "train_loss": float(training["loss"])}
+        measurement = measure(session.trained, validation, device=work.fabric.device)
+        return {**values_of(work.task, measurement), "train_loss": float(training["loss"])}
 
     def state_dict(self) -> dict[str, Any]:
         return {}

@@ -178,7 +178,7 @@ def fold(code: str, indent: int = 0, end: str = "") -> str:
 def _outermost(code: str) -> tuple[str, list[str], str] | None:
     """Split at the last outermost pair of brackets: up to its opening, the items inside, from its closing on."""
     depth, start, cuts = 0, 0, []
-    found: tuple[int, list[int], int] | None = None
+    outermost: tuple[int, list[int], int] | None = None
     for token in tokenize.generate_tokens(io.StringIO(code).readline):
         column = token.start[1]
         if token.type == tokenize.OP and token.string in "([{":
@@ -188,11 +188,11 @@ def _outermost(code: str) -> tuple[str, list[str], str] | None:
         elif token.type == tokenize.OP and token.string in ")]}":
             depth -= 1
             if depth == 0 and column > start + 1:
-                found = start, [*cuts, column], column
+                outermost = start, [*cuts, column], column
         elif token.string == "," and depth == 1:
             cuts.append(column)
-    if found is None:
+    if outermost is None:
         return None
-    start, cuts, stop = found
+    start, cuts, stop = outermost
     items = [code[left + 1 : right].strip() for left, right in itertools.pairwise(cuts)]
     return code[: start + 1], [item for item in items if item], code[stop:]

@@ -109,9 +109,9 @@ class _Normalize(torch.autograd.Function):
         scale = scale if weight is None else scale * weight
         shift = -mean * scale if bias is None else bias - mean * scale
         y = torch.addcmul(_along(shift), _wide(x), _along(scale)).to(x.dtype)
-        found = mean.detach(), var.detach()
-        ctx.mark_non_differentiable(*found)
-        return y, *found
+        statistics = mean.detach(), var.detach()
+        ctx.mark_non_differentiable(*statistics)
+        return y, *statistics
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:

@@ -137,14 +137,14 @@ def _with_paths(value: Any, kind: str) -> Any:
 
 @cache
 def _catalog() -> dict[str, PublishedSetting]:
-    found = {}
+    settings = {}
     for file in sorted(files("ramify.recipes").iterdir(), key=lambda file: file.name.removesuffix(".yaml")):
         name, dot, ending = file.name.rpartition(".")
         if (dot, ending) == (".", "yaml"):
             text = file.read_text(encoding="utf-8")
             head = "\n".join(line.removeprefix("# ") for line in text.partition("\n\n")[0].splitlines())
-            found[name] = PublishedSetting(name=name, text=text, **yaml.safe_load(head))
-    return found
+            settings[name] = PublishedSetting(name=name, text=text, **yaml.safe_load(head))
+    return settings
 
 
 def entries(verb: str | None = None) -> tuple[PublishedSetting, ...]:

@@ -73,16 +73,16 @@ def draw_trials(trials: Sequence[Trial]) -> Figure:
     return figure
 
 
-def draw_front(found: FrontStory, labels: Sequence[str]) -> Figure:
+def draw_front(front: FrontStory, labels: Sequence[str]) -> Figure:
     """Draw the first objective of every trial over each other one, and what the front reaches."""
-    others = range(1, len(found.objectives))
+    others = range(1, len(front.objectives))
     figure = new_figure(5.2 * len(others), 3.6)
     for other in others:
         axes = figure.add_subplot(1, len(others), other)
-        x, y = [point[other] for point in found.points], [point[0] for point in found.points]
+        x, y = [point[other] for point in front.points], [point[0] for point in front.points]
         axes.scatter(x, y, s=14, color=SERIES[0], alpha=0.35, lw=0, label="trial")
-        axes.step(*zip(*found.stairs(other), strict=True), where="post", color=ACCENT, lw=1.4)
-        chosen = [x[at] for at in found.members], [y[at] for at in found.members]
+        axes.step(*zip(*front.stairs(other), strict=True), where="post", color=ACCENT, lw=1.4)
+        chosen = [x[at] for at in front.members], [y[at] for at in front.members]
         axes.scatter(*chosen, s=30, color=ACCENT, edgecolor=PAPER, lw=0.8, label="front", zorder=3)
         _dress(axes, labels[0], labels[other])
         axes.xaxis.set_major_locator(MaxNLocator(6))

@@ -71,8 +71,8 @@ def by_class(details: Mapping[str, Any], where: Path) -> ByClass | None:
     """
     if "confusion" not in details:
         return None
-    found: Confusions = reading.checked(dict(details), Confusions, where=str(where), error=RunError)
-    names, rows, items = found["classes"], found["confusion"], found["items"]
+    confusions: Confusions = reading.checked(dict(details), Confusions, where=str(where), error=RunError)
+    names, rows, items = confusions["classes"], confusions["confusion"], confusions["items"]
     count = len(names)
     counts = [*items, *(value for row in rows for value in row)]
     if not 1 <= count <= MOST_CONFUSED or len(items) != count or {len(rows), *map(len, rows)} != {count}:
@@ -82,31 +82,35 @@ def by_class(details: Mapping[str, Any], where: Path) -> ByClass | None:
     return ByClass(tuple(names), np.array(rows, dtype=np.int64), np.array(items, dtype=np.int64))
 
 
-def listing(found: ByClass) -> str:
+def listing(confusions: ByClass) -> str:
     """Return a table of the classes, the worst first."""
-    accuracy = found.accuracy
-    order = sorted((row for row in range(len(found.classes)) if found.items[row]), key=lambda row: accuracy[row])
+    accuracy = confusions.accuracy
+    order = sorted(
+        (row for row in range(len(confusions.classes)) if confusions.items[row]), key=lambda row: accuracy[row]
+    )
     rows = []
     for row in order[:MOST_LISTED]:
-        other = found.confused_with(row)
+        other = confusions.confused_with(row)
         taken = "–"
         if other is not None:
-            taken = f"{escape(found.classes[other[0]])}, {' '.join(percent(other[1] / int(found.items[row])))}"
+            taken = (
+                f"{escape(confusions.classes[other[0]])}, {' '.join(percent(other[1] / int(confusions.items[row])))}"
+            )
         share = " ".join(percent(float(accuracy[row])))
-        rows.append((escape(found.classes[row]), f"{int(found.items[row]):,}", share, taken))
+        rows.append((escape(confusions.classes[row]), f"{int(confusions.items[row]):,}", share, taken))
     return table(("class", "inputs", "accuracy", "most often taken for"), rows, numbers=(1, 2))
 
 
-def draw_confusions(found: ByClass) -> Figure:
+def draw_confusions(confusions: ByClass) -> Figure:
     """Draw which share of each class (rows) is taken for what (columns)."""
-    count = len(found.classes)
+    count = len(confusions.classes)
     side = max(3.2, min(9.0, 1.6 + 0.26 * count))
     figure = new_figure(side + 0.8, side)
     axes = figure.add_subplot()
-    shares = found.taken / np.maximum(found.items, 1)[:, None]
+    shares = confusions.taken / np.maximum(confusions.items, 1)[:, None]
     most = max(float(shares.max()), 0.01)
     axes.pcolormesh(shares, cmap=HEAT_MAP, vmin=0, vmax=most)
-    names = [name if len(name) <= 18 else f"{name[:17]}…" for name in found.classes]
+    names = [name if len(name) <= 18 else f"{name[:17]}…" for name in confusions.classes]
     size = 8 if count <= 30 else 4 if count <= 60 else 3
     places = np.arange(count) + 0.5
     axes.set_xticks(places, names, rotation=90, fontsize=size, parse_math=False)
@@ -116,9 +120,9 @@ def draw_confusions(found: ByClass) -> Figure:
     axes.set_xlabel("taken for", fontsize=9, color=INK)
     axes.set_ylabel("is", fontsize=9, color=INK)
     if count <= 20:
-        for row, column in zip(*np.nonzero(found.taken), strict=True):
+        for row, column in zip(*np.nonzero(confusions.taken), strict=True):
             color = HEAT[0] if shares[row, column] > most / 2 else INK
-            text = str(found.taken[row, column])
+            text = str(confusions.taken[row, column])
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=color)
     return figure
 

@@ -83,8 +83,8 @@ class Facts:
     def _metrics(self) -> dict[str, float]:
         """Return the metrics of the task that the evaluation has, by name."""
         others = {"images", "loss", *(cost.name for cost in known_costs())}
-        found = ((name, number(value)) for name, value in self.final.evaluation.items() if name not in others)
-        return {name: value for name, value in found if value is not None}
+        metrics = ((name, number(value)) for name, value in self.final.evaluation.items() if name not in others)
+        return {name: value for name, value in metrics if value is not None}
 
     def _measured(self, key: str) -> float | None:
         """Return a cost of the network found, measured at the end or else by its trial."""

@@ -106,13 +106,13 @@ def entropy(mixing: MixingHistory) -> go.Figure:
     )
 
 
-def scores(found: Sequence[Trial]) -> go.Figure:
+def scores(trials: Sequence[Trial]) -> go.Figure:
     """Draw the score of every trial and the best so far; pointing at one shows its architecture."""
     figure = new_plot(380, "trial")
-    _add_trials(figure, found, [trial.number for trial in found])
+    _add_trials(figure, trials, [trial.number for trial in trials])
     figure.add_scatter(
-        x=[trial.number for trial in found],
-        y=[trial.best for trial in found],
+        x=[trial.number for trial in trials],
+        y=[trial.best for trial in trials],
         name="best so far",
         mode="lines",
         line={"color": ACCENT, "width": 2.2, "shape": "hv"},
@@ -121,18 +121,18 @@ def scores(found: Sequence[Trial]) -> go.Figure:
     return figure.update_yaxes(title_text="score").update_layout(legend={"y": -0.18, "yanchor": "top"})
 
 
-def trade_off(found: Sequence[Trial], metric: str, label: str) -> go.Figure:
+def trade_off(trials: Sequence[Trial], metric: str, label: str) -> go.Figure:
     """Draw the score of every trial against a cost that was measured with it."""
     figure = new_plot(380, label)
-    measured = [trial for trial in found if metric in trial.metrics]
+    measured = [trial for trial in trials if metric in trial.metrics]
     _add_trials(figure, measured, [trial.metrics[metric] for trial in measured])
     return figure.update_yaxes(title_text="score").update_layout(legend={"y": -0.18, "yanchor": "top"})
 
 
-def front(found: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
+def front(story: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
     """Draw the first objective of every trial over another one, and what the front reaches; both are minimized."""
     figure = new_plot(400, labels[1])
-    steps = found.stairs(other)
+    steps = story.stairs(other)
     figure.add_scatter(
         x=[x for x, _ in steps],
         y=[y for _, y in steps],
@@ -141,29 +141,29 @@ def front(found: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
         showlegend=False,
         hoverinfo="skip",
     )
-    on_front = set(found.members)
+    on_front = set(story.members)
     for name, wanted, color, size, opacity in (
         ("trial", False, SERIES[0], 7, 0.35),
         ("front", True, ACCENT, 10, 1.0),
     ):
-        shown = [at for at in range(len(found.trials)) if (at in on_front) is wanted]
+        shown = [at for at in range(len(story.trials)) if (at in on_front) is wanted]
         figure.add_scatter(
-            x=[found.points[at][other] for at in shown],
-            y=[found.points[at][0] for at in shown],
+            x=[story.points[at][other] for at in shown],
+            y=[story.points[at][0] for at in shown],
             name=name,
             mode="markers",
             marker={"color": color, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
-            text=[_hover(found.trials[at]) for at in shown],
+            text=[_hover(story.trials[at]) for at in shown],
             hovertemplate="%{text}<extra></extra>",
         )
     figure.update_xaxes(showgrid=True)
     return figure.update_yaxes(title_text=labels[0]).update_layout(legend={"y": -0.18, "yanchor": "top"})
 
 
-def _add_trials(figure: go.Figure, found: Sequence[Trial], positions: Sequence[float]) -> None:
+def _add_trials(figure: go.Figure, trials: Sequence[Trial], positions: Sequence[float]) -> None:
     """Add the trials as points, those apart that were the best of their time."""
-    bests = [None, *(trial.best for trial in found)]
-    records = [trial.score >= trial.best != before for trial, before in zip(found, bests, strict=False)]
+    bests = [None, *(trial.best for trial in trials)]
+    records = [trial.score >= trial.best != before for trial, before in zip(trials, bests, strict=False)]
     for name, wanted, color, size, opacity in (
         ("trial", False, SERIES[0], 7, 0.5),
         ("new best", True, ACCENT, 10, 1.0),
@@ -171,11 +171,11 @@ def _add_trials(figure: go.Figure, found: Sequence[Trial], positions: Sequence[f
         shown = [at for at, record in enumerate(records) if record is wanted]
         figure.add_scatter(
             x=[positions[at] for at in shown],
-            y=[found[at].score for at in shown],
+            y=[trials[at].score for at in shown],
             name=name,
             mode="markers",
             marker={"color": color, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
-            text=[_hover(found[at]) for at in shown],
+            text=[_hover(trials[at]) for at in shown],
             hovertemplate="%{text}<extra></extra>",
         )
 

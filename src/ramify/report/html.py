@@ -181,11 +181,11 @@ class _Page:
     def _doubts(self) -> str:
         """Return what speaks against the result of a search, as sentences."""
         cut, undecided = (self.run.result.get(key) for key in ("disconnected", "undecided"))
-        found = ""
+        doubts = ""
         if isinstance(cut, list) and cut:
             names = escape(" and ".join(map(str, cut)))
-            found += f" <strong>No information passes {names}</strong>: <code>none</code> cuts every path."
-        return found + (f" <strong>Undecided</strong>: {escape(str(undecided))}." if undecided else "")
+            doubts += f" <strong>No information passes {names}</strong>: <code>none</code> cuts every path."
+        return doubts + (f" <strong>Undecided</strong>: {escape(str(undecided))}." if undecided else "")
 
     # Sections
 
@@ -213,44 +213,44 @@ class _Page:
         return card(name, shown, f'<span class="downloads">{buttons}</span>')
 
     def _decision(self) -> str:
-        found = self.mixing
-        if not found:
+        mixing = self.mixing
+        if not mixing:
             return ""
         colors = ", ".join(f"var(--c-{color[1:]})" for color in HEAT)
         ramp = f'<span class="ramp" style="background: linear-gradient(90deg, {colors})"></span>'
-        scale = f'<small aria-hidden="true">0 {ramp} {found.highest:.2f}</small>'
+        scale = f'<small aria-hidden="true">0 {ramp} {mixing.highest:.2f}</small>'
         maps = (
-            card(choice.name, self._plot(f"mixing-{at}", figures.heatmap(choice, found.highest)), scale)
-            for at, choice in enumerate(found.choices)
+            card(choice.name, self._plot(f"mixing-{at}", figures.heatmap(choice, mixing.highest)), scale)
+            for at, choice in enumerate(mixing.choices)
         )
         options = "".join(
             f'<option value="{at}:{edge}">{escape(f"{choice.name}: {label}")}</option>'
-            for at, choice in enumerate(found.choices)
+            for at, choice in enumerate(mixing.choices)
             for edge, label in enumerate(choice.edges)
         )
         select = f'<select id="edge" aria-label="Edge">{options}</select>'
-        lines = [card("One edge", self._plot("edge-lines", figures.edge_lines(found)), select)]
-        if any(any(choice.entropy()) for choice in found.choices):
-            lines.append(card("How undecided the edges are", self._plot("entropy", figures.entropy(found))))
+        lines = [card("One edge", self._plot("edge-lines", figures.edge_lines(mixing)), select)]
+        if any(any(choice.entropy()) for choice in mixing.choices):
+            lines.append(card("How undecided the edges are", self._plot("entropy", figures.entropy(mixing))))
         lead = (
             "The weight of every operation on every edge. Drag the slider to go through the search, "
             "click a row to follow that edge below."
         )
-        if any(choice.chosen for choice in found.choices):
+        if any(choice.chosen for choice in mixing.choices):
             lead += " Frames mark what the architecture found keeps."
         change = last_change(self.run.rows("search"))
-        if change and number(change.get(found.axis)) is not None:
-            lead += f" The derived architecture last changed at {found.axis} {change[found.axis]}."
-        slider = _SLIDER.format(last=len(found.positions) - 1, axis=found.axis)
-        still = self._still("mixing", "Final mixing weights, and entropy", curves.draw_mixing(found))
+        if change and number(change.get(mixing.axis)) is not None:
+            lead += f" The derived architecture last changed at {mixing.axis} {change[mixing.axis]}."
+        slider = _SLIDER.format(last=len(mixing.positions) - 1, axis=mixing.axis)
+        still = self._still("mixing", "Final mixing weights, and entropy", curves.draw_mixing(mixing))
         body = slider + grid(maps, wide=True, screen=True) + grid(lines, wide=True, screen=True) + still
         return titled("How the search decided", lead, body)
 
     def _cycles(self) -> str:
         """Return what the two networks of a cyclic search did, and the architecture of every cycle."""
         rows = self.run.rows("search")
-        found = cycles(rows)
-        if not found:
+        ended = cycles(rows)
+        if not ended:
             return ""
         curves_of = cycle_panels(rows)
         plots = (
@@ -264,7 +264,7 @@ class _Page:
                 "" if it.distance is None else f"{it.distance:.4g}",
                 f"<code>{escape(it.notation)}</code>" if it.is_new else "as before",
             )
-            for it in found
+            for it in ended
         )
         heads = ("cycle", "accuracy", "distance", "architecture of the evaluation network")
         lead = "In every cycle the evaluation network is built anew, learns, and is compared with the search network."
@@ -274,11 +274,11 @@ class _Page:
 
     def _shrinking(self) -> str:
         """Return which operators went when, and their angles."""
-        found, rows = self.shrunk, self.run.rows("shrink")
-        if not found:
+        stories, rows = self.shrunk, self.run.rows("shrink")
+        if not stories:
             return ""
         cards = []
-        for at, story in enumerate(found):
+        for at, story in enumerate(stories):
             plot = self._plot(f"lives-{at}", shrinking.lives(story, len(rows)))
             cards.append(card(f"{story.name}: what went when", plot))
             plot = self._plot(f"angles-{at}", shrinking.angles(story))
@@ -293,18 +293,18 @@ class _Page:
         )
         if (reset := self.run.result.get("base_reset_after")) is not None:
             lead += f" After iteration {reset} the angles are measured from the weights of that moment."
-        still = self._still("shrinking", "What went when, and all angles", shrinking.draw_shrunk(found, len(rows)))
+        still = self._still("shrinking", "What went when, and all angles", shrinking.draw_shrunk(stories, len(rows)))
         return titled("How the space shrank", lead, grid(cards, wide=True, screen=True) + still)
 
     def _evaluation(self) -> str:
         """Return what the evaluation says beside its metrics: by class, by value, or whatever its meter says."""
         run = self.facts.final
-        found = details.by_class(run.details, run.path / DETAILS)
-        if found is None:
+        confusions = details.by_class(run.details, run.path / DETAILS)
+        if confusions is None:
             return titled("What it reaches, value by value", "", details.plain(run.details))
-        cards = [card("Every class, the worst first", details.listing(found))]
-        if 2 <= len(found.classes) <= details.MOST_DRAWN:
-            figure = details.draw_confusions(found)
+        cards = [card("Every class, the worst first", details.listing(confusions))]
+        if 2 <= len(confusions.classes) <= details.MOST_DRAWN:
+            figure = details.draw_confusions(confusions)
             save_figure(figure, self._picture("confusions"))
             drawing = inline_svg(svg(figure, text=True), prefix="confusions", width=figure.get_figwidth())
             label = "Which share of each class is taken for what"
@@ -313,48 +313,48 @@ class _Page:
         return titled("What it reaches, class by class", f"On the {split} split.", grid(cards, wide=True))
 
     def _front(self) -> str:
-        found = self.front
-        if not found:
+        front = self.front
+        if not front:
             return ""
-        labels = [objective_label(name) for name in found.objectives]
+        labels = [objective_label(name) for name in front.objectives]
         plots = (
             card(
                 sentence(" and ".join(label.partition(",")[0] for label in (labels[0], labels[other]))),
-                self._plot(f"front-{other}", figures.front(found, other, (labels[0], labels[other]))),
+                self._plot(f"front-{other}", figures.front(front, other, (labels[0], labels[other]))),
             )
             for other in range(1, len(labels))
         )
         members = (
             (
                 f"{at:02}",
-                f"{found.trials[member].number:g}",
-                *(f"{value:,.0f}" if value % 1 == 0 else f"{value:,.6g}" for value in found.points[member]),
-                f"<code>{escape(found.trials[member].notation)}</code>",
+                f"{front.trials[member].number:g}",
+                *(f"{value:,.0f}" if value % 1 == 0 else f"{value:,.6g}" for value in front.points[member]),
+                f"<code>{escape(front.trials[member].notation)}</code>",
             )
-            for at, member in enumerate(found.members)
+            for at, member in enumerate(front.members)
         )
         numbers = range(2, 2 + len(labels))
         listing = table(("file", "trial", *labels, "architecture"), members, numbers=numbers)
         lead = "No other architecture of the search is as good in every objective and better in one; less is better."
-        if found.hypervolume is not None:
-            lead += f" It dominates {found.hypervolume:.4f} of the box up to the reference point."
-        still = self._still("front", "Pareto front", curves.draw_front(found, labels))
+        if front.hypervolume is not None:
+            lead += f" It dominates {front.hypervolume:.4f} of the box up to the reference point."
+        still = self._still("front", "Pareto front", curves.draw_front(front, labels))
         listing = card("Its members, as they lie in the folder front", listing)
         return titled("Pareto front", lead, grid(plots, wide=True, screen=True) + still + listing)
 
     def _trials(self) -> str:
-        found = self.trials
-        if not found:
+        trials = self.trials
+        if not trials:
             return ""
-        plots = [card("Score of every trial", self._plot("trials", figures.scores(found)))]
-        cost = next((cost for cost in known_costs() if any(cost.name in trial.metrics for trial in found)), None)
+        plots = [card("Score of every trial", self._plot("trials", figures.scores(trials)))]
+        cost = next((cost for cost in known_costs() if any(cost.name in trial.metrics for trial in trials)), None)
         if cost and not self.front:
-            plot = figures.trade_off(found, cost.name, cost.label)
+            plot = figures.trade_off(trials, cost.name, cost.label)
             plots.append(card("Score and cost", self._plot("trade-off", plot)))
-        ranked = sorted(found, key=lambda trial: (trial.score, -trial.number))
+        ranked = sorted(trials, key=lambda trial: (trial.score, -trial.number))
         best = list({trial.notation or trial.number: trial for trial in ranked}.values())[:-11:-1]
         rows = ((f"{it.number:g}", f"{it.score:,.6g}", f"<code>{escape(it.notation)}</code>") for it in best)
-        still = self._still("trials", "Score of every trial", curves.draw_trials(found))
+        still = self._still("trials", "Score of every trial", curves.draw_trials(trials))
         listing = card("The best", table(("trial", "score", "architecture"), rows, numbers=(1,)))
         lead = "Every point is an architecture that was evaluated; point at it to see which."
         return titled("Trials", lead, grid(plots, wide=True, screen=True) + still + listing)
@@ -364,13 +364,13 @@ class _Page:
         run, (graphs, choices) = self.run.levels[name], self.levels[name]
         cells = "".join(self._cell(f"{name}, {cell}", graph) for cell, graph in graphs.items())
         body = f'<div class="cells">{cells}</div>'
-        if found := mixing_history(run, graphs, choices):
+        if mixing := mixing_history(run, graphs, choices):
             maps = (
-                card(choice.name, self._plot(f"{slug(name)}-mixing-{at}", figures.heatmap(choice, found.highest)))
-                for at, choice in enumerate(found.choices)
+                card(choice.name, self._plot(f"{slug(name)}-mixing-{at}", figures.heatmap(choice, mixing.highest)))
+                for at, choice in enumerate(mixing.choices)
             )
             body += grid(maps, wide=True, screen=True)
-            body += self._still(f"{name}-mixing", "Final mixing weights, and entropy", curves.draw_mixing(found))
+            body += self._still(f"{name}-mixing", "Final mixing weights, and entropy", curves.draw_mixing(mixing))
         names = [name_of(run.config.get(key)) for key in ("strategy", "space")]
         return titled(f"Level {name}: {' on '.join(filter(None, names))}", "", body) + self._curves(run, f"{name}-")
 
@@ -378,17 +378,17 @@ class _Page:
         """Return the curves of every phase of a run but trials and shrinking, which have sections of their own."""
         content = ""
         for phase in run.phases:
-            found = panels(run.rows(phase)) if phase not in ("trial", "shrink") else []
-            if not found:
+            drawn = panels(run.rows(phase)) if phase not in ("trial", "shrink") else []
+            if not drawn:
                 continue
             stem = slug(f"{before}{phase}")
             title = _PHASES.get(before + phase) or _PHASES.get(phase, sentence(spaced(phase)))
             plots = (
                 card(sentence(panel.title), self._plot(f"{stem}-{at}", figures.curve(panel)))
-                for at, panel in enumerate(found)
+                for at, panel in enumerate(drawn)
             )
-            still = self._still(f"curves-{stem}", title, curves.draw_panels(found))
-            even = len(found) in (2, 4)  # two columns, where three would leave gaps
+            still = self._still(f"curves-{stem}", title, curves.draw_panels(drawn))
+            even = len(drawn) in (2, 4)  # two columns, where three would leave gaps
             lead = escape(ending(run.rows(phase)[-1]))
             content += f'<div class="phase">{titled(title, lead, grid(plots, wide=even, screen=True) + still)}</div>'
         return content
@@ -466,10 +466,10 @@ def _asset(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _frames(found: MixingHistory) -> dict[str, Any]:
+def _frames(mixing: MixingHistory) -> dict[str, Any]:
     return {
-        "axis": found.axis,
-        "positions": found.positions,
+        "axis": mixing.axis,
+        "positions": mixing.positions,
         "choices": [
             {
                 "operations": list(map(escape, choice.operations)),
@@ -477,6 +477,6 @@ def _frames(found: MixingHistory) -> dict[str, Any]:
                 "chosen": sorted(choice.chosen),
                 "frames": choice.frames,
             }
-            for choice in found.choices
+            for choice in mixing.choices
         ],
     }

@@ -145,14 +145,14 @@ def _story(rows: Sequence[Row], choice: Choice, names: Sequence[str]) -> Shrunk:
 # Interactive
 
 
-def lives(found: Shrunk, iterations: int) -> go.Figure:
+def lives(story: Shrunk, iterations: int) -> go.Figure:
     """Draw (edges × operations) by the iteration in which they went; those that stayed are marked."""
-    figure = new_plot(92 + 25 * len(found.edges))
+    figure = new_plot(92 + 25 * len(story.edges))
     values, texts, hover = [], [], []
-    for edge, (exists, row) in enumerate(zip(found.exists, found.went, strict=True)):
+    for edge, (exists, row) in enumerate(zip(story.exists, story.went, strict=True)):
         values.append([(at or iterations + 1) if there else None for at, there in zip(row, exists, strict=True)])
         texts.append([str(at or "") if there else "" for at, there in zip(row, exists, strict=True)])
-        hover.append([_fate(found.label((edge, op)), number) for op, number in enumerate(row)])
+        hover.append([_fate(story.label((edge, op)), number) for op, number in enumerate(row)])
     figure.add_heatmap(
         z=values,
         zmin=1,
@@ -168,27 +168,27 @@ def lives(found: Shrunk, iterations: int) -> go.Figure:
         customdata=hover,
         hovertemplate="%{customdata}<extra></extra>",
     )
-    columns = list(map(_colored, found.ops))
+    columns = list(map(_colored, story.ops))
     figure.update_xaxes(
         side="top", tickvals=list(range(len(columns))), ticktext=columns, tickangle=-35, fixedrange=True
     )
-    return _with_edges(figure, found)
+    return _with_edges(figure, story)
 
 
-def angles(found: Shrunk) -> go.Figure:
+def angles(story: Shrunk) -> go.Figure:
     """Draw how the angle of every operator ranks, iteration by iteration."""
-    figure = new_plot(92 + 25 * len(found.edges))
+    figure = new_plot(92 + 25 * len(story.edges))
     known: list[list[str]] = []
-    for edge in range(len(found.edges)):
+    for edge in range(len(story.edges)):
         known.append([])
-        for op in range(len(found.ops)):
-            for number, (mean, error) in enumerate(zip(found.angles, found.errors, strict=True), start=1):
+        for op in range(len(story.ops)):
+            for number, (mean, error) in enumerate(zip(story.angles, story.errors, strict=True), start=1):
                 value = mean[edge][op]
                 what = "" if value is None else f"<b>{value:.4f} ± {error[edge][op]:.4f} rad</b>"
-                known[-1].append(f"{escape(found.label((edge, op)))}<br>iteration {number}: {what}")
+                known[-1].append(f"{escape(story.label((edge, op)))}<br>iteration {number}: {what}")
             known[-1].append("")
     figure.add_heatmap(
-        z=found.strips,
+        z=story.strips,
         customdata=[row[:-1] for row in known],
         zmin=0,
         zmax=1,
@@ -199,18 +199,18 @@ def angles(found: Shrunk) -> go.Figure:
         hovertemplate="%{customdata}<extra></extra>",
     )
     figure.update_xaxes(
-        side="top", tickvals=found.middles, ticktext=list(map(_colored, found.ops)), tickangle=-35, fixedrange=True
+        side="top", tickvals=story.middles, ticktext=list(map(_colored, story.ops)), tickangle=-35, fixedrange=True
     )
-    return _with_edges(figure, found)
+    return _with_edges(figure, story)
 
 
-def _with_edges(figure: go.Figure, found: Shrunk) -> go.Figure:
-    rows = list(map(escape, found.edges))
+def _with_edges(figure: go.Figure, story: Shrunk) -> go.Figure:
+    rows = list(map(escape, story.edges))
     figure.update_yaxes(
         autorange="reversed", tickvals=list(range(len(rows))), ticktext=rows, showgrid=False, fixedrange=True
     )
-    longest = max(map(len, found.ops))  # leaning labels, as in the heat maps of mixing weights
-    return figure.update_layout(margin={"t": 20 + 4 * longest, "b": 8, "r": 12 + 5 * len(found.ops[-1])})
+    longest = max(map(len, story.ops))  # leaning labels, as in the heat maps of mixing weights
+    return figure.update_layout(margin={"t": 20 + 4 * longest, "b": 8, "r": 12 + 5 * len(story.ops[-1])})
 
 
 def _fate(label: str, number: int) -> str:
@@ -250,48 +250,48 @@ def _ranks(table: Table) -> dict[tuple[int, int], float]:
 
 def draw_shrunk(stories: Sequence[Shrunk], iterations: int) -> Figure:
     """Draw which operators went when, and how their angles ranked, a row for every story."""
-    tall = [1.5 + 0.24 * len(found.edges) for found in stories]
+    tall = [1.5 + 0.24 * len(story.edges) for story in stories]
     figure = new_figure(12.4, sum(tall))
     grid = figure.add_gridspec(len(stories), 2, height_ratios=tall)
-    for at, found in enumerate(stories):
-        _draw_lives(figure.add_subplot(grid[at, 0]), found, iterations)
-        _draw_angles(figure.add_subplot(grid[at, 1]), found)
+    for at, story in enumerate(stories):
+        _draw_lives(figure.add_subplot(grid[at, 0]), story, iterations)
+        _draw_angles(figure.add_subplot(grid[at, 1]), story)
     return figure
 
 
-def _draw_lives(axes: Axes, found: Shrunk, iterations: int) -> None:
+def _draw_lives(axes: Axes, story: Shrunk, iterations: int) -> None:
     shades = LinearSegmentedColormap.from_list("lives", (WASH, *HEAT[1:-1], ACCENT))
     values = [
         [(at or iterations + 1) if there else math.nan for at, there in zip(row, exists, strict=True)]
-        for row, exists in zip(found.went, found.exists, strict=True)
+        for row, exists in zip(story.went, story.exists, strict=True)
     ]
     axes.pcolormesh(values, cmap=shades, vmin=1, vmax=iterations + 1, edgecolor=PAPER, linewidth=1.5)
-    for edge, row in enumerate(found.went):
+    for edge, row in enumerate(story.went):
         for op, number in enumerate(row):
             if number:
                 color = INK if number <= 0.6 * iterations else PAPER
                 axes.text(op + 0.5, edge + 0.5, str(number), ha="center", va="center", fontsize=7, color=color)
-    _label(axes, [at + 0.5 for at in range(len(found.ops))], found)
-    axes.set_title(f"{found.name}: iteration in which it went", fontsize=10, color=INK, loc="left", parse_math=False)
+    _label(axes, [at + 0.5 for at in range(len(story.ops))], story)
+    axes.set_title(f"{story.name}: iteration in which it went", fontsize=10, color=INK, loc="left", parse_math=False)
 
 
-def _draw_angles(axes: Axes, found: Shrunk) -> None:
-    values = [[math.nan if value is None else value for value in row] for row in found.strips]
+def _draw_angles(axes: Axes, story: Shrunk) -> None:
+    values = [[math.nan if value is None else value for value in row] for row in story.strips]
     axes.pcolormesh(values, cmap=_HEAT, vmin=0, vmax=1)
-    for edge in range(1, len(found.edges)):
+    for edge in range(1, len(story.edges)):
         axes.axhline(edge, color=PAPER, lw=1.5)
-    _label(axes, [middle + 0.5 for middle in found.middles], found)
-    title = f"rank of its angle in iterations 1 to {len(found.angles)}, dark: the largest"
+    _label(axes, [middle + 0.5 for middle in story.middles], story)
+    title = f"rank of its angle in iterations 1 to {len(story.angles)}, dark: the largest"
     axes.set_title(title, fontsize=10, color=INK, loc="left")
 
 
-def _label(axes: Axes, places: Sequence[float], found: Shrunk) -> None:
-    axes.set_xticks(places, found.ops, rotation=35, ha="left", rotation_mode="anchor")
-    axes.set_yticks([at + 0.5 for at in range(len(found.edges))], found.edges)
+def _label(axes: Axes, places: Sequence[float], story: Shrunk) -> None:
+    axes.set_xticks(places, story.ops, rotation=35, ha="left", rotation_mode="anchor")
+    axes.set_yticks([at + 0.5 for at in range(len(story.edges))], story.edges)
     axes.invert_yaxis()
     axes.xaxis.tick_top()
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=8, labelcolor=MUTED)
     axes.set_facecolor(PAPER)
-    for label, name in zip(axes.get_xticklabels(), found.ops, strict=True):
+    for label, name in zip(axes.get_xticklabels(), story.ops, strict=True):
         label.set(color=operation_color(name), parse_math=False)

@@ -122,7 +122,7 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
         prefix = next((prefix for prefix in _SPLITS if key.startswith(prefix)), "")
         groups.setdefault(key.removeprefix(prefix), {})[_SPLITS.get(prefix, "training")] = key
     axis, positions = _positions(rows)
-    found = []
+    drawn = []
     for quantity, splits in groups.items():
         percent = quantity.endswith("accuracy")
         series = {
@@ -131,33 +131,33 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
         series = {split: values for split, values in series.items() if any(value is not None for value in values)}
         if series:
             title = quantity.replace("_", " ") if quantity != "lr" else "learning rate"
-            found.append(Panel(f"{title}, %" if percent else title, axis, positions, series))
-    return found
+            drawn.append(Panel(f"{title}, %" if percent else title, axis, positions, series))
+    return drawn
 
 
 def trials(rows: Sequence[Row]) -> list[Trial]:
     """Return the trials that have a score, with the best score up to each."""
-    found: list[Trial] = []
+    scored: list[Trial] = []
     for at, row in enumerate(rows, start=1):
         score = number(row.get("score"))
         if score is None:
             continue
         best = number(row.get("best"))
         if best is None:
-            best = max([score, *(trial.best for trial in found[-1:])])
+            best = max([score, *(trial.best for trial in scored[-1:])])
         metrics = {key: value for key, value in (row.get("metrics") or {}).items() if number(value) is not None}
         at_trial = number(row.get("trial"))
-        found.append(
+        scored.append(
             Trial(at if at_trial is None else at_trial, score, best, notation(row.get("architecture")), metrics)
         )
-    return found
+    return scored
 
 
-def pareto_front(result: Row, found: Sequence[Trial]) -> FrontStory | None:
+def pareto_front(result: Row, scored: Sequence[Trial]) -> FrontStory | None:
     """Return the front that a result holds, None if its search had a single objective."""
     names = tuple(map(str, result.get("objectives") or ()))
     on_front = {number(member.get("trial")) for member in result.get("front") or () if isinstance(member, Mapping)}
-    measured = [(trial, point) for trial in found if (point := _point(trial, names)) is not None]
+    measured = [(trial, point) for trial in scored if (point := _point(trial, names)) is not None]
     members = [at for at, (trial, _) in enumerate(measured) if trial.number in on_front]
     if len(names) < 2 or not members:
         return None
@@ -175,15 +175,15 @@ def _point(trial: Trial, objectives: Sequence[str]) -> tuple[float, ...] | None:
 
 def cycles(rows: Sequence[Row]) -> list[Cycle]:
     """Return the cycles of a search that couples two networks, those that have ended."""
-    found, before = [], ""
+    ended, before = [], ""
     for row in rows:
         cycle, accuracy = number(row.get("cycle")), number(row.get("cycle_accuracy"))
         if cycle is None or accuracy is None:
             continue
         now = notation(row.get("evaluated"))
-        found.append(Cycle(int(cycle), accuracy, number(row.get("distillation")), now, now != before))
+        ended.append(Cycle(int(cycle), accuracy, number(row.get("distillation")), now, now != before))
         before = now
-    return found
+    return ended
 
 
 def cycle_panels(rows: Sequence[Row]) -> list[Panel]:
@@ -226,11 +226,11 @@ def mixing_history(
     rows = [row for row in rows if all(name in row["mixing"] for name in names)]
     if not rows:
         return None
-    found = [
+    histories = [
         _choice_history(run, name, [row["mixing"][name] for row in rows], graphs.get(name), (choices or {}).get(name))
         for name in names
     ]
-    return MixingHistory(*_positions(rows), tuple(found))
+    return MixingHistory(*_positions(rows), tuple(histories))
 
 
 def thin(rows: Sequence[Row], limit: int) -> Sequence[Row]:
@@ -326,10 +326,10 @@ def _rounded(frame: list[list[float]], mask: Any = None) -> Matrix:
 
 
 def _entropies(frame: Matrix) -> tuple[float, float, float] | None:
-    found = []
+    entropies = []
     for weights in frame:
         existing = [weight for weight in weights if weight is not None]
         if len(existing) > 1 and (total := sum(existing)) > 0 and min(existing) >= 0:
             shares = (weight / total for weight in existing if weight)
-            found.append(-sum(share * math.log(share) for share in shares) / math.log(len(existing)))
-    return (fmean(found), min(found), max(found)) if found else None
+            entropies.append(-sum(share * math.log(share) for share in shares) / math.log(len(existing)))
+    return (fmean(entropies), min(entropies), max(entropies)) if entropies else None

@@ -162,11 +162,11 @@ class RunFolder:
                 raise RunError(f"{self.path} is a file; --out needs a folder")
             self.path.mkdir(parents=True, exist_ok=True)
             # Hidden files do not count: the lock, and what a kill may leave of files that were being written.
-            found = {item.name for item in self.path.iterdir() if not item.name.startswith(".")}
+            there = {item.name for item in self.path.iterdir() if not item.name.startswith(".")}
         except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
             reason = getattr(error, "strerror", None) or error
             raise RunError(f"cannot create {reading.shown(self.path)}: {reason}; choose another --out") from None
-        if found - {"provenance.json"} and "config.yaml" not in found:
+        if there - {"provenance.json"} and "config.yaml" not in there:
             raise RunError(f"{self.path} is not empty and holds no run; choose another --out")
         self._acquire()
         files.sweep(self.path)
@@ -226,9 +226,9 @@ class RunFolder:
 
     def started(self, step: int) -> None:
         """Record that work starts here, at `step`."""
-        found = self.provenance()
-        found["sessions"].append({"started": now(), "from_step": step})
-        self.write_json("provenance.json", found)
+        provenance = self.provenance()
+        provenance["sessions"].append({"started": now(), "from_step": step})
+        self.write_json("provenance.json", provenance)
 
     # Small files
 
@@ -324,15 +324,15 @@ class RunFolder:
         Raises:
             RunError: If it is missing or damaged, or `result.json` names another architecture.
         """
-        found = self.read_json("architecture.json")
+        architecture = self.read_json("architecture.json")
         self.check_imports()
-        named = self.read_json(RESULT, Result).get("architecture", found) if self.finished else found
-        if named != found:
+        named = self.read_json(RESULT, Result).get("architecture", architecture) if self.finished else architecture
+        if named != architecture:
             raise RunError(
                 f"{self.path}: architecture.json and {RESULT} name two architectures; delete both, and the same "
                 "command writes them anew"
             )
-        return found
+        return architecture
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`, which marks the run as finished, and says how many rows its history has."""
@@ -445,19 +445,19 @@ class RunFolder:
         for name in (CHECKPOINT, BEFORE):
             path = self.path / name
             try:
-                found = _checkpoint(path, device)
+                checkpoint = _checkpoint(path, device)
             except RunError as error:
                 damage = damage or str(error)
                 continue
-            if found is not None and found["rows"] > rows:
+            if checkpoint is not None and checkpoint["rows"] > rows:
                 shorter = (
-                    shorter or f"{self.path / 'history.jsonl'} has {rows} rows where {name} counts {found['rows']}"
+                    shorter or f"{self.path / 'history.jsonl'} has {rows} rows where {name} counts {checkpoint['rows']}"
                 )
-            elif found is not None:
+            elif checkpoint is not None:
                 if damage or shorter:
-                    say(f"{damage or shorter}; the run goes on from step {found['step']}, where both are whole")
+                    say(f"{damage or shorter}; the run goes on from step {checkpoint['step']}, where both are whole")
                 self._last_is_whole = name == CHECKPOINT
-                return found
+                return checkpoint
         if shorter:
             say(f"{shorter}; the run starts from the beginning")
         elif damage:
@@ -475,17 +475,17 @@ def _checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
         return None
     try:
         content = files.unsealed(reading.bytes_of(path, error=RunError))
-        found = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        if not (isinstance(found, dict) and isinstance(found.get("session"), dict)):
+        checkpoint = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+        if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get("session"), dict)):
             raise ValueError("it holds no state of a session")
-        if not all(type(found.get(name)) is int and found[name] >= 0 for name in ("rows", "step")):
+        if not all(type(checkpoint.get(name)) is int and checkpoint[name] >= 0 for name in ("rows", "step")):
             raise ValueError("it does not say where in the run it is")
-        if not isinstance(found.get("seconds"), int | float):
+        if not isinstance(checkpoint.get("seconds"), int | float):
             raise ValueError("it does not say how long the run took")
     except Exception as error:  # whatever PyTorch says of a file that it cannot read
         reason = _without(path, error).partition("\n")[0] or type(error).__name__
         raise RunError(f"{path} is damaged ({reason[:100]})") from None
-    return cast(Checkpoint, found)
+    return cast(Checkpoint, checkpoint)
 
 
 def _without(path: Path, error: Exception) -> str:

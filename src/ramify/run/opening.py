@@ -144,21 +144,21 @@ def opened(
     """Open a run folder for this configuration, these very data and this very table; return whether work is left."""
     folder.open(config, seed, free=lambda name: _may_change(name) or (task is None and name == "data"))
     known = folder.provenance()
-    found: dict[str, Any] = {**known}
-    if config.get("executor") is not None and found.get("executors", [])[-1:] != [config["executor"]]:
-        found["executors"] = [*found.get("executors", ()), config["executor"]]
-    if lookup is not None and found.setdefault("lookup", dict(lookup)).get("sha256") != lookup["sha256"]:
+    provenance: dict[str, Any] = {**known}
+    if config.get("executor") is not None and provenance.get("executors", [])[-1:] != [config["executor"]]:
+        provenance["executors"] = [*provenance.get("executors", ()), config["executor"]]
+    if lookup is not None and provenance.setdefault("lookup", dict(lookup)).get("sha256") != lookup["sha256"]:
         raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
     if task is None:  # before, digits were recorded that played no part
-        found["data"] = {"name": lookup["data"], "of": "the table"} if lookup else {"name": None}
-    elif "data" not in found:
-        found["data"] = told_of(task) | ({} if directory is None else {"directory": directory})
-    if task is not None and found["data"].get("fingerprint") != task.fingerprint:
+        provenance["data"] = {"name": lookup["data"], "of": "the table"} if lookup else {"name": None}
+    elif "data" not in provenance:
+        provenance["data"] = told_of(task) | ({} if directory is None else {"directory": directory})
+    if task is not None and provenance["data"].get("fingerprint") != task.fingerprint:
         raise RunError(f"{folder.path} was made with other data than {task.title} holds now; choose another --out")
-    if table is not None and found.setdefault("table", table.digest) != table.digest:
+    if table is not None and provenance.setdefault("table", table.digest) != table.digest:
         raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
-    if found != known:
-        folder.write_json("provenance.json", found)
+    if provenance != known:
+        folder.write_json("provenance.json", provenance)
     if folder.finished:
         say(f"{folder.path} is finished: this is its result, nothing is done again", enabled=progress)
     return not folder.finished

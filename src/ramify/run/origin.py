@@ -50,12 +50,12 @@ def lookup_of(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[
 
     There are `table` and `column` at least; older runs say no more.
     """
-    found: Any = config
+    section: Any = config
     for key in ("strategy", "init_args", "evaluator"):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    if not isinstance(found, Mapping) or str(found.get("class_path")).rpartition(".")[2] != TableLookup.__name__:
+        section = section.get(key) if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping) or str(section.get("class_path")).rpartition(".")[2] != TableLookup.__name__:
         return None
-    settings, said = found.get("init_args"), provenance.get("lookup")
+    settings, said = section.get("init_args"), provenance.get("lookup")
     settings = settings if isinstance(settings, Mapping) else {}
     told = {key: value for key, value in said.items() if key in _TOLD} if isinstance(said, Mapping) else {}
     return {**told, "table": settings.get("table"), "column": {"name": settings.get("column")}}
@@ -118,8 +118,8 @@ def directory_of(path: Path | None) -> str:
     """Return what the relative data paths of the run at `path` are relative to."""
     if path is None:
         return str(Path.cwd())
-    found: Mapping[str, Any] = RunFolder(path).provenance()
-    return str((found.get("data") or {}).get("directory") or found.get("directory") or Path.cwd())
+    provenance: Mapping[str, Any] = RunFolder(path).provenance()
+    return str((provenance.get("data") or {}).get("directory") or provenance.get("directory") or Path.cwd())
 
 
 def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
@@ -138,13 +138,15 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
             continue
         pattern = any(mark in value for mark in "*?[")
         bases = [Path(made), Path.cwd()]
-        found = [base for base in bases if (base / value).exists() or (pattern and bool(files.matching(base, value)))]
-        if there and not found:
+        existing = [
+            base for base in bases if (base / value).exists() or (pattern and bool(files.matching(base, value)))
+        ]
+        if there and not existing:
             raise ConfigurationError(
                 f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
                 "--data or `data=`"
             )
-        places[name] = str((found or bases)[0] / value)
+        places[name] = str((existing or bases)[0] / value)
     return replace(spec, **places)
 
 
@@ -178,10 +180,10 @@ def shape_of(space: Space, network: Mapping[str, Any], images: Mapping[str, Any]
     built = space.Layout.keywords("member")
     own = space.Layout.lasting() if kind == "supernet" else built
     layout = {name: value for name, value in images.get("network", {}).items() if name in built}
-    found: dict[str, Any] = {"layout": layout | {name: value for name, value in network.items() if name in own}}
+    shapes: dict[str, Any] = {"layout": layout | {name: value for name, value in network.items() if name in own}}
     if "input_size" in images and (shape := shape_told(images)):
-        found |= {**shape, "shape": shape, "input_size": images["input_size"]}
-    return found
+        shapes |= {**shape, "shape": shape, "input_size": images["input_size"]}
+    return shapes
 
 
 def network_shape(shape: Mapping[str, Any]) -> dict[str, int]:
@@ -248,12 +250,12 @@ def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[s
             shape = RunFolder(place).read_json("network.json", NetworkFile)
             if Architecture.from_json(shape["architecture"]) == arch:
                 return {**shape, "shape": network_shape(shape)}
-    path, config, provenance, found = _said(path, space_of(arch))
-    if images and "input_size" not in found and saw_images(config, provenance):
+    path, config, provenance, shapes = _said(path, space_of(arch))
+    if images and "input_size" not in shapes and saw_images(config, provenance):
         try:
             data = load_data(located(data_of(path), path))
         except RamifyError as error:
             advice = "--input_size C,H,W and --num_classes say what its network is for"
             raise ConfigurationError(f"{path}: {error!s:.150}; {advice}") from None
-        found |= {**data.shape, "shape": data.shape, "input_size": data.input_size}
-    return found
+        shapes |= {**data.shape, "shape": data.shape, "input_size": data.input_size}
+    return shapes

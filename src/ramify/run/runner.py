@@ -69,7 +69,7 @@ def _pause() -> float | None:
         raise ConfigurationError(f"RAMIFY_SAVE_EVERY_S must be a number of seconds, got {wanted!r}") from None
 
 
-def _found(row: Mapping[str, Any], session: Session | None) -> dict[str, str]:
+def _fingerprints(row: Mapping[str, Any], session: Session | None) -> dict[str, str]:
     """Return fingerprints of a row of the history, and of all that a session holds."""
     return parallel.fingerprints({"row": row, **({} if session is None else session.state_dict())})
 
@@ -90,21 +90,21 @@ def _restore(session: Session, state: Mapping[str, Any], folder: RunFolder) -> N
         ) from None
 
 
-def _other_kind(found: Any, usual: Any) -> str:
+def _other_kind(state: Any, usual: Any) -> str:
     """Return the place of the first value of a state that is of another type than in a fresh one; empty for none.
 
     What a fresh state does not have, or has as None, may be anything: its session looks at it.
     """
-    if usual is None or found is None:
+    if usual is None or state is None:
         return ""
-    if isinstance(usual, Mapping) and isinstance(found, Mapping):
-        pairs = [(str(name), found[name], value) for name, value in usual.items() if name in found]
-    elif isinstance(usual, list | tuple) and isinstance(found, list | tuple):
-        pairs = [(str(at), *both) for at, both in enumerate(zip(found, usual, strict=False))]
+    if isinstance(usual, Mapping) and isinstance(state, Mapping):
+        pairs = [(str(name), state[name], value) for name, value in usual.items() if name in state]
+    elif isinstance(usual, list | tuple) and isinstance(state, list | tuple):
+        pairs = [(str(at), *both) for at, both in enumerate(zip(state, usual, strict=False))]
     else:
         numbers = (int, float) if isinstance(usual, float) else int
         kind = numbers if isinstance(usual, int | float) and not isinstance(usual, bool) else type(usual)
-        wrong = not isinstance(found, kind) or (isinstance(found, bool) and not isinstance(usual, bool))
+        wrong = not isinstance(state, kind) or (isinstance(state, bool) and not isinstance(usual, bool))
         return "it" if wrong else ""
     inner = ((name, _other_kind(value, other)) for name, value, other in pairs)
     return next((f"{name}.{place}".removesuffix(".it") for name, place in inner if place), "")
@@ -188,7 +188,7 @@ def drive(
                     further, note = annotate(row)
                     row |= further
                 whole = session if "epoch" in metrics.values else None
-                parallel.agree(lambda: _found(metrics.values, whole), f"at step {step}")  # noqa: B023
+                parallel.agree(lambda: _fingerprints(metrics.values, whole), f"at step {step}")  # noqa: B023
                 folder.append(row)
                 if events is not None:
                     events.add(row)
@@ -203,6 +203,6 @@ def drive(
                 cost = last_save - began
             if stopping:
                 raise stopped()
-        parallel.agree(lambda: _found({}, session), "at the end")
+        parallel.agree(lambda: _fingerprints({}, session), "at the end")
         save()
     return before + time.monotonic() - start

@@ -68,8 +68,8 @@ def _from_file(path: Path, space: Space | None, name: str | None = None) -> Arch
     """Return the architecture in a file; of several genotypes that of this name, or the last of a log."""
     text = reading.text_of(path, error=ArchitectureError, limit=notation.MAX_CHARACTERS)
     try:
-        found = notation.read(text, name=name, python=path.suffix == ".py", tell=lambda note: say(f"{path}: {note}"))
-        return _parsed(found, space)
+        written = notation.read(text, name=name, python=path.suffix == ".py", tell=lambda note: say(f"{path}: {note}"))
+        return _parsed(written, space)
     except ArchitectureError as error:
         raise ArchitectureError(f"{path}: {error}") from None
 

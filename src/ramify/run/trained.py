@@ -68,9 +68,9 @@ def _built(space: Space, arch: Architecture, shape: NetworkFile) -> nn.Module:
 def _check_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Raise `RunError` unless a network has exactly the weights of `state`."""
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    if wrong := next((name for name in (*wanted, *found) if wanted.get(name) != found.get(name)), None):
-        raise RunError(f"{wrong} is {found.get(wrong)} there and {wanted.get(wrong)} in the network")
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    if wrong := next((name for name in (*wanted, *shapes) if wanted.get(name) != shapes.get(name)), None):
+        raise RunError(f"{wrong} is {shapes.get(wrong)} there and {wanted.get(wrong)} in the network")
 
 
 def network_of(source: TrainedNetwork | Result | str | Path) -> tuple[nn.Module, dict[str, Any], Path | None]:
@@ -84,10 +84,10 @@ def network_of(source: TrainedNetwork | Result | str | Path) -> tuple[nn.Module,
     path = source.out if isinstance(source, Result) else Path(source)
     if path is None:
         raise RunError("the search was made without a run folder; hand over what `retrain` returned")
-    found = folder_of(path)
-    if found != path:
-        files.inner(path, found.name)
-    return *load_network(found), found
+    folder = folder_of(path)
+    if folder != path:
+        files.inner(path, folder.name)
+    return *load_network(folder), folder
 
 
 def folder_of(path: Path) -> Path:

@@ -131,8 +131,8 @@ class AngleTable:
         pieces = {}
         for name, places in vector.places.items():
             table = torch.zeros(len(places), *choices[name].shape, 3, dtype=torch.float64, device="cpu")
-            for place, found in enumerate(places):
-                for (edge, op), piece in found.items():
+            for place, by_operator in enumerate(places):
+                for (edge, op), piece in by_operator.items():
                     table[place, edge, op] = _products_of(piece, initial, trained, form)
             pieces[name] = table
         none = {name: choices[name].ops.index(NONE) if NONE in choices[name].ops else None for name in vector.places}
@@ -236,8 +236,8 @@ def one_hot(sup: nn.Module, child: Architecture | Mapping[str, Any]) -> dict[str
 
         child = space_of(child).mix(child)
     if not isinstance(child, Mapping) or child.keys() != choices.keys():
-        found = sorted(child) if isinstance(child, Mapping) else type(child).__name__
-        raise ArchitectureError(f"a child is an architecture, or a mix with the keys {sorted(choices)}; got {found}")
+        got = sorted(child) if isinstance(child, Mapping) else type(child).__name__
+        raise ArchitectureError(f"a child is an architecture, or a mix with the keys {sorted(choices)}; got {got}")
     return {name: _checked(name, choice, child[name]) for name, choice in choices.items()}
 
 

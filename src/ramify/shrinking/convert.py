@@ -55,15 +55,15 @@ def convert(source: str | Path, out: str | Path) -> list[list[int]]:
     return lists
 
 
-def _checked(found: Any) -> list[list[int]]:
-    if not isinstance(found, list) or not all(isinstance(left, list) for left in found):
+def _checked(layers: Any) -> list[list[int]]:
+    if not isinstance(layers, list) or not all(isinstance(left, list) for left in layers):
         raise ValueError("it must hold a list of operators for every layer, as [[0, 2], [2, -1], [5]]")
-    if sum(map(len, found)) > _MOST:
+    if sum(map(len, layers)) > _MOST:
         raise ValueError(f"it has more than {_MOST:,} operators")
-    for layer, left in enumerate(found):
+    for layer, left in enumerate(layers):
         if not all(type(code) is int and code.bit_length() <= _BITS for code in left):
             raise ValueError(f"layer {layer}: operators are small integers")
-    return found
+    return layers
 
 
 def _described(content: bytes) -> Any:

@@ -109,11 +109,11 @@ def _index(ops: Sequence[str], *names: str) -> int:
 
 def _nodes(candidates: Candidates) -> list[list[int]]:
     """Return for every node of every kind of cells the layers that enter it."""
-    found: dict[tuple[str, int], list[int]] = {}
+    entering: dict[tuple[str, int], list[int]] = {}
     for at, layer in enumerate(candidates.layers):
         target = candidates.choice(at).edges[layer.edge][1]
-        found.setdefault((layer.choices[0], target), []).append(at)
-    return list(found.values())
+        entering.setdefault((layer.choices[0], target), []).append(at)
+    return list(entering.values())
 
 
 def _two_inputs(candidates: Candidates, lists: Lists) -> Callable[..., Tensor]:

@@ -16,32 +16,7 @@ from ramify.shrinking.candidates import Candidates
 from ramify.shrinking.drawing import IDENTITIES
 from ramify.spaces import Space
 
-SEPARATOR = -2
-"""Ends a layer's list where lists are sent as one."""
-
 _IDENTITY = -1
-
-
-def flatten(lists: Sequence[Sequence[int]]) -> list[int]:
-    """Return lists as one list, -2 between them.
-
-    Example:
-        >>> flatten([[0, 1], [2, -1], [5]])
-        [0, 1, -2, 2, -1, -2, 5]
-    """
-    flat = [code for left in lists for code in (*left, SEPARATOR)]
-    return flat[:-1]
-
-
-def unflatten(flat: Sequence[int]) -> list[list[int]]:
-    """Return what `flatten` got."""
-    lists: list[list[int]] = [[]]
-    for code in flat:
-        if code == SEPARATOR:
-            lists.append([])
-        else:
-            lists[-1].append(code)
-    return lists
 
 
 def read_lists(path: str | Path) -> list[list[int | str]]:

@@ -76,8 +76,8 @@ def operator_scores(
     if is_small(lists, samples):
         children = every_child(lists)
         children = children if legal is None else children[legal(children)]
-        found = angles(children)
-        pooled = {key: found[children[:, key[0]] == key[1]] for key in operators}
+        by_child = angles(children)
+        pooled = {key: by_child[children[:, key[0]] == key[1]] for key in operators}
         return {key: _score(pool, exact=True, enough=len(pool) > 0) for key, pool in pooled.items()}
     seen: set[bytes] = set()
     pool: list[Tensor] = []
@@ -106,9 +106,9 @@ def operator_scores(
             scores[key] = _score(own, exact=False, enough=len(own) >= min_samples)
     if pools == "shared":
         children = torch.cat(pool) if pool else torch.zeros(0, len(lists), dtype=torch.long)
-        found = angles(children)
+        by_child = angles(children)
         for layer, op in operators:
-            first = found[children[:, layer] == op][:samples]
+            first = by_child[children[:, layer] == op][:samples]
             scores[layer, op] = _score(first, exact=False, enough=len(first) >= min_samples)
     return scores
 

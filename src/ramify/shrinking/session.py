@@ -252,7 +252,7 @@ class ShrinkSession:
         """Return the scores of all operators, as the weights are."""
         settings = self.settings
         table = AngleTable.of(self.weights.backbone, self.base, self._now(), settings.form)
-        found = operator_scores(
+        scores = operator_scores(
             self.lists,
             self._drawing(),
             lambda children: table(self.candidates.one_hot(children)),
@@ -263,9 +263,9 @@ class ShrinkSession:
             pools=settings.pools,
             legal=None if self._limit is None else self._limit.allows,
         )
-        if any(score.angle != score.angle for score in found.values()):
+        if any(score.angle != score.angle for score in scores.values()):
             raise RunError("an angle is not a number: training has diverged; lower the learning rate")
-        return found
+        return scores
 
     def _drawing(self) -> Draw:
         if self.drawing == BELOW_LIMIT:

@@ -351,8 +351,8 @@ class Space(ABC):
             keywords = {"layout": given, **keywords}
         if "__dataclass_fields__" not in vars(self.Layout):
             raise ConfigurationError(f"{self.name}.Layout must be a dataclass: @dataclass(frozen=True, kw_only=True)")
-        found = self.Layout.of(keywords, kind, self.name, base)
-        return found.resolved(kind, self._defaults(found, kind))
+        layout = self.Layout.of(keywords, kind, self.name, base)
+        return layout.resolved(kind, self._defaults(layout, kind))
 
     def build(
         self,
@@ -430,12 +430,12 @@ class Space(ABC):
         Raises:
             ArchitectureError: If the supernet is laid out as no member is.
         """
-        found: Any = sup
-        if foreign := found.layout.foreign("member"):
-            said = ", ".join(f"{name}={getattr(found.layout, name)!r}" for name in foreign)
+        supernet: Any = sup
+        if foreign := supernet.layout.foreign("member"):
+            said = ", ".join(f"{name}={getattr(supernet.layout, name)!r}" for name in foreign)
             raise ArchitectureError(f"a supernet with {said} holds no member: built networks have no such thing")
         with seeded(0, "extract"):  # the weights are replaced, and no draw of anybody else's moves
-            network = self.build(arch, layout=found.layout, shape=found.shape)
+            network = self.build(arch, layout=supernet.layout, shape=supernet.shape)
         parameter = next(sup.parameters())
         network.to(device=parameter.device, dtype=parameter.dtype)
         held = sup.state_dict()

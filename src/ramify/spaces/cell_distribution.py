@@ -83,14 +83,14 @@ class CellDistribution(StageGraph):
 
         `cell` is as for `StageGraph.covering`.
         """
-        found = StageGraph.covering(dag, cell)
-        if found.repeat:
+        stages = StageGraph.covering(dag, cell)
+        if stages.repeat:
             raise ArchitectureError("a cell reads one state twice; StageGraph.covering(dag) gives a space with that")
-        most = max(graph.nodes for graph in found._graphs.values())
-        lengths = [graph.concat[-1] - 1 for graph in found._graphs.values()]
+        most = max(graph.nodes for graph in stages._graphs.values())
+        lengths = [graph.concat[-1] - 1 for graph in stages._graphs.values()]
         if most <= 8 and min(lengths) >= 4:
-            return cls(found.cell, window=found.window, operations=found.operations)
-        return cls(found.cell, most, found.window, range(2, most + 1), found.operations)
+            return cls(stages.cell, window=stages.window, operations=stages.operations)
+        return cls(stages.cell, most, stages.window, range(2, most + 1), stages.operations)
 
     @property
     def offers(self) -> frozenset[Capability]:

@@ -228,8 +228,8 @@ class ChainSpace(Space):
     def present(self, arch: Architecture) -> dict[int, str]:
         """Return the layers that are there, with their operations."""
         self.checked(arch)
-        found = {layer: str(arch[f"layer{layer}"]) for layer in range(len(self.places))}
-        return {layer: op for layer, op in found.items() if op != SKIP}
+        operations = {layer: str(arch[f"layer{layer}"]) for layer in range(len(self.places))}
+        return {layer: op for layer, op in operations.items() if op != SKIP}
 
     def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
         """Return the picture of the chain, a row for every stage.

@@ -75,9 +75,9 @@ def form_of(notation: Any) -> GenotypeForm:
 
 def is_genotype(notation: Any) -> bool:
     """Return whether a value, right or wrong, is meant as a genotype."""
-    found = _mapping(notation)
+    mapping = _mapping(notation)
     known = {"DAG", "stages", *(key for form in FORMS for key in form.fields), *(key for row in STAGES for key in row)}
-    return isinstance(found, Mapping) and not known.isdisjoint(map(str, found))
+    return isinstance(mapping, Mapping) and not known.isdisjoint(map(str, mapping))
 
 
 def read_genotype(notation: Any, form: GenotypeForm = GENOTYPE) -> dict[str, CellGenotype]:
@@ -157,10 +157,10 @@ def _from_configuration(settings: Mapping[Any, Any]) -> dict[str, Any]:
     for key, value in settings.items():
         if not isinstance(key, str):
             continue
-        if found := _EDGE.fullmatch(key):
-            edges[found[1]][int(found[2])] = value
-        elif found := _INPUTS.fullmatch(key):
-            inputs[found[1], int(found[2])] = value
+        if match := _EDGE.fullmatch(key):
+            edges[match[1]][int(match[2])] = value
+        elif match := _INPUTS.fullmatch(key):
+            inputs[match[1], int(match[2])] = value
     genotype: dict[str, Any] = {}
     for kind, given in edges.items():
         nodes = []

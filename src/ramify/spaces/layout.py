@@ -109,11 +109,11 @@ class Layout:
         needed = [i.name for i in fields(cls) if i.default is MISSING and i.default_factory is MISSING]
         if base is None and (missing := [name for name in needed if name not in given]):
             raise ConfigurationError(f"{owner}.{_METHODS[kind]} needs the layout keyword `{missing[0]}`")
-        found = cls(**given) if base is None else replace(base, **given)
-        if foreign := found.foreign(kind):
+        layout = cls(**given) if base is None else replace(base, **given)
+        if foreign := layout.foreign(kind):
             name, other = foreign[0], "supernet" if kind == "member" else "member"
             raise ConfigurationError(f"layout keyword `{name}` of {owner} is for {_NAMES[other]}, not {_NAMES[kind]}")
-        return found
+        return layout
 
     def foreign(self, kind: Kind) -> list[str]:
         """Return the fields that this kind does not take, as far as they are not at their defaults."""

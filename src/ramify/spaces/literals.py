@@ -185,8 +185,8 @@ class Reader:
 
     def _pass_option(self) -> None:
         """Pass over what tells an array's type, device, or where its gradient comes from."""
-        if found := _ANGLES.match(self.text, self.place):
-            self.place = found.end()
+        if match := _ANGLES.match(self.text, self.place):
+            self.place = match.end()
             return
         kind, word = self._next()
         if kind == "mark":

@@ -69,8 +69,8 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
     if name is None and _CODES.fullmatch(text):
         return [int(code) for code in re.findall(r"-?\d+", text)]
     if name is None and not re.search(r"[\[({\n\"']", text):
-        found = re.search(f"{_CELL.pattern}|{_SIZE.pattern}", text)
-        return text if found is None else found[0]
+        match = re.search(f"{_CELL.pattern}|{_SIZE.pattern}", text)
+        return text if match is None else match[0]
     refusal: ArchitectureError | None = None
     try:
         whole = _whole(text)
@@ -83,13 +83,13 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
             return read(_held(_only(whole)), tell=tell)
         if (there := records.at(whole, name)) is not None:
             return read(_held(there), tell=tell)
-    found_ones = _find(_without_comments(text) if python else text, _START)
-    named = any(one.name == name for one in found_ones)
-    if refusal is not None and (not found_ones if name is None else not named):
+    notations = _find(_without_comments(text) if python else text, _START)
+    named = any(one.name == name for one in notations)
+    if refusal is not None and (not notations if name is None else not named):
         chains = _find(_without_comments(text) if python else text, _LIST_OF_CODES, _CODES_CUT_OFF)
-        found_ones = chains if name is None or any(one.name == name for one in chains) else found_ones or chains
-    if found_ones:
-        return _choose(found_ones, _aliases(text), name, python, tell)
+        notations = chains if name is None or any(one.name == name for one in chains) else notations or chains
+    if notations:
+        return _choose(notations, _aliases(text), name, python, tell)
     if refusal is not None and (whole := records.from_yaml(text)) is not None:
         whole = whole if name is None else records.at(whole, name)
         if whole is not None and not isinstance(whole, str):
@@ -220,7 +220,7 @@ _BEFORE = re.compile(
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Notation:
     """A genotype somewhere in a text.
 
     Args:
@@ -238,7 +238,7 @@ class _Found:
     stage: int | None = None
 
 
-def _find(text: str, beginning: re.Pattern[str], ending: re.Pattern[str] | None = None) -> list[_Found]:
+def _find(text: str, beginning: re.Pattern[str], ending: re.Pattern[str] | None = None) -> list[_Notation]:
     """Return all notations in a text that begin in one way; those inside another one are part of it.
 
     Args:
@@ -246,7 +246,7 @@ def _find(text: str, beginning: re.Pattern[str], ending: re.Pattern[str] | None 
         beginning: How they begin.
         ending: How a text ends that is cut off in the middle of one; None: as one of cells.
     """
-    found: list[_Found] = []
+    notations: list[_Notation] = []
     end, budget = 0, MAX_TOKENS
     line, counted = 1, 0
     for match in beginning.finditer(text):
@@ -280,11 +280,11 @@ def _find(text: str, beginning: re.Pattern[str], ending: re.Pattern[str] | None 
         line, counted = line + text.count("\n", counted, start), start
         alone = before is not None and bool(name) and not head[: before.end("start")].strip(" \t{,")
         stages = _STAGE.findall(head)
-        found.append(_Found(value, name, alone, line, int(stages[-1]) if stages else None))
+        notations.append(_Notation(value, name, alone, line, int(stages[-1]) if stages else None))
     tail = (ending or _CELL_CUT_OFF).search(text, max(end, len(text) - 1000))
     if tail is not None and not _CELL.match(text, tail.start()):
-        found.append(_Found(cut_off(text), "", False, line + text.count("\n", counted)))
-    return found
+        notations.append(_Notation(cut_off(text), "", False, line + text.count("\n", counted)))
+    return notations
 
 
 def _unbroken(text: str, start: int, left: int) -> tuple[Any, int] | None:
@@ -309,24 +309,24 @@ def _is_genotype(value: Any) -> bool:
 
 
 def _choose(
-    found: list[_Found],
+    notations: list[_Notation],
     aliases: Mapping[str, str],
     name: str | None,
     python: bool,
     tell: Callable[[str], None] | None,
 ) -> Any:
     """Return the value of the genotype that is meant: the one of this name, the only one, or the last of a log."""
-    names = list(dict.fromkeys(one.name for one in found if one.first or (python and one.name)))
+    names = list(dict.fromkeys(one.name for one in notations if one.first or (python and one.name)))
     if name is not None:
         wanted = aliases.get(name, name)
-        chosen = [one for one in found if one.name == wanted]
+        chosen = [one for one in notations if one.name == wanted]
         if not chosen:
-            known = list(dict.fromkeys(one.name for one in found if one.name))
+            known = list(dict.fromkeys(one.name for one in notations if one.name))
             raise ArchitectureError(f"it holds no genotype {name!r:.40}; it holds {listing(known) or 'none by name'}")
-    elif len(names) > 1 and (python or len(names) == len(found)):
+    elif len(names) > 1 and (python or len(names) == len(notations)):
         raise ArchitectureError(f"it holds {len(names)} genotypes, of which FILE:NAME picks one: {listing(names)}")
     else:
-        chosen = found
+        chosen = notations
     last = chosen[-1]
     if last.stage is not None and len(chosen) > 1 and name is None:
         return _of_stages(chosen[-3:], tell)
@@ -342,7 +342,7 @@ def _choose(
     return _held(last.value) if isinstance(last.value, list) else last.value
 
 
-def _of_stages(last: list[_Found], tell: Callable[[str], None] | None) -> Any:
+def _of_stages(last: list[_Notation], tell: Callable[[str], None] | None) -> Any:
     """Return the genotypes of three stages that a log lists one after the other.
 
     Raises:

@@ -89,8 +89,8 @@ def _class_of(method: Callable[..., nn.Module]) -> type[nn.Module] | None:
     The library's classes declare all they have; those of others may get it when they are made.
     """
     said = method.__annotations__.get("return")
-    found = method.__globals__.get(said) if isinstance(said, str) else said
-    return found if isinstance(found, type) and found.__module__.startswith(f"{LIBRARY}.") else None
+    returned = method.__globals__.get(said) if isinstance(said, str) else said
+    return returned if isinstance(returned, type) and returned.__module__.startswith(f"{LIBRARY}.") else None
 
 
 def _inherits(space: Space, supernet: nn.Module, member: nn.Module) -> bool:

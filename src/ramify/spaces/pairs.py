@@ -63,15 +63,15 @@ class PairGraph:
     def pairs(self, state: int) -> tuple[Value, ...]:
         """Return all ways for a node to read two states, each written in canonical order."""
         ops = [op for op in self.operations if op != NONE]
-        found = [
+        pairs = [
             ((first, a), (second, b))
             for a, b in combinations(self.sources(state), 2)
             for first, second in product(ops, repeat=2)
         ]
         if self.repeat:
             twice = combinations_with_replacement(ops, 2)
-            found += [((first, a), (second, a)) for first, second in twice for a in self.sources(state)]
-        return tuple(found)
+            pairs += [((first, a), (second, a)) for first, second in twice for a in self.sources(state)]
+        return tuple(pairs)
 
     def canonical(self, reads: Iterable[Read]) -> tuple[Read, ...]:
         """Return reads in the order of their states, and of the operations."""

@@ -58,19 +58,19 @@ def held(value: Any, cells: frozenset[str], holds: Callable[[str], bool]) -> Any
         return value
     if text := _notebook(value):
         return text
-    found: dict[str, tuple[str, Any]] = {}
+    architectures: dict[str, tuple[str, Any]] = {}
     for place, item in _places(value, "", "", cells, holds):
-        found.setdefault(repr(item), (place, item))
-    named = [(place, item) for place, item in found.values() if place in HOLDERS]
-    return _only(named or list(found.values()), value)
+        architectures.setdefault(repr(item), (place, item))
+    named = [(place, item) for place, item in architectures.values() if place in HOLDERS]
+    return _only(named or list(architectures.values()), value)
 
 
-def _only(found: list[tuple[str, Any]], otherwise: Any) -> Any:
+def _only(architectures: list[tuple[str, Any]], otherwise: Any) -> Any:
     """Return the only one of several architectures with their places, or something else where there is none."""
-    if len(found) > 1:
-        places = listing(place for place, _ in found)
-        raise ArchitectureError(f"it holds {len(found)} architectures, of which FILE:PLACE picks one: {places}")
-    return found[0][1] if found else otherwise
+    if len(architectures) > 1:
+        places = listing(place for place, _ in architectures)
+        raise ArchitectureError(f"it holds {len(architectures)} architectures, of which FILE:PLACE picks one: {places}")
+    return architectures[0][1] if architectures else otherwise
 
 
 def at(value: Any, name: str) -> Any:
@@ -133,8 +133,8 @@ def _of_list(value: list[Any], cells: frozenset[str], holds: Callable[[str], boo
     if len(value) == 1 and (isinstance(value[0], str) or is_notation(value[0], cells)):
         return value[0]
     if any(isinstance(item, Mapping) for item in value):
-        found = {repr(item): (place, item) for place, item in _places(value, "", "", cells, holds)}
-        return _only(list(found.values()), value)
+        architectures = {repr(item): (place, item) for place, item in _places(value, "", "", cells, holds)}
+        return _only(list(architectures.values()), value)
     large = [item for item in value if isinstance(item, list) or (isinstance(item, str) and holds(item))]
     return large[0] if len(large) == 1 < len(value) else value
 
@@ -162,14 +162,14 @@ def _notebook(value: Mapping[Any, Any]) -> str:
     cells = value.get("cells")
     if "nbformat" not in value or not isinstance(cells, list):
         return ""
-    found: list[str] = []
+    texts: list[str] = []
     for cell in filter(_is_mapping, cells):
         outputs = cell.get("outputs")
         parts = [cell.get("source"), *(_printed(out) for out in (outputs if isinstance(outputs, list) else []))]
         for part in parts:
             lines = part if isinstance(part, list) else [part]
-            found.append("".join(line for line in lines if isinstance(line, str)))
-    return "\n".join(["a notebook", *found])  # a first line of its own: it is no notation as a whole
+            texts.append("".join(line for line in lines if isinstance(line, str)))
+    return "\n".join(["a notebook", *texts])  # a first line of its own: it is no notation as a whole
 
 
 def _printed(output: Any) -> Any:

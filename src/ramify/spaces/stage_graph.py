@@ -164,7 +164,7 @@ class StageGraph(PairSpace):
         if weighty := [op for op in used if count_weights(op)]:
             raise ArchitectureError(f"a stage graph holds poolings and skips only, got {weighty}")
         return cls(
-            cell=next(found for found in (cell, own, DARTS_V2) if found is not None),
+            cell=next(kind for kind in (cell, own, DARTS_V2) if kind is not None),
             cells=[len(graph) for graph in nodes],
             window=max(3, *(state - source for state, *node in reads for _, source in node)),
             concat={stage: graph.concat for stage, graph in zip(STAGES, graphs.values(), strict=True)},
@@ -321,11 +321,11 @@ class StageGraph(PairSpace):
 
     def parts(self, arch: Architecture) -> list[Hashable]:
         """Return the cells and the poolings that are read, by the stage they are in."""
-        found: list[Hashable] = []
+        parts: list[Hashable] = []
         for stage in STAGES:
             cells, poolings = self.read_parts(arch, stage, self._joined(arch, stage))
-            found += [(stage, "cell")] * cells + [(stage, "pooling")] * poolings
-        return found
+            parts += [(stage, "cell")] * cells + [(stage, "pooling")] * poolings
+        return parts
 
     def read_parts(self, arch: Architecture, stage: str, joined: tuple[int, ...]) -> tuple[int, int]:
         """Return how many cells, and poolings between cells, are read in a stage whose output joins these states."""
@@ -384,10 +384,10 @@ def fixed_cells(cell: Any) -> tuple[CellSpace, Architecture]:
     if isinstance(cell, Mapping) and "format" in cell:
         cell = Architecture.from_json(cell)
     if isinstance(cell, Architecture):
-        found = {kind.__name__: kind for kind in (DARTSCells, StageCells)}.get(cell.space)
-        if found is None:
+        own_kind = {kind.__name__: kind for kind in (DARTSCells, StageCells)}.get(cell.space)
+        if own_kind is None:
             raise ArchitectureError(f"`cell` must be of DARTSCells or StageCells, got one of {cell.space}")
-        own: CellSpace = found(**cell.arguments)
+        own: CellSpace = own_kind(**cell.arguments)
         cell = own.format(own.checked(cell))
     if not isinstance(cell, Mapping | str):
         raise ArchitectureError(f"`cell` must be a genotype or an architecture, got {type(cell).__name__}")

@@ -33,7 +33,7 @@ def plain(text: str) -> str:
     if "&" in text:
         text = _ENTITIES.sub(lambda entity: html.unescape(entity[0]), text)
     if "\\" in text or "`" in text:
-        text = _LATEX.sub(lambda found: found[1] or f"'{found[2]}'", text)
+        text = _LATEX.sub(lambda match: match[1] or f"'{match[2]}'", text)
     if text.isascii():
         return text
-    return _FORMS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text.translate(_ALIKE))
+    return _FORMS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(_ALIKE))

@@ -212,15 +212,15 @@ class AskTellSession:
     def _learn(self, key: _Key, done: Done) -> None:
         """Keep what became of an evaluation: metrics, or why it failed. What is not finite is no result."""
         costs = self.costs(key[0])
-        found = plain(done.value)
-        failed = done.error or fault(found) or fault({**found, **costs}, self.strategy.wanted)
+        metrics = plain(done.value)
+        failed = done.error or fault(metrics) or fault({**metrics, **costs}, self.strategy.wanted)
         if not failed:
-            found = self.strategy.rewarded({**found, **costs})
-            failed = fault(found)
+            metrics = self.strategy.rewarded({**metrics, **costs})
+            failed = fault(metrics)
         if failed:
-            found = _finite(costs)
+            metrics = _finite(costs)
             self._problem = done
-        self._known[key] = found, failed
+        self._known[key] = metrics, failed
 
     def _epochs(self, proposal: Proposal) -> int | None:
         fidelities = self.evaluation.fidelities
@@ -322,17 +322,17 @@ class AskTellSession:
             del spent["epochs"]
         if "seconds" not in self.evaluation.metrics:
             del spent["seconds"]
-        found: dict[str, Any] = {"spent": spent}
+        summary: dict[str, Any] = {"spent": spent}
         if failed := sum(bool(trial.failed) for trial in self.trials):
-            found["failed"] = failed
+            summary["failed"] = failed
         if equal := all_equal(self.trials):
-            found["undecided"] = equal
+            summary["undecided"] = equal
         if self.strategy.several:
             names = self.strategy.objectives
-            found["objectives"] = list(names)
+            summary["objectives"] = list(names)
             if self.front.hypervolume is not None:
-                found |= {"reference": list(self.front.reference or ()), "hypervolume": self.front.hypervolume}
-            found["front"] = [
+                summary |= {"reference": list(self.front.reference or ()), "hypervolume": self.front.hypervolume}
+            summary["front"] = [
                 {
                     "trial": trial.number,
                     "notation": self.space.format(trial.architecture),
@@ -343,7 +343,7 @@ class AskTellSession:
             ]
         for trial in [self.trials[number] for number in self.front.members] or [self.trials.best]:
             self.costs.verify(trial.architecture, trial.metrics)
-        return found
+        return summary
 
     @property
     def supernet(self) -> nn.Module | None:

@@ -65,15 +65,15 @@ class BayesianOptimization(AskTell):
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
         """Return the most promising of the candidates that were not evaluated."""
-        found = trials.fold("found", lambda: _Found(Encoding(space), self.memory), _Found.add)
-        if trials.asked < self.startup or len(found) < 2:
+        measured = trials.fold("measured", lambda: _Measured(Encoding(space), self.memory), _Measured.add)
+        if trials.asked < self.startup or len(measured) < 2:
             return space.sample(rng)
         draw = np.random.default_rng(rng.getrandbits(64))
-        candidates = self._candidates(found, trials.pending, draw)
+        candidates = self._candidates(measured, trials.pending, draw)
         if not len(candidates):  # everything in reach is known
             return space.sample(rng)
-        features = torch.from_numpy(found.encoding.features(candidates))
-        models = [found.model(objective, self.refit) for objective in range(len(trials.objectives))]
+        features = torch.from_numpy(measured.encoding.features(candidates))
+        models = [measured.model(objective, self.refit) for objective in range(len(trials.objectives))]
         missing = []
         for weight, model in zip(draw.dirichlet([1.0] * len(models)), models, strict=True):
             mean, deviation = model.predict(features)
@@ -81,20 +81,22 @@ class BayesianOptimization(AskTell):
             missing.append(weight * (model.targets.max() - drawn))
         distances = torch.stack(missing)
         chosen = (distances.amax(dim=0) + 0.05 * distances.sum(dim=0)).argmin()
-        return found.encoding.architecture(candidates[int(chosen)])
+        return measured.encoding.architecture(candidates[int(chosen)])
 
-    def _candidates(self, found: "_Found", pending: Sequence[Architecture], draw: np.random.Generator) -> np.ndarray:
+    def _candidates(
+        self, measured: "_Measured", pending: Sequence[Architecture], draw: np.random.Generator
+    ) -> np.ndarray:
         """Return different members (N, D) that were not asked for: mutations, every other one twice, and draws."""
-        asked = found.seen | {found.encoding.indices(arch).tobytes() for arch in pending}
-        parents = found.parents(self.parents)
-        mutated = found.encoding.mutate(parents[draw.integers(0, len(parents), self.candidates // 2)], draw)
-        mutated[::2] = found.encoding.mutate(mutated[::2], draw)
-        pool = np.concatenate([mutated, found.encoding.sample(self.candidates - len(mutated), draw)])
+        asked = measured.seen | {measured.encoding.indices(arch).tobytes() for arch in pending}
+        parents = measured.parents(self.parents)
+        mutated = measured.encoding.mutate(parents[draw.integers(0, len(parents), self.candidates // 2)], draw)
+        mutated[::2] = measured.encoding.mutate(mutated[::2], draw)
+        pool = np.concatenate([mutated, measured.encoding.sample(self.candidates - len(mutated), draw)])
         new = {row.tobytes(): at for at, row in enumerate(pool) if row.tobytes() not in asked}
         return pool[list(new.values())]
 
 
-class _Found:
+class _Measured:
     """The different members that were evaluated, as arrays."""
 
     def __init__(self, encoding: Encoding, memory: int) -> None:
@@ -107,7 +109,7 @@ class _Found:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def add(self, trial: Trial) -> "_Found":
+    def add(self, trial: Trial) -> "_Measured":
         """Take a trial into account; a repetition says nothing new, and a failure that it need not be asked again."""
         indices = self.encoding.indices(trial.architecture)
         if indices.tobytes() in self.seen:

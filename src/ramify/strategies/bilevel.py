@@ -162,8 +162,8 @@ class Bilevel(Stateful):
 
     def _start(self) -> dict[str, Tensor]:
         """Return the architecture parameters that the search starts from."""
-        found = self.strategy.initial(self.space, lambda name: stream(self.work.seed, "alphas", name))
-        return {name: alpha.to(self.work.dtype) for name, alpha in found.items()}
+        alphas = self.strategy.initial(self.space, lambda name: stream(self.work.seed, "alphas", name))
+        return {name: alpha.to(self.work.dtype) for name, alpha in alphas.items()}
 
     # What a loop is written on
 
@@ -249,14 +249,14 @@ class Bilevel(Stateful):
 
     def summary(self) -> dict[str, Any]:
         """Return whether nothing was decided, and what the result costs, where it has limits or a budget."""
-        found: dict[str, Any] = {"undecided": UNMOVED} if self._is_undecided() else {}
+        summary: dict[str, Any] = {"undecided": UNMOVED} if self._is_undecided() else {}
         arch = self.architecture()
         if self.limits:
-            found = {"limits": self.limits.report(arch), **found}
+            summary = {"limits": self.limits.report(arch), **summary}
         if self.budget is None:
-            return found
+            return summary
         budget, cost = self.budget, self.budget.cost(arch)
-        return {"budget": {"of": budget.of, "target": budget.target, "cost": cost, "met": budget.met(arch)}, **found}
+        return {"budget": {"of": budget.of, "target": budget.target, "cost": cost, "met": budget.met(arch)}, **summary}
 
     def _is_undecided(self) -> bool:
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""
@@ -306,15 +306,15 @@ class Bilevel(Stateful):
     def _measured(self) -> dict[str, float]:
         """Return what the guard wants to know, by its names in the history."""
         guard, scores, arch = self.strategy.guard, self.scores(), self.derived(self.alphas)
-        found = guard.measured(self.space, scores, arch)
+        measures = guard.measured(self.space, scores, arch)
         if guard.wants("gap"):
             mixture = self.weights.measure(scores, batches=guard.batches)
             member = self.weights.measure(*single_path(self.space, arch), batches=guard.batches)
-            found[MEASURES["gap"]] = mixture.score - member.score
+            measures[MEASURES["gap"]] = mixture.score - member.score
         if guard.wants("eigenvalue"):
             with parallel.apart():
-                found[MEASURES["eigenvalue"]] = self._eigenvalue()
-        return found
+                measures[MEASURES["eigenvalue"]] = self._eigenvalue()
+        return measures
 
     def _eigenvalue(self) -> float:
         """Return the largest eigenvalue of the Hessian of the validation loss, as a function of the parameters alone.

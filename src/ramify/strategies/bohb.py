@@ -111,10 +111,10 @@ def rungs(fidelities: Sequence[int], least: int, eta: int) -> Sequence[int | Non
     """
     if not fidelities:
         return [None]
-    wanted, found = float(fidelities[-1]), {fidelities[-1]}
+    wanted, chosen = float(fidelities[-1]), {fidelities[-1]}
     while (wanted := wanted / eta) >= max(least, fidelities[0]):
-        found.add(max(fidelity for fidelity in fidelities if fidelity <= wanted + 1e-9))
-    return sorted(found)
+        chosen.add(max(fidelity for fidelity in fidelities if fidelity <= wanted + 1e-9))
+    return sorted(chosen)
 
 
 def brackets(levels: int, eta: int) -> list[list[int]]:

@@ -102,12 +102,12 @@ class CollapseGuard:
 
     def measured(self, space: Space, scores: Mapping[str, Tensor], arch: Architecture) -> dict[str, float]:
         """Return the wanted measures that follow from mixing weights and the architecture derived from them."""
-        found = {}
+        measures = {}
         if self.wants("skip_share"):
-            found[MEASURES["skip_share"]] = skip_share(space, arch)
+            measures[MEASURES["skip_share"]] = skip_share(space, arch)
         if self.wants("entropy"):
-            found[MEASURES["entropy"]] = entropy(space, scores)
-        return found
+            measures[MEASURES["entropy"]] = entropy(space, scores)
+        return measures
 
     def verdict(self, history: Sequence[Mapping[str, float]]) -> int | None:
         """Return the epoch to end with, or None to go on; `history` holds the measures of each epoch so far."""
@@ -152,14 +152,14 @@ def skips(space: Space, arch: Architecture) -> dict[str, tuple[int, int]]:
     counts = {}
     for name in watched(space):
         ops = space.choices[name].ops
-        found = int(mix[name][:, ops.index(SKIP)].sum()) if SKIP in ops else 0
-        counts[name] = (found, int(mix[name].sum()))
+        skipped = int(mix[name][:, ops.index(SKIP)].sum()) if SKIP in ops else 0
+        counts[name] = (skipped, int(mix[name].sum()))
     return counts
 
 
 def skip_share(space: Space, arch: Architecture) -> float:
     """Return the share of skip connections in the watched cell that has most of them."""
-    return max(found / max(1, total) for found, total in skips(space, arch).values())
+    return max(skipped / max(1, total) for skipped, total in skips(space, arch).values())
 
 
 def entropy(space: Space, scores: Mapping[str, Tensor]) -> float:

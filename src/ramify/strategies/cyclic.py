@@ -116,8 +116,8 @@ class Cyclic(Stateful):
 
     def _initial(self) -> dict[str, Tensor]:
         """Return the architecture parameters that the search starts from."""
-        found = self.strategy.initial(self.space, self.work.seed)
-        return {name: alpha.to(self.work.dtype) for name, alpha in found.items()}
+        alphas = self.strategy.initial(self.space, self.work.seed)
+        return {name: alpha.to(self.work.dtype) for name, alpha in alphas.items()}
 
     # Making both networks comparable
 
@@ -297,8 +297,8 @@ class Cyclic(Stateful):
         """Return all parameters there are, once each."""
         networks = [self.search, self.distiller.module]
         networks += [] if self.evaluation is None else [self.evaluation.module]
-        found = [p for network in networks for p in network.parameters() if p.requires_grad]
-        return list(dict.fromkeys([*found, *self.alphas.values()]))
+        weights = [p for network in networks for p in network.parameters() if p.requires_grad]
+        return list(dict.fromkeys([*weights, *self.alphas.values()]))
 
     # What there is to say
 
@@ -356,9 +356,9 @@ class Cyclic(Stateful):
     def summary(self) -> dict[str, Any]:
         """Return the cycle of the result, where that is not the last word of α, and whether nothing was decided."""
         best = self._best()
-        found = {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
-        found |= {"limits": self.limits.report(self.architecture())} if self.limits else {}
-        return found | ({"undecided": UNMOVED} if self._is_undecided() else {})
+        summary = {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
+        summary |= {"limits": self.limits.report(self.architecture())} if self.limits else {}
+        return summary | ({"undecided": UNMOVED} if self._is_undecided() else {})
 
     def _is_undecided(self) -> bool:
         """Return whether the result follows from the random start alone (`strategies/undecided.py`)."""

@@ -141,10 +141,10 @@ class DARTS(Differentiable):
                 mix, active = self.mixing(search.space, dict(zip(search.alphas, alphas, strict=True)), turn)
                 with parallel.holding(held), seeded(search.work.seed, "architecture", search.step, number):
                     output = search.weights.output_at(weights, part.inputs, mix, active=active)
-                found = lost(search.work.task, output, part, share)
+                losses = lost(search.work.task, output, part, share)
                 if count:
-                    search.averages.add(output, part, found)
-                return found.part
+                    search.averages.add(output, part, losses)
+                return losses.part
 
             return loss
 
@@ -239,13 +239,13 @@ def unrolled_gradient(
     """
     exact = hessian == "exact"
     once = exact and len(train) == 1  # then one graph serves both derivatives
-    found = [_gradients(loss(weights, alphas), weights, create_graph=once) for loss in train]
-    moved = step(weights, parallel.averaged(_sum([[g.detach() for g in part] for part in found])), buffers)
+    gradients = [_gradients(loss(weights, alphas), weights, create_graph=once) for loss in train]
+    moved = step(weights, parallel.averaged(_sum([[g.detach() for g in part] for part in gradients])), buffers)
     moved = [w.detach().requires_grad_() for w in moved]
     both = parallel.averaged(_sum([_gradients(loss(moved, alphas), [*alphas, *moved]) for loss in validation]))
     direct, v = both[: len(alphas)], both[len(alphas) :]
     if exact:
-        again = found if once else (_gradients(loss(weights, alphas), weights, create_graph=True) for loss in train)
+        again = gradients if once else (_gradients(loss(weights, alphas), weights, create_graph=True) for loss in train)
         product = _sum([_mixed_product(part, alphas, v) for part in again])
     else:
         product = _central_difference(train, weights, alphas, v, radius)
@@ -258,8 +258,8 @@ def _mixed_product(gradients: Sequence[Tensor], alphas: Sequence[Tensor], v: Seq
     if not live:
         return [torch.zeros_like(a) for a in alphas]
     outputs, vectors = zip(*live, strict=True)
-    found = torch.autograd.grad(outputs, alphas, grad_outputs=vectors, allow_unused=True)
-    return _or_zeros(found, alphas)
+    products = torch.autograd.grad(outputs, alphas, grad_outputs=vectors, allow_unused=True)
+    return _or_zeros(products, alphas)
 
 
 def _central_difference(
@@ -278,12 +278,12 @@ def _central_difference(
 
 def _gradients(loss: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
     """Gradients with zeros for inputs that the loss does not depend on."""
-    found = torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
-    return _or_zeros(found, inputs)
+    gradients = torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
+    return _or_zeros(gradients, inputs)
 
 
-def _or_zeros(found: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
-    return [torch.zeros_like(x) if g is None else g for x, g in zip(like, found, strict=True)]
+def _or_zeros(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(like, gradients, strict=True)]
 
 
 def _sum(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:

@@ -72,7 +72,7 @@ class DARTSPlus(DARTS):
 
     def skips(self, space: Space, alphas: Alphas) -> int:
         """Return the number of skip connections in the normal cell derived from `alphas`, of several in the worst."""
-        return max(found for found, _ in skips(space, space.discretize(self.derived_from(space, alphas))).values())
+        return max(skipped for skipped, _ in skips(space, space.discretize(self.derived_from(space, alphas))).values())
 
 
 def ranking(space: Space, alphas: Alphas) -> list[list[list[int]]]:

@@ -284,8 +284,8 @@ class ENASSession(Stateful):
         """Return whether nothing was decided: no candidate is better, and the controller prefers what it did before."""
         with torch.no_grad():
             same = self._initial().write().architecture == self.controller.write().architecture
-        found: dict[str, Any] = {"limits": self.limits.report(self.architecture())} if self.limits else {}
-        return found | ({"undecided": UNMOVED} if same and not self.selection.decided else {})
+        summary: dict[str, Any] = {"limits": self.limits.report(self.architecture())} if self.limits else {}
+        return summary | ({"undecided": UNMOVED} if same and not self.selection.decided else {})
 
     @property
     def supernet(self) -> nn.Module:

@@ -58,7 +58,7 @@ class Encoding:
 
     def _neighbors(self, decision: int, choice: int) -> np.ndarray:
         if (decision, choice) not in self._near:
-            found = self.space.decisions[decision]
-            near = [found.index[value] for value in found.neighbors(found.choices[choice])]
+            varied = self.space.decisions[decision]
+            near = [varied.index[value] for value in varied.neighbors(varied.choices[choice])]
             self._near[decision, choice] = np.array(near)
         return self._near[decision, choice]

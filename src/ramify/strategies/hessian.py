@@ -27,8 +27,8 @@ def largest_eigenvalue(
         if not live:
             return torch.zeros_like(vector)
         outputs, vectors = zip(*live, strict=True)
-        found = torch.autograd.grad(outputs, parameters, vectors, retain_graph=True, allow_unused=True)
-        columns = [torch.zeros_like(p) if f is None else f for p, f in zip(parameters, found, strict=True)]
+        products = torch.autograd.grad(outputs, parameters, vectors, retain_graph=True, allow_unused=True)
+        columns = [torch.zeros_like(p) if f is None else f for p, f in zip(parameters, products, strict=True)]
         return torch.cat([column.detach().flatten().cpu().double() for column in columns])
 
     start = torch.randn(sum(sizes), generator=generator, dtype=torch.float64)

@@ -185,7 +185,7 @@ class ProgressiveSession:
         row["architecture"] = {"notation": self.space.format(arch), **arch.to_dict()}
         if self.stage == self.stages - 1 and (self.inner.stopped or self.inner.step == self.inner.weights.steps):
             scores = self._scores()
-            most = max(found for found, _ in skips(self.space, self._with_skips(scores)).values())
+            most = max(skipped for skipped, _ in skips(self.space, self._with_skips(scores)).values())
             row["by_skips"] = {
                 str(limit): self.space.format(self._with_skips(scores, limit)) for limit in range(most + 1)
             }
@@ -205,8 +205,8 @@ class ProgressiveSession:
 
     def summary(self) -> dict[str, Any]:
         """Return what the search of this stage says, and what the result costs, where it has limits."""
-        found = self.inner.summary()
-        return found | ({"limits": self.limits.report(self.architecture())} if self.limits else {})
+        summary = self.inner.summary()
+        return summary | ({"limits": self.limits.report(self.architecture())} if self.limits else {})
 
     @property
     def supernet(self) -> nn.Module:
@@ -260,8 +260,8 @@ def restrict_skips(
         mix = space.mix(arch)
         chosen = [
             (name, edge)
-            for name, (found, _) in skips(space, arch).items()
-            if found > limit
+            for name, (skipped, _) in skips(space, arch).items()
+            if skipped > limit
             for edge in mix[name][:, _column(space, name)].nonzero().flatten().tolist()
         ]
         free = [place for place in chosen if place not in forced]

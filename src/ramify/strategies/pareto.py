@@ -16,12 +16,12 @@ def dominates(a: Point, b: Point) -> bool:
 
 def front(points: Sequence[Point]) -> list[int]:
     """Return the indices of the points that no other one dominates, the first of equals, by their first objective."""
-    found: list[int] = []
+    members: list[int] = []
     for at in sorted(range(len(points)), key=lambda at: (*points[at], at)):
         # Whatever dominates a point stands before it in this order.
-        if not any(_as_good(points[other], points[at]) for other in found):
-            found.append(at)
-    return found
+        if not any(_as_good(points[other], points[at]) for other in members):
+            members.append(at)
+    return members
 
 
 def hypervolume(points: Sequence[Point], reference: Point) -> float:

@@ -201,9 +201,9 @@ class ProxylessNAS(Differentiable):
 
     def compatible(self, space: Space) -> Compatibility:
         """Return whether the space offers what is needed; a cost that it does not can be left out."""
-        found = super().compatible(space)
+        verdict = super().compatible(space)
         costly = space.size > 1 and self.needs - space.offers == {ADDITIVE_COST}
-        return replace(found, reason=f"{found.reason}; cost.of={NOTHING!r} leaves it out") if costly else found
+        return replace(verdict, reason=f"{verdict.reason}; cost.of={NOTHING!r} leaves it out") if costly else verdict
 
     def gates_of(self, space: Space, alphas: Alphas, moment: Moment) -> dict[str, Gates]:
         """Return the gates of an architecture step."""
@@ -268,14 +268,14 @@ class ProxylessSession(Bilevel):
         """
         term, space = self.strategy.cost, self.space
         if self.latencies is not None:
-            found = ExpectedCost(space, *self.latencies)
+            expected = ExpectedCost(space, *self.latencies)
         else:
             known = expected_cost(networks_of(space, self.work, term.network or self.work.layout), term.of)
             if known is None:
                 raise ConfigurationError(f"{term.of} of a network of {space.name} are no sum over its candidates")
-            found = known
-            self.latencies = None if is_repeatable(term.of) else (found.base, found.costs)
-        cheapest = found.least
+            expected = known
+            self.latencies = None if is_repeatable(term.of) else (expected.base, expected.costs)
+        cheapest = expected.least
         if (
             self.strategy.learning == "gradient"
             and term.form == "mul#log"
@@ -285,7 +285,7 @@ class ProxylessSession(Bilevel):
                 f"cost: 'mul#log' takes logarithms, but {term.of} are {cheapest:.3g} or more and the reference "
                 f"{term.reference:g}: they must be above 1; take form='add#linear'"
             )
-        return found
+        return expected
 
     @cached_property
     def reference(self) -> float:

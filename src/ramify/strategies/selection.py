@@ -49,8 +49,8 @@ class Selection:
             number = len(self.trials)
             arch = candidates[number]
             if arch not in known:
-                found = self.weights.measure(*single_path(self.space, arch), batches=self.batches)
-                known[arch] = {"score": found.score, "loss": found.loss}
+                measurement = self.weights.measure(*single_path(self.space, arch), batches=self.batches)
+                known[arch] = {"score": measurement.score, "loss": measurement.loss}
             self.trials.append(_trial(number, arch, known[arch]))
             yield Metrics("trial", number + 1, len(candidates), self._row())
         if self.trials and self.best is None:

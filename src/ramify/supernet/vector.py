@@ -105,4 +105,4 @@ def vector_of_cells(
     fixed = tuple(
         name for name, parameter in network.named_parameters() if is_fixed(parameter) and id(parameter) not in inside
     )
-    return WeightVector(fixed, {kind: tuple(found) for kind, found in places.items()}, ends)
+    return WeightVector(fixed, {kind: tuple(several) for kind, several in places.items()}, ends)

@@ -28,9 +28,9 @@ def mapped(change: Callable[[Tensor], Any], nested: Nested) -> Nested:
 
 def tensors(nested: Nested) -> list[Tensor]:
     """Return the tensors of a nesting, in order."""
-    found: list[Tensor] = []
-    mapped(found.append, nested)
-    return found
+    leaves: list[Tensor] = []
+    mapped(leaves.append, nested)
+    return leaves
 
 
 @dataclass(frozen=True, eq=False)

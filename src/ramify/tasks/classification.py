@@ -151,9 +151,9 @@ class Confusion(SumMeter):
     def computed(self, sums: list[float]) -> dict[str, float]:
         """Return `top1`, `top5`, and `balanced_accuracy`, the mean accuracy of the classes that occur."""
         count, top1, top5 = (value for value in sums[:3])
-        found = {"top1": top1 / max(count, 1), "top5": top5 / max(count, 1)}
+        accuracies = {"top1": top1 / max(count, 1), "top5": top5 / max(count, 1)}
         shares = [right / whole for right, whole in self._by_class(sums) if whole]
-        return found | ({"balanced_accuracy": sum(shares) / len(shares)} if shares else {})
+        return accuracies | ({"balanced_accuracy": sum(shares) / len(shares)} if shares else {})
 
     def _by_class(self, sums: list[float]) -> list[tuple[float, float]]:
         """Return for each class how many of it are correct, and how many there are."""

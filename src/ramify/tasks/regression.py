@@ -57,12 +57,12 @@ class Regression(Task):
         deviation = (values - batch.targets.to(values)) / values.new_tensor(self.data.target_std)
         nothing = torch.zeros_like(deviation)
         if self.of == "squared":
-            found = deviation.square()
+            losses = deviation.square()
         elif self.of == "absolute":
-            found = deviation.abs()
+            losses = deviation.abs()
         else:
-            found = F.huber_loss(deviation, nothing, reduction="none")
-        return found.mean(dim=1).sum(), values.new_tensor(float(len(batch)))
+            losses = F.huber_loss(deviation, nothing, reduction="none")
+        return losses.mean(dim=1).sum(), values.new_tensor(float(len(batch)))
 
     def meter(self) -> SumMeter:
         """Return what counts the deviations."""
@@ -105,18 +105,18 @@ class Deviations(SumMeter):
 
     def computed(self, sums: list[float]) -> dict[str, float]:
         """Return `r2`, `rmse` and `mae`, each the mean over the K values."""
-        found = self._by_value(sums)
-        return {name: sum(each[name] for each in found) / len(found) for name in ("r2", "rmse", "mae")}
+        metrics = self._by_value(sums)
+        return {name: sum(each[name] for each in metrics) / len(metrics) for name in ("r2", "rmse", "mae")}
 
     def _by_value(self, sums: list[float]) -> list[dict[str, float]]:
         count, K = max(sums[0], 1.0), len(self.names)
-        found = []
+        metrics = []
         for number in range(K):
             squares, absolute, total, total_squares = sums[1 + number :: K]
             spread = total_squares - total**2 / count
             r2 = 1 - squares / spread if spread > 0 else float(squares == 0)
-            found.append({"r2": r2, "rmse": (squares / count) ** 0.5, "mae": absolute / count})
-        return found
+            metrics.append({"r2": r2, "rmse": (squares / count) ** 0.5, "mae": absolute / count})
+        return metrics
 
     def details(self) -> dict[str, Any]:
         """Return the metrics of each value, by its name."""

@@ -17,14 +17,14 @@ _FIRST_LINE = re.compile(r'"""(.+?)\.?(?:"""|\n)')
 def listed(verb: str = "") -> dict[str, str]:
     """Return the verbs, or the sub-verbs of one, and what they do; none of them is imported."""
     folder = Path(__file__).parent / verb
-    found = {}
+    summaries = {}
     for path in sorted(folder.iterdir()):
         file = path / "__init__.py" if path.is_dir() else path
         name = path.stem.removesuffix("_")  # `import_.py` is `import`, which no module can be called
         if path.stem != "__init__" and file.suffix == ".py" and file.is_file():
             with file.open(encoding="utf-8") as source:
-                found[name] = _summary(source.readline())
-    return found
+                summaries[name] = _summary(source.readline())
+    return summaries
 
 
 def run(command: Command) -> int:

@@ -25,7 +25,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = 
 
     console = Console(stderr=True)
     console.print("[bold]1. Search[/]: DARTS looks for a cell on real handwritten digits")
-    found = search(
+    result = search(
         DARTSCells(),
         DARTS(epochs=10, lr=0.05, arch_lr=0.02),
         out=out,
@@ -35,7 +35,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = 
     )
     console.print("[bold]2. Retrain[/]: the found cell is trained from scratch")
     trained = retrain(
-        found,
+        result,
         recipe=Recipe(epochs=20, batch_size=64, lr=0.05, drop_path=0.1, cutout=2),
         network={"channels": 16, "layers": 5},
         seed=seed,
@@ -45,7 +45,7 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = 
     reached = evaluate(trained, threads=threads)
     console.print("[bold]4. Export[/] and [bold]report[/]")
     exported = export(trained)
-    page = write_report(found)
+    page = write_report(result)
     console.print(
         f"\nTest accuracy [bold]{reached.top1:.2%}[/] with {reached.params:,} parameters and "
         f"{reached.macs:,} multiply-adds; {reached.latency_ms:.1f} ms an image on this {reached.device}."

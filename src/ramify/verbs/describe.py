@@ -151,29 +151,29 @@ def run(command: Command) -> int:
     options = command.parse()
     pictures = "pictures" if options.pictures is True else options.pictures or None
     chosen = {name: options[name] for name in ("network", "input_size", "num_classes")}
-    found = describe(options.source, options.space, pictures=pictures, **chosen)
+    description = describe(options.source, options.space, pictures=pictures, **chosen)
     if options.json:
-        published = None if found.published is None else found.published.to_dict()
-        about = dataclasses.asdict(found) | {"num_classes": found.num_classes, "published": published}
-        about["picture"] = next(iter(found.pictures), None)
+        published = None if description.published is None else description.published.to_dict()
+        about = dataclasses.asdict(description) | {"num_classes": description.num_classes, "published": published}
+        about["picture"] = next(iter(description.pictures), None)
         print(json.dumps(about, indent=2))
     else:
-        _print(found)
+        _print(description)
     return 0
 
 
-def _print(found: Description) -> None:
-    print(f"{found.space}\n{printed(found.notation)}")
-    size = " × ".join(map(str, found.input_size))
-    layout = ", ".join(f"{name} {value}" for name, value in found.network.items()) or "of the defaults"
-    classes = f", {found.num_classes} classes" if found.num_classes else ""
-    print(f"layout {layout}; {'images' if len(found.input_size) == 3 else 'inputs'} {size}{classes}")
-    print(f"{found.params:,} parameters, {found.macs:,} multiply-adds of convolutions and linear layers")
-    print(f"(with batch norms and global poolings, as thop counts: {found.thop:,})")
-    print(f"its space offers {', '.join(found.offers)}")
-    if found.published is not None:
-        _print_entry(found.published)
-    print("".join(f"{picture}\n" for picture in found.pictures), end="")
+def _print(description: Description) -> None:
+    print(f"{description.space}\n{printed(description.notation)}")
+    size = " × ".join(map(str, description.input_size))
+    layout = ", ".join(f"{name} {value}" for name, value in description.network.items()) or "of the defaults"
+    classes = f", {description.num_classes} classes" if description.num_classes else ""
+    print(f"layout {layout}; {'images' if len(description.input_size) == 3 else 'inputs'} {size}{classes}")
+    print(f"{description.params:,} parameters, {description.macs:,} multiply-adds of convolutions and linear layers")
+    print(f"(with batch norms and global poolings, as thop counts: {description.thop:,})")
+    print(f"its space offers {', '.join(description.offers)}")
+    if description.published is not None:
+        _print_entry(description.published)
+    print("".join(f"{picture}\n" for picture in description.pictures), end="")
 
 
 def _print_entry(entry: zoo.Entry) -> None:

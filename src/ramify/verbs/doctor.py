@@ -177,15 +177,15 @@ def _requirements() -> list[tuple[str, str]]:
         about = tomllib.loads(project.read_text()).get("project", {})
         if about.get("name") == "ramify":
             extras = about.get("optional-dependencies", {})
-            found = [(text, "") for text in about["dependencies"]]
-            return found + [(text, extra) for extra in extras if extra != "dev" for text in extras[extra]]
+            requirements = [(text, "") for text in about["dependencies"]]
+            return requirements + [(text, extra) for extra in extras if extra != "dev" for text in extras[extra]]
     try:
         listed = metadata.requires("ramify") or []
     except metadata.PackageNotFoundError:
         return []
     split = [(text.partition(";")[0], re.search(r"extra == ['\"](\w+)['\"]", text)) for text in listed]
-    found = [(text, extra[1] if extra else "") for text, extra in split if not extra or extra[1] != "dev"]
-    return sorted(found, key=lambda required: bool(required[1]))
+    requirements = [(text, extra[1] if extra else "") for text, extra in split if not extra or extra[1] != "dev"]
+    return sorted(requirements, key=lambda required: bool(required[1]))
 
 
 # Devices
@@ -216,8 +216,8 @@ def _memory() -> tuple[int | None, int | None]:
     """Return the bytes of the machine's memory, and how many of them are available."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        found = {name: 1024 * int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
-        return found.get("MemTotal"), found.get("MemAvailable")
+        sizes = {name: 1024 * int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+        return sizes.get("MemTotal"), sizes.get("MemAvailable")
     except (OSError, ValueError, IndexError):
         pass
     try:
@@ -244,9 +244,9 @@ def _computes(device: str, precision: str) -> bool:
         images = torch.ones(1, 1, 3, 3, device=device, dtype=stored, requires_grad=True)
         weight = torch.ones(1, 1, 3, 3, device=device, dtype=stored)
         with torch.autocast(device.partition(":")[0], kinds.get(bits), enabled=way == "mixed"):
-            found = torch.nn.functional.conv2d(images, weight)
-        found.float().sum().backward()
-        return bool(found.item() == 9)
+            result = torch.nn.functional.conv2d(images, weight)
+        result.float().sum().backward()
+        return bool(result.item() == 9)
     except (RuntimeError, TypeError):
         return False
 
@@ -291,31 +291,31 @@ def _place(what: str, path: Path) -> Place:
 # Words
 
 
-def as_text(found: Checkup) -> str:
+def as_text(checkup: Checkup) -> str:
     """Return a checkup for people."""
-    lines = [f"Ramify {found.versions['ramify']}, Python {found.versions['python']}, {found.versions['system']}"]
+    lines = [f"Ramify {checkup.versions['ramify']}, Python {checkup.versions['python']}, {checkup.versions['system']}"]
     lines += ["", "packages"]
-    lines += _aligned([_shown(package) for package in found.packages if not package.extra])
+    lines += _aligned([_shown(package) for package in checkup.packages if not package.extra])
     lines += ["", "extras"]
-    lines += _aligned([(package.extra, *_shown(package)) for package in found.packages if package.extra])
+    lines += _aligned([(package.extra, *_shown(package)) for package in checkup.packages if package.extra])
     lines += ["", "devices"]
-    for device in found.devices:
+    for device in checkup.devices:
         memory = "" if device.memory is None else f", {_gib(device.memory)}"
         free = "" if device.free is None else f" ({_gib(device.free)} free)"
         lines.append(f"  {device.device}: {', '.join(filter(None, (device.name, device.capability)))}{memory}{free}")
         lines.append(f"    --precision {', '.join(device.precisions)}")
-    cores, threads = found.cores, found.threads
+    cores, threads = checkup.cores, checkup.threads
     lines += ["", "threads"]
     lines.append(f"  {threads['operations']} for operations, {threads['beside']} beside them")
     lines.append(f"  {cores['usable']} of {cores['all']} cores may be used")
-    lines += [f"  {name}={value}" for name, value in found.variables.items()]
+    lines += [f"  {name}={value}" for name, value in checkup.variables.items()]
     lines += ["", "folders"]
     rows = []
-    for place in found.places:
+    for place in checkup.places:
         free = "" if place.free is None else f"{_gib(place.free)} free"
         rows.append((place.what, place.path, free if place.writable else "cannot be written"))
     lines += _aligned(rows)
-    lines += ["", *(f"PROBLEM: {problem}" for problem in found.problems)] if found.problems else ["", "no problems"]
+    lines += ["", *(f"PROBLEM: {problem}" for problem in checkup.problems)] if checkup.problems else ["", "no problems"]
     return "\n".join(lines)
 
 
@@ -342,6 +342,6 @@ def run(command: Command) -> int:
     """Run `ramify doctor`."""
     add_json(command)
     options = command.parse()
-    found = doctor()
-    print(json.dumps(dataclasses.asdict(found), indent=2) if options.json else as_text(found))
+    checkup = doctor()
+    print(json.dumps(dataclasses.asdict(checkup), indent=2) if options.json else as_text(checkup))
     return 0

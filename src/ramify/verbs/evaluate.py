@@ -57,9 +57,9 @@ class EvaluationResult:
     @classmethod
     def of(cls, metrics: Mapping[str, float], **values: Any) -> EvaluationResult:
         """Return the result with these metrics of the task."""
-        found = cls(**values)
-        vars(found).update(metrics)
-        return found
+        result = cls(**values)
+        vars(result).update(metrics)
+        return result
 
     def __getattr__(self, name: str) -> float:
         raise AttributeError(f"no metric {name!r} was measured; there are {', '.join(self.metrics)}")
@@ -117,22 +117,22 @@ def evaluate(
     if path is not None and task.needs_data:
         RunFolder(path).record_reads(task.data.reads[before:])
     network = network.to(fabric.device)
-    found = measure(network, inputs, device=fabric.device).checked(inputs)
+    measurement = measure(network, inputs, device=fabric.device).checked(inputs)
     size = task.input_size if task.needs_data else task.example(1, "cpu").inputs
     cost = profile(network, size)
     result = EvaluationResult.of(
-        found.metrics,
+        measurement.metrics,
         split=split,
-        images=found.items,
-        loss=found.loss,
+        images=measurement.items,
+        loss=measurement.loss,
         params=cost.params - cost.auxiliary_params,
         macs=cost.macs,
         latency_ms=round(latency_ms(network, size), 4),
         device=str(fabric.device),
     )
     if path is not None:
-        if found.details:
-            RunFolder(path).write_json(DETAILS, dict(found.details))
+        if measurement.details:
+            RunFolder(path).write_json(DETAILS, dict(measurement.details))
         RunFolder(path).write_json("evaluation.json", result.as_dict())
     return result
 

@@ -29,8 +29,8 @@ def write_report(source: SearchResult | ShrinkResult | RetrainResult | str | Pat
     RunFolder(path).check_imports()
     levels = {}
     for name in RunFolder(path).config().get("levels") or ():
-        found, _ = read(path / name)
-        levels[name] = space_of(found).graphs(found), space_of(found).choices
+        result, _ = read(path / name)
+        levels[name] = space_of(result).graphs(result), space_of(result).choices
     if "shrinking" in RunFolder(path).config():
         description = RunFolder(path).read_json("space.json")
         whole = create({name: value for name, value in description.items() if name != "restriction"})

@@ -226,12 +226,12 @@ def _shown(row: Mapping[str, Any]) -> dict[str, float]:
 def _handed_on(source: Any, home: Path | None, space: Space, decided: Collection[str]) -> dict[str, Any]:
     """Return the layout keywords of a run that hold for the networks built of its result, but those `decided`."""
     if home is not None:
-        found = layout_of(home, space)
+        layout = layout_of(home, space)
     elif isinstance(source, SearchResult):
-        found = source.shape["layout"]
+        layout = source.shape["layout"]
     else:
-        found = {}
-    return {name: value for name, value in found.items() if name not in decided}
+        layout = {}
+    return {name: value for name, value in layout.items() if name not in decided}
 
 
 # On the command line

@@ -176,6 +176,6 @@ def run(command: Command) -> int:
         network=options.network,
         **of_run(options),
     )
-    found = result.summary
-    print(f"{result.out}/space.json: {found['members']:,} of {found['members_before']:,} members are left")
+    summary = result.summary
+    print(f"{result.out}/space.json: {summary['members']:,} of {summary['members_before']:,} members are left")
     return 0

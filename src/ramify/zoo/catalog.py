@@ -193,15 +193,15 @@ class Entry:
 
 @cache
 def _catalog() -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for file in sorted(files("ramify.zoo").iterdir(), key=lambda file: file.name):
         if not file.name.endswith(".json"):
             continue
         content = json.loads(file.read_text(encoding="utf-8"))
         for name, written in content["entries"].items():
-            assert name not in found, f"{file.name}: {name} is in the zoo already"
-            found[name] = _entry(name, content, written)
-    return found
+            assert name not in entries, f"{file.name}: {name} is in the zoo already"
+            entries[name] = _entry(name, content, written)
+    return entries
 
 
 def _entry(name: str, content: Mapping[str, Any], written: Mapping[str, Any]) -> Entry:

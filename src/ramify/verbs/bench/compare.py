@@ -37,7 +37,7 @@ def run(command: Command) -> int:
     options = command.parse()
     strategies = options.strategies
     names = ("out", "seeds", "evaluations", "epochs", "seconds", "reference", "network", "processes", "progress")
-    found = compare(
+    comparison = compare(
         options.table,
         options.columns,
         named(strategies) if isinstance(strategies, str) else strategies,
@@ -45,5 +45,5 @@ def run(command: Command) -> int:
         data=options.data,
         **{name: options[name] for name in names},
     )
-    print(found.text, end="")
+    print(comparison.text, end="")
     return 0

@@ -131,19 +131,19 @@ def search_levels(
     machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices}
     machine |= {"precision": precision, "execution": execution, "threads": threads}
     machine["progress"] = progress
-    found: dict[str, SearchResult] = {}
+    results: dict[str, SearchResult] = {}
     with RunFolder(out) as folder:
         folder.open(config, seed)
         for number, (name, level) in enumerate(named.items(), start=1):
             say(f"level {number} of {len(levels)}: {name}", enabled=progress)
             space = level.space
             if level.around is not None:
-                space = with_cell(space, found[level.around].architecture)
+                space = with_cell(space, results[level.around].architecture)
             layout = dict(level.network)
-            found[name] = search(
+            results[name] = search(
                 space, level.strategy, data, task=task, network=layout, out=files.inner(folder.path, name), **machine
             )
-        result = found[name]
+        result = results[name]
         if not folder.finished:
             folder.write_json("architecture.json", result.architecture.to_dict())
         trained = None
@@ -158,9 +158,9 @@ def search_levels(
                 **machine,
             )
         if not folder.finished:
-            notations = {name: level.notation for name, level in found.items()}
+            notations = {name: level.notation for name, level in results.items()}
             folder.finish({"notation": result.notation, "levels": notations})
-    return PipelineResult(found, trained, Path(out))
+    return PipelineResult(results, trained, Path(out))
 
 
 def with_cell(space: Space, arch: Architecture) -> Space:
@@ -217,8 +217,8 @@ def run(command: Command, names: Sequence[str]) -> int:
     add_run(command)
     options = command.parse()
     levels = {
-        name: Level(found.space, found.strategy, found.network or {}, found.around)
-        for name, found in ((name, options.levels[name]) for name in names)
+        name: Level(given.space, given.strategy, given.network or {}, given.around)
+        for name, given in ((name, options.levels[name]) for name in names)
     }
     training = options[TRAINING]
     result = search_levels(
