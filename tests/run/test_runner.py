@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from ramify.errors import ConfigurationError
+from ramify.errors import ConfigurationError, RunError
 from ramify.interruption import request
 from ramify.run import Interrupted, RunFolder, drive
 from ramify.training import Metrics
@@ -75,6 +75,13 @@ def test_an_undisturbed_run(folder):
     assert row.keys() == {"phase", "step", "steps", "seconds", "loss", "note", "list"}
     assert (row["phase"], row["steps"]) == ("search", 10)
     assert [s["from_step"] for s in folder.read_json("provenance.json")["sessions"]] == [0]
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_work_without_a_row_is_no_result(folder, steps):
+    with pytest.raises(RunError, match="its history has no row: a session yields `Metrics` with values"):
+        driven(Counting(steps), folder)
+    assert folder.history() == [] and not (folder.path / "checkpoint.pt").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -148,7 +148,8 @@ def drive(
 
     Raises:
         Interrupted: After a request to stop; everything up to the last step is saved.
-        RunError: If several processes do not hold the same any more, or one of them is gone.
+        RunError: If several processes do not hold the same any more, one of them is gone, or the work ends without a
+            row.
     """
     pause = _pause() if save_every_s is None else save_every_s
     saved = folder.load(device)
@@ -203,6 +204,15 @@ def drive(
                 cost = last_save - began
             if stopping:
                 raise stopped()
+<<<<<<< HEAD
         parallel.agree(lambda: _fingerprints({}, session), "at the end")
+=======
+        if not count:
+            raise RunError(
+                f"{folder.path}: the work ended, and its history has no row: a session yields `Metrics` with values; "
+                "if this one does, the checkpoint is damaged: delete it"
+            )
+        parallel.agree(lambda: _found({}, session), "at the end")
+>>>>>>> fuzz
         save()
     return before + time.monotonic() - start
