@@ -204,15 +204,11 @@ def drive(
                 cost = last_save - began
             if stopping:
                 raise stopped()
-<<<<<<< HEAD
-        parallel.agree(lambda: _fingerprints({}, session), "at the end")
-=======
         if not count:
             raise RunError(
                 f"{folder.path}: the work ended, and its history has no row: a session yields `Metrics` with values; "
                 "if this one does, the checkpoint is damaged: delete it"
             )
-        parallel.agree(lambda: _found({}, session), "at the end")
->>>>>>> fuzz
+        parallel.agree(lambda: _fingerprints({}, session), "at the end")
         save()
     return before + time.monotonic() - start
