@@ -103,11 +103,11 @@ def test_a_square_at_the_border_is_clipped():
 
 
 def test_normalization_is_torchvisions():
-    from torchvision.transforms.v2.functional import normalize
+    from torchvision.transforms.v2 import functional
 
     image = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).repeat(1, 1, 1, 3)
     mean, std = [0.49, 0.48, 0.45], [0.25, 0.24, 0.26]
-    expected = normalize(image.permute(0, 3, 1, 2) / 255, mean, std)
+    expected = functional.normalize(image.permute(0, 3, 1, 2) / 255, mean, std)
     actual = normalize(image, torch.tensor(mean), torch.tensor(std)).permute(0, 3, 1, 2)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
 

@@ -119,7 +119,7 @@ def restricted(name):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("name", ["nasbench201", "darts", "frc"])
+@pytest.mark.parametrize("name", ["nasbench201", *(pytest.param(n, marks=pytest.mark.slow) for n in ("darts", "frc"))])
 def test_restricted_spaces_are_searched_and_the_result_is_inside(name, strategy):
     space, layout = restricted(name)
     assert 1 < space.size < SPACES[name][0].size

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from killing import forked
 from pages import DOCS
 from ramify.testing import Strike, chaos
 from ramify.testing.kills import KILL, TERM
@@ -56,7 +57,7 @@ def test_it_searches_every_kind_of_space(strategy, space):
 
 def test_it_is_killed_and_continued(file):
     strikes = [Strike("after append history.jsonl", KILL), Strike("after create checkpoint.pt", TERM)]
-    survived = chaos(searched(file), strikes=strikes)
+    survived = chaos(searched(file), strikes=strikes, start=forked)
     assert len(survived.ended) == 2
 
 
