@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 
 # Lint, types and the test suite, one process for each core; sets up first.
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --durations=25
 
 # The same with the longer campaigns.
 test-all: check
