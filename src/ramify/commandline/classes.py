@@ -1,4 +1,4 @@
-"""Classes that options name: which are known, and which parameters they take.
+"""The classes that options can name, and the parameters that they take.
 
 Names resolve through the registries and import nothing.
 """
@@ -26,14 +26,14 @@ def classes() -> dict[str, Registry[Any]]:
 
 
 def kind_of(base: Any) -> str:
-    """Return the word for the kind that a class is of; empty if it is of none."""
+    """Return the kind of a class, such as `strategy`; an empty text if it belongs to no registry."""
     if not inspect.isclass(base) or base.__module__ in ("builtins", "collections.abc"):
         return ""  # at once: plain verbs do not wait for PyTorch
     return next((kind for kind, known in classes().items() if known.base and issubclass(base, known.base)), "")
 
 
 def path_of(base: type, name: str, place: Place) -> tuple[str, type]:
-    """Return the path of the class that goes by a name, or by its path, and the class.
+    """Return the path of a class and the class itself, for a registered name or an import path.
 
     Raises:
         ConfigurationError: If none does, or several do.
@@ -52,7 +52,7 @@ def path_of(base: type, name: str, place: Place) -> tuple[str, type]:
 
 
 def unnamed(base: type, place: Place) -> ConfigurationError:
-    """Return the error of whoever gives options of a class without saying which."""
+    """Return the error for options of a class that no option names."""
     kind = kind_of(base)
     return ConfigurationError(
         f"{place}: name the {kind} before its options; known: {', '.join(sorted(classes()[kind]))}"
@@ -60,7 +60,7 @@ def unnamed(base: type, place: Place) -> ConfigurationError:
 
 
 def unknown_option(name: str, known: Mapping[str, Any], place: Place) -> ConfigurationError:
-    """Return the error of whoever gives an option that is not among those of a place."""
+    """Return the error for an option that is not among those known at a place."""
     return ConfigurationError(f"{place}: unknown option {reading.shown(name)!r}; {nearest(name, known)}")
 
 
@@ -75,7 +75,7 @@ class Parameter:
 
 @cache
 def parameters(cls: type) -> dict[str, Parameter]:
-    """Return what the constructor of a class takes, by name; those of its bases where it hands on keywords."""
+    """Return the parameters of a class's constructor by name, with those of its bases where it passes keywords on."""
     by_name: dict[str, Parameter] = {}
     fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
     factories: dict[str, Any] = {

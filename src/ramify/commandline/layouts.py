@@ -1,4 +1,4 @@
-"""What `--help` says of layouts: every keyword, what it takes and what it is, from the dataclass of a space."""
+"""The layout keywords in `--help`, with types, defaults and descriptions from the dataclass of a space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From plain values that fit their types to the objects that verbs take."""
+"""Building the objects that verbs take from plain values that fit their types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ramify.errors import ConfigurationError, RamifyError
 
 
 def made(value: Any, kind: Any, place: Place, default: Any = None) -> Any:
-    """Return what a plain value of a type stands for.
+    """Return the object that a plain value of a type describes.
 
     Args:
         value: As `Reader.merged` returns it.

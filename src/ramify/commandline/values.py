@@ -1,4 +1,4 @@
-"""From what was given for an option, words or plain values, to the plain value that its type takes.
+"""Converting what is given for an option, words or plain values, to a plain value of its type.
 
 Classes become `{"class_path": …, "init_args": …}`, settings a mapping of those that were given. Whatever does not fit
 is refused in one line that says where, what would be right, and what was given.
@@ -25,7 +25,7 @@ Readers = Mapping[str, Callable[[str], Any]]
 
 
 class UnnamedError(ConfigurationError):
-    """Options of a class that nothing has named so far."""
+    """Options of a class that is not named yet."""
 
 
 _NO = object()  # what does not fit
@@ -33,7 +33,7 @@ _NO = object()  # what does not fit
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """Reads values of an option.
+    """Converts given values of an option to plain values of its type.
 
     Args:
         readers: Of texts that have a meaning of their own.
@@ -42,7 +42,7 @@ class Reader:
     readers: Readers = dataclasses.field(default_factory=dict)
 
     def merged(self, before: Any, kind: Any, names: Sequence[str], value: Any, place: Place, inner: str = "") -> Any:
-        """Return the value of an option, or of what is below it, once another one is given.
+        """Return the value of an option after another value is given for it or for an option below it.
 
         Args:
             before: What was given so far; None if nothing was.
@@ -79,7 +79,7 @@ class Reader:
         return {**old, names[0]: self.merged(old.get(names[0]), of, names[1:], value, place / names[0], "-")}
 
     def value(self, given: Any, kind: Any, place: Place) -> Any:
-        """Return what was given as a plain value of a type.
+        """Return a given value as a plain value of a type.
 
         Raises:
             ConfigurationError: If it is no such value.

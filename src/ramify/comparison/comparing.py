@@ -22,7 +22,7 @@ from ramify.strategies.budget import Budget
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """The result of a comparison.
 
     Args:
         statistics: The content of `comparison.json`.
@@ -34,7 +34,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """The table in words."""
+        """The table of results as text."""
         return as_text(self.statistics)
 
 
@@ -180,7 +180,7 @@ def _label(strategy: AskTell) -> str:
 
 
 def named(text: str) -> list[AskTell]:
-    """Return the strategies of a list such as `RandomSearch,BOHB`, with their defaults.
+    """Return the strategies that a list such as `RandomSearch,BOHB` names, with default settings.
 
     Raises:
         ConfigurationError: If there is none of that name among the multi-trial strategies.

@@ -1,4 +1,4 @@
-"""The picture of a comparison: the regret over the budget, one panel for each column."""
+"""The figure of a comparison: regret over budget, one panel for each column."""
 
 from __future__ import annotations
 

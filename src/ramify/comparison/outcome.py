@@ -1,4 +1,4 @@
-"""What follows from the searches of a comparison: statistics, a picture, a table in words."""
+"""Statistics, figure and table of the searches of a comparison."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Members(TypedDict, total=False):
 
 
 class Statistics(TypedDict):
-    """What `comparison.json` says: what is told of it in words."""
+    """The content of `comparison.json`."""
 
     table: _Members
     measure: str
@@ -65,7 +65,7 @@ class Statistics(TypedDict):
 def outcome_of(
     worker: Worker, budget: Budget, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return the statistics of all searches, in whatever order they were finished."""
+    """Return the statistics of all searches, whatever the order they finished in."""
     strategies = worker.plan.strategies
     several = strategies[BASELINE].several
     axis = next(name for name in ("seconds", "epochs", "evaluations") if getattr(budget, name) is not None)
@@ -166,7 +166,7 @@ def _optimum(worker: Worker, column: str) -> float:
 
 
 def write_outcome(folder: RunFolder, statistics: dict[str, Any]) -> None:
-    """Write the outcome in figures, in words and as a picture, and finish the run."""
+    """Write the statistics as JSON, text and figure, and finish the run."""
     figure = draw(statistics)
     folder.write("comparison.svg", svg(figure))
     folder.write("comparison.png", png(figure))
@@ -190,7 +190,7 @@ def _share(measured: int | None, members: int | None) -> list[str]:
 
 
 def as_text(statistics: Mapping[str, Any]) -> str:
-    """Return the outcome as a table in words."""
+    """Return the statistics as a table of text."""
     budget = ", ".join(f"{allowed:,g} {name}" for name, allowed in statistics["budget"].items())
     interval_of = (
         f"{100 * statistics['confidence']:.0f} % {statistics.get('interval', 'percentile bootstrap')} interval"

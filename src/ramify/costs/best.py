@@ -1,4 +1,4 @@
-"""The best choices under limits: one value of every decision, the largest sum of scores, sums of costs within limits.
+"""The best choices under limits: one value per decision, maximal sum of scores, sums of costs within limits.
 
 A multiple-choice knapsack, solved exactly by dynamic programming over decisions: of the partial choices only those stay
 that no other one dominates, being at least as good and nowhere more expensive. Lagrange multipliers bound what can come

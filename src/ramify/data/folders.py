@@ -1,4 +1,4 @@
-"""Folders of images: one subfolder for each class, or folders of that kind for training, validation and test images."""
+"""Folders of images: one subfolder per class, or such folders for training, validation and test images."""
 
 from __future__ import annotations
 
@@ -292,7 +292,7 @@ def _holding(path: Path) -> list[Path]:
 
 
 def holds_images(path: Path, around: frozenset[str] = frozenset()) -> bool:
-    """Return whether images lie somewhere in a folder; links that lead back to folders `around` it are not followed."""
+    """Return whether a folder holds images at any depth; links to folders in `around` are not followed."""
     has_image, inner = _looked_into(path)
     if has_image or not inner:
         return has_image

@@ -56,7 +56,7 @@ def load(
     targets: str | None = None,
     **options: Any,
 ) -> Data:
-    """Load a data set; what of it is not used, or used twice, is said on standard error.
+    """Load a data set; notes on data that is unused, or used twice, go to standard error.
 
     Args:
         spec: A `DataSpec`; a string or path, short for `DataSpec(source=...)`; a data set in Python, or two of them,

@@ -1,5 +1,4 @@
-"""NumPy archives of images, or of rows: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` as Keras
-writes them.
+"""NumPy archives of images or rows: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` as of Keras.
 
 Sizes are read in the headers, and bounded, before any array is; nothing is unpickled.
 """

@@ -1,4 +1,4 @@
-"""Data sets that are handed over in Python: map-style ones of PyTorch, and those of Hugging Face's `datasets`.
+"""Data sets given as Python objects: map-style ones of PyTorch, and those of Hugging Face's `datasets`.
 
 An item is (image, label), or a mapping or named tuple that has both by name. A vector instead of an image is a row of
 a table; data frames and Arrow tables are tables as a whole.
@@ -30,7 +30,7 @@ WANTED = "a data set is given by a name, a path, a DataSpec, Data, or as a data 
 
 
 def from_objects(data: Any, spec: DataSpec) -> Parts:
-    """Take a data set, a pair (train, test) of them, or a `DatasetDict` of Hugging Face; see `ramify.data.load`.
+    """Read a data set, a pair (train, test) of them, or a `DatasetDict` of Hugging Face; see `ramify.data.load`.
 
     Args:
         data: What was handed over.
@@ -200,7 +200,7 @@ def _image_of(item: Any, name: str, spec: DataSpec) -> Any:
 
 
 def pair_of(item: Any, where: str, spec: DataSpec) -> tuple[Any, Any]:
-    """Return image and label of an item.
+    """Return the image and the label of an item.
 
     Args:
         item: A pair, or a mapping or named tuple whose keys are those of the specification, or usual ones.

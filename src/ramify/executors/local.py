@@ -44,7 +44,7 @@ class InProcess(Settings, Executor):
     short = "local"
 
     def check(self, device: torch.device) -> None:
-        """Raise nothing: what can be asked for can be done."""
+        """Raise nothing: every setting can run in this process."""
 
     def start(
         self,
@@ -54,7 +54,7 @@ class InProcess(Settings, Executor):
         here: Work | None = None,
         device: torch.device | None = None,
     ) -> Workers:
-        """Return the only worker there is."""
+        """Return the single worker, this process."""
         return _Here(self, begin, pack, here)
 
 
@@ -121,7 +121,7 @@ class LocalProcesses(WorkersElsewhere, Executor):
         here: Work | None = None,
         device: torch.device | None = None,
     ) -> Workers:
-        """Return the processes; each is started when there is a job for it."""
+        """Return the workers; each process starts when there is a job for it."""
         leases: list[str | None] = []
         if device is not None and device.type == "cuda":
             self.check(device)

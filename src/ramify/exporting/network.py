@@ -1,4 +1,4 @@
-"""Write a network into a folder in several formats, and prove before anything appears that all compute the same."""
+"""Writing a network in several formats, after verifying that all of them compute the same."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What `export_network` wrote."""
+    """The files that `export_network` wrote."""
 
     folder: Path
 

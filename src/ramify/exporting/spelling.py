@@ -37,7 +37,7 @@ LAYERS: frozenset[type[nn.Module]] = frozenset(
 
 
 def layer_type(module: nn.Module) -> type[nn.Module]:
-    """Return the module's class, or the one of PyTorch's that computes the same."""
+    """Return the module's class, or the equivalent class of PyTorch."""
     return nn.Conv2d if type(module) is PointwiseConv2d else type(module)
 
 
@@ -162,7 +162,7 @@ def layer(module: nn.Module) -> str:
 
 
 def fold(code: str, indent: int = 0, end: str = "") -> str:
-    """Return `code` within `WIDTH` characters per line, broken where ruff and black would break it."""
+    """Return `code` wrapped to `WIDTH` characters per line, as ruff and black would."""
     pad = " " * indent
     if len(pad + code + end) <= WIDTH or not (parts := _outermost(code)):
         return pad + code + end
