@@ -33,7 +33,7 @@ _HEADER = 10_000  # bytes of the header of an array
 
 
 def channels_first(shape: Sequence[int], what: str, asked: str | None = None, *, tensor: bool = False) -> bool:
-    """Return whether an image (H, W, C) has its channels first, judged by its three sides alone.
+    """Return whether the channels are an image's first axis, rather than its last, judged by its three sides.
 
     An end of 1 or 3 is the channels; of two such ends that which leaves a square, else the first of a tensor and the
     last of an array. Without one, the channels are what stands beside the two equal sides of a square, or else the end

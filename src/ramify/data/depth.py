@@ -76,7 +76,7 @@ class Scale:
 
 @dataclass
 class Reach:
-    """The smallest and the largest value of some images, and the image with the largest."""
+    """The smallest and the largest value of some images, and the images that have them."""
 
     least: float = np.inf
     greatest: float = -np.inf

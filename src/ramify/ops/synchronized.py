@@ -1,4 +1,4 @@
-"""Batch norms whose statistics are those of the images in all processes.
+"""Batch norms with statistics over the images of all processes.
 
 PyTorch's `SyncBatchNorm` runs on GPUs alone and cannot be differentiated twice. Letters: B images of this process,
 C channels, R processes. Each has as many images, unless `parallel.holding` says how many.
@@ -47,7 +47,7 @@ def _synchronized(norm: nn.BatchNorm2d) -> SynchronizedNorm:
 
 
 def is_synchronized(norm: nn.Module, x: Tensor) -> bool:
-    """Return whether `norm` has to normalize `x` together with the other processes."""
+    """Return whether `norm` has to normalize `x` with statistics over all processes."""
     together = isinstance(norm, SynchronizedNorm) and norm.training and parallel.world() > 1
     return together and x.device.type != "meta"
 
@@ -61,7 +61,7 @@ def synchronized_norm(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """Return `F.batch_norm` in training, with the statistics of all processes; can be differentiated twice.
+    """Return `F.batch_norm` in training, with statistics over all processes; twice differentiable.
 
     Args:
         x: (B, C, H, W).

@@ -59,11 +59,11 @@ class PublishedSetting:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The configuration as plain values, as the command line takes it from a file."""
+        """The configuration as plain values, as read from a `--config` file."""
         return yaml.safe_load(self.text)
 
     def options_for(self, source: str | Path | None) -> dict[str, Any]:
-        """Return the configuration for data from `source`, or for the recipe's own when None."""
+        """Return the configuration with data from `source`, or with the recipe's own when None."""
         from ramify.data import data_set_names
         from ramify.data.named import BY_FOLDER
 
@@ -84,7 +84,7 @@ class PublishedSetting:
         return options
 
     def check_data(self, source: str | Path | None) -> None:
-        """Raise `ConfigurationError` if the recipe is for data that cannot be had by name, and no other is given."""
+        """Raise `ConfigurationError` if the recipe's data cannot be loaded by name and no other is given."""
         from ramify.data.named import BY_FOLDER
 
         own = self.options.get("data", {}).get("source")
@@ -153,7 +153,7 @@ def entries(verb: str | None = None) -> tuple[PublishedSetting, ...]:
 
 
 def get(name: str, verb: str | None = None) -> PublishedSetting:
-    """Return a recipe by its name.
+    """Return the recipe of a name.
 
     Args:
         name: Of its file, without the ending.
@@ -172,7 +172,7 @@ def get(name: str, verb: str | None = None) -> PublishedSetting:
 
 
 def load(name: str, data: str | Path | None = None) -> dict[str, Any]:
-    """Return a recipe as keyword arguments of `search`, `search_levels`, `shrink` or `retrain`, whichever it is for.
+    """Return a recipe as keyword arguments of its verb: `search`, `search_levels`, `shrink` or `retrain`.
 
     Args:
         name: Of the recipe.

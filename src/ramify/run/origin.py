@@ -1,4 +1,4 @@
-"""What a result was made on, as its run folder says: the data, the table, and the network that it stands for."""
+"""The origin of a run's result, from its folder: the data, the table, and the network that it stands for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ramify.tasks import TASKS, Classification, Task
 
 
 class NetworkFile(TypedDict):
-    """What `network.json` says of a trained network: what builds it, and the images that it takes."""
+    """The content of `network.json`: how a trained network is built, and the inputs that it takes."""
 
     architecture: dict[str, Any]
     layout: Layout
@@ -46,7 +46,7 @@ _TOLD = ("data", "split", "says", "measured", "members", "classes", "input_size"
 
 
 def lookup_of(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a run says of the table in which its scores were looked up; None where networks were measured.
+    """Return the metadata of the table in which a run looked scores up; None where networks were measured.
 
     There are `table` and `column` at least; older runs say no more.
     """
@@ -62,7 +62,7 @@ def lookup_of(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[
 
 
 def in_words(lookup: Mapping[str, Any]) -> str:
-    """Say where scores were looked up, for instance `nb.table, column valid: cifar10 (valid), 12 epochs, seed 0`."""
+    """Return where scores were looked up, for instance `nb.table, column valid: cifar10 (valid), 12 epochs, seed 0`."""
     said = f"{lookup['table']}, column {lookup['column']['name']}"
     if {"data", "split", "says"} <= lookup.keys():
         said += f": {lookup['data']} ({lookup['split']}), {lookup['says']}"
@@ -72,7 +72,7 @@ def in_words(lookup: Mapping[str, Any]) -> str:
 
 
 def saw_images(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
-    """Return whether a run had images: whether its scores were measured, or somebody handed it some."""
+    """Return whether a run used images: to measure its scores, or because it was given some."""
     data = provenance.get("data")
     none = isinstance(data, Mapping) and "fingerprint" not in data
     older = lookup_of(config, provenance) is not None and "lookup" not in provenance  # digits were named unasked
@@ -80,13 +80,13 @@ def saw_images(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool
 
 
 def without_images(who: str, lookup: Mapping[str, Any] | None) -> ConfigurationError:
-    """Return the error of whoever wants the data of a search that had none."""
+    """Return the error for requesting the data of a search that had none."""
     why = f"looked its scores up in {in_words(lookup)}" if lookup else "needed none"
     return ConfigurationError(f"{who} has no images, because it {why}; name the data with --data or `data=`")
 
 
 def data_of(path: Path) -> DataSpec:
-    """Return the data that the run in a folder was made with.
+    """Return the data of the run in a folder.
 
     Raises:
         ConfigurationError: If it had none, or data from Python.
@@ -106,7 +106,7 @@ def data_of(path: Path) -> DataSpec:
 
 
 def named_data(settings: Any, path: Path | None) -> DataSpec:
-    """Return the data that a configuration names; that of a data set from Python has its name alone."""
+    """Return the data that a configuration names; only the name for a Python data set."""
     where = (path or Path()) / "config.yaml"
     try:
         return DataSpec(**reading.checked(settings, DataSpec, where="data", error=RunError))
@@ -115,7 +115,7 @@ def named_data(settings: Any, path: Path | None) -> DataSpec:
 
 
 def directory_of(path: Path | None) -> str:
-    """Return what the relative data paths of the run at `path` are relative to."""
+    """Return the directory that the relative data paths of the run at `path` start from."""
     if path is None:
         return str(Path.cwd())
     provenance: Mapping[str, Any] = RunFolder(path).provenance()
@@ -123,7 +123,7 @@ def directory_of(path: Path | None) -> str:
 
 
 def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
-    """Return data with the relative paths of the run at `path` taken from where it was made, else from here.
+    """Return data with relative paths resolved from the run's directory, else from the current one.
 
     Raises:
         ConfigurationError: If one has to be `there`, and is not.
@@ -151,7 +151,7 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
 
 
 def told_of(task: Task) -> Images:
-    """Return what a provenance says of a task and its data."""
+    """Return the provenance record of a task and its data."""
     said: Images = {"name": task.title, "fingerprint": task.fingerprint}
     if "num_classes" in task.shape:
         said["classes"] = task.shape["num_classes"]
@@ -160,7 +160,7 @@ def told_of(task: Task) -> Images:
 
 
 def shape_told(images: Mapping[str, Any]) -> dict[str, int]:
-    """Return what builders of networks need, as far as a provenance, or a table, says it of its data."""
+    """Return the shape for builders of networks, as far as a provenance or a table records it."""
     if "shape" in images:
         return dict(images["shape"])
     if {"classes", "input_size"} <= images.keys():
@@ -187,13 +187,13 @@ def shape_of(space: Space, network: Mapping[str, Any], images: Mapping[str, Any]
 
 
 def network_shape(shape: Mapping[str, Any]) -> dict[str, int]:
-    """Return what the builder of a trained network was told of its task, as `network.json` says it."""
+    """Return the shape that a trained network was built with, from `network.json`."""
     older = {name: shape[name] for name in ("num_classes", "in_channels") if name in shape}
     return dict(shape.get("shape") or older)
 
 
 def task_told(shape: Mapping[str, Any]) -> Task:
-    """Return the task of a trained network, as `network.json` names it, without its data.
+    """Return the task of a trained network, without its data, from `network.json`.
 
     Raises:
         RunError: If nothing goes by its name, or its settings cannot be.
@@ -212,7 +212,7 @@ def task_told(shape: Mapping[str, Any]) -> Task:
 
 
 def layout_of(path: Path, space: Space) -> dict[str, Any]:
-    """Return the layout keywords of a run that hold for the networks built of what it found, as far as they are said.
+    """Return the layout keywords of a run for networks built of its result, as far as they are recorded.
 
     Args:
         path: The run folder, of a search, a pipeline, or a retraining.

@@ -1,4 +1,4 @@
-"""Several processes of this machine work together as those that `torchrun` starts.
+"""Running a verb in several processes of this machine, as `torchrun` would start them.
 
 The process that was called watches them: it tells them to stop when it is told so, ends all of them when one dies, and
 says in one line why. They end with it, however that ends.
@@ -42,12 +42,12 @@ _scratch: Path | None = None
 
 
 def scratch() -> Path | None:
-    """Return the folder that stands for the run folder of work that keeps none; None where there is no such work."""
+    """Return the temporary run folder of work that keeps none; None if there is no such work."""
     return _scratch
 
 
 def data_parallel(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a verb run in as many processes as its argument `devices` says.
+    """Let a verb run in as many processes as its argument `devices` asks for.
 
     The function needs the arguments `devices`, `threads` and `progress`, and must return what its folder holds once the
     work is done. In a process that was started for it, it runs as it is, with `devices` the number of processes.
