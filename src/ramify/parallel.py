@@ -200,7 +200,7 @@ def divisible(images: int) -> int:
 
 
 def counted(images: int) -> list[int]:
-    """Return the total number of images in all processes, where this one holds `images`."""
+    """Return the number of images that each process holds, where this one holds `images`."""
     mine = [float(images) if number == rank() else 0.0 for number in range(world())]
     return [images] if world() == 1 else [int(count) for count in _numbers(mine)]
 

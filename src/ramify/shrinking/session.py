@@ -58,7 +58,7 @@ class Gone(TypedDict):
 
 
 class Row(TypedDict):
-    """A row of an iteration: dropped and remaining operators, and the angles that decided, None where none was scored."""
+    """A row of an iteration: dropped and remaining operators, and the angles that decided, None where none was."""
 
     dropped: list[Gone]
     size: int
