@@ -328,7 +328,7 @@ class StageGraph(PairSpace):
         return parts
 
     def read_parts(self, arch: Architecture, stage: str, joined: tuple[int, ...]) -> tuple[int, int]:
-        """Return the numbers of used cells, and of poolings between cells, in a stage with these concatenated states."""
+        """Return the numbers of used cells and of poolings in a stage with these concatenated states."""
         graph = self._graphs[stage]
         reads = [(state, *read) for state in graph.states for read in cast(tuple[Read, Read], arch[f"{stage}.{state}"])]
         live = needed_states(joined, ((source, state) for state, _, source in reads))

@@ -1,4 +1,4 @@
-"""How much a multi-trial search may spend."""
+"""The budget of a multi-trial search."""
 
 # No postponed annotations: the command line reads the types of inherited fields in the modules of subclasses.
 
@@ -12,7 +12,7 @@ DEFAULT_EVALUATIONS = 20
 
 @dataclass(frozen=True)
 class Spent:
-    """What a search has spent.
+    """The amounts that a search has spent.
 
     Args:
         evaluations: Repetitions included.
@@ -29,7 +29,7 @@ class Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """When a multi-trial search ends: as soon as one of these is reached.
+    """The budget of a multi-trial search, which ends as soon as one of these amounts is spent.
 
     The evaluation that reaches a budget is kept, as in NATS-Bench (Dong et al., TPAMI 2021). An architecture that is
     asked for again counts and costs again, as there, though nothing is computed again.
@@ -60,9 +60,9 @@ class Budget:
 
     @property
     def budgets(self) -> dict[str, Any]:
-        """What ends the search, by name."""
+        """The limited amounts, by name."""
         return self._given or {"evaluations": DEFAULT_EVALUATIONS}
 
     def share(self, spent: Spent) -> float:
-        """Return how much of the budget is spent: 1 or more ends the search."""
+        """Return the spent share of the budget: 1 or more ends the search."""
         return max(getattr(spent, name) / allowed for name, allowed in self.budgets.items())

@@ -1,4 +1,4 @@
-"""Any sampler of Optuna that knows categories (Akiba et al., Optuna, KDD 2019): TPE, NSGA-II, NSGA-III, …"""
+"""Any categorical sampler of Optuna (Akiba et al., Optuna, KDD 2019): TPE, NSGA-II, NSGA-III, …"""
 
 # No postponed annotations: the command line reads the types of the fields.
 
@@ -55,7 +55,7 @@ class OptunaSampler(AskTell):
             raise ConfigurationError(f"unknown sampler {self.sampler!r}; {nearest(self.sampler, SAMPLERS)}")
 
     def session(self, space: Space, work: Work) -> SearchSession:
-        """Return the search, once the sampler's settings are known to work."""
+        """Return the search, having checked the sampler's settings."""
         self.make(0)
         return super().session(space, work)
 
@@ -80,7 +80,7 @@ class OptunaSampler(AskTell):
             raise ConfigurationError(f"{kind.__name__}: {' '.join(str(error).split())}") from None
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Proposal:
-        """Return what the sampler proposes."""
+        """Return the sampler's proposal."""
 
         def start() -> OptunaStudy:
             return OptunaStudy(space, self.make, len(trials.objectives))
