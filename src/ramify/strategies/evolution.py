@@ -50,7 +50,7 @@ class Evolution(AskTell):
             raise ConfigurationError(f"`mutation_rate` must be above 0 and at most 1, got {self.mutation_rate}")
 
     def ready(self, trials: Trials) -> bool:
-        """Return whether the earlier generations are evaluated; children of one generation do not wait for each other."""
+        """Return whether the earlier generations are evaluated; children of one generation need not wait."""
         return len(trials) >= trials.asked // self.population * self.population or super().ready(trials)
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | None:

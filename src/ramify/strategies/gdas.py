@@ -97,7 +97,7 @@ class GDAS(Differentiable):
             yield search.end(step, temperature=self.temperature(step.epoch))
 
     def constants(self, *, learned: bool) -> dict[str, bool]:
-        """Return the names under which the weights of undrawn candidates enter as constants, if they have a gradient."""
+        """Return the options that treat the weights of undrawn candidates as constants, if they have a gradient."""
         return {"constants": True} if self.unselected == "constant" and learned else {}
 
 

@@ -68,7 +68,7 @@ class NASP(Differentiable):
         return frozenset({ACTIVE})
 
     def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
-        """Start in the middle of the box, `none` slightly below it."""
+        """Return initial parameters in the middle of the box, `none` slightly below it."""
         start = {name: torch.full(choice.shape, 0.5) for name, choice in space.choices.items()}
         for name, choice in space.choices.items():
             if NONE in choice.ops:
@@ -88,11 +88,11 @@ class NASP(Differentiable):
         return {name: weights + (alphas[name] - alphas[name].detach()) for name, weights in discrete.items()}
 
     def closest(self, space: Space, alphas: Alphas) -> Architecture:
-        """Return the discrete member Ā."""
+        """Return the member whose one-hot mixing weights are Ā."""
         return space.discretize({name: alpha.detach() for name, alpha in alphas.items()})
 
     def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
-        """Return the parameters themselves, −∞ where no candidate exists."""
+        """Return the parameters themselves, 0 where no candidate exists."""
         return {name: alphas[name] * choice.mask for name, choice in space.choices.items()}
 
     def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
-    """What a trained network reaches and costs.
+    """The metrics and the cost of a trained network.
 
     The metrics of the task are attributes, too; of classification `top1`, the share of correct predictions, `top5`,
     that of images whose class is among the best five, and `balanced_accuracy`, the mean accuracy of the classes.
@@ -56,7 +56,7 @@ class EvaluationResult:
 
     @classmethod
     def of(cls, metrics: Mapping[str, float], **values: Any) -> EvaluationResult:
-        """Return the result with these metrics of the task."""
+        """Return a result with these metrics of the task as attributes."""
         result = cls(**values)
         vars(result).update(metrics)
         return result
@@ -71,7 +71,7 @@ class EvaluationResult:
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plain values, the metrics behind what was measured."""
+        """Return the result as plain values, the task's metrics last."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {"split": values.pop("split"), "images": values.pop("images"), **self.metrics, **values}
 

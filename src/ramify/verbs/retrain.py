@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RetrainResult(TrainedNetwork):
-    """A trained network.
+    """The result of a retraining: a trained network.
 
     Args:
         architecture: What was built.
@@ -67,7 +67,7 @@ class RetrainResult(TrainedNetwork):
 
     @property
     def data(self) -> Data:
-        """The data that it was trained on."""
+        """The training data."""
         return self.task.data
 
 
