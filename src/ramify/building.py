@@ -306,8 +306,8 @@ def _outcome(trainer: _Trainer, arch: Architecture, seed: int) -> dict[str, Any]
     try:
         return {"values": trainer(arch, seed)}
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
-        return {"error": said if isinstance(error, RamifyError) else f"{type(error).__name__}: {said}"}
+        message = " ".join(str(error).split())[:300]
+        return {"error": message if isinstance(error, RamifyError) else f"{type(error).__name__}: {message}"}
 
 
 class _Worker:

@@ -117,5 +117,5 @@ class Campaign(Generic[Job]):
                     values, note = show(job, outcome, done, total)
                     bar.update(Metrics(self.phase, done, total, values), note)
             except KeyboardInterrupt:
-                said = f"stopped after {done} of {total} {self.noun}; the same command continues"
-                raise Interrupted(said) from None
+                message = f"stopped after {done} of {total} {self.noun}; the same command continues"
+                raise Interrupted(message) from None

@@ -28,9 +28,9 @@ class Capability(str):
     by: str
 
     def __new__(cls, name: str, means: str = "", by: str = "") -> Self:
-        made = super().__new__(cls, name)
-        made.means, made.by = means, by
-        return made
+        capability = super().__new__(cls, name)
+        capability.means, capability.by = means, by
+        return capability
 
     @property
     def sentence(self) -> str:

@@ -111,9 +111,9 @@ class Delimited:
         Raises:
             RamifyError: Of the type `error`, if it is no text, or a row is broken or too long.
         """
-        stream, said = self._stream()
+        stream, line = self._stream()
         reader = csv.reader(self._lines(stream), delimiter=separator, strict=True, skipinitialspace=True)
-        number = 1 if said else 0
+        number = 1 if line else 0
         begun = False
         while True:
             number += 1
@@ -136,8 +136,8 @@ class Delimited:
         Args:
             wanted: Names that count before all others.
         """
-        if said := self._stream()[1]:
-            return said
+        if declared := self._stream()[1]:
+            return declared
 
         def fit(separator: str) -> tuple[int, int]:
             try:

@@ -126,10 +126,10 @@ def records(config: Any = None) -> list[Record]:
     """Return the records of all imports, and of the modules of users whose classes a configuration names."""
     texts = set(_texts(config))
     classes: dict[str, list[str]] = {}
-    known = {entry.full_name for entry in _users() if entry.is_brought}
+    brought = {entry.full_name for entry in _users() if entry.is_brought}
     for entry in _users():
         called = {entry.full_name} if inspect.isclass(entry.make) else {entry.full_name, entry.name}
-        if entry.full_name not in known and texts & called:
+        if entry.full_name not in brought and texts & called:
             classes.setdefault(entry.module, []).append(entry.name)
     imports = [imported.record for imported in _imported.values()]
     for module, names in sorted(classes.items()):

@@ -284,9 +284,9 @@ def by_first(work: Callable[[], Result]) -> Result | None:
 
 def error_of(kind: str, message: str) -> RamifyError:
     """Return the error that another process has reported."""
-    known = {"LostError": LostError, **vars(errors)}.get(kind)
-    proper = isinstance(known, type) and issubclass(known, RamifyError) and known is not errors.MissingExtraError
-    return known(message) if proper else RamifyError(message)  # type: ignore[misc]
+    error = {"LostError": LostError, **vars(errors)}.get(kind)
+    proper = isinstance(error, type) and issubclass(error, RamifyError) and error is not errors.MissingExtraError
+    return error(message) if proper else RamifyError(message)  # type: ignore[misc]
 
 
 def wait() -> None:

@@ -45,8 +45,8 @@ class Annotation:
         for column in self._shown:
             value = entry["values"][column.name]
             factor, unit = {"percent": (1, " %"), "fraction": (100, " %"), "nats": (1, " nats")}[column.unit]
-            said = column.says().partition(",")[0]
-            notes.append(f"{column.name} {'missing' if value is None else f'{factor * value:.2f}{unit}'} ({said})")
+            schedule = column.says().partition(",")[0]
+            notes.append(f"{column.name} {'missing' if value is None else f'{factor * value:.2f}{unit}'} ({schedule})")
         return {"table": entry}, "  ".join(notes)
 
     def of(self, arch: Architecture) -> dict[str, Any] | None:

@@ -193,13 +193,13 @@ class Column:
         Raises:
             ConfigurationError: If a field is missing, unknown, or of another type.
         """
-        known = {field.name: field.type for field in fields(cls)}
+        kinds = {field.name: field.type for field in fields(cls)}
         if not isinstance(plain, Mapping):
             raise ConfigurationError(f"a column must be an object, got {plain!r:.60}")
         for name, value in plain.items():
-            if name not in known:
-                raise ConfigurationError(f"unknown field {name!r} of a column; {nearest(str(name), known)}")
-            kind: Any = known[name]
+            if name not in kinds:
+                raise ConfigurationError(f"unknown field {name!r} of a column; {nearest(str(name), kinds)}")
+            kind: Any = kinds[name]
             if not (_whole_numbers(value) if kind not in _WANTED else type(value) is kind):
                 wanted = _WANTED.get(kind, "a list of whole numbers")
                 raise ConfigurationError(f"field {name!r} of a column must be {wanted}, got {value!r}")

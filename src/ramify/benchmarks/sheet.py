@@ -87,16 +87,16 @@ class Sheet:
             TableError: If the header does not have it.
         """
         if name not in self._cells:
-            known = [known[:40] for known in self.names[:_LISTED] if known]
+            names = [names[:40] for names in self.names[:_LISTED] if names]
             if len(self.names) == 1:
-                said = f", but one column {self.names[0][:40]!r}; commas, semicolons or tabs must separate cells"
+                advice = f", but one column {self.names[0][:40]!r}; commas, semicolons or tabs must separate cells"
             elif name == ARCHITECTURES:
-                said = f" with the architectures; rename the one that holds them, among {self.listing()}"
+                advice = f" with the architectures; rename the one that holds them, among {self.listing()}"
             else:
-                said = "; " + nearest(name, known)
-                if any(len(known.split()) > 1 for known in known):
-                    said += "; a name with blanks must be changed in the file"
-            raise TableError(f"{self.path} has no column {name!r}{said}")
+                advice = "; " + nearest(name, names)
+                if any(len(names.split()) > 1 for names in names):
+                    advice += "; a name with blanks must be changed in the file"
+            raise TableError(f"{self.path} has no column {name!r}{advice}")
         return self._cells[name]
 
     def listing(self, *without: str) -> str:

@@ -91,8 +91,8 @@ class Table:
         self.order = members if isinstance(members, str) else ""
         self._listed = [] if isinstance(members, str) else list(members)
         if self.order and (self.order not in ORDERS or self.space_description != ORDERS[self.order].described):
-            known = nearest(self.order, ORDERS)
-            raise TableError(f"{self.space_description.get('space')} has no order {self.order!r}; {known}")
+            advice = nearest(self.order, ORDERS)
+            raise TableError(f"{self.space_description.get('space')} has no order {self.order!r}; {advice}")
         if not self.order and len(set(self._listed)) != len(self._listed):
             raise TableError("a table lists every architecture once; some occur twice")
         self._size = ORDERS[self.order].size if self.order else len(self._listed)
@@ -354,9 +354,9 @@ class Table:
         else:
             vector = layers[column.seeds.index(seed) if column.per_seed else 0]
         vector.flags.writeable = False
-        made = _Vector(vector, memoryview(vector), not bool(np.isnan(vector).any()))
-        self._vectors[name, epochs, seed] = made
-        return made
+        values = _Vector(vector, memoryview(vector), not bool(np.isnan(vector).any()))
+        self._vectors[name, epochs, seed] = values
+        return values
 
     def about(self) -> dict[str, Any]:
         """Return a description of the table as plain JSON values."""

@@ -22,14 +22,14 @@ def classes() -> dict[str, Registry[Any]]:
     """Return the registries of classes, by the word for what they hold."""
     from ramify import evaluators, executors, spaces, strategies, tasks  # noqa: F401
 
-    return {kind: known for kind, known in registries.items() if known.base is not None}
+    return {kind: registry for kind, registry in registries.items() if registry.base is not None}
 
 
 def kind_of(base: Any) -> str:
     """Return the kind of a class, such as `strategy`; an empty text if it belongs to no registry."""
     if not inspect.isclass(base) or base.__module__ in ("builtins", "collections.abc"):
         return ""  # at once: plain verbs do not wait for PyTorch
-    return next((kind for kind, known in classes().items() if known.base and issubclass(base, known.base)), "")
+    return next((kind for kind, registry in classes().items() if registry.base and issubclass(base, registry.base)), "")
 
 
 def path_of(base: type, name: str, place: Place) -> tuple[str, type]:
@@ -39,13 +39,13 @@ def path_of(base: type, name: str, place: Place) -> tuple[str, type]:
         ConfigurationError: If none does, or several do.
     """
     kind = kind_of(base)
-    known = classes()[kind]
+    registry = classes()[kind]
     try:
-        entry = known.lookup(name)
+        entry = registry.lookup(name)
     except ConfigurationError as error:
         raise ConfigurationError(f"{place.whole}: {error}") from None
     if entry is None:
-        raise ConfigurationError(f"{place.whole}: {imports.unknown(kind, name, known)}")
+        raise ConfigurationError(f"{place.whole}: {imports.unknown(kind, name, registry)}")
     if not issubclass(entry.make, base):
         raise ConfigurationError(f"{place}: {entry.name} is no {base.__name__}")
     return entry.path, entry.make
@@ -89,11 +89,11 @@ def parameters(cls: type) -> dict[str, Parameter]:
             hints = get_type_hints(init)
         except (NameError, TypeError, AttributeError):  # of a user, for checkers alone
             hints = {}
-        taken = list(inspect.signature(init).parameters.values())[1:]
-        for item in taken:
+        signature = list(inspect.signature(init).parameters.values())[1:]
+        for item in signature:
             if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD):
                 default = factories.get(item.name, lambda default=item.default: default)()
                 by_name.setdefault(item.name, Parameter(hints.get(item.name, Any), default))
-        if not any(item.kind is item.VAR_KEYWORD for item in taken):
+        if not any(item.kind is item.VAR_KEYWORD for item in signature):
             break
     return by_name

@@ -137,8 +137,8 @@ def _known_paths() -> set[str]:
                 paths |= {f"{package.__name__}.{name}", f"{kind.__module__}.{kind.__qualname__}"}
                 if name in ramify.__all__:
                     paths.add(f"ramify.{name}")
-    for known in classes().values():
-        paths |= {entry.path for entry in [*known.entries(), *known.users()]}
+    for registry in classes().values():
+        paths |= {entry.path for entry in [*registry.entries(), *registry.users()]}
     for module in brought:  # also the settings that classes of users take
         paths |= {f"{module}.{name}" for name, kind in vars(sys.modules[module]).items() if inspect.isclass(kind)}
     return paths

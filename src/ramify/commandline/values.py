@@ -213,15 +213,15 @@ class Reader:
         self, now: dict[str, Any], cls: type, given: Sequence[tuple[Sequence[str], Any]], place: Place, inner: str
     ) -> dict[str, Any]:
         arguments = dict(now.get("init_args", {}))
-        known = parameters(cls)
+        accepted = parameters(cls)
         for (name, *names), value in given:
             if name.endswith("+"):
                 name, names = name[:-1], ["+"]
-            if name not in known:
-                raise unknown_option(name, known, place)
+            if name not in accepted:
+                raise unknown_option(name, accepted, place)
             below = f"{inner}.{name}".lstrip(".")
-            before = arguments.get(name, known[name].default if names == ["+"] else None)
-            arguments[name] = self.merged(before, known[name].kind, names, value, place / name, below)
+            before = arguments.get(name, accepted[name].default if names == ["+"] else None)
+            arguments[name] = self.merged(before, accepted[name].kind, names, value, place / name, below)
         return {"class_path": now["class_path"], "init_args": arguments}
 
     def _of_settings(

@@ -74,7 +74,7 @@ def outcome_of(
     tables: dict[str, Any] = {}
     for column in columns:
         optimum = _optimum(worker, column)
-        regrets, spent, nothing = {}, {}, {}
+        regrets, spent, failures = {}, {}, {}
         for label in strategies:
             mine = sorted((row for row in rows if (row["strategy"], row["column"]) == (label, column)), key=_seed)
             which = AXES.index(axis)
@@ -84,14 +84,14 @@ def outcome_of(
             )
             regrets[label] = optimum - np.stack([course.at(grid) for course in courses])
             spent[label] = np.mean([row["spent"] for row in mine], axis=0)
-            nothing[label] = sum(row.get("found_nothing", False) for row in mine)
+            failures[label] = sum(row.get("found_nothing", False) for row in mine)
         tables[column] = {
             "says": worker.table.column(column).says(),
             "measured": worker.table.measured(column, worker.space),
             "optimum": optimum,
             "strategies": {
                 label: _statistics(label, regrets, spent[label])
-                | ({"found_nothing": nothing[label]} if nothing[label] else {})
+                | ({"found_nothing": failures[label]} if failures[label] else {})
                 for label in strategies
             },
         }
@@ -210,6 +210,6 @@ def as_text(statistics: Mapping[str, Any]) -> str:
             low, high = it["interval"]
             numbers = f"{it['mean']:7.3f} ± {it['std']:.3f}  [{low:.3f}, {high:.3f}]"
             lines.append(f"  {label:<{width}}  {numbers}  {it['verdict']}")
-            if nothing := it.get("found_nothing"):
-                lines.append(f"  {'':<{width}}  {nothing} of these met no measured member and count as accuracy 0")
+            if failures := it.get("found_nothing"):
+                lines.append(f"  {'':<{width}}  {failures} of these met no measured member and count as accuracy 0")
     return "\n".join(lines) + "\n"

@@ -89,10 +89,10 @@ class Worker:
         except RunError:
             if not session.trials or not session.trials.best.failed:
                 raise
-        nothing = not course
-        if nothing:
+        is_empty = not course
+        if is_empty:
             course.append([*_spent(session), 0.0])
-        return {"course": course, "spent": _spent(session)} | ({"found_nothing": True} if nothing else {})
+        return {"course": course, "spent": _spent(session)} | ({"found_nothing": True} if is_empty else {})
 
 
 def _spent(session: AskTellSession) -> list[float]:

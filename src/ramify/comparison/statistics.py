@@ -83,9 +83,9 @@ def versus(baseline: np.ndarray, values: np.ndarray, seed: int = 0) -> tuple[flo
 
 def verdict(mean: float, low: float, high: float, *, of: str) -> str:
     """Return in words what a difference of regrets means."""
-    said = f"{abs(mean):.3f} [{low:+.3f}, {high:+.3f}]"
+    difference = f"{abs(mean):.3f} [{low:+.3f}, {high:+.3f}]"
     if low > 0:
-        return f"better than {of}: the regret is lower by {said}"
+        return f"better than {of}: the regret is lower by {difference}"
     if high < 0:
-        return f"WORSE than {of}: the regret is higher by {said}"
-    return f"NOT better than {of}: the regrets differ by {said}, which may be chance"
+        return f"WORSE than {of}: the regret is higher by {difference}"
+    return f"NOT better than {of}: the regrets differ by {difference}, which may be chance"

@@ -212,8 +212,8 @@ class StageBudget(Budget):
         few, others have the graphs of such and other lengths. None of them may be but what `derive` gives."""
         assert isinstance(space, CellDistribution)
         gains = value_scores(space, scores)
-        nothing = [np.zeros((len(row), 0)) for row in gains]
-        likely = [member_of(space, picks) for picks in best_choices(gains, nothing, [], _TRIED * count)]
+        no_costs = [np.zeros((len(row), 0)) for row in gains]
+        likely = [member_of(space, picks) for picks in best_choices(gains, no_costs, [], _TRIED * count)]
         members = [arch for arch in likely if self.met(arch)][:count]
         if len(members) == count:
             return members

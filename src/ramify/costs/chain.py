@@ -84,10 +84,10 @@ class ChainCosts:
         for name in COUNTED:
             self.tables[name] = torch.zeros(shape, dtype=torch.int64, device="cpu")
         with torch.device("meta"):
-            known: dict[Any, tuple[int, ...]] = {}
+            by_module: dict[Any, tuple[int, ...]] = {}
             for place, module, size in self._modules():
                 alike = (str(module), size)  # a module's text holds all of its sizes
-                counts = known[alike] = known.get(alike) or _counted(module, size)
+                counts = by_module[alike] = by_module.get(alike) or _counted(module, size)
                 for name, value in zip(COUNTED, counts, strict=True):
                     if place is None:
                         self.fixed[name] += value

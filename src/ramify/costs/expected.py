@@ -78,8 +78,8 @@ class ExpectedCost:
         """
         flat = torch.cat([probabilities[name].double().flatten() for name in self._names])
         products = torch.cat([flat, flat.new_ones(1)])[self._used].prod(dim=1)
-        nothing = flat.new_zeros(len(self.costs))
-        totals = nothing.index_add(0, self._decision, products)
+        zeros = flat.new_zeros(len(self.costs))
+        totals = zeros.index_add(0, self._decision, products)
         totals = torch.where(totals > 0, totals, torch.ones_like(totals))
         return self.base + (products / totals[self._decision] * self._flat).sum()
 

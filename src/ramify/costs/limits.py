@@ -40,9 +40,9 @@ def check_limits(limits: Mapping[str, float]) -> None:
     """Raise `ConfigurationError` unless every limit is positive and its cost is known before training."""
     for name, limit in limits.items():
         if not is_cost(name):
-            known = f"{nearest(name, COSTS)}; {HINT}"
+            advice = f"{nearest(name, COSTS)}; {HINT}"
             raise ConfigurationError(
-                f"`limits` are for what is known before the training, not {shown(name)!r}; {known}"
+                f"`limits` are for what is known before the training, not {shown(name)!r}; {advice}"
             )
         if not limit > 0:
             raise ConfigurationError(f"`limits`: {name} must be above 0, got {limit}")
@@ -86,8 +86,8 @@ class Limits:
             ConfigurationError: If no member keeps the limits, saying what members cost.
         """
         if self._members is None:
-            known = {name: self._measured.get(name) or expected_cost(self.networks, name) for name in self.most}
-            sums = {name: cost for name, cost in known.items() if cost is not None}
+            expected = {name: self._measured.get(name) or expected_cost(self.networks, name) for name in self.most}
+            sums = {name: cost for name, cost in expected.items() if cost is not None}
             self._measured = {name: cost for name, cost in sums.items() if not is_repeatable(name)}
             for name, cost in sums.items():
                 if not cost.least <= self.most[name]:

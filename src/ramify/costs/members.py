@@ -84,15 +84,15 @@ class SummedCosts(ABC):
 
     def _is_new(self, uses: np.ndarray) -> bool:
         """Return whether no combination of the members looked at uses the same, and remember it if so."""
-        known = np.zeros((len(self._directions), len(uses)))
-        known[:, : self._directions.shape[1]] = self._directions
-        self._directions = known
-        rest = uses - known.T @ (known @ uses)
-        rest -= known.T @ (known @ rest)  # once more, for what rounding left
+        basis = np.zeros((len(self._directions), len(uses)))
+        basis[:, : self._directions.shape[1]] = self._directions
+        self._directions = basis
+        rest = uses - basis.T @ (basis @ uses)
+        rest -= basis.T @ (basis @ rest)  # once more, for what rounding left
         length = float(np.linalg.norm(rest))
         if length < 1e-6:
             return False
-        self._directions = np.vstack([known, rest / length])
+        self._directions = np.vstack([basis, rest / length])
         return True
 
     def _sum(self, uses: np.ndarray) -> tuple[float, ...]:

@@ -66,8 +66,8 @@ class Networks:
             with torch.device("meta"):
                 network = self.space.build(arch, self.layout, shape=shape)
         tensors = (*network.parameters(), *network.buffers())
-        known = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
-        dtype = torch.get_default_dtype() if known is None else known.dtype
+        floating = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+        dtype = torch.get_default_dtype() if floating is None else floating.dtype
         device = self.device if costs[0].on_device else torch.device("meta")
         inputs = self.inputs.example(device=device, dtype=dtype)
         values = [_number(cost, network.eval(), inputs) for cost in costs]

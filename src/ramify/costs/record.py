@@ -100,5 +100,5 @@ def check_counted(name: str, option: str) -> None:
 
 def known_costs() -> list[Cost]:
     """Return the costs that this process knows, those that need no device first; no plug-in is loaded."""
-    known = [entry.make for entry in (*COSTS.own.values(), *COSTS.users())]
-    return sorted(known, key=lambda cost: cost.on_device)
+    costs = [entry.make for entry in (*COSTS.own.values(), *COSTS.users())]
+    return sorted(costs, key=lambda cost: cost.on_device)

@@ -160,8 +160,8 @@ class Searching:
             )
             best = next(better, None)
         name = max(self.most, key=lambda name: self.costs(last)[name] / self.most[name])
-        seen = [costs[name] for costs in self._seen.values()]
-        raise out_of_reach(self.space, name, self.most[name], (min(seen), max(seen)), len(seen))
+        looked = [costs[name] for costs in self._seen.values()]
+        raise out_of_reach(self.space, name, self.most[name], (min(looked), max(looked)), len(looked))
 
 
 def _neighbors(space: Space, arch: Architecture, worth: Mapping[_Pick, float]) -> Iterator[tuple[float, Architecture]]:

@@ -92,14 +92,14 @@ class OperatorTable:
             if choice not in space.choices:
                 known_choices = nearest(choice, space.choices)
                 raise TableError(f"{where}: {space.name} has no choice {shown(choice)!r}; {known_choices}")
-            known = space.choices[choice]
-            if operation not in known.ops:
+            mixing = space.choices[choice]
+            if operation not in mixing.ops:
                 raise TableError(
-                    f"{where}: {choice!r} has no operation {shown(operation)!r}; {nearest(operation, known.ops)}"
+                    f"{where}: {choice!r} has no operation {shown(operation)!r}; {nearest(operation, mixing.ops)}"
                 )
-            if edge is not None and edge >= len(known.edges):
+            if edge is not None and edge >= len(mixing.edges):
                 raise TableError(
-                    f"{shown(self.path)}: {choice!r} has the edges 0 to {len(known.edges) - 1}, got {edge}"
+                    f"{shown(self.path)}: {choice!r} has the edges 0 to {len(mixing.edges) - 1}, got {edge}"
                 )
         for decision in space.decisions:
             for value in decision.choices:

@@ -178,8 +178,8 @@ def _parts_in(path: Path) -> dict[str, list[Path]] | None:
                 f"to be; give {named[parts['train']]} itself, or rename it"
             )
         return None
-    told = {child.name for child in holding if told_by(child.name)}
-    if parts and len(told) == len(holding):
+    with_part = {child.name for child in holding if told_by(child.name)}
+    if parts and len(with_part) == len(holding):
         return {part: [named[name]] for part, name in parts.items()}
     for part, name in parts.items():  # classes, and beside them a folder with test images of the same classes
         inner = {child.name for child in _holding(named[name])}

@@ -80,11 +80,11 @@ def _numbers(label: Any) -> np.ndarray | None:
         return None if label.is_complex() else label.detach().cpu().double().numpy()
     try:
         array = np.asarray(label)
-        known = array.dtype.kind in "buif" or (
+        is_numeric = array.dtype.kind in "buif" or (
             array.dtype.kind == "O"
             and all(one is None or isinstance(one, numbers.Real | Decimal) for one in array.flat)
         )
-        return array.astype(np.float64) if known else None
+        return array.astype(np.float64) if is_numeric else None
     except (TypeError, ValueError, OverflowError):  # lists of several lengths, and numbers of hundreds of digits
         return None
 

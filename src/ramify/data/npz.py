@@ -153,15 +153,15 @@ def _readable(path: Path, read: Any) -> Any:
 
 def _headers(path: Path) -> Iterator[tuple[str, Header]]:
     """Yield name and header of every array."""
-    known: set[str] = set()
+    earlier: set[str] = set()
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             if name == member.filename:
                 continue
-            if name in known:
+            if name in earlier:
                 raise DataError(f"{path}: has two arrays {shown(name)!r}")
-            known.add(name)
+            earlier.add(name)
             with archive.open(member) as file:
                 yield name, read_header(file, member.file_size, f"{path}, {shown(name)}")
 

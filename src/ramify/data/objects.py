@@ -106,8 +106,8 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
         asked = named_columns(spec.label_column or (), data.features, "label_column")
         label = list(asked) or usual(data.features, LABEL_KEYS)
         names = getattr(data.features.get(label[0]), "names", None) if label else None
-    known = isinstance(names, list | tuple) and len(names) > 0
-    return _items(data, where, spec), tuple(map(str, names)) if names is not None and known else None
+    has_names = isinstance(names, list | tuple) and len(names) > 0
+    return _items(data, where, spec), tuple(map(str, names)) if names is not None and has_names else None
 
 
 def _classes(data: Any) -> Any:

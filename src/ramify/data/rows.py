@@ -92,10 +92,10 @@ def rows_of_array(
         where: How to find a row, for messages.
         names: Of the columns; x0, x1 and so on when None.
     """
-    known = [f"x{place}" for place in range(values.shape[1])] if names is None else [str(name) for name in names]
-    features = feature_columns(where(0), known, (), spec)
+    columns = [f"x{place}" for place in range(values.shape[1])] if names is None else [str(name) for name in names]
+    features = feature_columns(where(0), columns, (), spec)
     if spec.feature_columns is not None:
-        values = values[:, [known.index(name) for name in features]]
+        values = values[:, [columns.index(name) for name in features]]
     return rows_of(values, features, where)
 
 

@@ -143,8 +143,10 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
     if path.is_file():
         entry = source_of(str(path))
         if entry is None:
-            known = " or ".join(other.make.suffix for other in SOURCES.entries() if other.make.suffix)
-            raise DataError(f"{path}: a file of images or rows must be {known}; else give a folder of images; {HINT}")
+            suffixes = " or ".join(other.make.suffix for other in SOURCES.entries() if other.make.suffix)
+            raise DataError(
+                f"{path}: a file of images or rows must be {suffixes}; else give a folder of images; {HINT}"
+            )
         return entry.make.read(str(path), spec)
     if any(mark in source for mark in "*?["):
         return parquet_files(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source, spec)

@@ -272,8 +272,8 @@ def attempt(work: Work, job: Any) -> Outcome:
     except Exception as error:
         if parallel.world() > 1:  # the others are in the middle of the same job
             raise
-        said = _line(f"{type(error).__name__}: {error}")
-        return Outcome(error=said, again=True, details=traceback.format_exc())
+        message = _line(f"{type(error).__name__}: {error}")
+        return Outcome(error=message, again=True, details=traceback.format_exc())
 
 
 def _line(text: str) -> str:

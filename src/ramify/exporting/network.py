@@ -98,8 +98,8 @@ def export_network(
         classes=tuple(classes),
     )
     folder = expanded(folder).resolve()
-    known = [form.file for form in FORMATS.values()]
-    with replacing(folder, mark=MANIFEST, known=known) as staging:
+    expected = [form.file for form in FORMATS.values()]
+    with replacing(folder, mark=MANIFEST, known=expected) as staging:
         with _explained("the network cannot be copied to the CPU"):
             network = copy.deepcopy(network).cpu().eval()
         cases = _cases(network, card)

@@ -242,8 +242,8 @@ def make_operation(
         ArchitectureError: If there is no such operation.
     """
     norm = norm or standard_norm()
-    made = OPERATIONS[check_operation(name)](channels, stride, norm)
-    operation = made if isinstance(made, Operation) else Operation(Prelude("identity"), made)
+    candidate = OPERATIONS[check_operation(name)](channels, stride, norm)
+    operation = candidate if isinstance(candidate, Operation) else Operation(Prelude("identity"), candidate)
     operation.channels = channels
     if pool_norm and operation.prelude.is_pooling:
         standard = norm(channels)

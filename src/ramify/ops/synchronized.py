@@ -38,12 +38,12 @@ def synchronize(network: nn.Module) -> nn.Module:
 
 
 def _synchronized(norm: nn.BatchNorm2d) -> SynchronizedNorm:
-    made = SynchronizedNorm(
+    synchronized = SynchronizedNorm(
         norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta"
     )
-    made._parameters.update(norm._parameters)  # the very same, which an optimizer may know already
-    made._buffers.update(norm._buffers)
-    return made.train(norm.training)
+    synchronized._parameters.update(norm._parameters)  # the very same, which an optimizer may know already
+    synchronized._buffers.update(norm._buffers)
+    return synchronized.train(norm.training)
 
 
 def is_synchronized(norm: nn.Module, x: Tensor) -> bool:

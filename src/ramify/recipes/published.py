@@ -101,10 +101,10 @@ class PublishedSetting:
         """Return the configuration as keyword arguments of its verb, with levels of `search_levels`."""
         options = self.options_for(source)
         levels, training = options.pop("levels", None), options.pop("retrain", {})
-        made = _made({**options, **training})
+        keywords = _made({**options, **training})
         if levels is not None:
-            made["levels"] = {name: _made(level) for name, level in levels.items()}
-        return made
+            keywords["levels"] = {name: _made(level) for name, level in levels.items()}
+        return keywords
 
 
 def _made(options: dict[str, Any]) -> dict[str, Any]:
@@ -122,8 +122,8 @@ def _made(options: dict[str, Any]) -> dict[str, Any]:
     parser = ArgumentParser(exit_on_error=False)
     for name in options:
         parser.add_argument(f"--{name}", type=kinds[name])
-    made = parser.instantiate(parser.parse_object(_with_paths(options, "")))
-    return {name: made[name] for name in options}
+    objects = parser.instantiate(parser.parse_object(_with_paths(options, "")))
+    return {name: objects[name] for name in options}
 
 
 def _with_paths(value: Any, kind: str) -> Any:
@@ -162,13 +162,13 @@ def get(name: str, verb: str | None = None) -> PublishedSetting:
     Raises:
         ConfigurationError: If there is none, or it is for another verb; the message suggests the nearest name.
     """
-    known = [recipe.name for recipe in entries(verb)]
-    if name in known:
+    names = [recipe.name for recipe in entries(verb)]
+    if name in names:
         return _catalog()[name]
     problem = f"unknown recipe {name!r}"
     if name in _catalog():
         problem = f"recipe {name!r} is for `ramify {_catalog()[name].verb}`"
-    raise ConfigurationError(f"{problem}; {nearest(name, known)}")
+    raise ConfigurationError(f"{problem}; {nearest(name, names)}")
 
 
 def load(name: str, data: str | Path | None = None) -> dict[str, Any]:

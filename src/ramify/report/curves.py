@@ -48,9 +48,9 @@ def draw_mixing(mixing: MixingHistory) -> Figure:
         _draw_heatmap(figure.add_subplot(grid[divmod(at, columns)]), choice, highest)
     axes = figure.add_subplot(grid[rows, :])
     for at, choice in enumerate(choices):
-        known = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
-        if known:
-            x, mean, low, high = zip(*known, strict=True)
+        entropies = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
+        if entropies:
+            x, mean, low, high = zip(*entropies, strict=True)
             color = SERIES[at % len(SERIES)]
             axes.fill_between(x, low, high, color=color, alpha=0.1, lw=0)
             axes.plot(x, mean, color=color, lw=1.8, label=choice.name)

@@ -91,13 +91,13 @@ def listing(confusions: ByClass) -> str:
     rows = []
     for row in order[:MOST_LISTED]:
         other = confusions.confused_with(row)
-        taken = "–"
+        mistaken = "–"
         if other is not None:
-            taken = (
+            mistaken = (
                 f"{escape(confusions.classes[other[0]])}, {' '.join(percent(other[1] / int(confusions.items[row])))}"
             )
         share = " ".join(percent(float(accuracy[row])))
-        rows.append((escape(confusions.classes[row]), f"{int(confusions.items[row]):,}", share, taken))
+        rows.append((escape(confusions.classes[row]), f"{int(confusions.items[row]):,}", share, mistaken))
     return table(("class", "inputs", "accuracy", "most often taken for"), rows, numbers=(1, 2))
 
 
@@ -137,8 +137,8 @@ def plain(details: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(str(name) for each in values.values() for name in each))
 
     def cells(each: Mapping[str, Any]) -> list[str]:
-        known = (number(each.get(name)) for name in names)
-        return ["–" if value is None else f"{value:,.6g}" for value in known]
+        numbers = (number(each.get(name)) for name in names)
+        return ["–" if value is None else f"{value:,.6g}" for value in numbers]
 
     rows = ([escape(str(name)), *cells(each)] for name, each in values.items())
     return card("Each value", table(("value", *names), rows, numbers=range(1, len(names) + 1)))

@@ -91,16 +91,16 @@ class Facts:
         sources = [self.final.evaluation, self.final.result, self.run.result]
         if self.trials:
             sources.append(max(self.trials, key=lambda trial: trial.score).metrics)
-        known = (number(source.get(key)) for source in sources)
-        return next((value for value in known if value is not None), None)
+        values = (number(source.get(key)) for source in sources)
+        return next((value for value in values if value is not None), None)
 
     def _latencies(self) -> dict[str, float]:
         """Return the latencies in milliseconds by what tells them apart, nothing where there is but one."""
         for source in (self.final.evaluation, self.run.result):
             latency = source.get("latency_ms")
             measured = latency if isinstance(latency, dict) else {"": latency}
-            if known := {spaced(key): ms for key, value in measured.items() if (ms := number(value)) is not None}:
-                return known
+            if latencies := {spaced(key): ms for key, value in measured.items() if (ms := number(value)) is not None}:
+                return latencies
         return {}
 
     def _limits(self) -> Iterator[tuple[str, str]]:
@@ -133,9 +133,9 @@ class Facts:
             reaches.append((f"{_SHARES.get(name, sentence(spaced(name)))}, {split} split", shown))
         if (loss := number(evaluation.get("loss"))) is not None:
             reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
-        told = {"seconds", *(cost.name for cost in known_costs())}
+        shown_elsewhere = {"seconds", *(cost.name for cost in known_costs())}
         for key, value in self.run.result.items():
-            if key not in told and number(value) is not None and not self.shrunk:
+            if key not in shown_elsewhere and number(value) is not None and not self.shrunk:
                 shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
                 reaches.append((sentence(spaced(key)), shown))
         cards = (
@@ -171,10 +171,12 @@ class Facts:
 
     def provenance(self) -> str:
         """Return the section on the run's provenance."""
-        known = {key: value for key, value in self.run.provenance.items() if key != "command" and value not in ({}, [])}
-        plain = {key: value for key, value in known.items() if not isinstance(value, dict | list)}
+        recorded = {
+            key: value for key, value in self.run.provenance.items() if key != "command" and value not in ({}, [])
+        }
+        plain = {key: value for key, value in recorded.items() if not isinstance(value, dict | list)}
         cards = [card("Run", facts(plain))] if plain else []
-        cards += (card(sentence(spaced(key)), facts(value)) for key, value in known.items() if key not in plain)
+        cards += (card(sentence(spaced(key)), facts(value)) for key, value in recorded.items() if key not in plain)
         body = f'<div class="packed">{"".join(cards)}</div>' if cards else ""
         return titled("Provenance", "", body)
 
@@ -229,5 +231,5 @@ def name_of(setting: Any) -> str:
 
 def _seconds(run: RunFolder) -> float | None:
     """Return how long a run took."""
-    known = (number(source.get("seconds")) for source in (run.result, *reversed(run.history)))
-    return next((seconds for seconds in known if seconds is not None), None)
+    durations = (number(source.get("seconds")) for source in (run.result, *reversed(run.history)))
+    return next((seconds for seconds in durations if seconds is not None), None)

@@ -90,10 +90,10 @@ def entropy(mixing: MixingHistory) -> go.Figure:
     """Draw the mean entropy of the edges of every choice, with the range from smallest to largest."""
     figure = new_plot(360, mixing.axis)
     for at, choice in enumerate(mixing.choices):
-        known = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
-        if not known:
+        entropies = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
+        if not entropies:
             continue
-        x, mean, low, high = (list(column) for column in zip(*known, strict=True))
+        x, mean, low, high = (list(column) for column in zip(*entropies, strict=True))
         color = SERIES[at % len(SERIES)]
         band = {"mode": "lines", "line": {"width": 0, "color": color}, "showlegend": False, "hoverinfo": "skip"}
         figure.add_scatter(x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=color, opacity=0.1, **band)

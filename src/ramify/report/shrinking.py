@@ -178,18 +178,18 @@ def lives(story: Shrunk, iterations: int) -> go.Figure:
 def angles(story: Shrunk) -> go.Figure:
     """Draw the rank of every operator's angle over the iterations."""
     figure = new_plot(92 + 25 * len(story.edges))
-    known: list[list[str]] = []
+    hover: list[list[str]] = []
     for edge in range(len(story.edges)):
-        known.append([])
+        hover.append([])
         for op in range(len(story.ops)):
             for number, (mean, error) in enumerate(zip(story.angles, story.errors, strict=True), start=1):
                 value = mean[edge][op]
                 what = "" if value is None else f"<b>{value:.4f} ± {error[edge][op]:.4f} rad</b>"
-                known[-1].append(f"{escape(story.label((edge, op)))}<br>iteration {number}: {what}")
-            known[-1].append("")
+                hover[-1].append(f"{escape(story.label((edge, op)))}<br>iteration {number}: {what}")
+            hover[-1].append("")
     figure.add_heatmap(
         z=story.strips,
-        customdata=[row[:-1] for row in known],
+        customdata=[row[:-1] for row in hover],
         zmin=0,
         zmax=1,
         colorscale=[[at / (len(_SHADES) - 1), color] for at, color in enumerate(_SHADES)],
@@ -240,9 +240,9 @@ def _decades(before: float) -> int:
 
 def _ranks(table: Table) -> dict[tuple[int, int], float]:
     """Return (edge, operation) → rank of its value from 0 to 1."""
-    known = [(value, edge, op) for edge, row in enumerate(table) for op, value in enumerate(row) if value is not None]
-    last = max(1, len(known) - 1)
-    return {(edge, op): place / last for place, (_, edge, op) in enumerate(sorted(known))}
+    scored = [(value, edge, op) for edge, row in enumerate(table) for op, value in enumerate(row) if value is not None]
+    last = max(1, len(scored) - 1)
+    return {(edge, op): place / last for place, (_, edge, op) in enumerate(sorted(scored))}
 
 
 # On paper

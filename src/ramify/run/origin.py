@@ -55,20 +55,20 @@ def lookup_of(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[
         section = section.get(key) if isinstance(section, Mapping) else None
     if not isinstance(section, Mapping) or str(section.get("class_path")).rpartition(".")[2] != TableLookup.__name__:
         return None
-    settings, said = section.get("init_args"), provenance.get("lookup")
+    settings, lookup = section.get("init_args"), provenance.get("lookup")
     settings = settings if isinstance(settings, Mapping) else {}
-    told = {key: value for key, value in said.items() if key in _TOLD} if isinstance(said, Mapping) else {}
-    return {**told, "table": settings.get("table"), "column": {"name": settings.get("column")}}
+    metadata = {key: value for key, value in lookup.items() if key in _TOLD} if isinstance(lookup, Mapping) else {}
+    return {**metadata, "table": settings.get("table"), "column": {"name": settings.get("column")}}
 
 
 def in_words(lookup: Mapping[str, Any]) -> str:
     """Return where scores were looked up, for instance `nb.table, column valid: cifar10 (valid), 12 epochs, seed 0`."""
-    said = f"{lookup['table']}, column {lookup['column']['name']}"
+    words = f"{lookup['table']}, column {lookup['column']['name']}"
     if {"data", "split", "says"} <= lookup.keys():
-        said += f": {lookup['data']} ({lookup['split']}), {lookup['says']}"
+        words += f": {lookup['data']} ({lookup['split']}), {lookup['says']}"
     if {"measured", "members"} <= lookup.keys() and lookup["measured"] != lookup["members"]:
-        said += f"; it holds {lookup['measured']:,} of the {lookup['members']:,} members"
-    return said
+        words += f"; it holds {lookup['measured']:,} of the {lookup['members']:,} members"
+    return words
 
 
 def saw_images(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
@@ -130,21 +130,21 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
     """
     if path is None:
         return spec
-    made = directory_of(path)
+    directory = directory_of(path)
     places: dict[str, Any] = {}
     for name in ("source", "test", "split_file"):
         value = getattr(spec, name)
         if value is None or is_name(value) or files.expanded(value).is_absolute():
             continue
         pattern = any(mark in value for mark in "*?[")
-        bases = [Path(made), Path.cwd()]
+        bases = [Path(directory), Path.cwd()]
         existing = [
             base for base in bases if (base / value).exists() or (pattern and bool(files.matching(base, value)))
         ]
         if there and not existing:
             raise ConfigurationError(
-                f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
-                "--data or `data=`"
+                f"{path}: its data {value} was given relative to {directory}, and is neither there nor here; name it "
+                "with --data or `data=`"
             )
         places[name] = str((existing or bases)[0] / value)
     return replace(spec, **places)
@@ -152,11 +152,11 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
 
 def told_of(task: Task) -> Images:
     """Return the provenance record of a task and its data."""
-    said: Images = {"name": task.title, "fingerprint": task.fingerprint}
+    record: Images = {"name": task.title, "fingerprint": task.fingerprint}
     if "num_classes" in task.shape:
-        said["classes"] = task.shape["num_classes"]
-    said["input_size"] = cast("tuple[int, ...]", list(task.input_size))  # as JSON gives it back
-    return said if set(task.shape) == {"num_classes", "in_channels"} else {**said, "shape": task.shape}
+        record["classes"] = task.shape["num_classes"]
+    record["input_size"] = cast("tuple[int, ...]", list(task.input_size))  # as JSON gives it back
+    return record if set(task.shape) == {"num_classes", "in_channels"} else {**record, "shape": task.shape}
 
 
 def shape_told(images: Mapping[str, Any]) -> dict[str, int]:

@@ -174,7 +174,7 @@ def _store() -> torch.distributed.TCPStore:
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     """Return what `torchrun` would tell a process."""
-    told = {
+    variables = {
         "RANK": rank,
         "LOCAL_RANK": rank,
         "WORLD_SIZE": count,
@@ -188,8 +188,8 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     }
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     if loopback is not None and "GLOO_SOCKET_IFNAME" not in os.environ:
-        told["GLOO_SOCKET_IFNAME"] = loopback  # a machine need not know its own name
-    return {name: str(value) for name, value in told.items()}
+        variables["GLOO_SOCKET_IFNAME"] = loopback  # a machine need not know its own name
+    return {name: str(value) for name, value in variables.items()}
 
 
 @contextmanager
@@ -280,22 +280,22 @@ def _work(
     sys.orig_argv = command
     _scratch = folder
     parallel.remember(lines)
-    said = _Report("done")
+    result = _Report("done")
     try:
         signals.let_through()
         imports.repeat(imported)
         function, args, kwargs = pickle.loads(work)  # noqa: S301 -- of the process that started this one
         function(*args, **kwargs)
     except KeyboardInterrupt as interruption:
-        said = _Report("interrupted", message=str(interruption))
+        result = _Report("interrupted", message=str(interruption))
     except RamifyError as error:
-        said = _Report("wrong", type(error).__name__, str(error))
+        result = _Report("wrong", type(error).__name__, str(error))
     except BaseException as error:
         traceback.print_exc()
-        said = _Report("crashed", type(error).__name__, f"process {environment['RANK']}: {error}")
-    report.send((said.outcome, said.kind, said.message, parallel.said()))
+        result = _Report("crashed", type(error).__name__, f"process {environment['RANK']}: {error}")
+    report.send((result.outcome, result.kind, result.message, parallel.said()))
     report.close()
-    if said.outcome != "done":
+    if result.outcome != "done":
         os._exit(1)  # the others may be waiting for this process, and a proper end would wait for them
 
 

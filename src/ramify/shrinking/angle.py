@@ -49,9 +49,9 @@ class AngleForm:
     skips: str = "empty"
 
     def __post_init__(self) -> None:
-        for name, known in _KNOWN.items():
-            if getattr(self, name) not in known:
-                raise ConfigurationError(f"`{name}` must be one of {list(known)}, got {getattr(self, name)!r}")
+        for name, values in _KNOWN.items():
+            if getattr(self, name) not in values:
+                raise ConfigurationError(f"`{name}` must be one of {list(values)}, got {getattr(self, name)!r}")
 
 
 def angle_between(a: Tensor, b: Tensor) -> float:
@@ -236,8 +236,8 @@ def one_hot(sup: nn.Module, child: Architecture | Mapping[str, Any]) -> dict[str
 
         child = space_of(child).mix(child)
     if not isinstance(child, Mapping) or child.keys() != choices.keys():
-        got = sorted(child) if isinstance(child, Mapping) else type(child).__name__
-        raise ArchitectureError(f"a child is an architecture, or a mix with the keys {sorted(choices)}; got {got}")
+        given = sorted(child) if isinstance(child, Mapping) else type(child).__name__
+        raise ArchitectureError(f"a child is an architecture, or a mix with the keys {sorted(choices)}; got {given}")
     return {name: _checked(name, choice, child[name]) for name, choice in choices.items()}
 
 
@@ -273,15 +273,15 @@ def child_vector(
         ops = choices[name].ops
         for place, pieces in enumerate(vector.places[name]):
             chosen = rows if rows.dim() == 2 else rows[place]
-            taken = {edge: int(row.argmax()) for edge, row in enumerate(chosen) if row.any()}
+            operations = {edge: int(row.argmax()) for edge, row in enumerate(chosen) if row.any()}
             if name in vector.ends:
-                alive = {edge for edge, op in taken.items() if ops[op] != NONE}
+                alive = {edge for edge, op in operations.items() if ops[op] != NONE}
                 edges: Iterable[int] = (edge for path in _paths(vector.ends[name], alive, form) for edge in path)
                 edges = dict.fromkeys(edges) if form.vector == "edges-once" else edges
             else:
-                edges = taken
+                edges = operations
             for edge in edges:
-                if piece := pieces.get((edge, taken[edge])):
+                if piece := pieces.get((edge, operations[edge])):
                     parts += _tensors_of(piece, state, form)
     return torch.cat([part.flatten() for part in parts])
 

@@ -356,8 +356,8 @@ class _Limit:
     def __init__(self, settings: Shrinking, space: Space, work: Work, candidates: Candidates) -> None:
         assert isinstance(space, ChainSpace)
         self.cost, self.at_most, self.candidates = settings.cost, settings.at_most, candidates
-        taken = ("channels", "last_channels", "resolution")
-        layout = {name: value for name, value in work.layout.items() if name in taken}
+        keywords = ("channels", "last_channels", "resolution")
+        layout = {name: value for name, value in work.layout.items() if name in keywords}
         self._costs = ChainCosts(space, work.inputs, layout, released=settings.released_costs)
         self._table, self._fixed = self._costs.tables[self.cost], self._costs.fixed[self.cost]
         self._costs.sampler(self.cost, at_most=self.at_most)  # refuses a limit that no member keeps

@@ -80,10 +80,10 @@ def create(description: Mapping[str, Any] | str | Path) -> Space:
     name, arguments = description.get("space"), dict(description.get("arguments", {}))
     if not isinstance(name, str) or name not in SPACES:
         raise ArchitectureError(imports.unknown("space", str(name)[:60], SPACES))
-    known = get_type_hints(SPACES[name].__init__)
+    hints = get_type_hints(SPACES[name].__init__)
     for argument, value in arguments.items():
         where = f"space {excerpt(name)}, argument {excerpt(argument)}"
-        kind = known.get(argument, Any)
+        kind = hints.get(argument, Any)
         reading.checked(value, kind, where=where, error=ArchitectureError, limit=MOST_CHARACTERS)
     try:
         space = SPACES[name](**arguments)

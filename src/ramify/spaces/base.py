@@ -372,8 +372,8 @@ class Space(ABC):
             shape: What the task demands, such as `num_classes` and `in_channels`.
             keywords: Further ones of both; they win.
         """
-        known, demanded = self._sorted(layout, shape, keywords, "member")
-        return executed(self._ended(self._build(self.checked(arch), known, _built(demanded)), demanded))
+        complete, demanded = self._sorted(layout, shape, keywords, "member")
+        return executed(self._ended(self._build(self.checked(arch), complete, _built(demanded)), demanded))
 
     def supernet(
         self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
@@ -384,11 +384,11 @@ class Space(ABC):
         told which candidates are `active`; one whose forward pass takes no such keyword computes every candidate all
         the same, and those that are not active count nothing.
         """
-        known, demanded = self._sorted(layout, shape, keywords, "supernet")
-        supernet: Any = executed(self._ended(self._supernet(known, _built(demanded)), demanded))
+        complete, demanded = self._sorted(layout, shape, keywords, "supernet")
+        supernet: Any = executed(self._ended(self._supernet(complete, _built(demanded)), demanded))
         if not takes(supernet, "active"):
             supernet.register_forward_pre_hook(compute_everything, with_kwargs=True)
-        supernet.choices, supernet.layout, supernet.shape = self.choices, known, demanded
+        supernet.choices, supernet.layout, supernet.shape = self.choices, complete, demanded
         return supernet
 
     def _ended(self, network: nn.Module, shape: Mapping[str, int]) -> nn.Module:
@@ -432,8 +432,8 @@ class Space(ABC):
         """
         supernet: Any = sup
         if foreign := supernet.layout.foreign("member"):
-            said = ", ".join(f"{name}={getattr(supernet.layout, name)!r}" for name in foreign)
-            raise ArchitectureError(f"a supernet with {said} holds no member: built networks have no such thing")
+            settings = ", ".join(f"{name}={getattr(supernet.layout, name)!r}" for name in foreign)
+            raise ArchitectureError(f"a supernet with {settings} holds no member: built networks have no such thing")
         with seeded(0, "extract"):  # the weights are replaced, and no draw of anybody else's moves
             network = self.build(arch, layout=supernet.layout, shape=supernet.shape)
         parameter = next(sup.parameters())

@@ -123,8 +123,8 @@ class CellSpace(PairSpace):
             return {kind: value[kind] for kind in kinds}
         if set(value) == set(ROLES):
             return {kind: value[self.FORM.role(kind)] for kind in kinds}
-        known = list(ROLES) if set(kinds) == set(ROLES) else f"{list(ROLES)} or {list(kinds)}"
-        raise ConfigurationError(f"`{name}` as a mapping needs the keys {known}, got {list(value)}")
+        keys = list(ROLES) if set(kinds) == set(ROLES) else f"{list(ROLES)} or {list(kinds)}"
+        raise ConfigurationError(f"`{name}` as a mapping needs the keys {keys}, got {list(value)}")
 
     @classmethod
     def covering(cls, genotype: Any) -> Self:
@@ -141,11 +141,11 @@ class CellSpace(PairSpace):
         extra = [op for op in dict.fromkeys(op for op, _ in reads) if op not in cls.OPERATIONS]
         nodes = {kind: len(cell.nodes or ()) or 4 for kind, cell in cells.items()}
         concat = {kind: cell.concat for kind, cell in cells.items()}
-        everything = all(concat[kind] == tuple(range(2, count + 2)) for kind, count in nodes.items())
+        is_default = all(concat[kind] == tuple(range(2, count + 2)) for kind, count in nodes.items())
         return cls(
             nodes=next(iter(nodes.values())) if len(set(nodes.values())) == 1 else nodes,
             operations=(*cls.OPERATIONS, *extra),
-            concat=None if everything else {kind: list(states) for kind, states in concat.items()},
+            concat=None if is_default else {kind: list(states) for kind, states in concat.items()},
             reduction="frc" if fixed else "searched",
             repeat=any(a == b for cell in searched.values() for (_, a), (_, b) in cell.nodes or ()),
         )

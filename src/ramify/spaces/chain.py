@@ -158,9 +158,9 @@ class ChainSpace(Space):
 
     def _all_choices(self) -> dict[str, Choice]:
         count = len(self.places)
-        everything = Choice(tuple((layer, layer + 1) for layer in range(count)), self.operations)
+        unrestricted = Choice(tuple((layer, layer + 1) for layer in range(count)), self.operations)
         mask = [[self._offers(layer, op) for op in self.operations] for layer in range(count)]
-        return {LAYERS: everything.restricted(mask, LAYERS)}
+        return {LAYERS: unrestricted.restricted(mask, LAYERS)}
 
     def _all_decisions(self) -> list[Decision]:
         return [

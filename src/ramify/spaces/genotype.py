@@ -171,8 +171,8 @@ def _from_configuration(settings: Mapping[Any, Any]) -> dict[str, Any]:
                 raise ArchitectureError(f"NAS-Bench-301, {kind}: state {state} has {len(reads)} edges, it needs two")
             sources = "_".join(str(source) for _, source in reads)
             if inputs.get((kind, state), sources) != sources:
-                said = f"the edges of state {state} say {sources!r}, not {excerpt(inputs[kind, state], 20)}"
-                raise ArchitectureError(f"NAS-Bench-301, {kind}: {said}")
+                conflict = f"the edges of state {state} say {sources!r}, not {excerpt(inputs[kind, state], 20)}"
+                raise ArchitectureError(f"NAS-Bench-301, {kind}: {conflict}")
             nodes.append(reads)
         if given:
             raise ArchitectureError(f"NAS-Bench-301, {kind}: there are edges 0 to 13, got {listing(given)}")

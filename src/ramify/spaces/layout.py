@@ -45,8 +45,8 @@ def keyword(
         most: The largest whole number.
         positive: Whether a number is any above 0; else it is a rate, in [0, 1).
     """
-    said = {"member": member, "supernet": supernet, "only": only, "most": most, "positive": positive}
-    return field(default=default, metadata={**said, "apart": apart or member != supernet or only == "supernet"})
+    rules = {"member": member, "supernet": supernet, "only": only, "most": most, "positive": positive}
+    return field(default=default, metadata={**rules, "apart": apart or member != supernet or only == "supernet"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +117,11 @@ class Layout:
 
     def foreign(self, kind: Kind) -> list[str]:
         """Return the fields that do not apply to this kind of network, as far as they differ from the defaults."""
-        taken = self.keywords(kind)
+        applicable = self.keywords(kind)
         return [
-            item.name for item in fields(self) if item.name not in taken and getattr(self, item.name) != item.default
+            item.name
+            for item in fields(self)
+            if item.name not in applicable and getattr(self, item.name) != item.default
         ]
 
     def resolved(self, kind: Kind, defaults: Mapping[str, Any]) -> Self:

@@ -296,13 +296,13 @@ class _MaskedCell(nn.Module):
         if self.before is None:
             return x * self.masks(now)
         earlier = self.before.weights(mixture)
-        nothing = x.new_zeros(())
-        equal = {index: earlier.get(index, nothing) for index in now}
+        zero = x.new_zeros(())
+        equal = {index: earlier.get(index, zero) for index in now}
         same = self.masks({index: weight * equal[index] for index, weight in now.items()})
         kept = _resized(x, same.shape[1]) * same
         if list(earlier) == list(now) and len(now) == 1:
             return kept
-        total = sum(earlier.values(), nothing)
+        total = sum(earlier.values(), zero)
         unequal = self.masks({index: weight * (total - equal[index]) for index, weight in now.items()})
         return kept + self._masked("0-3", _SKIP, x, unequal)
 

@@ -88,8 +88,8 @@ def _class_of(method: Callable[..., nn.Module]) -> type[nn.Module] | None:
 
     The library's classes declare all they have; those of others may get it when they are made.
     """
-    said = method.__annotations__.get("return")
-    returned = method.__globals__.get(said) if isinstance(said, str) else said
+    annotation = method.__annotations__.get("return")
+    returned = method.__globals__.get(annotation) if isinstance(annotation, str) else annotation
     return returned if isinstance(returned, type) and returned.__module__.startswith(f"{LIBRARY}.") else None
 
 

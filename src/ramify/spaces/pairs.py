@@ -256,8 +256,8 @@ class PairSpace(Space):
         for state, ((first, a), (second, b)) in enumerate(nodes, start=2):
             for op in (first, second):
                 if op not in graph.operations:
-                    known = list(graph.operations)
-                    raise ArchitectureError(f"{key}, state {state}: {op!r} is not among {known}; {advice}")
+                    names = list(graph.operations)
+                    raise ArchitectureError(f"{key}, state {state}: {op!r} is not among {names}; {advice}")
             for source in (a, b):
                 if source not in graph.sources(state):
                     seen = graph.sources(state)

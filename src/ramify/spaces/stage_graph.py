@@ -207,9 +207,9 @@ class StageGraph(PairSpace):
         for state, reads in enumerate(nodes, start=2):
             for op, _ in reads:
                 if count_weights(op):
-                    known = list(self._graphs[kind].operations)
+                    names = list(self._graphs[kind].operations)
                     raise ArchitectureError(
-                        f"{self._key(kind)}, state {state}: {op!r} has weights; a stage graph takes {known}"
+                        f"{self._key(kind)}, state {state}: {op!r} has weights; a stage graph takes {names}"
                     )
         super()._check_reads(kind, nodes)
 

@@ -273,12 +273,12 @@ class AskTellSession:
 
     def _worst(self, costs: Mapping[str, float]) -> Mapping[str, float]:
         """Return the metrics that a strategy sees of a member that could not be evaluated: the worst so far."""
-        known = [trial.metrics for trial in self.trials if not trial.failed]
+        measured = [trial.metrics for trial in self.trials if not trial.failed]
         worst = {
-            name: max((metrics[name] for metrics in known if name in metrics), default=_WORST)
+            name: max((metrics[name] for metrics in measured if name in metrics), default=_WORST)
             for name in (*self.evaluation.metrics, *self.costs.names)
         }
-        worst["score"] = min([0.0, *(metrics["score"] for metrics in known)])
+        worst["score"] = min([0.0, *(metrics["score"] for metrics in measured)])
         return self.strategy.rewarded({**worst, **costs})
 
     def _check_success(self, which: str) -> None:

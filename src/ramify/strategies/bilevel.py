@@ -205,7 +205,7 @@ class Bilevel(Stateful):
         """End the search after an epoch if `stop` says so."""
         self._stop = stop
 
-    def end(self, step: Step, told: Callable[[], Mapping[str, float]] = dict, **values: float) -> Metrics:
+    def end(self, step: Step, extra: Callable[[], Mapping[str, float]] = dict, **values: float) -> Metrics:
         """End a step; at the end of an epoch record a row, and stop the search if that is due.
 
         Args:
@@ -214,7 +214,7 @@ class Bilevel(Stateful):
             values: More of it.
         """
         self.step += 1
-        row = self._row(step, lambda: {**values, **told()}) if step.ends_epoch else {}
+        row = self._row(step, lambda: {**values, **extra()}) if step.ends_epoch else {}
         return Metrics("search", self.step, self.weights.steps, row)
 
     def select(self, preferences: Mapping[str, Tensor], count: int) -> Iterator[Metrics]:
@@ -273,7 +273,7 @@ class Bilevel(Stateful):
 
     # The end of an epoch
 
-    def _row(self, step: Step, told: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
+    def _row(self, step: Step, extra: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
         """Record the parameters, stop where strategy or guard say so, and return a row of the history."""
         averages = self.weights.averages.take()  # the first to notice divergence
         if not self.averages.is_empty:  # validation data were seen
@@ -291,7 +291,7 @@ class Bilevel(Stateful):
             "epoch": step.epoch,
             **averages,
             "lr": self.weights.lr_at(step.number),
-            **told(),
+            **extra(),
             **{f"{name}_term": float(term.detach()) for name, term in self._terms(self.alphas)},
             **self.measures[-1],
             **({} if chosen is None else {"returned_to_epoch": chosen}),

@@ -319,7 +319,7 @@ class CDARTS(Limited, Strategy):
                 if self.detach_teacher:
                     teacher = teacher.detach()
                 apart = distillation(student, teacher, distance=self.distance, temperature=self.temperature)
-                student_loss, teacher_loss = (lost(task, said, part, share) for said in (logits, taught))
+                student_loss, teacher_loss = (lost(task, output, part, share) for output in (logits, taught))
                 term = self.regularizer(space, cyclic.alphas, place.joint_epoch).to(apart)
                 cyclic.averages.add(logits, part, student_loss)
                 cyclic.evaluation_averages.add(taught, part, teacher_loss)

@@ -44,8 +44,8 @@ class CostTerm:
 
     def __post_init__(self) -> None:
         if self.of != NOTHING and not is_cost(self.of):
-            known = nearest(self.of, (*COSTS, NOTHING))
-            raise ConfigurationError(f"cost: `of` must be a cost or {NOTHING!r}, got {self.of!r}; {known}")
+            advice = nearest(self.of, (*COSTS, NOTHING))
+            raise ConfigurationError(f"cost: `of` must be a cost or {NOTHING!r}, got {self.of!r}; {advice}")
         if self.form not in FORMS:
             raise ConfigurationError(f"cost: `form` must be one of {list(FORMS)}, got {self.form!r}")
         for name in ("reference", "exponent", "strength", "power"):

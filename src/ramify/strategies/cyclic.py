@@ -254,8 +254,8 @@ class Cyclic(Stateful):
     def evaluation_group(self) -> list[Tensor]:
         """Return the parameters of E's optimizer: E, heads and r, with the shared parts unless they are S's."""
         shared = self._shared() if self.strategy.shared_parts == "search" else set()
-        everything = [*self.evaluation.module.parameters(), *self.distiller.module.parameters()]
-        return [p for p in everything if p.requires_grad and p not in shared]
+        parameters = [*self.evaluation.module.parameters(), *self.distiller.module.parameters()]
+        return [p for p in parameters if p.requires_grad and p not in shared]
 
     def descend(
         self, optimizer: Any, losses: Iterator[Tensor], group: list[Tensor], alphas: Alphas | None = None, *, lr: float

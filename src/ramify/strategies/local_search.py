@@ -51,8 +51,8 @@ class _Climb:
         """Stand at the best member that is reached from `arch` over neighbors whose scores are known already."""
         while True:
             around = neighbors(self.space, arch)
-            known = [other for other in around if other in self.scores]
-            better = max(known, key=lambda other: self.scores[other], default=arch)
+            scored = [other for other in around if other in self.scores]
+            better = max(scored, key=lambda other: self.scores[other], default=arch)
             if self.scores[better] <= self.scores[arch]:
                 break
             arch = better

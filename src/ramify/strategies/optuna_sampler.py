@@ -68,10 +68,10 @@ class OptunaSampler(AskTell):
         import optuna
 
         kind = getattr(optuna.samplers, f"{self.sampler}Sampler")
-        known = set(inspect.signature(kind).parameters) - {"seed"}
+        parameters = set(inspect.signature(kind).parameters) - {"seed"}
         for name in self.settings:
-            if name not in known:
-                raise ConfigurationError(f"unknown setting {name!r} of {kind.__name__}; {nearest(name, known)}")
+            if name not in parameters:
+                raise ConfigurationError(f"unknown setting {name!r} of {kind.__name__}; {nearest(name, parameters)}")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what Optuna calls experimental is tested here
@@ -85,15 +85,15 @@ class OptunaSampler(AskTell):
         def start() -> OptunaStudy:
             return OptunaStudy(space, self.make, len(trials.objectives))
 
-        study, known = trials.fold("study", lambda: (start(), set()), _told)
+        study, evaluated = trials.fold("study", lambda: (start(), set()), _told)
         for _ in range(self.attempts):
             architecture, memo = study.ask(rng.getrandbits(32))
-            if architecture not in known and architecture not in trials.pending:
+            if architecture not in evaluated and architecture not in trials.pending:
                 break
         return Proposal(architecture, memo=memo)
 
 
 def _told(state: tuple[OptunaStudy, set[Architecture]], trial: Trial) -> tuple[OptunaStudy, set[Architecture]]:
-    study, known = state
-    known.add(trial.architecture)
-    return study.tell(trial, trial.memo), known
+    study, evaluated = state
+    evaluated.add(trial.architecture)
+    return study.tell(trial, trial.memo), evaluated

@@ -120,8 +120,8 @@ class ProgressiveSession:
     def _begin(self, stage: int, space: Space) -> None:
         strategy, work = self.strategy, self.work
         keyword = str(space.depth)
-        said = {name: value for name, value in work.layout.items() if value is not None}
-        layout = space.layout({keyword: strategy.depth, **said}, kind="supernet")
+        given = {name: value for name, value in work.layout.items() if value is not None}
+        layout = space.layout({keyword: strategy.depth, **given}, kind="supernet")
         depth = getattr(layout, keyword) + strategy.added_depth[stage]
         own = replace(work, layout={**work.layout, keyword: depth}, seed=derive(work.seed, "stage", stage))
         self.stage, self.space = stage, space

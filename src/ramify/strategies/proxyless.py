@@ -270,10 +270,10 @@ class ProxylessSession(Bilevel):
         if self.latencies is not None:
             expected = ExpectedCost(space, *self.latencies)
         else:
-            known = expected_cost(networks_of(space, self.work, term.network or self.work.layout), term.of)
-            if known is None:
+            measured = expected_cost(networks_of(space, self.work, term.network or self.work.layout), term.of)
+            if measured is None:
                 raise ConfigurationError(f"{term.of} of a network of {space.name} are no sum over its candidates")
-            expected = known
+            expected = measured
             self.latencies = None if is_repeatable(term.of) else (expected.base, expected.costs)
         cheapest = expected.least
         if (
@@ -347,13 +347,13 @@ class ProxylessSession(Bilevel):
 
     def _score(self, valid: Batch, mix: Mapping[str, Tensor], active: Mapping[str, Tensor], sample: int) -> float:
         """Return the score of a path on a batch, with the statistics of the batch, and count it."""
-        supernet, said = self.weights.supernet.train(), []
+        supernet, outputs = self.weights.supernet.train(), []
         with torch.no_grad(), seeded(self.work.seed, "sample", self.step, sample):
             for part, share in self.weights.parts(valid):
                 output = supernet(part.inputs, mix, active=active)
                 self.averages.add(output, part, lost(self.work.task, output, part, share))
-                said.append((output, part))
-        return scored(self.work.task, said)
+                outputs.append((output, part))
+        return scored(self.work.task, outputs)
 
     def told(self) -> dict[str, float]:
         """Return further values for a row of the history: the expected cost, and the baseline."""

@@ -44,14 +44,14 @@ class Selection:
         Raises:
             RunError: If not a single one could be scored.
         """
-        known = {trial.architecture: trial.metrics for trial in self.trials}
+        metrics = {trial.architecture: trial.metrics for trial in self.trials}
         while len(self.trials) < len(candidates):
             number = len(self.trials)
             arch = candidates[number]
-            if arch not in known:
+            if arch not in metrics:
                 measurement = self.weights.measure(*single_path(self.space, arch), batches=self.batches)
-                known[arch] = {"score": measurement.score, "loss": measurement.loss}
-            self.trials.append(_trial(number, arch, known[arch]))
+                metrics[arch] = {"score": measurement.score, "loss": measurement.loss}
+            self.trials.append(_trial(number, arch, metrics[arch]))
             yield Metrics("trial", number + 1, len(candidates), self._row())
         if self.trials and self.best is None:
             raise RunError(f"all {len(self.trials)} candidates failed; the last: {self.trials[-1].failed}")

@@ -69,10 +69,10 @@ def mixtures(
     """
     if mix.keys() != choices.keys():
         raise ArchitectureError(f"mix must have the keys {sorted(choices)}, got {sorted(mix)}")
-    known = {op: None for choice in choices.values() for op in choice.ops}
+    operations = {op: None for choice in choices.values() for op in choice.ops}
     for operation in dropout or {}:
-        if operation not in known:
-            raise ArchitectureError(f"dropout: unknown operation {operation!r}; {nearest(operation, known)}")
+        if operation not in operations:
+            raise ArchitectureError(f"dropout: unknown operation {operation!r}; {nearest(operation, operations)}")
     for name in active or {}:
         if name not in choices:
             raise ArchitectureError(f"active: unknown choice {name!r}; {nearest(name, choices)}")

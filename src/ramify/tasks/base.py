@@ -125,10 +125,10 @@ class Task(ABC):
             ConfigurationError: If the targets of the data are not what it learns.
         """
         if data.targets != self.targets:
-            said = {"classes": "numbers of classes", "values": "values"}
+            words = {"classes": "numbers of classes", "values": "values"}
             raise ConfigurationError(
-                f"{type(self).__name__} learns {said[self.targets]}, but {data.name} was loaded with "
-                f"{said[data.targets]}; load(…, targets={self.targets!r}) reads them so"
+                f"{type(self).__name__} learns {words[self.targets]}, but {data.name} was loaded with "
+                f"{words[data.targets]}; load(…, targets={self.targets!r}) reads them so"
             )
         bound = copy.copy(self)
         object.__setattr__(bound, "_data", data)
@@ -147,9 +147,9 @@ class Task(ABC):
 
     def shaped(self, shape: Mapping[str, int]) -> Self:
         """Return the task for networks of a known shape, for instance of a run folder, without any data."""
-        known = copy.copy(self)
-        object.__setattr__(known, "_shape", dict(shape))
-        return known
+        shaped = copy.copy(self)
+        object.__setattr__(shaped, "_shape", dict(shape))
+        return shaped
 
     @property
     def bound(self) -> bool:

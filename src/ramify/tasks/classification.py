@@ -137,10 +137,10 @@ class Confusion(SumMeter):
         right = (ranked == labels[:, None]) & finite
         sums = torch.stack([right.new_full((), len(batch), dtype=torch.float64), right[:, 0].sum(), right.any(1).sum()])
         K = self._counted
-        taken = torch.where(finite[:, 0], ranked[:, 0], K)
+        predicted = torch.where(finite[:, 0], ranked[:, 0], K)
         table = torch.zeros(K * (K + 1), dtype=torch.float64, device=labels.device)
         if K:
-            table.index_add_(0, labels * (K + 1) + taken, torch.ones_like(labels, dtype=torch.float64))
+            table.index_add_(0, labels * (K + 1) + predicted, torch.ones_like(labels, dtype=torch.float64))
         return torch.cat([sums, table])
 
     @property

@@ -42,8 +42,8 @@ class Regression(Task):
     def network(self, backbone: nn.Module) -> nn.Module:
         """Return the backbone, with standardized outputs (B, K), and a module that scales them to their units."""
         count = self.shape["num_classes"]
-        known = self._data is not None  # else they are in a state that is loaded next
-        mean, std = (self.data.target_mean, self.data.target_std) if known else ((0.0,) * count, (1.0,) * count)
+        has_data = self._data is not None  # else they are in a state that is loaded next
+        mean, std = (self.data.target_mean, self.data.target_std) if has_data else ((0.0,) * count, (1.0,) * count)
         return Headed(backbone, Units(mean, std))
 
     @property
@@ -55,13 +55,13 @@ class Regression(Task):
         """Return the deviations of values (B, K), in standard deviations, averaged over K and summed over B; and B."""
         values = output if output.dtype == torch.float64 else output.float()
         deviation = (values - batch.targets.to(values)) / values.new_tensor(self.data.target_std)
-        nothing = torch.zeros_like(deviation)
+        zeros = torch.zeros_like(deviation)
         if self.of == "squared":
             losses = deviation.square()
         elif self.of == "absolute":
             losses = deviation.abs()
         else:
-            losses = F.huber_loss(deviation, nothing, reduction="none")
+            losses = F.huber_loss(deviation, zeros, reduction="none")
         return losses.mean(dim=1).sum(), values.new_tensor(float(len(batch)))
 
     def meter(self) -> SumMeter:

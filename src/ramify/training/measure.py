@@ -110,10 +110,10 @@ def measure(
     return Measurement(int(items), loss_sum / (weight or 1), metrics, task.score(metrics), meter.details())
 
 
-def scored(task: Task, said: Iterable[tuple[Any, Batch]]) -> float:
+def scored(task: Task, outputs: Iterable[tuple[Any, Batch]]) -> float:
     """Return the score of a network on some batches, of which every process may have its share."""
     meter = task.evaluation_meter()
-    for output, batch in said:
+    for output, batch in outputs:
         meter.update(output, batch)
     meter.merge()
     return task.score(meter.compute())

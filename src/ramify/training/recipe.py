@@ -170,7 +170,7 @@ class Recipe:
 
 def recipe_keywords(space: Space, recipe: Recipe, task: Task) -> dict[str, Any]:
     """Return the layout keywords that a recipe sets, as far as they apply to the space's networks and the task."""
-    known = space.Layout.keywords("member")
+    keywords = space.Layout.keywords("member")
     auxiliary = recipe.auxiliary and recipe.auxiliary_weight > 0 and task.takes_auxiliary
     wanted = {"auxiliary": auxiliary, "drop_path": recipe.drop_path}
-    return {name: value for name, value in wanted.items() if name in known}
+    return {name: value for name, value in wanted.items() if name in keywords}

@@ -71,9 +71,9 @@ def inputs_for(network: nn.Module, task: Task, count: int = 1) -> Nested:
 def check_whole(task: Task, accumulate: int) -> None:
     """Raise `ConfigurationError` if batches are to be divided although the loss needs whole batches."""
     if task.whole_batch and (accumulate > 1 or parallel.world() > 1):
-        said = f"accumulate={accumulate}" if accumulate > 1 else f"{parallel.world()} devices"
+        cause = f"accumulate={accumulate}" if accumulate > 1 else f"{parallel.world()} devices"
         raise ConfigurationError(
-            f"the loss of {task.name} looks at a whole batch at once, so it cannot be divided ({said}); take "
+            f"the loss of {task.name} looks at a whole batch at once, so it cannot be divided ({cause}); take "
             "accumulate=1 and one device, with smaller batches where memory is short"
         )
 

@@ -243,22 +243,26 @@ def _as_trained(data: AnyData, trained: DataSpec, shape: Mapping[str, Any], path
     options["scale"] = _scale_of(shape, path)
     if isinstance(data, Data):
         return load_data(data, device=options["device"], scale=options["scale"])
-    taken = {name: getattr(trained, name) for name in ("image_size", "channel_axis", "image_column", "label_column")}
+    as_trained = {
+        name: getattr(trained, name) for name in ("image_size", "channel_axis", "image_column", "label_column")
+    }
     named = data if isinstance(data, DataSpec) else DataSpec()
-    taken = {name: value for name, value in taken.items() if value is not None and getattr(named, name) is None}
+    as_trained = {
+        name: value for name, value in as_trained.items() if value is not None and getattr(named, name) is None
+    }
     size = tuple(shape["input_size"][1:])  # height and width, if the network takes images
     while True:
         try:
-            loaded = load_data(data, **options, **taken)
-            if named.image_size or "image_size" in taken or _same_ratio(loaded.input_size[1:], size):
+            loaded = load_data(data, **options, **as_trained)
+            if named.image_size or "image_size" in as_trained or _same_ratio(loaded.input_size[1:], size):
                 return loaded
         except OptionError as error:
-            if error.option in taken:
-                del taken[error.option]
+            if error.option in as_trained:
+                del as_trained[error.option]
                 continue
             if error.option != "image_size" or named.image_size or len(size) != 2:
                 raise
-        taken["image_size"] = size
+        as_trained["image_size"] = size
         say(f"the images are brought to {'x'.join(map(str, size))} pixels, as those the network was trained on")
 
 
@@ -283,9 +287,9 @@ def _is_inside(source: str, trained: DataSpec) -> bool:
     """Return whether a path lies in the folder of the training data, and not among its test images."""
     place, whole = (files.expanded(one).resolve() for one in (source, trained.source))
     test = None if trained.test is None else files.expanded(trained.test).resolve()
-    told = [told_by(name) for name in place.relative_to(whole).parts] if place.is_relative_to(whole) else []
-    apart = any(one is not None and one.part == "test" for one in told) or (test and place.is_relative_to(test))
-    return bool(told) and not apart
+    steps = [told_by(name) for name in place.relative_to(whole).parts] if place.is_relative_to(whole) else []
+    apart = any(one is not None and one.part == "test" for one in steps) or (test and place.is_relative_to(test))
+    return bool(steps) and not apart
 
 
 def _numbered(data: Data, known: Sequence[str]) -> Data:

@@ -166,9 +166,9 @@ class Entry:
         name = next(iter(self.networks), "") if network is None else network
         if name not in self.networks:
             raise ConfigurationError(f"{self.name} has no network {name!r}; {nearest(name, self.networks)}")
-        known = self.networks[name]
-        shape = {"num_classes": known.num_classes, "in_channels": known.input_size[0]}
-        return self.space.build(self.architecture, known.layout, shape=shape, **options)
+        published = self.networks[name]
+        shape = {"num_classes": published.num_classes, "in_channels": published.input_size[0]}
+        return self.space.build(self.architecture, published.layout, shape=shape, **options)
 
     @property
     def headline(self) -> Figure | None:

@@ -166,8 +166,8 @@ def search_levels(
 def with_cell(space: Space, arch: Architecture) -> Space:
     """Return the same space with other cells."""
     cell = space_of(arch).format(arch)
-    made = create({"space": space.name, "arguments": {**space.arguments, "cell": cell}})
-    return made.restrict(space.restriction) if space.restriction else made
+    around = create({"space": space.name, "arguments": {**space.arguments, "cell": cell}})
+    return around.restrict(space.restriction) if space.restriction else around
 
 
 def _check(levels: Mapping[str, Level]) -> None:
