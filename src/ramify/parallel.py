@@ -84,7 +84,7 @@ def once() -> Iterator[None]:
         _said = before
 
 
-def said() -> tuple[str, ...]:
+def printed() -> tuple[str, ...]:
     """Return the lines that `say_once` has printed within the block of `once`."""
     return tuple(sorted(_said or ()))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ramify.commandline import words as given
 from ramify.commandline.classes import classes
-from ramify.commandline.objects import made
+from ramify.commandline.objects import object_of
 from ramify.commandline.values import Reader, Readers, UnnamedError
 from ramify.commandline.words import Given, Place, Word
 from ramify.errors import ConfigurationError, RamifyError, nearest
@@ -188,7 +188,7 @@ class Command:
         options = Options()
         for name, option in self._options.items():
             default = option.arguments.get("default")
-            value = made(values[name], option.kind, Place(name), default) if name in values else default
+            value = object_of(values[name], option.kind, Place(name), default) if name in values else default
             options.put(name.split("."), value)
         return options
 

@@ -39,7 +39,7 @@ def is_exotic(kind: Any) -> bool:
     return not (origin_of(kind) in plain or is_list(kind) or is_settings(kind) or kind_of(kind))
 
 
-def said(kind: Any) -> str:
+def in_words(kind: Any) -> str:
     """Return a type in words, for messages."""
     names: list[str] = []
     for one in members(kind):

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from ramify import reading
 from ramify.commandline.classes import kind_of, parameters, path_of, unknown_option, unnamed
-from ramify.commandline.kinds import is_exotic, is_list, is_settings, members, origin_of, said
+from ramify.commandline.kinds import in_words, is_exotic, is_list, is_settings, members, origin_of
 from ramify.commandline.words import Place, Word, group_of, yaml_of
 from ramify.errors import ConfigurationError, RamifyError
 
@@ -109,7 +109,7 @@ class Reader:
                     return plain
         if problem and given.lstrip()[:1] in ("[", "{"):
             raise ConfigurationError(f"{place}: {problem.removeprefix('it: ')}")
-        raise ConfigurationError(f"{place}: expected {said(kind)}, got {_quoted(given)}")
+        raise ConfigurationError(f"{place}: expected {in_words(kind)}, got {_quoted(given)}")
 
     def _as_word(self, given: str, kind: Any, place: Place) -> Any:
         try:

@@ -49,7 +49,7 @@ def channels_first(shape: Sequence[int], what: str, asked: str | None = None, *,
         OptionError: If the rule leaves it open.
         DataError: If there are more than `MAX_CHANNELS`.
     """
-    first = asked == "first" if asked else _told(shape, tensor)
+    first = asked == "first" if asked else _by_sides(shape, tensor)
     if first is None:
         raise OptionError(
             f"{what} leaves open which axis holds the channels; set `channel_axis` to first or last "
@@ -61,7 +61,7 @@ def channels_first(shape: Sequence[int], what: str, asked: str | None = None, *,
     return first
 
 
-def _told(shape: Sequence[int], tensor: bool) -> bool | None:
+def _by_sides(shape: Sequence[int], tensor: bool) -> bool | None:
     first, middle, last = shape
     colors = first in (1, 3), last in (1, 3)
     squares = middle == last, first == middle  # what is left if the channels are first, or last

@@ -185,7 +185,7 @@ class Items:
 
     def open(self, row: int) -> Image | np.ndarray:
         """Return image `row`."""
-        image = as_image(self.select(taken(self.dataset, row, self.where(row))), self.where(row), self.channel_axis)
+        image = as_image(self.select(item_of(self.dataset, row, self.where(row))), self.where(row), self.channel_axis)
         # A copy, because the reader closes what it is given, and this image is the data set's own.
         return image if isinstance(image, np.ndarray) else image.copy()
 
@@ -329,7 +329,7 @@ def _read(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
         raise DataError(f"{images.where(row)}: not a readable image ({reason:.160}); repair or remove it") from error
 
 
-def taken(dataset: Any, row: int, where: str) -> Any:
+def item_of(dataset: Any, row: int, where: str) -> Any:
     """Return an item of a Python data set; giant images may be opened, as long as the data set shrinks them."""
     from PIL import Image as factory
 

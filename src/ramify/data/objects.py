@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from ramify.data.arrow import columns_of, labels_of, rows_of_table
 from ramify.data.columns import check_for_images, usual
 from ramify.data.depth import Extent
-from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure, taken
+from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, item_of, measure
 from ramify.data.hugging_face import hugging_face_part, hugging_face_splits
 from ramify.data.labels import Label, read_target
 from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS
@@ -139,7 +139,7 @@ def _items(data: Any, name: str, spec: DataSpec) -> Part:
     for row in range(count):
         where = f"{name}, item {row}"
         try:
-            item = taken(data, row, where)
+            item = item_of(data, row, where)
         except DataError:
             raise
         except Exception as error:  # whatever the data set's own code raises

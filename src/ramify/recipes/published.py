@@ -101,13 +101,13 @@ class PublishedSetting:
         """Return the configuration as keyword arguments of its verb, with levels of `search_levels`."""
         options = self.options_for(source)
         levels, training = options.pop("levels", None), options.pop("retrain", {})
-        keywords = _made({**options, **training})
+        keywords = _objects({**options, **training})
         if levels is not None:
-            keywords["levels"] = {name: _made(level) for name, level in levels.items()}
+            keywords["levels"] = {name: _objects(level) for name, level in levels.items()}
         return keywords
 
 
-def _made(options: dict[str, Any]) -> dict[str, Any]:
+def _objects(options: dict[str, Any]) -> dict[str, Any]:
     """Return plain values as the objects they describe."""
     from jsonargparse import ArgumentParser
 

@@ -218,10 +218,10 @@ def layout_of(path: Path, space: Space) -> dict[str, Any]:
         path: The run folder, of a search, a pipeline, or a retraining.
         space: That of its architecture.
     """
-    return cast("dict[str, Any]", _said(path, space)[-1]["layout"])
+    return cast("dict[str, Any]", _recorded(path, space)[-1]["layout"])
 
 
-def _said(path: Path, space: Space) -> tuple[Path, Mapping[str, Any], Provenance, dict[str, Any]]:
+def _recorded(path: Path, space: Space) -> tuple[Path, Mapping[str, Any], Provenance, dict[str, Any]]:
     """Return the folder that knows the images of a run, its configuration, its provenance, and what these come to."""
     config, trained = RunFolder(path).config(), None
     if levels := config.get("levels"):
@@ -250,7 +250,7 @@ def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[s
             shape = RunFolder(place).read_json("network.json", NetworkFile)
             if Architecture.from_json(shape["architecture"]) == arch:
                 return {**shape, "shape": network_shape(shape)}
-    path, config, provenance, shapes = _said(path, space_of(arch))
+    path, config, provenance, shapes = _recorded(path, space_of(arch))
     if images and "input_size" not in shapes and saw_images(config, provenance):
         try:
             data = load_data(located(data_of(path), path))

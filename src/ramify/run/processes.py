@@ -143,7 +143,7 @@ def spread(
                             writing,
                             list(sys.orig_argv),
                             scratch,
-                            parallel.said(),
+                            parallel.printed(),
                             imports.traveling(),
                             work,
                         ),
@@ -293,7 +293,7 @@ def _work(
     except BaseException as error:
         traceback.print_exc()
         result = _Report("crashed", type(error).__name__, f"process {environment['RANK']}: {error}")
-    report.send((result.outcome, result.kind, result.message, parallel.said()))
+    report.send((result.outcome, result.kind, result.message, parallel.printed()))
     report.close()
     if result.outcome != "done":
         os._exit(1)  # the others may be waiting for this process, and a proper end would wait for them

@@ -165,9 +165,9 @@ class Reader:
             if len(given) > len(_FIELDS[kind]):
                 raise ArchitectureError(f"{kind}(...) has {len(given)} values, at most {len(_FIELDS[kind])} are known")
             return dict(zip(_FIELDS[kind], given, strict=False)) | named
-        return self._made(kind, given, named)
+        return self._called(kind, given, named)
 
-    def _made(self, kind: str, given: list[Any], named: dict[str, Any]) -> Any:
+    def _called(self, kind: str, given: list[Any], named: dict[str, Any]) -> Any:
         first = given[0] if given else None
         if kind in _NUMBERS and len(given) == 1 and not named and isinstance(first, int | float | str):
             return first

@@ -63,7 +63,7 @@ class BOHB(AskTell):
         epochs = levels[place.rung + len(levels) - len(place.sizes)]
         if place.rung:
             return Proposal(place.promoted(trials) or space.sample(rng), epochs)
-        studies = trials.fold("studies", dict, lambda studies, trial: self._told(space, studies, trial))
+        studies = trials.fold("studies", dict, lambda studies, trial: self._updated(space, studies, trial))
         fitted = [studies[level] for level in levels if level in studies and studies[level][1] >= self.startup]
         if not fitted or rng.random() < self.random_fraction:
             return Proposal(space.sample(rng), epochs)
@@ -83,7 +83,7 @@ class BOHB(AskTell):
         levels = rungs(trials.fidelities, self.min_epochs, self.eta)
         return _Place.of(trials.asked, brackets(len(levels), self.eta))
 
-    def _told(self, space: Space, studies: dict[Any, tuple[OptunaStudy, int]], trial: Trial) -> dict[Any, Any]:
+    def _updated(self, space: Space, studies: dict[Any, tuple[OptunaStudy, int]], trial: Trial) -> dict[Any, Any]:
         if trial.failed:
             return studies
         study, count = studies.get(trial.epochs) or (OptunaStudy(space, self._make_sampler), 0)

@@ -48,20 +48,20 @@ class Budget:
     wall_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in self._given.items():
+        for name, allowed in self._limits.items():
             if not allowed > 0:
                 least = "at least 1" if type(allowed) is int else "above 0"
                 raise ConfigurationError(f"`{name}` must be {least}, got {allowed}")
 
     @property
-    def _given(self) -> dict[str, Any]:
+    def _limits(self) -> dict[str, Any]:
         named = {name: getattr(self, name) for name in ("evaluations", "epochs", "seconds", "wall_seconds")}
         return {name: allowed for name, allowed in named.items() if allowed is not None}
 
     @property
     def budgets(self) -> dict[str, Any]:
         """The limited amounts, by name."""
-        return self._given or {"evaluations": DEFAULT_EVALUATIONS}
+        return self._limits or {"evaluations": DEFAULT_EVALUATIONS}
 
     def share(self, spent: Spent) -> float:
         """Return the spent share of the budget: 1 or more ends the search."""

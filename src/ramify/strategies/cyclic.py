@@ -267,7 +267,7 @@ class Cyclic(Stateful):
         scale = self.weights.scale.factor  # the step may change it
         descend(
             self.work.fabric,
-            nn.ParameterList(self._everything() if legacy else group),
+            nn.ParameterList(self._all_parameters() if legacy else group),
             optimizer,
             losses,
             lr=lr,
@@ -293,7 +293,7 @@ class Cyclic(Stateful):
         """Names of the stages whose features are distilled."""
         return self.search.distilled
 
-    def _everything(self) -> list[Tensor]:
+    def _all_parameters(self) -> list[Tensor]:
         """Return all parameters there are, once each."""
         networks = [self.search, self.distiller.module]
         networks += [] if self.evaluation is None else [self.evaluation.module]
@@ -378,7 +378,7 @@ class Cyclic(Stateful):
             "evaluation": self.evaluation.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
-        gradients = {"gradients": [p.grad for p in self._everything()]} if self.strategy.legacy_clip else {}
+        gradients = {"gradients": [p.grad for p in self._all_parameters()]} if self.strategy.legacy_clip else {}
         return super().state_dict() | evaluation | gradients
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -389,7 +389,7 @@ class Cyclic(Stateful):
             self.evaluation.load_state_dict(state["evaluation"])
             self.optimizer.load_state_dict(state["optimizer"])
         if self.strategy.legacy_clip:  # what is left of earlier steps counts
-            for parameter, gradient in zip(self._everything(), state["gradients"], strict=True):
+            for parameter, gradient in zip(self._all_parameters(), state["gradients"], strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter)
 
 

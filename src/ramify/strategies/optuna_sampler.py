@@ -85,7 +85,7 @@ class OptunaSampler(AskTell):
         def start() -> OptunaStudy:
             return OptunaStudy(space, self.make, len(trials.objectives))
 
-        study, evaluated = trials.fold("study", lambda: (start(), set()), _told)
+        study, evaluated = trials.fold("study", lambda: (start(), set()), _updated)
         for _ in range(self.attempts):
             architecture, memo = study.ask(rng.getrandbits(32))
             if architecture not in evaluated and architecture not in trials.pending:
@@ -93,7 +93,7 @@ class OptunaSampler(AskTell):
         return Proposal(architecture, memo=memo)
 
 
-def _told(state: tuple[OptunaStudy, set[Architecture]], trial: Trial) -> tuple[OptunaStudy, set[Architecture]]:
+def _updated(state: tuple[OptunaStudy, set[Architecture]], trial: Trial) -> tuple[OptunaStudy, set[Architecture]]:
     study, evaluated = state
     evaluated.add(trial.architecture)
     return study.tell(trial, trial.memo), evaluated

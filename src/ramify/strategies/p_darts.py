@@ -146,7 +146,7 @@ class ProgressiveSession:
                         inner.descend(next(inner.training), path, **dropout)
                     else:
                         inner.alphas.descend(inner.losses(next(inner.validation), path, **dropout))
-                yield self._told(inner.end(step, skip_dropout=p))
+                yield self._of_whole_search(inner.end(step, skip_dropout=p))
             if self.stage == self.stages - 1:
                 return
             self._begin(self.stage + 1, self.space.restrict(self._survivors()))
@@ -157,7 +157,7 @@ class ProgressiveSession:
         skips = any(SKIP in choice.ops for choice in self.space.choices.values())
         return skips and self.strategy.skip_dropout[self.stage] > 0
 
-    def _told(self, metrics: Metrics) -> Metrics:
+    def _of_whole_search(self, metrics: Metrics) -> Metrics:
         """Return what a stage tells as a step of the whole search."""
         steps = self.inner.weights.steps
         row = self._row(metrics.values) if metrics.values else {}

@@ -108,7 +108,7 @@ def evaluate(
     if task.needs_data:
         task = task.on(_measured_data(source, data, path, shape, fabric, split, task.targets))
         if task.shape != (wanted := network_shape(shape)):
-            needed, given = (_said(each, task.targets) for each in (wanted, task.shape))
+            needed, given = (_in_words(each, task.targets) for each in (wanted, task.shape))
             raise ConfigurationError(f"the network is for {needed}, but {task.title} has {given}")
     elif data is not None:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
@@ -151,7 +151,7 @@ def _measured_data(
         data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
         loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path), targets=targets)
     else:
-        loaded = _given(data, source, path, shape, fabric, split, targets)
+        loaded = _data_to_evaluate(data, source, path, shape, fabric, split, targets)
     wanted = network_shape(shape)
     if features := shape.get("features"):
         loaded = arranged(loaded, features)
@@ -166,7 +166,7 @@ def _measured_data(
     return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
 
 
-def _said(shape: Mapping[str, int], targets: str) -> str:
+def _in_words(shape: Mapping[str, int], targets: str) -> str:
     """Say what a shape is for people: `3 channels and 10 classes`."""
     units = {"num_classes": targets, "in_channels": "channels"}
     return " and ".join(f"{shape[name]} {units.get(name, name)}" for name in sorted(shape))
@@ -181,7 +181,7 @@ def _retrained_data(source: Any, path: Path) -> AnyData:
     return located(data_of(path), path)
 
 
-def _given(
+def _data_to_evaluate(
     data: AnyData,
     source: Any,
     path: Path | None,

@@ -169,7 +169,7 @@ def retrain(
             weights = save(state)
             folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
-            record = {"layout": keywords, **_told(learned, task_settings(learned))}
+            record = {"layout": keywords, **_record_of(learned, task_settings(learned))}
             network_file = {"architecture": arch.to_dict(), **record, "sha256": files.digest(weights)}
             folder.write_json("network.json", network_file)
             last = folder.history()[-1]
@@ -198,7 +198,7 @@ def _searched_task(source: Any, home: Path | None) -> Task | None:
     return None if record is None else task_told({"task": record})
 
 
-def _told(task: Task, settings: Any) -> dict[str, Any]:
+def _record_of(task: Task, settings: Any) -> dict[str, Any]:
     """Return what `network.json` says of the inputs and outputs of a trained network."""
     record: dict[str, Any] = dict(task.shape)
     if set(record) != {"num_classes", "in_channels"}:
