@@ -43,8 +43,8 @@ def test_every_load_speaks_but_in_one_piece_of_work_the_first_alone(pets, capsys
         parallel.remember(["said elsewhere"])
         parallel.say_once("said elsewhere")
         assert capsys.readouterr().err == f"{pets}: {NOTE}\n"
-        assert parallel.said() == (f"{pets}: {NOTE}", "said elsewhere")
-    assert parallel.said() == ()
+        assert parallel.printed() == (f"{pets}: {NOTE}", "said elsewhere")
+    assert parallel.printed() == ()
 
 
 def test_the_verbs_speak_once(pets, tmp_path, capsys):

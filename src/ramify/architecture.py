@@ -1,4 +1,4 @@
-"""The two smallest nouns: `Decision`, an independent categorical unit, and `Architecture`, a choice for every one."""
+"""`Decision`, an independent categorical unit of a space, and `Architecture`, a choice for every decision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Value = str | int | tuple[Any, ...]
 
 
 def frozen(value: Any) -> Any:
-    """Return `value` with every list turned into a tuple, which is how JSON arrays become hashable again."""
+    """Return `value` with every list turned into a tuple, so that JSON arrays can be hashed."""
     if isinstance(value, list | tuple):
         return tuple(frozen(item) for item in value)
     return value
@@ -50,7 +50,7 @@ class Decision:
             return False
 
     def neighbors(self, value: Value) -> tuple[Value, ...]:
-        """Return the values one small step away from `value`.
+        """Return the values next to `value`: what a single mutation can change it to.
 
         For a value made of parts (a pair of inputs) those that differ in exactly one part; for any other
         value, and for a composite one that has no such neighbor, all other values.
@@ -130,7 +130,7 @@ class Architecture:
         return f"Architecture({self.space}: {chosen})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain form that `to_json` writes."""
+        """Return the plain form of the JSON that `to_json` writes."""
         return {
             "format": self.FORMAT,
             "version": self.VERSION,
@@ -145,7 +145,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, text: str | bytes | Mapping[str, Any]) -> Architecture:
-        """Read what `to_json` or `to_dict` returned.
+        """Read the JSON text, or the plain form, of an architecture.
 
         Raises:
             ArchitectureError: If the text is no JSON, of another format or version, or incomplete.

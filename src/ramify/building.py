@@ -1,4 +1,4 @@
-"""Building a table: train architectures of a space on one's own data, once, to look them up ever after.
+"""Building a table: training architectures of a space on one's own data, to be looked up from then on.
 
 Architectures are trained in processes of their own. What is finished is kept, so a build can be
 killed at any moment and continued by the same call. A value depends on the architecture, the seed and the settings
@@ -107,7 +107,7 @@ def build_table(
     threads: int = 1,
     progress: bool = True,
 ) -> Table:
-    """Train architectures of a space and return the table of what they reached after every epoch.
+    """Train architectures of a space and return the table of their metrics after every epoch.
 
     They learn from `search_train` and are measured on `search_validation`, as `TrainFromScratch` does; its score for an
     architecture, a seed and a number of epochs is the table's accuracy. The table's file is `benchmark.table` in `out`.
@@ -306,8 +306,8 @@ def _outcome(trainer: _Trainer, arch: Architecture, seed: int) -> dict[str, Any]
     try:
         return {"values": trainer(arch, seed)}
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
-        return {"error": said if isinstance(error, RamifyError) else f"{type(error).__name__}: {said}"}
+        message = " ".join(str(error).split())[:300]
+        return {"error": message if isinstance(error, RamifyError) else f"{type(error).__name__}: {message}"}
 
 
 class _Worker:

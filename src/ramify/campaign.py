@@ -1,4 +1,4 @@
-"""A campaign: many jobs that do not depend on each other, each kept in a run folder as soon as it is done.
+"""A campaign: many independent jobs, the result of each stored in a run folder as soon as it is finished.
 
 Building a table and comparing strategies are campaigns. A row of the history says which job it is of and what became of
 it, in whatever order they are done, so a campaign can be killed at any moment and goes on by the same call.
@@ -26,7 +26,7 @@ Job = TypeVar("Job")
 
 @dataclass(frozen=True)
 class Campaign(Generic[Job]):
-    """Jobs of one kind.
+    """Independent jobs of one kind, recorded in a run folder.
 
     Args:
         phase: What the rows of the history call it, the sub-verb: `ramify bench PHASE`.
@@ -63,7 +63,7 @@ class Campaign(Generic[Job]):
         *,
         again: Callable[[Mapping[str, Any]], bool] = lambda row: False,
     ) -> list[Job]:
-        """Return the jobs that the folder has no row of.
+        """Return the jobs whose results are not in the folder yet.
 
         Args:
             folder: Open.
@@ -89,7 +89,7 @@ class Campaign(Generic[Job]):
         done: int,
         show: Callable[[Job, Mapping[str, Any], int, int], tuple[dict[str, float], str]],
     ) -> None:
-        """Do the jobs, and keep the outcome of each as soon as it is there.
+        """Run the jobs and store the result of each as soon as it is finished.
 
         Args:
             folder: Open; its history gets a row for each.
@@ -117,5 +117,5 @@ class Campaign(Generic[Job]):
                     values, note = show(job, outcome, done, total)
                     bar.update(Metrics(self.phase, done, total, values), note)
             except KeyboardInterrupt:
-                said = f"stopped after {done} of {total} {self.noun}; the same command continues"
-                raise Interrupted(said) from None
+                message = f"stopped after {done} of {total} {self.noun}; the same command continues"
+                raise Interrupted(message) from None

@@ -1,4 +1,4 @@
-"""What a space may offer and a strategy may need, by name.
+"""Capabilities: what a space may offer and a strategy may need, by name.
 
 Whether a strategy can search a space is set inclusion, `needs <= space.offers`; a refusal says what the name means and
 how a space offers it. `Space.offers` finds out by itself what a space and its networks show (`spaces/offers.py`,
@@ -28,13 +28,13 @@ class Capability(str):
     by: str
 
     def __new__(cls, name: str, means: str = "", by: str = "") -> Self:
-        made = super().__new__(cls, name)
-        made.means, made.by = means, by
-        return made
+        capability = super().__new__(cls, name)
+        capability.means, capability.by = means, by
+        return capability
 
     @property
     def sentence(self) -> str:
-        """What it means and how a space offers it."""
+        """What the capability means and how a space offers it."""
         return self.means + (f"; a space offers it by {self.by}" if self.by else "")
 
 
@@ -129,7 +129,7 @@ CAPABILITIES = tuple(value for value in list(globals().values()) if isinstance(v
 
 
 def in_words(lacking: Collection[str]) -> str:
-    """Return the names of what is lacking, with the sentence of the first; nothing where there is none.
+    """Return the names of missing capabilities, with a sentence on the first; an empty text if there are none.
 
     Example:
         >>> in_words([SKIPS, DEPTH])[:45]

@@ -55,12 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(verb: str, words: Sequence[str]) -> int:
-    known = verbs.listed()
-    if verb not in known:
-        raise RamifyError(f"unknown verb {verb[:40]!r}; {nearest(verb, known)}")
+    summaries = verbs.listed()
+    if verb not in summaries:
+        raise RamifyError(f"unknown verb {verb[:40]!r}; {nearest(verb, summaries)}")
     from ramify.commandline import Command
 
-    return verbs.run(Command(verb, known[verb], words))
+    return verbs.run(Command(verb, summaries[verb], words))
 
 
 _LONGEST = 290  # characters of a message
@@ -73,9 +73,9 @@ def _cut(text: str) -> str:
 
 
 def _overview() -> str:
-    known = verbs.listed()
-    width = max(map(len, known))
-    listing = "\n".join(f"  {verb:<{width}}  {text}" for verb, text in known.items())
+    summaries = verbs.listed()
+    width = max(map(len, summaries))
+    listing = "\n".join(f"  {verb:<{width}}  {text}" for verb, text in summaries.items())
     return (
         "Ramify: neural architecture search on PyTorch.\n\n"
         f"usage: ramify VERB [options]\n\n{listing}\n\n"

@@ -1,4 +1,4 @@
-"""Text files of rows and cells, as people and spreadsheets write CSV, read with bounds; each row has its number.
+"""Text files of rows and cells, as people and spreadsheets write CSV, read with bounds and row numbers.
 
 What is clear is read: byte order marks (UTF-8, UTF-16), commas, semicolons or tabs between cells, `sep=;` above the
 header, blank rows, quotes, files packed by gzip. Rows are counted as a spreadsheet does: the first one is 1.
@@ -84,7 +84,7 @@ def read_content(path: Path, error: type[RamifyError], advice: str = "is it a ta
 
 
 class Delimited:
-    """The rows of a text whose cells are separated.
+    """The rows of a text whose cells are separated by a delimiter.
 
     Args:
         content: Of the file.
@@ -106,14 +106,14 @@ class Delimited:
             raise error(f"{path} is no CSV file: it holds zero bytes; save it as 'CSV UTF-8'")
 
     def records(self, separator: str) -> Iterator[tuple[int, list[str]]]:
-        """Yield the rows that are not blank with their numbers.
+        """Yield the rows that are not blank, with their numbers.
 
         Raises:
             RamifyError: Of the type `error`, if it is no text, or a row is broken or too long.
         """
-        stream, said = self._stream()
+        stream, line = self._stream()
         reader = csv.reader(self._lines(stream), delimiter=separator, strict=True, skipinitialspace=True)
-        number = 1 if said else 0
+        number = 1 if line else 0
         begun = False
         while True:
             number += 1
@@ -131,13 +131,13 @@ class Delimited:
                 begun = True
 
     def separator(self, wanted: Sequence[str] = ()) -> str:
-        """Return what separates cells: what a line `sep=;` says, else what makes most names of the header.
+        """Return the delimiter: that of a line `sep=;`, else the one that splits the header into most names.
 
         Args:
             wanted: Names that count before all others.
         """
-        if said := self._stream()[1]:
-            return said
+        if declared := self._stream()[1]:
+            return declared
 
         def fit(separator: str) -> tuple[int, int]:
             try:

@@ -1,4 +1,4 @@
-"""What Ramify says when its input is wrong: one line, what is wrong, where, and what would be right."""
+"""Ramify's errors: one line that says what is wrong, where, and what would be right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIMIT = 299
 
 
 class RamifyError(ValueError):
-    """Base of every error caused by what the user handed in; the command line prints it and exits with 2.
+    """Base of every error caused by the user's input; the command line prints it and exits with 2.
 
     The message becomes one line that can be printed; the middle of a long one is left out.
     """
@@ -37,7 +37,7 @@ class DataError(RamifyError):
 
 
 class OptionError(DataError):
-    """A data set that can be read once an option of `DataSpec` is given, or given otherwise."""
+    """A data set that cannot be read without another value of an option of `DataSpec`."""
 
     def __init__(self, message: str, option: str = "") -> None:
         super().__init__(message)
@@ -63,7 +63,7 @@ _LISTED = 180  # characters of a list of names
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message that helps with a misspelt `name`.
+    """Return the end of an error message that suggests the nearest valid names for `name`.
 
     Case does not matter for the comparison, so `gdas` finds `GDAS`. A long list is cut.
     """
@@ -80,7 +80,7 @@ _SHOWN = 40  # characters of a wrong value in a message
 
 
 def shown(value: Any) -> str:
-    """Return a value that somebody handed in as a short text in one line, for messages."""
+    """Return a user's value as a short text in one line, for messages."""
     text = str(value) if isinstance(value, str | Path) else repr(value)
     text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:600])
     limit = 160 if isinstance(value, Path) else _SHOWN

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and paths that are none."""
+"""Writing files atomically, and checking paths."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def replacing(path: str | Path, *, keeping: Path | None = None, make: bool = Tru
 
 
 def write(path: str | Path, content: str | bytes) -> None:
-    """Write a whole file, or leave what was there."""
+    """Write a file completely, or keep the previous one."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
@@ -87,7 +87,7 @@ def sync(path: Path) -> None:
 
 
 def open_to_append(path: Path) -> IO[bytes]:
-    """Open a file for adding to it, not through a link, and without waiting for whoever reads a pipe."""
+    """Open a file for appending, following no link, and without waiting for the reader of a pipe."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     handle = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -97,7 +97,7 @@ def open_to_append(path: Path) -> IO[bytes]:
 
 
 def append(path: Path, text: str) -> None:
-    """Add text to a file, but not through a link.
+    """Append text to a file, following no link.
 
     Raises:
         RunError: If the file is a link or cannot be written.
@@ -121,7 +121,7 @@ def is_folder(text: str | Path) -> bool:
 
 
 def is_there(text: str | Path) -> bool:
-    """Return whether a text is the path of whatever there is."""
+    """Return whether a text is the path of something that exists."""
     return _is(text, Path.exists)
 
 
@@ -141,7 +141,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def matching(folder: Path, pattern: str) -> list[Path]:
-    """Return what there is below a folder by a pattern, sorted.
+    """Return the paths below a folder that match a pattern, sorted.
 
     Raises:
         DataError: If it is no pattern.
@@ -153,7 +153,7 @@ def matching(folder: Path, pattern: str) -> list[Path]:
 
 
 def below(folder: Path, name: str | Path) -> Path:
-    """Return the path of a file in `folder`, having made sure that no folder on the way down to it is a link.
+    """Return the path of a file in `folder`, having checked that no folder on the way is a link.
 
     Raises:
         RunError: If one is: what is written would land elsewhere.
@@ -167,7 +167,7 @@ def below(folder: Path, name: str | Path) -> Path:
 
 
 def inner(folder: Path, name: str) -> Path:
-    """Return the path of a folder in `folder` that is going to be written in, having made sure that it is no link.
+    """Return the path of a folder in `folder` to be written in, having checked that it is no link.
 
     Raises:
         RunError: If it is one.
@@ -180,7 +180,7 @@ NOT_FINITE = "not_finite"
 
 
 def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = True) -> str:
-    """Return `value` as strict JSON, which knows no NaN and no infinities: they become null.
+    """Return `value` as strict JSON, with NaN and infinities as null.
 
     What they were is said in words, by the names that lead to them, in `not_finite` of the outermost object.
 
@@ -210,7 +210,7 @@ def _finite(value: Any, place: str, words: dict[str, str]) -> Any:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left of files that they were writing. No other process may be writing there."""
+    """Remove the temporary files of killed processes. No other process may be writing there."""
     for left in folder.glob(f".*{_UNFINISHED}"):
         left.unlink(missing_ok=True)
 
@@ -221,12 +221,12 @@ def digest(content: bytes) -> str:
 
 
 def sealed(content: bytes) -> bytes:
-    """Return `content` with its SHA-256 behind it. PyTorch reads such a file as if it ended before."""
+    """Return `content` with its SHA-256 appended; PyTorch ignores what follows its own data."""
     return content + hashlib.sha256(content).digest()
 
 
 def unsealed(content: bytes) -> bytes:
-    """Return what `sealed` got.
+    """Return the content that was sealed, having verified its SHA-256.
 
     Raises:
         ValueError: If a single bit has changed since.

@@ -1,4 +1,4 @@
-"""Classes of users: what `--import` brings into this process, and how the same comes into the processes it starts.
+"""Users' classes: importing what `--import` names, here and in the processes that this one starts.
 
 A file of Python or a module is imported because a person names it on the command line, never because a file says so:
 configurations and run folders only record it, with the hash of its source. The spaces, strategies, evaluators and
@@ -36,7 +36,7 @@ HINT = "your own come with --import"
 
 
 class Record(TypedDict):
-    """What a configuration says of an import: the file or module, as it was given, and the hash of its source.
+    """How a configuration records an import: the file or module, as it was given, and the hash of its source.
 
     Of a script or notebook, the module `__main__`, it says which of its classes are meant.
     """
@@ -65,7 +65,7 @@ class Imported:
 
     @property
     def record(self) -> Record:
-        """What a configuration says of it."""
+        """The record for configurations."""
         if self.source is None:
             return {"module": self.given, "sha256": self.sha256}
         return {"file": self.given, "sha256": self.sha256}
@@ -75,7 +75,7 @@ _imported: dict[str, Imported] = {}
 
 
 def bring(given: str) -> None:
-    """Import a file or a module; the classes that it defines are known from now on.
+    """Import a file or a module; the classes that it defines are known from then on.
 
     Args:
         given: A file, `mine.py`, or a module, `mine` or `my.own`.
@@ -103,7 +103,7 @@ def bring(given: str) -> None:
 
 
 def traveling() -> list[Imported]:
-    """Return all imports, and the modules whose functions have names, for a process that is started.
+    """Return all imports, and the modules whose functions have names, for a new process.
 
     `repeat` takes them there. Classes that are handed over bring their own modules.
     """
@@ -113,7 +113,7 @@ def traveling() -> list[Imported]:
 
 
 def repeat(imports: Iterable[Imported]) -> None:
-    """Import what another process has imported, so that its objects can be read.
+    """Import what another process has imported, so that its objects can be unpickled.
 
     Raises:
         ConfigurationError: If something cannot be imported here, or is another one here.
@@ -123,13 +123,13 @@ def repeat(imports: Iterable[Imported]) -> None:
 
 
 def records(config: Any = None) -> list[Record]:
-    """Return what a configuration says of all imports, and of the modules of users whose classes it names."""
+    """Return the records of all imports, and of the modules of users whose classes a configuration names."""
     texts = set(_texts(config))
     classes: dict[str, list[str]] = {}
-    known = {entry.full_name for entry in _users() if entry.is_brought}
+    brought = {entry.full_name for entry in _users() if entry.is_brought}
     for entry in _users():
         called = {entry.full_name} if inspect.isclass(entry.make) else {entry.full_name, entry.name}
-        if entry.full_name not in known and texts & called:
+        if entry.full_name not in brought and texts & called:
             classes.setdefault(entry.module, []).append(entry.name)
     imports = [imported.record for imported in _imported.values()]
     for module, names in sorted(classes.items()):
@@ -139,7 +139,7 @@ def records(config: Any = None) -> list[Record]:
 
 
 def unrepeatable(records: Iterable[Record]) -> list[str]:
-    """Return the names that are of a script or notebook, which the command line cannot import."""
+    """Return the names that a script or notebook defines, which the command line cannot import."""
     return [name for record in records if record.get("module") == MAIN for name in record.get("names", [])]
 
 
@@ -159,7 +159,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def check(recorded: Any, where: str | Path, *, error: type[RamifyError] = ConfigurationError) -> None:
-    """Refuse what was made with imports that this process does not have.
+    """Refuse a configuration whose imports this process does not have.
 
     Args:
         recorded: What the configuration says under `import`.
@@ -210,7 +210,7 @@ def _digests(given: str, names: Sequence[str]) -> list[str]:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return what to say of a name that no class of a kind has."""
+    """Return the error message for a name that no class of a kind has."""
     text = reading.shown(name)
     where, _, last = name.replace(":", ".").rpartition(".")
     if points_at := plugins().get(last):
@@ -234,7 +234,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def forget() -> None:
-    """Know only the library's own classes again, and what Python itself has imported."""
+    """Forget all imports: only the library's own classes, and what Python itself has imported, stay known."""
     for imported in _imported.values():
         if imported.source is not None:
             sys.modules.pop(imported.module, None)

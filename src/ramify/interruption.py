@@ -1,4 +1,4 @@
-"""A request to stop also ends a wait.
+"""Stop requests that also end a wait.
 
 Work stops at its safe points. A process that computes nothing but waits for the work of others may be far from the next
 one, and yet there is nothing to finish: it holds what it held at the last.
@@ -11,25 +11,25 @@ from contextlib import contextmanager
 
 
 class WaitEnded(BaseException):
-    """A stop was requested in a wait; the state of the work is that of the last safe point."""
+    """A stop was requested during a wait; the state of the work is that of the last safe point."""
 
 
 class Request:
-    """Whether a stop was requested; signal handlers set it, waits end by it."""
+    """A stop request, made by signal handlers; a wait can be ended by it."""
 
     def __init__(self) -> None:
         self.made = False
         self._waiting = False
 
     def make(self) -> None:
-        """Request a stop; a wait that is under way in this thread ends by `WaitEnded`, from here."""
+        """Request a stop; a wait in progress in this thread raises `WaitEnded` here."""
         self.made = True
         if self._waiting:
             raise WaitEnded
 
     @contextmanager
     def ends_wait(self) -> Iterator[None]:
-        """Let a request, also one that was made before, end the block, which waits and changes nothing.
+        """Let a stop request, even an earlier one, end the block, which waits and changes nothing.
 
         Raises:
             WaitEnded: If a stop is requested.

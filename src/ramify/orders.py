@@ -1,4 +1,4 @@
-"""The orders in which published benchmarks number all members of a space, so that a table need not list them."""
+"""The orders in which published benchmarks number the members of a space, so that a table need not list them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Order:
 
     @property
     def described(self) -> dict[str, Any]:
-        """`Space.to_dict()` of the space."""
+        """`Space.to_dict()` of the numbered space."""
         return {"space": self.space, "arguments": {}}
 
 

@@ -1,4 +1,4 @@
-"""The processes of one piece of work: each holds a share of every batch, and all of them the same state.
+"""Data-parallel processes: each holds a share of every batch, and all of them the same state.
 
 What they have to tell each other is a sum over all of them, so one collective carries everything. Where this process
 is alone, every function returns what it got. PyTorch is imported when there is something to tell.
@@ -23,11 +23,11 @@ Result = TypeVar("Result")
 
 
 class LostError(RunError):
-    """Another process of the same work is gone."""
+    """Another process of the same job has died."""
 
 
 def started() -> int:
-    """Return how many processes `torchrun`, or a run with `devices`, has started; 1 where nobody has."""
+    """Return the number of processes that `torchrun`, or a run with `devices`, has started; 1 without either."""
     return int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
@@ -36,7 +36,7 @@ _apart = False
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Let every process do the whole of the work in the block by itself, as if it were alone."""
+    """Let every process do the whole work of the block by itself, as if it were alone."""
     global _apart
     before, _apart = _apart, True
     try:
@@ -46,7 +46,7 @@ def apart() -> Iterator[None]:
 
 
 def world() -> int:
-    """Return how many processes share the work."""
+    """Return the number of processes."""
     distributed = None if _apart else _distributed()
     return 1 if distributed is None else distributed.get_world_size()
 
@@ -60,7 +60,7 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Return whether this process writes files and speaks; the others do neither."""
+    """Return whether this process is the first, which alone writes files and prints."""
     return rank() == 0
 
 
@@ -75,7 +75,7 @@ _said: set[str] | None = None
 
 @contextmanager
 def once() -> Iterator[None]:
-    """Let `say_once` print a line only once in the block, and in the blocks therein."""
+    """Let `say_once` print each line only once within the block and nested blocks."""
     global _said
     before, _said = _said, set() if _said is None else _said
     try:
@@ -84,20 +84,20 @@ def once() -> Iterator[None]:
         _said = before
 
 
-def said() -> tuple[str, ...]:
-    """Return what `say_once` has printed in the block of `once`."""
+def printed() -> tuple[str, ...]:
+    """Return the lines that `say_once` has printed within the block of `once`."""
     return tuple(sorted(_said or ()))
 
 
 def remember(lines: Iterable[str]) -> None:
-    """Take lines for said, as another process said them."""
+    """Mark lines as printed, because another process printed them."""
     global _said
     _said = set() if _said is None else _said
     _said.update(lines)
 
 
 def say_once(text: str, *, enabled: bool = True) -> None:
-    """Print a line as `say` does, unless it was printed in this block of `once`."""
+    """Print a line as `say` does, unless it was printed within this block of `once`."""
     if not enabled or (_said is not None and text in _said):
         return
     say(text)
@@ -148,7 +148,7 @@ def reduce(x: Tensor) -> None:
 
 
 def average(tensors: Iterable[Tensor | None]) -> None:
-    """Replace tensors by their means over all processes, in place and in one exchange for each type and device.
+    """Replace tensors by their means over all processes, in place, in one exchange per device and type.
 
     Args:
         tensors: The same ones in every process; None stands for what is none in all of them.
@@ -172,7 +172,7 @@ def average(tensors: Iterable[Tensor | None]) -> None:
 
 
 def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the means over all processes; what was handed in is left alone where there are several."""
+    """Return the means over all processes; tensors are copied first where there are several processes."""
     if world() == 1:
         return list(tensors)
     copies = [tensor.detach().clone() for tensor in tensors]
@@ -184,23 +184,23 @@ def averaged(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def share(x: Tensor) -> Tensor:
-    """Return this process' share of the images `x` (B, …): every one whose number leaves its rank as remainder."""
+    """Return this process' share of the images `x` (B, …): every `world`-th one, beginning at the rank."""
     count = world()
     return x if count == 1 else x[rank() :: count]
 
 
 def part() -> tuple[int, int]:
-    """Return the first image of every batch that belongs to this process, and the distance to the next."""
+    """Return the index of this process' first image in a batch, and the distance to the next."""
     return (0, 1) if world() == 1 else (rank(), world())
 
 
 def divisible(images: int) -> int:
-    """Return the largest number of images, at most `images`, that can be divided among the processes."""
+    """Return the largest multiple of the number of processes that is at most `images`."""
     return images - images % world()
 
 
 def counted(images: int) -> list[int]:
-    """Return how many images every process holds, in all of them, where this one holds `images`."""
+    """Return the number of images that each process holds, where this one holds `images`."""
     mine = [float(images) if number == rank() else 0.0 for number in range(world())]
     return [images] if world() == 1 else [int(count) for count in _numbers(mine)]
 
@@ -210,7 +210,7 @@ _held: tuple[int, ...] | None = None
 
 @contextmanager
 def holding(images: Sequence[int]) -> Iterator[None]:
-    """Say for the block how many images of a batch every process holds, in the order of their numbers."""
+    """Declare for the block how many images of a batch each process holds, in the order of ranks."""
     global _held
     before, _held = _held, tuple(images) if len(set(images)) > 1 else None
     try:
@@ -220,8 +220,7 @@ def holding(images: Sequence[int]) -> Iterator[None]:
 
 
 def held(images: int) -> list[int]:
-    """Return how many images of a batch every process holds, where this one holds `images`: equally many, unless
-    `holding` says otherwise."""
+    """Return how many images of a batch each process holds, where this one holds `images`: equally many by default."""
     return [images] * world() if _held is None or world() == 1 else list(_held)
 
 
@@ -229,12 +228,12 @@ def held(images: int) -> list[int]:
 
 
 def any_of(condition: bool) -> bool:
-    """Return whether a condition holds in any process."""
+    """Return whether a condition is true in any process."""
     return condition if world() == 1 else any(value != 0 for value in _numbers([float(condition)]))
 
 
 def of_first(values: Sequence[float]) -> list[float]:
-    """Return the first process' numbers in all of them, bit for bit."""
+    """Return the first process' numbers in all processes, bit for bit."""
     if world() == 1:
         return list(values)
     return _numbers([float(value) if is_first() else 0.0 for value in values])
@@ -247,7 +246,7 @@ def _numbers(values: Sequence[float]) -> list[float]:
 
 
 def text_of_first(text: str) -> str:
-    """Return the first process' text in all of them."""
+    """Return the first process' text in all processes."""
     if world() == 1:
         return text
     import torch
@@ -261,7 +260,7 @@ def text_of_first(text: str) -> str:
 
 
 def by_first(work: Callable[[], Result]) -> Result | None:
-    """Let the first process do something; what it raises is raised in all of them.
+    """Run a function in the first process; its error is raised in all of them.
 
     Returns:
         What it returned, to the first process alone.
@@ -285,19 +284,19 @@ def by_first(work: Callable[[], Result]) -> Result | None:
 
 def error_of(kind: str, message: str) -> RamifyError:
     """Return the error that another process has reported."""
-    known = {"LostError": LostError, **vars(errors)}.get(kind)
-    proper = isinstance(known, type) and issubclass(known, RamifyError) and known is not errors.MissingExtraError
-    return known(message) if proper else RamifyError(message)  # type: ignore[misc]
+    error = {"LostError": LostError, **vars(errors)}.get(kind)
+    proper = isinstance(error, type) and issubclass(error, RamifyError) and error is not errors.MissingExtraError
+    return error(message) if proper else RamifyError(message)  # type: ignore[misc]
 
 
 def wait() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have reached this point."""
     any_of(False)
 
 
 @contextmanager
 def first_before_others() -> Iterator[None]:
-    """Let the first process go through the block alone, then the others, who find done what it did."""
+    """Let the first process run the block before the others, which can reuse its results."""
     if not is_first():
         wait()
     try:
@@ -311,7 +310,7 @@ def first_before_others() -> Iterator[None]:
 
 
 def fingerprints(state: Any, name: str = "") -> dict[str, str]:
-    """Return a digest for every tensor and plain value of a nested state, by the names that lead to it."""
+    """Return a digest for every tensor and plain value of a nested state, by its path."""
     import torch
 
     if isinstance(state, torch.Tensor):
@@ -335,7 +334,7 @@ def _digest(*parts: bytes) -> str:
 
 
 def agree(digests: Callable[[], Mapping[str, str]], when: str) -> None:
-    """Make sure that all processes hold the same state.
+    """Check that all processes hold the same state.
 
     Args:
         digests: Returns a digest for every name; not called where this process is alone.

@@ -1,4 +1,4 @@
-"""Reading what anybody may have written: JSON and YAML, bounded before it is used, checked against a type.
+"""Reading untrusted JSON and YAML: limited in size before it is used, and checked against a type.
 
 What comes out is plain: objects, arrays, texts that can be encoded, integers that are floats too, finite numbers,
 booleans and null, neither deep nor large, every key once. `checked` holds such a value against a type; for a file that
@@ -174,7 +174,7 @@ def checked(
     error: type[RamifyError] = RamifyError,
     limit: int = LIMIT_BYTES,
 ) -> T:
-    """Return a plain value unchanged if it is what a type says.
+    """Return a plain value unchanged if it conforms to a type.
 
     Numbers, texts and booleans do not stand for each other, but an integer for a float, and an array for a tuple.
 
@@ -301,7 +301,7 @@ def _plain_loader() -> Any:
 
 
 def yaml_text(value: Any) -> str:
-    """Return a plain value as YAML that `yaml_value` reads back; PyYAML alone would write the text `0E0` bare."""
+    """Return a plain value as YAML that `yaml_value` reads back; PyYAML alone would not quote the text `0E0`."""
     return str(_plain_dumper()(value))
 
 

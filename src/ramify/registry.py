@@ -1,4 +1,4 @@
-"""Registries: what goes by a name, be it the library's own, an installed plug-in's, or a user's.
+"""Registries: classes and functions by name, the library's own, those of plug-ins, and users'.
 
     STRATEGIES = Registry("strategy", Strategy, package=__name__)
 
@@ -40,7 +40,7 @@ registries: dict[str, Registry[Any]] = {}
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """What a registry says of one name.
+    """A registered name with what it stands for.
 
     Args:
         name: Of a class, or what a function was registered as.
@@ -58,32 +58,32 @@ class Entry(Generic[T]):
 
     @property
     def module(self) -> str:
-        """Where it is defined."""
+        """The module that defines it."""
         return self.code.__module__
 
     @property
     def own(self) -> bool:
-        """Whether it is the library's."""
+        """Whether it belongs to the library."""
         return self.module.partition(".")[0] == "ramify"
 
     @property
     def is_brought(self) -> bool:
-        """Whether `--import` brought it."""
+        """Whether `--import` imported it."""
         return any(f"{self.module}.".startswith(f"{module}.") for module in brought)
 
     @property
     def path(self) -> str:
-        """Where Python finds it in this process."""
+        """The path by which Python imports it in this process."""
         return f"{self.module.rpartition('.')[0] if self.own else self.module}.{self.name}"
 
     @property
     def full_name(self) -> str:
-        """The name, and of a user's where it is from: `mine:Greedy`."""
+        """The name; a user's with its module: `mine:Greedy`."""
         return self.name if self.own else f"{label(self.module)}:{self.name}"
 
 
 class Registry(Mapping[str, T]):
-    """What goes by a name, of one kind; as a mapping the library's own and what `--import` brought.
+    """Entries of one kind by name; as a mapping, the library's own and those that `--import` imported.
 
     Looking a name up also finds what Python has imported otherwise, and installed plug-ins.
 
@@ -103,7 +103,7 @@ class Registry(Mapping[str, T]):
 
     @property
     def own(self) -> Mapping[str, Entry[T]]:
-        """The library's, by name."""
+        """The library's entries, by name."""
         if not self._own:
             for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__, f"{self.package}."):
                 importlib.import_module(module.name)
@@ -112,7 +112,7 @@ class Registry(Mapping[str, T]):
         return self._own
 
     def entries(self) -> list[Entry[T]]:
-        """Return what the library has and what `--import` brought."""
+        """Return the library's entries and those that `--import` imported."""
         return [*self.own.values(), *(entry for entry in self.users() if entry.is_brought)]
 
     def __iter__(self) -> Iterator[str]:
@@ -130,11 +130,11 @@ class Registry(Mapping[str, T]):
         return entry.make
 
     def users(self) -> list[Entry[T]]:
-        """Return what Python has imported that is not the library's."""
+        """Return entries for the classes outside the library that Python has imported."""
         return [entry for entry in self._all() if not entry.own]
 
     def lookup(self, name: str) -> Entry[T] | None:
-        """Return the entry of a name, bare or with where it is from; None if there is none.
+        """Return the entry of a name, with or without its module; None if there is none.
 
         Raises:
             ConfigurationError: If there are several.
@@ -147,11 +147,11 @@ class Registry(Mapping[str, T]):
         return self._user(name) or (self._user(name) if load_plugin(name.rpartition(":")[2]) else None)
 
     def entry_of(self, make: Any) -> Entry[T] | None:
-        """Return the entry of a class or function; None of one that Python cannot find where it says that it is."""
+        """Return the entry of a class or function; None if Python cannot import it by its own path."""
         return next((entry for entry in self._all() if entry.make is make), None)
 
     def name_of(self, make: type) -> str:
-        """Return the name by which `lookup` finds a class: the bare one, unless it is that of several."""
+        """Return the name by which `lookup` finds a class: without its module, unless that is ambiguous."""
         entry = self.entry_of(make)
         if entry is None or entry.own:
             return make.__name__
@@ -161,7 +161,7 @@ class Registry(Mapping[str, T]):
         return entry.name if alone else entry.full_name
 
     def add(self, name: str, make: T, *, paper: str = "", line: str = "", of: Any = None) -> None:
-        """Give a function, or a record that holds one, a name.
+        """Register a function, or a record that holds one, under a name.
 
         Args:
             name: By which it is looked up.
@@ -206,12 +206,12 @@ class Registry(Mapping[str, T]):
 
 
 def label(module: str) -> str:
-    """Return how people call a module: `mine` for what `--import mine.py` brought."""
+    """Return a module's name for people: `mine` for a file `mine.py` that `--import` imported."""
     return brought.get(module, module)
 
 
 def load_plugin(name: str) -> bool:
-    """Import the installed plug-ins of a name, if there are any; several packages may have one of this name.
+    """Import the installed plug-ins of a name, of which several packages may have one.
 
     Raises:
         ConfigurationError: If one cannot be imported.
@@ -228,7 +228,7 @@ def load_plugin(name: str) -> bool:
 
 
 def plugins() -> dict[str, tuple[str, ...]]:
-    """Return the names of the installed plug-ins, and what those of each name point at; none of them is loaded."""
+    """Return the names of the installed plug-ins with the objects they point at, none of which is loaded."""
     return {name: tuple(point.value for point in points) for name, points in _plugins().items()}
 
 
@@ -258,7 +258,7 @@ def _first_line(make: Any) -> str:
 
 
 def named(registry: Registry[Callable[..., Any]], name: str, *, paper: str = "", line: str = "") -> Callable[[T], T]:
-    """Return a decorator that gives a function a name in a registry."""
+    """Return a decorator that registers a function under a name."""
 
     def decorate(make: T) -> T:
         registry.add(name, make, paper=paper, line=line)  # type: ignore[arg-type]

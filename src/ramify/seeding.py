@@ -1,4 +1,4 @@
-"""Counter-based randomness: every draw has its own generator, found from a hash of what it is for.
+"""Counter-based randomness: every draw has its own generator, seeded by a hash of its purpose.
 
 A resumed run needs no stored generator state, ranks agree by construction, and the order in which
 evaluations complete does not matter.
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 def derive(seed: int, *key: str | int) -> int:
-    """Return a 63-bit integer that depends on all arguments and on nothing else."""
+    """Return a 63-bit integer that is a function of the arguments alone."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *key))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def stream(seed: int, *key: str | int, device: str = "cpu") -> torch.Generator:
-    """Return the `torch.Generator` that belongs to `key`, for instance `stream(seed, "path", step)`."""
+    """Return the `torch.Generator` of a key, for instance `stream(seed, "path", step)`."""
     import torch
 
     return torch.Generator(device=device).manual_seed(derive(seed, *key))
 
 
 def rng(seed: int, *key: str | int) -> random.Random:
-    """Return the `random.Random` that belongs to `key`."""
+    """Return the `random.Random` of a key."""
     return random.Random(derive(seed, *key))
 
 
 @contextmanager
 def seeded(seed: int, *key: str | int) -> Iterator[None]:
-    """Seed PyTorch's global generators for code that takes none (initialization, drop path); restore them after."""
+    """Seed PyTorch's global generators within a block, for code that takes none, and restore them after it."""
     import torch
 
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []

@@ -1,4 +1,4 @@
-"""Signals end a program with one line at whatever moment, while it starts and while it ends as well.
+"""Ending a program by a signal with one line, at any moment, including its start and its end.
 
 A run at work answers them itself (`run/runner.py`). Otherwise, the first raises `KeyboardInterrupt` where the program
 is, and a second one ends it there: what it writes appears as a whole or not at all, and its processes end with it.
@@ -23,7 +23,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def answered(run: Callable[[], int]) -> int:
-    """Run a program of this process until its exit code is known; from then on, signals change nothing any more."""
+    """Run a program to its exit code; from then on, signals have no effect."""
     asked = False
 
     def interrupt(number: int, frame: Any) -> None:
@@ -94,7 +94,7 @@ def _ignore() -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Hold SIGINT back: a process that is started in the block gets none before it lets it through."""
+    """Block SIGINT within the block; processes started there ignore it until they call `let_through`."""
     from multiprocessing import resource_tracker
 
     resource_tracker.ensure_running()  # the first process starts it, which lets signals through again
@@ -106,5 +106,5 @@ def held_back() -> Iterator[None]:
 
 
 def let_through() -> None:
-    """Let through what `held_back` held back in the process that started this one."""
+    """Unblock the SIGINT that `held_back` blocked in the parent process."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -1,4 +1,4 @@
-"""How names and values stand in what is said to people."""
+"""The wording of names and values in messages."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 
 def sentence(text: str) -> str:
-    """Return `text` with a capital letter at its beginning; names in it keep theirs, as `str.capitalize` lets none."""
+    """Return `text` with a capital first letter; unlike `str.capitalize`, names in it stay as they are."""
     return text[:1].upper() + text[1:]
 
 
 def excerpt(value: Any, length: int = 60) -> str:
-    """Return the beginning of a value for a message, texts in quotes."""
+    """Return the beginning of a value for a message, with texts in quotes."""
     written = value if isinstance(value, str) else repr(value)
     cut = written if len(written) <= length else f"{written[:length]}…"
     return repr(cut) if isinstance(value, str) else cut
 
 
 def listing(names: Iterable[Any], length: int = 100) -> str:
-    """Return names for a message, not all of them where they are many."""
+    """Return names for a message, truncated where they are many."""
     quoted = [excerpt(str(name), 30) for name in names]
     shown: list[str] = []
     for name in quoted:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ramify.commandline import Command
 from ramify.commandline.classes import parameters
-from ramify.commandline.kinds import said
-from ramify.commandline.objects import made
+from ramify.commandline.kinds import in_words
+from ramify.commandline.objects import object_of
 from ramify.commandline.values import Reader
 from ramify.commandline.words import Place, Word
 from ramify.errors import ConfigurationError
@@ -141,15 +141,15 @@ def test_settings_may_stand_beside_other_types():
 
 
 def test_settings_change_the_default_of_their_parameter():
-    assert made({"inner": {"b": [1.0]}}, Outer, PLACE) == Outer(inner=Inner(a=5, b=(1.0,)))
-    assert made({"a": 2}, Inner, PLACE, Inner(b=(3.0,))) == Inner(2, (3.0,))
+    assert object_of({"inner": {"b": [1.0]}}, Outer, PLACE) == Outer(inner=Inner(a=5, b=(1.0,)))
+    assert object_of({"a": 2}, Inner, PLACE, Inner(b=(3.0,))) == Inner(2, (3.0,))
     assert read(Word("3"), Outer, ["inner", "a"]) == {"inner": {"a": 3}}
     assert read(Word("3"), Outer, ["names", "x"]) == {"names": {"x": 3.0}}
 
 
 @pytest.mark.parametrize(("word", "kind", "value"), [("a/b", Path, Path("a/b")), ("RED", Color, Color.RED)])
 def test_types_of_users_are_left_to_the_parser(word, kind, value):
-    assert made(read(Word(word), kind), kind, PLACE) == value
+    assert object_of(read(Word(word), kind), kind, PLACE) == value
 
 
 def test_a_class_that_hands_on_keywords_takes_those_of_its_base():
@@ -170,10 +170,10 @@ CLASSES = {**SPACES, **STRATEGIES, **EVALUATORS, **EXECUTORS}
 def test_every_parameter_of_a_class_has_a_type_and_takes_its_default(name):
     assert list(parameters(CLASSES[name])) == list(inspect.signature(CLASSES[name]).parameters)
     for parameter in parameters(CLASSES[name]).values():
-        assert said(parameter.kind)
+        assert in_words(parameter.kind)
         plain = parameter.default
         if plain is not parameter.empty and isinstance(plain, int | float | str | None):
-            assert made(read(plain, parameter.kind), parameter.kind, PLACE) == plain
+            assert object_of(read(plain, parameter.kind), parameter.kind, PLACE) == plain
 
 
 # Of a command

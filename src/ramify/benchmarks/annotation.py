@@ -1,4 +1,4 @@
-"""What a table says of the architectures that a search passes through, for its log and its history."""
+"""Looking up the architectures that a search visits in a table, for its log and its history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Annotation:
-    """Looks the architecture of every history row up. It changes nothing about the search.
+    """Looks up the architecture of every history row in a table; the search itself does not change.
 
     Args:
         table: Where to look.
@@ -45,12 +45,12 @@ class Annotation:
         for column in self._shown:
             value = entry["values"][column.name]
             factor, unit = {"percent": (1, " %"), "fraction": (100, " %"), "nats": (1, " nats")}[column.unit]
-            said = column.says().partition(",")[0]
-            notes.append(f"{column.name} {'missing' if value is None else f'{factor * value:.2f}{unit}'} ({said})")
+            schedule = column.says().partition(",")[0]
+            notes.append(f"{column.name} {'missing' if value is None else f'{factor * value:.2f}{unit}'} ({schedule})")
         return {"table": entry}, "  ".join(notes)
 
     def of(self, arch: Architecture) -> dict[str, Any] | None:
-        """Return index, values, their units, schedule and seeds in words, by column; None if it is not there.
+        """Return a member's entry: index, values, units, schedule and seeds by column; None if the table has none.
 
         A value that is missing is None.
         """

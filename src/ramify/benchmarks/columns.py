@@ -1,4 +1,4 @@
-"""`Column`: what the numbers of one column of a table are."""
+"""`Column`: what the numbers in one column of a table mean."""
 
 # No postponed annotations: the command line reads the types of the fields.
 
@@ -31,7 +31,7 @@ _WANTED = {str: "a text", int: "a whole number", bool: "true or false"}
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What the numbers of one column are. Nothing about a measurement is left to be guessed.
+    """What the numbers of one column mean: quantity, unit, split, schedule, seeds.
 
     Args:
         name: Unique in its table, without spaces.
@@ -100,7 +100,7 @@ class Column:
 
     @property
     def has_score(self) -> bool:
-        """Whether a search can go by these values: whether they are accuracies, errors or scores."""
+        """Whether a search can optimize these values: whether they are accuracies, errors or scores."""
         return self._is_share or self.metric == "score"
 
     @property
@@ -113,12 +113,12 @@ class Column:
         return share if self.higher_is_better else 1 - share
 
     def percent(self, value: float) -> float:
-        """Return the same in per cent."""
+        """Return the accuracy that a value stands for in per cent."""
         percent = value * (_MOST["percent"] / _MOST.get(self.unit, 1.0))
         return percent if self.higher_is_better else 100 - percent
 
     def settled(self, values: np.ndarray) -> "Column":
-        """Return the column with a unit, that of these values, which may lack some (NaN).
+        """Return the column with its unit decided by these values, which may lack some (NaN).
 
         Raises:
             TableError: If it has none, and the values do not tell.
@@ -135,7 +135,7 @@ class Column:
         return replace(self, unit=UNITS[self.metric][0])
 
     def doubtful(self, values: np.ndarray) -> np.ndarray:
-        """Return which of the values may be fractions among percents, if the unit is open.
+        """Return which of the values may be fractions among percentages, if the unit is open.
 
         They are at most 1, and most values are, or a hundred times as much would be like the others. The few dead
         networks of a table in percent (0.83 where the others reach 38) leave no doubt.
@@ -146,7 +146,7 @@ class Column:
         return small & ((2 * small.sum() > np.isfinite(values).sum()) | alike)
 
     def fault(self, values: np.ndarray) -> tuple[int, str] | None:
-        """Return the first place of values (N,) that cannot be what this settled column says, and why; None if all can.
+        """Return the first invalid value's place among values (N,) and what is wrong with it; None if all are valid.
 
         NaN is a value that is missing.
         """
@@ -169,7 +169,7 @@ class Column:
         return place, f"{value:g} in column {self.name!r} cannot be: {kind} is {bounds}{hint}"
 
     def says(self, epochs: int | None = None, seed: int | None = None) -> str:
-        """Return in words what a value is, for instance `12 epochs, mean of seeds 111 and 777`."""
+        """Return a description of the values, for instance `12 epochs, mean of seeds 111 and 777`."""
         epoch = self.epochs[-1] if epochs is None else epochs
         when = f"{epoch} epoch{'s' if epoch > 1 else ''}"
         if epoch != self.schedule:
@@ -183,23 +183,23 @@ class Column:
         return f"{when}, {which}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, from which `from_dict` makes an equal column."""
+        """Return the plain JSON form of the column."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Column":
-        """Read what `to_dict` returned.
+        """Return the column of a plain JSON form.
 
         Raises:
             ConfigurationError: If a field is missing, unknown, or of another type.
         """
-        known = {field.name: field.type for field in fields(cls)}
+        kinds = {field.name: field.type for field in fields(cls)}
         if not isinstance(plain, Mapping):
             raise ConfigurationError(f"a column must be an object, got {plain!r:.60}")
         for name, value in plain.items():
-            if name not in known:
-                raise ConfigurationError(f"unknown field {name!r} of a column; {nearest(str(name), known)}")
-            kind: Any = known[name]
+            if name not in kinds:
+                raise ConfigurationError(f"unknown field {name!r} of a column; {nearest(str(name), kinds)}")
+            kind: Any = kinds[name]
             if not (_whole_numbers(value) if kind not in _WANTED else type(value) is kind):
                 wanted = _WANTED.get(kind, "a list of whole numbers")
                 raise ConfigurationError(f"field {name!r} of a column must be {wanted}, got {value!r}")

@@ -32,7 +32,7 @@ _SEAL = hashlib.sha256().digest_size
 
 
 def is_container(start: bytes) -> bool:
-    """Return whether a file that starts like this is a table, of whatever version."""
+    """Return whether a file that begins with these bytes is a table, of any version."""
     return start.startswith(_KIND)
 
 

@@ -31,7 +31,7 @@ _EVALUATION = (4.6e-5, 0.96e-5)
 
 
 def query_seconds(train: Any, validation: Any, data: str, epochs: int = 12) -> Any:
-    """Return the seconds of a query.
+    """Return what a query costs, in simulated seconds.
 
     Args:
         train: Seconds of a training epoch on 25,000 images; a number or an array.
@@ -44,7 +44,7 @@ def query_seconds(train: Any, validation: Any, data: str, epochs: int = 12) -> A
 
 
 def approximate_times(notation: str) -> tuple[float, float]:
-    """Return about how long a cell of NAS-Bench-201 trains for an epoch and is validated, on 25,000 images each.
+    """Return the approximate seconds of a training epoch and of a validation pass, on 25,000 images each.
 
     A linear model in the numbers of operations, fitted to the times of seven published cells; it misses none of
     them by more than 0.36 s.

@@ -104,7 +104,7 @@ def import_nats(
         raise MissingExtraError("nats_bench", "nats", "reading official NATS-Bench files") from None
     try:
         api = create(str(path), kind, fast_mode=path.is_dir(), verbose=False)
-        held = _held(api, path)
+        held = _indices(api, path)
         collected = _Collected(every_epoch)
         for place, index in enumerate(held):
             collected.add(place, api, index)
@@ -121,7 +121,7 @@ def import_nats(
     return Table(order.described, members, columns, values, {"source": path.name, "sha256": digest})
 
 
-def _held(api: Any, path: Path) -> list[int]:
+def _indices(api: Any, path: Path) -> list[int]:
     """Return the indices of the architectures that the file or folder holds."""
     if path.is_dir():
         indices = sorted(int(item.name.split(".")[0]) for item in path.iterdir() if item.name[0].isdigit())

@@ -1,4 +1,4 @@
-"""`Sheet`: the cells of a CSV file as people and spreadsheets write it, each row with its number.
+"""`Sheet`: the cells of a CSV file as people and spreadsheets write it, with row numbers.
 
 What is clear is read: byte order marks (UTF-8, UTF-16), semicolons or tabs between cells, `sep=;` above the header,
 decimal commas, percent signs, blank rows. What is not is refused with the number of the row, counted as a spreadsheet
@@ -32,7 +32,7 @@ _MARKED = re.compile(r"[+-]?\d{1,3}([., '’\u00a0\u202f]\d{3})+([.,]\d+)?", re.
 
 
 class Sheet:
-    """A header and, of every row that is not blank, the cells of some columns.
+    """The header of a CSV file and the wanted cells of every row that is not blank.
 
     Args:
         content: Of the file.
@@ -81,26 +81,26 @@ class Sheet:
             self._check_header(at, wanted)
 
     def cells(self, name: str) -> list[str]:
-        """Return the cells of a wanted column, without blanks around them.
+        """Return the cells of a column, stripped of blanks.
 
         Raises:
             TableError: If the header does not have it.
         """
         if name not in self._cells:
-            known = [known[:40] for known in self.names[:_LISTED] if known]
+            names = [names[:40] for names in self.names[:_LISTED] if names]
             if len(self.names) == 1:
-                said = f", but one column {self.names[0][:40]!r}; commas, semicolons or tabs must separate cells"
+                advice = f", but one column {self.names[0][:40]!r}; commas, semicolons or tabs must separate cells"
             elif name == ARCHITECTURES:
-                said = f" with the architectures; rename the one that holds them, among {self.listing()}"
+                advice = f" with the architectures; rename the one that holds them, among {self.listing()}"
             else:
-                said = "; " + nearest(name, known)
-                if any(len(known.split()) > 1 for known in known):
-                    said += "; a name with blanks must be changed in the file"
-            raise TableError(f"{self.path} has no column {name!r}{said}")
+                advice = "; " + nearest(name, names)
+                if any(len(names.split()) > 1 for names in names):
+                    advice += "; a name with blanks must be changed in the file"
+            raise TableError(f"{self.path} has no column {name!r}{advice}")
         return self._cells[name]
 
     def listing(self, *without: str) -> str:
-        """Return the names of the columns for a message, not too many of them."""
+        """Return the names of the columns for a message, the first of them where they are many."""
         names = [name[:40] for name in self.names if name and name not in without]
         return ", ".join([*names[:_LISTED], *["…"] * (len(names) > _LISTED)])
 

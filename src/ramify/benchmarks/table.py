@@ -91,8 +91,8 @@ class Table:
         self.order = members if isinstance(members, str) else ""
         self._listed = [] if isinstance(members, str) else list(members)
         if self.order and (self.order not in ORDERS or self.space_description != ORDERS[self.order].described):
-            known = nearest(self.order, ORDERS)
-            raise TableError(f"{self.space_description.get('space')} has no order {self.order!r}; {known}")
+            advice = nearest(self.order, ORDERS)
+            raise TableError(f"{self.space_description.get('space')} has no order {self.order!r}; {advice}")
         if not self.order and len(set(self._listed)) != len(self._listed):
             raise TableError("a table lists every architecture once; some occur twice")
         self._size = ORDERS[self.order].size if self.order else len(self._listed)
@@ -120,7 +120,7 @@ class Table:
 
     @classmethod
     def open(cls, path: str | Path) -> Table:
-        """Open a table file, every byte of it verified; the values stay on disk until they are asked for.
+        """Open a table file, verifying every byte; values stay on disk until they are read.
 
         Raises:
             TableError: If it is missing, no table, damaged, or of another version.
@@ -141,12 +141,12 @@ class Table:
 
     @staticmethod
     def is_table(path: str | Path) -> bool:
-        """Return whether a file claims to be a table."""
+        """Return whether a file has the signature of a table."""
         with Path(path).open("rb") as file:
             return is_container(file.read(64))
 
     def save(self, path: str | Path) -> None:
-        """Write the table's file, or leave what was there."""
+        """Write the table's file completely, or keep the previous one."""
         files.write(path, self._packed)
 
     @property
@@ -183,13 +183,13 @@ class Table:
 
     @cached_property
     def space(self) -> Space:
-        """The space that the architectures are members of."""
+        """The space whose members the table lists."""
         from ramify.spaces import create
 
         return create(self.space_description)
 
     def index(self, which: Which) -> int:
-        """Return the place of an architecture.
+        """Return the position of an architecture in the table.
 
         Raises:
             TableError: If the table does not hold it.
@@ -217,7 +217,7 @@ class Table:
             raise TableError(f"{notation!r:.120} is not among the {len(self)} architectures of the table") from None
 
     def indices(self, which: Iterable[Which]) -> np.ndarray:
-        """Return the places of many architectures, int64 (M,)."""
+        """Return the positions of many architectures, int64 (M,)."""
         which = list(which)
         try:
             return np.fromiter(map(self._positions.__getitem__, which), np.int64, len(which))  # type: ignore[arg-type]
@@ -225,11 +225,11 @@ class Table:
             return np.fromiter(map(self.index, which), np.int64, len(which))
 
     def architecture(self, index: int) -> Architecture:
-        """Return the architecture at a place."""
+        """Return the architecture at a position."""
         return self.space.parse(self.notations[self.index(index)])
 
     def check(self, space: Space) -> None:
-        """Raise `TableError` unless members of this space, restricted or not, can be looked up here."""
+        """Raise `TableError` unless the table is one of this space's members, restricted or not."""
         self._check(space.name, space.arguments)
 
     def _check(self, name: str, arguments: Mapping[str, Any]) -> None:
@@ -252,7 +252,7 @@ class Table:
     # Values
 
     def column(self, name: str) -> Column:
-        """Return what a column is.
+        """Return the description of a column.
 
         Raises:
             TableError: If there is none of that name; the message lists those that there are.
@@ -267,7 +267,7 @@ class Table:
             ) from None
 
     def value(self, column: str, which: Which, *, epochs: int | None = None, seed: int | None = None) -> float:
-        """Return one value.
+        """Return the measured value of one architecture.
 
         Args:
             column: Its name.
@@ -313,7 +313,7 @@ class Table:
         return values
 
     def best(self, column: str, *, epochs: int | None = None, seed: int | None = None) -> int:
-        """Return the index of the best architecture that has a value, the lowest of equals.
+        """Return the index of the architecture with the best value, the lowest of equals.
 
         The best value is the smallest of errors, losses and times.
         """
@@ -332,7 +332,7 @@ class Table:
         return sum(self.architecture(index) in space for index in there) if space.restriction else len(there)
 
     def seconds(self, column: str, which: Which, *, epochs: int | None = None) -> float | None:
-        """Return the seconds that a value took: training so far and one pass over the split. None if not known."""
+        """Return the seconds of training and of one pass over the split behind a value; None if not recorded."""
         described = self.column(column)
         if not described.cost:
             return None
@@ -354,12 +354,12 @@ class Table:
         else:
             vector = layers[column.seeds.index(seed) if column.per_seed else 0]
         vector.flags.writeable = False
-        made = _Vector(vector, memoryview(vector), not bool(np.isnan(vector).any()))
-        self._vectors[name, epochs, seed] = made
-        return made
+        values = _Vector(vector, memoryview(vector), not bool(np.isnan(vector).any()))
+        self._vectors[name, epochs, seed] = values
+        return values
 
     def about(self) -> dict[str, Any]:
-        """Return what the table is, as plain JSON values."""
+        """Return a description of the table as plain JSON values."""
         return {
             **self.space_description,
             "architectures": len(self),
@@ -382,7 +382,7 @@ def _notations(content: bytes) -> list[str]:
 
 
 def notation_of(space: Space, arch: Architecture) -> str:
-    """Return the canonical notation of a member as a table spells it: JSON where the native one is no text."""
+    """Return the canonical notation of a member as a table stores it: JSON where the native one is no text."""
     notation = space.format(arch)
     return notation if isinstance(notation, str) else json.dumps(notation, sort_keys=True, separators=(",", ":"))
 

@@ -1,4 +1,4 @@
-"""What all verbs share on the command line: options, the words given for them, and what is said of wrong ones."""
+"""What all verbs share on the command line: options, the words given for them, and error messages."""
 
 from ramify.commandline.command import Command, Options
 

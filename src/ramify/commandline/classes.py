@@ -1,4 +1,4 @@
-"""Classes that options name: which are known, and which parameters they take.
+"""The classes that options can name, and the parameters that they take.
 
 Names resolve through the registries and import nothing.
 """
@@ -22,37 +22,37 @@ def classes() -> dict[str, Registry[Any]]:
     """Return the registries of classes, by the word for what they hold."""
     from ramify import evaluators, executors, spaces, strategies, tasks  # noqa: F401
 
-    return {kind: known for kind, known in registries.items() if known.base is not None}
+    return {kind: registry for kind, registry in registries.items() if registry.base is not None}
 
 
 def kind_of(base: Any) -> str:
-    """Return the word for the kind that a class is of; empty if it is of none."""
+    """Return the kind of a class, such as `strategy`; an empty text if it belongs to no registry."""
     if not inspect.isclass(base) or base.__module__ in ("builtins", "collections.abc"):
         return ""  # at once: plain verbs do not wait for PyTorch
-    return next((kind for kind, known in classes().items() if known.base and issubclass(base, known.base)), "")
+    return next((kind for kind, registry in classes().items() if registry.base and issubclass(base, registry.base)), "")
 
 
 def path_of(base: type, name: str, place: Place) -> tuple[str, type]:
-    """Return the path of the class that goes by a name, or by its path, and the class.
+    """Return the path of a class and the class itself, for a registered name or an import path.
 
     Raises:
         ConfigurationError: If none does, or several do.
     """
     kind = kind_of(base)
-    known = classes()[kind]
+    registry = classes()[kind]
     try:
-        entry = known.lookup(name)
+        entry = registry.lookup(name)
     except ConfigurationError as error:
         raise ConfigurationError(f"{place.whole}: {error}") from None
     if entry is None:
-        raise ConfigurationError(f"{place.whole}: {imports.unknown(kind, name, known)}")
+        raise ConfigurationError(f"{place.whole}: {imports.unknown(kind, name, registry)}")
     if not issubclass(entry.make, base):
         raise ConfigurationError(f"{place}: {entry.name} is no {base.__name__}")
     return entry.path, entry.make
 
 
 def unnamed(base: type, place: Place) -> ConfigurationError:
-    """Return the error of whoever gives options of a class without saying which."""
+    """Return the error for options of a class that no option names."""
     kind = kind_of(base)
     return ConfigurationError(
         f"{place}: name the {kind} before its options; known: {', '.join(sorted(classes()[kind]))}"
@@ -60,7 +60,7 @@ def unnamed(base: type, place: Place) -> ConfigurationError:
 
 
 def unknown_option(name: str, known: Mapping[str, Any], place: Place) -> ConfigurationError:
-    """Return the error of whoever gives an option that is not among those of a place."""
+    """Return the error for an option that is not among those known at a place."""
     return ConfigurationError(f"{place}: unknown option {reading.shown(name)!r}; {nearest(name, known)}")
 
 
@@ -75,7 +75,7 @@ class Parameter:
 
 @cache
 def parameters(cls: type) -> dict[str, Parameter]:
-    """Return what the constructor of a class takes, by name; those of its bases where it hands on keywords."""
+    """Return the parameters of a class's constructor by name, with those of its bases where it passes keywords on."""
     by_name: dict[str, Parameter] = {}
     fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
     factories: dict[str, Any] = {
@@ -89,11 +89,11 @@ def parameters(cls: type) -> dict[str, Parameter]:
             hints = get_type_hints(init)
         except (NameError, TypeError, AttributeError):  # of a user, for checkers alone
             hints = {}
-        taken = list(inspect.signature(init).parameters.values())[1:]
-        for item in taken:
+        signature = list(inspect.signature(init).parameters.values())[1:]
+        for item in signature:
             if item.kind not in (item.VAR_POSITIONAL, item.VAR_KEYWORD):
                 default = factories.get(item.name, lambda default=item.default: default)()
                 by_name.setdefault(item.name, Parameter(hints.get(item.name, Any), default))
-        if not any(item.kind is item.VAR_KEYWORD for item in taken):
+        if not any(item.kind is item.VAR_KEYWORD for item in signature):
             break
     return by_name

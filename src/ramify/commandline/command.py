@@ -1,4 +1,4 @@
-"""A verb's options, declared one by one, and what the words given for them say."""
+"""Declaring a verb's options and parsing the words given for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ramify.commandline import words as given
 from ramify.commandline.classes import classes
-from ramify.commandline.objects import made
+from ramify.commandline.objects import object_of
 from ramify.commandline.values import Reader, Readers, UnnamedError
 from ramify.commandline.words import Given, Place, Word
 from ramify.errors import ConfigurationError, RamifyError, nearest
@@ -58,7 +58,7 @@ class Option:
 
 
 class Options(dict[str, Any]):
-    """Options by name, also as attributes; those whose names have dots are in each other."""
+    """Parsed options by name, also as attributes; dotted names are nested."""
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -67,7 +67,7 @@ class Options(dict[str, Any]):
             raise AttributeError(name) from None
 
     def put(self, names: Sequence[str], value: Any) -> None:
-        """Add one by the parts of its name."""
+        """Set one option by the parts of its dotted name."""
         inside = self
         for name in names[:-1]:
             inside = inside.setdefault(name, Options())
@@ -75,7 +75,7 @@ class Options(dict[str, Any]):
 
 
 class Command:
-    """What was called: a verb, its options, and the words behind it."""
+    """A call of a verb: its declared options and the words that follow it."""
 
     def __init__(self, name: str, summary: str, words: Sequence[str]) -> None:
         given.check(words)
@@ -86,13 +86,13 @@ class Command:
         self._others: list[Word] = []
 
     def below(self, name: str, summary: str) -> Command:
-        """Return the command of a sub-verb, which the first word has named."""
+        """Return the command of the sub-verb that the first word names."""
         return Command(f"{self.name} {name}", summary, self.words[1:])
 
     # Declaring options
 
     def take_classes(self) -> None:
-        """Declare that options name classes, which `--import` adds to; comes before all other options."""
+        """Declare `--import`, which adds classes that options can name; comes before all other options."""
         classes()  # whose names are taken
         self._takes_classes = True
         self.words = given.without_imports(self.words)
@@ -142,7 +142,7 @@ class Command:
         )
 
     def short_for(self, name: str, option: str) -> None:
-        """Declare another name for what is below an option; the help does not show it."""
+        """Declare an alias for the options below another one; help does not show it."""
         self.add(name, str, SUPPRESS, default=SUPPRESS, expand=lambda value, _: [Given(option, Word(value))])
 
     def has(self, option: str) -> bool:
@@ -152,7 +152,7 @@ class Command:
     # What was given
 
     def given(self) -> list[Given]:
-        """Return what options say, words, and files of `--config` in their places."""
+        """Return the given options in order, from words and from `--config` files."""
         if self._given is None:
             flags = [name for name, option in self._options.items() if option.flag]
             options, others = given.split(self.words, [*flags, *_PASSED, "help"])
@@ -168,7 +168,7 @@ class Command:
         return self._given
 
     def parse(self) -> Options:
-        """Return the options with spaces, strategies and settings as objects."""
+        """Return the parsed options, with spaces, strategies and settings as objects."""
         items = [*self.given(), *self._placed()]
         passed = [item for item in items if item.option in _PASSED]
         asked = next((item for item in items if item.option == "help" or item.option.endswith(".help")), None)
@@ -188,7 +188,7 @@ class Command:
         options = Options()
         for name, option in self._options.items():
             default = option.arguments.get("default")
-            value = made(values[name], option.kind, Place(name), default) if name in values else default
+            value = object_of(values[name], option.kind, Place(name), default) if name in values else default
             options.put(name.split("."), value)
         return options
 
@@ -314,5 +314,5 @@ class Command:
 
 
 def printed(value: Any) -> str:
-    """Return a notation as it is printed: a text as it is, all else as JSON."""
+    """Return a notation as it is printed: a text unchanged, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)

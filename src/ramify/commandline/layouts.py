@@ -1,4 +1,4 @@
-"""What `--help` says of layouts: every keyword, what it takes and what it is, from the dataclass of a space."""
+"""The layout keywords in `--help`, with types, defaults and descriptions from the dataclass of a space."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def listing_of(layout: type[Layout], width: int = 100) -> str:
     for item in fields(layout):
         text = " ".join(described.get(item.name, "").split()).replace("None: ", "By default ")
         only = _ONLY.get(str(item.metadata.get("only")), "")
-        said = f"{text} ({only})" if only and only not in text else text
+        description = f"{text} ({only})" if only and only not in text else text
         default = "" if item.default is None else f", {_written(item.default)} by default"
         lines.append(f"  {item.name}: {_in_words(hints[item.name])}{default}")
-        lines += textwrap.wrap(said, width, initial_indent="      ", subsequent_indent="      ")
+        lines += textwrap.wrap(description, width, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)
 
 

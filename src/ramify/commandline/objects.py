@@ -1,4 +1,4 @@
-"""From plain values that fit their types to the objects that verbs take."""
+"""Building the objects that verbs take from plain values that fit their types."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ramify.commandline.words import Place
 from ramify.errors import ConfigurationError, RamifyError
 
 
-def made(value: Any, kind: Any, place: Place, default: Any = None) -> Any:
-    """Return what a plain value of a type stands for.
+def object_of(value: Any, kind: Any, place: Place, default: Any = None) -> Any:
+    """Return the object that a plain value of a type describes.
 
     Args:
         value: As `Reader.merged` returns it.
@@ -34,12 +34,12 @@ def made(value: Any, kind: Any, place: Place, default: Any = None) -> Any:
             return _built(settings, value, place, default)
         mapping = next((one for one in kinds if origin_of(one) in (dict, Mapping)), Any)
         of = (get_args(mapping) or (Any, Any))[1]
-        return {name: made(item, of, place / name) for name, item in value.items()}
+        return {name: object_of(item, of, place / name) for name, item in value.items()}
     if isinstance(value, list):
         one = next((one for one in kinds if is_list(one)), list)
         of = get_args(one) or (Any,)
         each = of if origin_of(one) is tuple and of[-1] is not ... else [of[0]] * len(value)
-        items = [made(item, kind, place) for item, kind in zip(value, each, strict=True)]
+        items = [object_of(item, kind, place) for item, kind in zip(value, each, strict=True)]
         return tuple(items) if origin_of(one) is tuple else items
     if value is not None and any(map(is_exotic, kinds)):
         from ramify.commandline.parser import read
@@ -55,7 +55,7 @@ def _built(cls: type, arguments: Mapping[str, Any], place: Place, default: Any =
     if missing and not changed:
         raise ConfigurationError(f"{place}: `{missing}` is missing")
     fields = {
-        name: made(value, known[name].kind, place / name, known[name].default) for name, value in arguments.items()
+        name: object_of(value, known[name].kind, place / name, known[name].default) for name, value in arguments.items()
     }
     try:
         return dataclasses.replace(default, **fields) if changed else cls(**fields)

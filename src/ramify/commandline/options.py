@@ -1,4 +1,4 @@
-"""Options that several verbs have, declared once, and what their values stand for."""
+"""Options that several verbs share, and how their values are interpreted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MACHINE: dict[str, tuple[Any, str, Any]] = {
 
 
 def add_machine(command: Command, *names: str, text: str = "", **changed: Any) -> None:
-    """Declare options of where and how a verb works, by their names.
+    """Declare options of the machine, such as device and precision, by their names.
 
     Args:
         command: Of the verb.
@@ -62,7 +62,7 @@ def add_run(command: Command, out: str = "") -> None:
 
 
 def of_run(options: Options) -> dict[str, Any]:
-    """Return the options of `add_run` as arguments of a verb."""
+    """Return the values of the options that `add_run` declares, as keyword arguments of a verb."""
     return {name: options[name] for name in _MACHINE}
 
 
@@ -72,7 +72,7 @@ def add_json(command: Command) -> None:
 
 
 def add_network(command: Command, text: str, name: str = "--network") -> None:
-    """Declare the layout of networks; which keywords there are depends on the space beside it."""
+    """Declare the layout of networks, whose keywords depend on the chosen space."""
     space = name.removeprefix("--").removesuffix("network") + "space"
     text = f"{text}; {name}.help SPACE lists all keywords"
     command.add(name, LAYOUT, text, explain=lambda asked, items: _keywords(name, space, asked, items))
@@ -97,7 +97,7 @@ def _keywords(option: str, space: str, asked: str | None, items: Sequence[Given]
 
 
 def add_data(command: Command, text: str = "", more: str = "") -> None:
-    """Declare `--data`. Its name alone is its source, which further options can follow."""
+    """Declare `--data`, the source of a data set, and the options below it."""
     from ramify.data import DataSpec, in_words
 
     text = text or f"{in_words()}; further options as --data.subset N and so on"
@@ -140,7 +140,7 @@ def add_task(command: Command) -> None:
 def add_space(
     command: Command, text: str, name: str = "--space", *, required: bool = False, files: bool = False
 ) -> None:
-    """Declare a space; its `cell` is whatever stands for an architecture.
+    """Declare a space; its `cell` may be anything that stands for an architecture.
 
     Args:
         command: Of the verb.
@@ -163,7 +163,7 @@ def add_space(
 
 
 def as_architecture(text: str) -> dict[str, Any]:
-    """Return the architecture that a text stands for, as its JSON."""
+    """Return the JSON form of the architecture that a text stands for."""
     from ramify.run.sources import architecture_of
 
     return architecture_of(str(text)).to_dict()
@@ -194,7 +194,7 @@ def add_restriction(command: Command, *, files: bool = True) -> None:
 
 
 def restricted(options: Options) -> Space:
-    """Return the space of the options as `--restriction` leaves it."""
+    """Return the space of the options, restricted as `--restriction` says."""
     space: Space = options.space
     if not options.restriction:
         return space

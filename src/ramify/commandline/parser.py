@@ -1,4 +1,4 @@
-"""What jsonargparse does for a verb: it shows options and configurations, derived from the types of constructors.
+"""Using jsonargparse to show help and configurations, derived from the types of constructors.
 
 It sees values that were checked already, reads no words but those that ask for something to be shown, and is told to
 import nothing but classes that are known (a setting of the whole process). Types that only users' classes have, such as
@@ -31,18 +31,18 @@ class _Refusal(Exception):
 
 
 class Parser(ArgumentParser):
-    """A parser whose refusals are exceptions."""
+    """A jsonargparse parser that raises exceptions instead of ending the program."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "parser_mode": MODE, "default_env": False})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise what jsonargparse would print."""
+        """Raise the error that jsonargparse would print."""
         raise _Refusal(message)
 
 
 def prepare(*, classes: bool) -> None:
-    """Tell jsonargparse how values are read, and that it may import nothing but classes that are known here.
+    """Configure how jsonargparse reads values, and let it import known classes only.
 
     Args:
         classes: Whether options name any; where none do, PyTorch need not be waited for.
@@ -57,7 +57,7 @@ def prepare(*, classes: bool) -> None:
 
 
 def answered(parser: Parser, words: Sequence[str], values: Mapping[str, Any] | None = None) -> None:
-    """Let the parser print what words such as `--help` ask for; that ends the program.
+    """Let jsonargparse print the answer to words such as `--help`, which ends the program.
 
     Raises:
         RamifyError: If it refuses.
@@ -84,7 +84,7 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(value: Any, kind: Any) -> Any:
-    """Return what a plain value of a type stands for that this package has no rules for.
+    """Return a plain value as the object of a type that only jsonargparse can parse.
 
     Raises:
         Exception: Of whatever kind, if it stands for none.
@@ -95,7 +95,7 @@ def read(value: Any, kind: Any) -> Any:
 
 
 def takes(value: Any, kind: Any) -> bool:
-    """Return whether a plain value stands for one of such a type."""
+    """Return whether jsonargparse accepts a plain value for a type."""
     prepare(classes=True)
     try:
         read(value, kind)
@@ -137,8 +137,8 @@ def _known_paths() -> set[str]:
                 paths |= {f"{package.__name__}.{name}", f"{kind.__module__}.{kind.__qualname__}"}
                 if name in ramify.__all__:
                     paths.add(f"ramify.{name}")
-    for known in classes().values():
-        paths |= {entry.path for entry in [*known.entries(), *known.users()]}
+    for registry in classes().values():
+        paths |= {entry.path for entry in [*registry.entries(), *registry.users()]}
     for module in brought:  # also the settings that classes of users take
         paths |= {f"{module}.{name}" for name, kind in vars(sys.modules[module]).items() if inspect.isclass(kind)}
     return paths

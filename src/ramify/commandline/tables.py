@@ -1,4 +1,4 @@
-"""Printing what a verb lists."""
+"""Printing the tables of verbs that list something."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: drawn where a person reads, else in lines of aligned columns."""
+    """Print a table: with borders on a terminal, else as lines of aligned columns."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table

@@ -1,4 +1,4 @@
-"""From what was given for an option, words or plain values, to the plain value that its type takes.
+"""Converting what is given for an option, words or plain values, to a plain value of its type.
 
 Classes become `{"class_path": …, "init_args": …}`, settings a mapping of those that were given. Whatever does not fit
 is refused in one line that says where, what would be right, and what was given.
@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from ramify import reading
 from ramify.commandline.classes import kind_of, parameters, path_of, unknown_option, unnamed
-from ramify.commandline.kinds import is_exotic, is_list, is_settings, members, origin_of, said
+from ramify.commandline.kinds import in_words, is_exotic, is_list, is_settings, members, origin_of
 from ramify.commandline.words import Place, Word, group_of, yaml_of
 from ramify.errors import ConfigurationError, RamifyError
 
@@ -25,7 +25,7 @@ Readers = Mapping[str, Callable[[str], Any]]
 
 
 class UnnamedError(ConfigurationError):
-    """Options of a class that nothing has named so far."""
+    """Options of a class that is not named yet."""
 
 
 _NO = object()  # what does not fit
@@ -33,7 +33,7 @@ _NO = object()  # what does not fit
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-    """Reads values of an option.
+    """Converts given values of an option to plain values of its type.
 
     Args:
         readers: Of texts that have a meaning of their own.
@@ -42,7 +42,7 @@ class Reader:
     readers: Readers = dataclasses.field(default_factory=dict)
 
     def merged(self, before: Any, kind: Any, names: Sequence[str], value: Any, place: Place, inner: str = "") -> Any:
-        """Return the value of an option, or of what is below it, once another one is given.
+        """Return the value of an option after another value is given for it or for an option below it.
 
         Args:
             before: What was given so far; None if nothing was.
@@ -79,7 +79,7 @@ class Reader:
         return {**old, names[0]: self.merged(old.get(names[0]), of, names[1:], value, place / names[0], "-")}
 
     def value(self, given: Any, kind: Any, place: Place) -> Any:
-        """Return what was given as a plain value of a type.
+        """Return a given value as a plain value of a type.
 
         Raises:
             ConfigurationError: If it is no such value.
@@ -109,7 +109,7 @@ class Reader:
                     return plain
         if problem and given.lstrip()[:1] in ("[", "{"):
             raise ConfigurationError(f"{place}: {problem.removeprefix('it: ')}")
-        raise ConfigurationError(f"{place}: expected {said(kind)}, got {_quoted(given)}")
+        raise ConfigurationError(f"{place}: expected {in_words(kind)}, got {_quoted(given)}")
 
     def _as_word(self, given: str, kind: Any, place: Place) -> Any:
         try:
@@ -213,15 +213,15 @@ class Reader:
         self, now: dict[str, Any], cls: type, given: Sequence[tuple[Sequence[str], Any]], place: Place, inner: str
     ) -> dict[str, Any]:
         arguments = dict(now.get("init_args", {}))
-        known = parameters(cls)
+        accepted = parameters(cls)
         for (name, *names), value in given:
             if name.endswith("+"):
                 name, names = name[:-1], ["+"]
-            if name not in known:
-                raise unknown_option(name, known, place)
+            if name not in accepted:
+                raise unknown_option(name, accepted, place)
             below = f"{inner}.{name}".lstrip(".")
-            before = arguments.get(name, known[name].default if names == ["+"] else None)
-            arguments[name] = self.merged(before, known[name].kind, names, value, place / name, below)
+            before = arguments.get(name, accepted[name].default if names == ["+"] else None)
+            arguments[name] = self.merged(before, accepted[name].kind, names, value, place / name, below)
         return {"class_path": now["class_path"], "init_args": arguments}
 
     def _of_settings(

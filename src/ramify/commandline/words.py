@@ -1,4 +1,4 @@
-"""The words of the command line, and the files they name, as values given for options.
+"""Splitting the words of the command line, and the files they name, into options and values.
 
 What somebody wrote is read here, bounded: words, `--config` files, values in JSON. Nothing is imported but what
 `--import`, or FILE.py:NAME in the place of a class, names.
@@ -27,12 +27,12 @@ _BOOLEANS = ("true", "false", "yes", "no", "on", "off")
 
 
 class Word(str):
-    """A value as a word: a number, a list or a text, as the type of its option says."""
+    """A value given as a word, to be read as a number, a list or a text according to the option's type."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands, for messages.
+    """Where a value was given, for messages.
 
     Args:
         path: The option, and what is below it: `strategy.epochs`.
@@ -50,13 +50,13 @@ class Place:
 
     @property
     def whole(self) -> str:
-        """Where it comes from, without what it is of, if that is a file."""
+        """Where the whole value was given: its file, or its option."""
         return self.file or str(self)
 
 
 @dataclass(frozen=True)
 class Given:
-    """What was given for an option.
+    """An option with the value given for it.
 
     Args:
         option: Its name, and the name of what is below it that the value is for: `strategy.epochs`.
@@ -70,12 +70,12 @@ class Given:
 
     @property
     def place(self) -> Place:
-        """Where it stands."""
+        """Where the option was given, for messages."""
         return Place(self.option, self.file)
 
 
 def check(words: Sequence[str]) -> None:
-    """Refuse words that no option and no value can be.
+    """Refuse words that can be neither options nor values.
 
     Raises:
         ConfigurationError: Naming the word.
@@ -97,7 +97,7 @@ def check(words: Sequence[str]) -> None:
 
 
 def split(words: Sequence[str], flags: Collection[str] = ()) -> tuple[list[Given], list[Word]]:
-    """Return the options in words, and the words that belong to none.
+    """Return the options in words, and the words that belong to no option.
 
     Args:
         words: As somebody wrote them.
@@ -129,7 +129,7 @@ def split(words: Sequence[str], flags: Collection[str] = ()) -> tuple[list[Given
 
 
 def without_imports(words: Sequence[str]) -> list[str]:
-    """Import what `--import` names, and what stands as FILE.py:NAME for a class; return the words without that.
+    """Import what `--import` and `FILE.py:NAME` values name; return the words without `--import`.
 
     Raises:
         ConfigurationError: If it cannot be imported.
@@ -177,7 +177,7 @@ def _brought(value: str) -> str:
 
 
 def config_of(value: str) -> list[Given]:
-    """Return the options in a file of `--config`, or in such a file's text.
+    """Return the options in a `--config` file, or in the text of such a file.
 
     Raises:
         ConfigurationError: If it cannot be read or holds no options.
@@ -233,7 +233,7 @@ def _check_classes(value: Any, where: str) -> None:
 
 
 def yaml_of(text: str) -> Any:
-    """Return the value that a text is in YAML; the text itself where it says nothing: empty, or all `null`.
+    """Return the YAML value of a text; the text itself where the value is empty or all `null`.
 
     Raises:
         RamifyError: If it is no YAML.

@@ -22,7 +22,7 @@ from ramify.strategies.budget import Budget
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """The result of a comparison.
 
     Args:
         statistics: The content of `comparison.json`.
@@ -34,7 +34,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """The table in words."""
+        """The table of results as text."""
         return as_text(self.statistics)
 
 
@@ -150,10 +150,10 @@ def _labeled(strategies: Sequence[AskTell] | Mapping[str, AskTell] | None, sever
         strategies = dict(zip(labels, strategies, strict=True))
     for strategy in strategies.values():
         if not isinstance(strategy, AskTell):
-            known = ", ".join(name for name, kind in STRATEGIES.items() if issubclass(kind, AskTell))
+            names = ", ".join(name for name, kind in STRATEGIES.items() if issubclass(kind, AskTell))
             raise ConfigurationError(
                 f"{type(strategy).__name__} evaluates no architectures one by one, so a table is of no use to it; "
-                f"known: {known}"
+                f"known: {names}"
             )
     others = {label: strategy for label, strategy in strategies.items() if not _is_baseline(strategy)}
     baseline = next((strategy for strategy in strategies.values() if _is_baseline(strategy)), RandomSearch())
@@ -180,19 +180,19 @@ def _label(strategy: AskTell) -> str:
 
 
 def named(text: str) -> list[AskTell]:
-    """Return the strategies of a list such as `RandomSearch,BOHB`, with their defaults.
+    """Return the strategies that a list such as `RandomSearch,BOHB` names, with default settings.
 
     Raises:
         ConfigurationError: If there is none of that name among the multi-trial strategies.
     """
-    known = [name for name, kind in STRATEGIES.items() if issubclass(kind, AskTell)]
+    names = [name for name, kind in STRATEGIES.items() if issubclass(kind, AskTell)]
     strategies = []
     for name in filter(None, map(str.strip, text.split(","))):
         entry = STRATEGIES.lookup(name)
         if entry is None:
-            raise ConfigurationError(unknown("strategy", name, known))
+            raise ConfigurationError(unknown("strategy", name, names))
         if not issubclass(entry.make, AskTell):
-            raise ConfigurationError(f"{name!r} is no multi-trial strategy; {nearest(name, known)}")
+            raise ConfigurationError(f"{name!r} is no multi-trial strategy; {nearest(name, names)}")
         try:
             strategies.append(entry.make())
         except TypeError as error:  # of a user's, with a setting that has no default

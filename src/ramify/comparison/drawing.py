@@ -1,4 +1,4 @@
-"""The picture of a comparison: the regret over the budget, one panel for each column."""
+"""The figure of a comparison: regret over budget, one panel for each column."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def draw(statistics: Mapping[str, Any]) -> Figure:
             axes.plot(grid, curve["mean"], label=label, color=color, lw=1.8, ls="-" if number else "--", marker=mark)
             means.append(curve["mean"])
         lowest = np.nanmin([mean[mean > 0].min(initial=1.0) for mean in means])
-        known = np.concatenate([mean[len(mean) // 20 :] for mean in means])
+        shown = np.concatenate([mean[len(mean) // 20 :] for mean in means])
         low = max(lowest * 0.7, 0.003)
-        axes.set_ylim(low, max(np.nanmax(known), low) * 1.3)
+        axes.set_ylim(low, max(np.nanmax(shown), low) * 1.3)
         axes.set_yscale("log")
         axes.set_title(column, fontsize=10, color=INK, loc="left", parse_math=False)
         axes.set_xlabel(statistics["axis"], fontsize=8.5, color=MUTED)

@@ -1,4 +1,4 @@
-"""What follows from the searches of a comparison: statistics, a picture, a table in words."""
+"""Statistics, figure and table of the searches of a comparison."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Members(TypedDict, total=False):
 
 
 class Statistics(TypedDict):
-    """What `comparison.json` says: what is told of it in words."""
+    """The content of `comparison.json`."""
 
     table: _Members
     measure: str
@@ -65,7 +65,7 @@ class Statistics(TypedDict):
 def outcome_of(
     worker: Worker, budget: Budget, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return the statistics of all searches, in whatever order they were finished."""
+    """Return the statistics of all searches, whatever the order they finished in."""
     strategies = worker.plan.strategies
     several = strategies[BASELINE].several
     axis = next(name for name in ("seconds", "epochs", "evaluations") if getattr(budget, name) is not None)
@@ -74,7 +74,7 @@ def outcome_of(
     tables: dict[str, Any] = {}
     for column in columns:
         optimum = _optimum(worker, column)
-        regrets, spent, nothing = {}, {}, {}
+        regrets, spent, failures = {}, {}, {}
         for label in strategies:
             mine = sorted((row for row in rows if (row["strategy"], row["column"]) == (label, column)), key=_seed)
             which = AXES.index(axis)
@@ -84,14 +84,14 @@ def outcome_of(
             )
             regrets[label] = optimum - np.stack([course.at(grid) for course in courses])
             spent[label] = np.mean([row["spent"] for row in mine], axis=0)
-            nothing[label] = sum(row.get("found_nothing", False) for row in mine)
+            failures[label] = sum(row.get("found_nothing", False) for row in mine)
         tables[column] = {
             "says": worker.table.column(column).says(),
             "measured": worker.table.measured(column, worker.space),
             "optimum": optimum,
             "strategies": {
                 label: _statistics(label, regrets, spent[label])
-                | ({"found_nothing": nothing[label]} if nothing[label] else {})
+                | ({"found_nothing": failures[label]} if failures[label] else {})
                 for label in strategies
             },
         }
@@ -166,7 +166,7 @@ def _optimum(worker: Worker, column: str) -> float:
 
 
 def write_outcome(folder: RunFolder, statistics: dict[str, Any]) -> None:
-    """Write the outcome in figures, in words and as a picture, and finish the run."""
+    """Write the statistics as JSON, text and figure, and finish the run."""
     figure = draw(statistics)
     folder.write("comparison.svg", svg(figure))
     folder.write("comparison.png", png(figure))
@@ -190,7 +190,7 @@ def _share(measured: int | None, members: int | None) -> list[str]:
 
 
 def as_text(statistics: Mapping[str, Any]) -> str:
-    """Return the outcome as a table in words."""
+    """Return the statistics as a table of text."""
     budget = ", ".join(f"{allowed:,g} {name}" for name, allowed in statistics["budget"].items())
     interval_of = (
         f"{100 * statistics['confidence']:.0f} % {statistics.get('interval', 'percentile bootstrap')} interval"
@@ -210,6 +210,6 @@ def as_text(statistics: Mapping[str, Any]) -> str:
             low, high = it["interval"]
             numbers = f"{it['mean']:7.3f} ± {it['std']:.3f}  [{low:.3f}, {high:.3f}]"
             lines.append(f"  {label:<{width}}  {numbers}  {it['verdict']}")
-            if nothing := it.get("found_nothing"):
-                lines.append(f"  {'':<{width}}  {nothing} of these met no measured member and count as accuracy 0")
+            if failures := it.get("found_nothing"):
+                lines.append(f"  {'':<{width}}  {failures} of these met no measured member and count as accuracy 0")
     return "\n".join(lines) + "\n"

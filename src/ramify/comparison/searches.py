@@ -1,4 +1,4 @@
-"""The searches of a comparison: one strategy, one column of the table, one seed."""
+"""The searches of a comparison: each of one strategy, one column of the table and one seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AXES = ("evaluations", "epochs", "seconds")
 
 
 class SearchRow(Row):
-    """A row of the history: a search, wherever what it found changed, and what it spent in all."""
+    """A row of the history: one search, its result whenever that changed, and its total spending."""
 
     strategy: str
     column: str
@@ -38,7 +38,7 @@ class SearchRow(Row):
 
 @dataclass(frozen=True)
 class Plan:
-    """What every process of a comparison is told."""
+    """The plan of a comparison, as every process receives it."""
 
     table: str
     strategies: Mapping[str, AskTell]
@@ -56,7 +56,7 @@ class Search:
 
 
 class Worker:
-    """Does one search after the other, in whatever process."""
+    """Runs searches one after the other, in any process."""
 
     def __init__(self, plan: Plan, quiet: bool = True) -> None:
         self.plan = plan
@@ -66,7 +66,7 @@ class Worker:
         self.task = None if plan.data is None else Classification().on(load_data(plan.data, quiet=quiet))
 
     def session(self, job: Search) -> AskTellSession:
-        """Return the search."""
+        """Return the session of a search."""
         strategy = self.plan.strategies[job.strategy]
         lookup = TableLookup(table=self.plan.table, column=job.column)
         work = Work(self.task, job.seed, self.fabric, self.plan.network)
@@ -89,10 +89,10 @@ class Worker:
         except RunError:
             if not session.trials or not session.trials.best.failed:
                 raise
-        nothing = not course
-        if nothing:
+        is_empty = not course
+        if is_empty:
             course.append([*_spent(session), 0.0])
-        return {"course": course, "spent": _spent(session)} | ({"found_nothing": True} if nothing else {})
+        return {"course": course, "spent": _spent(session)} | ({"found_nothing": True} if is_empty else {})
 
 
 def _spent(session: AskTellSession) -> list[float]:

@@ -1,4 +1,4 @@
-"""From the courses of many searches to means, intervals, and a verdict."""
+"""From the courses of many searches to means, confidence intervals and verdicts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AT_ONCE = 200
 
 @dataclass(frozen=True)
 class Course:
-    """How good a search was after how much of the budget: one entry wherever that changed, at least one.
+    """How good a search's result was over the budget: an entry wherever it changed, at least one.
 
     Args:
         spent: Ascending.
@@ -72,7 +72,7 @@ def interval(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
 
 
 def versus(baseline: np.ndarray, values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Return by how much regrets (S,) are lower than those of a baseline (S,): mean, and ends of its interval.
+    """Return how much lower regrets (S,) are than a baseline's (S,): the mean, and the ends of its interval.
 
     Searches of one seed draw the same first architectures, so they are compared in pairs.
     """
@@ -82,10 +82,10 @@ def versus(baseline: np.ndarray, values: np.ndarray, seed: int = 0) -> tuple[flo
 
 
 def verdict(mean: float, low: float, high: float, *, of: str) -> str:
-    """Say in words what a difference of regrets means."""
-    said = f"{abs(mean):.3f} [{low:+.3f}, {high:+.3f}]"
+    """Return in words what a difference of regrets means."""
+    difference = f"{abs(mean):.3f} [{low:+.3f}, {high:+.3f}]"
     if low > 0:
-        return f"better than {of}: the regret is lower by {said}"
+        return f"better than {of}: the regret is lower by {difference}"
     if high < 0:
-        return f"WORSE than {of}: the regret is higher by {said}"
-    return f"NOT better than {of}: the regrets differ by {said}, which may be chance"
+        return f"WORSE than {of}: the regret is higher by {difference}"
+    return f"NOT better than {of}: the regrets differ by {difference}, which may be chance"

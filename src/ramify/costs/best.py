@@ -1,4 +1,4 @@
-"""The best choices under limits: one value of every decision, the largest sum of scores, sums of costs within limits.
+"""The best choices under limits: one value per decision, maximal sum of scores, sums of costs within limits.
 
 A multiple-choice knapsack, solved exactly by dynamic programming over decisions: of the partial choices only those stay
 that no other one dominates, being at least as good and nowhere more expensive. Lagrange multipliers bound what can come
@@ -63,7 +63,7 @@ def _losses(scores: Sequence[Sequence[float]]) -> list[np.ndarray]:
     table = [np.asarray(row, dtype=float) for row in scores]
     finite = [row[np.isfinite(row)] if np.isfinite(row).any() else np.zeros(1) for row in table]
     far = 1 + 2 * sum(float(np.ptp(row)) for row in finite)
-    return [np.where(np.isfinite(row), known.max() - row, far) for row, known in zip(table, finite, strict=True)]
+    return [np.where(np.isfinite(row), existing.max() - row, far) for row, existing in zip(table, finite, strict=True)]
 
 
 class _Problem:
@@ -98,8 +98,8 @@ class _Problem:
 
     def solve(self, most: int, beat: float) -> list[tuple[float, tuple[int, ...]]]:
         """Return losses and choices, best first, keeping `most` partial choices; what is worse than `beat` goes."""
-        nothing = np.zeros(1, dtype=np.int64)
-        states = [_States(np.zeros((1, len(self.limits))), np.zeros(1), nothing, nothing)]
+        no_choice = np.zeros(1, dtype=np.int64)
+        states = [_States(np.zeros((1, len(self.limits))), np.zeros(1), no_choice, no_choice)]
         for at, (loss, cost) in enumerate(zip(self.losses, self.costs, strict=True)):
             before = states[-1]
             parents = np.repeat(np.arange(len(before.losses)), len(loss))

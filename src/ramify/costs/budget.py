@@ -1,4 +1,4 @@
-"""A cost that the network of a result is to have, rather than stay below: a term of the loss, and a rule of derivation.
+"""A target cost for the resulting network: a term of the loss, and a rule of derivation.
 
 Where costs are sums over decisions, the term is the relative deviation of the expected cost from the target, and what
 is derived is the member with the largest sum of scores within a tolerance, or, where there is none, the nearest. In
@@ -41,7 +41,7 @@ _TRIED = 20
 
 
 class Budget(ABC):
-    """What a network should cost.
+    """A target cost for the networks of a search.
 
     Attributes:
         of: The cost.
@@ -57,7 +57,7 @@ class Budget(ABC):
 
     @abstractmethod
     def cost(self, arch: Architecture) -> float:
-        """Return what the network of a member costs."""
+        """Return the cost of a member's network."""
 
     @abstractmethod
     def best(self, scores: Mapping[str, Tensor], count: int, space: Space) -> list[Architecture]:
@@ -73,7 +73,7 @@ class Budget(ABC):
 
 
 class SumBudget(Budget):
-    """A budget where costs are sums over decisions.
+    """A budget for costs that are sums over decisions.
 
     Args:
         space: The members' space.
@@ -92,11 +92,11 @@ class SumBudget(Budget):
         return (self.expected(probabilities) / self.target - 1).abs()
 
     def cost(self, arch: Architecture) -> float:
-        """Return what the network of a member costs."""
+        """Return the cost of a member's network."""
         return self.expected.base + sum(self._costs[name, arch[name]] for name in arch)
 
     def derive(self, scores: Mapping[str, Tensor], space: Space) -> Architecture:
-        """Return what `space.discretize` gives if that meets the target, else the first of `best`."""
+        """Return the member that `space.discretize` derives if it meets the target, else the first of `best`."""
         preferred = space.discretize(scores)
         return preferred if self.met(preferred) else self.best(scores, 1, space)[0]
 
@@ -117,7 +117,7 @@ class SumBudget(Budget):
 
 @dataclass(frozen=True)
 class StageBudget(Budget):
-    """A budget of `CellDistribution`, and what the parts of its networks cost, measured.
+    """A budget for `CellDistribution`, with measured costs of the parts of its networks.
 
     Args:
         space: Whose networks.
@@ -137,7 +137,7 @@ class StageBudget(Budget):
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """The numbers of cells that a stage may have."""
+        """The possible numbers of cells in a stage."""
         return tuple(map(int, self.space.choices[LENGTHS].ops))
 
     @cached_property
@@ -154,7 +154,7 @@ class StageBudget(Budget):
         return (self.expected(self.space.probabilities(alphas)) / self.target - 1).abs()
 
     def cost(self, arch: Architecture) -> int:
-        """Return what the network of a member costs, reckoned from its parts."""
+        """Return the cost of a member's network, summed over its parts."""
         lengths = self.space.lengths_of(arch)
         return self.fixed + sum(self._stage(arch, at, length) for at, length in enumerate(lengths))
 
@@ -165,7 +165,7 @@ class StageBudget(Budget):
     def derive(
         self, scores: Mapping[str, Tensor], space: Space | None = None, tolerance: float | None = TOLERANCE
     ) -> Architecture:
-        """Derive the member whose lengths are most probable among those that keep to the budget.
+        """Return the member with the most probable lengths among those within the budget.
 
         What the lengths cost is reckoned for the derived graphs, so it is what their networks do cost.
 
@@ -212,8 +212,8 @@ class StageBudget(Budget):
         few, others have the graphs of such and other lengths. None of them may be but what `derive` gives."""
         assert isinstance(space, CellDistribution)
         gains = value_scores(space, scores)
-        nothing = [np.zeros((len(row), 0)) for row in gains]
-        likely = [member_of(space, picks) for picks in best_choices(gains, nothing, [], _TRIED * count)]
+        no_costs = [np.zeros((len(row), 0)) for row in gains]
+        likely = [member_of(space, picks) for picks in best_choices(gains, no_costs, [], _TRIED * count)]
         members = [arch for arch in likely if self.met(arch)][:count]
         if len(members) == count:
             return members
@@ -225,7 +225,7 @@ class StageBudget(Budget):
 def budget(
     space: Space, target: float, of: str = "params", *, inputs: Inputs, layout: LayoutLike = None
 ) -> SumBudget | StageBudget:
-    """Return a budget for the networks of a space.
+    """Return the budget for the networks of a space.
 
     Args:
         space: Whose networks.

@@ -1,4 +1,4 @@
-"""What every operator of a chain costs, and exactly uniform members below a limit.
+"""The cost of every operator of a chain, and exactly uniform sampling of members below a limit.
 
 In a chain the cost of a network is that of its stem and head plus that of every layer's operator, so a table of
 operators gives the exact parameters and multiply-adds of all members. The released programs of SPOS and ABS keep such a
@@ -42,7 +42,7 @@ _NANOSECONDS = 1_000_000
 
 
 class ChainCosts:
-    """Cost of every operator in every layer of a chain.
+    """The cost of every operator in every layer of a chain.
 
     Args:
         space: The chain, restricted or not.
@@ -84,10 +84,10 @@ class ChainCosts:
         for name in COUNTED:
             self.tables[name] = torch.zeros(shape, dtype=torch.int64, device="cpu")
         with torch.device("meta"):
-            known: dict[Any, tuple[int, ...]] = {}
+            by_module: dict[Any, tuple[int, ...]] = {}
             for place, module, size in self._modules():
                 alike = (str(module), size)  # a module's text holds all of its sizes
-                counts = known[alike] = known.get(alike) or _counted(module, size)
+                counts = by_module[alike] = by_module.get(alike) or _counted(module, size)
                 for name, value in zip(COUNTED, counts, strict=True):
                     if place is None:
                         self.fixed[name] += value
@@ -103,7 +103,7 @@ class ChainCosts:
         return {name: self.fixed[name] + table[rows, used].sum().item() for name, table in self.tables.items()}
 
     def measure_latency(self, device: str | torch.device = "cpu", *, batch_size: int = 1, repeats: int = 20) -> None:
-        """Time every operator on a device, and keep the table as `latency_ms`.
+        """Measure the latency of every operator on a device, and keep the table as `latency_ms`.
 
         The sum over operators leaves out what a network saves or loses by running them one after the other.
 

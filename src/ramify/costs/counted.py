@@ -1,4 +1,4 @@
-"""The costs that the library has."""
+"""The built-in costs: parameters, multiply-adds, latency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uniform draws of members whose cost is within bounds, in every space."""
+"""Uniform sampling of members whose cost is within bounds, in every space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Draw = Callable[[Random], Architecture]
 
 
 def draw_within(space: Space, cost: str, low: float, high: float, inputs: Inputs, layout: LayoutLike = None) -> Draw:
-    """Return what draws uniformly among the members whose cost is within bounds.
+    """Return a sampler that is uniform over the members whose cost is within bounds.
 
     In chains it counts them; elsewhere it draws until a member is within. (The program of SPOS takes any member after
     500 draws.)

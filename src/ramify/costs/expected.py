@@ -59,7 +59,7 @@ class ExpectedCost:
 
     @classmethod
     def of(cls, space: Space, cost: Callable[[Architecture], float]) -> ExpectedCost:
-        """Return the expectation of a cost of members that is a sum over their decisions.
+        """Return the expectation of a cost that is a sum over a member's decisions.
 
         The values of a decision are compared in members that differ in nothing else.
         """
@@ -78,13 +78,13 @@ class ExpectedCost:
         """
         flat = torch.cat([probabilities[name].double().flatten() for name in self._names])
         products = torch.cat([flat, flat.new_ones(1)])[self._used].prod(dim=1)
-        nothing = flat.new_zeros(len(self.costs))
-        totals = nothing.index_add(0, self._decision, products)
+        zeros = flat.new_zeros(len(self.costs))
+        totals = zeros.index_add(0, self._decision, products)
         totals = torch.where(totals > 0, totals, torch.ones_like(totals))
         return self.base + (products / totals[self._decision] * self._flat).sum()
 
     def by_value(self) -> dict[tuple[str, Value], float]:
-        """Return (decision, value) → what it costs more than the value in the member that `base` is the cost of."""
+        """Return (decision, value) → the difference of cost to the base member's value there."""
         rows = zip(self._decisions, self.costs, strict=True)
         return {(d.name, value): cost for d, row in rows for value, cost in zip(d.choices, row, strict=True)}
 
@@ -100,7 +100,7 @@ class ExpectedCost:
 
 
 def expected_cost(networks: Networks, name: str) -> ExpectedCost | None:
-    """Return the expected cost of a name, None where it is no sum.
+    """Return the expectation of the named cost; None where that cost is no sum over decisions.
 
     A cost that is measured on a device is estimated as a sum: in chains latencies are those of the operators, each
     measured alone, elsewhere a few networks are measured that together have all candidates. All processes take what the

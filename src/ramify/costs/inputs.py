@@ -1,4 +1,4 @@
-"""What the networks of a search are for, as far as builders and costs need to know."""
+"""The inputs and the task of the networks of a search, as far as builders and costs need to know them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Inputs:
-    """What networks see, and what the task demands of them.
+    """The size of the inputs of networks, and the shape that the task asks for.
 
     Args:
         shape: What `Space.build` takes as `shape`: `num_classes` and `in_channels`, where images are classified.
@@ -27,5 +27,5 @@ class Inputs:
         return torch.zeros((1, *self.size), device=device, dtype=dtype)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain form, which compares as the inputs do."""
+        """Return the plain form, which is equal for equal inputs."""
         return {"shape": dict(self.shape), "size": list(self.size)}

@@ -1,4 +1,4 @@
-"""The most that a result may cost: what strategies derive from their scores is the best member within the limits.
+"""Upper limits on the cost of a result: strategies derive the best member within the limits from their scores.
 
 Scores (E, O) prefer the member that `Space.discretize` derives, by the rule of the space's paper. If it keeps the
 limits, it is the result. Else the result is the member within them with the largest sum of the scores of the candidates
@@ -37,12 +37,12 @@ _MARGIN = 1e-9
 
 
 def check_limits(limits: Mapping[str, float]) -> None:
-    """Raise `ConfigurationError` unless every limit is above 0 and of something that is known before the training."""
+    """Raise `ConfigurationError` unless every limit is positive and its cost is known before training."""
     for name, limit in limits.items():
         if not is_cost(name):
-            known = f"{nearest(name, COSTS)}; {HINT}"
+            advice = f"{nearest(name, COSTS)}; {HINT}"
             raise ConfigurationError(
-                f"`limits` are for what is known before the training, not {shown(name)!r}; {known}"
+                f"`limits` are for what is known before the training, not {shown(name)!r}; {advice}"
             )
         if not limit > 0:
             raise ConfigurationError(f"`limits`: {name} must be above 0, got {limit}")
@@ -59,7 +59,7 @@ class _Members(Protocol):
 
 
 class Limits:
-    """Limits at work. What members cost is found out at the first question.
+    """The limits of a search; costs of members are computed when first needed.
 
     Args:
         networks: Of the members, as they will be used.
@@ -80,14 +80,14 @@ class Limits:
 
     @property
     def members(self) -> _Members:
-        """What is known of the costs of members.
+        """The costs of members.
 
         Raises:
             ConfigurationError: If no member keeps the limits, saying what members cost.
         """
         if self._members is None:
-            known = {name: self._measured.get(name) or expected_cost(self.networks, name) for name in self.most}
-            sums = {name: cost for name, cost in known.items() if cost is not None}
+            expected = {name: self._measured.get(name) or expected_cost(self.networks, name) for name in self.most}
+            sums = {name: cost for name, cost in expected.items() if cost is not None}
             self._measured = {name: cost for name, cost in sums.items() if not is_repeatable(name)}
             for name, cost in sums.items():
                 if not cost.least <= self.most[name]:
@@ -102,7 +102,7 @@ class Limits:
         return self._members
 
     def prepare(self) -> None:
-        """Find out what members cost, before anything learns.
+        """Compute the costs of members before training starts.
 
         Raises:
             ConfigurationError: If no member keeps the limits, saying what members cost.
@@ -111,15 +111,15 @@ class Limits:
             _ = self.members
 
     def allows(self, arch: Architecture) -> bool:
-        """Return whether a member keeps the limits."""
+        """Return whether a member is within the limits."""
         return not self.most or within(self.members.costs(arch), self.most)
 
     def reachable(self, space: Space) -> bool:
-        """Return whether a restriction of the space has a member within the limits, or one that the search finds."""
+        """Return whether a restriction of the space has a member within the limits, or one can be found."""
         return not self.most or bool(self.members.best(None, 1, space))
 
     def derive(self, scores: Mapping[str, Tensor], space: Space | None = None) -> Architecture:
-        """Return the best member within the limits under scores (E, O), as the head of this module says.
+        """Return the best member within the limits under scores (E, O), by the rule of this module's docstring.
 
         Args:
             scores: Of every choice.
@@ -133,7 +133,7 @@ class Limits:
         return preferred if self.allows(preferred) else self.best(scores, 1, space)[0]
 
     def best(self, scores: Mapping[str, Tensor] | None, count: int, space: Space | None = None) -> list[Architecture]:
-        """Return the members within the limits with the largest sums of scores, best first, `count` if there are.
+        """Return up to `count` members within the limits with the largest sums of scores, best first.
 
         Raises:
             ConfigurationError: If a restriction of the space has none.
@@ -145,7 +145,7 @@ class Limits:
         return members
 
     def report(self, arch: Architecture) -> dict[str, dict[str, float]]:
-        """Return limit and cost of a result, by cost; what a device is asked for is measured again.
+        """Return limit and cost of a result, by cost; costs on a device are measured again.
 
         Raises:
             RunError: If a look at the network finds another cost than the sums said.
@@ -161,17 +161,17 @@ class Limits:
         return report
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was measured on a device, which another time would be another number."""
+        """Return the costs measured on a device, which would differ if measured again."""
         return {name: [cost.base, cost.costs] for name, cost in self._measured.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what was measured before the search was continued."""
+        """Restore the measured costs."""
         self._measured = {name: ExpectedCost(self.space, base, costs) for name, (base, costs) in state.items()}
         self._members = None
 
 
 def within(costs: Mapping[str, float], most: Mapping[str, float]) -> bool:
-    """Return whether costs keep limits."""
+    """Return whether costs are within limits."""
     return all(costs[name] <= limit for name, limit in most.items())
 
 

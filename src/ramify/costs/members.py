@@ -1,4 +1,4 @@
-"""What the networks of many members cost, without a look at every one of them."""
+"""The costs of many members' networks, without building every one of them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNTED = ("params", "macs")
 
 
 class SummedCosts(ABC):
-    """Costs of the members of a space, most of them as sums.
+    """Costs of the members of a space, as sums over decisions where they are such sums.
 
     In most spaces what a network costs is a sum over its parts (`Space.parts`). Then the cost of a member follows from
     those of members that were looked at before, as soon as its parts are a linear combination of theirs: NAS-Bench-201
@@ -50,7 +50,7 @@ class SummedCosts(ABC):
 
     @abstractmethod
     def look(self, arch: Architecture) -> tuple[float, ...]:
-        """Return the costs of a member without any sum."""
+        """Return the costs of a member from its network, without sums."""
 
     def of(self, arch: Architecture) -> tuple[float, ...]:
         """Return the costs of a member."""
@@ -84,15 +84,15 @@ class SummedCosts(ABC):
 
     def _is_new(self, uses: np.ndarray) -> bool:
         """Return whether no combination of the members looked at uses the same, and remember it if so."""
-        known = np.zeros((len(self._directions), len(uses)))
-        known[:, : self._directions.shape[1]] = self._directions
-        self._directions = known
-        rest = uses - known.T @ (known @ uses)
-        rest -= known.T @ (known @ rest)  # once more, for what rounding left
+        basis = np.zeros((len(self._directions), len(uses)))
+        basis[:, : self._directions.shape[1]] = self._directions
+        self._directions = basis
+        rest = uses - basis.T @ (basis @ uses)
+        rest -= basis.T @ (basis @ rest)  # once more, for what rounding left
         length = float(np.linalg.norm(rest))
         if length < 1e-6:
             return False
-        self._directions = np.vstack([known, rest / length])
+        self._directions = np.vstack([basis, rest / length])
         return True
 
     def _sum(self, uses: np.ndarray) -> tuple[float, ...]:
@@ -105,7 +105,7 @@ class SummedCosts(ABC):
 
 
 class MemberCosts(SummedCosts):
-    """Costs of the members of a space that need no device, such as parameters and multiply-adds: exact.
+    """Exact costs of members that need no device, such as parameters and multiply-adds.
 
     Whole numbers are summed, and the first sums compared with a look; where one of them differs, parts do not say what
     a network costs, and every member is looked at. So it is where a cost is no whole number, because what rounding
@@ -130,7 +130,7 @@ class MemberCosts(SummedCosts):
         return dict(zip(self.names, map(float, self.of(arch)), strict=True))
 
     def look(self, arch: Architecture) -> tuple[float, ...]:
-        """Count on the meta device: nothing is initialized and nothing is computed."""
+        """Count the costs of a member on the meta device, where nothing is initialized or computed."""
         self.looked += 1
         counts = self.networks.measured(self.costs, arch)
         self.additive = self.additive and all(value.is_integer() for value in counts)
@@ -140,7 +140,7 @@ class MemberCosts(SummedCosts):
         return tuple(map(float, map(round, super()._sum(uses))))
 
     def verify(self, arch: Architecture, costs: Mapping[str, float]) -> None:
-        """Compare what was said of a member with a look at it.
+        """Compare the costs reported for a member with those of its network.
 
         Raises:
             RunError: If they differ.
@@ -172,7 +172,7 @@ class ChainMemberCosts(MemberCosts):
 
 
 class EstimatedCosts(SummedCosts):
-    """A measured cost of members, as if it were a sum over their candidates: measured for some, estimated for others.
+    """A measured cost of members, estimated as a sum over candidates from the measurements of some members.
 
     Args:
         space: The members' space.
@@ -186,7 +186,7 @@ class EstimatedCosts(SummedCosts):
         self._measure = measure
 
     def look(self, arch: Architecture) -> tuple[float, ...]:
-        """Measure."""
+        """Measure the cost of a member."""
         return (self._measure(arch),)
 
 
@@ -196,7 +196,7 @@ _SHARED: dict[tuple[str, tuple[Cost, ...]], MemberCosts] = {}
 def member_costs(
     space: Space, inputs: Inputs, layout: LayoutLike = None, names: Sequence[str] = COUNTED
 ) -> MemberCosts:
-    """Return the `MemberCosts` of these networks; what one search of a process has learnt, the next ones know."""
+    """Return the `MemberCosts` of these networks, shared by all searches of the process."""
     networks = Networks(space, inputs, layout)
     key = networks.key, tuple(_counted(name) for name in names)
     if key not in _SHARED:
@@ -206,7 +206,7 @@ def member_costs(
 
 
 class Costs:
-    """What is known of a member's network before it is trained, whatever kind of cost it is.
+    """The costs of members' networks known before training, of every kind.
 
     Args:
         networks: Of the members; None where no cost is wanted.
@@ -241,11 +241,11 @@ class Costs:
         return {name: costs[name] for name in self.names}
 
     def verify(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
-        """Compare what was counted of a member that the search found with a look at its network."""
+        """Compare the counted costs of a search's result with those of its network."""
         if self.names and self._counts is not None:
             self._counts.verify(arch, metrics)
 
     def remember(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
-        """Take over what was measured of a member before the search was continued."""
+        """Restore the measured costs of a member when a search is continued."""
         if self.names and self._on_device and all(cost.name in metrics for cost in self._on_device):
             self._measured[arch] = {cost.name: metrics[cost.name] for cost in self._on_device}

@@ -1,4 +1,4 @@
-"""The networks whose costs are asked for: of which space, laid out how, for which inputs, on which device."""
+"""The networks whose costs are asked for: their space, layout, inputs and device."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Networks:
 
     @property
     def key(self) -> str:
-        """What tells the networks from others, as far as costs go that are not measured on a device."""
+        """What identifies the networks for costs that are not measured on a device."""
         space = self.space
         return json.dumps([type(space).__module__, space.to_dict(), self.inputs.to_dict(), asdict(self.layout)])
 
     def measured(self, costs: Sequence[Cost], arch: Architecture) -> tuple[float, ...]:
-        """Return what the network of a member costs, by costs that are all of one kind: on the device, or not.
+        """Return the costs of a member's network; the costs are all on the device, or none is.
 
         Of several processes all return what the first one has measured on its device.
 
@@ -66,8 +66,8 @@ class Networks:
             with torch.device("meta"):
                 network = self.space.build(arch, self.layout, shape=shape)
         tensors = (*network.parameters(), *network.buffers())
-        known = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
-        dtype = torch.get_default_dtype() if known is None else known.dtype
+        floating = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
+        dtype = torch.get_default_dtype() if floating is None else floating.dtype
         device = self.device if costs[0].on_device else torch.device("meta")
         inputs = self.inputs.example(device=device, dtype=dtype)
         values = [_number(cost, network.eval(), inputs) for cost in costs]

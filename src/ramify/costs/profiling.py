@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, latency.
+"""The cost of a network: parameters, multiply-adds, latency.
 
 Papers count operations by different conventions. `macs` is that of most: multiply-adds of convolutions and linear
 layers, nothing else. `thop` is that of the thop package, by which the chain-structured networks of Cream and CDARTS
@@ -80,7 +80,7 @@ def profile(network: nn.Module, input_size: Size = (3, 32, 32)) -> Profile:
 
 
 def images_for(network: nn.Module, input_size: Size, count: int = 1) -> Nested:
-    """Return inputs (N, …) on the meta device, in the precision of a network's weights, to try shapes with."""
+    """Return inputs (N, …) on the meta device, in the precision of a network's weights, for shape inference."""
     return _inputs(input_size, count, torch.device("meta"), _precision(network))
 
 

@@ -1,4 +1,4 @@
-"""What a cost is, and which ones there are by name."""
+"""Costs of networks by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE = "file:"
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost of networks, known before they are trained.
+    """A cost of networks that is known before they are trained.
 
     Args:
         name: By which limits and objectives speak of it.
@@ -42,7 +42,7 @@ class Cost:
 
     @property
     def label(self) -> str:
-        """What reports call it: `latency, ms`."""
+        """The name of the cost in reports, with its unit: `latency, ms`."""
         return ", ".join(filter(None, (self.title or self.name, self.unit)))
 
 
@@ -53,7 +53,7 @@ COSTS: Registry[Cost] = Registry("cost", package="ramify.costs")
 def cost(
     name: str, *, unit: str = "", additive: bool = True, on_device: bool = False, title: str = "", paper: str = ""
 ) -> Callable[[Measure], Measure]:
-    """Return a decorator that makes a function `(network, inputs) -> float` a cost of this name.
+    """Return a decorator that registers a function `(network, inputs) -> float` as a cost of this name.
 
     The arguments are those of `Cost`; `paper` is where it was published.
 
@@ -84,7 +84,7 @@ def is_cost(name: str) -> bool:
 
 
 def is_repeatable(name: str) -> bool:
-    """Return whether the cost of this name is the same whenever and wherever it is asked for."""
+    """Return whether the cost of this name is always the same for the same network, on every machine."""
     record = find(name)
     return record is None or not record.on_device
 
@@ -100,5 +100,5 @@ def check_counted(name: str, option: str) -> None:
 
 def known_costs() -> list[Cost]:
     """Return the costs that this process knows, those that need no device first; no plug-in is loaded."""
-    known = [entry.make for entry in (*COSTS.own.values(), *COSTS.users())]
-    return sorted(known, key=lambda cost: cost.on_device)
+    costs = [entry.make for entry in (*COSTS.own.values(), *COSTS.users())]
+    return sorted(costs, key=lambda cost: cost.on_device)

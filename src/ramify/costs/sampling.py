@@ -1,4 +1,4 @@
-"""Uniform draws of members whose cost is within bounds, none of which is thrown away where costs can be counted."""
+"""Uniform sampling of members whose cost is within bounds, without rejection where costs can be counted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BINS = 1 << 17
 
 
 class ConstrainedSampler:
-    """Draws members uniformly among those whose cost is in a window.
+    """Samples members uniformly among those whose cost is in a window.
 
     The number of ways to complete a network is counted for every layer and every cost that is left (dynamic
     programming), so a member is drawn layer by layer and never thrown away. Where costs have a common divisor that is

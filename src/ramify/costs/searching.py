@@ -1,4 +1,4 @@
-"""The best members within limits, where what members cost is no sum: members are looked at.
+"""The best members within limits where costs are not sums over decisions: a local search over members.
 
 For each result at most 300 are. First the 64 with the largest sums of scores: the first of them to keep the limits is
 the best of all. If none does, those that are best under a linear estimate of the costs, with limits that are lowered
@@ -36,7 +36,7 @@ _SAMPLED, _FIRST, _LOWERED = 64, 64, 10
 
 
 def out_of_reach(space: Space, name: str, limit: float, have: tuple[float, float], looks: int = 0) -> RamifyError:
-    """Return the error of a limit that no member keeps, with the least and the largest cost of members, or of some."""
+    """Return the error for a limit that no member keeps, with the range of the costs of (some) members."""
     who = f"the {looks:,} that were looked at" if looks else "they"
     least, most = have
     return ConfigurationError(
@@ -45,7 +45,7 @@ def out_of_reach(space: Space, name: str, limit: float, have: tuple[float, float
 
 
 class Searching:
-    """Members with costs that are no sums.
+    """A search for the best members where costs are not sums over decisions.
 
     Args:
         networks: Of the members.
@@ -65,7 +65,7 @@ class Searching:
         self._known = self._cheap(sampled)
 
     def costs(self, arch: Architecture) -> dict[str, float]:
-        """Return what a member costs, by name."""
+        """Return the costs of a member, by name."""
         if arch not in self._seen:
             mix, looked = self.space.mix(arch), self._costs(arch)
             self._seen[arch] = {
@@ -160,8 +160,8 @@ class Searching:
             )
             best = next(better, None)
         name = max(self.most, key=lambda name: self.costs(last)[name] / self.most[name])
-        seen = [costs[name] for costs in self._seen.values()]
-        raise out_of_reach(self.space, name, self.most[name], (min(seen), max(seen)), len(seen))
+        looked = [costs[name] for costs in self._seen.values()]
+        raise out_of_reach(self.space, name, self.most[name], (min(looked), max(looked)), len(looked))
 
 
 def _neighbors(space: Space, arch: Architecture, worth: Mapping[_Pick, float]) -> Iterator[tuple[float, Architecture]]:

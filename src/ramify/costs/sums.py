@@ -1,4 +1,4 @@
-"""Decisions as rows: the scores of their values, and the member that picks stand for."""
+"""Scores of the values of decisions, and members from the indices of values."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def value_scores(space: Space, scores: Mapping[str, Tensor] | None) -> list[list
 
 
 def member_of(space: Space, picks: Sequence[int]) -> Architecture:
-    """Return the member that takes of every decision the value of this index."""
+    """Return the member with the value of this index in every decision."""
     return space.architecture([d.choices[index] for d, index in zip(space.decisions, picks, strict=True)])

@@ -1,4 +1,4 @@
-"""A table of operators in a file: what every candidate of a space costs, measured by whoever wrote it.
+"""A table of operator costs in a file: the cost of every candidate of a space, measured elsewhere.
 
 A limit, an objective or a cost term names it as `file:PATH`. In JSON it says for operations, wherever they stand, what
 they add to the cost of a network, and what all networks have (`fixed`); `choices` says it for one choice, for all of
@@ -52,7 +52,7 @@ class _Json(TypedDict):
 
 @dataclass(frozen=True)
 class OperatorTable:
-    """What operators cost.
+    """The costs of operators, from a file.
 
     Args:
         path: Of the file.
@@ -70,7 +70,7 @@ class OperatorTable:
 
     @classmethod
     def of(cls, name: str) -> OperatorTable:
-        """Read the table that is named `file:PATH`, JSON if it begins like an object, else CSV.
+        """Read the table that `file:PATH` names, as JSON if it begins like an object, else as CSV.
 
         Raises:
             TableError: If it cannot be read, or says something else than what operators cost.
@@ -80,7 +80,7 @@ class OperatorTable:
         return cls(path, *(_of_json(text, path) if text.lstrip().startswith("{") else _of_csv(text, path)))
 
     def check(self, space: Space) -> None:
-        """Refuse a table that is of another space, or lacks a candidate that exists.
+        """Refuse a table of another space, or one that lacks an existing candidate.
 
         Raises:
             TableError: Saying what is wrong.
@@ -92,14 +92,14 @@ class OperatorTable:
             if choice not in space.choices:
                 known_choices = nearest(choice, space.choices)
                 raise TableError(f"{where}: {space.name} has no choice {shown(choice)!r}; {known_choices}")
-            known = space.choices[choice]
-            if operation not in known.ops:
+            mixing = space.choices[choice]
+            if operation not in mixing.ops:
                 raise TableError(
-                    f"{where}: {choice!r} has no operation {shown(operation)!r}; {nearest(operation, known.ops)}"
+                    f"{where}: {choice!r} has no operation {shown(operation)!r}; {nearest(operation, mixing.ops)}"
                 )
-            if edge is not None and edge >= len(known.edges):
+            if edge is not None and edge >= len(mixing.edges):
                 raise TableError(
-                    f"{shown(self.path)}: {choice!r} has the edges 0 to {len(known.edges) - 1}, got {edge}"
+                    f"{shown(self.path)}: {choice!r} has the edges 0 to {len(mixing.edges) - 1}, got {edge}"
                 )
         for decision in space.decisions:
             for value in decision.choices:
@@ -110,7 +110,7 @@ class OperatorTable:
         return self.fixed + math.fsum(self._added(space, name, arch[name]) for name in arch)
 
     def rows(self, space: Space) -> list[list[float]]:
-        """Return what every value of every decision adds."""
+        """Return the cost that every value of every decision adds."""
         return [[self._added(space, d.name, value) for value in d.choices] for d in space.decisions]
 
     def _added(self, space: Space, decision: str, value: Value) -> float:

@@ -33,7 +33,7 @@ _HEADER = 10_000  # bytes of the header of an array
 
 
 def channels_first(shape: Sequence[int], what: str, asked: str | None = None, *, tensor: bool = False) -> bool:
-    """Tell an image (C, H, W) from one that is (H, W, C), by a rule that looks at three sides and nothing else.
+    """Return whether the channels are an image's first axis, rather than its last, judged by its three sides.
 
     An end of 1 or 3 is the channels; of two such ends that which leaves a square, else the first of a tensor and the
     last of an array. Without one, the channels are what stands beside the two equal sides of a square, or else the end
@@ -49,7 +49,7 @@ def channels_first(shape: Sequence[int], what: str, asked: str | None = None, *,
         OptionError: If the rule leaves it open.
         DataError: If there are more than `MAX_CHANNELS`.
     """
-    first = asked == "first" if asked else _told(shape, tensor)
+    first = asked == "first" if asked else _by_sides(shape, tensor)
     if first is None:
         raise OptionError(
             f"{what} leaves open which axis holds the channels; set `channel_axis` to first or last "
@@ -61,7 +61,7 @@ def channels_first(shape: Sequence[int], what: str, asked: str | None = None, *,
     return first
 
 
-def _told(shape: Sequence[int], tensor: bool) -> bool | None:
+def _by_sides(shape: Sequence[int], tensor: bool) -> bool | None:
     first, middle, last = shape
     colors = first in (1, 3), last in (1, 3)
     squares = middle == last, first == middle  # what is left if the channels are first, or last
@@ -77,7 +77,7 @@ def _told(shape: Sequence[int], tensor: bool) -> bool | None:
 
 
 def check_sides(shape: Sequence[int], what: str) -> None:
-    """Refuse an image (H, W) or (H, W, C), or these in another order, that has too many pixels or numbers.
+    """Refuse an image, with axes in any order, that has too many pixels or numbers.
 
     Args:
         shape: Its sides, the channels last.
@@ -90,7 +90,7 @@ def check_sides(shape: Sequence[int], what: str) -> None:
 
 
 def native(array: np.ndarray) -> np.ndarray:
-    """Return an array in the byte order of this machine, and floats of 16 bits, which are too short to scale, as 32."""
+    """Return an array in native byte order, with 16-bit floats, too short to scale, as 32-bit floats."""
     kind = np.dtype(np.float32) if array.dtype.itemsize == 2 and array.dtype.kind == "f" else array.dtype
     return array.astype(kind.newbyteorder("="), copy=False)
 
@@ -100,7 +100,7 @@ def native(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of an array before it is read."""
+    """The shape and type of an array, read from its file's header."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -111,7 +111,7 @@ class Header:
 
 
 def read_header(file: IO[bytes], size: int, where: str) -> Header:
-    """Read the header of an array in NumPy's format, as far as it can be trusted.
+    """Read and validate the header of an array in NumPy's format.
 
     Args:
         file: At its beginning.
@@ -137,7 +137,7 @@ def read_header(file: IO[bytes], size: int, where: str) -> Header:
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """Read the array of a `.npy` file, whose size is that of an image."""
+    """Read the array of a `.npy` file that holds an image."""
     with path.open("rb") as file:
         header = read_header(file, path.stat().st_size, str(path))
         if math.prod(header.shape) > MAX_VALUES:

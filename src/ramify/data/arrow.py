@@ -1,4 +1,4 @@
-"""Arrow tables, of Parquet files, Hugging Face data sets or data frames: their labels, and rows of their numbers."""
+"""Arrow tables from Parquet files, Hugging Face data sets or data frames: their labels and rows of numbers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def is_whole(kind: pyarrow.DataType) -> bool:
-    """Return whether a column of this type holds whole numbers or truth values."""
+    """Return whether a column of this type holds integers or booleans."""
     import pyarrow.types as types
 
     return bool(types.is_integer(kind) or types.is_boolean(kind))
 
 
 def is_number(kind: pyarrow.DataType) -> bool:
-    """Return whether a column of this type holds numbers or truth values, or nothing at all."""
+    """Return whether a column of this type holds numbers or booleans, or only nulls."""
     import pyarrow.types as types
 
     return bool(is_whole(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_null(kind))
@@ -35,7 +35,7 @@ def is_number(kind: pyarrow.DataType) -> bool:
 def columns_of(
     schema: pyarrow.Schema, spec: DataSpec, where: object, known: tuple[str, ...] | None = None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the columns of features and labels of a table of rows.
+    """Return the names of the feature and label columns of a table of rows.
 
     Args:
         schema: Of the table.
@@ -61,7 +61,7 @@ def columns_of(
 
 
 def rows_of_table(table: pyarrow.Table, features: Sequence[str], where: Callable[[int], str]) -> Rows:
-    """Return the rows of a table whose columns `features` hold numbers.
+    """Return the rows of a table with the numeric columns `features`.
 
     Raises:
         DataError: If one is missing, or beyond `LARGEST_NUMBER`; it is named.

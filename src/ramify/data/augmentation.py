@@ -17,7 +17,7 @@ from ramify.errors import DataError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What happens to training images; the default does nothing. Vary one with `dataclasses.replace`.
+    """Augmentation of training images; the default does nothing. Vary one with `dataclasses.replace`.
 
     Args:
         crop: Pixels of padding on every side, black unless the distortion's `fill` says otherwise, of which a random
@@ -44,11 +44,11 @@ class Augmentation:
 
     @property
     def changes(self) -> bool:
-        """Whether anything happens to images."""
+        """Whether any image is changed."""
         return bool(self.crop or self.flip or self.cutout or self.distortion.distorts)
 
     def check_rows(self, name: str) -> None:
-        """Raise `DataError` if anything happens to images, where the data `name` are rows of a table."""
+        """Raise `DataError` if images would be changed, where the data `name` are rows of a table."""
         if self.changes:
             raise DataError(
                 f"{name}: rows of a table are not augmented; crop, flip, cutout and distortion are for images"
@@ -59,7 +59,7 @@ class Augmentation:
         return replace(self, crop=0 if distortion.resized else self.crop, distortion=distortion)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Draw the choices for `count` images of `size` (H, W).
+        """Draw the random parameters for `count` images of `size` (H, W).
 
         Returns:
             (5, B) int64 on the CPU: window's top and left in 0..2*crop, mirrored 0/1, center row and column of

@@ -1,4 +1,4 @@
-"""Which columns of a table hold what: the one that is named, else the one that can be meant."""
+"""Which columns of a table hold labels, images or features: the named one, else the only possible one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def column(where: object, kinds: Iterable[str], asked: str | None, option: str, 
 
 
 def usual(names: Iterable[Any], known: Sequence[str]) -> list[Any]:
-    """Return the names that are known, in any case; the first of the known ones outdoes the others."""
+    """Return the names that are among the known ones, in any case; the first known one takes precedence."""
     by_name = {str(name).casefold(): name for name in names if str(name).casefold() in known}
     return [by_name[known[0]]] if known[0] in by_name else list(by_name.values())
 
@@ -83,6 +83,6 @@ def feature_columns(where: object, names: Sequence[str], labels: Sequence[str], 
 
 
 def check_for_images(where: object, spec: DataSpec) -> None:
-    """Raise `DataError` if a specification says of images what holds for rows alone."""
+    """Raise `DataError` if a specification of images sets what applies to rows alone."""
     if spec.feature_columns is not None:
         raise DataError(f"{where}: holds images, and `feature_columns` is for rows of a table; leave it out")

@@ -91,11 +91,11 @@ def _check_header(path: Path, at: int, names: Sequence[str]) -> None:
         raise DataError(f"{path}: is empty; wanted is a header with the names of the columns, and rows of numbers")
     if len(names) > MOST_FEATURES:
         raise DataError(f"{path}: row {at} names {len(names):,} columns, and {MOST_FEATURES:,} at most are read")
-    known: set[str] = set()
+    earlier: set[str] = set()
     for name in filter(None, names):
-        if name in known:
+        if name in earlier:
             raise DataError(f"{path}: row {at}: two columns are called {shown(name)!r}; rename one")
-        known.add(name)
+        earlier.add(name)
     # The columns of an array that became a table are called 0, 1, 2.
     if all(map(NUMBER.fullmatch, names)) and list(names) != list(map(str, range(len(names)))):
         raise DataError(f"{path}: row {at} holds numbers alone; wanted is a header with the names of the columns")

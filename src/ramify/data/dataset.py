@@ -25,7 +25,7 @@ SPLIT_NAMES = ("train", "search_train", "search_validation", "test")
 
 
 class Split:
-    """Some images, or rows, of a data set, in a fixed order."""
+    """A fixed list of images, or rows, of a data set."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Split:
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return an iterator over one pass, which depends on nothing but the arguments.
+        """Return an iterator over the batches of one pass, a function of the arguments alone.
 
         Args:
             batch_size: B, images per batch; the last batch is smaller where it does not divide.
@@ -177,7 +177,7 @@ def _exact(dtype: torch.dtype) -> torch.dtype:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Data:
-    """A data set: what it is, its default augmentation, and its splits.
+    """A data set: its metadata, default augmentation and splits.
 
     Args:
         name: For people.
@@ -213,12 +213,12 @@ class Data:
 
     @property
     def targets(self) -> str:
-        """What is learned: `classes`, or `values`."""
+        """The kind of targets: `classes`, or `values`."""
         return "values" if self.target_names else "classes"
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, or K, the values to be learned: how wide a last layer is."""
+        """Number of classes, or of values K to predict: the width of the last layer."""
         return len(self.target_names or self.classes)
 
     @property
@@ -234,7 +234,7 @@ class Data:
 
     @property
     def shape(self) -> dict[str, int]:
-        """What `build` and `supernet` of a space need to know of the data."""
+        """The arguments that `build` and `supernet` of a space take from the data."""
         inputs = {"features": len(self.features)} if self.features else {"in_channels": self.in_channels}
         return {"num_classes": self.num_classes, **inputs}
 
@@ -261,26 +261,26 @@ class Data:
         return Split(name, inputs, labels, rows, self.mean, self.std)
 
     def to(self, device: torch.device | str) -> Data:
-        """Return the same data with its images or rows on `device`; both keep one record of test reads."""
+        """Return the same data with its images or rows on `device`; both share one record of test reads."""
         place = torch.device(device)
         stores = {name: (inputs.to(place), labels.to(place)) for name, (inputs, labels) in self._stores.items()}
         return replace(self, _stores=stores)
 
 
 def scale_of(data: Data) -> Scale | None:
-    """Return how images deeper than bytes became bytes; None where all of them are bytes."""
+    """Return the scale by which images deeper than 8 bits became bytes; None where all of them are bytes."""
     return data._scale
 
 
 def colored(data: Data) -> Data:
-    """Return the same grey images with three equal channels, as a network knows them that was trained on colors."""
+    """Return the grey images with three equal channels, for a network that was trained on colors."""
     size = (3 * data.in_channels, *data.input_size[1:])
     stores = {name: (cast(Pixels, pixels).colored(), labels) for name, (pixels, labels) in data._stores.items()}
     return replace(data, input_size=size, mean=data.mean * 3, std=data.std * 3, _stores=stores)
 
 
 def arranged(data: Data, features: Sequence[str]) -> Data:
-    """Return the same rows with their features in the order in which a network knows them.
+    """Return the same rows with their features in the order that a network was trained on.
 
     Raises:
         DataError: If one is missing; others are left out.
@@ -297,7 +297,7 @@ def arranged(data: Data, features: Sequence[str]) -> Data:
 
 
 def targeted(data: Data, names: Sequence[str]) -> Data:
-    """Return the same data with the values to be learned in the order in which a network knows them.
+    """Return the same data with the values to predict in the order that a network was trained on.
 
     Raises:
         DataError: If one is missing; others are left out.
@@ -314,7 +314,7 @@ def targeted(data: Data, names: Sequence[str]) -> Data:
 
 
 def numbered(data: Data, classes: Sequence[str]) -> Data:
-    """Return the same images with their classes numbered as a network knows them, which has all of their names.
+    """Return the same images with classes numbered as for a network, which was trained on all of them.
 
     Raises:
         DataError: If a class has another name, or targets are values, and the network knows classes.

@@ -1,4 +1,4 @@
-"""Images deeper than bytes, with 16 or 32 bits or floats: one scale for a whole data set makes bytes of them."""
+"""Images deeper than 8 bits, with 16 or 32 bits or floats: one scale for the whole data set maps them to bytes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FEWEST = 64  # as largest float of a data set beyond 0..1: which range is meant 
 
 
 class UnmeasuredError(DataError):
-    """An image is deeper than bytes, and the range of the data set is not known."""
+    """An image is deeper than 8 bits, and the range of the data set is not known."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How deep images become bytes, the same way for every image of a data set.
+    """How the values of deep images are mapped to bytes, the same for all images of a data set.
 
     Args:
         bits: Depth of integers; the upper eight bits are kept. None where none were measured, or only black ones.
@@ -49,7 +49,7 @@ class Scale:
         return " and ".join(kinds if self.white is None else [*kinds, f"floats in 0..{self.white:g}"])
 
     def agrees(self, other: Scale) -> bool:
-        """Return whether both make the same bytes of what both have measured."""
+        """Return whether both scales give the same bytes for the kinds of images that both have measured."""
         same_bits = None in (self.bits, other.bits) or self.bits == other.bits
         if self.white is None or other.white is None:
             return same_bits
@@ -76,7 +76,7 @@ class Scale:
 
 @dataclass
 class Reach:
-    """The least and the greatest value of some images, and which image has it."""
+    """The smallest and the largest value of some images, and the images that have them."""
 
     least: float = np.inf
     greatest: float = -np.inf
@@ -84,7 +84,7 @@ class Reach:
     greatest_at: str = ""
 
     def add(self, other: Reach) -> None:
-        """Take in what other images reach."""
+        """Extend the range by that of other images."""
         if other.least < self.least:
             self.least, self.least_at = other.least, other.least_at
         if other.greatest > self.greatest:
@@ -95,7 +95,7 @@ class Reach:
 
 
 def values_of(image: Image) -> np.ndarray:
-    """Return the values of a deep image; of a TIFF file PIL takes 32 bits for signed, and bytes for unsigned."""
+    """Return the values of a deep image, with the signedness of TIFF files, which PIL gets wrong, corrected."""
     values = np.asarray(image)
     if is_signed(image):
         return values.view(np.int8)
@@ -105,17 +105,17 @@ def values_of(image: Image) -> np.ndarray:
 
 
 def is_signed(image: Image) -> bool:
-    """Return whether bytes of a TIFF file are signed."""
+    """Return whether the bytes of a TIFF file are signed."""
     return image.mode == "L" and getattr(image, "tag_v2", {}).get(339) == (2,)
 
 
 def is_wide(image: Image) -> bool:
-    """Return whether an image that is still unread has several channels of 16 bits, whose upper bytes PIL reads."""
+    """Return whether an unread image has several 16-bit channels, of which PIL reads the upper bytes only."""
     return len(image.getbands()) > 1 and any(";16" in str(part[3]) for part in getattr(image, "tile", ()))
 
 
 class Extent:
-    """From where to where the deep images of a data set reach; integers and floats apart."""
+    """The ranges of values of a data set's deep images, separate for integers and floats."""
 
     def __init__(self) -> None:
         self.integers, self.floats, self.upper = Reach(), Reach(), Reach()
@@ -123,7 +123,7 @@ class Extent:
         self.not_finite = ""
 
     def add(self, values: np.ndarray, where: str) -> None:
-        """Take in the values of one image; bytes and truth values need no measuring."""
+        """Extend the ranges by the values of one image; bytes and booleans need no measuring."""
         if values.dtype in (np.uint8, np.bool_) or not values.size:
             return
         if np.issubdtype(values.dtype, np.integer):
@@ -139,11 +139,11 @@ class Extent:
             self.not_finite = self.not_finite or where
 
     def add_upper(self, values: np.ndarray, where: str) -> None:
-        """Take in the upper bytes of an image of 16 bits and several channels; the others cannot be had."""
+        """Extend the ranges by the upper bytes of an image with several 16-bit channels."""
         self.upper.add(Reach(int(values.min()), int(values.max()), where, where))
 
     def join(self, other: Extent) -> None:
-        """Take in what other images reach."""
+        """Extend the ranges by those of other images."""
         self.integers.add(other.integers)
         self.floats.add(other.floats)
         self.upper.add(other.upper)
@@ -152,7 +152,7 @@ class Extent:
         self.not_finite = self.not_finite or other.not_finite
 
     def scale(self, known: Scale | None = None) -> Scale:
-        """Return the scale for all of these images: what is `known` from others, else by what these reach.
+        """Return the scale for all of these images: as `known` from other data, else by their ranges.
 
         Integers count as 8, 10, 12, ... bits, the fewest that hold them all, and floats as 0..1, 0..255, 0..1023, ...
         0..65535. Steps this coarse give another part of the same pictures the same scale.

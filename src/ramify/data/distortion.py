@@ -1,4 +1,4 @@
-"""Stronger changes of training images: resized crops, colors, learned policies, erased rectangles.
+"""Strong augmentation of training images: resized crops, color jitter, learned policies, random erasing.
 
 Legend: B images of a batch, H height and W width of an image, C channels. Crops and colors are computed for a whole
 batch; the policies are torchvision's, image by image, which waits for the host and takes longer.
@@ -33,7 +33,7 @@ COLORS = (  # principal components of the red, green and blue of ImageNet, each 
 
 @dataclass(frozen=True, kw_only=True)
 class Distortion:
-    """Changes of training images beyond crop, mirror and cutout; the default does nothing.
+    """Augmentation beyond crop, mirror and cutout; the default does nothing.
 
     Saturation, hue, policies and lighting are changes of colors: images have to be grey or colored for them. The
     order is: resized crop, colors, policy, lighting, then, on normalized images, cutout and erasing.
@@ -89,11 +89,11 @@ class Distortion:
 
     @property
     def distorts(self) -> bool:
-        """Whether anything happens to images, apart from how crops are filled."""
+        """Whether any image is changed, apart from how crops are filled."""
         return bool(self.resized or any(self.jitter) or self.policy != "none" or self.lighting or self.erase)
 
     def check(self, channels: int) -> None:
-        """Raise `ConfigurationError` if images of so many channels have no colors to change as this says."""
+        """Raise `ConfigurationError` if colors are to be changed in images with this number of channels."""
         if channels in (1, 3):
             return
         of_colors = {
@@ -108,11 +108,11 @@ class Distortion:
             )
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw the choices for `count` images: (56, B) float64 in [0, 1) on the CPU, whether they are used or not."""
+        """Draw (56, B) float64 in [0, 1) on the CPU for `count` images, whatever part of it is used."""
         return torch.rand(56, count, dtype=torch.float64, generator=generator)
 
     def before(self, x: Tensor, draws: Tensor, keys: Sequence[int]) -> Tensor:
-        """Change images (B, H, W, C) uint8 before they are normalized.
+        """Augment images (B, H, W, C) uint8 before they are normalized.
 
         Args:
             x: Images.
@@ -126,7 +126,7 @@ class Distortion:
         return x if self.policy == "none" else self._policy(x, keys)
 
     def light(self, x: Tensor, draws: Tensor, std: Tensor) -> Tensor:
-        """Add lighting to normalized images (B, H, W, 3), in place.
+        """Add PCA lighting noise to normalized images (B, H, W, 3), in place.
 
         Args:
             x: Images.
@@ -177,7 +177,7 @@ def _transform(policy: str, size: int, fill: int) -> Callable[[Tensor], Tensor]:
 
 
 def rectangles(draws: Tensor, size: tuple[int, int], area: tuple[float, float], ratio: float) -> Tensor:
-    """Return a rectangle of uniform area, uniform log-ratio of its sides, and uniform place, inside of every image.
+    """Return one rectangle inside each image: uniform in area, log aspect ratio and position.
 
     As in torchvision and timm, shapes that do not fit are drawn anew; where none of `TRIES` fits, it is the image, cut
     off as far as its own ratio is out of range.
@@ -207,7 +207,7 @@ def rectangles(draws: Tensor, size: tuple[int, int], area: tuple[float, float], 
 
 
 def resized_crop(x: Tensor, boxes: Tensor) -> Tensor:
-    """Bring a rectangle of each image (B, H, W, C) uint8 to the size of the image, bilinearly.
+    """Resize a rectangle of each image (B, H, W, C) uint8 to the size of the image, bilinearly.
 
     Args:
         x: Images.

@@ -1,4 +1,4 @@
-"""Where single images come from: arrays, files, tables, data sets of PyTorch. All give one image by its row."""
+"""Sources of single images by row number: arrays, files, tables, data sets of PyTorch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ COLORS = (1, 3)
 
 @dataclass(frozen=True)
 class Form:
-    """What all images of a data set are brought to.
+    """The size and channels that all images of a data set are converted to.
 
     Args:
         height: H, in pixels.
@@ -77,7 +77,7 @@ class Encoded(Protocol):
         ...
 
     def where(self, row: int) -> str:
-        """Return how to find image `row`, for messages."""
+        """Return a description of where image `row` is, for messages."""
         ...
 
 
@@ -97,7 +97,7 @@ class Arrays:
         return self.pixels[row]
 
     def where(self, row: int) -> str:
-        """Return how to find image `row`, for messages."""
+        """Return a description of where image `row` is, for messages."""
         return f"{self.name}, image {row}"
 
 
@@ -122,7 +122,7 @@ class Files:
         return Image.open(path)
 
     def where(self, row: int) -> str:
-        """Return how to find image `row`, for messages."""
+        """Return a description of where image `row` is, for messages."""
         return str(self.paths[row])
 
 
@@ -142,7 +142,7 @@ class Table:
         return _open(self.column[row].as_py(), self.file.parent)
 
     def where(self, row: int) -> str:
-        """Return how to find image `row`, for messages."""
+        """Return a description of where image `row` is, for messages."""
         return f"{self.file}, row {row}"
 
 
@@ -160,7 +160,7 @@ class HuggingFace:
         return _open(self.dataset[row][self.column], Path())
 
     def where(self, row: int) -> str:
-        """Return how to find image `row`, for messages."""
+        """Return a description of where image `row` is, for messages."""
         return f"{self.name}, row {row}"
 
 
@@ -185,12 +185,12 @@ class Items:
 
     def open(self, row: int) -> Image | np.ndarray:
         """Return image `row`."""
-        image = as_image(self.select(taken(self.dataset, row, self.where(row))), self.where(row), self.channel_axis)
+        image = as_image(self.select(item_of(self.dataset, row, self.where(row))), self.where(row), self.channel_axis)
         # A copy, because the reader closes what it is given, and this image is the data set's own.
         return image if isinstance(image, np.ndarray) else image.copy()
 
     def where(self, row: int) -> str:
-        """Return how to find image `row`, for messages."""
+        """Return a description of where image `row` is, for messages."""
         return f"{self.name}, item {row}"
 
 
@@ -214,7 +214,7 @@ class Joined:
         return part.open(row)
 
     def where(self, row: int) -> str:
-        """Return how to find image `row`, for messages."""
+        """Return a description of where image `row` is, for messages."""
         part, row = self._find(row)
         return part.where(row)
 
@@ -233,12 +233,12 @@ class Chosen:
         return self.images.open(self.rows[row])
 
     def where(self, row: int) -> str:
-        """Return how to find image `row`, for messages."""
+        """Return a description of where image `row` is, for messages."""
         return self.images.where(self.rows[row])
 
 
 def join(parts: Sequence[Encoded]) -> Encoded:
-    """Put sequences of images one after the other; arrays of one shape stay an array."""
+    """Concatenate sequences of images; arrays of one shape stay an array."""
     arrays = [part for part in parts if isinstance(part, Arrays)]
     if len(arrays) == len(parts) and len({part.pixels.shape[1:] for part in arrays}) == 1:
         return Arrays(np.concatenate([part.pixels for part in arrays]), arrays[0].name)
@@ -329,8 +329,8 @@ def _read(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
         raise DataError(f"{images.where(row)}: not a readable image ({reason:.160}); repair or remove it") from error
 
 
-def taken(dataset: Any, row: int, where: str) -> Any:
-    """Return an item of a data set in Python, which may open giant images, as long as it shrinks them."""
+def item_of(dataset: Any, row: int, where: str) -> Any:
+    """Return an item of a Python data set; giant images may be opened, as long as the data set shrinks them."""
     from PIL import Image as factory
 
     try:
@@ -372,7 +372,7 @@ def _channels(image: Image | np.ndarray) -> int:
 
 
 def is_deep(images: Encoded, row: int) -> bool:
-    """Return whether image `row` is deeper than bytes."""
+    """Return whether image `row` has more than 8 bits per value."""
 
     def deep(image: Image | np.ndarray) -> bool:
         if isinstance(image, np.ndarray):
@@ -387,7 +387,7 @@ def _is_deep(image: Image) -> bool:
 
 
 def extent(images: Encoded, rows: Sequence[int]) -> Extent:
-    """Return from where to where the values of the images `rows` reach, as far as they are deeper than bytes."""
+    """Return the ranges of values of the images `rows`, as far as they are deeper than 8 bits."""
     whole = Extent()
 
     for row in rows:
@@ -396,7 +396,7 @@ def extent(images: Encoded, rows: Sequence[int]) -> Extent:
 
 
 def measure(image: Image | np.ndarray, where: str, extent: Extent) -> None:
-    """Add the values of an image to `extent`, if they are deeper than bytes."""
+    """Extend `extent` by the values of an image, if it is deeper than 8 bits."""
     if isinstance(image, np.ndarray):
         extent.add(image, where)
     elif _is_deep(image):
@@ -407,7 +407,7 @@ def measure(image: Image | np.ndarray, where: str, extent: Extent) -> None:
 
 
 def probe(images: Encoded, rows: Sequence[int], size: tuple[int, int] | None) -> Form:
-    """Return what the images `rows` are brought to, reading no more headers than needed.
+    """Return the form that the images `rows` are converted to, reading no more headers than needed.
 
     The size is `size`, else that of the first image. One image that is not grey makes all of them like it.
     """
@@ -421,7 +421,7 @@ def probe(images: Encoded, rows: Sequence[int], size: tuple[int, int] | None) ->
 
 
 def decode(images: Encoded, row: int, form: Form, scale: Scale | None = None) -> np.ndarray:
-    """Return image `row` as (H, W, C) uint8, upright, of the given form.
+    """Return image `row` as (H, W, C) uint8, upright, in the given form.
 
     Raises:
         UnmeasuredError: If the image is deeper than bytes and there is no `scale`.

@@ -1,4 +1,4 @@
-"""Folders of images: one subfolder for each class, or folders of that kind for training, validation and test images."""
+"""Folders of images: one subfolder per class, or such folders for training, validation and test images."""
 
 from __future__ import annotations
 
@@ -178,8 +178,8 @@ def _parts_in(path: Path) -> dict[str, list[Path]] | None:
                 f"to be; give {named[parts['train']]} itself, or rename it"
             )
         return None
-    told = {child.name for child in holding if told_by(child.name)}
-    if parts and len(told) == len(holding):
+    with_part = {child.name for child in holding if told_by(child.name)}
+    if parts and len(with_part) == len(holding):
         return {part: [named[name]] for part, name in parts.items()}
     for part, name in parts.items():  # classes, and beside them a folder with test images of the same classes
         inner = {child.name for child in _holding(named[name])}
@@ -292,7 +292,7 @@ def _holding(path: Path) -> list[Path]:
 
 
 def holds_images(path: Path, around: frozenset[str] = frozenset()) -> bool:
-    """Return whether images lie somewhere in a folder; links that lead back to folders `around` it are not followed."""
+    """Return whether a folder holds images at any depth; links to folders in `around` are not followed."""
     has_image, inner = _looked_into(path)
     if has_image or not inner:
         return has_image

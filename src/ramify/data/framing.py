@@ -1,4 +1,4 @@
-"""Images turned upright, and brought to a size."""
+"""Turning images upright, and resizing them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIDEWAYS = frozenset({"TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"})
 
 
 def turn_of(image: Image) -> Transpose | None:
-    """Return what turns a photograph upright by its EXIF orientation, None if it is or says nothing legible."""
+    """Return the transposition that turns a photograph upright by its EXIF orientation; None if none is needed."""
     from PIL.Image import Transpose
 
     try:
@@ -37,7 +37,7 @@ def turn_of(image: Image) -> Transpose | None:
 
 
 def covered(image: Image, size: tuple[int, int]) -> Image:
-    """Resize an image until it covers `size` (H, W), and crop the center; the aspect ratio is kept."""
+    """Resize an image to cover `size` (H, W) with its aspect ratio kept, and crop the center."""
     from PIL import Image as factory
 
     height, width = size
@@ -50,7 +50,7 @@ def covered(image: Image, size: tuple[int, int]) -> Image:
 
 
 def covered_by_channel(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Do to every channel of (H, W, C) uint8 what `covered` does to an image."""
+    """Apply `covered` to every channel of an image (H, W, C) uint8."""
     from PIL import Image as factory
 
     if image.shape[:2] == size:

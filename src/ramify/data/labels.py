@@ -1,4 +1,4 @@
-"""What a label may be, in any of the types it comes in.
+"""Reading labels of any type as classes or values.
 
 Of classes: a number, a name, a truth value. Of values: a number, or a vector of them.
 """
@@ -22,7 +22,7 @@ Label = int | str | tuple[float, ...] | None
 
 
 def read_target(label: Any, where: str, targets: str) -> Label:
-    """Return a label as `read_label` does, or `read_value` where the targets are values."""
+    """Return a label as `read_label` does, or as `read_value` does where the targets are values."""
     return read_value(label, where) if targets == "values" else read_label(label, where)
 
 
@@ -56,7 +56,7 @@ def read_label(label: Any, where: str) -> int | str | None:
 
 
 def read_value(label: Any, where: str) -> tuple[float, ...] | None:
-    """Return the values to be learned, a number or a vector of them; those that are missing are NaN.
+    """Return the values to predict, a number or a vector of numbers; missing ones are NaN.
 
     Raises:
         DataError: If it is neither.
@@ -80,17 +80,17 @@ def _numbers(label: Any) -> np.ndarray | None:
         return None if label.is_complex() else label.detach().cpu().double().numpy()
     try:
         array = np.asarray(label)
-        known = array.dtype.kind in "buif" or (
+        is_numeric = array.dtype.kind in "buif" or (
             array.dtype.kind == "O"
             and all(one is None or isinstance(one, numbers.Real | Decimal) for one in array.flat)
         )
-        return array.astype(np.float64) if known else None
+        return array.astype(np.float64) if is_numeric else None
     except (TypeError, ValueError, OverflowError):  # lists of several lengths, and numbers of hundreds of digits
         return None
 
 
 def values_of(labels: Sequence[Label], where: Callable[[int], str], names: Sequence[str]) -> np.ndarray:
-    """Return the values of labels that all have some, finite and as many.
+    """Return labels as an array of finite values, all of the same length.
 
     Args:
         labels: N labels.

@@ -56,7 +56,7 @@ def load(
     targets: str | None = None,
     **options: Any,
 ) -> Data:
-    """Load a data set; what of it is not used, or used twice, is said on standard error.
+    """Load a data set; notes on data that is unused, or used twice, go to standard error.
 
     Args:
         spec: A `DataSpec`; a string or path, short for `DataSpec(source=...)`; a data set in Python, or two of them,
@@ -151,8 +151,8 @@ def _trained_on(data: Data) -> list[str]:
     test, pool = (data._stores[name][0] for name in ("test", "pool"))
     if not (isinstance(test, InMemory | Tensor) and isinstance(pool, InMemory | Tensor)):
         return []
-    known = set(_digests(pool))
-    both = sum(digest in known for digest in _digests(test))
+    digests = set(_digests(pool))
+    both = sum(digest in digests for digest in _digests(test))
     what, how = ("rows", "number for number") if data.features else ("images", "pixel for pixel")
     return [f"{data.name}: {both} of {len(test)} test {what} are training {what} too, {how}"] if both else []
 
@@ -303,7 +303,7 @@ def _number(
     for part_name, part in present.items():
         for row, label in enumerate(part.labels):
             if label not in numbers:
-                known = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+                classes = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
                 if isinstance(label, int | np.integer) and label < 0:
                     raise DataError(
                         f"{part.images.where(row)}: the label {label} is negative, as where labels are hidden; "
@@ -312,8 +312,8 @@ def _number(
                 if label is None:
                     raise DataError(f"{part.images.where(row)}: has no label; leave such images out")
                 raise DataError(
-                    f"{part.images.where(row)}: the label {label!r:.60} is none of the classes ({known!s:.100}); call "
-                    "classes alike in all parts, or leave these images out"
+                    f"{part.images.where(row)}: the label {label!r:.60} is none of the classes ({classes!s:.100}); "
+                    "call classes alike in all parts, or leave these images out"
                 )
         labels[part_name] = torch.tensor([numbers[label] for label in part.labels], dtype=torch.int64)
     if len(names) < least and "train" in present:

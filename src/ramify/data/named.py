@@ -1,4 +1,4 @@
-"""Data sets that are had by their names."""
+"""Data sets that go by a name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ramify.files import expanded
 
 
 def downloads(root: str | None = None) -> Path:
-    """Return the folder of downloads: `root`, else what RAMIFY_DATA says, else the usual one."""
+    """Return the folder of downloads: `root`, else RAMIFY_DATA, else the default one."""
     return expanded(root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
 
 

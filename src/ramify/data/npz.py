@@ -1,5 +1,4 @@
-"""NumPy archives of images, or of rows: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` as Keras
-writes them.
+"""NumPy archives of images or rows: `images` and `labels`, or `x_train`, `y_train`, `x_test`, `y_test` as of Keras.
 
 Sizes are read in the headers, and bounded, before any array is; nothing is unpickled.
 """
@@ -154,15 +153,15 @@ def _readable(path: Path, read: Any) -> Any:
 
 def _headers(path: Path) -> Iterator[tuple[str, Header]]:
     """Yield name and header of every array."""
-    known: set[str] = set()
+    earlier: set[str] = set()
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             if name == member.filename:
                 continue
-            if name in known:
+            if name in earlier:
                 raise DataError(f"{path}: has two arrays {shown(name)!r}")
-            known.add(name)
+            earlier.add(name)
             with archive.open(member) as file:
                 yield name, read_header(file, member.file_size, f"{path}, {shown(name)}")
 

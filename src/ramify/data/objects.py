@@ -1,4 +1,4 @@
-"""Data sets that are handed over in Python: map-style ones of PyTorch, and those of Hugging Face's `datasets`.
+"""Data sets given as Python objects: map-style ones of PyTorch, and those of Hugging Face's `datasets`.
 
 An item is (image, label), or a mapping or named tuple that has both by name. A vector instead of an image is a row of
 a table; data frames and Arrow tables are tables as a whole.
@@ -17,7 +17,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from ramify.data.arrow import columns_of, labels_of, rows_of_table
 from ramify.data.columns import check_for_images, usual
 from ramify.data.depth import Extent
-from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, measure, taken
+from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, item_of, measure
 from ramify.data.hugging_face import hugging_face_part, hugging_face_splits
 from ramify.data.labels import Label, read_target
 from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS
@@ -30,7 +30,7 @@ WANTED = "a data set is given by a name, a path, a DataSpec, Data, or as a data 
 
 
 def from_objects(data: Any, spec: DataSpec) -> Parts:
-    """Take a data set, a pair (train, test) of them, or a `DatasetDict` of Hugging Face; see `ramify.data.load`.
+    """Read a data set, a pair (train, test) of them, or a `DatasetDict` of Hugging Face; see `ramify.data.load`.
 
     Args:
         data: What was handed over.
@@ -106,8 +106,8 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
         asked = named_columns(spec.label_column or (), data.features, "label_column")
         label = list(asked) or usual(data.features, LABEL_KEYS)
         names = getattr(data.features.get(label[0]), "names", None) if label else None
-    known = isinstance(names, list | tuple) and len(names) > 0
-    return _items(data, where, spec), tuple(map(str, names)) if names is not None and known else None
+    has_names = isinstance(names, list | tuple) and len(names) > 0
+    return _items(data, where, spec), tuple(map(str, names)) if names is not None and has_names else None
 
 
 def _classes(data: Any) -> Any:
@@ -139,7 +139,7 @@ def _items(data: Any, name: str, spec: DataSpec) -> Part:
     for row in range(count):
         where = f"{name}, item {row}"
         try:
-            item = taken(data, row, where)
+            item = item_of(data, row, where)
         except DataError:
             raise
         except Exception as error:  # whatever the data set's own code raises
@@ -200,7 +200,7 @@ def _image_of(item: Any, name: str, spec: DataSpec) -> Any:
 
 
 def pair_of(item: Any, where: str, spec: DataSpec) -> tuple[Any, Any]:
-    """Return image and label of an item.
+    """Return the image and the label of an item.
 
     Args:
         item: A pair, or a mapping or named tuple whose keys are those of the specification, or usual ones.

@@ -1,4 +1,4 @@
-"""Images that are the same file or have the same bytes: what is a test image must not be trained on."""
+"""Finding images that are the same file or have the same bytes, so that no test image is trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BLOCK = 512  # bytes from the middle of a file, which tell nearly all files of o
 
 
 def rows_apart(images: Encoded, test: Encoded) -> list[int]:
-    """Return the rows of `images` that are none of the images `test`: neither the same file nor the same bytes.
+    """Return the rows of `images` that are not among the images `test`, by file and by bytes.
 
     Arrays and data sets of PyTorch have no files to compare; all of their rows are returned. A byte is read only
     where sizes agree, and a whole file only where a block in its middle does too.

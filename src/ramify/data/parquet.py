@@ -1,4 +1,4 @@
-"""Parquet files of images or of rows: one with what belongs to it, those of a pattern, a folder of them."""
+"""Parquet files of images or rows: a single file with its kin, the files of a pattern, or a folder of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def parquet_file(given: str, spec: DataSpec) -> Parts:
 
 
 def parquet_files(files: Sequence[Path], source: str, spec: DataSpec) -> Parts:
-    """Read the files of a pattern, which tell their parts by their names, or none of them does."""
+    """Read the files of a pattern, all of whose names tell their part, or none."""
     if not files:
         raise DataError(f"{source}: no file matches")
     if strange := next((file for file in files if file.suffix != ".parquet"), None):
@@ -38,7 +38,7 @@ def parquet_files(files: Sequence[Path], source: str, spec: DataSpec) -> Parts:
 
 
 def parquet_folder(path: Path, spec: DataSpec) -> Parts | None:
-    """Read the Parquet files in a folder or in the folders therein, as a clone of the Hub has them; None without any.
+    """Read the Parquet files in a folder and its subfolders, as in a clone from the Hub; None if it has none.
 
     Raises:
         DataError: If there are several data sets.
@@ -118,7 +118,7 @@ def _starts_with(path: Path, text: bytes) -> bool:
 
 
 def recorded_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...] | None:
-    """Return the class names that Hugging Face's writer leaves in a Parquet file."""
+    """Return the class names that Hugging Face's writer stores in a Parquet file."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(map(str, features[label]["names"]))

@@ -43,7 +43,7 @@ _UNLABELLED = frozenset({"unlabeled", "unlabelled", "unlab", "unannotated"})
 
 @dataclass(frozen=True)
 class Told:
-    """What a name tells.
+    """The part of a data set and the contents that a name indicates.
 
     Args:
         part: train, validation or test.
@@ -67,7 +67,7 @@ class Told:
 
 
 def told_by(name: str) -> Told | None:
-    """Return what a folder's or split's name tells; None where it has no word of a part, or words of several."""
+    """Return what a folder's or split's name indicates; None without a word for a part, or with words for several."""
     words_of_parts, rest = [], []
     for match in _WORD.finditer(name):
         compound = _COMPOUND.fullmatch(match[0])
@@ -82,13 +82,13 @@ def told_by(name: str) -> Told | None:
 
 
 def says_nothing(name: str) -> bool:
-    """Return whether a name consists of words such as images or data, which name no class."""
+    """Return whether a name consists of generic words such as images or data, which name no class."""
     words = _WORD.findall(name)
     return bool(words) and all(_FILLERS.fullmatch(word) for word in words)
 
 
 def is_set_apart(name: str) -> bool:
-    """Return whether a name says beyond doubt that images are for validation or testing, or have no labels."""
+    """Return whether a name clearly means validation or test images, or images without labels."""
     words = {word.lower() for word in _WORD.findall(name) if not _FILLERS.fullmatch(word)}
     told = told_by(name)
     clear = told is not None and told.part != "train" and not told.rest and told.word not in UNCLEAR
@@ -96,7 +96,7 @@ def is_set_apart(name: str) -> bool:
 
 
 def told_by_stem(stem: str) -> Told | None:
-    """Return what the name of a file tells; of several usual words the last counts: `test-of-train` is of train."""
+    """Return what a file's name indicates; the last of several words counts: `test-of-train` is of train."""
     usual = [word for word in re.finditer(r"[^-_.]+", stem) if word[0].lower() in USUAL_PART]
     if not usual:
         return told_by(stem)
@@ -105,7 +105,7 @@ def told_by_stem(stem: str) -> Told | None:
 
 
 def assign(names: Iterable[str], where: object) -> dict[str, str]:
-    """Choose the name of each part among the names of folders or splits that lie side by side.
+    """Return part → name, chosen among the names of folders or splits that lie side by side.
 
     They have to agree in what else they say, as `seg_train` and `seg_test` do.
 

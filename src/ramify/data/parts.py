@@ -1,4 +1,4 @@
-"""`Parts`: what a source brings, before anything is decoded, and what it holds beside that."""
+"""`Parts`: the undecoded images or rows that a source has, by part, with its metadata."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Part:
     target_names: tuple[str, ...] = ()
 
     def by_names(self, names: Sequence[str] | None, known: Sequence[str] | None) -> Part:
-        """Return the same with names for labels, where its numbers are those of other `names` than are `known`."""
+        """Return the part with class names as labels, where its numbers refer to other `names` than `known`."""
         if not names or not known or tuple(names) == tuple(known):
             return self
         return replace(
@@ -45,7 +45,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a source brings.
+    """The content of a source, by part.
 
     Args:
         name: For people.
@@ -66,22 +66,22 @@ class Parts:
     lacking: str = ""
 
     def present(self) -> dict[str, Part]:
-        """Return the parts there are, by name."""
+        """Return the parts that exist, by name."""
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: part for name, part in named.items() if part is not None}
 
     def having(self, name: str, part: Part | None) -> Parts:
-        """Return the same with another part `name`, or without it."""
+        """Return the same parts with another part `name`, or without it."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test, name: part}
         return replace(self, train=parts["train"], validation=parts["validation"], test=parts["test"])
 
     def noting(self, *notes: str) -> Parts:
-        """Return the same with further notes."""
+        """Return the same parts with further notes."""
         return replace(self, notes=(*self.notes, *notes))
 
 
 def join(parts: Sequence[Encoded | Rows], names: Sequence[str]) -> Encoded | Rows:
-    """Put images, or rows, one after the other.
+    """Concatenate images, or rows.
 
     Args:
         parts: All of one kind.
@@ -103,12 +103,12 @@ def join(parts: Sequence[Encoded | Rows], names: Sequence[str]) -> Encoded | Row
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name was left by a system, not put there by people."""
+    """Return whether the name is of a file or folder that systems leave behind, rather than people."""
     return name.startswith(".") or name in CLUTTER
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
-    """Return the paths that people put there, sorted."""
+    """Return the paths in a folder that are not hidden, sorted."""
     return sorted(path for path in paths if not is_hidden(path.name))
 
 
@@ -119,7 +119,7 @@ def subfolders(path: Path) -> list[Path]:
 
 
 def unused(path: Path, used: Collection[Path]) -> list[str]:
-    """Return a note on what lies in a folder beside the files and folders that are `used`; none where that is all."""
+    """Return a note on what a folder holds beside the `used` files and folders; empty if there is nothing else."""
     names = [
         child.name
         for child in visible(path.iterdir())
@@ -129,6 +129,6 @@ def unused(path: Path, used: Collection[Path]) -> list[str]:
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:
-    """Return names in a sentence, cut short where they are many."""
+    """Return names as part of a sentence, truncated where they are many."""
     shown = [name if len(name) <= 40 else f"{name[:37]}..." for name in names[:most]]
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

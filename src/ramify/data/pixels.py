@@ -1,4 +1,4 @@
-"""Decoded images: held in memory as one tensor of bytes, or, where they do not fit, decoded batch by batch."""
+"""Decoded images: in memory as one tensor of bytes, or, where they do not fit, decoded batch by batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pixels(Protocol):
     def __len__(self) -> int: ...
 
     def padded(self, batches: Sequence[Tensor], crop: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each batch of row numbers, yield images and the rows of the batch among them.
+        """For each batch of row numbers, yield padded images and the positions of the batch's rows among them.
 
         Args:
             batches: int64 tensors of row numbers, on the CPU.
@@ -93,7 +93,7 @@ class InMemory:
 
 
 class Streamed:
-    """Images that worker processes decode while the batches before them are used."""
+    """Images decoded by worker processes while earlier batches are used."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ def load_pixels(
     device: torch.device,
     known: Scale | None = None,
 ) -> tuple[Pixels, Pixels, Scale | None]:
-    """Decode the training images `pool` (n,) and the `test` images (m,), or arrange for streaming them.
+    """Decode the training images `pool` (n,) and the `test` images (m,), or set up streaming them.
 
     Size, unless it is given, and channels are those of the training images. Deep images are scaled by a scale that is
     `known` from others, where there is one; what they were scaled by is returned, None where all images are bytes.
@@ -214,7 +214,7 @@ def load_pixels(
 
 
 def sample(images: Sized) -> Tensor:
-    """Return the fixed rows (n,) of images that stand for all where these are too many, on the CPU."""
+    """Return fixed rows (n,) that represent all images where these are too many, on the CPU."""
     return torch.randperm(len(images), generator=stream(0, "sample"))[:SAMPLE].sort().values
 
 

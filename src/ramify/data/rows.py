@@ -1,4 +1,4 @@
-"""Rows of a table: F numbers each, the features, which are kept in memory.
+"""Rows of a table, each with F numbers, the features; kept in memory.
 
 Legend: N rows, F features.
 """
@@ -47,7 +47,7 @@ class Rows:
 
 
 def check_size(count: int, features: int, where: object) -> None:
-    """Raise `DataError` if a table of `count` rows and so many features is too large to be kept in memory."""
+    """Raise `DataError` if a table of `count` rows and this many features is too large for memory."""
     if features > MOST_FEATURES:
         raise DataError(f"{where}: has {features:,} features, and {MOST_FEATURES:,} at most are read; choose some")
     if count * features * 4 > LARGEST:
@@ -76,7 +76,7 @@ def rows_of(values: np.ndarray, features: Sequence[str], where: Callable[[int], 
 
 
 def within_bounds(values: np.ndarray) -> np.ndarray:
-    """Return which numbers are neither NaN nor beyond `LARGEST_NUMBER`."""
+    """Return which numbers are not NaN and at most `LARGEST_NUMBER` in size."""
     usable: np.ndarray = (values >= -LARGEST_NUMBER) & (values <= LARGEST_NUMBER)
     return usable
 
@@ -92,10 +92,10 @@ def rows_of_array(
         where: How to find a row, for messages.
         names: Of the columns; x0, x1 and so on when None.
     """
-    known = [f"x{place}" for place in range(values.shape[1])] if names is None else [str(name) for name in names]
-    features = feature_columns(where(0), known, (), spec)
+    columns = [f"x{place}" for place in range(values.shape[1])] if names is None else [str(name) for name in names]
+    features = feature_columns(where(0), columns, (), spec)
     if spec.feature_columns is not None:
-        values = values[:, [known.index(name) for name in features]]
+        values = values[:, [columns.index(name) for name in features]]
     return rows_of(values, features, where)
 
 
@@ -104,7 +104,7 @@ def _too_large(value: float) -> str:
 
 
 def joined(parts: Sequence[Rows], names: Sequence[str]) -> Rows:
-    """Put rows of tables one below the other; columns are matched by their names.
+    """Concatenate the rows of tables; columns are matched by name.
 
     Args:
         parts: Of which the first says the order of the features.

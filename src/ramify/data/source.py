@@ -1,4 +1,4 @@
-"""Where images come from, by name: data sets, kinds of files, and prefixes such as `hf:`."""
+"""Sources of images by name: data sets, kinds of files, and prefixes such as `hf:`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Read = Callable[[str, DataSpec], Parts]
 
 @dataclass(frozen=True)
 class Source:
-    """A source: a data set that is had by its name, or whatever a file's ending or a prefix stands for.
+    """A source: a data set with a name, or a kind of file or prefix with its reader.
 
     Args:
         read: Finds the images, or rows, and labels; decodes nothing.
@@ -29,7 +29,7 @@ class Source:
     prefix: str = ""
 
     def reads(self, name: str, source: str) -> bool:
-        """Return whether `source` is meant for the source `name`."""
+        """Return whether the text `source` refers to the source `name`."""
         if self.prefix:
             return source.startswith(self.prefix)
         return PurePath(source).suffix == self.suffix if self.suffix else source == name
@@ -63,7 +63,7 @@ def source(name: str, *, suffix: str = "", prefix: str = "", paper: str = "") ->
 
 
 def source_of(text: str) -> Entry[Source] | None:
-    """Return the source that is meant by what `--data` says; None where a folder or file has to be looked at."""
+    """Return the source that a value of `--data` refers to; None where a folder or file has to be inspected."""
     known = next((entry for entry in _known() if entry.make.reads(entry.name, text)), None)
     prefix, colon, _ = text.partition(":")
     for name in (text, PurePath(text).suffix[1:], prefix if colon else ""):
@@ -88,7 +88,7 @@ def is_name(text: str) -> bool:
 
 
 def in_words() -> str:
-    """Return what `--data` can be, for help."""
+    """Return the possible values of `--data`, for help."""
     sources = [entry.make for entry in SOURCES.entries()]
     files = [source.suffix for source in sources if source.suffix]
     prefixes = [f"{source.prefix}NAME" for source in sources if source.prefix]

@@ -1,4 +1,4 @@
-"""Finding a data set: by name, as a folder of images, in Parquet files, in a NumPy archive, or from Hugging Face.
+"""Opening a data set: by name, from a folder of images, Parquet files, a NumPy archive, or Hugging Face.
 
 Every source becomes `Parts`: encoded images and raw labels of the training images, and of the validation and
 test images where the source brings them. Nothing is decoded here.
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 def open_source(spec: DataSpec) -> Parts:
-    """Find the data set of `spec`, with images to train on; its test images are in no other part.
+    """Open the data set of `spec` for training; test images are removed from its other parts.
 
     Raises:
         DataError: If there is none, it is damaged, or it leaves open what its images or labels are.
@@ -43,12 +43,12 @@ def open_source(spec: DataSpec) -> Parts:
 
 
 def open_to_measure(spec: DataSpec) -> Parts:
-    """Find the data set of `spec`, as `open_source` does, where nothing will be trained on it."""
+    """Open the data set of `spec` as `open_source` does, for evaluation only."""
     return to_measure(_with_test(_open(spec.source, spec), spec))
 
 
 def to_train(parts: Parts) -> Parts:
-    """Return data that has images to train on.
+    """Return the parts, having checked that there are images to train on.
 
     Raises:
         DataError: If there are none.
@@ -59,7 +59,7 @@ def to_train(parts: Parts) -> Parts:
 
 
 def to_measure(parts: Parts) -> Parts:
-    """Return data that nothing is trained on: all images are test images, where there is no part for testing."""
+    """Return the parts for evaluation only: without a test part, all images become test images."""
     if parts.test is not None:
         return parts if parts.train is not None else replace(parts, validation=None)
     if parts.train is None or parts.validation is None:
@@ -143,8 +143,10 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
     if path.is_file():
         entry = source_of(str(path))
         if entry is None:
-            known = " or ".join(other.make.suffix for other in SOURCES.entries() if other.make.suffix)
-            raise DataError(f"{path}: a file of images or rows must be {known}; else give a folder of images; {HINT}")
+            suffixes = " or ".join(other.make.suffix for other in SOURCES.entries() if other.make.suffix)
+            raise DataError(
+                f"{path}: a file of images or rows must be {suffixes}; else give a folder of images; {HINT}"
+            )
         return entry.make.read(str(path), spec)
     if any(mark in source for mark in "*?["):
         return parquet_files(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source, spec)

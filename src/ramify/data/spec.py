@@ -1,4 +1,4 @@
-"""What names a data set: plain values, for YAML, JSON and the command line."""
+"""The specification of a data set in plain values, for YAML, JSON and the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TARGETS = ("classes", "values")
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """Everything that decides which images, or rows of a table, a search sees.
+    """All that determines which images, or rows of a table, a search uses.
 
     Args:
         source: A name such as digits or cifar10 (docs/data.md), a folder of images with one subfolder
@@ -108,7 +108,7 @@ class DataSpec:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width that images are brought to; None where they stay as they are."""
+        """Height and width that images are resized to; None where they keep theirs."""
         return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
 
@@ -141,14 +141,14 @@ def _names(value: Any, name: str) -> tuple[str, ...]:
 
 
 def named_columns(asked: str | tuple[str, ...], known: Collection[str], option: str) -> tuple[str, ...]:
-    """Return the columns that an `option` names; a text that is none of the `known` may be several with commas."""
+    """Return the columns that an `option` names; a text that is none of the `known` may list several with commas."""
     if not isinstance(asked, str):
         return asked
     return (asked,) if asked in known else _names([name.strip() for name in asked.split(",")], option)
 
 
 def spec_of(data: Any) -> DataSpec:
-    """Return data that is named, by a name, a path or a specification, as a specification.
+    """Return the specification of data given by a name, a path or a specification.
 
     Raises:
         DataError: If it is a data set in Python, which other processes could not find again.

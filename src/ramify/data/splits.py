@@ -1,4 +1,4 @@
-"""Which image belongs to which split: stratified draws, fixed lists, files of lists. Indices only, no pixels."""
+"""The assignment of images to splits: stratified draws, fixed lists, files of lists. Indices only, no pixels."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def stratified(labels: Tensor, fraction: float, generator: torch.Generator) -> t
 
 
 def balanced(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Choose `count` images with equal numbers per class, as far as the classes last; sorted indices."""
+    """Choose `count` images, equally many per class as far as the classes allow; sorted indices."""
     order, grouped, rank = _shuffled_by_class(labels, generator)
     classes = int(labels.max()) + 1 if len(labels) else 0
     turn = torch.randperm(classes, generator=generator)  # which classes get one more, when it does not divide

@@ -1,4 +1,4 @@
-"""Files of tables that belong together by their names: shards of one part, the parts of one data set.
+"""Files of tables that belong together by name: the shards of a part, the parts of a data set.
 
 The files lie beside each other, in a folder, or as a clone of the Hub has them.
 """
@@ -21,7 +21,7 @@ _SHARD = re.compile(r"[-_.]?(\d+)[-_]of[-_](\d+)([-_.][0-9a-f]{6,})?$")  # train
 
 @dataclass(frozen=True)
 class TableFile:
-    """What a file holds.
+    """The content of one file.
 
     Args:
         part: Its images or rows, and their labels.
@@ -123,7 +123,7 @@ def _folded(place: tuple[Path, str, str]) -> tuple[Path, str, str]:
 
 
 def of_pattern(files: Sequence[Path], source: str, spec: DataSpec, read: Read) -> Parts:
-    """Read the files of a pattern, which tell their parts by their names, or none of them does."""
+    """Read the files of a pattern, all of whose names tell their part, or none."""
     named = list(map(_named, files))
     return _by_part(named, source, spec, None, read).noting(*([] if spec.test else _beside(named)))
 
@@ -168,7 +168,7 @@ def _by_part(named: Sequence[_Named], source: str, spec: DataSpec, name: str | N
 
 
 def of_folder(path: Path, spec: DataSpec, read: Read) -> Parts | None:
-    """Read the Parquet files in a folder or in the folders therein, as a clone of the Hub has them; None without any.
+    """Read the Parquet files in a folder and its subfolders, as in a clone from the Hub; None if it has none.
 
     Raises:
         DataError: If there are several data sets.

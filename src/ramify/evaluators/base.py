@@ -1,4 +1,4 @@
-"""The two faces of an evaluator: its settings, and the evaluator at work on a space and data."""
+"""The interface of evaluators: their settings, and the evaluator at work on a space and data."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ramify.training import Measurement, Metrics, Work
 
 
 def names_of(task: Task) -> tuple[str, ...]:
-    """Return the names of `values_of` what was measured on a task."""
+    """Return the names of the values that `values_of` returns for a task."""
     smaller = [metric.name for metric in task.metrics if not metric.higher_is_better]
     return ("score", *(() if task.metrics[0].higher_is_better else ("error",)), "loss", *smaller)
 
 
 def values_of(task: Task, measurement: Measurement) -> dict[str, float]:
-    """Return what an evaluation says of a network that was measured on a task.
+    """Return the metrics of an evaluation from a measurement on a task.
 
     That is `score`, which is maximized; `error`, which is minimized, where it is not 1 − score; the loss; and metrics
     of which less is better, so that they can be objectives.
@@ -43,10 +43,10 @@ class Evaluation(Protocol):
 
     @property
     def inputs(self) -> Inputs:
-        """What the evaluated networks are for; `Task.inputs`, where they see what the search does."""
+        """The inputs of the evaluated networks; `Task.inputs`, where they are those of the search."""
 
     def prepare(self) -> Iterator[Metrics]:
-        """Do what must come before the first evaluation; every yield is a safe point."""
+        """Prepare the first evaluation, for instance by training a supernet; every yield is a safe point."""
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
         """Return the metrics of a member.
@@ -60,10 +60,10 @@ class Evaluation(Protocol):
         """
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a continuation needs."""
+        """Return the state needed to continue."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore the state."""
 
 
 class Evaluator(ABC):
@@ -79,7 +79,7 @@ class Evaluator(ABC):
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """What saves work where a space offers it."""
+        """Optional capabilities of a space that save work."""
         return frozenset()
 
     @abstractmethod

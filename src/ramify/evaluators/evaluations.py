@@ -1,4 +1,4 @@
-"""Evaluations wherever an executor has them done: here with the evaluator at work, elsewhere with its like.
+"""Evaluations on any executor: by the evaluator in this process, or by copies of it in workers.
 
 What travels to a worker, once, is the evaluator's settings, the space, the images, and the evaluator's state, in which
 the weights of a supernet are. A job is an architecture with its fidelity.
@@ -24,7 +24,7 @@ Job = tuple[Architecture, int | None]
 
 
 class Evaluations:
-    """An evaluator's evaluations, handed to an executor. Workers start with the first of them.
+    """An evaluator's evaluations, run by an executor. Workers start with the first of them.
 
     Args:
         evaluator: The settings.
@@ -40,24 +40,24 @@ class Evaluations:
 
     @property
     def ahead(self) -> int:
-        """How many evaluations keep all workers busy."""
+        """The number of evaluations that keep all workers busy."""
         return self._started().ahead
 
     @property
     def ready(self) -> int:
-        """How many workers are set up."""
+        """The number of workers that are set up."""
         return 0 if self._workers is None else self._workers.ready
 
     def submit(self, number: int, arch: Architecture, epochs: int | None = None) -> None:
-        """Hand over the evaluation of a member; numbers differ."""
+        """Submit the evaluation of a member under a unique number."""
         self._started().submit(number, (arch, epochs))
 
     def next(self) -> Done:
-        """Wait until an evaluation is done, in whatever order; its value are the metrics."""
+        """Wait for the next evaluation to finish, in any order; its value is the metrics."""
         return self._started().next()
 
     def close(self) -> None:
-        """End the workers, whatever they do."""
+        """End the workers, even in the middle of a job."""
         if self._workers is not None:
             self._workers.close()
             self._workers = None
@@ -87,7 +87,7 @@ class Evaluations:
 
 
 class Elsewhere:
-    """The same evaluator at work in a worker.
+    """A copy of the evaluator at work in a worker.
 
     Args:
         evaluator: The settings.

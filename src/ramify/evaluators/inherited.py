@@ -58,12 +58,12 @@ class InheritedWeights(WeightSettings, Evaluator):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """For fair paths as many candidates on every edge."""
+        """Equally many candidates on every edge, for fair paths."""
         return frozenset({EVEN_CANDIDATES} if self.paths == "fair" else ())
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """A path alone is computed."""
+        """Single paths, so that nothing else is computed."""
         return frozenset({ACTIVE})
 
     def start(self, space: Space, work: Work) -> "Inherited":
@@ -71,13 +71,13 @@ class InheritedWeights(WeightSettings, Evaluator):
         return Inherited(self, space, work)
 
     def learn(self, inherited: "Inherited") -> Iterator[Metrics]:
-        """Let the paths of each step learn from a batch of their own: a loop that strategies may replace by theirs."""
+        """Take each training step on sampled paths, each with a batch of its own; strategies may replace it."""
         while inherited.learns:
             inherited.descend(*inherited.paths(inherited.step))
             yield inherited.end()
 
     def drawing(self, space: Space, work: Work) -> FairPaths | UniformPaths:
-        """Return what draws the paths of a step."""
+        """Return the sampler of a step's paths."""
         if self.paths == "fair":
             return FairPaths(space, work.seed)
         layout = space.layout(work.layout) if self.bins else None
@@ -87,7 +87,7 @@ class InheritedWeights(WeightSettings, Evaluator):
 
 
 class Inherited(Stateful):
-    """A supernet that learns on paths, and then scores members by the weights they inherit."""
+    """A supernet trained on paths, which then scores members by the weights they inherit."""
 
     kept = ("step", "weights", "training")
     fidelities: tuple[int, ...] = ()
@@ -108,15 +108,15 @@ class Inherited(Stateful):
 
     @property
     def learns(self) -> bool:
-        """Whether steps are left."""
+        """Whether training steps are left."""
         return self.step < self.weights.steps
 
     def descend(self, *paths: Path) -> None:
-        """Take the next step, on the sum of what paths lose on the next batch."""
+        """Take a gradient step on the sum of the paths' losses on the next batch."""
         self.weights.descend(self.step, next(self.training), *paths)
 
     def end(self) -> Metrics:
-        """End the step, which is a safe point then."""
+        """End the step at a safe point."""
         self.step += 1
         return self.weights.end(self.step - 1)
 

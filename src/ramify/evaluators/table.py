@@ -80,8 +80,8 @@ class _Lookup:
         if not self.measured:
             raise TableError(f"{settings.table} holds no value of a member of {space!r:.120} in {self.column.name!r}")
         self.fidelities = self.column.epochs
-        taken = _NOT_THE_VALUE.union(cost.name for cost in known_costs())
-        own = () if self.column.name in taken else (self.column.name,)
+        reserved = _NOT_THE_VALUE.union(cost.name for cost in known_costs())
+        own = () if self.column.name in reserved else (self.column.name,)
         self.metrics = ("score", *own, *(["seconds"] if self.column.cost else ()))
 
     @property
@@ -111,9 +111,9 @@ class _Lookup:
     def metadata(self) -> dict[str, Any]:
         """Where the numbers come from: table, data, column, schedule in words (`12 epochs, seed 111`), checksum."""
         try:
-            seen = {"classes": self.inputs.shape["num_classes"], "input_size": list(self.inputs.size)}
+            inputs = {"classes": self.inputs.shape["num_classes"], "input_size": list(self.inputs.size)}
         except ConfigurationError:  # nobody knows, and only costs need it
-            seen = {}
+            inputs = {}
         network = self.table.origin.get("network")
         return {
             "table": self.settings.table,
@@ -124,7 +124,7 @@ class _Lookup:
             "measured": self.measured,
             "members": self.space.size,
             "column": self.column.to_dict(),
-            **seen,
+            **inputs,
             **({"network": network} if network else {}),
         }
 

@@ -39,7 +39,7 @@ class TrainFromScratch(Evaluator):
     cutout: int = 0
 
     def recipe(self) -> Recipe:
-        """Return the recipe that these settings stand for, having checked them."""
+        """Return the training recipe of these settings, validated."""
         return Recipe(
             epochs=self.epochs,
             batch_size=self.batch_size,

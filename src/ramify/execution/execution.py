@@ -1,4 +1,4 @@
-"""The one place where it is decided how a network is executed.
+"""The one place that decides how a network is executed.
 
 Networks are defined once, as plain modules: `MixedGraph`, `FixedGraph`, `MixedLayer`, `WidthMask`. An execution names
 for a module a subclass, without state of its own, that runs it instead. Parameters, their names and shapes, and the
@@ -28,19 +28,19 @@ DEFAULT = "shared"
 
 
 class Form:
-    """Marks a class that runs what its other base defines: `class SharedMixedGraph(Form, MixedGraph)`.
+    """Marks a class that executes what its other base defines: `class SharedMixedGraph(Form, MixedGraph)`.
 
     Modules change to it and back while they live, so it has no constructor and no state of its own.
     """
 
 
 def definition_of(module: nn.Module) -> type[nn.Module]:
-    """Return the class that defines a module, whichever runs it."""
+    """Return the class that defines a module, whichever form executes it."""
     return next(kind for kind in type(module).__mro__ if not issubclass(kind, Form) and issubclass(kind, nn.Module))
 
 
 def check_execution(name: str) -> str:
-    """Return `name` if it is an execution's.
+    """Return `name` if it names an execution.
 
     Raises:
         ConfigurationError: If it is none; the message suggests the nearest one.
@@ -51,7 +51,7 @@ def check_execution(name: str) -> str:
 
 
 def prepare(network: nn.Module, execution: str = DEFAULT) -> nn.Module:
-    """Bring a supernet or a built network, in place, into the form that everything is trained in.
+    """Bring a supernet or a built network, in place, into the form that it is trained in.
 
     What an execution does not know of a supernet stays plain, with one line.
 
@@ -72,7 +72,7 @@ def prepare(network: nn.Module, execution: str = DEFAULT) -> nn.Module:
 
 
 def executed(network: nn.Module, execution: str = DEFAULT) -> nn.Module:
-    """Let a network, in place, be executed in a way; whatever it was before, and wherever in memory it lies.
+    """Switch a network, in place, to an execution, whatever execution and memory format it had.
 
     Raises:
         ConfigurationError: If there is no such execution.

@@ -1,4 +1,4 @@
-"""The plain execution: modules run as they are defined, and everything else is compared with it."""
+"""The plain execution: modules run as they are defined; the reference for every other execution."""
 
 from __future__ import annotations
 

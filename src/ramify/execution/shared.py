@@ -31,7 +31,7 @@ def shared(module: nn.Module) -> type[nn.Module] | None:
 
 
 class SharedSource(Source):
-    """A state together with what was computed of it so far."""
+    """A state with the preludes that were computed from it so far."""
 
     def __init__(self, state: Tensor) -> None:
         super().__init__(state)
@@ -42,7 +42,7 @@ class SharedSource(Source):
         return operation.norm(self._before_norm(operation))
 
     def term(self, name: str, operation: Operation) -> Term:
-        """Return the map of a candidate without parameters, which is the same on all edges; else one to be weighed."""
+        """Return what a candidate adds: without parameters, a map shared by all edges; else one to be weighed."""
         if not operation.is_stateless:
             return Unnormed(operation, self._before_norm(operation))
         if name not in self._stateless:
@@ -62,7 +62,7 @@ class SharedSource(Source):
 
 @dataclass(frozen=True, eq=False)
 class Unnormed:
-    """What a candidate puts out before its last norm, into which its weight is folded."""
+    """The output of a candidate before its last norm, into which the candidate's weight is folded."""
 
     operation: Operation
     h: Tensor
@@ -73,7 +73,7 @@ class Unnormed:
 
 
 class SharedMixedGraph(Form, MixedGraph):
-    """Work is grouped by source state: whatever depends on the source alone runs once for all its edges."""
+    """Grouped by source state: whatever depends on the source alone runs once for all its edges."""
 
     source = SharedSource
 
@@ -109,7 +109,7 @@ class SharedMixedLayer(Form, MixedLayer):
 
 
 class SharedWidthMask(Form, WidthMask):
-    """Channel c is let through by the candidates that are wider than c: one running sum of the weights."""
+    """Channel c passes with the total weight of the candidates wider than c: one running sum."""
 
     def forward(self, weights: Mapping[int, Tensor]) -> Tensor:
         sums = torch.stack(list(weights.values())).flip(0).cumsum(0).flip(0)

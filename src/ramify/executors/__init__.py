@@ -1,4 +1,4 @@
-"""Executors: where jobs that do not depend on each other run, in this process, in others, or on a Ray cluster."""
+"""Executors: where independent jobs run, in this process, in others, or on a Ray cluster."""
 
 from ramify.executors.base import Done, Executor, Workers
 from ramify.executors.jobs import run_jobs

@@ -1,4 +1,4 @@
-"""What executors share: settings, workers, the ledger of jobs, and what a worker is told once.
+"""What executors share: settings, workers, the ledger of jobs, and the setup of a worker.
 
 A job has a number and is recorded once, whatever becomes of the workers. What raises an error or loses its worker is
 tried again, elsewhere if it can be; when the tries are used up, it is handed back with the reason. Errors that Ramify
@@ -33,7 +33,7 @@ log = logging.getLogger("ramify.executors")
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job.
+    """The outcome of a job.
 
     Args:
         number: Of the job.
@@ -50,7 +50,7 @@ class Done:
     details: str = ""
 
     def result(self) -> Any:
-        """Return the value.
+        """Return the value, or raise the error.
 
         Raises:
             RunError: If the job failed.
@@ -64,7 +64,7 @@ class Done:
 
 
 class Workers(ABC):
-    """Workers that were started for one kind of work.
+    """Workers started for one kind of job.
 
     Attributes:
         ahead: How many jobs keep all of them busy.
@@ -76,11 +76,11 @@ class Workers(ABC):
 
     @abstractmethod
     def submit(self, number: int, job: Any) -> None:
-        """Take on a job; numbers differ."""
+        """Submit a job under a unique number."""
 
     @abstractmethod
     def next(self) -> Done:
-        """Wait until a job that was taken on is done, in whatever order; each is handed back once.
+        """Wait for a submitted job to finish, in any order; each is returned once.
 
         Raises:
             RunError: If there are no workers that could do it.
@@ -88,7 +88,7 @@ class Workers(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End the workers, whatever they do."""
+        """End the workers, even in the middle of a job."""
 
     def __enter__(self) -> "Workers":
         return self
@@ -98,7 +98,7 @@ class Workers(ABC):
 
 
 class Executor(ABC):
-    """Where jobs run. What they return does not depend on it."""
+    """Where jobs run; results do not depend on it."""
 
     short: ClassVar[str] = ""
     """What the command line may call it, too."""
@@ -106,7 +106,7 @@ class Executor(ABC):
     retries: int
 
     def with_threads(self, count: int | None) -> "Executor":
-        """Return an executor whose jobs have `count` threads, 1 where that is None, unless it says another number."""
+        """Return an executor with `count` threads per job, 1 where that is None, unless it sets a number."""
         return self
 
     @abstractmethod
@@ -140,7 +140,7 @@ class Executor(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Settings of all executors.
+    """Settings that all executors share.
 
     Args:
         threads_per_evaluation: Threads of the CPU operations of a job; as many as the `threads` of the search when
@@ -160,11 +160,11 @@ class Settings:
 
     @property
     def threads(self) -> int:
-        """Threads of a job."""
+        """Threads per job."""
         return self.threads_per_evaluation or 1
 
     def with_threads(self, count: int | None) -> Self:
-        """Return the same settings with `count` threads, 1 where that is None, unless they name a number."""
+        """Return the settings with `count` threads per job, 1 where that is None, unless they set a number."""
         check_threads(count)
         return replace(self, threads_per_evaluation=self.threads_per_evaluation or count or 1)
 
@@ -192,7 +192,7 @@ SETUP_S = 60.0
 
 
 class Deadline:
-    """When a worker must have answered.
+    """The time by which a worker must have answered.
 
     Args:
         timeout: Seconds for a job; None for ever.
@@ -209,23 +209,23 @@ class Deadline:
             self._at = time.monotonic() + self.timeout + further
 
     def clear(self) -> None:
-        """Stop the clock: the worker has answered."""
+        """Stop the clock when the worker has answered."""
         self._at = math.inf
 
     @property
     def left(self) -> float:
-        """Seconds that are left; infinity where nothing is waited for."""
+        """Seconds that are left; infinite while no answer is awaited."""
         return self._at - time.monotonic()
 
     @property
     def missed(self) -> str:
-        """What to say of a worker that has not answered."""
+        """The message on a worker that has not answered in time."""
         return f"no answer within {self.timeout:g} s"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a worker is told before its first job.
+    """All that a worker receives before its first job.
 
     Args:
         begin: Returns what does a job.
@@ -242,7 +242,7 @@ class Setup:
     folder: str = field(default_factory=os.getcwd)
 
     def work(self) -> Work:
-        """Prepare this process, which is a worker's, and return what does a job."""
+        """Prepare this worker process, and return the function that runs a job."""
         if os.path.isdir(self.folder):  # noqa: PTH112
             os.chdir(self.folder)
         torch.set_num_threads(self.threads)
@@ -252,7 +252,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a single try ended: with a value, or with an error, after which another try may help or not."""
+    """The outcome of one attempt: a value, or an error, after which another attempt may or may not help."""
 
     value: Any = None
     error: str = ""
@@ -262,7 +262,7 @@ class Outcome:
 
 
 def attempt(work: Work, job: Any) -> Outcome:
-    """Do a job and return how that ended."""
+    """Run a job once and return the outcome."""
     try:
         return Outcome(work(job))
     except parallel.LostError:
@@ -272,8 +272,8 @@ def attempt(work: Work, job: Any) -> Outcome:
     except Exception as error:
         if parallel.world() > 1:  # the others are in the middle of the same job
             raise
-        said = _line(f"{type(error).__name__}: {error}")
-        return Outcome(error=said, again=True, details=traceback.format_exc())
+        message = _line(f"{type(error).__name__}: {error}")
+        return Outcome(error=message, again=True, details=traceback.format_exc())
 
 
 def _line(text: str) -> str:
@@ -281,7 +281,7 @@ def _line(text: str) -> str:
 
 
 class Ledger:
-    """Which jobs wait, and how often each was tried. Every job leaves it once.
+    """The waiting jobs and their attempts so far. Every job leaves it once.
 
     Deaths of workers and errors of the job are counted apart: what a job says of itself must not depend on whether a
     machine was lost meanwhile.
@@ -304,18 +304,18 @@ class Ledger:
 
     @property
     def waiting(self) -> int:
-        """How many jobs nobody works on."""
+        """The number of jobs that no worker has taken."""
         return len(self._waiting)
 
     def add(self, number: int, job: Any) -> None:
-        """Enter a job."""
+        """Add a job."""
         if number in self._tries:
             raise ValueError(f"job {number} was submitted before")
         self._jobs[number], self._tries[number] = job, Counter()
         self._waiting.append(number)
 
     def take(self, worker: int = 0, *, others: bool = False) -> tuple[int, Any] | None:
-        """Return the oldest job for a worker; if there are other workers, none that has failed with this one."""
+        """Return the oldest job for a worker; if there are other workers, none that failed with this one."""
         for number in self._waiting:
             if not others or self._failed_at.get(number) != worker:
                 self._waiting.remove(number)
@@ -324,7 +324,7 @@ class Ledger:
         return None
 
     def settle(self, number: int, outcome: Outcome, worker: int = 0) -> Done | None:
-        """Enter how a try ended; return what became of the job, or None if it waits for another try."""
+        """Record the outcome of an attempt; return the job's outcome, or None if it waits for another attempt."""
         self._taken.remove(number)
         self._tries[number][outcome.died] += 1
         tries = self._tries[number][outcome.died]
@@ -340,7 +340,7 @@ class Ledger:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Give the CPU operations of this process so many threads for the time being."""
+    """Set the number of CPU threads of this process within a block."""
     before = torch.get_num_threads()
     if before == count:
         yield

@@ -1,4 +1,4 @@
-"""All of a list of jobs, in processes of this machine or in this one."""
+"""Running a list of jobs, in processes of this machine or in this one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_jobs(
     processes: int,
     threads: int = 1,
 ) -> Generator[tuple[Job, Any]]:
-    """Yield every job with its result, in the order in which they are finished.
+    """Yield every job with its result, in the order in which they finish.
 
     The processes are spawned and end with this generator, or with this process, however that
     ends.

@@ -44,7 +44,7 @@ class InProcess(Settings, Executor):
     short = "local"
 
     def check(self, device: torch.device) -> None:
-        """Raise nothing: what can be asked for can be done."""
+        """Raise nothing: every setting can run in this process."""
 
     def start(
         self,
@@ -54,7 +54,7 @@ class InProcess(Settings, Executor):
         here: Work | None = None,
         device: torch.device | None = None,
     ) -> Workers:
-        """Return the only worker there is."""
+        """Return the single worker, this process."""
         return _Here(self, begin, pack, here)
 
 
@@ -75,10 +75,10 @@ class _Here(Workers):
             self.work = self.work or self.begin(*self.pack())
             done = None
             while done is None:
-                taken = self.ledger.take()
-                if taken is None:
+                job = self.ledger.take()
+                if job is None:
                     raise ValueError("there is no job to wait for")
-                done = self.ledger.settle(taken[0], attempt(self.work, taken[1]))
+                done = self.ledger.settle(job[0], attempt(self.work, job[1]))
         return done
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class LocalProcesses(WorkersElsewhere, Executor):
         here: Work | None = None,
         device: torch.device | None = None,
     ) -> Workers:
-        """Return the processes; each is started when there is a job for it."""
+        """Return the workers; each process starts when there is a job for it."""
         leases: list[str | None] = []
         if device is not None and device.type == "cuda":
             self.check(device)
@@ -215,11 +215,11 @@ class _Processes(Workers):
     def _assign(self) -> None:
         """Give jobs to processes that have none, and start as many processes as there are jobs left for."""
         for process in [process for process in self._processes if process.ready and process.job is None]:
-            taken = self.ledger.take(process.number, others=len(self._processes) > 1)
-            if taken is not None:
-                process.job = taken[0]
+            job = self.ledger.take(process.number, others=len(self._processes) > 1)
+            if job is not None:
+                process.job = job[0]
                 process.deadline.begin()
-                process.send(pickle.dumps(taken[1]))
+                process.send(pickle.dumps(job[1]))
         idle = sum(process.job is None for process in self._processes)
         for _ in range(min(len(self._free), self.ledger.waiting - idle)):
             self._start()
@@ -240,8 +240,8 @@ class _Processes(Workers):
     def _hear(self, process: _Process) -> None:
         try:
             with request.ends_wait():  # if it was stopped while it answered
-                said = process.connection.recv()
-            if said == _HELLO:
+                answer = process.connection.recv()
+            if answer == _HELLO:
                 process.send(self.setup)
                 return
         except (EOFError, ConnectionResetError, BrokenPipeError):
@@ -249,12 +249,12 @@ class _Processes(Workers):
             return
         process.deadline.clear()
         if not process.ready:
-            if said.error:
-                raise _unprepared(said)
+            if answer.error:
+                raise _unprepared(answer)
             process.ready, self._stillborn = True, 0
         elif process.job is not None:
             number, process.job = process.job, None
-            self._settle(number, said, process)
+            self._settle(number, answer, process)
 
     def _settle(self, number: int, outcome: Outcome, process: _Process) -> None:
         done = self.ledger.settle(number, outcome, process.number)

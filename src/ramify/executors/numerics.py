@@ -1,4 +1,4 @@
-"""What decides which bits an operation of PyTorch gives in a process: its settings, and the number of threads."""
+"""The settings of PyTorch that affect the bits of results, and the number of threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def check_threads(count: int | None, name: str = "threads") -> None:
-    """Refuse a number of threads that no process can have; None leaves it to PyTorch.
+    """Refuse an impossible number of threads; None leaves it to PyTorch.
 
     Raises:
         ConfigurationError: Naming the setting.
@@ -29,7 +29,7 @@ def check_threads(count: int | None, name: str = "threads") -> None:
 
 @dataclass(frozen=True)
 class Numerics:
-    """Settings of PyTorch in a process, for another one that has to give the same bits.
+    """The numerical settings of a process, for another one that has to give the same bits.
 
     Args:
         deterministic: Whether operations must be deterministic.
@@ -63,7 +63,7 @@ class Numerics:
         )
 
     def apply(self) -> None:
-        """Make them the settings of this process."""
+        """Apply the settings to this process."""
         if self.workspace is not None:
             os.environ[_WORKSPACE] = self.workspace
         torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)

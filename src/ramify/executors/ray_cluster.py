@@ -300,32 +300,32 @@ class _Actors(Workers):
         ready = [worker for worker in self._workers if worker.ready]
         for worker in ready:
             if worker.job is None:
-                taken = self.ledger.take(worker.number, others=len(ready) > 1)
-                if taken is not None:
-                    worker.job = taken[0]
+                job = self.ledger.take(worker.number, others=len(ready) > 1)
+                if job is not None:
+                    worker.job = job[0]
                     worker.deadline.begin()
-                    self._expected[worker.actor.do.remote(taken[1])] = worker
+                    self._expected[worker.actor.do.remote(job[1])] = worker
 
     def _hear(self, answer: Any) -> None:
         from ray.exceptions import RayError, RayTaskError
 
         worker = self._expected.pop(answer)
         try:
-            said = self.ray.get(answer)
+            outcome = self.ray.get(answer)
         except RayTaskError as error:  # what was sent, or what came back, could not be read
             reason = " ".join(str(error.cause).split())[:200]
             if not worker.ready:
                 raise RunError(f"no worker can be set up: {reason}") from None
-            said = Outcome(error=reason)
+            outcome = Outcome(error=reason)
         except RayError as error:
             self._bury(worker, type(error).__name__)
             return
         worker.deadline.clear()
         if not worker.ready:
-            self._greet(worker, said)
+            self._greet(worker, outcome)
         elif worker.job is not None:
             number, worker.job = worker.job, None
-            self._settle(number, said, worker)
+            self._settle(number, outcome, worker)
 
     def _greet(self, worker: _Worker, greeting: _Greeting) -> None:
         for name, here in _versions().items():

@@ -1,4 +1,4 @@
-"""The way out: a trained network as plain PyTorch code, weights, and programs that run without Ramify."""
+"""Export: a trained network as plain PyTorch code, weights, and programs that run without Ramify."""
 
 from ramify.exporting.network import ExportResult, export_network
 

@@ -1,4 +1,4 @@
-"""What the user says about a network, beside the network itself."""
+"""The user's description of an exported network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formats of an export: how each file is written, and how it is read back to be compared with the network."""
+"""The export formats: how each file is written, and read back to be compared with the network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Subject:
-    """What an export is made of; all on the CPU and in evaluation mode."""
+    """The network to export with its example inputs, on the CPU and in evaluation mode."""
 
     network: nn.Module
     """The network as it was handed in."""
@@ -40,13 +40,13 @@ class Subject:
 
     @cached_property
     def program(self) -> ExportedProgram:
-        """The graph of PyTorch's elementary operations."""
+        """The exported graph of PyTorch's elementary operations."""
         return _program(self.plain, self.images)
 
 
 @dataclass(frozen=True)
 class Format:
-    """One of the formats of an export."""
+    """An export format."""
 
     file: str
 

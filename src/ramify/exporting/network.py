@@ -1,4 +1,4 @@
-"""Write a network into a folder in several formats, and prove before anything appears that all compute the same."""
+"""Writing a network in several formats, after verifying that all of them compute the same."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What `export_network` wrote."""
+    """The files that `export_network` wrote."""
 
     folder: Path
 
@@ -98,8 +98,8 @@ def export_network(
         classes=tuple(classes),
     )
     folder = expanded(folder).resolve()
-    known = [form.file for form in FORMATS.values()]
-    with replacing(folder, mark=MANIFEST, known=known) as staging:
+    expected = [form.file for form in FORMATS.values()]
+    with replacing(folder, mark=MANIFEST, known=expected) as staging:
         with _explained("the network cannot be copied to the CPU"):
             network = copy.deepcopy(network).cpu().eval()
         cases = _cases(network, card)

@@ -37,7 +37,7 @@ LAYERS: frozenset[type[nn.Module]] = frozenset(
 
 
 def layer_type(module: nn.Module) -> type[nn.Module]:
-    """Return the module's class, or the one of PyTorch's that computes the same."""
+    """Return the module's class, or the equivalent class of PyTorch."""
     return nn.Conv2d if type(module) is PointwiseConv2d else type(module)
 
 
@@ -142,9 +142,9 @@ def keywords(given: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
 def layer(module: nn.Module) -> str:
     """Return the constructor call for a member of `LAYERS`, without arguments that equal their defaults."""
     required, optional = [], {}
-    made = layer_type(module)
+    kind = layer_type(module)
     sides = {"kernel_size", "stride", "padding", "dilation", "output_padding", "output_size"}
-    for key, parameter in inspect.signature(made).parameters.items():
+    for key, parameter in inspect.signature(kind).parameters.items():
         item = getattr(module, key, parameter.default)
         if key in ("args", "kwargs", "device", "dtype"):
             continue
@@ -154,15 +154,15 @@ def layer(module: nn.Module) -> str:
             item = item[0]
         if parameter.default is parameter.empty:
             required.append(literal(item))
-        elif not (key == "stride" and "Pool" in made.__name__ and literal(item) == required[0]):
+        elif not (key == "stride" and "Pool" in kind.__name__ and literal(item) == required[0]):
             optional[key] = item
-    named = keywords(optional, defaults(made))
+    named = keywords(optional, defaults(kind))
     arguments = [*required, *(f"{key}={literal(item)}" for key, item in named.items())]
-    return f"nn.{made.__name__}({', '.join(arguments)})"
+    return f"nn.{kind.__name__}({', '.join(arguments)})"
 
 
 def fold(code: str, indent: int = 0, end: str = "") -> str:
-    """Return `code` within `WIDTH` characters per line, broken where ruff and black would break it."""
+    """Return `code` wrapped to `WIDTH` characters per line, as ruff and black would."""
     pad = " " * indent
     if len(pad + code + end) <= WIDTH or not (parts := _outermost(code)):
         return pad + code + end

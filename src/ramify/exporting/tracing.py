@@ -19,7 +19,7 @@ from ramify.exporting.spelling import LAYERS, is_spellable, layer_type
 
 @dataclass(frozen=True)
 class Observation:
-    """What an operation did when the network ran once."""
+    """The result of an operation when the network ran once."""
 
     value: Any  # the result: a tensor, a tuple of tensors, or a number computed from shapes
     mutates: bool  # it changed one of its inputs in place
@@ -38,7 +38,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Trace:
-    """The operations that a network performs in evaluation mode, and what each was seen to do."""
+    """The operations of a network in evaluation mode, with an observation of each."""
 
     network: nn.Module
     graph: fx.Graph

@@ -30,7 +30,7 @@ def standard_norm(affine: bool = True, track_running_stats: bool = True) -> Norm
 
 
 def with_eps(network: _Network, eps: float) -> _Network:
-    """Give all batch norms of a fresh network, in place, another ε.
+    """Set the ε of all batch norms of a fresh network, in place.
 
     Raises:
         ConfigurationError: If it is not above 0.

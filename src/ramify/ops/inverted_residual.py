@@ -1,4 +1,4 @@
-"""The inverted residual of mobile networks: expand, convolve each channel, project back.
+"""The inverted residual of mobile networks: expand, depthwise convolution, project back.
 
 MobileNetV2 (Sandler et al., CVPR 2018), with squeeze-and-excitation where asked for (Hu et al., CVPR 2018; in the form
 of MobileNetV3, Howard et al., ICCV 2019). The shortcut is not part of it: what is added belongs to the layer, which
@@ -27,7 +27,7 @@ INVERTED_RESIDUALS = {
 
 
 class SqueezeExcite(nn.Module):
-    """Weigh every channel by what the spatial means of all say: (B, C, H, W) → (B, C, H, W).
+    """Scale every channel by a gate computed from the spatial means of all: (B, C, H, W) → (B, C, H, W).
 
     Args:
         channels: C.
@@ -46,7 +46,7 @@ class SqueezeExcite(nn.Module):
 
 
 def squeezed_width(channels: int) -> int:
-    """Return a quarter of `channels` as a multiple of 8: the nearest one, at least 8 and 90 % of the quarter."""
+    """Return a quarter of `channels` rounded to a multiple of 8, at least 8 and 90 % of the quarter."""
     quarter = channels / 4
     width = max(8, int(quarter + 4) // 8 * 8)
     return width if width >= 0.9 * quarter else width + 8
@@ -93,7 +93,7 @@ def inverted_residual(
 
 
 def kernel_and_expansion(name: str) -> tuple[int, int]:
-    """Return kernel and expansion of an inverted residual: 5 and 3 of `k5e3`.
+    """Return kernel size and expansion of an inverted residual: 5 and 3 for `k5e3`.
 
     Raises:
         ArchitectureError: If it is no such name.

@@ -27,7 +27,7 @@ NONE, SKIP = "none", "skip_connect"
 
 @dataclass(frozen=True)
 class Prelude:
-    """A stateless function of a source state; equal preludes of one source are computed once.
+    """A stateless function of a source state, such as ReLU; equal preludes of one source are computed once.
 
     Args:
         kind: `identity`, `relu`, `max_pool` or `avg_pool`.
@@ -109,7 +109,7 @@ OPERATIONS: Registry[Make] = Registry("operation", package="ramify.ops")
 
 
 def operation(name: str, *, paper: str = "", line: str = "") -> Callable[[Make], Make]:
-    """Return a decorator that makes a function `(channels, stride, norm)` known as a candidate operation.
+    """Return a decorator that registers a function `(channels, stride, norm)` as a candidate operation.
 
     The function returns an `Operation`, which supernets execute together with others of its kind, or any module that
     maps (B, C, H, W) to (B, C, ⌈H/stride⌉, ⌈W/stride⌉); `norm(C)` makes its batch norms, as the network wants them. An
@@ -228,7 +228,7 @@ def make_operation(
     pool_norm: bool = False,
     pool_affine: bool = False,
 ) -> Operation:
-    """Return a fresh candidate.
+    """Return a new instance of a candidate operation.
 
     Args:
         name: A key of `OPERATIONS` other than `none`.
@@ -242,8 +242,8 @@ def make_operation(
         ArchitectureError: If there is no such operation.
     """
     norm = norm or standard_norm()
-    made = OPERATIONS[check_operation(name)](channels, stride, norm)
-    operation = made if isinstance(made, Operation) else Operation(Prelude("identity"), made)
+    candidate = OPERATIONS[check_operation(name)](channels, stride, norm)
+    operation = candidate if isinstance(candidate, Operation) else Operation(Prelude("identity"), candidate)
     operation.channels = channels
     if pool_norm and operation.prelude.is_pooling:
         standard = norm(channels)

@@ -1,4 +1,4 @@
-"""1×1 convolutions with a stride, in a form that PyTorch differentiates on the CPU without harm.
+"""1×1 convolutions with a stride, in a form that PyTorch differentiates correctly on the CPU.
 
 oneDNN's gradient of their weights writes beyond its buffer: in `channels_last`, for 2 to 15 input channels, where the
 stride divides a map of some 30·30 pixels or more (float32 and bfloat16, PyTorch 2.14.1 and 2.15). The process dies, or
@@ -31,7 +31,7 @@ class PointwiseConv2d(nn.Conv2d):
 
 
 def channels_last(network: nn.Module) -> nn.Module:
-    """Bring a network, in place, into the layout that everything is trained in.
+    """Convert a network, in place, to the memory format that everything is trained in.
 
     Plain convolutions of a stranger's space that this layout makes harmful become a `PointwiseConv2d`.
     """

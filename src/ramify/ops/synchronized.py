@@ -1,4 +1,4 @@
-"""Batch norms whose statistics are those of the images in all processes.
+"""Batch norms with statistics over the images of all processes.
 
 PyTorch's `SyncBatchNorm` runs on GPUs alone and cannot be differentiated twice. Letters: B images of this process,
 C channels, R processes. Each has as many images, unless `parallel.holding` says how many.
@@ -38,16 +38,16 @@ def synchronize(network: nn.Module) -> nn.Module:
 
 
 def _synchronized(norm: nn.BatchNorm2d) -> SynchronizedNorm:
-    made = SynchronizedNorm(
+    synchronized = SynchronizedNorm(
         norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, device="meta"
     )
-    made._parameters.update(norm._parameters)  # the very same, which an optimizer may know already
-    made._buffers.update(norm._buffers)
-    return made.train(norm.training)
+    synchronized._parameters.update(norm._parameters)  # the very same, which an optimizer may know already
+    synchronized._buffers.update(norm._buffers)
+    return synchronized.train(norm.training)
 
 
 def is_synchronized(norm: nn.Module, x: Tensor) -> bool:
-    """Return whether `norm` has to normalize `x` together with the other processes."""
+    """Return whether `norm` has to normalize `x` with statistics over all processes."""
     together = isinstance(norm, SynchronizedNorm) and norm.training and parallel.world() > 1
     return together and x.device.type != "meta"
 
@@ -61,7 +61,7 @@ def synchronized_norm(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """Return `F.batch_norm` in training, with the statistics of all processes; can be differentiated twice.
+    """Return `F.batch_norm` in training, with statistics over all processes; twice differentiable.
 
     Args:
         x: (B, C, H, W).

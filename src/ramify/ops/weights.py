@@ -1,4 +1,4 @@
-"""How many weights an operation has, by its name."""
+"""The number of weights of an operation, by its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ramify.seeding import seeded
 
 @cache
 def count_weights(name: str, channels: int = 16) -> int:
-    """Return the number of weights of an operation that keeps width and resolution; those of norms are left out.
+    """Return the number of weights, without those of norms, of an operation that keeps width and resolution.
 
     Those of squeeze-and-excitation are left out too. Candidates that are no operations, such as a number of cells, have
     none.

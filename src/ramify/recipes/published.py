@@ -59,11 +59,11 @@ class PublishedSetting:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The configuration as plain values, as the command line takes it from a file."""
+        """The configuration as plain values, as read from a `--config` file."""
         return yaml.safe_load(self.text)
 
     def options_for(self, source: str | Path | None) -> dict[str, Any]:
-        """Return the configuration for data from `source`, or for the recipe's own when None."""
+        """Return the configuration with data from `source`, or with the recipe's own when None."""
         from ramify.data import data_set_names
         from ramify.data.named import BY_FOLDER
 
@@ -84,7 +84,7 @@ class PublishedSetting:
         return options
 
     def check_data(self, source: str | Path | None) -> None:
-        """Raise `ConfigurationError` if the recipe is for data that cannot be had by name, and no other is given."""
+        """Raise `ConfigurationError` if the recipe's data cannot be loaded by name and no other is given."""
         from ramify.data.named import BY_FOLDER
 
         own = self.options.get("data", {}).get("source")
@@ -101,13 +101,13 @@ class PublishedSetting:
         """Return the configuration as keyword arguments of its verb, with levels of `search_levels`."""
         options = self.options_for(source)
         levels, training = options.pop("levels", None), options.pop("retrain", {})
-        made = _made({**options, **training})
+        keywords = _objects({**options, **training})
         if levels is not None:
-            made["levels"] = {name: _made(level) for name, level in levels.items()}
-        return made
+            keywords["levels"] = {name: _objects(level) for name, level in levels.items()}
+        return keywords
 
 
-def _made(options: dict[str, Any]) -> dict[str, Any]:
+def _objects(options: dict[str, Any]) -> dict[str, Any]:
     """Return plain values as the objects they describe."""
     from jsonargparse import ArgumentParser
 
@@ -122,8 +122,8 @@ def _made(options: dict[str, Any]) -> dict[str, Any]:
     parser = ArgumentParser(exit_on_error=False)
     for name in options:
         parser.add_argument(f"--{name}", type=kinds[name])
-    made = parser.instantiate(parser.parse_object(_with_paths(options, "")))
-    return {name: made[name] for name in options}
+    objects = parser.instantiate(parser.parse_object(_with_paths(options, "")))
+    return {name: objects[name] for name in options}
 
 
 def _with_paths(value: Any, kind: str) -> Any:
@@ -153,7 +153,7 @@ def entries(verb: str | None = None) -> tuple[PublishedSetting, ...]:
 
 
 def get(name: str, verb: str | None = None) -> PublishedSetting:
-    """Return a recipe by its name.
+    """Return the recipe of a name.
 
     Args:
         name: Of its file, without the ending.
@@ -162,17 +162,17 @@ def get(name: str, verb: str | None = None) -> PublishedSetting:
     Raises:
         ConfigurationError: If there is none, or it is for another verb; the message suggests the nearest name.
     """
-    known = [recipe.name for recipe in entries(verb)]
-    if name in known:
+    names = [recipe.name for recipe in entries(verb)]
+    if name in names:
         return _catalog()[name]
     problem = f"unknown recipe {name!r}"
     if name in _catalog():
         problem = f"recipe {name!r} is for `ramify {_catalog()[name].verb}`"
-    raise ConfigurationError(f"{problem}; {nearest(name, known)}")
+    raise ConfigurationError(f"{problem}; {nearest(name, names)}")
 
 
 def load(name: str, data: str | Path | None = None) -> dict[str, Any]:
-    """Return a recipe as keyword arguments of `search`, `search_levels`, `shrink` or `retrain`, whichever it is for.
+    """Return a recipe as keyword arguments of its verb: `search`, `search_levels`, `shrink` or `retrain`.
 
     Args:
         name: Of the recipe.

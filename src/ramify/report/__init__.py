@@ -1,4 +1,4 @@
-"""What a run leaves for people: pictures of cells, curves, and one HTML page that needs no network."""
+"""Reports of runs: pictures of cells, curves, and one HTML page that works offline."""
 
 from ramify.report.cells import draw_cell, save_cell
 from ramify.report.html import write_report

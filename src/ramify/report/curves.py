@@ -19,7 +19,7 @@ HEAT_MAP = LinearSegmentedColormap.from_list("mixing", HEAT)
 
 
 def draw_panels(panels: Sequence[Panel]) -> Figure:
-    """Draw the quantities of a phase side by side."""
+    """Draw the curves of a phase side by side."""
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(3.6 * columns, 2.6 * rows)
@@ -36,7 +36,7 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
 
 
 def draw_mixing(mixing: MixingHistory) -> Figure:
-    """Draw the final mixing weights of every choice, what was kept framed, and the entropy over the search."""
+    """Draw the final mixing weights of every choice, with the derived candidates framed, and the entropy over time."""
     choices = mixing.choices
     columns = min(2, len(choices))
     rows = math.ceil(len(choices) / columns)
@@ -48,9 +48,9 @@ def draw_mixing(mixing: MixingHistory) -> Figure:
         _draw_heatmap(figure.add_subplot(grid[divmod(at, columns)]), choice, highest)
     axes = figure.add_subplot(grid[rows, :])
     for at, choice in enumerate(choices):
-        known = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
-        if known:
-            x, mean, low, high = zip(*known, strict=True)
+        entropies = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
+        if entropies:
+            x, mean, low, high = zip(*entropies, strict=True)
             color = SERIES[at % len(SERIES)]
             axes.fill_between(x, low, high, color=color, alpha=0.1, lw=0)
             axes.plot(x, mean, color=color, lw=1.8, label=choice.name)
@@ -74,7 +74,7 @@ def draw_trials(trials: Sequence[Trial]) -> Figure:
 
 
 def draw_front(front: FrontStory, labels: Sequence[str]) -> Figure:
-    """Draw the first objective of every trial over each other one, and what the front reaches."""
+    """Draw the first objective of every trial against each other one, and the Pareto front."""
     others = range(1, len(front.objectives))
     figure = new_figure(5.2 * len(others), 3.6)
     for other in others:
@@ -92,7 +92,7 @@ def draw_front(front: FrontStory, labels: Sequence[str]) -> Figure:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of so many inches."""
+    """Return an empty figure of this size in inches."""
     space = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1, wspace=0.03, hspace=0.03)
     return Figure(figsize=(width, height), facecolor=PAPER, layout=space)
 

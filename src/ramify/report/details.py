@@ -1,4 +1,4 @@
-"""What an evaluation says beside its metrics: accuracy and confusions of classes, the metrics of several values."""
+"""Details of an evaluation: accuracy and confusions of classes, or the metrics of several values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_LISTED = 200
 
 
 class Confusions(TypedDict):
-    """What `Classification` leaves of an evaluation."""
+    """The details that `Classification` writes for an evaluation."""
 
     classes: list[str]
     accuracy: list[float | None]
@@ -37,7 +37,7 @@ class Confusions(TypedDict):
 
 @dataclass(frozen=True)
 class ByClass:
-    """What the inputs of each class are taken for.
+    """The confusion matrix of an evaluation.
 
     Args:
         classes: Names of the K classes.
@@ -51,12 +51,12 @@ class ByClass:
 
     @property
     def accuracy(self) -> np.ndarray:
-        """The share of each class that is taken for what it is, (K,); NaN of one that does not occur."""
+        """The accuracy of each class, (K,); NaN for a class that does not occur."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.diag(self.taken) / self.items
 
     def confused_with(self, row: int) -> tuple[int, int] | None:
-        """Return the other class that a class is most often taken for, and how often; None where it never is."""
+        """Return the class that a class is most often mistaken for, and how often; None if it never is."""
         others = self.taken[row].copy()
         others[row] = 0
         place = int(others.argmax())
@@ -64,7 +64,7 @@ class ByClass:
 
 
 def by_class(details: Mapping[str, Any], where: Path) -> ByClass | None:
-    """Return the confusions of classes, where details hold them.
+    """Return the confusion matrix, if details hold one.
 
     Raises:
         RunError: If they are malformed.
@@ -91,18 +91,18 @@ def listing(confusions: ByClass) -> str:
     rows = []
     for row in order[:MOST_LISTED]:
         other = confusions.confused_with(row)
-        taken = "–"
+        mistaken = "–"
         if other is not None:
-            taken = (
+            mistaken = (
                 f"{escape(confusions.classes[other[0]])}, {' '.join(percent(other[1] / int(confusions.items[row])))}"
             )
         share = " ".join(percent(float(accuracy[row])))
-        rows.append((escape(confusions.classes[row]), f"{int(confusions.items[row]):,}", share, taken))
+        rows.append((escape(confusions.classes[row]), f"{int(confusions.items[row]):,}", share, mistaken))
     return table(("class", "inputs", "accuracy", "most often taken for"), rows, numbers=(1, 2))
 
 
 def draw_confusions(confusions: ByClass) -> Figure:
-    """Draw which share of each class (rows) is taken for what (columns)."""
+    """Draw the confusion matrix as the share of each true class (rows) predicted as each class (columns)."""
     count = len(confusions.classes)
     side = max(3.2, min(9.0, 1.6 + 0.26 * count))
     figure = new_figure(side + 0.8, side)
@@ -128,7 +128,7 @@ def draw_confusions(confusions: ByClass) -> Figure:
 
 
 def plain(details: Mapping[str, Any]) -> str:
-    """Return what is no confusion: a table of the metrics of each value, or whatever a meter of a user's says."""
+    """Return details other than confusions: a table of the metrics of each value, or whatever a user's meter wrote."""
     values = details.get("values")
     whole = isinstance(values, Mapping) and values and all(isinstance(each, Mapping) for each in values.values())
     if not whole:
@@ -137,8 +137,8 @@ def plain(details: Mapping[str, Any]) -> str:
     names = list(dict.fromkeys(str(name) for each in values.values() for name in each))
 
     def cells(each: Mapping[str, Any]) -> list[str]:
-        known = (number(each.get(name)) for name in names)
-        return ["–" if value is None else f"{value:,.6g}" for value in known]
+        numbers = (number(each.get(name)) for name in names)
+        return ["–" if value is None else f"{value:,.6g}" for value in numbers]
 
     rows = ([escape(str(name)), *cells(each)] for name, each in values.items())
     return card("Each value", table(("value", *names), rows, numbers=range(1, len(names) + 1)))

@@ -1,4 +1,4 @@
-"""Plain data as pieces of HTML and as words; every text is escaped here, whatever a run folder holds."""
+"""Plain data as HTML and as words; every text is escaped here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SVG = "http://www.w3.org/2000/svg"  # a name, not an address: nothing is fetche
 
 
 def titled(title: str, lead: str, body: str) -> str:
-    """Return the content of a section, nothing where it has no body."""
+    """Return a titled section, or nothing without a body."""
     if not body:
         return ""
     return f"<h2>{escape(title)}</h2>" + (f'<p class="lead">{escape(lead)}</p>' if lead else "") + body
@@ -30,14 +30,14 @@ def card(title: str, body: str, aside: str = "") -> str:
 
 
 def grid(cards: Iterable[str], *, wide: bool = False, screen: bool = False) -> str:
-    """Return boxes side by side as far as the page is wide, nothing for none; `screen` leaves them off paper."""
+    """Return boxes in a responsive grid, nothing for none; `screen` leaves them off paper."""
     body = "".join(cards)
     names = " ".join(["grid", *["wide"] * wide, *["screen"] * screen])
     return f'<div class="{names}">{body}</div>' if body else ""
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
-    """Return a table of cells that are HTML already; the columns in `numbers` are set to the right."""
+    """Return a table of HTML cells; the columns in `numbers` are right-aligned."""
 
     def cells(row: Sequence[str]) -> str:
         return "".join(f"<td{' class=number' * (at in numbers)}>{cell}</td>" for at, cell in enumerate(row))
@@ -64,7 +64,7 @@ def facts(value: Any) -> str:
 
 
 def copyable(name: str, text: str, *, yaml_keys: bool = False) -> str:
-    """Return text with a button that copies it; `yaml_keys` sets the keys of YAML apart, else lines are wrapped."""
+    """Return text with a button that copies it; `yaml_keys` highlights the keys of YAML, else lines are wrapped."""
     shown = escape(text)
     if yaml_keys:
         shown = re.sub(r"(?m)^([ -]*)([\w.-]+)(?=:)", r'\1<span class="key">\2</span>', shown)
@@ -75,7 +75,7 @@ def copyable(name: str, text: str, *, yaml_keys: bool = False) -> str:
 
 
 def inline_svg(picture: str, *, prefix: str, width: float) -> str:
-    """Return an SVG as part of the page: identifiers made unique by a prefix, and colors that follow the theme.
+    """Return an SVG to be embedded: identifiers made unique by a prefix, colors following the theme.
 
     It is shown in proportion to its width (inches), so that the lettering of all pictures has one size.
     """
@@ -99,18 +99,18 @@ def color_rules(html: str) -> str:
 
 
 def data_url(file: Path) -> str:
-    """Return a picture as an address that contains it."""
+    """Return a picture as a data URL."""
     kind = {".svg": "image/svg+xml", ".png": "image/png"}[file.suffix]
     return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def slug(name: str) -> str:
-    """Return a name as it can stand in a file name and in an identifier."""
+    """Return a name for use in file names and identifiers."""
     return re.sub(r"[^\w-]+", "-", name).strip("-") or "unnamed"
 
 
 def spaced(key: object) -> str:
-    """Return a key in words."""
+    """Return a key as words."""
     return str(key).replace("_", " ")
 
 
@@ -128,12 +128,12 @@ def as_yaml(value: Any) -> str:
 
 
 def percent(share: float) -> tuple[str, str]:
-    """Return an accuracy, given as a share or in percent, as number and unit."""
+    """Return an accuracy, given as a fraction or in percent, as number and unit."""
     return f"{100 * share if share <= 1 else share:.2f}", "%"
 
 
 def amount(count: float) -> tuple[str, str]:
-    """Return a count to three digits, as number and unit."""
+    """Return a count to three significant digits, as number and unit."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:#.3g}".rstrip("."), unit
@@ -141,7 +141,7 @@ def amount(count: float) -> tuple[str, str]:
 
 
 def duration(seconds: float) -> tuple[str, str]:
-    """Return a duration as number and unit, the unit with a second number where that matters."""
+    """Return a duration as number and unit, with a second unit where that matters."""
     if seconds < 100:
         return f"{seconds:.3g}", "s"
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""What a page says of a run in figures and words, without pictures, down to how to repeat it."""
+"""The facts of a run in figures and words, without pictures, including how to repeat it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHARES = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "balanced_accurac
 
 
 class Facts:
-    """The sections of a page that are made of one run's files alone.
+    """The sections of a page that need the files of one run alone.
 
     Args:
         run: The run.
@@ -47,7 +47,7 @@ class Facts:
         self.final = run.retrain or run  # the run whose network is the finished one
 
     def tiles(self) -> str:
-        """Return the figures that matter most, the accuracy first."""
+        """Return the key figures, the accuracy first."""
         evaluation, tiles = self.final.evaluation, []
         split = str(evaluation.get("split", "test"))
         if (top1 := number(evaluation.get("top1"))) is not None:
@@ -91,16 +91,16 @@ class Facts:
         sources = [self.final.evaluation, self.final.result, self.run.result]
         if self.trials:
             sources.append(max(self.trials, key=lambda trial: trial.score).metrics)
-        known = (number(source.get(key)) for source in sources)
-        return next((value for value in known if value is not None), None)
+        values = (number(source.get(key)) for source in sources)
+        return next((value for value in values if value is not None), None)
 
     def _latencies(self) -> dict[str, float]:
         """Return the latencies in milliseconds by what tells them apart, nothing where there is but one."""
         for source in (self.final.evaluation, self.run.result):
             latency = source.get("latency_ms")
             measured = latency if isinstance(latency, dict) else {"": latency}
-            if known := {spaced(key): ms for key, value in measured.items() if (ms := number(value)) is not None}:
-                return known
+            if latencies := {spaced(key): ms for key, value in measured.items() if (ms := number(value)) is not None}:
+                return latencies
         return {}
 
     def _limits(self) -> Iterator[tuple[str, str]]:
@@ -112,7 +112,7 @@ class Facts:
                 yield name, f"{most:,.6g}" if cost is None else f"{cost:,.6g} of {most:,.6g}"
 
     def cost(self) -> str:
-        """Return what the network takes and reaches."""
+        """Return the section on the network's cost and metrics."""
         evaluation = self.final.evaluation
         takes, reaches = [], []
         for cost in known_costs():
@@ -133,9 +133,9 @@ class Facts:
             reaches.append((f"{_SHARES.get(name, sentence(spaced(name)))}, {split} split", shown))
         if (loss := number(evaluation.get("loss"))) is not None:
             reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
-        told = {"seconds", *(cost.name for cost in known_costs())}
+        shown_elsewhere = {"seconds", *(cost.name for cost in known_costs())}
         for key, value in self.run.result.items():
-            if key not in told and number(value) is not None and not self.shrunk:
+            if key not in shown_elsewhere and number(value) is not None and not self.shrunk:
                 shown = " ".join(percent(value)) if key.endswith("accuracy") else f"{value:,.6g}"
                 reaches.append((sentence(spaced(key)), shown))
         cards = (
@@ -146,21 +146,21 @@ class Facts:
         return titled("Cost and quality", "", grid(cards, wide=True))
 
     def reads(self) -> str:
-        """Return what was read of the test split."""
+        """Return the section on reads of the test split."""
         reads = [*self.run.reads, *(self.run.retrain.reads if self.run.retrain else ())]
         times = "once" if len(reads) == 1 else f"{len(reads)} times"
         lead = f"The test split was read {times}. What it says holds only while nothing is chosen by it."
         return titled("What was read", lead, f'<div class="card">{facts(reads)}</div>' if reads else "")
 
     def export(self) -> str:
-        """Return what was exported."""
+        """Return the section on exported files."""
         titles = {"differences": "Differences to the network in the library"}
         manifest = self.run.manifest or self.final.manifest
         cards = (card(titles.get(key, sentence(spaced(key))), facts(value)) for key, value in manifest.items() if value)
         return titled("Export", "", grid(cards, wide=True))
 
     def configuration(self) -> str:
-        """Return the configurations."""
+        """Return the section with the configurations."""
         runs = (("search" if self.run.retrain else "run", self.run), ("retraining", self.run.retrain))
         cards = (
             card(f"config.yaml of the {label}", copyable(f"config-{label}", as_yaml(run.config), yaml_keys=True))
@@ -170,16 +170,18 @@ class Facts:
         return titled("Configuration", "", grid(cards, wide=True))
 
     def provenance(self) -> str:
-        """Return how the run came about."""
-        known = {key: value for key, value in self.run.provenance.items() if key != "command" and value not in ({}, [])}
-        plain = {key: value for key, value in known.items() if not isinstance(value, dict | list)}
+        """Return the section on the run's provenance."""
+        recorded = {
+            key: value for key, value in self.run.provenance.items() if key != "command" and value not in ({}, [])
+        }
+        plain = {key: value for key, value in recorded.items() if not isinstance(value, dict | list)}
         cards = [card("Run", facts(plain))] if plain else []
-        cards += (card(sentence(spaced(key)), facts(value)) for key, value in known.items() if key not in plain)
+        cards += (card(sentence(spaced(key)), facts(value)) for key, value in recorded.items() if key not in plain)
         body = f'<div class="packed">{"".join(cards)}</div>' if cards else ""
         return titled("Provenance", "", body)
 
     def repeat(self) -> str:
-        """Return the commands that make the run again."""
+        """Return the section with the commands that repeat the run."""
         commands = [
             (label, shlex.join(map(str, command)) if isinstance(command, list) else str(command))
             for label, run in (("The run", self.run), ("The retraining", self.run.retrain))
@@ -197,7 +199,7 @@ class Facts:
 
 
 def again(config: Mapping[str, Any], directory: Any) -> list[str]:
-    """Return the words that make another run of a configuration in the folder at hand.
+    """Return the command words that repeat a run with its configuration.
 
     Args:
         config: The configuration.
@@ -219,7 +221,7 @@ def again(config: Mapping[str, Any], directory: Any) -> list[str]:
 
 
 def name_of(setting: Any) -> str:
-    """Return what a part of the configuration is called, without the modules that its class lies in."""
+    """Return a class's or setting's name in the configuration, without its module."""
     if isinstance(setting, Mapping):
         if source := setting.get("source"):
             return Path(str(source)).name
@@ -229,5 +231,5 @@ def name_of(setting: Any) -> str:
 
 def _seconds(run: RunFolder) -> float | None:
     """Return how long a run took."""
-    known = (number(source.get("seconds")) for source in (run.result, *reversed(run.history)))
-    return next((seconds for seconds in known if seconds is not None), None)
+    durations = (number(source.get("seconds")) for source in (run.result, *reversed(run.history)))
+    return next((seconds for seconds in durations if seconds is not None), None)

@@ -15,7 +15,7 @@ _FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica
 
 
 def curve(panel: Panel) -> go.Figure:
-    """Draw one quantity over the course of a run."""
+    """Draw one quantity over a run."""
     figure = new_plot(260, panel.axis)
     few = len(panel.positions) < 40
     for split, values in panel.series.items():
@@ -33,7 +33,7 @@ def curve(panel: Panel) -> go.Figure:
 
 
 def heatmap(choice: ChoiceHistory, highest: float) -> go.Figure:
-    """Draw the mixing weights of one choice at its last frame; frames mark what the architecture found keeps."""
+    """Draw the final mixing weights of one choice; frames mark the candidates of the derived architecture."""
     figure = new_plot(92 + 25 * len(choice.edges))
     figure.add_heatmap(
         z=choice.frames[-1],
@@ -69,7 +69,7 @@ def heatmap(choice: ChoiceHistory, highest: float) -> go.Figure:
 
 
 def edge_lines(mixing: MixingHistory) -> go.Figure:
-    """Draw the weights of the operations on the first edge over the search; the page exchanges the edge."""
+    """Draw the weights of the operations on the first edge over the search; the page can switch edges."""
     figure = new_plot(360, mixing.axis)
     first = mixing.choices[0]
     for at, operation in enumerate(first.operations):
@@ -87,13 +87,13 @@ def edge_lines(mixing: MixingHistory) -> go.Figure:
 
 
 def entropy(mixing: MixingHistory) -> go.Figure:
-    """Draw the mean entropy of the edges of every choice, with the range from the least to the greatest."""
+    """Draw the mean entropy of the edges of every choice, with the range from smallest to largest."""
     figure = new_plot(360, mixing.axis)
     for at, choice in enumerate(mixing.choices):
-        known = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
-        if not known:
+        entropies = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
+        if not entropies:
             continue
-        x, mean, low, high = (list(column) for column in zip(*known, strict=True))
+        x, mean, low, high = (list(column) for column in zip(*entropies, strict=True))
         color = SERIES[at % len(SERIES)]
         band = {"mode": "lines", "line": {"width": 0, "color": color}, "showlegend": False, "hoverinfo": "skip"}
         figure.add_scatter(x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=color, opacity=0.1, **band)
@@ -107,7 +107,7 @@ def entropy(mixing: MixingHistory) -> go.Figure:
 
 
 def scores(trials: Sequence[Trial]) -> go.Figure:
-    """Draw the score of every trial and the best so far; pointing at one shows its architecture."""
+    """Draw the score of every trial and the best so far; hovering shows the architecture."""
     figure = new_plot(380, "trial")
     _add_trials(figure, trials, [trial.number for trial in trials])
     figure.add_scatter(
@@ -130,7 +130,7 @@ def trade_off(trials: Sequence[Trial], metric: str, label: str) -> go.Figure:
 
 
 def front(story: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
-    """Draw the first objective of every trial over another one, and what the front reaches; both are minimized."""
+    """Draw the first objective of every trial against another one, with the Pareto front; both are minimized."""
     figure = new_plot(400, labels[1])
     steps = story.stairs(other)
     figure.add_scatter(
@@ -187,7 +187,7 @@ def _hover(trial: Trial) -> str:
 
 
 def new_plot(height: int, axis: str = "") -> go.Figure:
-    """Return an empty figure of so many pixels, in the light colors."""
+    """Return an empty figure of this height in pixels, in the light colors."""
     clear = "rgba(0,0,0,0)"
     title = {"standoff": 8, "font": {"size": 12}}
     lines = {"gridcolor": LINE, "zeroline": False, "showline": False, "automargin": True, "ticks": ""}

@@ -1,4 +1,4 @@
-"""A run folder, read for its report: what is missing is left out, what is damaged is named by file and line."""
+"""Reading a run folder for its report: what is missing is left out, what is damaged is named by file and line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DETAILS = "evaluation-details.json"
 
 
 class Row(TypedDict, total=False):
-    """A row of a history: what is drawn of it. What else it measured is drawn where it is a number."""
+    """A row of a history, as far as the report uses its fields; other numbers are drawn as curves."""
 
     phase: str
     step: Number
@@ -54,13 +54,13 @@ class Row(TypedDict, total=False):
 
 
 class Member(TypedDict):
-    """A member of a front."""
+    """A member of a Pareto front."""
 
     trial: Number
 
 
 class Result(TypedDict, total=False):
-    """What a result says: what is drawn of it."""
+    """A result, as far as the report uses its fields."""
 
     objectives: list[str] | None
     front: list[Member] | None
@@ -69,7 +69,7 @@ class Result(TypedDict, total=False):
 
 
 class Evaluation(TypedDict, total=False):
-    """What a network reached."""
+    """The metrics of a network."""
 
     split: str
 
@@ -97,7 +97,7 @@ class RunFolder:
 
     @property
     def phases(self) -> list[str]:
-        """The phases of the run, in the order they began."""
+        """The phases of the run, in the order in which they began."""
         return list(dict.fromkeys(str(row.get("phase", "search")) for row in self.history))
 
 

@@ -1,4 +1,4 @@
-"""Where everything in the drawing of a cell goes: a layered layout, left to right (after Sugiyama, 1981).
+"""The layout of a cell's drawing: layered, left to right (after Sugiyama, 1981).
 
 Operation labels are vertices of the layout like the states. States stand in the even columns, labels in the
 odd ones, and an edge that crosses a column holds a place in it, called a bend. Since the vertices of one column
@@ -38,7 +38,7 @@ class Vertex:
 
 @dataclass(frozen=True)
 class Route:
-    """An edge: its operation, its corner points from source to target, and its label (None: it has none)."""
+    """An edge as drawn: its operation, its corner points from source to target, and its label (None: it has none)."""
 
     operation: str
     points: tuple[Point, ...]
@@ -47,7 +47,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Layout:
-    """States in the order of the cell, routes in the order of its edges, and the size of it all in inches."""
+    """The layout of a cell: states, routes of the edges, and the total size in inches."""
 
     states: tuple[Vertex, ...]
     routes: tuple[Route, ...]
@@ -56,7 +56,7 @@ class Layout:
 
 
 def arrange(cell: CellGraph, state_size: Callable[[str], Size], label_size: Callable[[str], Size]) -> Layout:
-    """Return the layout of a cell whose states and labels have the sizes (inches) that the functions tell."""
+    """Return the layout of a cell, given functions for the sizes (inches) of states and labels."""
     ranks = _ranks(cell)
     columns: list[list[Vertex]] = [[] for _ in range(2 * max(ranks) + 1)]
 

@@ -1,4 +1,4 @@
-"""The report's colors: one per operation, the same in every picture, each with a partner for dark screens.
+"""The report's colors: one per operation, the same in every picture, each with a variant for dark screens.
 
 Pictures are drawn in the light colors below. Whatever shows them on a dark screen replaces each color by
 `on_dark` of it, so a figure is drawn once and never knows which theme it will meet.
@@ -63,7 +63,7 @@ def operation_color(name: str) -> str:
 
 
 def on_dark(color: str) -> str:
-    """Return the partner of a color on a dark screen: as it is listed, or the same hue, lighter."""
+    """Return the variant of a color for dark screens: the listed one, or the same hue, lighter."""
     if color in _LISTED_ON_DARK:
         return _LISTED_ON_DARK[color]
     red, green, blue = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))

@@ -1,4 +1,4 @@
-"""What the report says in words."""
+"""Phrases of the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def edges_in_words(graph: CellGraph) -> str:
-    """Return the edges of a cell in words, for those who cannot see the picture."""
+    """Return a description of a cell's edges, for readers who cannot see the picture."""
     edges = (
         f"{graph.states[source]} to {graph.states[target]}, {op or 'joined'}" for source, target, op in graph.edges
     )
@@ -22,7 +22,7 @@ def edges_in_words(graph: CellGraph) -> str:
 
 
 def ending(last: Mapping[str, Any]) -> str:
-    """Say how a search ended whose strategy or guard stopped it; empty for all others."""
+    """Return a sentence on why a search ended, if its strategy or guard stopped it; else empty."""
     if (returned := number(last.get("returned_to_epoch"))) is None:
         return ""
     at, to = f"epoch {last.get('epoch')}", f"epoch {returned:g}"
@@ -31,6 +31,6 @@ def ending(last: Mapping[str, Any]) -> str:
 
 
 def objective_label(name: str) -> str:
-    """Return what an axis calls an objective."""
+    """Return the axis label of an objective."""
     labels = {cost.name: cost.label for cost in known_costs()}
     return "error, %" if name == "error" else labels.get(name, spaced(name))

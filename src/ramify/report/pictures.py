@@ -1,4 +1,4 @@
-"""Matplotlib figures to files: the same bytes for the same figure, and never half a file."""
+"""Writing Matplotlib figures to files: atomically, and the same bytes for the same figure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ramify import files
 
 
 def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write `stem`.svg and `stem`.png and return their paths; existing files are replaced in one step."""
+    """Write `stem`.svg and `stem`.png atomically and return their paths."""
     vector, raster = stem.with_name(f"{stem.name}.svg"), stem.with_name(f"{stem.name}.png")
     files.write(vector, svg(figure))
     files.write(raster, png(figure))
@@ -20,7 +20,7 @@ def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
 
 
 def svg(figure: Figure, *, text: bool = False) -> str:
-    """Return the figure as SVG, lettering as outlines, or as `text` for a page that brings its own font."""
+    """Return the figure as SVG, with text as outlines, or as `text` for a page that embeds the font."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "ramify", "svg.fonttype": "none" if text else "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -28,7 +28,7 @@ def svg(figure: Figure, *, text: bool = False) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """Return the figure as PNG, sharp enough for a slide."""
+    """Return the figure as PNG in a resolution for slides."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What the report says of a space that was shrunk: which operators went when, and what their angles were."""
+"""The report's section on shrinking: when operators were dropped, and their angles."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HEAT = LinearSegmentedColormap.from_list("angles", _SHADES)
 
 @dataclass(frozen=True)
 class Shrunk:
-    """The operators of one choice, or of several that share their candidate lists.
+    """When the operators of one choice, or of several with shared candidate lists, were dropped.
 
     Args:
         name: Of the choices.
@@ -55,7 +55,7 @@ class Shrunk:
 
     @property
     def strips(self) -> list[list[float | None]]:
-        """Return a row for every edge, in it a strip of iterations for every operation, with a gap behind it.
+        """Return a row for every edge, with a strip of iterations for every operation and a gap after it.
 
         A value says where the operator's angle ranks among all of its iteration: 0 the smallest, 1 the largest. The
         angles themselves grow while the supernet learns, so they say nothing from one iteration to the next.
@@ -68,17 +68,17 @@ class Shrunk:
 
     @property
     def middles(self) -> list[float]:
-        """The places of the strips' middles."""
+        """The positions of the strips' middles."""
         count = len(self.angles)
         return [op * (count + 1) + (count - 1) / 2 for op in range(len(self.ops))]
 
     def label(self, operator: tuple[int, int]) -> str:
-        """Return what an operator is called."""
+        """Return the label of an operator."""
         return f"{self.edges[operator[0]]}  {self.ops[operator[1]]}"
 
 
 def shrunk(rows: Sequence[Row], choices: Mapping[str, Choice] | None) -> list[Shrunk]:
-    """Return what the rows of the iterations say, choices with the same story together.
+    """Return the stories of the choices from the rows of the iterations, equal ones merged.
 
     Args:
         rows: Those of the phase `shrink`.
@@ -146,7 +146,7 @@ def _story(rows: Sequence[Row], choice: Choice, names: Sequence[str]) -> Shrunk:
 
 
 def lives(story: Shrunk, iterations: int) -> go.Figure:
-    """Draw (edges × operations) by the iteration in which they went; those that stayed are marked."""
+    """Draw (edges × operations) by the iteration in which they were dropped; those that stayed are marked."""
     figure = new_plot(92 + 25 * len(story.edges))
     values, texts, hover = [], [], []
     for edge, (exists, row) in enumerate(zip(story.exists, story.went, strict=True)):
@@ -176,20 +176,20 @@ def lives(story: Shrunk, iterations: int) -> go.Figure:
 
 
 def angles(story: Shrunk) -> go.Figure:
-    """Draw how the angle of every operator ranks, iteration by iteration."""
+    """Draw the rank of every operator's angle over the iterations."""
     figure = new_plot(92 + 25 * len(story.edges))
-    known: list[list[str]] = []
+    hover: list[list[str]] = []
     for edge in range(len(story.edges)):
-        known.append([])
+        hover.append([])
         for op in range(len(story.ops)):
             for number, (mean, error) in enumerate(zip(story.angles, story.errors, strict=True), start=1):
                 value = mean[edge][op]
                 what = "" if value is None else f"<b>{value:.4f} ± {error[edge][op]:.4f} rad</b>"
-                known[-1].append(f"{escape(story.label((edge, op)))}<br>iteration {number}: {what}")
-            known[-1].append("")
+                hover[-1].append(f"{escape(story.label((edge, op)))}<br>iteration {number}: {what}")
+            hover[-1].append("")
     figure.add_heatmap(
         z=story.strips,
-        customdata=[row[:-1] for row in known],
+        customdata=[row[:-1] for row in hover],
         zmin=0,
         zmax=1,
         colorscale=[[at / (len(_SHADES) - 1), color] for at, color in enumerate(_SHADES)],
@@ -222,7 +222,7 @@ def _colored(op: str) -> str:
 
 
 def sizes(before: float, rows: Sequence[Row]) -> go.Figure:
-    """Draw how many combinations of operators are left after every iteration."""
+    """Draw the number of remaining combinations of operators after every iteration."""
     figure = new_plot(260, "iteration")
     figure.add_scatter(
         x=list(range(len(rows) + 1)),
@@ -240,16 +240,16 @@ def _decades(before: float) -> int:
 
 def _ranks(table: Table) -> dict[tuple[int, int], float]:
     """Return (edge, operation) → rank of its value from 0 to 1."""
-    known = [(value, edge, op) for edge, row in enumerate(table) for op, value in enumerate(row) if value is not None]
-    last = max(1, len(known) - 1)
-    return {(edge, op): place / last for place, (_, edge, op) in enumerate(sorted(known))}
+    scored = [(value, edge, op) for edge, row in enumerate(table) for op, value in enumerate(row) if value is not None]
+    last = max(1, len(scored) - 1)
+    return {(edge, op): place / last for place, (_, edge, op) in enumerate(sorted(scored))}
 
 
 # On paper
 
 
 def draw_shrunk(stories: Sequence[Shrunk], iterations: int) -> Figure:
-    """Draw which operators went when, and how their angles ranked, a row for every story."""
+    """Draw when operators were dropped, and the ranks of their angles, one row per story."""
     tall = [1.5 + 0.24 * len(story.edges) for story in stories]
     figure = new_figure(12.4, sum(tall))
     grid = figure.add_gridspec(len(stories), 2, height_ratios=tall)

@@ -1,4 +1,4 @@
-"""What a history tells, apart from how it is shown: curves, trials, and how the mixing weights moved."""
+"""The data of the report's figures from a history: curves, trials, mixing weights."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SPLITS = {"validation_": "validation", "test_": "test", "train_": "training", "
 
 @dataclass(frozen=True)
 class Panel:
-    """One quantity over the course of a run; accuracies are in percent."""
+    """One quantity over a run; accuracies are in percent."""
 
     title: str
     axis: str
@@ -50,7 +50,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class FrontStory:
-    """The Pareto front of a search: what was measured of its trials, and which of them no other one dominates.
+    """The Pareto front of a search: the measured objectives of its trials, and which of them are on the front.
 
     All objectives are minimized; errors are in percent.
     """
@@ -62,7 +62,7 @@ class FrontStory:
     hypervolume: float | None  # as a share of the box up to the reference point
 
     def stairs(self, other: int) -> list[tuple[float, float]]:
-        """Return the members (other objective, first objective) that no member dominates in these two, by the other."""
+        """Return the front of two objectives as points (other objective, first objective), sorted by the other."""
         best: list[tuple[float, float]] = []
         for x, y in sorted((self.points[at][other], self.points[at][0]) for at in self.members):
             if not best or y < best[-1][1]:
@@ -83,7 +83,7 @@ class Cycle:
 
 @dataclass(frozen=True)
 class ChoiceHistory:
-    """The mixing weights of one choice over a search: frames of (edges × operations), None where none exists."""
+    """The mixing weights of one choice over a search: frames of (edges × operations), None where no candidate is."""
 
     name: str
     edges: tuple[str, ...]
@@ -92,13 +92,13 @@ class ChoiceHistory:
     frames: tuple[Matrix, ...]
 
     def entropy(self) -> list[tuple[float, float, float] | None]:
-        """Return mean, least and greatest entropy of an edge per frame: 1 is undecided, 0 is decided."""
+        """Return mean, smallest and largest entropy of an edge per frame: 1 is undecided, 0 is decided."""
         return [_entropies(frame) for frame in self.frames]
 
 
 @dataclass(frozen=True)
 class MixingHistory:
-    """All choices of a search at the same positions, an epoch or a step each."""
+    """The mixing weights of all choices at the same positions, epochs or steps."""
 
     axis: str
     positions: tuple[float, ...]
@@ -106,7 +106,7 @@ class MixingHistory:
 
     @property
     def highest(self) -> float:
-        """Where the colors of all heat maps end: the greatest weight of the search, a half if it decided nothing."""
+        """The upper end of the heat maps' color scale: the largest weight of the search, but at least 0.5."""
         weights = (
             weight for choice in self.choices for frame in choice.frames for row in frame for weight in row if weight
         )
@@ -114,7 +114,7 @@ class MixingHistory:
 
 
 def panels(rows: Sequence[Row]) -> list[Panel]:
-    """Return one panel for each quantity that the rows measured, its splits together."""
+    """Return one panel for each measured quantity, with all of its splits."""
     rows = thin(rows, _POINTS)
     keys = dict.fromkeys(key for row in rows for key in row if key not in _POSITIONS)
     groups: dict[str, dict[str, str]] = {"accuracy": {}, "loss": {}}  # these two first
@@ -136,7 +136,7 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
 
 
 def trials(rows: Sequence[Row]) -> list[Trial]:
-    """Return the trials that have a score, with the best score up to each."""
+    """Return the trials that have a score, each with the best score so far."""
     scored: list[Trial] = []
     for at, row in enumerate(rows, start=1):
         score = number(row.get("score"))
@@ -154,7 +154,7 @@ def trials(rows: Sequence[Row]) -> list[Trial]:
 
 
 def pareto_front(result: Row, scored: Sequence[Trial]) -> FrontStory | None:
-    """Return the front that a result holds, None if its search had a single objective."""
+    """Return the Pareto front of a result, None if its search had a single objective."""
     names = tuple(map(str, result.get("objectives") or ()))
     on_front = {number(member.get("trial")) for member in result.get("front") or () if isinstance(member, Mapping)}
     measured = [(trial, point) for trial in scored if (point := _point(trial, names)) is not None]
@@ -174,7 +174,7 @@ def _point(trial: Trial, objectives: Sequence[str]) -> tuple[float, ...] | None:
 
 
 def cycles(rows: Sequence[Row]) -> list[Cycle]:
-    """Return the cycles of a search that couples two networks, those that have ended."""
+    """Return the completed cycles of a search that couples two networks."""
     ended, before = [], ""
     for row in rows:
         cycle, accuracy = number(row.get("cycle")), number(row.get("cycle_accuracy"))
@@ -187,7 +187,7 @@ def cycles(rows: Sequence[Row]) -> list[Cycle]:
 
 
 def cycle_panels(rows: Sequence[Row]) -> list[Panel]:
-    """Return both networks' losses on the validation half, their distance, and how good each cycle's network was."""
+    """Return panels of both networks' validation losses, their distance, and the accuracy of each cycle's network."""
     rows = [row for row in rows if number(row.get("cycle")) is not None and "distillation" in row]
     rows = thin(rows, _POINTS)
     each = len({row["cycle"] for row in rows}) == len(rows)
@@ -216,7 +216,7 @@ def cycle_panels(rows: Sequence[Row]) -> list[Panel]:
 def mixing_history(
     run: RunFolder, graphs: Mapping[str, CellGraph], choices: Mapping[str, Choice] | None
 ) -> MixingHistory | None:
-    """Return how the mixing weights of a search moved, None if it recorded none.
+    """Return the mixing weights of a search over time, None if it recorded none.
 
     Raises:
         RunError: If recorded weights do not have the shape of their choice.
@@ -234,7 +234,7 @@ def mixing_history(
 
 
 def thin(rows: Sequence[Row], limit: int) -> Sequence[Row]:
-    """Return at most `limit` rows, evenly spaced, the first and the last among them."""
+    """Return at most `limit` evenly spaced rows, including the first and the last."""
     if len(rows) <= limit:
         return rows
     return [rows[round(at * (len(rows) - 1) / (limit - 1))] for at in range(limit)]
@@ -250,7 +250,7 @@ def notation(architecture: object) -> str:
 
 
 def last_change(rows: Iterable[Row]) -> Row | None:
-    """Return the row at which the derived architecture became the final one, None if no row has one."""
+    """Return the row at which the derived architecture last changed, None if no row has one."""
     changed, before = None, None
     for row in rows:
         now = notation(row.get("architecture"))

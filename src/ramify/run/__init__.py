@@ -1,4 +1,4 @@
-"""Runs: a folder that says all of how a result came about, and work that continues wherever it was stopped."""
+"""Runs: a folder that documents how a result came about, and work that continues wherever it was stopped."""
 
 from ramify.parallel import say
 from ramify.run.environment import make_fabric

@@ -53,7 +53,7 @@ def described(value: Any, name: str = "") -> Any:
 
 
 def full_name(kind: type) -> str:
-    """Return how a configuration names a class: `ramify.strategies.GDAS`, and of a user's `mine:Greedy`."""
+    """Return the name of a class in configurations: `ramify.strategies.GDAS`, or `mine:Greedy` for a user's."""
     package, _, _ = kind.__module__.rpartition(".")
     if package.partition(".")[0] == "ramify":
         return f"{package}.{kind.__name__}"
@@ -79,7 +79,7 @@ def differences(
     *,
     free: Callable[[str], bool] = lambda name: False,
 ) -> Iterator[str]:
-    """Yield a phrase for every value that differs between two configurations.
+    """Yield a description of every value that differs between two configurations.
 
     Args:
         old: One of them.

@@ -1,4 +1,4 @@
-"""Device, precision, threads: what has to be fixed for a result to be repeatable."""
+"""Device, precision, threads: what is fixed so that results are repeatable."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 
 
 def has_precision(kind: str, precision: str) -> bool:
-    """Return whether a precision may be asked for on this kind of device."""
+    """Return whether this kind of device supports a precision."""
     return (kind, precision) != ("cpu", "16-mixed")
 
 
 def make_fabric(device: str = "auto", precision: str = "32-true", threads: int | None = None) -> Fabric:
-    """Return Lightning Fabric for one device, and make PyTorch deterministic.
+    """Return a Lightning Fabric for one device, with PyTorch set to be deterministic.
 
     In one of several processes that work together, the device is that of the process, and they are connected.
 

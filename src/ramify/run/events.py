@@ -1,4 +1,4 @@
-"""TensorBoard events: a view of the history, written anew when a run continues."""
+"""TensorBoard events: a view of the history, rewritten when a run continues."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ class Events:
         self._file.flush()
 
     def close(self) -> None:
-        """Write what is buffered."""
+        """Flush and close the file."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""Fabric's strategy for several processes, without its wrapper around networks."""
+"""Fabric's strategy for several processes, without a wrapper around networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`RunFolder`: one folder per run. Of several processes the first writes, and the others read.
+"""`RunFolder`: one folder per run. Of several processes, the first writes and the others read.
 
 config.yaml        the resolved configuration; `--config` reads it back
 provenance.json    versions, machine, revision, command, when it was started and continued
@@ -43,7 +43,7 @@ HISTORY_BYTES = 2**30
 
 
 class Row(TypedDict):
-    """A row of the history; what else it holds is the session's affair."""
+    """A row of the history, with further fields of each session's own."""
 
     phase: str
     step: int
@@ -72,7 +72,7 @@ class Level(TypedDict, total=False):
 
 
 class Config(Level, total=False):
-    """A configuration: what the verbs read of it. A search, a training and a table have each a part of the keys."""
+    """A configuration, as far as the verbs read it; searches, trainings and tables each use some of the keys."""
 
     restriction: dict[str, list[Any]] | None
     architecture: dict[str, Any] | str | None
@@ -84,7 +84,7 @@ class Config(Level, total=False):
 
 
 class Images(TypedDict):
-    """What the provenance says of the data; a search in a table has no images, and names the table's data."""
+    """What the provenance records of the data; a search in a table has no images, and names the table's data."""
 
     name: str | None
     of: NotRequired[str]
@@ -96,7 +96,7 @@ class Images(TypedDict):
 
 
 class Provenance(TypedDict):
-    """Where a run comes from: what a continuation and the other verbs read of it."""
+    """The provenance of a run, as far as continuing it and the other verbs need it."""
 
     sessions: list[dict[str, Any]]
     directory: NotRequired[str]
@@ -107,14 +107,14 @@ class Provenance(TypedDict):
 
 
 class Result(TypedDict, total=False):
-    """What every result says."""
+    """The fields that all results have."""
 
     architecture: dict[str, Any]
     history_rows: int
 
 
 class Checkpoint(TypedDict):
-    """A safe point: the state of the session, the rows of the history until then, the seconds of work, the step."""
+    """A safe point: the session's state, the number of history rows by then, the seconds of work, the step."""
 
     session: dict[str, Any]
     rows: int
@@ -127,7 +127,7 @@ _BEFORE = {"execution": "shared"}
 
 
 class RunFolder:
-    """A run on disk, locked while it is worked on.
+    """A run folder, locked while a process works on it.
 
     Args:
         path: The folder.
@@ -142,7 +142,7 @@ class RunFolder:
     # Opening
 
     def open(self, config: Mapping[str, Any], seed: int, *, free: Callable[[str], bool] = lambda name: False) -> None:
-        """Create the folder for this configuration, or take up one that was made with the same.
+        """Create the folder for this configuration, or reopen one with the same configuration.
 
         Of several processes the first does it; the others see the same folder.
 
@@ -213,7 +213,7 @@ class RunFolder:
         return RunError(f"cannot write in {self.path}: {reason}; choose another --out")
 
     def close(self) -> None:
-        """Let others work on the folder."""
+        """Release the folder's lock."""
         if self._lock is not None:
             self._lock.release(force=True)
             self._lock = self._locked = None
@@ -225,7 +225,7 @@ class RunFolder:
         self.close()
 
     def started(self, step: int) -> None:
-        """Record that work starts here, at `step`."""
+        """Record that a session starts here, at `step`."""
         provenance = self.provenance()
         provenance["sessions"].append({"started": now(), "from_step": step})
         self.write_json("provenance.json", provenance)
@@ -251,7 +251,7 @@ class RunFolder:
         return place
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Write a file of the folder as a whole, or leave what was there."""
+        """Write a file of the folder completely, or keep the previous one."""
         if parallel.is_first():
             with files.replacing(self._place(name), make=False) as file:
                 file.write(content.encode() if isinstance(content, str) else content)
@@ -271,7 +271,7 @@ class RunFolder:
             raise RunError(f"{path} is damaged ({_without(path, error)}); choose another --out") from None
 
     def check_imports(self) -> None:
-        """Refuse what needs classes of users that were not imported, or have changed since.
+        """Refuse a run that needs users' classes which were not imported, or have changed.
 
         Raises:
             RunError: Naming what to import.
@@ -311,7 +311,7 @@ class RunFolder:
         return "the run is unfinished, and the same command continues it"
 
     def provenance(self) -> Provenance:
-        """Return where the run comes from.
+        """Return the provenance of the run.
 
         Raises:
             RunError: If that is missing or damaged.
@@ -319,7 +319,7 @@ class RunFolder:
         return self.read_json("provenance.json", Provenance)
 
     def architecture(self) -> dict[str, Any]:
-        """Return what `architecture.json` holds.
+        """Return the architecture in `architecture.json`, as plain JSON values.
 
         Raises:
             RunError: If it is missing or damaged, or `result.json` names another architecture.
@@ -335,7 +335,7 @@ class RunFolder:
         return architecture
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write `result.json`, which marks the run as finished, and says how many rows its history has."""
+        """Write `result.json`, which marks the run as finished and records the length of its history."""
         self.write_json(RESULT, {**result, "history_rows": len(self.history())})
 
     @property
@@ -344,7 +344,7 @@ class RunFolder:
         return (self.path / RESULT).exists()
 
     def record_reads(self, reads: list[dict[str, Any]]) -> None:
-        """Append to the list of times at which the test split was read."""
+        """Append to the list of times when the test split was read."""
         files.append(self._place("reads.jsonl"), "".join(files.to_json(read) + "\n" for read in reads))
 
     # History
@@ -355,7 +355,7 @@ class RunFolder:
             files.append(self._place("history.jsonl"), files.to_json(row) + "\n")
 
     def history(self, kind: Any = Row) -> list[dict[str, Any]]:
-        """Return all complete rows, of the type `kind`; a last line cut off by a kill is left out.
+        """Return all complete rows, of the type `kind`; a last line truncated by a kill is dropped.
 
         Raises:
             RunError: If it is damaged, or a finished run has another number of rows than it had at its end.
@@ -368,7 +368,7 @@ class RunFolder:
         return rows
 
     def cut(self, rows: int) -> list[dict[str, Any]]:
-        """Cut the history back to its first rows and return them.
+        """Truncate the history to its first rows and return them.
 
         Raises:
             RunError: If there are fewer, or they are damaged.
@@ -414,7 +414,7 @@ class RunFolder:
     # Checkpoints
 
     def save(self, state: Checkpoint) -> None:
-        """Write the checkpoint at once, sealed: PyTorch would load one with flipped bits without a word.
+        """Write the checkpoint at once, with a checksum: PyTorch would load flipped bits without an error.
 
         The rows that it counts are on the disk first. The checkpoint before is kept, unless this one replaces a
         checkpoint that could not be used.
@@ -430,7 +430,7 @@ class RunFolder:
         self._last_is_whole = True
 
     def load(self, device: torch.device) -> Checkpoint | None:
-        """Return the last checkpoint that is whole and counts no more rows than the history has.
+        """Return the last intact checkpoint that counts no more rows than the history has.
 
         Where that is not the last one, a line says so.
 

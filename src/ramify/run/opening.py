@@ -1,4 +1,4 @@
-"""Run folders of the verbs: what all of their configurations say, and how a folder is opened for one."""
+"""Opening a run folder for a verb, and the settings that all configurations have in common."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def common_settings(
     threads: int | None,
     devices: int,
 ) -> dict[str, Any]:
-    """Return what the configurations of all verbs that work on data have in common."""
+    """Return the settings that the configurations of all verbs that work on data have in common."""
     return {
         "data": data,
         "network": described(dict(network or {})),
@@ -62,12 +62,12 @@ def _says_values(data: Any) -> bool:
 
 
 def task_settings(task: Task | None) -> Any:
-    """Return how a configuration names a task; None for none, and for classification as it is by default."""
+    """Return a task as a configuration records it; None for none, and for classification with its defaults."""
     return None if task is None or task == Classification() else described(task)
 
 
 def data_settings(data: Any) -> dict[str, Any] | None:
-    """Return how a configuration names this data; None of a task that makes its own."""
+    """Return the data as a configuration records it; None for a task that makes its own."""
     if isinstance(data, Task):
         return data_settings(data.data) if data.needs_data else None
     if data is None:
@@ -82,13 +82,13 @@ def data_settings(data: Any) -> dict[str, Any] | None:
 
 
 def loaded(data: AnyData, fabric: Fabric, **options: Any) -> Data:
-    """Return data, read by one process before the others; the options are those of `ramify.data.load`."""
+    """Load data in one process before the others; the options are those of `ramify.data.load`."""
     with parallel.first_before_others():  # there may be something to download
         return load_data(data, device=fabric.device, **options)
 
 
 def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, space: Space, *, quiet: bool = False) -> Task:
-    """Return what networks of a space learn from data: a task with its batches, on the device.
+    """Return the task bound to its data, for networks of a space, on the device.
 
     Args:
         task: The task; when None classification, or regression of data that says that it has values.
@@ -120,7 +120,7 @@ def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, space:
 
 @contextmanager
 def place_of(out: str | Path | None) -> Iterator[Path]:
-    """Give the path of a run folder, which is one for the moment where nothing is to be kept."""
+    """Yield the path of a run folder, a temporary one if none is to be kept."""
     if out is not None:
         yield Path(out)
         return
@@ -141,7 +141,7 @@ def opened(
     lookup: Mapping[str, Any] | None = None,
     directory: str | None = None,
 ) -> bool:
-    """Open a run folder for this configuration, these very data and this very table; return whether work is left."""
+    """Open a run folder for this configuration, data and table; return whether work is left."""
     folder.open(config, seed, free=lambda name: _may_change(name) or (task is None and name == "data"))
     known = folder.provenance()
     provenance: dict[str, Any] = {**known}
@@ -170,7 +170,7 @@ def _may_change(name: str) -> bool:
 
 
 def check_finite(state: Mapping[str, Tensor], what: str) -> None:
-    """Raise `RunError` if the last steps of a training have left something that is not finite, which no loss shows."""
+    """Raise `RunError` if the trained weights are not all finite, which no recorded loss may show."""
     for name, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise RunError(f"{what} ends with weights that are not finite ({name}): {DIVERGED}")

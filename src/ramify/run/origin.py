@@ -1,4 +1,4 @@
-"""What a result was made on, as its run folder says: the data, the table, and the network that it stands for."""
+"""The origin of a run's result, from its folder: the data, the table, and the network that it stands for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ramify.tasks import TASKS, Classification, Task
 
 
 class NetworkFile(TypedDict):
-    """What `network.json` says of a trained network: what builds it, and the images that it takes."""
+    """The content of `network.json`: how a trained network is built, and the inputs that it takes."""
 
     architecture: dict[str, Any]
     layout: Layout
@@ -46,7 +46,7 @@ _TOLD = ("data", "split", "says", "measured", "members", "classes", "input_size"
 
 
 def lookup_of(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a run says of the table in which its scores were looked up; None where networks were measured.
+    """Return the metadata of the table in which a run looked scores up; None where networks were measured.
 
     There are `table` and `column` at least; older runs say no more.
     """
@@ -55,24 +55,24 @@ def lookup_of(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[
         section = section.get(key) if isinstance(section, Mapping) else None
     if not isinstance(section, Mapping) or str(section.get("class_path")).rpartition(".")[2] != TableLookup.__name__:
         return None
-    settings, said = section.get("init_args"), provenance.get("lookup")
+    settings, lookup = section.get("init_args"), provenance.get("lookup")
     settings = settings if isinstance(settings, Mapping) else {}
-    told = {key: value for key, value in said.items() if key in _TOLD} if isinstance(said, Mapping) else {}
-    return {**told, "table": settings.get("table"), "column": {"name": settings.get("column")}}
+    metadata = {key: value for key, value in lookup.items() if key in _TOLD} if isinstance(lookup, Mapping) else {}
+    return {**metadata, "table": settings.get("table"), "column": {"name": settings.get("column")}}
 
 
 def in_words(lookup: Mapping[str, Any]) -> str:
-    """Say where scores were looked up, for instance `nb.table, column valid: cifar10 (valid), 12 epochs, seed 0`."""
-    said = f"{lookup['table']}, column {lookup['column']['name']}"
+    """Return where scores were looked up, for instance `nb.table, column valid: cifar10 (valid), 12 epochs, seed 0`."""
+    words = f"{lookup['table']}, column {lookup['column']['name']}"
     if {"data", "split", "says"} <= lookup.keys():
-        said += f": {lookup['data']} ({lookup['split']}), {lookup['says']}"
+        words += f": {lookup['data']} ({lookup['split']}), {lookup['says']}"
     if {"measured", "members"} <= lookup.keys() and lookup["measured"] != lookup["members"]:
-        said += f"; it holds {lookup['measured']:,} of the {lookup['members']:,} members"
-    return said
+        words += f"; it holds {lookup['measured']:,} of the {lookup['members']:,} members"
+    return words
 
 
 def saw_images(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
-    """Return whether a run had images: whether its scores were measured, or somebody handed it some."""
+    """Return whether a run used images: to measure its scores, or because it was given some."""
     data = provenance.get("data")
     none = isinstance(data, Mapping) and "fingerprint" not in data
     older = lookup_of(config, provenance) is not None and "lookup" not in provenance  # digits were named unasked
@@ -80,13 +80,13 @@ def saw_images(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool
 
 
 def without_images(who: str, lookup: Mapping[str, Any] | None) -> ConfigurationError:
-    """Return the error of whoever wants the data of a search that had none."""
+    """Return the error for requesting the data of a search that had none."""
     why = f"looked its scores up in {in_words(lookup)}" if lookup else "needed none"
     return ConfigurationError(f"{who} has no images, because it {why}; name the data with --data or `data=`")
 
 
 def data_of(path: Path) -> DataSpec:
-    """Return the data that the run in a folder was made with.
+    """Return the data of the run in a folder.
 
     Raises:
         ConfigurationError: If it had none, or data from Python.
@@ -106,7 +106,7 @@ def data_of(path: Path) -> DataSpec:
 
 
 def named_data(settings: Any, path: Path | None) -> DataSpec:
-    """Return the data that a configuration names; that of a data set from Python has its name alone."""
+    """Return the data that a configuration names; only the name for a Python data set."""
     where = (path or Path()) / "config.yaml"
     try:
         return DataSpec(**reading.checked(settings, DataSpec, where="data", error=RunError))
@@ -115,7 +115,7 @@ def named_data(settings: Any, path: Path | None) -> DataSpec:
 
 
 def directory_of(path: Path | None) -> str:
-    """Return what the relative data paths of the run at `path` are relative to."""
+    """Return the directory that the relative data paths of the run at `path` start from."""
     if path is None:
         return str(Path.cwd())
     provenance: Mapping[str, Any] = RunFolder(path).provenance()
@@ -123,44 +123,44 @@ def directory_of(path: Path | None) -> str:
 
 
 def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
-    """Return data with the relative paths of the run at `path` taken from where it was made, else from here.
+    """Return data with relative paths resolved from the run's directory, else from the current one.
 
     Raises:
         ConfigurationError: If one has to be `there`, and is not.
     """
     if path is None:
         return spec
-    made = directory_of(path)
+    directory = directory_of(path)
     places: dict[str, Any] = {}
     for name in ("source", "test", "split_file"):
         value = getattr(spec, name)
         if value is None or is_name(value) or files.expanded(value).is_absolute():
             continue
         pattern = any(mark in value for mark in "*?[")
-        bases = [Path(made), Path.cwd()]
+        bases = [Path(directory), Path.cwd()]
         existing = [
             base for base in bases if (base / value).exists() or (pattern and bool(files.matching(base, value)))
         ]
         if there and not existing:
             raise ConfigurationError(
-                f"{path}: its data {value} was given relative to {made}, and is neither there nor here; name it with "
-                "--data or `data=`"
+                f"{path}: its data {value} was given relative to {directory}, and is neither there nor here; name it "
+                "with --data or `data=`"
             )
         places[name] = str((existing or bases)[0] / value)
     return replace(spec, **places)
 
 
 def told_of(task: Task) -> Images:
-    """Return what a provenance says of a task and its data."""
-    said: Images = {"name": task.title, "fingerprint": task.fingerprint}
+    """Return the provenance record of a task and its data."""
+    record: Images = {"name": task.title, "fingerprint": task.fingerprint}
     if "num_classes" in task.shape:
-        said["classes"] = task.shape["num_classes"]
-    said["input_size"] = cast("tuple[int, ...]", list(task.input_size))  # as JSON gives it back
-    return said if set(task.shape) == {"num_classes", "in_channels"} else {**said, "shape": task.shape}
+        record["classes"] = task.shape["num_classes"]
+    record["input_size"] = cast("tuple[int, ...]", list(task.input_size))  # as JSON gives it back
+    return record if set(task.shape) == {"num_classes", "in_channels"} else {**record, "shape": task.shape}
 
 
 def shape_told(images: Mapping[str, Any]) -> dict[str, int]:
-    """Return what builders of networks need, as far as a provenance, or a table, says it of its data."""
+    """Return the shape for builders of networks, as far as a provenance or a table records it."""
     if "shape" in images:
         return dict(images["shape"])
     if {"classes", "input_size"} <= images.keys():
@@ -187,13 +187,13 @@ def shape_of(space: Space, network: Mapping[str, Any], images: Mapping[str, Any]
 
 
 def network_shape(shape: Mapping[str, Any]) -> dict[str, int]:
-    """Return what the builder of a trained network was told of its task, as `network.json` says it."""
+    """Return the shape that a trained network was built with, from `network.json`."""
     older = {name: shape[name] for name in ("num_classes", "in_channels") if name in shape}
     return dict(shape.get("shape") or older)
 
 
 def task_told(shape: Mapping[str, Any]) -> Task:
-    """Return the task of a trained network, as `network.json` names it, without its data.
+    """Return the task of a trained network, without its data, from `network.json`.
 
     Raises:
         RunError: If nothing goes by its name, or its settings cannot be.
@@ -212,16 +212,16 @@ def task_told(shape: Mapping[str, Any]) -> Task:
 
 
 def layout_of(path: Path, space: Space) -> dict[str, Any]:
-    """Return the layout keywords of a run that hold for the networks built of what it found, as far as they are said.
+    """Return the layout keywords of a run for networks built of its result, as far as they are recorded.
 
     Args:
         path: The run folder, of a search, a pipeline, or a retraining.
         space: That of its architecture.
     """
-    return cast("dict[str, Any]", _said(path, space)[-1]["layout"])
+    return cast("dict[str, Any]", _recorded(path, space)[-1]["layout"])
 
 
-def _said(path: Path, space: Space) -> tuple[Path, Mapping[str, Any], Provenance, dict[str, Any]]:
+def _recorded(path: Path, space: Space) -> tuple[Path, Mapping[str, Any], Provenance, dict[str, Any]]:
     """Return the folder that knows the images of a run, its configuration, its provenance, and what these come to."""
     config, trained = RunFolder(path).config(), None
     if levels := config.get("levels"):
@@ -250,7 +250,7 @@ def network_of(path: Path, arch: Architecture, *, images: bool = True) -> dict[s
             shape = RunFolder(place).read_json("network.json", NetworkFile)
             if Architecture.from_json(shape["architecture"]) == arch:
                 return {**shape, "shape": network_shape(shape)}
-    path, config, provenance, shapes = _said(path, space_of(arch))
+    path, config, provenance, shapes = _recorded(path, space_of(arch))
     if images and "input_size" not in shapes and saw_images(config, provenance):
         try:
             data = load_data(located(data_of(path), path))

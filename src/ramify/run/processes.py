@@ -1,4 +1,4 @@
-"""Several processes of this machine work together as those that `torchrun` starts.
+"""Running a verb in several processes of this machine, as `torchrun` would start them.
 
 The process that was called watches them: it tells them to stop when it is told so, ends all of them when one dies, and
 says in one line why. They end with it, however that ends.
@@ -42,12 +42,12 @@ _scratch: Path | None = None
 
 
 def scratch() -> Path | None:
-    """Return the folder that stands for the run folder of work that keeps none; None where there is no such work."""
+    """Return the temporary run folder of work that keeps none; None if there is no such work."""
     return _scratch
 
 
 def data_parallel(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a verb run in as many processes as its argument `devices` says.
+    """Let a verb run in as many processes as its argument `devices` asks for.
 
     The function needs the arguments `devices`, `threads` and `progress`, and must return what its folder holds once the
     work is done. In a process that was started for it, it runs as it is, with `devices` the number of processes.
@@ -143,7 +143,7 @@ def spread(
                             writing,
                             list(sys.orig_argv),
                             scratch,
-                            parallel.said(),
+                            parallel.printed(),
                             imports.traveling(),
                             work,
                         ),
@@ -174,7 +174,7 @@ def _store() -> torch.distributed.TCPStore:
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     """Return what `torchrun` would tell a process."""
-    told = {
+    variables = {
         "RANK": rank,
         "LOCAL_RANK": rank,
         "WORLD_SIZE": count,
@@ -188,8 +188,8 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     }
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     if loopback is not None and "GLOO_SOCKET_IFNAME" not in os.environ:
-        told["GLOO_SOCKET_IFNAME"] = loopback  # a machine need not know its own name
-    return {name: str(value) for name, value in told.items()}
+        variables["GLOO_SOCKET_IFNAME"] = loopback  # a machine need not know its own name
+    return {name: str(value) for name, value in variables.items()}
 
 
 @contextmanager
@@ -280,22 +280,22 @@ def _work(
     sys.orig_argv = command
     _scratch = folder
     parallel.remember(lines)
-    said = _Report("done")
+    result = _Report("done")
     try:
         signals.let_through()
         imports.repeat(imported)
         function, args, kwargs = pickle.loads(work)  # noqa: S301 -- of the process that started this one
         function(*args, **kwargs)
     except KeyboardInterrupt as interruption:
-        said = _Report("interrupted", message=str(interruption))
+        result = _Report("interrupted", message=str(interruption))
     except RamifyError as error:
-        said = _Report("wrong", type(error).__name__, str(error))
+        result = _Report("wrong", type(error).__name__, str(error))
     except BaseException as error:
         traceback.print_exc()
-        said = _Report("crashed", type(error).__name__, f"process {environment['RANK']}: {error}")
-    report.send((said.outcome, said.kind, said.message, parallel.said()))
+        result = _Report("crashed", type(error).__name__, f"process {environment['RANK']}: {error}")
+    report.send((result.outcome, result.kind, result.message, parallel.printed()))
     report.close()
-    if said.outcome != "done":
+    if result.outcome != "done":
         os._exit(1)  # the others may be waiting for this process, and a proper end would wait for them
 
 

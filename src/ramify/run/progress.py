@@ -1,4 +1,4 @@
-"""Progress on the terminal."""
+"""Progress in the terminal."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Progress:
             self._bar.stop()
 
     def update(self, metrics: Metrics, further: str = "") -> None:
-        """Show where the work is, and something further beside it."""
+        """Show the progress, and further text beside it."""
         if not self.enabled:
             return
         note = "  ".join(filter(None, (self._note(metrics), further)))

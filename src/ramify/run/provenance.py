@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, machine, revision, command."""
+"""The provenance of a result: versions, machine, revision, command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKAGES = ("torchvision", "lightning-fabric", "numpy", "scikit-learn", "optuna
 
 
 def provenance(seed: int) -> dict[str, Any]:
-    """Return what is known about this process and its machine."""
+    """Return the provenance of this process: versions, machine, revision, command."""
     return {
         "command": sys.orig_argv,  # with the interpreter and its options, so that it can be repeated
         "directory": str(Path.cwd()),
@@ -70,7 +70,7 @@ def _revision(folder: Path) -> str | None:
 
 
 def processor() -> str:
-    """Return the name of the processor, empty where the system does not tell."""
+    """Return the name of the processor, empty if the system does not report it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The runner: drives a session, saves, logs, stops, continues. It knows nothing of algorithms."""
+"""The runner: drives a session, saves, logs, stops and continues it. It knows nothing of algorithms."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AT_ONCE = "stopped at once; the same command continues from the last checkpoint"
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop, and did at a safe point."""
+    """The run was asked to stop, and did so at a safe point."""
 
 
 def _stop(signum: int, frame: Any) -> None:
@@ -129,7 +129,7 @@ def drive(
     annotate: Annotate | None = None,
     shown: Sequence[str] = (),
 ) -> float:
-    """Run a session to its end from wherever the folder's checkpoint left it.
+    """Run a session to its end, starting from the folder's checkpoint if there is one.
 
     Several processes stop together, and compare after every epoch what they hold; the first one keeps the folder.
 

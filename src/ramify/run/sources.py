@@ -1,4 +1,4 @@
-"""What stands for an architecture: a result, a run folder, a file, a notation, or `zoo:NAME`."""
+"""Sources of an architecture: a result, a run folder, a file, a notation, or `zoo:NAME`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ramify.spaces import Space, notation, recognize, space_of
 
 
 class Result:
-    """What a verb returns and the next one takes: an architecture, and the run folder that it lies in, if any."""
+    """The result of a verb, which other verbs take: an architecture, and its run folder, if any."""
 
     architecture: Architecture
     out: Path | None
 
 
 def architecture_of(source: Result | Mapping[str, Any] | str | Path) -> Architecture:
-    """Return the architecture that a result, a run folder, a file, a notation or `zoo:NAME` stands for."""
+    """Return the architecture of a result, a run folder, a file, a notation or `zoo:NAME`."""
     return read(source)[0]
 
 
 def read(source: Any, space: Space | None = None) -> tuple[Architecture, Path | None]:
-    """Return the architecture that `source` stands for, and the run folder it comes from."""
+    """Return the architecture of a source, and the run folder that it comes from."""
     if isinstance(source, Architecture):
         return source, None
     if isinstance(source, Result):

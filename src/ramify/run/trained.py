@@ -1,4 +1,4 @@
-"""The network that a retraining left in its run folder."""
+"""The trained network in a run folder."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ramify.spaces import Space, space_of
 
 
 class TrainedNetwork(Result):
-    """A result that has a network, with what `network.json` says of it."""
+    """A result with a trained network and the content of its `network.json`."""
 
     network: nn.Module
     shape: dict[str, Any]
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the network that a retraining left, in evaluation mode, and its `network.json`.
+    """Return the trained network of a run folder, in evaluation mode, and its `network.json`.
 
     Args:
         path: The run folder of a retraining, or of its search.
@@ -74,7 +74,7 @@ def _check_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def network_of(source: TrainedNetwork | Result | str | Path) -> tuple[nn.Module, dict[str, Any], Path | None]:
-    """Return the network that `source` stands for, its `network.json`, and its run folder."""
+    """Return the trained network of a source, its `network.json`, and its run folder."""
     if isinstance(source, TrainedNetwork):
         out = source.out
         if out is not None and not out.is_dir():
@@ -91,7 +91,7 @@ def network_of(source: TrainedNetwork | Result | str | Path) -> tuple[nn.Module,
 
 
 def folder_of(path: Path) -> Path:
-    """Return the folder with the retrained network: the run folder itself, or `retrain` in that of a search.
+    """Return the folder of the trained network: the run folder itself, or `retrain` in that of a search.
 
     Raises:
         RunError: If there is none.

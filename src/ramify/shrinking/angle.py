@@ -1,4 +1,4 @@
-"""The angle of a member: how far training has turned its weight vector (Hu et al., ABS, ECCV 2020, arXiv:2004.13431).
+"""The angle of a member: how far training has rotated its weight vector (Hu et al., ABS, ECCV 2020, arXiv:2004.13431).
 
 The vector of section 3.1 is long, but an angle needs three numbers of it, w₀·wₜ, w₀·w₀ and wₜ·wₜ, and these are sums
 over the member's pieces. They are taken once for every candidate, in float64; a member then costs a few additions.
@@ -31,7 +31,7 @@ _KNOWN = {
 
 @dataclass(frozen=True, kw_only=True)
 class AngleForm:
-    """What belongs to a weight vector; the defaults are those of the released code.
+    """Which weights a weight vector consists of; the defaults are those of the released code.
 
     Args:
         vector: `paper`: every path from an input of a cell to its output adds the weights of its edges, so that an edge
@@ -49,9 +49,9 @@ class AngleForm:
     skips: str = "empty"
 
     def __post_init__(self) -> None:
-        for name, known in _KNOWN.items():
-            if getattr(self, name) not in known:
-                raise ConfigurationError(f"`{name}` must be one of {list(known)}, got {getattr(self, name)!r}")
+        for name, values in _KNOWN.items():
+            if getattr(self, name) not in values:
+                raise ConfigurationError(f"`{name}` must be one of {list(values)}, got {getattr(self, name)!r}")
 
 
 def angle_between(a: Tensor, b: Tensor) -> float:
@@ -68,7 +68,7 @@ def _angles(sums: Tensor) -> Tensor:
 
 
 def path_counts(ends: Ends, alive: Tensor, form: AngleForm) -> Tensor:
-    """Return how often every edge counts.
+    """Return the number of paths through every edge.
 
     Args:
         ends: Edges, inputs and outputs of a graph.
@@ -95,7 +95,7 @@ def path_counts(ends: Ends, alive: Tensor, form: AngleForm) -> Tensor:
 
 
 class AngleTable:
-    """The angles of members by sums over their pieces.
+    """Tables from which angles of members are sums over their candidates.
 
     Args:
         fixed: (3,), the products w₀·wₜ, w₀·w₀ and wₜ·wₜ of what all members have.
@@ -120,7 +120,7 @@ class AngleTable:
 
     @classmethod
     def of(cls, sup: nn.Module, initial: State, trained: State, form: AngleForm | None = None) -> AngleTable:
-        """Return the table of a supernet between two of its states.
+        """Return the table of a supernet for its initial and its trained state.
 
         Raises:
             ArchitectureError: If its members have no weight vectors, or a state lacks a tensor.
@@ -195,7 +195,7 @@ def angle(
     pooling: str = "constant",
     skips: str = "empty",
 ) -> float:
-    """Return by how much training has turned the weight vector of a child, in radians.
+    """Return the angle between a child's weight vector before and after training, in radians.
 
     Args:
         sup: A supernet of cells or of a chain of operations.
@@ -225,7 +225,7 @@ def angle(
 
 
 def one_hot(sup: nn.Module, child: Architecture | Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return a child of a supernet as choice → one-hot (E, O) or (P, E, O), having checked it.
+    """Return a child of a supernet, validated, as choice → one-hot (E, O) or (P, E, O).
 
     Raises:
         ArchitectureError: If it is none.
@@ -236,8 +236,8 @@ def one_hot(sup: nn.Module, child: Architecture | Mapping[str, Any]) -> dict[str
 
         child = space_of(child).mix(child)
     if not isinstance(child, Mapping) or child.keys() != choices.keys():
-        got = sorted(child) if isinstance(child, Mapping) else type(child).__name__
-        raise ArchitectureError(f"a child is an architecture, or a mix with the keys {sorted(choices)}; got {got}")
+        given = sorted(child) if isinstance(child, Mapping) else type(child).__name__
+        raise ArchitectureError(f"a child is an architecture, or a mix with the keys {sorted(choices)}; got {given}")
     return {name: _checked(name, choice, child[name]) for name, choice in choices.items()}
 
 
@@ -261,7 +261,7 @@ def _checked(name: str, choice: Choice, rows: Any) -> Tensor:
 def child_vector(
     sup: nn.Module, child: Architecture | Mapping[str, Any], state: State, form: AngleForm | None = None
 ) -> Tensor:
-    """Return the weight vector of a child in float64, written out path by path.
+    """Return the weight vector of a child in float64, concatenated path by path.
 
     `angle` says the same of it without ever making it; it has up to millions of entries.
     """
@@ -273,15 +273,15 @@ def child_vector(
         ops = choices[name].ops
         for place, pieces in enumerate(vector.places[name]):
             chosen = rows if rows.dim() == 2 else rows[place]
-            taken = {edge: int(row.argmax()) for edge, row in enumerate(chosen) if row.any()}
+            operations = {edge: int(row.argmax()) for edge, row in enumerate(chosen) if row.any()}
             if name in vector.ends:
-                alive = {edge for edge, op in taken.items() if ops[op] != NONE}
+                alive = {edge for edge, op in operations.items() if ops[op] != NONE}
                 edges: Iterable[int] = (edge for path in _paths(vector.ends[name], alive, form) for edge in path)
                 edges = dict.fromkeys(edges) if form.vector == "edges-once" else edges
             else:
-                edges = taken
+                edges = operations
             for edge in edges:
-                if piece := pieces.get((edge, taken[edge])):
+                if piece := pieces.get((edge, operations[edge])):
                     parts += _tensors_of(piece, state, form)
     return torch.cat([part.flatten() for part in parts])
 

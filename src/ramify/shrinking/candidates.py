@@ -1,4 +1,4 @@
-"""What is left of a space while it shrinks: for every layer the list of its operators."""
+"""The candidate lists of a shrinking space: for every layer its remaining operators."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Lists = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Layer:
-    """What has one list of operators: an edge, or one edge of several kinds of cells.
+    """What shares one candidate list: an edge, or one edge in several kinds of cells.
 
     Args:
         choices: Names of the choices it belongs to.
@@ -33,7 +33,7 @@ class Layer:
 
 
 class Candidates:
-    """The layers of a space.
+    """The layers of a space with their operators.
 
     Args:
         space: What shrinks.
@@ -53,11 +53,11 @@ class Candidates:
                 self.start.append([op for op, exists in enumerate(row) if exists])
 
     def choice(self, layer: int) -> Choice:
-        """Return the choice that a layer belongs to, the first of several."""
+        """Return the choice of a layer, the first of several."""
         return self.space.choices[self.layers[layer].choices[0]]
 
     def one_hot(self, children: Tensor) -> dict[str, Tensor]:
-        """Return children (N, L), operators by layer with -1 for none at all, as choice → bool (N, E, O)."""
+        """Return children (N, L), an operator or -1 (none) per layer, as choice → bool (N, E, O)."""
         chosen: dict[str, Tensor] = {}
         start = 0
         for group in self.groups:
@@ -68,7 +68,7 @@ class Candidates:
         return chosen
 
     def masks(self, lists: Lists) -> dict[str, Tensor]:
-        """Return lists as masks, which `Space.restrict` takes."""
+        """Return candidate lists as masks for `Space.restrict`."""
         masks = {name: torch.zeros(choice.shape, dtype=torch.bool) for name, choice in self.space.choices.items()}
         for layer, left in zip(self.layers, lists, strict=True):
             for name in layer.choices:
@@ -76,11 +76,11 @@ class Candidates:
         return masks
 
     def restricted(self, lists: Lists) -> Space:
-        """Return the space that the lists leave."""
+        """Return the space restricted to the lists."""
         return self.space.restrict(self.masks(lists))
 
     def is_space(self, lists: Lists) -> bool:
-        """Return whether the lists leave a choice to every decision."""
+        """Return whether the lists leave every decision a value."""
         try:
             self.restricted(lists)
         except ArchitectureError:
@@ -88,7 +88,7 @@ class Candidates:
         return True
 
     def table(self, values: Mapping[tuple[int, int], float | int | None]) -> dict[str, list[list[float | int | None]]]:
-        """Return what is known of (layer, operator) as choice → table (E, O), None where nothing is."""
+        """Return values by (layer, operator) as choice → table (E, O), None where there is no value."""
         tables: dict[str, list[list[float | int | None]]] = {
             name: [[None] * len(choice.ops) for _ in choice.edges] for name, choice in self.space.choices.items()
         }
@@ -99,11 +99,11 @@ class Candidates:
 
 
 def size_of(lists: Lists) -> int:
-    """Return the product of the lists' lengths, which the threshold is about; empty ones do not count."""
+    """Return the product of the lists' lengths, to be compared with the threshold; empty lists do not count."""
     return math.prod(len(left) or 1 for left in lists)
 
 
 def without(lists: Lists, dropped: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Return lists without some (layer, operator)."""
+    """Return the lists without the given (layer, operator) pairs."""
     gone = set(dropped)
     return [[op for op in left if (layer, op) not in gone] for layer, left in enumerate(lists)]

@@ -1,4 +1,4 @@
-"""Candidate lists of the released code as JSON: `python -m ramify.shrinking.convert FILE.pkl OUT.json`.
+"""Converting the released code's candidate lists to JSON: `python -m ramify.shrinking.convert FILE.pkl OUT.json`.
 
 Those files are raw pickles of lists such as `[[0, 2], [2, -1], [5]]`; NumPy integers occur. A pickle is a program. Its
 instructions are listed by `pickletools`, the few that such lists need are followed here, names in it are compared and
@@ -152,7 +152,7 @@ def _called(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Convert the file that the command line names, and return the exit code."""
+    """Convert the file named on the command line, and return the exit code."""
     words = sys.argv[1:] if words is None else words
     if len(words) == 1 and words[0] in ("-h", "--help"):
         print(f"usage: {_USAGE}\n\n{__doc__}")

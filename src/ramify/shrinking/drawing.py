@@ -1,4 +1,4 @@
-"""Drawing children of a shrinking space, thousands at a time.
+"""Sampling children of a shrinking space, thousands at a time.
 
 A child is a row of operators, one for each layer; -1 stands for a layer that carries nothing at all. Children need not
 be members of the space: in cells of two reads the released code scores cells that are none (Hu et al., ABS, ECCV 2020).
@@ -24,7 +24,7 @@ _TRIES = 1000
 
 
 def drawing(kind: str, candidates: Candidates, lists: Lists) -> Draw:
-    """Return how children of what is left are drawn.
+    """Return a sampler of children of the remaining space.
 
     Args:
         kind: `uniform`: every operator of a layer alike. `depth-uniform`: first an operator other than the identity in
@@ -44,7 +44,7 @@ def drawing(kind: str, candidates: Candidates, lists: Lists) -> Draw:
 
 
 def every_child(lists: Lists) -> Tensor:
-    """Return all children (N, L) of what is left."""
+    """Return all children (N, L) of the remaining space."""
     return torch.tensor(list(product(*(left or [-1] for left in lists))), dtype=torch.long)
 
 
@@ -160,7 +160,7 @@ def _connected(candidates: Candidates, lists: Lists) -> Callable[..., Tensor]:
 
 
 def check_drawing(kind: str, candidates: Candidates) -> None:
-    """Raise `ConfigurationError` unless children of this space can be drawn so."""
+    """Raise `ConfigurationError` unless children of this space can be sampled this way."""
     if kind not in DRAWINGS:
         raise ConfigurationError(f"`drawing` must be one of {list(DRAWINGS)}, or 'auto', got {kind!r}")
     name = candidates.space.name
@@ -172,5 +172,5 @@ def check_drawing(kind: str, candidates: Candidates) -> None:
 
 
 def is_small(lists: Lists, samples: int) -> bool:
-    """Return whether all children can be scored: there are no more than asked for, or all are asked for (0)."""
+    """Return whether all children can be scored: there are at most `samples`, or all are wanted (0)."""
     return samples == 0 or size_of(lists) <= samples

@@ -1,4 +1,4 @@
-"""Candidate lists as JSON files: for every layer or edge the operators that are left.
+"""Candidate lists as JSON files: the remaining operators of every layer or edge.
 
 In each list are codes, -1 for the identity, or names, for instance `[[0, 2], [2, -1], ["k3e3"]]`. The lists of the
 released code are pickles; `ramify.shrinking.convert` makes JSON of them.
@@ -48,7 +48,7 @@ def _is_pickle(path: Path) -> bool:
 
 
 def restricted_by(space: Space, lists: Sequence[Sequence[int | str]]) -> Space:
-    """Return the space whose layers have these operators only.
+    """Return the space restricted to the operators in the lists.
 
     Args:
         space: A chain of layers, or cells; kinds of cells with the same edges share one list for every edge.

@@ -1,4 +1,4 @@
-"""Scores of operators: the mean angle of children that use them; and which operators go.
+"""Operator scores, the mean angle of children that use an operator, and the rules by which operators are dropped.
 
 Hu et al., ABS, ECCV 2020, arXiv:2004.13431, section 3.3 and algorithm 1. Drawing and drop rules are those of the
 released code.
@@ -27,7 +27,7 @@ POOLS = ("shared", "own")
 
 @dataclass(frozen=True)
 class Score:
-    """What is known of an operator.
+    """The score of an operator.
 
     Args:
         angle: Mean angle in radians of the children that use it.
@@ -141,7 +141,7 @@ def drop_lowest(
     count: int,
     may: Callable[[Lists], bool] = lambda lists: True,
 ) -> list[Operator]:
-    """Return the operators that go when the lowest of all layers go, in order, at most `count`.
+    """Return the operators to drop when the lowest of all layers go, in order, at most `count`.
 
     The last one of a layer always stays, and so does whatever has too few samples, and whatever `may` does not allow to
     be missing.
@@ -161,7 +161,7 @@ def drop_from_each(
     scores: Mapping[Operator, Score],
     may: Callable[[Lists], bool] = lambda lists: True,
 ) -> list[Operator]:
-    """Return the operators that go when the lowest of every layer with more than one goes.
+    """Return the operators to drop when the lowest of every layer with more than one goes.
 
     Where that one has too few samples, or `may` does not allow it to be missing, the next one goes.
     """

@@ -1,4 +1,4 @@
-"""ABS: shrink a space by the angles of a supernet that is trained on it (Hu et al., ECCV 2020, arXiv:2004.13431).
+"""ABS: shrinking a space by the angles of a supernet trained on it (Hu et al., ECCV 2020, arXiv:2004.13431).
 
 A supernet learns on one path at a time. Then every operator is scored by the mean angle of children that use it, the
 worst ones go, the supernet learns a little more on what is left, and so on, until the space is small. Weights, momenta
@@ -38,7 +38,7 @@ BELOW_LIMIT = "below-limit"
 
 
 class Shrunk(TypedDict):
-    """What a result says of a space that was shrunk."""
+    """The result of shrinking a space."""
 
     iterations: int
     size_before: int
@@ -50,7 +50,7 @@ class Shrunk(TypedDict):
 
 
 class Gone(TypedDict):
-    """An operator that went, of all `choices` that share their candidate lists."""
+    """A dropped operator, with all `choices` that share its candidate list."""
 
     choices: list[str]
     edge: tuple[int, int]
@@ -58,7 +58,7 @@ class Gone(TypedDict):
 
 
 class Row(TypedDict):
-    """A row of an iteration: what went, what is left, and the angles that decided, None where nothing was scored."""
+    """A row of an iteration: dropped and remaining operators, and the angles that decided, None where none was."""
 
     dropped: list[Gone]
     size: int
@@ -145,25 +145,25 @@ class Shrinking(WeightSettings, AngleForm):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """Weight vectors, and costs of layers where children have a limit."""
+        """Weight vectors, and costs per layer where children have a limit."""
         return frozenset({ANGLE, *([LAYER_COSTS] if self.at_most else [])})
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """A path alone is computed."""
+        """Single paths, so that nothing else is computed."""
         return frozenset({ACTIVE})
 
     @property
     def total_epochs(self) -> int:
-        """Epochs of the training if all iterations are needed."""
+        """Epochs of training if every iteration is needed."""
         return self.warmup_epochs + self.epochs_before(self.iterations - 1)
 
     def epochs_before(self, iteration: int) -> int:
-        """Return how many epochs, without the warm-up, precede the operators that go in `iteration`, from 0."""
+        """Return the number of epochs, without the warm-up, before the drop of `iteration`, from 0."""
         return self.first_epochs + iteration * self.next_epochs
 
     def lr_at(self, step: int, steps_per_epoch: int) -> float:
-        """Return the learning rate of a step: a line for the warm-up, then a line over `epochs` epochs, then the end.
+        """Return the learning rate of a step: linear warm-up, then linear decay over `epochs` epochs, then constant.
 
         Example:
             >>> [round(Shrinking().lr_at(epoch, 1), 5) for epoch in (0, 100, 165, 250, 300)]
@@ -175,18 +175,18 @@ class Shrinking(WeightSettings, AngleForm):
         return super().lr_at(min(step - warmup, horizon), steps_per_epoch)
 
     def resets(self, iteration: int, layers: int) -> bool:
-        """Return whether more than `reset_after` operators have gone when `iteration`, from 0, is over."""
+        """Return whether more than `reset_after` operators have been dropped by the end of `iteration`, from 0."""
         count = layers if self.rule == "layer" else self.drop
         return 0 < self.reset_after < (iteration + 1) * count
 
     @property
     def form(self) -> AngleForm:
-        """What belongs to a weight vector."""
+        """Which weights a weight vector consists of."""
         return AngleForm(vector=self.vector, outputs=self.outputs, pooling=self.pooling, skips=self.skips)
 
 
 class ShrinkSession:
-    """A space that shrinks. Every step of the training and every iteration is a safe point."""
+    """ABS at work. Every training step and every iteration is a safe point."""
 
     def __init__(self, settings: Shrinking, space: Space, work: Work) -> None:
         self.settings, self.whole, self.work = settings, space, work
@@ -213,16 +213,16 @@ class ShrinkSession:
         return self.weights.supernet
 
     def space(self) -> Space:
-        """Return what is left."""
+        """Return the remaining space."""
         return self.candidates.restricted(self.lists)
 
     @property
     def is_small(self) -> bool:
-        """Whether the threshold is reached."""
+        """Whether the space is as small as the threshold."""
         return size_of(self.lists) <= self.settings.threshold
 
     def run(self) -> Iterator[Metrics]:
-        """Train and drop in turns."""
+        """Train the supernet and drop operators in turn."""
         settings, weights = self.settings, self.weights
         warmup = settings.warmup_epochs * weights.steps_per_epoch
         while not self.is_small and self.iteration < settings.iterations:
@@ -249,7 +249,7 @@ class ShrinkSession:
             yield metrics
 
     def scores(self) -> dict[Operator, Score]:
-        """Return the scores of all operators, as the weights are."""
+        """Return the scores of all operators at the current weights."""
         settings = self.settings
         table = AngleTable.of(self.weights.backbone, self.base, self._now(), settings.form)
         scores = operator_scores(
@@ -318,7 +318,7 @@ class ShrinkSession:
     # Saving
 
     def summary(self) -> dict[str, Any]:
-        """Return what there is to say at the end."""
+        """Return the summary for the result, as plain JSON values."""
         before, after = size_of(self.candidates.start), size_of(self.lists)
         return {
             "iterations": self.iteration,
@@ -332,7 +332,7 @@ class ShrinkSession:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the weights, those that angles are measured from, what is left, and how far the work is."""
+        """Return current and initial weights, the candidate lists, and the position in the schedule."""
         return {
             "step": self.step,
             "iteration": self.iteration,
@@ -356,8 +356,8 @@ class _Limit:
     def __init__(self, settings: Shrinking, space: Space, work: Work, candidates: Candidates) -> None:
         assert isinstance(space, ChainSpace)
         self.cost, self.at_most, self.candidates = settings.cost, settings.at_most, candidates
-        taken = ("channels", "last_channels", "resolution")
-        layout = {name: value for name, value in work.layout.items() if name in taken}
+        keywords = ("channels", "last_channels", "resolution")
+        layout = {name: value for name, value in work.layout.items() if name in keywords}
         self._costs = ChainCosts(space, work.inputs, layout, released=settings.released_costs)
         self._table, self._fixed = self._costs.tables[self.cost], self._costs.fixed[self.cost]
         self._costs.sampler(self.cost, at_most=self.at_most)  # refuses a limit that no member keeps

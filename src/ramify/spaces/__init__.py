@@ -62,7 +62,7 @@ Masks = dict[str, list[list[bool | int]]]
 
 
 class Description(TypedDict):
-    """What `space.json` says of a space."""
+    """The content of `space.json`."""
 
     space: str
     arguments: NotRequired[dict[str, Any]]
@@ -70,7 +70,7 @@ class Description(TypedDict):
 
 
 def create(description: Mapping[str, Any] | str | Path) -> Space:
-    """Make a space from what `Space.to_dict` returned, or from a JSON file of it such as `ramify shrink` leaves.
+    """Create a space from its plain form, or from a JSON file of it such as `ramify shrink` writes.
 
     Raises:
         ArchitectureError: If there is no such space, or it does not take these arguments, or the file is none.
@@ -80,10 +80,10 @@ def create(description: Mapping[str, Any] | str | Path) -> Space:
     name, arguments = description.get("space"), dict(description.get("arguments", {}))
     if not isinstance(name, str) or name not in SPACES:
         raise ArchitectureError(imports.unknown("space", str(name)[:60], SPACES))
-    known = get_type_hints(SPACES[name].__init__)
+    hints = get_type_hints(SPACES[name].__init__)
     for argument, value in arguments.items():
         where = f"space {excerpt(name)}, argument {excerpt(argument)}"
-        kind = known.get(argument, Any)
+        kind = hints.get(argument, Any)
         reading.checked(value, kind, where=where, error=ArchitectureError, limit=MOST_CHARACTERS)
     try:
         space = SPACES[name](**arguments)
@@ -107,14 +107,14 @@ def read_description(path: str | Path) -> dict[str, Any]:
 
 
 def space_of(arch: Architecture) -> Space:
-    """Return the unrestricted space that an architecture belongs to, having checked that it does."""
+    """Return the unrestricted space of an architecture, having checked that it is a member."""
     space = create({"space": arch.space, "arguments": arch.arguments})
     space.checked(arch)
     return space
 
 
 def recognize(notation: Any) -> Space:
-    """Return the space that a native notation evidently belongs to, in its smallest instance.
+    """Return the smallest instance of the space that a native notation belongs to.
 
     Raises:
         ArchitectureError: If it resembles no known notation.

@@ -1,4 +1,4 @@
-"""`Space`: a family of networks, and how its two views meet.
+"""`Space`: a family of networks, seen as decisions and as mixing choices.
 
 *Decisions* are what people and black-box strategies see; *choices* are what supernets and differentiable
 strategies see. A space says once, in `candidates`, which candidates a decision's value uses; `mix`, `restrict`,
@@ -76,10 +76,10 @@ class Space(ABC):
 
     @abstractmethod
     def candidates(self, decision: str, value: Value) -> Sequence[Candidate]:
-        """Return the candidates that taking `value` in `decision` uses."""
+        """Return the candidates that the value `value` of `decision` uses."""
 
     def parts(self, arch: Architecture) -> list[Hashable]:
-        """Return what the network of a member consists of, as far as its costs go, each part as often as it is there.
+        """Return the parts of a member's network that contribute to its cost, repeated as often as they occur.
 
         These are the candidates that it uses, in a space that says nothing else. Costs of members are sums over parts
         where looks at networks confirm it (`ramify.costs.MemberCosts`).
@@ -88,7 +88,7 @@ class Space(ABC):
 
     @abstractmethod
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
-        """Return the member that `scores` (choice → (E, O)) prefer, by the rule of the space's paper."""
+        """Return the member derived from `scores` (choice → (E, O)) by the rule of the space's paper."""
 
     @abstractmethod
     def parse(self, notation: Any) -> Architecture:
@@ -119,7 +119,7 @@ class Space(ABC):
         """Return the pictures of a member's cells, by name."""
 
     def disconnected(self, arch: Architecture) -> list[str]:
-        """Return the graphs of a member that pass nothing from their inputs to their output, by name."""
+        """Return the names of a member's graphs in which no path leads from an input to the output."""
         return [name for name, graph in self.graphs(arch).items() if not graph.passes]
 
     @cached_property
@@ -140,7 +140,7 @@ class Space(ABC):
 
     @cached_property
     def decisions(self) -> tuple[Decision, ...]:
-        """The decisions whose values use existing candidates only.
+        """The decisions, restricted to values that use existing candidates only.
 
         Raises:
             ArchitectureError: If a restriction leaves a decision without any value.
@@ -166,7 +166,7 @@ class Space(ABC):
         return {decision.name: decision for decision in self._all_decisions()}
 
     def place(self, decision: str) -> Any:
-        """Return what a decision decides, in the terms of this space."""
+        """Return the part of the network that a decision is about, as the space describes it."""
         return self._unrestricted[decision].place
 
     @cached_property
@@ -200,7 +200,7 @@ class Space(ABC):
         return self.checked(Architecture(self.name, named, self.arguments))
 
     def checked(self, arch: Architecture) -> Architecture:
-        """Return `arch`, which may come from a file, if it is a member of this space.
+        """Return `arch`, which may come from a file, after checking that it is a member of this space.
 
         Raises:
             ArchitectureError: If it belongs elsewhere, misses a decision, or takes a value that does not exist.
@@ -232,7 +232,7 @@ class Space(ABC):
         return self._member([rng.choice(decision.choices) for decision in self.decisions])
 
     def mutate(self, arch: Architecture, rng: Random) -> Architecture:
-        """Return a member that differs in one uniformly drawn decision, by one uniformly drawn neighbor.
+        """Return a copy of a member with one uniformly drawn decision set to a uniformly drawn neighbor.
 
         Raises:
             ArchitectureError: If the space has only one member.
@@ -245,7 +245,7 @@ class Space(ABC):
         return self._member([changed if d is decision else arch[d.name] for d in self.decisions])
 
     def crossover(self, a: Architecture, b: Architecture, rng: Random) -> Architecture:
-        """Return a member that takes every decision from `a` or `b` with equal probability."""
+        """Return a member with every decision from `a` or `b` with equal probability."""
         parents = (self.checked(a), self.checked(b))
         return self._member([rng.choice(parents)[decision.name] for decision in self.decisions])
 
@@ -254,7 +254,7 @@ class Space(ABC):
         return Architecture(self.name, dict(zip(names, values, strict=True)), self.arguments)
 
     def mix(self, arch: Architecture) -> dict[str, Tensor]:
-        """Return the one-hot mixing weights of a member: choice → float (E, O); zero rows for edges not read."""
+        """Return the one-hot mixing weights of a member: choice → float (E, O); zero rows for unused edges."""
         weights = {name: torch.zeros(choice.shape, device="cpu") for name, choice in self.choices.items()}
         for decision in self.checked(arch):
             for name, edge, op in self.candidates(decision, arch[decision]):
@@ -283,24 +283,24 @@ class Space(ABC):
 
     @property
     def alike(self) -> tuple[tuple[str, ...], ...]:
-        """The choices in groups that may be decided as one, because they have the same edges and candidates."""
+        """Groups of choices with equal edges and candidates, which may share one decision."""
         return tuple((name,) for name in self.choices)
 
     @property
     def drawing(self) -> str:
-        """How ABS draws the children it scores (`ramify.shrinking.drawing`)."""
+        """How ABS samples the children that it scores (`ramify.shrinking.drawing`)."""
         return "uniform"
 
     @property
     def offers(self) -> frozenset[Capability]:
-        """What strategies may ask of this space (`ramify.capabilities`), as far as it shows.
+        """The capabilities of this space (`ramify.capabilities`), as far as they can be detected.
 
         A subclass adds what nothing shows: `return super().offers | {MINE}`.
         """
         return self._of_networks.union(offering.shown_by_space(self))
 
     def lacks(self, needs: Collection[Capability]) -> str:
-        """Return what of `needs` this space does not offer, in words; empty if it offers all of it."""
+        """Return in words which of `needs` this space does not offer; empty if it offers all of them."""
         lacking = frozenset(needs) - self.offers if needs else frozenset()
         return f"{self.name} lacks {in_words(lacking)}" if lacking else ""
 
@@ -310,7 +310,7 @@ class Space(ABC):
 
     @property
     def regularizers(self) -> Mapping[str, Regularizer]:
-        """Name → what the space's paper adds to the loss of the architecture, to be weighed by a strategy."""
+        """Name → regularization term of the space's paper for the loss of the architecture, for strategies to weigh."""
         return {}
 
     @property
@@ -331,7 +331,7 @@ class Space(ABC):
     # Networks
 
     def layout(self, given: LayoutLike = None, /, *, kind: Kind = "member", **keywords: Any) -> layouts.Layout:
-        """Return the layout of a member, or of the supernet, with nothing left open that the space knows.
+        """Return the layout of a member, or of the supernet, with the space's defaults filled in.
 
         Args:
             given: A layout, or its keywords; what they do not say is as in the space's paper.
@@ -372,8 +372,8 @@ class Space(ABC):
             shape: What the task demands, such as `num_classes` and `in_channels`.
             keywords: Further ones of both; they win.
         """
-        known, demanded = self._sorted(layout, shape, keywords, "member")
-        return executed(self._ended(self._build(self.checked(arch), known, _built(demanded)), demanded))
+        complete, demanded = self._sorted(layout, shape, keywords, "member")
+        return executed(self._ended(self._build(self.checked(arch), complete, _built(demanded)), demanded))
 
     def supernet(
         self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
@@ -384,11 +384,11 @@ class Space(ABC):
         told which candidates are `active`; one whose forward pass takes no such keyword computes every candidate all
         the same, and those that are not active count nothing.
         """
-        known, demanded = self._sorted(layout, shape, keywords, "supernet")
-        supernet: Any = executed(self._ended(self._supernet(known, _built(demanded)), demanded))
+        complete, demanded = self._sorted(layout, shape, keywords, "supernet")
+        supernet: Any = executed(self._ended(self._supernet(complete, _built(demanded)), demanded))
         if not takes(supernet, "active"):
             supernet.register_forward_pre_hook(compute_everything, with_kwargs=True)
-        supernet.choices, supernet.layout, supernet.shape = self.choices, known, demanded
+        supernet.choices, supernet.layout, supernet.shape = self.choices, complete, demanded
         return supernet
 
     def _ended(self, network: nn.Module, shape: Mapping[str, int]) -> nn.Module:
@@ -425,15 +425,15 @@ class Space(ABC):
         return self._laid_out(layout, own, kind), demanded
 
     def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
-        """Return the built member with the supernet's layout, shape and weights; parameter paths are the same.
+        """Return the built member with the supernet's layout, shape and weights, at the same parameter paths.
 
         Raises:
             ArchitectureError: If the supernet is laid out as no member is.
         """
         supernet: Any = sup
         if foreign := supernet.layout.foreign("member"):
-            said = ", ".join(f"{name}={getattr(supernet.layout, name)!r}" for name in foreign)
-            raise ArchitectureError(f"a supernet with {said} holds no member: built networks have no such thing")
+            settings = ", ".join(f"{name}={getattr(supernet.layout, name)!r}" for name in foreign)
+            raise ArchitectureError(f"a supernet with {settings} holds no member: built networks have no such thing")
         with seeded(0, "extract"):  # the weights are replaced, and no draw of anybody else's moves
             network = self.build(arch, layout=supernet.layout, shape=supernet.shape)
         parameter = next(sup.parameters())
@@ -445,7 +445,7 @@ class Space(ABC):
         return network.train(sup.training)
 
     def absorb(self, sup: nn.Module, network: nn.Module) -> None:
-        """Write the weights of a member back into the supernet: the inverse of `extract`.
+        """Copy the weights of a member back into the supernet: the inverse of `extract`.
 
         Raises:
             ArchitectureError: If the network has parameters that the supernet lacks.
@@ -463,7 +463,7 @@ class Space(ABC):
 
 
 def argmax_existing(scores: Tensor, choice: Choice) -> list[int]:
-    """Return for each edge the index of the best existing candidate, the first of equals."""
+    """Return for each edge the index of the best existing candidate, the first among equals."""
     return scores.detach().cpu().double().masked_fill(~choice.mask, float("-inf")).argmax(dim=1).tolist()
 
 

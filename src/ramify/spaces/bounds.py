@@ -1,4 +1,4 @@
-"""How large anything that a file or a user asks for may be, so that sizes are refused before anything is built."""
+"""Upper bounds on sizes from files and users, checked before anything is built."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LARGEST_WIDTH = 2**16
 
 
 def check_most(name: str, value: int, most: int) -> None:
-    """Raise `ConfigurationError` if a size, which may come from a file, is more than anybody can mean."""
+    """Raise `ConfigurationError` if a size, which may come from a file, is implausibly large."""
     if value > most:
         raise ConfigurationError(f"`{name}` must be at most {most:,}, got {shown(value)}")
 
 
 def check_partial(channels: int, partial_channels: int, name: str = "`channels`") -> None:
-    """Raise `ConfigurationError` unless C channels, called `name`, can be split into K parts."""
+    """Raise `ConfigurationError` unless C channels, called `name`, can be divided by K."""
     if partial_channels < 1 or channels % partial_channels:
         raise ConfigurationError(
             f"{name} must be divisible by `partial_channels`, got {channels} and {partial_channels}"

@@ -78,7 +78,7 @@ class CDARTSChain(ChainSpace):
     # Notation: [[0], [3, 4, 2, 0], …, [0]]
 
     def parse(self, notation: Any) -> Architecture:
-        """Read seven lists of codes as the released code does, or one flat list with a code for every place.
+        """Read seven lists of codes as in the released code, or one flat list with a code for every layer.
 
         Raises:
             ArchitectureError: Saying which stage or layer is wrong.
@@ -110,7 +110,7 @@ class CDARTSChain(ChainSpace):
         return codes + [ABSENT] * (places - len(codes))
 
     def format(self, arch: Architecture) -> Any:
-        """Write seven lists that are taken at their word."""
+        """Write the seven lists of the released code, without implicit layers."""
         codes = iter(self.codes(arch))
         lists = [[next(codes) for _ in range(places)] for places in self.blocks]
         for alone, stage in zip(_ALONE, lists, strict=True):

@@ -1,4 +1,4 @@
-"""How many cells each stage gets: the distribution search of H-DAS (Liu et al., AAAI 2021, arXiv:2101.04028).
+"""The number of cells in each stage: the distribution search of H-DAS (Liu et al., AAAI 2021, arXiv:2101.04028).
 
 The stage graph with one choice more: for each stage, after which of its cells it ends. The output of a stage is the
 sum over these lengths L, weighed, of the joined states L and L+1, which are the cells L-1 and L. A member keeps the
@@ -33,7 +33,7 @@ LENGTHS = "lengths"
 
 
 class Length(NamedTuple):
-    """What a decision about a length decides.
+    """What a decision about a stage's length is about.
 
     Args:
         kind: Name of the stage.
@@ -79,7 +79,7 @@ class CellDistribution(StageGraph):
 
     @classmethod
     def covering(cls, dag: Any, cell: Any = None) -> Self:
-        """Return the instance that contains the graphs `dag`: the default lengths where they suffice, else all from 2.
+        """Return an instance that contains the graphs `dag`: the default lengths if they suffice, else all from 2.
 
         `cell` is as for `StageGraph.covering`.
         """
@@ -94,7 +94,7 @@ class CellDistribution(StageGraph):
 
     @property
     def offers(self) -> frozenset[Capability]:
-        """What spaces show, and a budget: the lengths of stages are chosen so that a network keeps to it."""
+        """The detected capabilities, and a budget: the lengths of stages can be chosen to meet a target cost."""
         return super().offers | {BUDGET}
 
     def _all_choices(self) -> dict[str, Choice]:
@@ -112,14 +112,14 @@ class CellDistribution(StageGraph):
         return [(LENGTHS, STAGES.index(place.kind), self._lengths.index(cast(int, value)))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
-        """Derive the graphs as `StageGraph` does, and give each stage the length that scores highest."""
+        """Derive the graphs as `StageGraph` does, and take the length with the highest score in each stage."""
         check_scores(scores, self.choices)
         best = argmax_existing(scores[LENGTHS], self.choices[LENGTHS])
         ends: dict[str, Value] = {_length_of(s): self._lengths[at] for s, at in zip(STAGES, best, strict=True)}
         return self.architecture(self._preferred(scores) | ends)
 
     def with_lengths(self, arch: Architecture, lengths: Sequence[int]) -> Architecture:
-        """Return a member with other numbers of cells in its stages."""
+        """Return the member with other numbers of cells in its stages."""
         ends: dict[str, Value] = {_length_of(stage): length for stage, length in zip(STAGES, lengths, strict=True)}
         return self.architecture(dict(arch.choices) | ends)
 
@@ -128,7 +128,7 @@ class CellDistribution(StageGraph):
         return tuple(cast(int, self.checked(arch)[_length_of(stage)]) for stage in STAGES)
 
     def stage_graph(self, arch: Architecture) -> tuple[StageGraph, Architecture]:
-        """Return the stage graphs that are as long as those of `arch`, and `arch` without the cells behind its ends."""
+        """Return a `StageGraph` with the lengths of `arch`, and `arch` as a member of it."""
         space = StageGraph(self.cell, self.lengths_of(arch), self.window, operations=self.operations)
         return space, space.architecture({decision.name: arch[decision.name] for decision in space.decisions})
 
@@ -158,7 +158,7 @@ class CellDistribution(StageGraph):
         return CellGenotype(super()._cell(arch, kind, graph).nodes, self._joined(arch, kind))
 
     def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
-        """Return the pictures of the stages up to their ends, and of the lengths."""
+        """Return the pictures of the stages, up to their lengths, and of the lengths."""
         space, member = self.stage_graph(arch)
         reads = tuple((stage, stage + 1, str(length)) for stage, length in enumerate(self.lengths_of(arch)))
         lengths = CellGraph(("stem", "stage 1", "stage 2", "stage 3"), reads, inputs=(0,), output=3)
@@ -180,7 +180,7 @@ class CellDistribution(StageGraph):
         return (weights * torch.tensor(self._lengths).to(weights)).sum()
 
     def depths(self, scores: Mapping[str, Tensor], *, none: bool = False) -> Tensor:
-        """Return how deep the stages are, (3,), as the released distribution search reckons it.
+        """Return the depths of the stages, (3,), as the released distribution search computes them.
 
         A state is as deep as (1/edges)·Σ w·(1 + depth of the source), w the softmax over the node's edges of their
         largest parameter; where a stage may end with cell i (from 0), times 1 + i·(probability of that length). The

@@ -1,4 +1,4 @@
-"""A cell as reports and pictures show it."""
+"""The graph of a cell for reports and pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ramify.ops import NONE
 
 @dataclass(frozen=True)
 class CellGraph:
-    """A cell as a picture shows it.
+    """The graph of a cell, to be drawn.
 
     Args:
         states: Labels of the states, inputs first, output last.

@@ -35,7 +35,7 @@ IMAGENET = "imagenet"
 
 @dataclass(frozen=True)
 class CellPlan:
-    """What a cell at one place of the network is told.
+    """The configuration of a cell at one position of the network.
 
     Args:
         index: Place, from 0.
@@ -58,7 +58,7 @@ class CellPlan:
 
 
 class Inputs(nn.Module):
-    """Bring both inputs of a cell to C channels and one resolution."""
+    """Map both inputs of a cell to C channels and one resolution."""
 
     def __init__(self, plan: CellPlan, norm: Norm) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Inputs(nn.Module):
 
 
 class Cell(nn.Module):
-    """A built cell: two states (B, C', H, W) → (B, C·len(concat), H', W'). One state alone is read twice."""
+    """A built cell: two states (B, C', H, W) → (B, C·len(concat), H', W'). A single state is read twice."""
 
     def __init__(self, inputs: Inputs, graph: FixedGraph, concat: Sequence[int]) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Cell(nn.Module):
 
 
 class MixedCell(nn.Module):
-    """A cell with all candidates; `kind` names the choice whose weights it takes."""
+    """A cell with all candidates; `kind` names the choice that weighs them."""
 
     def __init__(self, kind: str, inputs: Inputs, graph: MixedGraph, concat: Sequence[int]) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class FixedReduction(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """Classifier on an inner map, (B, C, H, W) → (B, classes), used in training only.
+    """Auxiliary classifier on an inner feature map, (B, C, H, W) → (B, classes), used in training only.
 
     The published heads average 8×8 maps (CIFAR) and 7×7 maps (ImageNet) to 2×2. Here the window follows the map:
     side 5 with the stride that leaves 2×2, which is theirs on their sizes; smaller maps take the side that fits.
@@ -174,7 +174,7 @@ def plan_cells(
     older_is_larger: bool,
     newer_twice: bool = False,
 ) -> tuple[list[CellPlan], list[int]]:
-    """Return what every cell is told, and the widths of their outputs.
+    """Return the configurations of all cells, and the widths of their outputs.
 
     The cells at ⌊L/3⌋ and ⌊2L/3⌋ reduce the resolution and double C. With `newer_twice`, those whose two inputs have
     different widths read the newer one twice.
@@ -278,7 +278,7 @@ class CellSupernet(Supernet, CellSkeleton):
     """`CellSkeleton` with mixed cells."""
 
     def weight_vector(self) -> WeightVector:
-        """Count the weights of all convolutions around the candidates and of the classifier, but no norm and no bias.
+        """Return the weight vector: all convolutions and the classifier, without norms and biases.
 
         So in the released code (Hu et al., ABS, ECCV 2020). Paths end at the last of the joined states.
         """

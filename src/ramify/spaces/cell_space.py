@@ -1,4 +1,4 @@
-"""Spaces of cells with two inputs in a row, of which two reduce the resolution: what DARTS and H-DAS share."""
+"""Spaces of stacked two-input cells, two of which reduce the resolution: what DARTS and H-DAS share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ramify.supernet import FixedGraph, MixedGraph
 
 
 class CellSpace(PairSpace):
-    """A searched cell for each kind of place in the network.
+    """A searched cell for each kind of position in the network.
 
     Args:
         nodes: Intermediate nodes of a cell; one number, or one for each kind of cell.
@@ -123,12 +123,12 @@ class CellSpace(PairSpace):
             return {kind: value[kind] for kind in kinds}
         if set(value) == set(ROLES):
             return {kind: value[self.FORM.role(kind)] for kind in kinds}
-        known = list(ROLES) if set(kinds) == set(ROLES) else f"{list(ROLES)} or {list(kinds)}"
-        raise ConfigurationError(f"`{name}` as a mapping needs the keys {known}, got {list(value)}")
+        keys = list(ROLES) if set(kinds) == set(ROLES) else f"{list(ROLES)} or {list(kinds)}"
+        raise ConfigurationError(f"`{name}` as a mapping needs the keys {keys}, got {list(value)}")
 
     @classmethod
     def covering(cls, genotype: Any) -> Self:
-        """Return the instance that contains a genotype, whatever its nodes, concat, operations and repeated reads.
+        """Return the instance that contains a genotype, whatever its nodes, concat, operations and repeated inputs.
 
         Whatever agrees with the defaults stays at them.
         """
@@ -141,18 +141,18 @@ class CellSpace(PairSpace):
         extra = [op for op in dict.fromkeys(op for op, _ in reads) if op not in cls.OPERATIONS]
         nodes = {kind: len(cell.nodes or ()) or 4 for kind, cell in cells.items()}
         concat = {kind: cell.concat for kind, cell in cells.items()}
-        everything = all(concat[kind] == tuple(range(2, count + 2)) for kind, count in nodes.items())
+        is_default = all(concat[kind] == tuple(range(2, count + 2)) for kind, count in nodes.items())
         return cls(
             nodes=next(iter(nodes.values())) if len(set(nodes.values())) == 1 else nodes,
             operations=(*cls.OPERATIONS, *extra),
-            concat=None if everything else {kind: list(states) for kind, states in concat.items()},
+            concat=None if is_default else {kind: list(states) for kind, states in concat.items()},
             reduction="frc" if fixed else "searched",
             repeat=any(a == b for cell in searched.values() for (_, a), (_, b) in cell.nodes or ()),
         )
 
     @property
     def alike(self) -> tuple[tuple[str, ...], ...]:
-        """The kinds of cells in groups: those of equal edges and candidates."""
+        """Groups of the kinds of cells with equal edges and candidates."""
         groups: list[list[str]] = []
         for name, choice in self.choices.items():
             for group in groups:
@@ -165,12 +165,12 @@ class CellSpace(PairSpace):
 
     @property
     def drawing(self) -> str:
-        """Two operations enter every node."""
+        """ABS samples children with two operations into every node."""
         return "two-inputs"
 
     @abstractmethod
     def kind_at(self, plan: CellPlan) -> str:
-        """Return the kind of the cell at a place of the network."""
+        """Return the kind of the cell at a position of the network."""
 
     def _key(self, kind: str) -> str:
         return kind
@@ -211,7 +211,7 @@ class CellSpace(PairSpace):
         pool_affine: bool | None = None,
         drop_path: float = 0.0,
     ) -> Callable[[CellPlan], nn.Module]:
-        """Return what makes the built cells of a member.
+        """Return the factory of a member's built cells.
 
         Args:
             arch: The member.
@@ -252,7 +252,7 @@ class CellSpace(PairSpace):
         return make
 
     def width(self, plan: CellPlan) -> int:
-        """Return the number of channels that the cell at a place puts out."""
+        """Return the number of output channels of the cell at a position."""
         graph: PairGraph | None = self._graphs.get(self.kind_at(plan))
         return (4 if graph is None else len(graph.concat)) * plan.channels
 

@@ -1,4 +1,4 @@
-"""What the chain-structured spaces share: one layer after the other, and a choice of operation for each.
+"""What the chain-structured spaces share: a sequence of layers, with a choice of operation for each.
 
 Network: stem, layers in stages, a 1×1 convolution, global average pool, linear. The first layer of a stage changes the
 width, and where the stage has a stride, the resolution; the others keep both, so they may have a shortcut and, where
@@ -51,7 +51,7 @@ ABSENT = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Layers of one width.
+    """Consecutive layers of one width.
 
     Args:
         width: Channels of what they put out.
@@ -63,7 +63,7 @@ class Stage:
 
 
 class ChainSpace(Space):
-    """A chain of layers. Subclasses say which operations there are, how wide the stages are, and what is around them.
+    """A chain of layers. Subclasses define the operations, the widths of the stages, and the layers around them.
 
     Attributes:
         blocks: Number of layers of every stage.
@@ -72,7 +72,7 @@ class ChainSpace(Space):
 
     @dataclass(frozen=True, kw_only=True)
     class Layout(NormedLayout):
-        """How the networks are laid out: how wide, and for images of which size.
+        """How the networks are laid out: their width, and the size of their images.
 
         A part of the channels cannot go past a layer that changes their number, so there are no partial channels.
 
@@ -139,7 +139,7 @@ class ChainSpace(Space):
 
     @property
     def drawing(self) -> str:
-        """Depths alike where layers may be left out, as in the released code of ABS; else all operations alike."""
+        """Depths are equally likely where layers can be left out, as in the released code of ABS; else operations."""
         return "depth-uniform" if SKIP in self.operations else "uniform"
 
     @property
@@ -149,7 +149,7 @@ class ChainSpace(Space):
 
     @property
     def offers(self) -> frozenset[Capability]:
-        """What shows, and costs that belong to layers (`ramify.chain_costs`)."""
+        """The detected capabilities, and costs per layer (`ramify.chain_costs`)."""
         return super().offers | {LAYER_COSTS}
 
     def _offers(self, layer: int, op: str) -> bool:
@@ -158,9 +158,9 @@ class ChainSpace(Space):
 
     def _all_choices(self) -> dict[str, Choice]:
         count = len(self.places)
-        everything = Choice(tuple((layer, layer + 1) for layer in range(count)), self.operations)
+        unrestricted = Choice(tuple((layer, layer + 1) for layer in range(count)), self.operations)
         mask = [[self._offers(layer, op) for op in self.operations] for layer in range(count)]
-        return {LAYERS: everything.restricted(mask, LAYERS)}
+        return {LAYERS: unrestricted.restricted(mask, LAYERS)}
 
     def _all_decisions(self) -> list[Decision]:
         return [
@@ -169,18 +169,18 @@ class ChainSpace(Space):
         ]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
-        """Return the one candidate that puts operation `value` into the layer `decision`."""
+        """Return the one candidate for the value `value` of the layer `decision`."""
         return [(LAYERS, self.place(decision), self.operations.index(str(value)))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
-        """Take the best candidate of every layer."""
+        """Take the operation with the highest score in every layer."""
         check_scores(scores, self.choices)
         return self.architecture([self.operations[i] for i in argmax_existing(scores[LAYERS], self.choices[LAYERS])])
 
     # Notation: [2, 2, -1, 0, …]
 
     def parse(self, notation: Any) -> Architecture:
-        """Read one code for every layer, -1 where it is left out; a list, or its text.
+        """Read one code per layer, -1 for a layer left out, as a list or its text.
 
         Raises:
             ArchitectureError: Saying which layer is wrong.
@@ -191,11 +191,11 @@ class ChainSpace(Space):
         return self.architecture([self._operation(layer, code) for layer, code in enumerate(codes)])
 
     def format(self, arch: Architecture) -> Any:
-        """Write one code for every layer."""
+        """Write one code per layer."""
         return self.codes(arch)
 
     def codes(self, arch: Architecture) -> list[int]:
-        """Return the code of every layer's operation, -1 where it is left out."""
+        """Return the code of every layer's operation, -1 for a layer left out."""
         self.checked(arch)
         ops = [str(arch[f"layer{layer}"]) for layer in range(len(self.places))]
         return [ABSENT if op == SKIP else self.operations.index(op) for op in ops]
@@ -226,13 +226,13 @@ class ChainSpace(Space):
         return ": it is the first of its stage" if SKIP in self.operations else f" in {self.name}"
 
     def present(self, arch: Architecture) -> dict[int, str]:
-        """Return the layers that are there, with their operations."""
+        """Return the layers that are not left out, with their operations."""
         self.checked(arch)
         operations = {layer: str(arch[f"layer{layer}"]) for layer in range(len(self.places))}
         return {layer: op for layer, op in operations.items() if op != SKIP}
 
     def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
-        """Return the picture of the chain, a row for every stage.
+        """Return the picture of the chain, with a row for every stage.
 
         A state is called by stage and block, and by the published number of its channels; ↓ halves the resolution.
         """
@@ -252,7 +252,7 @@ class ChainSpace(Space):
         return {"channels": self.channels, "last_channels": self.last_channels}
 
     def widths(self, layout: Layout) -> Widths:
-        """Return the widths and strides of a layout in which nothing is left open."""
+        """Return the widths and strides of a complete layout."""
         return Widths(
             channels=cast(int, layout.channels),
             published=self.channels,
@@ -261,7 +261,7 @@ class ChainSpace(Space):
         )
 
     def plan(self, widths: Widths) -> list[Layer]:
-        """Return what every layer is told in a network of these widths."""
+        """Return the configuration of every layer in a network of these widths."""
         layers = []
         c_in, published_in = widths.scaled(self.before), self.before
         for index, (number, block) in enumerate(self.places):
@@ -316,7 +316,7 @@ class ChainSpace(Space):
     # Sampling by depth
 
     def sample_by_depth(self, rng: Random, forced: tuple[str, Value] | None = None) -> Architecture:
-        """Return a member whose depth is uniform: how many layers are left out is drawn first.
+        """Return a member of uniformly drawn depth: the number of layers left out is drawn first.
 
         A uniform draw per layer makes the depth binomial, so shallow and deep networks are hardly ever seen. Here
         every layer draws uniformly among its operations other than `skip_connect`; then the number of layers to leave
@@ -344,7 +344,7 @@ class ChainSpace(Space):
 
 @dataclass(frozen=True, kw_only=True)
 class Widths:
-    """How wide a network is, and which strides it has.
+    """The widths and strides of a network.
 
     Args:
         channels: Width of the stem.
@@ -359,14 +359,14 @@ class Widths:
     strides: tuple[int, ...]
 
     def scaled(self, width: int) -> int:
-        """Return a published width at this scale: the nearest even number, at least 2."""
+        """Return a published width scaled by the width multiplier: the nearest even number, at least 2."""
         if self.channels == self.published:
             return width
         return max(2, 2 * int(width * self.channels / (2 * self.published) + 0.5))
 
 
 def kept_strides(strides: Sequence[int], resolution: int) -> tuple[int, ...]:
-    """Return the strides for images of `resolution` pixels: the last ones that leave a map of 4×4 or more.
+    """Return the strides for images of `resolution` pixels: the last ones that keep feature maps of 4×4 or more.
 
     Example:
         >>> kept_strides((2, 2, 2, 2, 1, 2), 32)
@@ -378,7 +378,7 @@ def kept_strides(strides: Sequence[int], resolution: int) -> tuple[int, ...]:
 
 
 def listed(notation: Any, name: str) -> list[Any]:
-    """Return the list that a chain's notation is, or that its text holds.
+    """Return the list in a chain's notation, given as a list or as text.
 
     Raises:
         ArchitectureError: If it is neither.

@@ -1,4 +1,4 @@
-"""The networks of chains: one layer after the other, built or mixed."""
+"""The networks of chains: a sequence of built or mixed layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAYERS = "layers"
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What a layer at one place of the chain is told.
+    """The configuration of a layer at one position of the chain.
 
     Args:
         index: Place, from 0.
@@ -40,7 +40,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Everything of a network but its layers.
+    """The parts of a network around its layers.
 
     Args:
         stem: Modules that images pass first, by name.
@@ -103,7 +103,7 @@ class ChainSkeleton(Skeleton):
 
     @property
     def distilled(self) -> tuple[str, ...]:
-        """The stages whose features a distilling strategy compares beside the logits."""
+        """The stages whose features are distilled, beside the logits."""
         return self._distilled
 
     def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
@@ -134,7 +134,7 @@ class ChainSupernet(Supernet, ChainSkeleton):
     """The skeleton with mixed layers."""
 
     def weight_vector(self) -> WeightVector:
-        """Count the weights of all convolutions and of the classifier, but no norm and no bias, each once.
+        """Return the weight vector: all convolutions and the classifier, each once, without norms and biases.
 
         So in the released code (Hu et al., ABS, ECCV 2020). A layer that is left out adds nothing.
         """
@@ -149,7 +149,7 @@ class ChainSupernet(Supernet, ChainSkeleton):
 
 
 def draw_convolutions(network: nn.Module, spread: Callable[[nn.Conv2d], float]) -> None:
-    """Draw the weights of convolutions from N(0, spread²), and set their biases to 0."""
+    """Initialize the weights of convolutions from N(0, spread²), and their biases to 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, 0.0, spread(module))

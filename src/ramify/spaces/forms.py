@@ -1,4 +1,4 @@
-"""The forms of genotypes: which cells they hold, and how their texts call them."""
+"""The forms of genotypes: the cells they contain, and the names of cells in their texts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ROLES = ("normal", "reduce")
 
 @dataclass(frozen=True)
 class GenotypeForm:
-    """Which cells a genotype holds, and how its text calls them.
+    """The cells that a genotype contains, and their names in its text.
 
     Args:
         name: What the text begins with.
@@ -27,7 +27,7 @@ class GenotypeForm:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields in order."""
+        """The names of the fields, in order."""
         return (*(name for key in self.cells for name in (key, f"{key}_concat")), *self.empty)
 
     def role(self, key: str) -> str:
@@ -35,7 +35,7 @@ class GenotypeForm:
         return dict(zip(self.cells, self.roles, strict=False)).get(key, "")
 
     def default_concat(self, nodes: int) -> range:
-        """Return the states that are joined where the notation does not say."""
+        """Return the states that are concatenated where the notation does not say."""
         return range(2 if self.joined is None else max(2, nodes + 2 - self.joined), nodes + 2)
 
 

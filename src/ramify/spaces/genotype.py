@@ -48,7 +48,7 @@ _INPUTS = re.compile(r"(?:NetworkSelectorDatasetInfo:darts:)?inputs_node_(normal
 
 @dataclass(frozen=True)
 class CellGenotype:
-    """One cell: two reads for every node, and the states that are joined to the cell's output.
+    """One cell: two inputs for every node, and the states concatenated to the cell's output.
 
     `nodes` is None for the fixed reduction cell.
     """
@@ -58,7 +58,7 @@ class CellGenotype:
 
 
 def form_of(notation: Any) -> GenotypeForm:
-    """Return the form that a genotype evidently has, `Genotype` where it has none of them.
+    """Return the form of a genotype, `Genotype` where it has none of them.
 
     Raises:
         ArchitectureError: If it is a text, or a genotype of stages, that cannot be read.
@@ -74,7 +74,7 @@ def form_of(notation: Any) -> GenotypeForm:
 
 
 def is_genotype(notation: Any) -> bool:
-    """Return whether a value, right or wrong, is meant as a genotype."""
+    """Return whether a value is intended as a genotype, valid or not."""
     mapping = _mapping(notation)
     known = {"DAG", "stages", *(key for form in FORMS for key in form.fields), *(key for row in STAGES for key in row)}
     return isinstance(mapping, Mapping) and not known.isdisjoint(map(str, mapping))
@@ -119,7 +119,7 @@ def _mapping(notation: Any) -> Any:
 
 
 def is_unnamed(notation: Any) -> bool:
-    """Return whether a value is `tuple(Genotype(…))`: reads and joined states of both cells, without their names."""
+    """Return whether a value is `tuple(Genotype(…))`: inputs and concatenated states of both cells, without names."""
     return (
         isinstance(notation, list | tuple)
         and len(notation) == 4
@@ -130,7 +130,7 @@ def is_unnamed(notation: Any) -> bool:
 
 
 def is_compact(notation: Any) -> bool:
-    """Return whether a value is a pair of cells as lists of (state, number of an operation)."""
+    """Return whether a value is a pair of cells as lists of (state, operation number)."""
     return (
         isinstance(notation, list | tuple)
         and len(notation) == 2
@@ -171,8 +171,8 @@ def _from_configuration(settings: Mapping[Any, Any]) -> dict[str, Any]:
                 raise ArchitectureError(f"NAS-Bench-301, {kind}: state {state} has {len(reads)} edges, it needs two")
             sources = "_".join(str(source) for _, source in reads)
             if inputs.get((kind, state), sources) != sources:
-                said = f"the edges of state {state} say {sources!r}, not {excerpt(inputs[kind, state], 20)}"
-                raise ArchitectureError(f"NAS-Bench-301, {kind}: {said}")
+                conflict = f"the edges of state {state} say {sources!r}, not {excerpt(inputs[kind, state], 20)}"
+                raise ArchitectureError(f"NAS-Bench-301, {kind}: {conflict}")
             nodes.append(reads)
         if given:
             raise ArchitectureError(f"NAS-Bench-301, {kind}: there are edges 0 to 13, got {listing(given)}")

@@ -1,4 +1,4 @@
-"""Layouts: how wide and deep the networks of a space are, and what else their builders are told beside the task.
+"""Layouts: the width, depth and other builder settings of a space's networks, apart from the task.
 
 A layout is of a member or of the supernet. One class serves both: a field that only one of them takes is marked so, and
 a field whose default differs is None until `Space.layout` fills in what None means.
@@ -34,7 +34,7 @@ def keyword(
     most: int = LARGEST_WIDTH,
     positive: bool = False,
 ) -> Any:
-    """Declare a field of a layout; one with nothing to be said of it but a default may be declared without.
+    """Declare a field of a layout with its description and checks; plain fields need only a default.
 
     Args:
         default: Of both; None where it differs.
@@ -45,13 +45,13 @@ def keyword(
         most: The largest whole number.
         positive: Whether a number is any above 0; else it is a rate, in [0, 1).
     """
-    said = {"member": member, "supernet": supernet, "only": only, "most": most, "positive": positive}
-    return field(default=default, metadata={**said, "apart": apart or member != supernet or only == "supernet"})
+    rules = {"member": member, "supernet": supernet, "only": only, "most": most, "positive": positive}
+    return field(default=default, metadata={**rules, "apart": apart or member != supernet or only == "supernet"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How the networks of a space are laid out; a space's own class has a field for every layout keyword.
+    """How the networks of a space are laid out; each space's own class has a field per layout keyword.
 
     Subclasses are frozen dataclasses. The type of a field says what it takes: whole numbers from 1 (`int`), rates in
     [0, 1) (`float`), true or false (`bool`), one of several names (`Literal`), any name (`str`). All are checked here.
@@ -76,17 +76,17 @@ class Layout:
 
     @classmethod
     def keywords(cls, kind: Kind) -> tuple[str, ...]:
-        """Return the names of the fields that a member, or the supernet, takes."""
+        """Return the names of the fields that apply to a member, or to the supernet."""
         return tuple(item.name for item in fields(cls) if item.metadata.get("only", kind) in (None, kind))
 
     @classmethod
     def lasting(cls) -> tuple[str, ...]:
-        """Return the fields that hold for the networks built of what a search finds, as they did for the search."""
+        """Return the fields of a search's layout that also hold for networks built of its result."""
         return tuple(item.name for item in fields(cls) if not item.metadata.get("apart", False))
 
     @classmethod
     def of(cls, given: Mapping[str, Any], kind: Kind, owner: str, base: Layout | None = None) -> Self:
-        """Return the layout that keywords give.
+        """Return the layout with these keywords.
 
         Args:
             given: The keywords.
@@ -116,14 +116,16 @@ class Layout:
         return layout
 
     def foreign(self, kind: Kind) -> list[str]:
-        """Return the fields that this kind does not take, as far as they are not at their defaults."""
-        taken = self.keywords(kind)
+        """Return the fields that do not apply to this kind of network, as far as they differ from the defaults."""
+        applicable = self.keywords(kind)
         return [
-            item.name for item in fields(self) if item.name not in taken and getattr(self, item.name) != item.default
+            item.name
+            for item in fields(self)
+            if item.name not in applicable and getattr(self, item.name) != item.default
         ]
 
     def resolved(self, kind: Kind, defaults: Mapping[str, Any]) -> Self:
-        """Return the same layout with what None stands for: that of `defaults`, else what the field says."""
+        """Return the layout with None replaced by the value of `defaults`, else by the field's own rule."""
         means = {item.name: item.metadata.get(kind) for item in fields(self)} | dict(defaults)
         return replace(self, **{name: means[name] for name in means if getattr(self, name) is None})
 
@@ -134,7 +136,7 @@ LayoutLike = Layout | Mapping[str, Any] | str | None
 
 @dataclass(frozen=True, kw_only=True)
 class NormedLayout(Layout):
-    """A layout that says how the norms around and in what is searched behave.
+    """A layout that also sets the behavior of norms.
 
     Args:
         affine: Whether they scale and shift. None: in built networks, but not in supernets.
@@ -146,7 +148,7 @@ class NormedLayout(Layout):
 
     @property
     def norm(self) -> Norm:
-        """What makes these norms, once nothing is left open."""
+        """The factory of norms, for a complete layout."""
         return standard_norm(bool(self.affine), bool(self.track_running_stats))
 
 

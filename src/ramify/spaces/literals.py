@@ -1,4 +1,4 @@
-"""Values as Python and JSON write them: literals, collections, and the few calls that stand for a value.
+"""Reading Python and JSON literals: values, collections, and the few calls that stand for a value.
 
 Nothing is evaluated. Depth, words and digits are bounded before anything is built.
 """
@@ -25,16 +25,16 @@ MAX_RANGE = 99
 
 
 class CutOffError(ArchitectureError):
-    """A text that ends in the middle."""
+    """A truncated text."""
 
 
 def cut_off(text: str, start: int = 0) -> CutOffError:
-    """Return the error of a text from `start` that ends in the middle."""
+    """Return the error for a text, from `start` on, that is truncated."""
     return CutOffError(f"it is cut off: the text ends in the middle, with {text[max(start, len(text) - 30) :]!r}")
 
 
 def whole_number(digits: str) -> int:
-    """Return a whole number of few digits.
+    """Return an integer of few digits.
 
     Raises:
         ArchitectureError: If there are more.
@@ -63,7 +63,7 @@ _FIELDS = {form.name: form.fields for form in FORMS} | {"ModelSpec": ("matrix", 
 
 
 class Reader:
-    """Reads one value at a place of a text.
+    """Reads one value at a position of a text.
 
     Args:
         text: All of it.
@@ -165,9 +165,9 @@ class Reader:
             if len(given) > len(_FIELDS[kind]):
                 raise ArchitectureError(f"{kind}(...) has {len(given)} values, at most {len(_FIELDS[kind])} are known")
             return dict(zip(_FIELDS[kind], given, strict=False)) | named
-        return self._made(kind, given, named)
+        return self._called(kind, given, named)
 
-    def _made(self, kind: str, given: list[Any], named: dict[str, Any]) -> Any:
+    def _called(self, kind: str, given: list[Any], named: dict[str, Any]) -> Any:
         first = given[0] if given else None
         if kind in _NUMBERS and len(given) == 1 and not named and isinstance(first, int | float | str):
             return first

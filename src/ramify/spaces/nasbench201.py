@@ -109,11 +109,11 @@ class NASBench201(Space):
         ]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
-        """Return the one candidate that puts operation `value` on the edge `decision`."""
+        """Return the one candidate for the value `value` of the edge `decision`."""
         return [("cell", self.place(decision), self.operations.index(value))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
-        """Take the best operation of every edge, `none` included (NAS-Bench-201, appendix)."""
+        """Take the operation with the highest score on every edge, `none` included (NAS-Bench-201, appendix)."""
         check_scores(scores, self.choices)
         best = argmax_existing(scores["cell"], self.choices["cell"])
         return self.architecture([self.operations[index] for index in best])
@@ -121,7 +121,7 @@ class NASBench201(Space):
     # Notation: |op~0|+|op~0|op~1|+|op~0|op~1|op~2|
 
     def parse(self, notation: Any) -> Architecture:
-        """Read an architecture string; missing edges are `none`, the order inside a node is free.
+        """Read an architecture string; missing edges are `none`, and the order within a node is free.
 
         Also read are `nb201:1234`, a number in the benchmark's own order; a list of operations, one for every edge in
         the order of the string; a list of (operation, source) for every node, as `Structure(…)` prints; and the six
@@ -205,7 +205,7 @@ class NASBench201(Space):
         )
 
     def expression(self, arch: Architecture, none: str = "zero") -> str:
-        """Return what the cell computes as an expression of its input `0`, in which a skip is its operand.
+        """Return the cell's output as an expression of its input `0`; a skip is its operand.
 
         Cells with equal expressions compute the same, as long as zeros stay zeros (norms may learn to shift them).
         The benchmark's 15,625 cells have 12,751 expressions with `none` as any other operation, and 6,466 as

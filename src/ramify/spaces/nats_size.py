@@ -1,4 +1,4 @@
-"""The size space of NATS-Bench (Dong et al., TPAMI 2021, arXiv:2009.00437), "sss": how wide each of five layers is.
+"""The size space of NATS-Bench (Dong et al., TPAMI 2021, arXiv:2009.00437), "sss": the widths of five layers.
 
 Every cell is the same cell of NAS-Bench-201. Network: stem and a cell of width c₀; a residual block of stride 2 to c₁;
 a cell from c₁ to c₂; a residual block to c₃; a cell from c₃ to c₄; BN-ReLU, global average pool, linear. (NATS-Bench's
@@ -55,7 +55,7 @@ _CELL = tuple((edge, _SKIP if edge == 3 else _CONV) for edge in range(len(_EDGES
 
 
 class NATSBenchSize(Space):
-    """Five numbers of channels, 8 choices each: 8⁵ = 32,768 members by default.
+    """Five widths, each with 8 choices: 8⁵ = 32,768 members by default.
 
     Args:
         widths: The numbers of channels that a layer may have, ascending.
@@ -101,23 +101,23 @@ class NATSBenchSize(Space):
         return [Decision(f"c{layer}", self.widths, layer) for layer in range(LAYERS)]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
-        """Return the one candidate that gives the layer `decision` the width `value`."""
+        """Return the one candidate for the width `value` of the layer `decision`."""
         return [(CHANNELS, self.place(decision), self.widths.index(value))]
 
     def parts(self, arch: Architecture) -> list[Hashable]:
-        """Return layers with the widths in front of and behind them."""
+        """Return the layers, each with the widths before and after it."""
         widths = [0, *(arch[name] for name in arch), 0]
         return [(layer, *pair) for layer, pair in enumerate(pairwise(widths))]
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
-        """Take the best width of every layer."""
+        """Take the width with the highest score in every layer."""
         check_scores(scores, self.choices)
         return self.architecture([self.widths[i] for i in argmax_existing(scores[CHANNELS], self.choices[CHANNELS])])
 
     # Notation: 8:8:40:32:64
 
     def parse(self, notation: Any) -> Architecture:
-        """Read five numbers joined by colons, or a list of them.
+        """Read five widths joined by colons, or a list of them.
 
         Raises:
             ArchitectureError: Saying which number is wrong.
@@ -296,13 +296,13 @@ class _MaskedCell(nn.Module):
         if self.before is None:
             return x * self.masks(now)
         earlier = self.before.weights(mixture)
-        nothing = x.new_zeros(())
-        equal = {index: earlier.get(index, nothing) for index in now}
+        zero = x.new_zeros(())
+        equal = {index: earlier.get(index, zero) for index in now}
         same = self.masks({index: weight * equal[index] for index, weight in now.items()})
         kept = _resized(x, same.shape[1]) * same
         if list(earlier) == list(now) and len(now) == 1:
             return kept
-        total = sum(earlier.values(), nothing)
+        total = sum(earlier.values(), zero)
         unequal = self.masks({index: weight * (total - equal[index]) for index, weight in now.items()})
         return kept + self._masked("0-3", _SKIP, x, unequal)
 

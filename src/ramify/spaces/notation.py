@@ -1,4 +1,4 @@
-"""Texts that stand for an architecture, as people, papers and programs write them. Nothing in them is evaluated.
+"""Reading notations of architectures as people, papers and programs write them. Nothing in them is evaluated.
 
     {"normal": [["sep_conv_3x3", 1], …], …}                     JSON
     {'normal': [(('sep_conv_3x3', 1, 0.148), …)], …}            what Python prints: dicts, tuples, np.int64(1), …
@@ -38,11 +38,11 @@ BEGINNING = 60
 
 
 class UnknownNotationError(ArchitectureError):
-    """A text that resembles no notation."""
+    """A text that resembles no known notation."""
 
 
 def read(text: Any, *, name: str | None = None, python: bool = False, tell: Callable[[str], None] | None = None) -> Any:
-    """Return the text, list or mapping that a text stands for; what is no text is returned as it is.
+    """Return the notation in a text, as text, list or mapping; a value that is no text is returned unchanged.
 
     Args:
         text: One notation, possibly with other text around it.
@@ -102,7 +102,7 @@ def read(text: Any, *, name: str | None = None, python: bool = False, tell: Call
 
 
 def read_list(text: str) -> list[Any]:
-    """Return the notations in a text, which is a list of them, or one.
+    """Return the notations in a text that holds one or a list of them.
 
     Raises:
         ArchitectureError: If it is cut off, too large, or what stands in it has no value.

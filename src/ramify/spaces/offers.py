@@ -1,4 +1,4 @@
-"""What a space offers, as far as it shows: in its class, in its candidates, in its networks."""
+"""Detecting the capabilities of a space: from its class, its candidates and its networks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OF_NETWORKS = OF_SUPERNETS | {INHERITANCE}
 
 
 def shown_by_space(space: Space) -> Iterator[Capability]:
-    """Yield what the class of a space and its candidates show."""
+    """Yield the capabilities that the class of a space and its candidates show."""
     if "partial_channels" in space.Layout.keywords("supernet"):
         yield PARTIAL_CHANNELS
     if space.depth is not None:
@@ -55,7 +55,7 @@ def shown_by_space(space: Space) -> Iterator[Capability]:
 
 
 def shown_by_networks(space: Space) -> frozenset[Capability]:
-    """Return what the networks of a space show.
+    """Return the capabilities that the networks of a space show.
 
     Where `_supernet` and `_build` return classes of the library, as their annotations say, these are looked at. Else a
     supernet and a member of the default layout are made, on the meta device: nothing is computed. A space that makes
@@ -75,7 +75,7 @@ def shown_by_networks(space: Space) -> frozenset[Capability]:
 
 
 def shown_by_pair(space: Space, supernet: nn.Module, member: nn.Module) -> frozenset[Capability]:
-    """Return what a supernet and the network of a member show, whose tensors may be on the meta device."""
+    """Return the capabilities that a supernet and a member's network show; tensors may be on the meta device."""
     return _shared(supernet, member) | ({INHERITANCE} if _inherits(space, supernet, member) else set())
 
 
@@ -88,8 +88,8 @@ def _class_of(method: Callable[..., nn.Module]) -> type[nn.Module] | None:
 
     The library's classes declare all they have; those of others may get it when they are made.
     """
-    said = method.__annotations__.get("return")
-    returned = method.__globals__.get(said) if isinstance(said, str) else said
+    annotation = method.__annotations__.get("return")
+    returned = method.__globals__.get(annotation) if isinstance(annotation, str) else annotation
     return returned if isinstance(returned, type) and returned.__module__.startswith(f"{LIBRARY}.") else None
 
 
@@ -103,7 +103,7 @@ def _inherits(space: Space, supernet: nn.Module, member: nn.Module) -> bool:
 
 
 def used_candidates(space: Space) -> Mapping[str, list[list[int]]]:
-    """Return for every choice and edge the operations that members use, ascending."""
+    """Return the operations that members use, ascending, for every choice and edge."""
     used = {
         candidate
         for decision in space.decisions
@@ -117,5 +117,5 @@ def used_candidates(space: Space) -> Mapping[str, list[list[int]]]:
 
 
 def candidate_counts(space: Space) -> list[int]:
-    """Return the numbers of candidates, ascending, that edges with a choice have, counted as members use them."""
+    """Return the numbers of candidates that members use on edges with a choice, ascending, without duplicates."""
     return sorted({len(ops) for edges in used_candidates(space).values() for ops in edges} - {0, 1})

@@ -1,4 +1,4 @@
-"""Graphs whose nodes each read two earlier states: the cells of DARTS and H-DAS, the stages of H-DAS.
+"""Graphs whose nodes each have two inputs among earlier states: the cells of DARTS and H-DAS, the stages of H-DAS.
 
 States 0 and 1 are the inputs, node n is state n+2. A node is decided as a whole, as a pair of reads (operation,
 state), so that the decisions are independent and their product is the exact size.
@@ -51,17 +51,17 @@ class PairGraph:
         return range(2, self.nodes + 2)
 
     def sources(self, state: int) -> range:
-        """Return the states that a node may read."""
+        """Return the states that can be inputs of a node."""
         return range(0 if self.window is None else max(0, state - self.window), state)
 
     @cached_property
     def edges(self) -> tuple[tuple[int, int], ...]:
-        """Nodes in order, sources in order; two edges from a state that may be read twice."""
+        """All edges by node and source; two edges from a state that can be a node's input twice."""
         slots = 1 + self.repeat
         return tuple((source, state) for state in self.states for source in self.sources(state) for _ in range(slots))
 
     def pairs(self, state: int) -> tuple[Value, ...]:
-        """Return all ways for a node to read two states, each written in canonical order."""
+        """Return all pairs of inputs of a node, each in canonical order."""
         ops = [op for op in self.operations if op != NONE]
         pairs = [
             ((first, a), (second, b))
@@ -74,11 +74,11 @@ class PairGraph:
         return tuple(pairs)
 
     def canonical(self, reads: Iterable[Read]) -> tuple[Read, ...]:
-        """Return reads in the order of their states, and of the operations."""
+        """Return a node's inputs in canonical order: by state, then by operation."""
         return tuple(sorted(reads, key=lambda read: (read[1], self.operations.index(read[0]))))
 
     def used(self, state: int, value: Value) -> list[tuple[int, int]]:
-        """Return (edge, operation) of both reads; a repeated state takes its second edge."""
+        """Return the (edge, operation) pairs of a node's inputs; a repeated state uses its second edge."""
         (first, a), (second, b) = cast(tuple[Read, Read], value)
         return [
             (self.edges.index((a, state)), self.operations.index(first)),
@@ -96,7 +96,7 @@ def pair_graph(
     repeat: bool = False,
     most: int = MOST_NODES,
 ) -> PairGraph:
-    """Return the graphs with these settings, having checked them; `name` is for messages.
+    """Return the graphs with these settings, validated; `name` is for messages.
 
     Raises:
         ConfigurationError: If no graph can have them.
@@ -114,7 +114,7 @@ def pair_graph(
 
 
 class Node(NamedTuple):
-    """What a decision about a node decides.
+    """What a decision about a node is about.
 
     Args:
         kind: Name of the choice.
@@ -165,7 +165,7 @@ class PairSpace(Space):
         ]
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
-        """Return the two candidates that a node's pair of reads uses."""
+        """Return the two candidates of a node's pair of inputs."""
         kind, state = self.place(decision)
         return [(kind, edge, op) for edge, op in self._graphs[kind].used(state, value)]
 
@@ -256,8 +256,8 @@ class PairSpace(Space):
         for state, ((first, a), (second, b)) in enumerate(nodes, start=2):
             for op in (first, second):
                 if op not in graph.operations:
-                    known = list(graph.operations)
-                    raise ArchitectureError(f"{key}, state {state}: {op!r} is not among {known}; {advice}")
+                    names = list(graph.operations)
+                    raise ArchitectureError(f"{key}, state {state}: {op!r} is not among {names}; {advice}")
             for source in (a, b):
                 if source not in graph.sources(state):
                     seen = graph.sources(state)

@@ -1,4 +1,4 @@
-"""Architectures inside what programs keep of them: results in JSON, rows with an accuracy, notebooks, dumps of YAML.
+"""Finding architectures in other data: JSON results, rows with an accuracy, notebooks, YAML dumps.
 
 {"result": {"arch": [2, 0, …], "acc": 74.3}}        the one architecture in it, wherever it is
 ((2, 0, …), 74.3)    ('best arch:', (2, 0, …))       beside numbers and words
@@ -32,7 +32,7 @@ _TAGS = re.compile(r"!!python/(?:tuple|object/(?:new|apply):[\w.]*Genotype)(?=\s
 
 
 def is_notation(value: Any, cells: frozenset[str]) -> bool:
-    """Return whether a mapping is meant as an architecture itself, `cells` being how genotypes call their cells."""
+    """Return whether a mapping is itself an architecture, `cells` being the names of cells in genotypes."""
     if not isinstance(value, Mapping):
         return False
     keys = set(map(str, value))
@@ -42,7 +42,7 @@ def is_notation(value: Any, cells: frozenset[str]) -> bool:
 
 
 def held(value: Any, cells: frozenset[str], holds: Callable[[str], bool]) -> Any:
-    """Return the one architecture that a value holds, or the value where it holds none or is one.
+    """Return the only architecture inside a value; the value itself if it holds none or is one.
 
     Args:
         value: Of a whole text.
@@ -74,7 +74,7 @@ def _only(architectures: list[tuple[str, Any]], otherwise: Any) -> Any:
 
 
 def at(value: Any, name: str) -> Any:
-    """Return what is at a place of a value, such as `best.arch` or `rows.3.arch`; None where there is nothing."""
+    """Return the item at a path in a value, such as `best.arch` or `rows.3.arch`; None if there is none."""
     if isinstance(value, Mapping) and name in value:
         return value[name]
     for part in name.split("."):
@@ -88,7 +88,7 @@ def at(value: Any, name: str) -> Any:
 
 
 def from_yaml(text: str) -> Any:
-    """Return the mapping or the list that a text in YAML stands for; None where it is no YAML."""
+    """Return the mapping or the list of a YAML text; None if it is no YAML."""
     text = text if len(text) > MAX_YAML else _TAGS.sub("", text).strip("\n")
     if len(text) > MAX_YAML or not _YAML.match(text):
         return None

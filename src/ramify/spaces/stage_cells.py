@@ -1,4 +1,4 @@
-"""Cells of their own for every stage: the cell level of H-DAS (Liu et al., AAAI 2021, arXiv:2101.04028).
+"""Separate cells for every stage: the cell level of H-DAS (Liu et al., AAAI 2021, arXiv:2101.04028).
 
 Three normal cells and the two reduction cells between them, each as in DARTS. Where the published networks differ from
 those of DARTS: `none` is the last operation, poolings keep their batch norm when the network is built, and it scales
@@ -62,5 +62,5 @@ class StageCells(CellSpace):
         super().__init__(nodes, operations, concat, reduction, repeat)
 
     def kind_at(self, plan: CellPlan) -> str:
-        """Return the role of a cell and the number of its stage, `reduce1` being the end of the first."""
+        """Return the role and the stage number of a cell; `reduce1` ends the first stage."""
         return f"{ROLES[plan.reduction]}{plan.stage}"

@@ -152,7 +152,7 @@ class StageGraph(PairSpace):
 
     @classmethod
     def covering(cls, dag: Any, cell: Any = None) -> Self:
-        """Return the instance that contains the graphs `dag`, whatever their lengths, joined states and sources.
+        """Return the instance that contains the graphs `dag`, whatever their lengths, concatenated states and sources.
 
         `cell` is as for the constructor; by default the cells that the notation itself holds, else DARTS_V2.
         """
@@ -207,20 +207,20 @@ class StageGraph(PairSpace):
         for state, reads in enumerate(nodes, start=2):
             for op, _ in reads:
                 if count_weights(op):
-                    known = list(self._graphs[kind].operations)
+                    names = list(self._graphs[kind].operations)
                     raise ArchitectureError(
-                        f"{self._key(kind)}, state {state}: {op!r} has weights; a stage graph takes {known}"
+                        f"{self._key(kind)}, state {state}: {op!r} has weights; a stage graph takes {names}"
                     )
         super()._check_reads(kind, nodes)
 
     # Baselines
 
     def chain(self, operation: str = SKIP) -> Architecture:
-        """Return the member whose cells each read the two latest states: a plain stack of cells."""
+        """Return the member in which every cell reads the two latest states: a plain stack of cells."""
         return self.architecture(self._wired(lambda state: ((operation, state - 2), (operation, state - 1))))
 
     def all_skip(self, arch: Architecture) -> Architecture:
-        """Return the member with the sources of `arch` and skips in place of its operations."""
+        """Return the member with the sources of `arch` and skip connections for its operations."""
         self.checked(arch)
         values = {
             name: tuple((SKIP, read[1]) for read in value) if isinstance(value, tuple) else value
@@ -229,7 +229,7 @@ class StageGraph(PairSpace):
         return self.architecture(values)
 
     def shared(self, arch: Architecture, stage: int = 1) -> Architecture:
-        """Return the member that has the graph of one stage (1, 2 or 3) of `arch` in all three.
+        """Return the member with the graph of one stage (1, 2 or 3) of `arch` in all three.
 
         Raises:
             ArchitectureError: If the stages do not have the same number of cells.
@@ -247,7 +247,7 @@ class StageGraph(PairSpace):
     # Depth
 
     def depths(self, scores: Mapping[str, Tensor], *, none: bool = True) -> Tensor:
-        """Return how deep the stages are, (3,): the depth of the states, summed over operations, mean over cells.
+        """Return the depths of the stages, (3,): mean depth of the cells, each summed over operations.
 
         A state is as deep as the mean over its edges of α·(1 + depth of the source), for every operation by itself;
         inputs have depth 0 (the depth loss of the released stage search).
@@ -320,7 +320,7 @@ class StageGraph(PairSpace):
         return _StageSupernet(self._places(norm, layout, stage), self._width, **_skeleton(layout, shape))
 
     def parts(self, arch: Architecture) -> list[Hashable]:
-        """Return the cells and the poolings that are read, by the stage they are in."""
+        """Return the used cells and poolings, by their stage."""
         parts: list[Hashable] = []
         for stage in STAGES:
             cells, poolings = self.read_parts(arch, stage, self._joined(arch, stage))
@@ -328,7 +328,7 @@ class StageGraph(PairSpace):
         return parts
 
     def read_parts(self, arch: Architecture, stage: str, joined: tuple[int, ...]) -> tuple[int, int]:
-        """Return how many cells, and poolings between cells, are read in a stage whose output joins these states."""
+        """Return the numbers of used cells and of poolings in a stage with these concatenated states."""
         graph = self._graphs[stage]
         reads = [(state, *read) for state in graph.states for read in cast(tuple[Read, Read], arch[f"{stage}.{state}"])]
         live = needed_states(joined, ((source, state) for state, _, source in reads))
@@ -376,7 +376,7 @@ class _StageSupernet(Supernet, CellSkeleton):
 
 
 def fixed_cells(cell: Any) -> tuple[CellSpace, Architecture]:
-    """Return cells that are given by a notation or an architecture as a member of the smallest space that holds them.
+    """Return given cells, a notation or an architecture, as a member of the smallest space that contains them.
 
     Raises:
         ArchitectureError: If they are no cells with two inputs.

@@ -1,4 +1,4 @@
-"""Texts as papers, web pages and terminals show them, brought back to the characters that programs write.
+"""Replacing typographic characters of papers, web pages and terminals by those of program text.
 
 What is undone has one meaning only: typographic quotes, full-width brackets and ligatures, signs that look like `~`,
 `|`, `-` or `x`, invisible characters, colors of a terminal, LaTeX's backslashes, entities of HTML. Line ends stay.
@@ -27,7 +27,7 @@ _ALIKE = str.maketrans(
 
 
 def plain(text: str) -> str:
-    """Return a text with plain characters for those that stand for them."""
+    """Return a text with its typographic characters replaced by plain ones."""
     if "\x1b" in text:
         text = _COLORS.sub("", text)
     if "&" in text:

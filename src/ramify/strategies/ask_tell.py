@@ -1,4 +1,4 @@
-"""The session of all strategies that ask for an architecture and are told its score."""
+"""The session of all ask-and-tell strategies, which propose architectures and learn from their scores."""
 
 # No postponed annotations: the command line reads the types of inherited fields in the modules of subclasses.
 
@@ -46,7 +46,7 @@ _WORST = 1e9
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a strategy wants to be evaluated, where that is more than an architecture.
+    """An architecture to evaluate, with its number of epochs or a note for the strategy.
 
     Args:
         architecture: The member.
@@ -84,22 +84,22 @@ class AskTell(Budget, Objectives, Strategy):
 
     @property
     def needs_data(self) -> bool:
-        """Whether a search needs the images of a data set: whether its evaluator does."""
+        """Whether a search needs the images of a data set, which its evaluator decides."""
         return self.evaluator is None or self.evaluator.needs_data
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """What the evaluator needs."""
+        """The needs of the evaluator."""
         return frozenset() if self.evaluator is None else self.evaluator.needs
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """What saves the evaluator work."""
+        """The optional capabilities that the evaluator uses."""
         return frozenset() if self.evaluator is None else self.evaluator.uses
 
     @abstractmethod
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | Proposal | None:
-        """Return what to evaluate next: a function of the arguments, so that a continued search is the same one.
+        """Return the next proposal, a function of the arguments alone, so that a continued search is the same.
 
         None ends the search: nothing is left to ask for.
 
@@ -111,7 +111,7 @@ class AskTell(Budget, Objectives, Strategy):
         """
 
     def ready(self, trials: Trials) -> bool:
-        """Return whether the next architecture can be asked for, though `trials.pending` are not evaluated.
+        """Return whether the next proposal can be made while `trials.pending` are not evaluated yet.
 
         A strategy extends this where an answer follows from no result, or only from those that are known.
         """
@@ -149,7 +149,7 @@ class AskTellSession:
         self._problem: Done | None = None
 
     def run(self) -> Iterator[Metrics]:
-        """Prepare the evaluator, then ask, have evaluated, and record in the order of asking."""
+        """Prepare the evaluator, then ask for proposals, have them evaluated, and record trials in order of asking."""
         yield from self.evaluation.prepare()
         before = time.monotonic() - self.spent.wall_seconds
         with self.evaluations as evaluations:
@@ -273,12 +273,12 @@ class AskTellSession:
 
     def _worst(self, costs: Mapping[str, float]) -> Mapping[str, float]:
         """Return the metrics that a strategy sees of a member that could not be evaluated: the worst so far."""
-        known = [trial.metrics for trial in self.trials if not trial.failed]
+        measured = [trial.metrics for trial in self.trials if not trial.failed]
         worst = {
-            name: max((metrics[name] for metrics in known if name in metrics), default=_WORST)
+            name: max((metrics[name] for metrics in measured if name in metrics), default=_WORST)
             for name in (*self.evaluation.metrics, *self.costs.names)
         }
-        worst["score"] = min([0.0, *(metrics["score"] for metrics in known)])
+        worst["score"] = min([0.0, *(metrics["score"] for metrics in measured)])
         return self.strategy.rewarded({**worst, **costs})
 
     def _check_success(self, which: str) -> None:
@@ -316,7 +316,7 @@ class AskTellSession:
         return self.trials.best.architecture
 
     def summary(self) -> dict[str, Any]:
-        """Return what the whole search spent, and its front if it has several objectives, as plain JSON values."""
+        """Return the spent budget, and the Pareto front of several objectives, as plain JSON values."""
         spent = {name: value for name, value in asdict(self.spent).items() if name != "wall_seconds"}
         if not self.evaluation.fidelities:
             del spent["epochs"]
@@ -347,16 +347,16 @@ class AskTellSession:
 
     @property
     def supernet(self) -> nn.Module | None:
-        """The supernet of the evaluator, where it has one."""
+        """The supernet of the evaluator, if it has one."""
         return getattr(self.evaluation, "supernet", None)
 
     @property
     def lookup(self) -> dict[str, Any] | None:
-        """Where scores come from, where they are looked up: the metadata of the evaluation."""
+        """The metadata of the table in which scores are looked up; None where they are not."""
         return getattr(self.evaluation, "metadata", None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all trials, what was asked for since, and the state of the evaluator."""
+        """Return all trials, the proposals without a result, and the state of the evaluator."""
         state = {
             "trials": [
                 [t.architecture.to_json(), dict(self._measured(t)), t.epochs, dict(t.memo), t.failed]

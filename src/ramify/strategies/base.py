@@ -1,4 +1,4 @@
-"""What a strategy is: settings that make a session out of a space and a task."""
+"""The interface of strategies: settings that start a session on a space and a task."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Compatibility:
 
 
 class SearchSession(Session, Protocol):
-    """A strategy at work: a session that can say at any safe point what it would choose."""
+    """A strategy at work: a session whose current result can be read at any safe point."""
 
     @property
     def supernet(self) -> nn.Module | None:
-        """The supernet with its weights, None where there is none."""
+        """The supernet with its weights, None if there is none."""
 
     def architecture(self) -> Architecture:
-        """Return the member the search stands for at this point."""
+        """Return the current result of the search."""
 
     def summary(self) -> dict[str, Any]:
-        """Return what there is to say at the end beside the architecture, as plain JSON values."""
+        """Return further results beside the architecture, as plain JSON values."""
 
 
 class Strategy(ABC):
@@ -65,7 +65,7 @@ class Strategy(ABC):
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """What saves work where a space offers it; the strategy searches others as well."""
+        """Optional capabilities of a space that save work."""
         return frozenset()
 
     def compatible(self, space: Space) -> Compatibility:

@@ -34,7 +34,7 @@ _NOISES = (0.01, 0.03, 0.1, 0.3)
 
 @dataclass(frozen=True, kw_only=True)
 class BayesianOptimization(AskTell):
-    """Evaluate what a Gaussian process, fitted to the trials so far, takes for the best.
+    """Evaluate the member that a Gaussian process, fitted to the trials so far, predicts to be best.
 
     Args:
         startup: Architectures that are drawn uniformly before the first model.
@@ -60,7 +60,7 @@ class BayesianOptimization(AskTell):
                 raise ConfigurationError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
 
     def ready(self, trials: Trials) -> bool:
-        """Return whether members are still drawn, or as usual."""
+        """Return whether the random start is still going on, or as usual."""
         return trials.asked < self.startup or super().ready(trials)
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
@@ -149,7 +149,7 @@ class _Measured:
 
 
 class GaussianProcess:
-    """A Gaussian process with constant mean; mean and variance are those of the highest likelihood.
+    """A Gaussian process with constant mean; mean and variance maximize the likelihood.
 
     Args:
         features: Which candidates the members use, float64 (N, F).
@@ -173,7 +173,7 @@ class GaussianProcess:
 
     @property
     def log_likelihood(self) -> float:
-        """Of the targets, up to a constant."""
+        """The log-likelihood of the targets, up to a constant."""
         return -len(self.targets) / 2 * math.log(self.variance) - self._factor.diagonal().log().sum().item()
 
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,19 +184,19 @@ class GaussianProcess:
 
 
 def differing(a: Tensor, b: Tensor) -> Tensor:
-    """Return in how many candidates members (N, F) and (M, F) differ, a changed one counted once: h, (N, M)."""
+    """Return in how many candidates members (N, F) and (M, F) differ, a replaced one counted once: h, (N, M)."""
     return (a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * a @ b.T) / 2
 
 
 def best_kernel(features: Tensor, targets: Tensor) -> tuple[float, float]:
-    """Return length and noise of the highest marginal likelihood among those that are tried."""
+    """Return the length scale and noise of highest marginal likelihood on a grid."""
     used = features.sum(dim=1).mean().item()
     tried = [(used * length, noise) for length in _LENGTHS for noise in _NOISES]
     return max(tried, key=lambda kernel: GaussianProcess(features, targets, *kernel).log_likelihood)
 
 
 def normal_scores(values: Tensor) -> Tensor:
-    """Return the normal quantiles of the ranks of values (N,); equal ones share the mean of their ranks."""
+    """Return the normal quantiles of the ranks of values (N,); ties share their mean rank."""
     _, where, counts = values.unique(return_inverse=True, return_counts=True)
     middle = counts.cumsum(dim=0) - counts / 2
     return torch.special.ndtri((middle / len(values)).to(values.dtype))[where]

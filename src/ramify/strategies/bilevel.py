@@ -1,4 +1,4 @@
-"""The tools of a bilevel search: what its loop, which stands in the file of its strategy, is written on.
+"""The tools of a bilevel search, on which the loop in the file of its strategy is written.
 
 A loop takes the steps that are left, lets weights and architecture parameters descend, and ends each step:
 
@@ -50,7 +50,7 @@ Stop = Callable[[Space, Sequence[Mapping[str, Tensor]]], int | None]
 
 @dataclass(frozen=True)
 class Moment:
-    """When in a search a mixing is asked for.
+    """The point in a search for which mixing weights are needed.
 
     Args:
         seed: Of the run.
@@ -65,13 +65,13 @@ class Moment:
     step: Turn
 
     def generator(self, *key: str) -> torch.Generator:
-        """Return the generator of this draw."""
+        """Return the random generator of this point."""
         return stream(self.seed, "mixing", self.draw, *key)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a search: one batch to train on.
+    """A step of a search, with the batch that the weights train on.
 
     Args:
         number: From 0.
@@ -83,22 +83,22 @@ class Step:
 
     @property
     def epoch(self) -> int:
-        """Its epoch, from 0."""
+        """The epoch of the step, from 0."""
         return self.number // self.steps_per_epoch
 
     @property
     def within(self) -> int:
-        """Its number in its epoch, from 0."""
+        """The number of the step within its epoch, from 0."""
         return self.number % self.steps_per_epoch
 
     @property
     def ends_epoch(self) -> bool:
-        """Whether it is the last of its epoch."""
+        """Whether the step is the last of its epoch."""
         return self.within == self.steps_per_epoch - 1
 
 
 class Bilevel(Stateful):
-    """A bilevel search at work: weights, architecture parameters, batches of both halves, and what is recorded.
+    """A bilevel search at work: weights, architecture parameters, batches of both halves, and records.
 
     Args:
         strategy: Its settings, and its loop (`search`).
@@ -168,19 +168,19 @@ class Bilevel(Stateful):
     # What a loop is written on
 
     def run(self) -> Iterator[Metrics]:
-        """Search; one yield a step, one row of the history an epoch."""
+        """Search; yield after every step, with a row of the history after every epoch."""
         self.limits.prepare()
         yield from self.strategy.search(self)
 
     def steps(self) -> Iterator[Step]:
-        """Yield the steps that are left, until all are done or the search is stopped; `end` ends each."""
+        """Yield the remaining steps, until all are done or the search is stopped; each is ended by `end`."""
         while (number := self.step) < self.weights.steps and not self.stopped:
             yield Step(number, self.weights.steps_per_epoch)
             if self.step != number + 1:
                 raise ConfigurationError(f"a loop must end step {number} once: `yield search.end(step)`")
 
     def turns(self, step: Step, learns: bool | None = None) -> list[Moment]:
-        """Return who learns in a step, in the order that `first` says, with the randomness of each.
+        """Return the turns of a step, weights or architecture, in the order of `first`, each with its randomness.
 
         Args:
             step: Which.
@@ -192,21 +192,21 @@ class Bilevel(Stateful):
         return [Moment(self.work.seed, step.epoch, 2 * step.number + (turn == "architecture"), turn) for turn in turns]
 
     def descend(self, batch: Batch, *paths: Draw, **options: Any) -> None:
-        """Let the weights take a step on what paths lose on a batch; the parameters learn nothing."""
+        """Take a gradient step of the weights on the losses of paths on a batch; α stay fixed."""
         beside = list(self.alphas.values()) if self.strategy.legacy_clip else []
         self.weights.descend(self.step, batch, *paths, beside=beside, **options)
 
     def losses(self, batch: Batch, path: Draw, **options: Any) -> Iterator[Tensor]:
-        """Yield the parts of what a path loses on a batch of the architecture, at the current weights; count them."""
+        """Yield the parts of a path's loss on a batch of the architecture, at the current weights, and record them."""
         key = ("architecture", self.step)
         return self.weights.losses(batch, path, key=key, averages=self.averages, **options)
 
     def until(self, stop: Stop) -> None:
-        """End the search where `stop` says so after an epoch."""
+        """End the search after an epoch if `stop` says so."""
         self._stop = stop
 
-    def end(self, step: Step, told: Callable[[], Mapping[str, float]] = dict, **values: float) -> Metrics:
-        """End a step; at the end of an epoch record it, and stop if that is due.
+    def end(self, step: Step, extra: Callable[[], Mapping[str, float]] = dict, **values: float) -> Metrics:
+        """End a step; at the end of an epoch record a row, and stop the search if that is due.
 
         Args:
             step: Which.
@@ -214,11 +214,11 @@ class Bilevel(Stateful):
             values: More of it.
         """
         self.step += 1
-        row = self._row(step, lambda: {**values, **told()}) if step.ends_epoch else {}
+        row = self._row(step, lambda: {**values, **extra()}) if step.ends_epoch else {}
         return Metrics("search", self.step, self.weights.steps, row)
 
     def select(self, preferences: Mapping[str, Tensor], count: int) -> Iterator[Metrics]:
-        """Score the members that `preferences` (E, O) put first, within limits or budget; the best is the result."""
+        """Score the members of largest `preferences` (E, O), within limits or budget; the best is the result."""
         bounds = self._bounds
         candidates = (
             most_probable(self.space, preferences, count)
@@ -230,16 +230,16 @@ class Bilevel(Stateful):
     # What comes of it
 
     def scores(self) -> dict[str, Tensor]:
-        """Return the scores (E, O) that stand for the mixture."""
+        """Return the scores (E, O) of the mixture, from which the result is derived."""
         return {name: score.detach() for name, score in self.strategy.scores(self.space, self.alphas).items()}
 
     def architecture(self) -> Architecture:
-        """Return the best of the candidates, or, before there is one, the member that the parameters prefer."""
+        """Return the best scored candidate, or, before there is one, the member that α prefer."""
         best = self.selection.best
         return self.derived(self.alphas) if best is None else best.architecture
 
     def derived(self, alphas: Mapping[str, Tensor]) -> Architecture:
-        """Return the member that parameters stand for, within limits or budget."""
+        """Return the member derived from architecture parameters, within limits or budget."""
         scores = self.strategy.derived_from(self.space, alphas)
         return self.space.discretize(scores) if self._bounds is None else self._bounds.derive(scores, self.space)
 
@@ -248,7 +248,7 @@ class Bilevel(Stateful):
         return self.limits if self.limits else self.budget
 
     def summary(self) -> dict[str, Any]:
-        """Return whether nothing was decided, and what the result costs, where it has limits or a budget."""
+        """Return whether the search is undecided, and the cost of the result, if there are limits or a budget."""
         summary: dict[str, Any] = {"undecided": UNMOVED} if self._is_undecided() else {}
         arch = self.architecture()
         if self.limits:
@@ -273,7 +273,7 @@ class Bilevel(Stateful):
 
     # The end of an epoch
 
-    def _row(self, step: Step, told: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
+    def _row(self, step: Step, extra: Callable[[], Mapping[str, float]]) -> dict[str, Any]:
         """Record the parameters, stop where strategy or guard say so, and return a row of the history."""
         averages = self.weights.averages.take()  # the first to notice divergence
         if not self.averages.is_empty:  # validation data were seen
@@ -291,7 +291,7 @@ class Bilevel(Stateful):
             "epoch": step.epoch,
             **averages,
             "lr": self.weights.lr_at(step.number),
-            **told(),
+            **extra(),
             **{f"{name}_term": float(term.detach()) for name, term in self._terms(self.alphas)},
             **self.measures[-1],
             **({} if chosen is None else {"returned_to_epoch": chosen}),

@@ -26,7 +26,7 @@ that a table lacks, and would propose the same one for ever."""
 
 @dataclass(frozen=True, kw_only=True)
 class BOHB(AskTell):
-    """BOHB over the epochs of the evaluator; where that knows one fidelity only, the estimator alone.
+    """BOHB over the epochs of the evaluator; with a single fidelity, its density estimator alone.
 
     The result is the best of those that were evaluated at the highest fidelity.
 
@@ -57,13 +57,13 @@ class BOHB(AskTell):
             raise ConfigurationError(f"`random_fraction` must be in [0, 1], got {self.random_fraction}")
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Proposal:
-        """Return the next architecture of the bracket and after how many epochs it is evaluated."""
+        """Return the next architecture of the bracket and its number of epochs."""
         levels = rungs(trials.fidelities, self.min_epochs, self.eta)
         place = self._place(trials)
         epochs = levels[place.rung + len(levels) - len(place.sizes)]
         if place.rung:
             return Proposal(place.promoted(trials) or space.sample(rng), epochs)
-        studies = trials.fold("studies", dict, lambda studies, trial: self._told(space, studies, trial))
+        studies = trials.fold("studies", dict, lambda studies, trial: self._updated(space, studies, trial))
         fitted = [studies[level] for level in levels if level in studies and studies[level][1] >= self.startup]
         if not fitted or rng.random() < self.random_fraction:
             return Proposal(space.sample(rng), epochs)
@@ -75,7 +75,7 @@ class BOHB(AskTell):
         return Proposal(space.sample(rng), epochs)
 
     def ready(self, trials: Trials) -> bool:
-        """Return whether the rung that the next one is promoted from is complete, or as usual in the lowest."""
+        """Return whether the rung that the next promotion comes from is complete; in the lowest, as usual."""
         place = self._place(trials)
         return len(trials) >= place.begin if place.rung else super().ready(trials)
 
@@ -83,7 +83,7 @@ class BOHB(AskTell):
         levels = rungs(trials.fidelities, self.min_epochs, self.eta)
         return _Place.of(trials.asked, brackets(len(levels), self.eta))
 
-    def _told(self, space: Space, studies: dict[Any, tuple[OptunaStudy, int]], trial: Trial) -> dict[Any, Any]:
+    def _updated(self, space: Space, studies: dict[Any, tuple[OptunaStudy, int]], trial: Trial) -> dict[Any, Any]:
         if trial.failed:
             return studies
         study, count = studies.get(trial.epochs) or (OptunaStudy(space, self._make_sampler), 0)
@@ -101,7 +101,7 @@ def _with_failed(failed: set[Architecture], trial: Trial) -> set[Architecture]:
 
 
 def rungs(fidelities: Sequence[int], least: int, eta: int) -> Sequence[int | None]:
-    """Return the epochs of the rungs, ascending: the highest fidelity, an η-th of it, … down to `least`.
+    """Return the epochs of the rungs, ascending: the highest fidelity, 1/η of it, … down to `least`.
 
     Each is the highest fidelity that is not above; [None] where there are no fidelities.
 
@@ -118,7 +118,7 @@ def rungs(fidelities: Sequence[int], least: int, eta: int) -> Sequence[int | Non
 
 
 def brackets(levels: int, eta: int) -> list[list[int]]:
-    """Return how many architectures every rung of every bracket of a cycle evaluates, as in the paper's program.
+    """Return the number of architectures in every rung of every bracket of a cycle, as in the paper's program.
 
     Example:
         >>> brackets(3, 3)

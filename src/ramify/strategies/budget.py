@@ -1,4 +1,4 @@
-"""How much a multi-trial search may spend."""
+"""The budget of a multi-trial search."""
 
 # No postponed annotations: the command line reads the types of inherited fields in the modules of subclasses.
 
@@ -12,7 +12,7 @@ DEFAULT_EVALUATIONS = 20
 
 @dataclass(frozen=True)
 class Spent:
-    """What a search has spent.
+    """The amounts that a search has spent.
 
     Args:
         evaluations: Repetitions included.
@@ -29,7 +29,7 @@ class Spent:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """When a multi-trial search ends: as soon as one of these is reached.
+    """The budget of a multi-trial search, which ends as soon as one of these amounts is spent.
 
     The evaluation that reaches a budget is kept, as in NATS-Bench (Dong et al., TPAMI 2021). An architecture that is
     asked for again counts and costs again, as there, though nothing is computed again.
@@ -48,21 +48,21 @@ class Budget:
     wall_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in self._given.items():
+        for name, allowed in self._limits.items():
             if not allowed > 0:
                 least = "at least 1" if type(allowed) is int else "above 0"
                 raise ConfigurationError(f"`{name}` must be {least}, got {allowed}")
 
     @property
-    def _given(self) -> dict[str, Any]:
+    def _limits(self) -> dict[str, Any]:
         named = {name: getattr(self, name) for name in ("evaluations", "epochs", "seconds", "wall_seconds")}
         return {name: allowed for name, allowed in named.items() if allowed is not None}
 
     @property
     def budgets(self) -> dict[str, Any]:
-        """What ends the search, by name."""
-        return self._given or {"evaluations": DEFAULT_EVALUATIONS}
+        """The limited amounts, by name."""
+        return self._limits or {"evaluations": DEFAULT_EVALUATIONS}
 
     def share(self, spent: Spent) -> float:
-        """Return how much of the budget is spent: 1 or more ends the search."""
+        """Return the spent share of the budget: 1 or more ends the search."""
         return max(getattr(spent, name) / allowed for name, allowed in self.budgets.items())

@@ -181,17 +181,17 @@ class CDARTS(Limited, Strategy):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """Networks that share stems and heads, their classifier if told so, and weights at the begin of a cycle."""
+        """Networks that share stems and heads, a shared classifier if asked for, and weights to start cycles from."""
         shared = {SAME_WIDTHS, TAPS, STEMS, INHERITANCE}
         return frozenset(shared | ({CLASSIFIER} if self.share_classifier else set()))
 
     @property
     def epochs(self) -> int:
-        """Epochs in all."""
+        """Total epochs."""
         return self.pretrain_epochs + self.cycles * (self.warmup_epochs + self.joint_epochs)
 
     def joint_share(self, joint_epoch: int) -> float:
-        """Return how much of the joint learning lies before a joint epoch, from 0 on."""
+        """Return the share of joint learning before a joint epoch, from 0 on."""
         return joint_epoch / (self.cycles * self.joint_epochs)
 
     def penalty_at(self, joint_epoch: int) -> float:
@@ -241,7 +241,7 @@ class CDARTS(Limited, Strategy):
         return Cyclic(self, space, work)
 
     def place(self, step: int, steps_per_epoch: int) -> "Place":
-        """Return where a step is."""
+        """Return the position of a step in the schedule."""
         epoch, within = divmod(step, steps_per_epoch)
         if epoch < self.pretrain_epochs:
             return Place(epoch, within, SEPARATELY, -1, 0, False, False)
@@ -259,14 +259,14 @@ class CDARTS(Limited, Strategy):
         )
 
     def lr_at(self, place: "Place", lr: float | None = None) -> float:
-        """Return the learning rate of a place, of a network that begins with `lr`; S by default."""
+        """Return the learning rate at a position, for a network with initial rate `lr`; S by default."""
         lr = self.lr if lr is None else lr
         if self.schedule == "constant" or self.lr == 0:
             return lr
         return cosine(self.joint_share(place.joint_epoch), lr, lr * self.min_lr / self.lr)
 
     def search(self, cyclic: Cyclic) -> Iterator[Metrics]:
-        """Let S learn alone; then, in every cycle, build E anew, let it learn alone, and both together (section 3)."""
+        """Pretrain S; then, in every cycle, rebuild E, train it alone, and train both jointly (section 3)."""
         for place in cyclic.places():
             if place.begins_cycle and cyclic.built < place.cycle:
                 yield cyclic.regenerate(place.cycle)
@@ -319,7 +319,7 @@ class CDARTS(Limited, Strategy):
                 if self.detach_teacher:
                     teacher = teacher.detach()
                 apart = distillation(student, teacher, distance=self.distance, temperature=self.temperature)
-                student_loss, teacher_loss = (lost(task, said, part, share) for said in (logits, taught))
+                student_loss, teacher_loss = (lost(task, output, part, share) for output in (logits, taught))
                 term = self.regularizer(space, cyclic.alphas, place.joint_epoch).to(apart)
                 cyclic.averages.add(logits, part, student_loss)
                 cyclic.evaluation_averages.add(taught, part, teacher_loss)
@@ -334,7 +334,7 @@ class CDARTS(Limited, Strategy):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a step is in the schedule.
+    """The position of a step in the schedule.
 
     Args:
         epoch: From 0, over everything.

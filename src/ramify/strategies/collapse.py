@@ -1,4 +1,4 @@
-"""The collapse guard: what announces that a search drifts into skip connections, and what to do then.
+"""The collapse guard: signs that a search drifts towards skip connections, and how to react.
 
 Shared weights favor operations without parameters, so the mixture gets better while the architecture that is derived
 from it gets worse. Four measures tell, after every epoch:
@@ -36,7 +36,7 @@ ACTIONS = ("log", "stop", "rollback")
 
 @dataclass(frozen=True, kw_only=True)
 class CollapseGuard:
-    """What is measured after every epoch, and where a search ends.
+    """Measures after every epoch, and criteria by which a search ends.
 
     Args:
         measures: What is logged, of `skip_share`, `entropy`, `gap` and `eigenvalue`; a bound adds its own measure.
@@ -97,11 +97,11 @@ class CollapseGuard:
         return {name: bound for name, bound in bounds.items() if bound is not None}
 
     def wants(self, measure: str) -> bool:
-        """Return whether a measure is to be taken."""
+        """Return whether a measure is needed."""
         return measure in self.measures or measure in self._bounds
 
     def measured(self, space: Space, scores: Mapping[str, Tensor], arch: Architecture) -> dict[str, float]:
-        """Return the wanted measures that follow from mixing weights and the architecture derived from them."""
+        """Return the needed measures that follow from mixing weights and the derived architecture."""
         measures = {}
         if self.wants("skip_share"):
             measures[MEASURES["skip_share"]] = skip_share(space, arch)
@@ -110,7 +110,7 @@ class CollapseGuard:
         return measures
 
     def verdict(self, history: Sequence[Mapping[str, float]]) -> int | None:
-        """Return the epoch to end with, or None to go on; `history` holds the measures of each epoch so far."""
+        """Return the epoch whose result to take, or None to continue; `history` has the measures of each epoch."""
         if self.action == "log":
             return None
         last = len(history) - 1
@@ -122,7 +122,7 @@ class CollapseGuard:
         return kept[-1] if kept and self.action == "rollback" else last
 
     def keeps(self, measures: Mapping[str, float]) -> bool:
-        """Return whether an epoch is inside all bounds that look at one epoch alone."""
+        """Return whether an epoch is within all bounds on single epochs."""
         for name, bound in self._bounds.items():
             value = measures.get(MEASURES[name])
             if value is None or name == "eigenvalue":
@@ -142,12 +142,12 @@ class CollapseGuard:
 
 
 def watched(space: Space) -> list[str]:
-    """Return the choices in which skip connections count: those of normal cells, all where none is called so."""
+    """Return the choices in which skip connections count: those of normal cells, or all if none is called so."""
     return [name for name, choice in space.choices.items() if choice.role == "normal"] or list(space.choices)
 
 
 def skips(space: Space, arch: Architecture) -> dict[str, tuple[int, int]]:
-    """Return for every watched choice the number of skip connections and of all operations of a member."""
+    """Return the numbers of skip connections and of all operations of a member, by watched choice."""
     mix = space.mix(arch)
     counts = {}
     for name in watched(space):
@@ -158,12 +158,12 @@ def skips(space: Space, arch: Architecture) -> dict[str, tuple[int, int]]:
 
 
 def skip_share(space: Space, arch: Architecture) -> float:
-    """Return the share of skip connections in the watched cell that has most of them."""
+    """Return the largest share of skip connections in a watched cell."""
     return max(skipped / max(1, total) for skipped, total in skips(space, arch).values())
 
 
 def entropy(space: Space, scores: Mapping[str, Tensor]) -> float:
-    """Return the mean entropy of the edges' mixing weights, 1 for uniform and 0 for decided ones."""
+    """Return the mean entropy of the edges' mixing weights, 1 for uniform and 0 for one-hot ones."""
     shares = []
     for name, choice in space.choices.items():
         weights = scores[name].detach().double().cpu() * choice.mask

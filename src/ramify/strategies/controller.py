@@ -1,4 +1,4 @@
-"""A recurrent controller that writes members of any space token by token (Pham et al., ENAS, ICML 2018, section 2.2).
+"""A recurrent controller that samples members of any space token by token (Pham et al., ENAS, ICML 2018, section 2.2).
 
 Every decision is spelled as the names and numbers that its value is made of: an edge of NAS-Bench-201 by one name, a
 node of a DARTS cell by `operation, state, operation, state`. Names share one vocabulary and numbers another. What may
@@ -24,7 +24,7 @@ Following = dict[Any, "Following"]
 
 @dataclass(frozen=True)
 class Written:
-    """What the controller wrote.
+    """A member sampled by the controller, with its probability.
 
     Args:
         architecture: The member.
@@ -38,7 +38,7 @@ class Written:
 
 
 class Controller(nn.Module):
-    """Two LSTM layers; the token before is the input, its vocabulary's classifier the output.
+    """Two LSTM layers; the input is the previous token, the output a classifier over the token's vocabulary.
 
     Args:
         space: What it writes members of.
@@ -69,7 +69,7 @@ class Controller(nn.Module):
             nn.init.uniform_(parameter, -0.1, 0.1)
 
     def write(self, generator: torch.Generator | None = None) -> Written:
-        """Draw a member; without a generator take the most probable token each time."""
+        """Sample a member; without a generator take the most probable token each time."""
 
         def draw(logits: Tensor, _: Any) -> int:
             if generator is None:
@@ -79,7 +79,7 @@ class Controller(nn.Module):
         return self._walk(draw)
 
     def read(self, arch: Architecture) -> Written:
-        """Return a member with the probability of writing it."""
+        """Return a given member with its log-probability."""
         spelled = {name: {value: tokens for tokens, value in values.items()} for name, values in self.values.items()}
         tokens = iter([token for name in self.values for token in spelled[name][arch[name]]])
         return self._walk(lambda _, words: words[next(tokens)])

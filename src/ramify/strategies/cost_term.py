@@ -1,4 +1,4 @@
-"""What the cost of a network does to the loss, or to the reward, of the architecture (ProxylessNAS, section 3.3)."""
+"""The term of a network's cost in the loss, or in the reward, of the architecture (ProxylessNAS, section 3.3)."""
 
 # No postponed annotations: the command line reads the types of these fields in the modules of strategies.
 
@@ -16,7 +16,7 @@ NOTHING = "nothing"
 
 @dataclass(frozen=True, kw_only=True)
 class CostTerm:
-    """What the cost of a network does to the loss, or to the reward, of the architecture.
+    """The term of a network's cost in the loss, or in the reward, of the architecture.
 
     With CE the cross-entropy, C the expected cost and R the reference, the loss is `mul#log`, factor · CE · (ln C / ln
     R)^exponent, or `add#linear`, CE + strength · (C − R) / R. The reward is accuracy · (R / cost)^power.
@@ -44,8 +44,8 @@ class CostTerm:
 
     def __post_init__(self) -> None:
         if self.of != NOTHING and not is_cost(self.of):
-            known = nearest(self.of, (*COSTS, NOTHING))
-            raise ConfigurationError(f"cost: `of` must be a cost or {NOTHING!r}, got {self.of!r}; {known}")
+            advice = nearest(self.of, (*COSTS, NOTHING))
+            raise ConfigurationError(f"cost: `of` must be a cost or {NOTHING!r}, got {self.of!r}; {advice}")
         if self.form not in FORMS:
             raise ConfigurationError(f"cost: `form` must be one of {list(FORMS)}, got {self.form!r}")
         for name in ("reference", "exponent", "strength", "power"):

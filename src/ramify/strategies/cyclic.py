@@ -1,4 +1,4 @@
-"""The tools of cyclic search: two networks, what they share, and where in the schedule a step is (`cdarts.py`)."""
+"""The tools of cyclic search: two networks, their shared parts, and the schedule (`cdarts.py`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SEPARATELY, EVALUATION, JOINTLY = "search", "evaluation", "joint"
 
 
 class Cyclic(Stateful):
-    """CDARTS at work: the search network S, α, the evaluation network E, its pool, and what both networks share.
+    """CDARTS at work: the search network S, α, the evaluation network E with its pool, and the shared parts.
 
     Args:
         strategy: Its settings, and its loop (`search`).
@@ -177,17 +177,17 @@ class Cyclic(Stateful):
         return len(split) % self.weights.batch_size < 2 * self.strategy.accumulate * parallel.world()
 
     def run(self) -> Iterator[Metrics]:
-        """Search; a yield after every step and after every regeneration, a row of the history an epoch."""
+        """Search; yield after every step and every regeneration, with a row of the history after every epoch."""
         self.limits.prepare()
         yield from self.strategy.search(self)
 
     def places(self) -> Iterator[Place]:
-        """Yield where the steps that are left are; `end` ends each."""
+        """Yield the positions of the remaining steps; each is ended by `end`."""
         while self.step < self.steps:
             yield self.strategy.place(self.step, self.steps_per_epoch)
 
     def batches(self, place: Place) -> tuple[Any, ...]:
-        """Return the next batches of what a place trains: of the training half, of the other one, or of both."""
+        """Return the next batches for a position: of the training half, of the other one, or of both."""
         if self._begun != place.epoch:
             splits = {SEPARATELY: [self.weights.split], EVALUATION: [self.validation]}
             chosen = splits.get(place.part, [self.weights.split, self.validation])
@@ -203,7 +203,7 @@ class Cyclic(Stateful):
         return tuple(next(source) for source in self._batches)
 
     def end(self, place: Place) -> Metrics:
-        """End a step; at the end of an epoch, say what it came to."""
+        """End a step; at the end of an epoch record a row."""
         self.step += 1
         ends = place.step == self.steps_per_epoch - 1
         return Metrics("search", self.step, self.steps, self._end_epoch(place) if ends else {})
@@ -211,7 +211,7 @@ class Cyclic(Stateful):
     # A cycle
 
     def regenerate(self, cycle: int) -> Metrics:
-        """Build E from α, with the pool's weights, and forget the momenta of the cycle before."""
+        """Rebuild E from α, with weights of the pool, and reset the momenta of the last cycle."""
         strategy = self.strategy
         scores = {name: score.detach() for name, score in strategy.scores(self.space, self.alphas).items()}
         if strategy.sampling == "gumbel":
@@ -247,27 +247,27 @@ class Cyclic(Stateful):
         return {p for name in self._shared_names() for p in getattr(self.search, name).parameters()}
 
     def search_group(self) -> list[Tensor]:
-        """Return what the training batch moves: S, with the shared parts unless they are E's."""
+        """Return the parameters that the training batch updates: S, with the shared parts unless they are E's."""
         shared = self._shared() if self.strategy.shared_parts == "evaluation" else set()
         return [p for p in self.search.parameters() if p not in shared]
 
     def evaluation_group(self) -> list[Tensor]:
-        """Return what E's optimizer moves: E, heads and r, with the shared parts unless they are S's."""
+        """Return the parameters of E's optimizer: E, heads and r, with the shared parts unless they are S's."""
         shared = self._shared() if self.strategy.shared_parts == "search" else set()
-        everything = [*self.evaluation.module.parameters(), *self.distiller.module.parameters()]
-        return [p for p in everything if p.requires_grad and p not in shared]
+        parameters = [*self.evaluation.module.parameters(), *self.distiller.module.parameters()]
+        return [p for p in parameters if p.requires_grad and p not in shared]
 
     def descend(
         self, optimizer: Any, losses: Iterator[Tensor], group: list[Tensor], alphas: Alphas | None = None, *, lr: float
     ) -> None:
-        """Take a step of `group` on the sum of losses, which come one by one, and of α, where they learn beside it."""
+        """Take a gradient step of `group`, and of α if they learn with it, on the sum of losses."""
         legacy, clip = self.strategy.legacy_clip, self.strategy.clip
         if alphas is not None:
             alphas.forget()
         scale = self.weights.scale.factor  # the step may change it
         descend(
             self.work.fabric,
-            nn.ParameterList(self._everything() if legacy else group),
+            nn.ParameterList(self._all_parameters() if legacy else group),
             optimizer,
             losses,
             lr=lr,
@@ -284,16 +284,16 @@ class Cyclic(Stateful):
             alphas.optimizer.step()
 
     def count_terms(self, apart: Tensor, term: Tensor, images: int) -> None:
-        """Count distillation and penalty (scalars) of some images."""
+        """Record the distillation loss and the penalty (scalars) of a number of images."""
         counted = torch.stack([apart.detach(), term.detach(), apart.new_ones(())]).double() * images
         self.terms += parallel.total(counted).to(self.terms)
 
     @property
     def distilled(self) -> Any:
-        """Names of the stages whose maps are compared."""
+        """Names of the stages whose features are distilled."""
         return self.search.distilled
 
-    def _everything(self) -> list[Tensor]:
+    def _all_parameters(self) -> list[Tensor]:
         """Return all parameters there are, once each."""
         networks = [self.search, self.distiller.module]
         networks += [] if self.evaluation is None else [self.evaluation.module]
@@ -349,12 +349,12 @@ class Cyclic(Stateful):
         return max(self.cycles, key=lambda cycle: cycle["accuracy"])
 
     def architecture(self) -> Architecture:
-        """Return what α prefer, or the best E there was, as `result` says."""
+        """Return the member that α prefer, or that of the best E, as `result` says."""
         best = self._best()
         return self._derived(self.alphas) if best is None else Architecture.from_json(best["architecture"])
 
     def summary(self) -> dict[str, Any]:
-        """Return the cycle of the result, where that is not the last word of α, and whether nothing was decided."""
+        """Return the cycle of the result, unless it follows from the final α, and whether the search is undecided."""
         best = self._best()
         summary = {} if best is None else {"cycle": best["cycle"], "cycle_accuracy": best["accuracy"]}
         summary |= {"limits": self.limits.report(self.architecture())} if self.limits else {}
@@ -372,13 +372,13 @@ class Cyclic(Stateful):
         return self.weights.supernet
 
     def state_dict(self) -> dict[str, Any]:
-        """Return both networks, the pool, what they share, α, all optimizers and the position."""
+        """Return both networks, the pool, the shared parts, α, all optimizers and the position."""
         evaluation = {} if self.evaluated is None else {
             "evaluated": self.evaluated.to_dict(),
             "evaluation": self.evaluation.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
-        gradients = {"gradients": [p.grad for p in self._everything()]} if self.strategy.legacy_clip else {}
+        gradients = {"gradients": [p.grad for p in self._all_parameters()]} if self.strategy.legacy_clip else {}
         return super().state_dict() | evaluation | gradients
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -389,7 +389,7 @@ class Cyclic(Stateful):
             self.evaluation.load_state_dict(state["evaluation"])
             self.optimizer.load_state_dict(state["optimizer"])
         if self.strategy.legacy_clip:  # what is left of earlier steps counts
-            for parameter, gradient in zip(self._everything(), state["gradients"], strict=True):
+            for parameter, gradient in zip(self._all_parameters(), state["gradients"], strict=True):
                 parameter.grad = None if gradient is None else gradient.to(parameter)
 
 

@@ -87,13 +87,13 @@ class DARTS(Differentiable):
         return {name: choice.softmax(alphas[name]) for name, choice in space.choices.items()}, None
 
     def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
-        """Return the softmax of the parameters, or these themselves (E, O)."""
+        """Return the softmax of the parameters, or the parameters themselves (E, O)."""
         if self.derivation == "raw":
             return {name: alphas[name].detach() for name in space.choices}
         return super().derived_from(space, alphas)
 
     def search(self, search: Bilevel) -> Iterator[Metrics]:
-        """Let α descend on a batch of the validation half, then the weights on one of the other (Algorithm 1)."""
+        """Update α on a batch of the validation half, then the weights on one of the training half (Algorithm 1)."""
         alphas = search.alphas
         for step in search.steps():
             train = next(search.training)
@@ -113,7 +113,7 @@ class DARTS(Differentiable):
             yield search.end(step)
 
     def unrolled(self, search: Bilevel, turn: Moment, valid: Batch, train: Batch) -> list[Tensor]:
-        """Return the gradient of α after the weight step that would follow (Eq. 7)."""
+        """Return the gradient of α after a virtual weight step (Eq. 7)."""
         weights = list(search.weights.supernet.module.parameters())
         momenta = search.weights.optimizer.optimizer.state
         buffers = [momenta[w].get("momentum_buffer") if w in momenta else None for w in weights]
@@ -128,7 +128,7 @@ class DARTS(Differentiable):
         )
 
     def losses_at(self, search: Bilevel, turn: Moment, batch: Batch, *, count: bool) -> list[LossAt]:
-        """Return the parts of the loss of a batch as functions of weights and α, in the order of the supernet's.
+        """Return the partial losses of a batch as functions of weights, in the supernet's order, and α.
 
         They disturb no running statistics. In full precision always: 16-bit floats do not survive second derivatives of
         norms.
@@ -156,7 +156,7 @@ class DARTS(Differentiable):
 
 
 class Stale(Bilevel):
-    """A search whose architecture's gradient is taken at copies, of supernet and parameters, that never learn."""
+    """A search that takes the gradient of α at copies of supernet and parameters that never learn."""
 
     def __init__(self, strategy: DARTS, space: Space, work: Work) -> None:
         super().__init__(strategy, space, work)
@@ -169,14 +169,14 @@ class Stale(Bilevel):
         return list(self._alphas.values())
 
     def stale_losses(self, batch: Batch, turn: Moment) -> Iterator[Tensor]:
-        """Yield the parts of what the copies lose on a batch."""
+        """Yield the parts of the copies' loss on a batch."""
         path = partial(self.strategy.mixing, self.space, self._alphas, turn)
         return self.losses(batch, path, supernet=self._supernet)
 
 
 @dataclass(frozen=True)
 class VirtualStep:
-    """The weight step that is looked through.
+    """The virtual weight step that the second-order gradient passes through.
 
     Args:
         xi: ξ, the learning rate of the weights.

@@ -30,7 +30,7 @@ from ramify.training import Metrics
 
 @dataclass(frozen=True, kw_only=True)
 class DARTSPlus(DARTS):
-    """DARTS that stops early.
+    """DARTS with early stopping.
 
     Args:
         max_skip: Most skip connections of a derived normal cell (criterion 1).
@@ -50,16 +50,16 @@ class DARTSPlus(DARTS):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """Skip connections to count, beside operations that they may drive out."""
+        """Skip connections to count, and operations with parameters beside them."""
         return super().needs | {SKIPS}
 
     def search(self, search: Bilevel) -> Iterator[Metrics]:
-        """Search as DARTS does, until a criterion ends it."""
+        """Search as DARTS does, until a criterion stops it."""
         search.until(self.stop)
         yield from super().search(search)
 
     def stop(self, space: Space, record: Sequence[Alphas]) -> int | None:
-        """Return the epoch to end with by either criterion, or None to go on."""
+        """Return the epoch to stop after by either criterion, or None to continue."""
         if self.skips(space, record[-1]) > self.max_skip:
             allowed = [epoch for epoch, alphas in enumerate(record) if self.skips(space, alphas) <= self.max_skip]
             return allowed[-1] if allowed else len(record) - 1
@@ -71,12 +71,12 @@ class DARTSPlus(DARTS):
         return None
 
     def skips(self, space: Space, alphas: Alphas) -> int:
-        """Return the number of skip connections in the normal cell derived from `alphas`, of several in the worst."""
+        """Return the number of skip connections in the normal cell derived from `alphas`, the largest of several."""
         return max(skipped for skipped, _ in skips(space, space.discretize(self.derived_from(space, alphas))).values())
 
 
 def ranking(space: Space, alphas: Alphas) -> list[list[list[int]]]:
-    """Return for every choice and edge the order of its operations with parameters, best first."""
+    """Return the order of the operations with parameters, best first, for every choice and edge."""
     orders = []
     for name, choice in space.choices.items():
         learnable = [index for index, op in enumerate(choice.ops) if count_weights(op)]

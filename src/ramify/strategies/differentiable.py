@@ -76,33 +76,33 @@ class Differentiable(Limited, WeightSettings, Strategy):
 
     @abstractmethod
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
-        """Return the mixing weights (E, O) of one forward pass, and which candidates to compute (None: all)."""
+        """Return the mixing weights (E, O) of one forward pass, and the active candidates (None: all)."""
 
     def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
-        """Return architecture parameters to start from: 1e-3·N(0, 1) of (E, O) for every choice, as in DARTS."""
+        """Return initial architecture parameters: 1e-3·N(0, 1) of (E, O) for every choice, as in DARTS."""
         return {
             name: 1e-3 * torch.randn(choice.shape, generator=generator(name)) for name, choice in space.choices.items()
         }
 
     def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
-        """Return what the architecture is derived from: the softmax (E, O) over the existing candidates."""
+        """Return the scores from which the architecture is derived: the softmax (E, O) over existing candidates."""
         return {name: choice.softmax(alphas[name]) for name, choice in space.choices.items()}
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """What the regularization needs."""
+        """The needs of the regularization."""
         return self.regularization.needs
 
     def compatible(self, space: Space) -> Compatibility:
-        """Return whether the space has what the settings speak of."""
+        """Return whether the space offers what the settings need."""
         return super().compatible(space) and self.regularization.compatible(space)
 
     def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
-        """Return the scores (E, O) that the result is derived from: those of the mixture."""
+        """Return the scores (E, O) from which the result is derived: those of the mixture."""
         return {name: score.detach() for name, score in self.scores(space, alphas).items()}
 
     def search(self, search: Bilevel) -> Iterator[Metrics]:
-        """Let weights and architecture descend in turn, each on its half of the images."""
+        """Update weights and architecture in turn, each on its half of the images."""
         for step in search.steps():
             for turn in search.turns(step):
                 path = partial(self.mixing, search.space, search.alphas, turn)

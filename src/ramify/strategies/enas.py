@@ -105,7 +105,7 @@ class ENAS(Limited, WeightSettings, Strategy):
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """The path alone is computed."""
+        """Single paths, so that nothing else is computed."""
         return frozenset({ACTIVE})
 
     def session(self, space: Space, work: Work) -> SearchSession:
@@ -155,11 +155,11 @@ class ENASSession(Stateful):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of the weights and updates of the controller."""
+        """Steps of the weights plus updates of the controller."""
         return self.weights.steps_per_epoch + self.strategy.controller_updates
 
     def run(self) -> Iterator[Metrics]:
-        """Let the shared weights learn for an epoch, then the controller; in the end choose what it writes best."""
+        """Train the shared weights for an epoch, then the controller; in the end take the best of its samples."""
         self.limits.prepare()
         steps = self.strategy.epochs * self.steps_per_epoch
         while self.step < steps and not self.stopped:
@@ -281,7 +281,7 @@ class ENASSession(Stateful):
         return row
 
     def summary(self) -> dict[str, Any]:
-        """Return whether nothing was decided: no candidate is better, and the controller prefers what it did before."""
+        """Return whether the search is undecided: candidates score alike, and the controller has not learned."""
         with torch.no_grad():
             same = self._initial().write().architecture == self.controller.write().architecture
         summary: dict[str, Any] = {"limits": self.limits.report(self.architecture())} if self.limits else {}

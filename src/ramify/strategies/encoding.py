@@ -11,7 +11,7 @@ from ramify.spaces import Space
 
 
 class Encoding:
-    """Members as rows of numbers: the index of every decision's choice, or the candidates that they use.
+    """Members as rows of numbers: the index of every decision's choice, or the used candidates.
 
     Args:
         space: Whose members are encoded.
@@ -40,7 +40,7 @@ class Encoding:
         return self.space.architecture(decision.choices[at] for decision, at in chosen)
 
     def features(self, indices: np.ndarray) -> np.ndarray:
-        """Return which candidates members (N, D) use, float (N, F): `space.mix` without what no member uses."""
+        """Return the used candidates of members (N, D), float (N, F): `space.mix` without what no member uses."""
         return sum(rows[column] for rows, column in zip(self._rows, indices.T, strict=True))
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -48,7 +48,7 @@ class Encoding:
         return rng.integers(0, self.sizes, (count, len(self.sizes)))
 
     def mutate(self, indices: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return members (N, D), each with one decision changed as `space.mutate` changes it."""
+        """Return members (N, D), each with one decision mutated as by `space.mutate`."""
         mutated = indices.copy()
         free = np.flatnonzero(self.sizes > 1)
         for row, decision in zip(mutated, rng.choice(free, len(indices)), strict=True):

@@ -18,7 +18,7 @@ from ramify.strategies.ask_tell import AskTell, Trial, Trials
 
 @dataclass(frozen=True, kw_only=True)
 class Evolution(AskTell):
-    """The evolution of SPOS with the settings of its paper, whatever evaluates its members.
+    """The evolution of SPOS with the settings of its paper, with any evaluator.
 
     Args:
         population: P, members of a generation.
@@ -50,11 +50,11 @@ class Evolution(AskTell):
             raise ConfigurationError(f"`mutation_rate` must be above 0 and at most 1, got {self.mutation_rate}")
 
     def ready(self, trials: Trials) -> bool:
-        """Return whether the generations before are known: a child waits for no other of its own."""
+        """Return whether the earlier generations are evaluated; children of one generation need not wait."""
         return len(trials) >= trials.asked // self.population * self.population or super().ready(trials)
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | None:
-        """Return a child that is new and keeps the limits; None where there is none."""
+        """Return a new child within the limits; None if none is found."""
         seen: set[Architecture] = trials.fold("seen", set, _remembered) | set(trials.pending)
         if len(seen) >= space.size:
             return None
@@ -73,7 +73,7 @@ class Evolution(AskTell):
         return None
 
     def mutation(self, space: Space, arch: Architecture, rng: Random) -> Architecture:
-        """Return a member whose decisions are those of `arch`, or drawn anew with probability `mutation_rate`."""
+        """Return `arch` with every decision redrawn with probability `mutation_rate`."""
         return space.architecture(
             rng.choice(decision.choices) if rng.random() < self.mutation_rate else arch[decision.name]
             for decision in space.decisions

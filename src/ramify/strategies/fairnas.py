@@ -24,7 +24,7 @@ _OF_EVOLUTION = ("parents", "crossovers", "mutation_rate")
 
 
 class FairlyTrained(InheritedWeights):
-    """The weights of FairNAS, which learn on as many paths a step as an edge has candidates."""
+    """The weights of FairNAS, trained on as many paths a step as an edge has candidates."""
 
     def learn(self, inherited: Inherited) -> Iterator[Metrics]:
         """Sum the gradients of paths that together use every candidate once, then take a step (algorithm 1)."""
@@ -87,7 +87,7 @@ class FairNAS(WeightSettings, Strategy):
         self.search()  # checks the other settings
 
     def search(self) -> AskTell:
-        """Return the search by inherited weights that follows: what all of this is made of."""
+        """Return the equivalent search by inherited weights."""
         weights = {item.name: getattr(self, item.name) for item in fields(WeightSettings)}
         evaluator = FairlyTrained(**weights, paths="fair", recalibrate=self.recalibrate)
         settings = {name: getattr(self, name) for name in ("evaluations", "objectives", "reference", "limits")}
@@ -103,12 +103,12 @@ class FairNAS(WeightSettings, Strategy):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """What the search by inherited weights needs."""
+        """The needs of the search by inherited weights."""
         return self.search().needs
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """What saves it work."""
+        """The optional capabilities that the search by inherited weights uses."""
         return self.search().uses
 
     def session(self, space: Space, work: Work) -> SearchSession:

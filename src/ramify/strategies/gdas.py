@@ -64,12 +64,12 @@ class GDAS(Differentiable):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """Constants, where those that are not drawn have their gradient."""
+        """Constant weights, if those of candidates that were not drawn have a gradient."""
         return super().needs | ({CONSTANTS} if self.unselected == "constant" else set())
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """One candidate of every edge is computed."""
+        """Single candidates per edge, so that nothing else is computed."""
         return frozenset({ACTIVE})
 
     def temperature(self, epoch: int) -> float:
@@ -85,7 +85,7 @@ class GDAS(Differentiable):
         return mix, active
 
     def search(self, search: Bilevel) -> Iterator[Metrics]:
-        """Draw a path for every step, of the weights and of α, and let it learn (Algorithm 1)."""
+        """Draw a path for every update of the weights and of α (Algorithm 1)."""
         for step in search.steps():
             for turn in search.turns(step):
                 path = partial(self.mixing, search.space, search.alphas, turn)
@@ -97,7 +97,7 @@ class GDAS(Differentiable):
             yield search.end(step, temperature=self.temperature(step.epoch))
 
     def constants(self, *, learned: bool) -> dict[str, bool]:
-        """Return what lets the weights of candidates that were not drawn enter as constants, where they are learnt."""
+        """Return the options that treat the weights of undrawn candidates as constants, if they have a gradient."""
         return {"constants": True} if self.unselected == "constant" and learned else {}
 
 
@@ -118,15 +118,14 @@ def gumbel_one_hot(choice: Choice, alpha: Tensor, tau: float, generator: torch.G
 
 
 def gumbel_like(alpha: Tensor, generator: torch.Generator) -> Tensor:
-    """Return Gumbel noise of the shape and type of `alpha`: the largest of log p + noise is a draw from p."""
+    """Return Gumbel noise of the shape and type of `alpha`: the argmax of log p + noise is a sample of p."""
     # In float64 and away from 0, the noise is finite always, so nothing ever has to be drawn again.
     uniform = torch.rand(alpha.shape, generator=generator, dtype=torch.float64).clamp_min(1e-300)
     return (-torch.log(-torch.log(uniform).clamp_max(-1e-300))).to(alpha.dtype)
 
 
 def straight_through(choice: Choice, alpha: Tensor, gumbel: Tensor, tau: float) -> tuple[Tensor, Tensor]:
-    """Return the weights and the draw for given noise (E, O): `h - p.detach() + p` in this order, so that ones are
-    exact."""
+    """Return weights and sample for noise (E, O): `h - p.detach() + p` in this order, so that ones are exact."""
     logits = alpha.masked_fill(~choice.mask, float("-inf")).log_softmax(dim=-1)
     p = choice.softmax((torch.nan_to_num(logits, neginf=0.0) + gumbel) / tau)
     drawn = F.one_hot(p.argmax(dim=-1), num_classes=p.shape[-1]).bool() & choice.mask

@@ -46,9 +46,9 @@ def lanczos(product: Callable[[Tensor], Tensor], start: Tensor, iterations: int)
     for _ in range(min(iterations, len(start))):
         image = product(basis[-1])
         diagonal.append(image @ basis[-1])
-        known = torch.stack(basis)
-        rest = image - known.T @ (known @ image)
-        rest = rest - known.T @ (known @ rest)
+        vectors = torch.stack(basis)
+        rest = image - vectors.T @ (vectors @ image)
+        rest = rest - vectors.T @ (vectors @ rest)
         length = rest.norm()
         if length <= 1e-10 * image.norm().clamp_min(1e-300):
             break  # the Krylov space is invariant: its Ritz values are eigenvalues

@@ -1,4 +1,4 @@
-"""Limits on what the result of a search may cost, for strategies that derive it from scores or choose it."""
+"""Limits on the cost of a search's result, for strategies that derive it from scores or choose it."""
 
 # No postponed annotations: the command line reads the types of these fields in the modules of strategies.
 
@@ -13,7 +13,7 @@ from ramify.training import Work
 
 @dataclass(frozen=True, kw_only=True)
 class Limited:
-    """Settings of a search whose result keeps limits.
+    """Settings of a search whose result stays within limits.
 
     Args:
         limits: Cost → the most that is allowed, such as `macs: 3e8` or `file:energy.json: 2.5`. What is derived, after
@@ -29,15 +29,15 @@ class Limited:
         check_limits(self.limits)
 
     def limits_of(self, space: Space, work: Work) -> Limits:
-        """Return the limits at work."""
+        """Return the limits of a search."""
         return Limits(networks_of(space, work, self.limits_network or lasting(space, work)), self.limits)
 
 
 def lasting(space: Space, work: Work) -> dict[str, Any]:
-    """Return the layout keywords of a search that hold for the networks that are built of its result."""
+    """Return the layout keywords of a search that also hold for networks built of its result."""
     return {name: value for name, value in work.layout.items() if name in space.Layout.lasting()}
 
 
 def networks_of(space: Space, work: Work, layout: Mapping[str, Any], inputs: Inputs | None = None) -> Networks:
-    """Return the networks of a search's members by a layout, to be measured where the search is."""
+    """Return the networks of a search's members in a layout, to be measured on the device of the search."""
     return Networks(space, inputs or work.inputs, layout, device=work.fabric.device, seed=work.seed)

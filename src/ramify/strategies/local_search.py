@@ -20,7 +20,7 @@ class LocalSearch(AskTell):
     source = "White et al., Exploring the Loss Landscape in Neural Architecture Search, UAI 2021, arXiv:2005.02960"
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
-        """Return a neighbor of where the search stands that was not tried, or a random member where all were."""
+        """Return an untried neighbor of the current member, or a random member after all were tried."""
         climb = trials.fold("climb", lambda: _Climb(space), _Climb.step)
         untried = [arch for arch in climb.untried if arch not in trials.pending]
         return rng.choice(untried) if untried else space.sample(rng)
@@ -51,8 +51,8 @@ class _Climb:
         """Stand at the best member that is reached from `arch` over neighbors whose scores are known already."""
         while True:
             around = neighbors(self.space, arch)
-            known = [other for other in around if other in self.scores]
-            better = max(known, key=lambda other: self.scores[other], default=arch)
+            scored = [other for other in around if other in self.scores]
+            better = max(scored, key=lambda other: self.scores[other], default=arch)
             if self.scores[better] <= self.scores[arch]:
                 break
             arch = better
@@ -61,7 +61,7 @@ class _Climb:
 
 
 def neighbors(space: Space, arch: Architecture) -> list[Architecture]:
-    """Return the members that a single mutation of `arch` can give, in the order of decisions and choices."""
+    """Return all members one mutation away from `arch`, in the order of decisions and choices."""
     choices = space.checked(arch).choices
     around: list[dict[str, Value]] = [
         {**choices, decision.name: value}

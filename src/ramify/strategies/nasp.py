@@ -64,11 +64,11 @@ class NASP(Differentiable):
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """The weights learn on the closest member alone."""
+        """Single candidates per edge, which the weights learn on."""
         return frozenset({ACTIVE})
 
     def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
-        """Start in the middle of the box, `none` a little below it."""
+        """Return initial parameters in the middle of the box, `none` slightly below it."""
         start = {name: torch.full(choice.shape, 0.5) for name, choice in space.choices.items()}
         for name, choice in space.choices.items():
             if NONE in choice.ops:
@@ -76,7 +76,7 @@ class NASP(Differentiable):
         return start
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
-        """Return Ā: its operations alone for the weights, all of them where every entry needs its gradient."""
+        """Return Ā: the active operations alone for the weights, all of them where every entry needs its gradient."""
         if moment.step == "weights":
             discrete = space.mix(self.closest(space, alphas))
             return discrete, {name: weights > 0 for name, weights in discrete.items()}
@@ -88,11 +88,11 @@ class NASP(Differentiable):
         return {name: weights + (alphas[name] - alphas[name].detach()) for name, weights in discrete.items()}
 
     def closest(self, space: Space, alphas: Alphas) -> Architecture:
-        """Return the member that Ā stands for."""
+        """Return the member whose one-hot mixing weights are Ā."""
         return space.discretize({name: alpha.detach() for name, alpha in alphas.items()})
 
     def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
-        """The parameters themselves decide; candidates that do not exist have none."""
+        """Return the parameters themselves, 0 where no candidate exists."""
         return {name: alphas[name] * choice.mask for name, choice in space.choices.items()}
 
     def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ class NASP(Differentiable):
         return self.complexity * torch.stack(terms).sum()
 
     def search(self, search: Bilevel) -> Iterator[Metrics]:
-        """Move A along the gradient at Ā, clip it to the box, then let the weights of Ā descend (Algorithm 2)."""
+        """Take a gradient step of A at Ā, project it onto the box, then update the weights at Ā (Algorithm 2)."""
         space, alphas = search.space, search.alphas
         for step in search.steps():
             for turn in search.turns(step):

@@ -1,4 +1,4 @@
-"""What a multi-trial search looks for: objectives, limits that are kept, and targets that cost when they are missed."""
+"""Objectives of a multi-trial search, hard limits, and soft targets."""
 
 # No postponed annotations: the command line reads the types of inherited fields in the modules of subclasses.
 
@@ -14,7 +14,7 @@ from ramify.evaluators import Evaluation
 
 @dataclass(frozen=True, kw_only=True)
 class Objectives:
-    """What is minimized, and within which bounds.
+    """Objectives to minimize, with limits and targets.
 
     Args:
         objectives: `error` (1 − score), a cost such as `params`, `macs` or `latency_ms`, or another metric of the
@@ -75,12 +75,12 @@ class Objectives:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The metrics and costs that objectives and targets are made of."""
+        """The metrics and costs that objectives and targets use."""
         return tuple("score" if name == "error" else name for name in (*self.objectives, *self.targets))
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """The costs that are looked at."""
+        """The costs that are computed."""
         looked_at = dict.fromkeys((*self.limits, *self.objectives, *self.targets))
         own = [name for name in COSTS.own if name in looked_at]
         return (*own, *(name for name in looked_at if name not in own and is_cost(name)))
@@ -93,13 +93,13 @@ class Objectives:
                 raise ConfigurationError(f"unknown objective {name!r}; {nearest(name, known)}")
 
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """Return the objectives of a member, all to be minimized; a single one with what missed targets cost."""
+        """Return the objectives of a member, to be minimized; a single one with penalties for missed targets."""
         if "reward" in metrics and not self.several:
             return (-metrics["reward"],)
         return tuple(_value(name, metrics) for name in self.objectives)
 
     def rewarded(self, metrics: dict[str, float]) -> dict[str, float]:
-        """Return the metrics with `reward`, what the search maximizes, where that is not the score itself."""
+        """Return the metrics with the `reward` to maximize, if that is not the score itself."""
         if self.objectives[0] == "error" and not self.targets:
             return metrics
         reward = metrics["score"] if self.objectives[0] == "error" else -_value(self.objectives[0], metrics)
@@ -107,7 +107,7 @@ class Objectives:
         return {**metrics, "reward": reward - self.penalty * excess}
 
     def within(self, costs: Mapping[str, float]) -> bool:
-        """Return whether costs keep the limits."""
+        """Return whether costs are within the limits."""
         return within(costs, self.limits)
 
 

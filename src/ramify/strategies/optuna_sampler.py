@@ -1,4 +1,4 @@
-"""Any sampler of Optuna that knows categories (Akiba et al., Optuna, KDD 2019): TPE, NSGA-II, NSGA-III, …"""
+"""Any categorical sampler of Optuna (Akiba et al., Optuna, KDD 2019): TPE, NSGA-II, NSGA-III, …"""
 
 # No postponed annotations: the command line reads the types of the fields.
 
@@ -55,7 +55,7 @@ class OptunaSampler(AskTell):
             raise ConfigurationError(f"unknown sampler {self.sampler!r}; {nearest(self.sampler, SAMPLERS)}")
 
     def session(self, space: Space, work: Work) -> SearchSession:
-        """Return the search, once the sampler's settings are known to work."""
+        """Return the search, having checked the sampler's settings."""
         self.make(0)
         return super().session(space, work)
 
@@ -68,10 +68,10 @@ class OptunaSampler(AskTell):
         import optuna
 
         kind = getattr(optuna.samplers, f"{self.sampler}Sampler")
-        known = set(inspect.signature(kind).parameters) - {"seed"}
+        parameters = set(inspect.signature(kind).parameters) - {"seed"}
         for name in self.settings:
-            if name not in known:
-                raise ConfigurationError(f"unknown setting {name!r} of {kind.__name__}; {nearest(name, known)}")
+            if name not in parameters:
+                raise ConfigurationError(f"unknown setting {name!r} of {kind.__name__}; {nearest(name, parameters)}")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what Optuna calls experimental is tested here
@@ -80,20 +80,20 @@ class OptunaSampler(AskTell):
             raise ConfigurationError(f"{kind.__name__}: {' '.join(str(error).split())}") from None
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Proposal:
-        """Return what the sampler proposes."""
+        """Return the sampler's proposal."""
 
         def start() -> OptunaStudy:
             return OptunaStudy(space, self.make, len(trials.objectives))
 
-        study, known = trials.fold("study", lambda: (start(), set()), _told)
+        study, evaluated = trials.fold("study", lambda: (start(), set()), _updated)
         for _ in range(self.attempts):
             architecture, memo = study.ask(rng.getrandbits(32))
-            if architecture not in known and architecture not in trials.pending:
+            if architecture not in evaluated and architecture not in trials.pending:
                 break
         return Proposal(architecture, memo=memo)
 
 
-def _told(state: tuple[OptunaStudy, set[Architecture]], trial: Trial) -> tuple[OptunaStudy, set[Architecture]]:
-    study, known = state
-    known.add(trial.architecture)
-    return study.tell(trial, trial.memo), known
+def _updated(state: tuple[OptunaStudy, set[Architecture]], trial: Trial) -> tuple[OptunaStudy, set[Architecture]]:
+    study, evaluated = state
+    evaluated.add(trial.architecture)
+    return study.tell(trial, trial.memo), evaluated

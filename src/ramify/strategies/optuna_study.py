@@ -1,4 +1,4 @@
-"""Optuna behind ask and tell: a study whose every proposal is a function of the trials and a seed."""
+"""Optuna as ask and tell: a study in which every proposal is a function of the trials and a seed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _JOINT = ("GPSampler", "NSGAIIISampler", "NSGAIISampler", "TPESampler")
 
 
 class OptunaStudy:
-    """A study in memory: one categorical parameter for every decision, all objectives minimized.
+    """An in-memory study: one categorical parameter for every decision, all objectives minimized.
 
     A fresh sampler makes each proposal. So nothing matters but the trials, and what the sampler noted with them: a
     continued search hands in both and gets the same proposals.
@@ -43,7 +43,7 @@ class OptunaStudy:
         self._asked: Any = None
 
     def ask(self, seed: int) -> tuple[Architecture, dict[str, Any]]:
-        """Return a proposal, and what the sampler noted with it."""
+        """Return a proposal with the sampler's notes on it."""
         from optuna.trial import TrialState
 
         if self._asked is not None:  # the last proposal was not evaluated
@@ -75,7 +75,7 @@ class OptunaStudy:
         return type(chooser).select_parent(chooser, study, generation)
 
     def tell(self, trial: Trial, memo: Mapping[str, Any]) -> OptunaStudy:
-        """Take a trial into account; one that failed has no values, so that the sampler learns nothing from it."""
+        """Add a trial; a failed one has no values, so that the sampler learns nothing from it."""
         from optuna.trial import TrialState, create_trial
 
         indices = {d.name: d.index[trial.architecture[d.name]] for d in self.space.decisions}

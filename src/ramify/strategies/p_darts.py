@@ -90,7 +90,7 @@ class PDARTS(Differentiable):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """A depth that grows from stage to stage, and dropout."""
+        """A depth that can grow from stage to stage, and dropout."""
         return super().needs | {DEPTH} | ({DROPOUT} if any(self.skip_dropout) else set())
 
     def dropout(self, stage: int, epoch: int) -> float:
@@ -101,7 +101,7 @@ class PDARTS(Differentiable):
         return most * exp(-self.dropout_decay * (epoch - self.arch_start))
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
-        """Softmax over the candidates that are left on an edge; all of them are computed."""
+        """Softmax over the remaining candidates of every edge; all of them are computed."""
         return self.scores(space, alphas), None
 
     def session(self, space: Space, work: Work) -> SearchSession:
@@ -120,8 +120,8 @@ class ProgressiveSession:
     def _begin(self, stage: int, space: Space) -> None:
         strategy, work = self.strategy, self.work
         keyword = str(space.depth)
-        said = {name: value for name, value in work.layout.items() if value is not None}
-        layout = space.layout({keyword: strategy.depth, **said}, kind="supernet")
+        given = {name: value for name, value in work.layout.items() if value is not None}
+        layout = space.layout({keyword: strategy.depth, **given}, kind="supernet")
         depth = getattr(layout, keyword) + strategy.added_depth[stage]
         own = replace(work, layout={**work.layout, keyword: depth}, seed=derive(work.seed, "stage", stage))
         self.stage, self.space = stage, space
@@ -129,7 +129,7 @@ class ProgressiveSession:
 
     @property
     def stages(self) -> int:
-        """How many there are."""
+        """The number of stages."""
         return len(self.strategy.added_depth)
 
     def run(self) -> Iterator[Metrics]:
@@ -146,7 +146,7 @@ class ProgressiveSession:
                         inner.descend(next(inner.training), path, **dropout)
                     else:
                         inner.alphas.descend(inner.losses(next(inner.validation), path, **dropout))
-                yield self._told(inner.end(step, skip_dropout=p))
+                yield self._of_whole_search(inner.end(step, skip_dropout=p))
             if self.stage == self.stages - 1:
                 return
             self._begin(self.stage + 1, self.space.restrict(self._survivors()))
@@ -157,7 +157,7 @@ class ProgressiveSession:
         skips = any(SKIP in choice.ops for choice in self.space.choices.values())
         return skips and self.strategy.skip_dropout[self.stage] > 0
 
-    def _told(self, metrics: Metrics) -> Metrics:
+    def _of_whole_search(self, metrics: Metrics) -> Metrics:
         """Return what a stage tells as a step of the whole search."""
         steps = self.inner.weights.steps
         row = self._row(metrics.values) if metrics.values else {}
@@ -192,7 +192,7 @@ class ProgressiveSession:
         return row
 
     def architecture(self) -> Architecture:
-        """Return the member that the scores prefer; in the last stage, with no more skips than allowed."""
+        """Return the member that the scores prefer; in the last stage, with at most the allowed skips."""
         if self.stage < self.stages - 1:
             return self.inner.architecture()
         return self._with_skips(self._scores(), self.strategy.max_skip)
@@ -204,7 +204,7 @@ class ProgressiveSession:
         return self.strategy.derived_from(self.space, self.inner.alphas)
 
     def summary(self) -> dict[str, Any]:
-        """Return what the search of this stage says, and what the result costs, where it has limits."""
+        """Return the summary of this stage's search, and the cost of the result, if there are limits."""
         summary = self.inner.summary()
         return summary | ({"limits": self.limits.report(self.architecture())} if self.limits else {})
 
@@ -214,7 +214,7 @@ class ProgressiveSession:
         return self.inner.supernet
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the stage, the candidates that are left, and the state of the search of this stage."""
+        """Return the stage, the remaining candidates, and the state of this stage's search."""
         masks = {name: choice.mask for name, choice in self.space.choices.items()}
         return {"stage": self.stage, "masks": masks, "inner": self.inner.state_dict()}
 
@@ -225,7 +225,7 @@ class ProgressiveSession:
 
 
 def best_candidates(weights: Tensor, exists: Tensor, once: Tensor, kept: int) -> Tensor:
-    """Return as bool (E, O) the candidates of each edge that the next stage keeps.
+    """Return as bool (E, O) the candidates of each edge that stay in the next stage.
 
     Args:
         weights: Softmax weights (E, O).
@@ -284,7 +284,7 @@ def _is_left(space: Space, masks: Mapping[str, Tensor], limits: Limits | None) -
 
 
 def without_none(choice: Choice) -> Tensor:
-    """Return as bool (E, O) the candidates of a choice other than `none`, which stays where an edge has no other."""
+    """Return as bool (E, O) the candidates of a choice other than `none`, which stays on edges without another."""
     others = choice.mask & torch.tensor([op != NONE for op in choice.ops])
     return torch.where(others.any(dim=1, keepdim=True), others, choice.mask)
 

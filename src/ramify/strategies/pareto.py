@@ -1,4 +1,4 @@
-"""Pareto fronts and their hypervolume. All objectives are minimized."""
+"""Pareto fronts and hypervolumes. All objectives are minimized."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def dominates(a: Point, b: Point) -> bool:
 
 
 def front(points: Sequence[Point]) -> list[int]:
-    """Return the indices of the points that no other one dominates, the first of equals, by their first objective."""
+    """Return the indices of the nondominated points, the first of equals, sorted by the first objective."""
     members: list[int] = []
     for at in sorted(range(len(points)), key=lambda at: (*points[at], at)):
         # Whatever dominates a point stands before it in this order.
@@ -25,7 +25,7 @@ def front(points: Sequence[Point]) -> list[int]:
 
 
 def hypervolume(points: Sequence[Point], reference: Point) -> float:
-    """Return the exact volume that the points dominate up to a reference point.
+    """Return the exact hypervolume that the points dominate up to a reference point.
 
     With two objectives it is a sum of rectangles. With more, the space is cut into slices along the last objective
     (HSO; While et al., A Faster Algorithm for Calculating Hypervolume, IEEE TEC 2006): exact, but the time grows with
@@ -85,7 +85,7 @@ def normalized_hypervolume(points: Sequence[Point], reference: Point) -> float:
 
 
 class Front:
-    """The points that no other one dominates, kept up to date point by point.
+    """A Pareto front, updated point by point.
 
     Args:
         reference: Where the hypervolume ends; None where it is not asked for.
@@ -97,7 +97,7 @@ class Front:
         self._share: float | None = None
 
     def add(self, point: Point, number: int) -> bool:
-        """Add a point, which `members` calls by its number; return whether it is on the front."""
+        """Add a point, under its number in `members`; return whether it is on the front."""
         point = tuple(point)
         if any(_as_good(other, point) for other, _ in self._points):
             return False
@@ -111,7 +111,7 @@ class Front:
 
     @property
     def members(self) -> list[int]:
-        """The numbers of the points on the front, by their first objective."""
+        """The numbers of the points on the front, sorted by the first objective."""
         return [number for _, number in sorted(self._points)]
 
     @property

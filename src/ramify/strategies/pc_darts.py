@@ -55,11 +55,11 @@ class PCDARTS(Differentiable):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """A supernet that lets a part of the channels in."""
+        """A supernet with partial channel connections."""
         return super().needs | {PARTIAL_CHANNELS}
 
     def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
-        """Start α and β at 1e-3·N(0, 1)."""
+        """Return initial α and β: 1e-3·N(0, 1)."""
         edges = {
             EDGES.format(name): 1e-3 * torch.randn(len(choice.edges), generator=generator(EDGES.format(name)))
             for name, choice in space.choices.items()
@@ -74,11 +74,11 @@ class PCDARTS(Differentiable):
         }
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
-        """Mix with the scores; all candidates are computed."""
+        """Return the scores as mixing weights; all candidates are computed."""
         return self.scores(space, alphas), None
 
     def search(self, search: Bilevel) -> Iterator[Metrics]:
-        """Let α and β descend, once the weights have learnt for some epochs, then the weights (Algorithm 1)."""
+        """Update α and β, once the weights have trained for some epochs, then the weights (Algorithm 1)."""
         for step in search.steps():
             for turn in search.turns(step):
                 path = partial(self.mixing, search.space, search.alphas, turn)
@@ -89,5 +89,5 @@ class PCDARTS(Differentiable):
             yield search.end(step)
 
     def session(self, space: Space, work: Work) -> SearchSession:
-        """Return the search of a space, in a supernet that lets a part of the channels in."""
+        """Return the search of a space, in a supernet with partial channel connections."""
         return Bilevel(self, space, work, layout={"partial_channels": self.partial_channels})

@@ -48,7 +48,7 @@ from ramify.training.schedules import learning_rate
 
 @dataclass(frozen=True)
 class Gates:
-    """The gates of one choice.
+    """The binary gates of one choice.
 
     Args:
         probabilities: p (E, O) over the live candidates, zero elsewhere.
@@ -62,7 +62,7 @@ class Gates:
 
     @property
     def mix(self) -> Tensor:
-        """Mixing weights: the open gate forwards, p backwards."""
+        """The mixing weights: the open gate in the forward pass, p in the backward pass."""
         return self.drawn.to(self.probabilities.dtype) - self.probabilities.detach() + self.probabilities
 
 
@@ -75,14 +75,14 @@ def drawn_from(choice: Choice, alpha: Tensor, moment: Moment, *key: str, count: 
 
 
 def gates(choice: Choice, alpha: Tensor, moment: Moment, *key: str, two: bool) -> Gates:
-    """Draw the gates of a choice, among all of its candidates or, for each edge, among two."""
+    """Sample the gates of a choice, among all of its candidates or among two per edge."""
     live = drawn_from(choice, alpha, moment, *key, "two", count=2) if two else choice.mask
     among = Choice(choice.edges, choice.ops, live)
     return Gates(among.softmax(alpha), live, drawn_from(among, alpha, moment, *key))
 
 
 def rescaled(before: Tensor, after: Tensor, live: Tensor) -> Tensor:
-    """Return updated α (E, O) such that candidates that were not live keep their α and their probabilities.
+    """Return updated α (E, O), rescaled so that candidates that were not live keep their α and their probabilities.
 
     Args:
         before: α before the step.
@@ -170,18 +170,18 @@ class ProxylessNAS(Differentiable):
 
     @property
     def total_epochs(self) -> int:
-        """Epochs with those of the warm-up."""
+        """Epochs including those of the warm-up."""
         return self.warmup_epochs + self.epochs
 
     def lr_at(self, step: int, steps_per_epoch: int) -> float:
-        """Return the learning rate of a step: that of the warm-up, then that of a search that begins behind it."""
+        """Return the learning rate of a step: that of the warm-up, then that of the search after it."""
         behind = step - self.warmup_epochs * steps_per_epoch
         if behind >= 0:
             return super().lr_at(behind, steps_per_epoch)
         return learning_rate(step, steps_per_epoch, self.warmup_epochs, lr=self.warmup_lr, stepwise=self.stepwise)
 
     def learns(self, step: Step) -> bool:
-        """Return whether a step of the architecture belongs to a step of the weights."""
+        """Return whether a step of the architecture follows a step of the weights."""
         if step.epoch < self.warmup_epochs + self.arch_start:
             return False
         if self.learning == "gradient":
@@ -191,16 +191,16 @@ class ProxylessNAS(Differentiable):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """A cost that is a sum, so that its expectation is one."""
+        """An additive cost, whose expectation is a sum over candidates."""
         return super().needs | ({ADDITIVE_COST} if self.cost.of != NOTHING else set())
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """One candidate of every edge is computed, or two."""
+        """Single candidates per edge, or two, so that nothing else is computed."""
         return frozenset({ACTIVE})
 
     def compatible(self, space: Space) -> Compatibility:
-        """Return whether the space offers what is needed; a cost that it does not can be left out."""
+        """Return whether the space offers the needs; an error about the cost names the setting that turns it off."""
         verdict = super().compatible(space)
         costly = space.size > 1 and self.needs - space.offers == {ADDITIVE_COST}
         return replace(verdict, reason=f"{verdict.reason}; cost.of={NOTHING!r} leaves it out") if costly else verdict
@@ -211,14 +211,14 @@ class ProxylessNAS(Differentiable):
         return {name: gates(choice, alphas[name], moment, name, two=two) for name, choice in space.choices.items()}
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
-        """One candidate of every edge for the weights; the gates for the architecture."""
+        """Return one candidate per edge for the weights, and gates for the architecture."""
         if moment.step == "weights":
             return path(space, alphas, moment)
         drawn = self.gates_of(space, alphas, moment)
         return {name: g.mix for name, g in drawn.items()}, {name: g.live for name, g in drawn.items()}
 
     def search(self, search: Bilevel) -> Iterator[Metrics]:
-        """Let the weights learn on drawn paths, and α, now and then, from gates or rewards (section 3.2 and 3.3)."""
+        """Train the weights on sampled paths, and α every few steps by gates or by REINFORCE (sections 3.2 and 3.3)."""
         assert isinstance(search, ProxylessSession)
         space, alphas = search.space, search.alphas
         search.know_costs()
@@ -243,13 +243,13 @@ class ProxylessNAS(Differentiable):
 
 
 def path(space: Space, alphas: Alphas, moment: Moment, *key: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return a candidate of every edge, drawn from softmax(α), as mix and as what to compute."""
+    """Return a path sampled from softmax(α), as mixing weights and as active candidates."""
     drawn = {name: drawn_from(choice, alphas[name], moment, name, *key) for name, choice in space.choices.items()}
     return {name: d.to(alphas[name].dtype) for name, d in drawn.items()}, drawn
 
 
 class ProxylessSession(Bilevel):
-    """ProxylessNAS at work: a bilevel search that knows what networks cost."""
+    """ProxylessNAS at work: a bilevel search with expected costs."""
 
     strategy: ProxylessNAS
     kept = (*Bilevel.kept, "baseline", "latencies")
@@ -270,10 +270,10 @@ class ProxylessSession(Bilevel):
         if self.latencies is not None:
             expected = ExpectedCost(space, *self.latencies)
         else:
-            known = expected_cost(networks_of(space, self.work, term.network or self.work.layout), term.of)
-            if known is None:
+            measured = expected_cost(networks_of(space, self.work, term.network or self.work.layout), term.of)
+            if measured is None:
                 raise ConfigurationError(f"{term.of} of a network of {space.name} are no sum over its candidates")
-            expected = known
+            expected = measured
             self.latencies = None if is_repeatable(term.of) else (expected.base, expected.costs)
         cheapest = expected.least
         if (
@@ -289,7 +289,7 @@ class ProxylessSession(Bilevel):
 
     @cached_property
     def reference(self) -> float:
-        """What costs are compared with."""
+        """The cost that other costs are relative to, by default the expected cost at the start."""
         if self.strategy.cost.reference:
             return self.strategy.cost.reference
         return float(
@@ -307,13 +307,13 @@ class ProxylessSession(Bilevel):
         return self.strategy.cost.of != NOTHING
 
     def know_costs(self) -> None:
-        """Measure what networks cost, before anything learns."""
+        """Compute the costs of networks before training starts."""
         if self._charges:
             _ = self.reference
             _ = self.expected
 
     def charged(self, losses: Iterator[Tensor], turn: Moment) -> Iterator[Tensor]:
-        """Yield the parts of the regularized loss for those of the cross-entropy."""
+        """Yield the parts of the loss with the cost term, given those of the cross-entropy."""
         term = self.strategy.cost
         for number, loss in enumerate(losses):
             if not self._charges or (number and term.form == "add#linear"):  # what is added is added once
@@ -324,7 +324,7 @@ class ProxylessSession(Bilevel):
             yield term.loss(loss, cost, self.reference)
 
     def reinforce(self, valid: Batch, turn: Moment) -> None:
-        """Take a step of the parameters on −Σ (reward − baseline) · ln p, averaged over networks that are drawn."""
+        """Take a step of α on −Σ (reward − baseline) · ln p, averaged over sampled networks."""
         strategy = self.strategy
         rewards, log_probabilities = [], []
         for sample in range(strategy.samples):
@@ -347,21 +347,21 @@ class ProxylessSession(Bilevel):
 
     def _score(self, valid: Batch, mix: Mapping[str, Tensor], active: Mapping[str, Tensor], sample: int) -> float:
         """Return the score of a path on a batch, with the statistics of the batch, and count it."""
-        supernet, said = self.weights.supernet.train(), []
+        supernet, outputs = self.weights.supernet.train(), []
         with torch.no_grad(), seeded(self.work.seed, "sample", self.step, sample):
             for part, share in self.weights.parts(valid):
                 output = supernet(part.inputs, mix, active=active)
                 self.averages.add(output, part, lost(self.work.task, output, part, share))
-                said.append((output, part))
-        return scored(self.work.task, said)
+                outputs.append((output, part))
+        return scored(self.work.task, outputs)
 
     def told(self) -> dict[str, float]:
-        """Return what a row of the history has beside the others: the expected cost, and the baseline."""
+        """Return further values for a row of the history: the expected cost, and the baseline."""
         cost = {f"expected_{self.strategy.cost.of}": float(self.expected(self.scores()))} if self._charges else {}
         return cost | ({} if self.baseline is None else {"baseline": self.baseline})
 
 
 def moved(baseline: float | None, rewards: list[float], step: float) -> float:
-    """Return the baseline after some rewards: it starts at their mean."""
+    """Return the baseline updated by rewards; it starts at their mean."""
     mean = sum(rewards) / len(rewards)
     return mean if baseline is None else baseline + step * (mean - baseline)

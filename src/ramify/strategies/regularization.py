@@ -1,4 +1,4 @@
-"""Terms that a space's paper adds to the loss of the architecture, weighed; and a budget."""
+"""Regularization terms of a space's paper for the loss of the architecture, and a cost budget."""
 
 # No postponed annotations: the command line reads the types of these fields in the modules of strategies.
 
@@ -19,7 +19,7 @@ from ramify.training import Work
 
 @dataclass(frozen=True, kw_only=True)
 class Regularization:
-    """What is added to the validation loss of the architecture parameters.
+    """Terms added to the validation loss of the architecture parameters.
 
     Args:
         weights: Name of a term of the space → its weight; `StageGraph` has `depth`, `CellDistribution` also `cells`.
@@ -53,11 +53,11 @@ class Regularization:
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """Terms, where some are weighed, and a budget, where there is a target."""
+        """Regularization terms, if any are weighed, and a budget, if there is a target."""
         return frozenset({*([TERMS] if self.weights else []), *([BUDGET] if self.target else [])})
 
     def compatible(self, space: Space) -> Compatibility:
-        """Return whether the space has these terms."""
+        """Return whether the space has the weighed terms."""
         for name in self.weights:
             if name not in space.regularizers:
                 return Compatibility(False, f"{space.name} has no term {name!r}; {nearest(name, space.regularizers)}")
@@ -72,7 +72,7 @@ class Regularization:
         return budget(space, self.target, self.of, inputs=work.inputs, layout=layout)
 
     def terms(self, space: Space, alphas: Mapping[str, Tensor], budget: Budget | None) -> Iterator[tuple[str, Tensor]]:
-        """Yield name and weighed value (scalar) of every term, for raw architecture parameters (E, O)."""
+        """Yield name and weighted value (scalar) of every term, for raw architecture parameters (E, O)."""
         for name, weight in self.weights.items():
             yield name, weight * space.regularizers[name](alphas)
         if budget is not None:

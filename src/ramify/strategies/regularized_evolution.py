@@ -16,7 +16,7 @@ from ramify.strategies.ask_tell import AskTell, Trials, best
 
 @dataclass(frozen=True, kw_only=True)
 class RegularizedEvolution(AskTell):
-    """Ageing evolution with the settings of NAS-Bench-201 (Dong & Yang, ICLR 2020).
+    """Aging evolution with the settings of NAS-Bench-201 (Dong & Yang, ICLR 2020).
 
     Args:
         population: P, how many members live at a time.
@@ -53,7 +53,7 @@ class RegularizedEvolution(AskTell):
         return len(trials) >= min(self.tournament, self.population) and super().ready(trials)
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
-        """Return a random member while the population grows, then a mutated winner of a tournament.
+        """Return a random member while the population grows, then a mutation of a tournament's winner.
 
         Members that could not be evaluated take part in none.
         """
@@ -69,7 +69,7 @@ class RegularizedEvolution(AskTell):
 
 
 def mutate_node(space: Space, arch: Architecture, rng: Random) -> Architecture:
-    """Return a member that differs in one decision, drawn uniformly from those of a uniformly drawn node.
+    """Return a member mutated in one decision, drawn uniformly from those of a uniformly drawn node.
 
     The node of a decision is the state that its candidates lead to.
 

@@ -1,4 +1,4 @@
-"""REINFORCE on independent decisions (Williams, Machine Learning 1992), as NAS-Bench-201 and NATS-Bench run it.
+"""REINFORCE on independent decisions (Williams, Machine Learning 1992), as in NAS-Bench-201 and NATS-Bench.
 
 The policy is one softmax for every decision of the space, without a network before it. After every evaluation it takes
 a step up the gradient of log p(architecture) · (reward − baseline), where the reward is the score in percent and the
@@ -40,13 +40,13 @@ class Reinforce(AskTell):
             raise ConfigurationError(f"`momentum` must be in [0, 1), got {self.momentum}")
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
-        """Return a member drawn from the policy."""
+        """Return a member sampled from the policy."""
         policy = trials.fold("policy", lambda: Policy(space, self.lr, self.momentum), _taught)
         return policy.sample(rng)
 
 
 class Baseline:
-    """A moving average without the bias of its start at zero.
+    """An exponential moving average, corrected for its start at zero.
 
     Args:
         momentum: Share of the average that a new reward leaves.
@@ -61,7 +61,7 @@ class Baseline:
         self.momentum, self.sum, self.weight = momentum, 0.0, 0.0
 
     def update(self, reward: float) -> float:
-        """Take a reward into account, then return the average."""
+        """Add a reward and return the average."""
         self.sum = self.momentum * self.sum + (1 - self.momentum) * reward
         self.weight = self.momentum * self.weight + (1 - self.momentum)
         return self.sum / self.weight
@@ -69,7 +69,7 @@ class Baseline:
 
 @dataclass
 class Policy:
-    """A softmax for every decision, and what teaches it: Adam with its usual settings (Kingma & Ba, ICLR 2015).
+    """A softmax policy for every decision, trained by Adam with default settings (Kingma & Ba, ICLR 2015).
 
     Args:
         space: Whose decisions are made.
@@ -93,12 +93,12 @@ class Policy:
 
     @property
     def probabilities(self) -> list[np.ndarray]:
-        """The probability of every choice of every decision."""
+        """The probabilities of every decision's choices."""
         powers = [np.exp(logits - logits.max()) for logits in self.logits]
         return [power / power.sum() for power in powers]
 
     def sample(self, rng: Random) -> Architecture:
-        """Return a member drawn from the policy."""
+        """Return a member sampled from the policy."""
         drawn = (
             rng.choices(decision.choices, weights=p.tolist())[0]
             for decision, p in zip(self.space.decisions, self.probabilities, strict=True)
@@ -106,7 +106,7 @@ class Policy:
         return self.space.architecture(drawn)
 
     def teach(self, chosen: Sequence[int], reward: float) -> float:
-        """Take a step for choices (an index for every decision) that earned a reward, and return their advantage."""
+        """Take a policy gradient step for choices (an index per decision) with a reward, and return their advantage."""
         advantage = reward - self.baseline.update(reward)
         self._steps += 1
         rate = self.lr * (1 - 0.999**self._steps) ** 0.5 / (1 - 0.9**self._steps)

@@ -41,18 +41,18 @@ class RSPS(WeightSettings, Strategy):
             raise ConfigurationError(f"`candidates` must be at least 1, got {self.candidates}")
 
     def search(self) -> RandomSearch:
-        """Return the random search by inherited weights: that is all it is."""
+        """Return the equivalent random search by inherited weights."""
         weights = {field.name: getattr(self, field.name) for field in fields(WeightSettings)}
         return RandomSearch(evaluations=self.candidates, evaluator=InheritedWeights(**weights))
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """What the search by inherited weights needs."""
+        """The needs of the search by inherited weights."""
         return self.search().needs
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """What saves it work."""
+        """The optional capabilities that the search by inherited weights uses."""
         return self.search().uses
 
     def session(self, space: Space, work: Work) -> SearchSession:

@@ -1,4 +1,4 @@
-"""The last act of strategies whose result is the best of several candidates, scored by the weights they inherit."""
+"""Final selection: scoring several candidates by their inherited weights and taking the best."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ class Selection:
 
     @property
     def best(self) -> Trial | None:
-        """The best candidate so far, None before there is one that could be scored."""
+        """The best candidate so far, None before any could be scored."""
         return self.trials.best if self.trials and not self.trials.best.failed else None
 
     @property
     def decided(self) -> bool:
-        """Whether some candidates have turned out better than others."""
+        """Whether candidates differ in score."""
         return len({trial.score for trial in self.trials if not trial.failed}) > 1
 
     def run(self, candidates: Sequence[Architecture]) -> Iterator[Metrics]:
-        """Score the candidates that have no score yet.
+        """Score the remaining candidates.
 
         Raises:
             RunError: If not a single one could be scored.
         """
-        known = {trial.architecture: trial.metrics for trial in self.trials}
+        metrics = {trial.architecture: trial.metrics for trial in self.trials}
         while len(self.trials) < len(candidates):
             number = len(self.trials)
             arch = candidates[number]
-            if arch not in known:
+            if arch not in metrics:
                 measurement = self.weights.measure(*single_path(self.space, arch), batches=self.batches)
-                known[arch] = {"score": measurement.score, "loss": measurement.loss}
-            self.trials.append(_trial(number, arch, known[arch]))
+                metrics[arch] = {"score": measurement.score, "loss": measurement.loss}
+            self.trials.append(_trial(number, arch, metrics[arch]))
             yield Metrics("trial", number + 1, len(candidates), self._row())
         if self.trials and self.best is None:
             raise RunError(f"all {len(self.trials)} candidates failed; the last: {self.trials[-1].failed}")
@@ -84,7 +84,7 @@ def _trial(number: int, arch: Architecture, metrics: Mapping[str, float]) -> Tri
 
 
 def most_probable(space: Space, logits: Mapping[str, Tensor], count: int) -> list[Architecture]:
-    """Return the `count` members, fewer in a smaller space, with the largest Σ `logits` of their candidates.
+    """Return the `count` members (all, in a smaller space) with the largest Σ `logits` of their candidates.
 
     Exact: decisions are independent, so the best members extend the best choices of the decisions before. With
     log-probabilities (E, O) these are the most probable members.

@@ -56,21 +56,21 @@ class SETN(Differentiable):
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """The path alone is computed."""
+        """Single paths, so that nothing else is computed."""
         return frozenset({ACTIVE})
 
     def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
-        """One uniformly drawn member for the weights, the softmax mixture of all candidates for the evaluator."""
+        """Return a uniformly drawn member for the weights, the softmax mixture of all candidates for the evaluator."""
         if moment.step == "weights":
             return single_path(space, space.sample(rng(moment.seed, "path", moment.draw)))
         return self.scores(space, alphas), None
 
     def preferences(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
-        """Return log softmax(α), −∞ where no candidate exists: the members with the largest sums are most probable."""
+        """Return log softmax(α), −∞ where no candidate exists: largest sums are most probable members."""
         return {name: torch.log(score) for name, score in self.scores(space, alphas).items()}
 
     def search(self, search: Bilevel) -> Iterator[Metrics]:
-        """Let weights learn on uniform members and the evaluator on the mixture, then choose (section 3.2 and 3.3)."""
+        """Train weights on uniform paths and the evaluator on the mixture, then select (sections 3.2 and 3.3)."""
         for step in search.steps():
             for turn in search.turns(step):
                 path = partial(self.mixing, search.space, search.alphas, turn)

@@ -20,10 +20,10 @@ from ramify.training import Metrics, UniformPaths, WeightSettings, Work, single_
 
 
 class SinglePath(InheritedWeights):
-    """The weights of SPOS, which learn on one path a step."""
+    """The weights of SPOS, trained on one path per step."""
 
     def learn(self, inherited: Inherited) -> Iterator[Metrics]:
-        """Let one member learn from each batch, drawn uniformly, from a bin that is drawn before (section 3.2)."""
+        """Train one uniformly drawn member per batch, from a cost bin that is drawn before (section 3.2)."""
         assert isinstance(inherited.paths, UniformPaths)
         while inherited.learns:
             member = inherited.paths.member(inherited.step)
@@ -81,7 +81,7 @@ class SPOS(WeightSettings, Strategy):
         self.search()  # checks the other settings
 
     def search(self) -> Evolution:
-        """Return the evolution by inherited weights that follows: what all of this is made of."""
+        """Return the equivalent evolution by inherited weights."""
         weights = {item.name: getattr(self, item.name) for item in fields(WeightSettings)}
         paths = {name: getattr(self, name) for name in ("bins", "bins_of", "recalibrate")}
         names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits")
@@ -90,12 +90,12 @@ class SPOS(WeightSettings, Strategy):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """What the search by inherited weights needs."""
+        """The needs of the search by inherited weights."""
         return self.search().needs
 
     @property
     def uses(self) -> frozenset[Capability]:
-        """What saves it work."""
+        """The optional capabilities that the search by inherited weights uses."""
         return self.search().uses
 
     def session(self, space: Space, work: Work) -> SearchSession:

@@ -1,4 +1,4 @@
-"""What a multi-trial search has found so far: `Trial`, and `Trials`, which remembers what follows from them."""
+"""The trials of a multi-trial search: `Trial`, and `Trials`, which caches what is computed from them."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,19 +37,19 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """What the search maximizes: `reward` where the objectives say so, else the evaluator's `score`."""
+        """The value that the search maximizes: `reward` if the objectives define one, else the evaluator's `score`."""
         return self.metrics["reward"] if "reward" in self.metrics else self.metrics["score"]
 
 
 def plain(metrics: Any) -> Any:
-    """Return metrics with numbers of NumPy and PyTorch as Python's own."""
+    """Return metrics with NumPy and PyTorch numbers as Python numbers."""
     if not isinstance(metrics, Mapping):
         return metrics
     return {name: value.item() if getattr(value, "ndim", None) == 0 else value for name, value in metrics.items()}
 
 
 def fault(metrics: Any, needed: Iterable[str] = ("score",)) -> str:
-    """Return why metrics are those of a failed evaluation, in one line; empty where they are not.
+    """Return in one line why metrics count as a failed evaluation; empty if they are valid.
 
     Example:
         >>> fault({"score": 0.96, "loss": float("nan")})
@@ -77,7 +77,7 @@ def _rank(trial: Trial) -> tuple[bool, int, float, int]:
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """Return the trial with the highest score among those of most epochs, the first of equals."""
+    """Return the trial with the highest score among those with the most epochs, the first of equals."""
     return max(trials, key=_rank)
 
 
@@ -112,7 +112,7 @@ class Trials(Sequence[Trial]):
             self.append(trial)
 
     def append(self, trial: Trial) -> None:
-        """Add the newest trial."""
+        """Add the latest trial."""
         self._trials.append(trial)
         if self._best is None or _rank(trial) > _rank(self._best):
             self._best = trial
@@ -129,18 +129,18 @@ class Trials(Sequence[Trial]):
 
     @property
     def asked(self) -> int:
-        """How many were asked for: the number of the next trial."""
+        """The number of proposals so far, which is the number of the next trial."""
         return len(self._trials) + len(self.pending)
 
     @property
     def best(self) -> Trial:
-        """The trial with the highest score among those of most epochs, the first of equals."""
+        """The trial with the highest score among those with the most epochs, the first of equals."""
         if self._best is None:
             raise ValueError("there is no trial yet")
         return self._best
 
     def fold(self, key: str, start: Callable[[], State], step: Callable[[State, Trial], State]) -> State:
-        """Return `step(… step(step(start(), first), second) …, last)`, going on from where the last call ended.
+        """Return the left fold of `step` over the trials, continued from the previous call.
 
         This is how a strategy keeps what follows from the trials: a continued search computes it again.
 

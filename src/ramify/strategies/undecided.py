@@ -1,4 +1,4 @@
-"""Whether a search has decided anything: its result may still be that of the random numbers it began with.
+"""Whether a search is undecided: its result may still reflect nothing but its random start.
 
 Architecture parameters begin with noise, so there is a preferred member before anything is learnt. A result is
 undecided if
@@ -23,7 +23,7 @@ UNMOVED = "no decision has moved since the random start, so the initial noise ha
 
 
 def has_moved(choices: Mapping[str, Choice], start: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> bool:
-    """Return whether learning has moved the parameters of any edge further than the start had spread them.
+    """Return whether training has moved the parameters of any edge by more than their initial spread.
 
     Args:
         choices: Say which candidates exist.
@@ -41,7 +41,7 @@ def has_moved(choices: Mapping[str, Choice], start: Mapping[str, Tensor], now: M
 
 
 def all_equal(trials: Iterable[Trial]) -> str:
-    """Return in words that different members were evaluated and are equally good; empty if they are not."""
+    """Return a sentence that all evaluated members are equally good; empty if they are not."""
     sound = [trial for trial in trials if not trial.failed]
     top = max((trial.epochs or 0 for trial in sound), default=0)
     compared = [trial for trial in sound if (trial.epochs or 0) == top]

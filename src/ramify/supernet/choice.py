@@ -1,4 +1,4 @@
-"""`Choice`: what supernets and differentiable strategies see of a space."""
+"""`Choice`: a mixing choice, as supernets and differentiable strategies see it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Mix = Mapping[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The candidates that one mixing tensor of shape (E, O) weighs.
+    """The edges and operations that one mixing tensor of shape (E, O) weighs.
 
     Args:
         edges: E pairs (source, target) of state numbers. A pair that occurs twice is two independent edges.
@@ -41,7 +41,7 @@ class Choice:
         return len(self.edges), len(self.ops)
 
     def restricted(self, mask: Any, name: str) -> Choice:
-        """Return this choice with the candidates that exist here and in `mask`.
+        """Return this choice with the candidates that exist both here and in `mask`.
 
         Raises:
             ArchitectureError: If the mask is not bool-like of shape (E, O).
@@ -91,5 +91,5 @@ def as_mask(mask: Any, choice: Choice, name: str) -> Tensor:
 
 
 def existing(choices: Mapping[str, Choice]) -> dict[str, Tensor]:
-    """Return the uniform mix over the existing candidates of every edge."""
+    """Return uniform mixing weights over the existing candidates of every edge."""
     return {name: choice.softmax(torch.zeros(choice.shape, device="cpu")) for name, choice in choices.items()}

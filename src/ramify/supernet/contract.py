@@ -1,4 +1,4 @@
-"""What a supernet is, as types, and how to see which parts of that a network has, without computing anything.
+"""The interface of supernets as types, and the detection of its optional parts without computing anything.
 
 Only `(x, mix)` is a must. The rest are capabilities (`ramify.capabilities`): what a strategy needs of them is looked
 for in the signature of `forward` and among the attributes before anything is trained.
@@ -31,7 +31,7 @@ from ramify.supernet.vector import WeightVector
 
 @runtime_checkable
 class MixedNetwork(Protocol):
-    """A supernet: all candidates at once, as a pure function of what comes in and of the mixing weights.
+    """A supernet: all candidates at once, as a pure function of inputs and mixing weights.
 
     Attributes:
         choices: Name → `Choice`. `Space.supernet` sets this and the next two.
@@ -62,7 +62,7 @@ class MixedNetwork(Protocol):
 
 @runtime_checkable
 class Staged(Protocol):
-    """A supernet, or a member's network, that says where its stages and stems are.
+    """A supernet, or a member's network, that names its stages and stems.
 
     Attributes:
         distilled: The taps whose features are compared by a strategy that distills.
@@ -81,7 +81,7 @@ class Weighed(Protocol):
     """A supernet whose members have weight vectors."""
 
     def weight_vector(self) -> WeightVector:
-        """Return what the weight vectors of its members are made of (`ramify.angle`)."""
+        """Return the composition of members' weight vectors (`ramify.angle`)."""
 
 
 Network = nn.Module | type[nn.Module]
@@ -89,7 +89,7 @@ Network = nn.Module | type[nn.Module]
 
 
 def takes(network: Network, keyword: str) -> bool:
-    """Return whether the forward pass of a network takes a keyword."""
+    """Return whether a network's forward pass has a keyword argument."""
     parameters = inspect.signature(network.forward).parameters
     return keyword in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
@@ -119,18 +119,18 @@ OF_MEMBERS = frozenset({TAPS, STEMS, CLASSIFIER})
 
 
 def shown_by(network: Network) -> frozenset[Capability]:
-    """Return what a supernet offers, to be seen in its signature and its attributes."""
+    """Return the capabilities that a supernet's signature and attributes show."""
     return frozenset(capability for capability, shows in _SHOWN.items() if shows(network))
 
 
 def require(network: nn.Module, needs: Collection[Capability], reader: str) -> None:
-    """Raise `ArchitectureError` unless a supernet shows what the reader, such as a strategy, needs of supernets."""
+    """Raise `ArchitectureError` if a supernet lacks a capability that the reader, such as a strategy, needs."""
     if lacking := (OF_SUPERNETS & frozenset(needs)) - shown_by(network):
         raise ArchitectureError(f"{reader}: the supernet {type(network).__name__} lacks {in_words(lacking)}")
 
 
 def vector_of(supernet: nn.Module) -> WeightVector:
-    """Return what the weight vectors of a supernet's members are made of.
+    """Return the composition of the weight vectors of a supernet's members.
 
     Raises:
         ArchitectureError: If these are not defined for such networks.
@@ -141,7 +141,7 @@ def vector_of(supernet: nn.Module) -> WeightVector:
 
 
 def compute_everything(network: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
-    """Give candidates that are not active no weight: a hook before the forward pass of what takes no `active`.
+    """Emulate `active` by zero weights: a forward pre-hook for supernets without that argument.
 
     The outputs and the gradients of the mixing weights are those of a supernet that computes the active ones alone. The
     weights of the others get gradients of zero where they would get none, so an optimizer's decay moves them.

@@ -43,7 +43,7 @@ def edge_names(edges: Iterable[tuple[int, int]]) -> list[str]:
 
 
 def needed_states(outputs: Iterable[int], reads: Iterable[tuple[int, int]]) -> set[int]:
-    """Return the states that `outputs` follow from, they among them, when `reads` are the pairs (source, target)."""
+    """Return the states that `outputs` depend on, including themselves; `reads` are pairs (source, target)."""
     needed = set(outputs)
     for source, target in sorted(reads, key=lambda read: -read[1]):
         if target in needed:
@@ -53,7 +53,7 @@ def needed_states(outputs: Iterable[int], reads: Iterable[tuple[int, int]]) -> s
 
 @dataclass(frozen=True)
 class Edge:
-    """An edge of a graph as it is executed.
+    """An edge of a graph during execution.
 
     Args:
         index: Its number in the choice.
@@ -70,7 +70,7 @@ class Edge:
 
 
 def no_input(like: Tensor, stride: int) -> Tensor:
-    """The value of a node that nothing enters: zeros of the size its edges would give."""
+    """Return the value of a node without inputs: zeros of the size that its edges would give."""
     return torch.zeros_like(like[:, :, ::stride, ::stride])
 
 
@@ -85,7 +85,7 @@ class Source:
         return operation(self.state)
 
     def term(self, name: str, operation: Operation) -> Term:
-        """Return what a candidate, an operation of this name, adds to a weighted sum."""
+        """Return a candidate's term of the weighted sum."""
         return self(operation)
 
 

@@ -13,7 +13,7 @@ from ramify.supernet.mixture import Mixed, Mixture, weighted_sum
 
 
 class MixedLayer(Mixed):
-    """All candidates of a layer, (B, C_in, H, W) → (B, C_out, H', W'), each with the layer's shortcut where it has one.
+    """All candidates of a layer, (B, C_in, H, W) → (B, C_out, H', W'), with shortcuts where the layer has one.
 
     Args:
         kind: Name of the choice.
@@ -51,16 +51,16 @@ class MixedLayer(Mixed):
         return total
 
     def operation(self, index: int) -> Any:
-        """Return a candidate's `Operation`; None for the layer left out."""
+        """Return a candidate's `Operation`; None for a skipped layer."""
         return None if self.names[index] == SKIP else self.ops[self.names[index]]
 
     def whole(self, index: int, x: Tensor) -> Tensor:
-        """Return what a candidate makes of `x`, the shortcut included."""
+        """Return a candidate's output for `x`, including the shortcut."""
         operation = self.operation(index)
         return x if operation is None else operation(x) + x if self.residual else operation(x)
 
     def dropped(self, index: int, mixture: Mixture) -> float:
-        """Return the probability with which elements of what a candidate puts out are dropped."""
+        """Return the dropout probability of a candidate's output."""
         return mixture.dropout[index] if self.training and self.keeps else 0.0
 
     def check(self, mixture: Mixture) -> None:

@@ -1,4 +1,4 @@
-"""One forward pass' mixing weights, prepared once for all cells that share them."""
+"""The mixing weights of one forward pass, prepared once for all cells that share them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Term = Tensor | Callable[[Tensor | None, Tensor], Tensor]
 
 
 class Mixed(nn.Module):
-    """A part of a supernet that weighs candidates. Its forward pass defines it: every candidate on its own.
+    """A part of a supernet that weighs candidates. Its forward pass is the definition: every candidate on its own.
 
     An execution (`ramify.execution`) may run it in another way, as an instance of a subclass without state of its own.
     """
@@ -25,7 +25,7 @@ class Mixed(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """The weights of one choice during one forward pass.
+    """The mixing weights of one choice during one forward pass.
 
     Args:
         weights: Scalars on the network's device, `weights[edge][operation]`.
@@ -43,7 +43,7 @@ class Mixture:
     totals: tuple[Tensor, ...]
 
     def terms(self, edge: int, candidate: Callable[[int], Term]) -> Iterator[tuple[Term, Tensor]]:
-        """Yield what each active candidate of an edge, `candidate(index)`, adds, with its weight."""
+        """Yield the term of each active candidate of an edge, `candidate(index)`, with its weight."""
         return ((candidate(index), self.weights[edge][index]) for index in self.active[edge])
 
     def constants(self, edge: int) -> tuple[Tensor, ...]:
@@ -60,7 +60,7 @@ def mixtures(
     dropout: Mapping[str, float] | None = None,
     constants: bool = False,
 ) -> dict[str, Mixture]:
-    """Return the mixture of every choice: arguments of a forward pass, checked, and weights on the device of `like`.
+    """Return the mixtures of all choices from validated arguments of a forward pass, on the device of `like`.
 
     `active` stays on the host, so the path is known without a device synchronization.
 
@@ -69,10 +69,10 @@ def mixtures(
     """
     if mix.keys() != choices.keys():
         raise ArchitectureError(f"mix must have the keys {sorted(choices)}, got {sorted(mix)}")
-    known = {op: None for choice in choices.values() for op in choice.ops}
+    operations = {op: None for choice in choices.values() for op in choice.ops}
     for operation in dropout or {}:
-        if operation not in known:
-            raise ArchitectureError(f"dropout: unknown operation {operation!r}; {nearest(operation, known)}")
+        if operation not in operations:
+            raise ArchitectureError(f"dropout: unknown operation {operation!r}; {nearest(operation, operations)}")
     for name in active or {}:
         if name not in choices:
             raise ArchitectureError(f"active: unknown choice {name!r}; {nearest(name, choices)}")
@@ -138,7 +138,7 @@ def weighted_sum(
 
 
 def accumulate(total: Tensor | None, term: Tensor) -> Tensor:
-    """Add `term` to a running sum in place; both are fresh tensors that no backward pass needs."""
+    """Add `term` to a running sum in place; no backward pass may need either tensor."""
     return term if total is None else total.add_(term)
 
 

@@ -1,4 +1,4 @@
-"""What all networks built of cells share: a skeleton that runs either built cells or mixed ones."""
+"""What all networks of cells share: a skeleton for built or for mixed cells."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Skeleton(nn.Module):
 
     @property
     def distilled(self) -> tuple[str, ...]:
-        """The stages whose features a distilling strategy compares beside the logits: all but the last."""
+        """The stages whose features are distilled, beside the logits: all but the last."""
         return tuple(f"stage{number}" for number in range(1, self.stages))
 
     @abstractmethod
     def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
-        """Map images (B, C, H, W) to logits (B, classes), or to what `tapped` makes of them."""
+        """Map images (B, C, H, W) to logits (B, classes), with features at taps as `tapped` returns them."""
 
     def check_taps(self, taps: Collection[str]) -> None:
-        """Raise `ArchitectureError` if a tap names no stage."""
+        """Raise `ArchitectureError` if a tap is no stage."""
         known = [f"stage{number}" for number in range(1, self.stages + 1)]
         for tap in taps:
             if tap not in known:
@@ -59,7 +59,7 @@ def auxiliary_parameters(network: nn.Module) -> list[nn.Parameter]:
 
 
 class Built:
-    """Makes a network of a skeleton with built cells: mix in before the skeleton's class."""
+    """Makes a skeleton a network of built cells: mix in before the skeleton's class."""
 
     def forward(self, x: Tensor, *, taps: Collection[str] = ()) -> Any:
         """Map images (B, C, H, W) to logits (B, classes).

@@ -1,4 +1,4 @@
-"""What the weight vector of a member is made of: which tensors a supernet counts, and how often.
+"""The composition of weight vectors: which tensors of a supernet count, and how often.
 
 The angle of Hu et al. (ABS, ECCV 2020, arXiv:2004.13431, section 3.1) compares such vectors. Every supernet says here
 what belongs to them; the metric itself knows no space.
@@ -18,7 +18,7 @@ from ramify.supernet.graph import MixedGraph, edge_names
 
 @dataclass(frozen=True)
 class Piece:
-    """What one candidate adds to the vector.
+    """The part of the vector that one candidate contributes.
 
     Args:
         weights: Names of its weights in the supernet's state; norms and biases do not count.
@@ -35,7 +35,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Ends:
-    """Where the paths of a graph begin and end.
+    """The inputs and outputs of a graph, between which paths run.
 
     Args:
         edges: (source, target) of its edges.
@@ -50,7 +50,7 @@ class Ends:
 
 @dataclass(frozen=True)
 class WeightVector:
-    """What the weight vectors of a supernet's members are made of.
+    """The composition of the weight vectors of a supernet's members.
 
     Args:
         fixed: Names of the tensors that all members have.
@@ -65,7 +65,7 @@ class WeightVector:
 
 
 def piece_of(operation: Operation, prefix: str, *, is_skip: bool = False) -> Piece:
-    """Return what an operation adds, whose parameters are named `prefix` + their own name."""
+    """Return the piece of an operation whose parameters are named `prefix` + their own name."""
     weights = tuple(f"{prefix}{name}" for name, parameter in operation.named_parameters() if parameter.dim() > 1)
     if not operation.prelude.is_pooling:
         return Piece(weights, is_skip=is_skip)
@@ -78,7 +78,7 @@ def vector_of_cells(
     cells: Iterable[tuple[str, str, MixedGraph, tuple[int, ...]]],
     is_fixed: Callable[[nn.Parameter], bool],
 ) -> WeightVector:
-    """Return the vector of a network around cells.
+    """Return the weight vector of a network of cells.
 
     Args:
         network: The supernet.

@@ -1,4 +1,4 @@
-"""A layer of which the number of channels is chosen, as a mixture of masks."""
+"""A layer with a choice of width, as a mixture of channel masks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ramify.supernet.mixture import Mixed, Mixture, weighted_sum
 
 
 class WidthMask(Mixed):
-    """The candidates of a layer as masks, each of which lets the first channels through.
+    """The candidate widths of a layer as masks, each of which keeps the first channels.
 
     Args:
         layer: Of the layer's edge in the choice.
@@ -24,7 +24,7 @@ class WidthMask(Mixed):
         self.layer, self.widths = layer, tuple(widths)
 
     def forward(self, weights: Mapping[int, Tensor]) -> Tensor:
-        """Map index → weight (scalar), ascending, to the mixture (1, C, 1, 1) of masks, C as wide as the widest."""
+        """Map index → weight (scalar), ascending, to the mixture (1, C, 1, 1) of masks, C being the largest width."""
         channels = torch.arange(self.widths[max(weights)], device=next(iter(weights.values())).device)
         masks = (((channels < self.widths[index]).to(weight), weight) for index, weight in weights.items())
         total = weighted_sum(masks)
@@ -32,7 +32,7 @@ class WidthMask(Mixed):
         return total.reshape(1, -1, 1, 1)
 
     def weights(self, mixture: Mixture) -> dict[int, Tensor]:
-        """Return index → weight (scalar) of the candidates to compute."""
+        """Return index → weight (scalar) of the active candidates."""
         active = mixture.active[self.layer]
         if not active:
             raise ArchitectureError(f"active: no width of layer c{self.layer} is left")
@@ -43,7 +43,7 @@ class WidthMask(Mixed):
         return self(self.weights(mixture))
 
     def constants(self, x: Tensor, mixture: Mixture) -> Tensor:
-        """Add the weights of candidates that are not computed, where these count as constants."""
+        """Add the weights of inactive candidates, where these count as constants."""
         total = weighted_sum((), mixture.constants(self.layer), x)
         assert total is not None
         return total

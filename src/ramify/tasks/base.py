@@ -1,4 +1,4 @@
-"""What a task is: batches, a loss, metrics, and what a network needs to say to be of use for it.
+"""The interface of tasks: batches, a loss, metrics, and the shape that networks need for them.
 
 A task is settings until `on(data)` binds it to a data set. One that makes its own batches overrides `steps`, `batches`,
 `example`, `shape` and `fingerprint`, says `needs_data = False`, and is never bound.
@@ -25,7 +25,7 @@ from ramify.tasks.portion import Portion
 
 @dataclass(frozen=True)
 class Metric:
-    """What is measured of a network.
+    """A metric of networks.
 
     Args:
         name: As meters and history call it.
@@ -39,7 +39,7 @@ class Metric:
 
 
 class Task(ABC):
-    """What is learned. Subclasses are frozen dataclasses of settings; the state of learning is elsewhere."""
+    """A task to learn. Subclasses are frozen dataclasses of settings; the state of learning is elsewhere."""
 
     targets: ClassVar[Literal["classes", "values"]] = "classes"
     """What the targets of its data are: numbers of classes, or values."""
@@ -65,7 +65,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, output: Any, batch: Batch, *, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Return the loss of a batch, summed over what it counts, and the weight of the sum (scalars).
+        """Return the loss of a batch as a weighted sum, and the sum of the weights (scalars).
 
         What descends is sum / weight: of all parts of a batch and all processes together, so that these agree with one
         whole batch. The sum is in float32 at least.
@@ -77,7 +77,7 @@ class Task(ABC):
         """
 
     def weight(self, batch: Batch) -> Tensor:
-        """Return the weight of a batch's loss (scalar) before there is an output: the number of items.
+        """Return the weight of a batch's loss (scalar) without an output: the number of items.
 
         A loss with another weight, such as the number of pixels that count, says so here, too.
         """
@@ -85,19 +85,19 @@ class Task(ABC):
 
     @property
     def is_even(self) -> bool:
-        """Whether every item weighs the same, so that shares of a batch are known without looking at it."""
+        """Whether all items have the same weight, so that shares of a batch need no look at it."""
         return type(self).weight is Task.weight
 
     @abstractmethod
     def meter(self) -> Meter:
-        """Return a fresh meter of what is shown while networks learn; its first metric is the one that matters."""
+        """Return a new meter of the training metrics, the main one first."""
 
     def evaluation_meter(self) -> Meter:
-        """Return a fresh meter of a measurement, which has all of `metrics`."""
+        """Return a new meter of all `metrics`, for evaluation."""
         return self.meter()
 
     def network(self, backbone: nn.Module) -> nn.Module:
-        """Return backbone and head as one module (`Headed`); the backbone itself where its output is the network's.
+        """Return backbone and head as one module (`Headed`); the backbone alone where its output is the network's.
 
         Args:
             backbone: What a space builds for `shape`, or its supernet, which also takes mixing weights.
@@ -106,14 +106,14 @@ class Task(ABC):
 
     @property
     def takes_auxiliary(self) -> bool:
-        """Whether the logits of a backbone's auxiliary head are outputs for its loss: not where a head follows."""
+        """Whether a backbone's auxiliary logits can enter its loss: not where a head follows."""
         return type(self).network is Task.network
 
     # Where its batches come from
 
     @property
     def name(self) -> str:
-        """Name of the class, as the command line spells it."""
+        """The name of the class on the command line."""
         from ramify.tasks import TASKS
 
         return TASKS.name_of(type(self))
@@ -125,10 +125,10 @@ class Task(ABC):
             ConfigurationError: If the targets of the data are not what it learns.
         """
         if data.targets != self.targets:
-            said = {"classes": "numbers of classes", "values": "values"}
+            words = {"classes": "numbers of classes", "values": "values"}
             raise ConfigurationError(
-                f"{type(self).__name__} learns {said[self.targets]}, but {data.name} was loaded with "
-                f"{said[data.targets]}; load(…, targets={self.targets!r}) reads them so"
+                f"{type(self).__name__} learns {words[self.targets]}, but {data.name} was loaded with "
+                f"{words[data.targets]}; load(…, targets={self.targets!r}) reads them so"
             )
         bound = copy.copy(self)
         object.__setattr__(bound, "_data", data)
@@ -137,7 +137,7 @@ class Task(ABC):
         return bound
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the task with its data kept on a device; one without data is the same."""
+        """Return the task with its data on a device; one without data is unchanged."""
         if self._data is None:
             return self
         moved = copy.copy(self)
@@ -146,19 +146,19 @@ class Task(ABC):
         return moved
 
     def shaped(self, shape: Mapping[str, int]) -> Self:
-        """Return the task for networks of a shape that is known, such as of a run folder, without any data."""
-        known = copy.copy(self)
-        object.__setattr__(known, "_shape", dict(shape))
-        return known
+        """Return the task for networks of a known shape, for instance of a run folder, without any data."""
+        shaped = copy.copy(self)
+        object.__setattr__(shaped, "_shape", dict(shape))
+        return shaped
 
     @property
     def bound(self) -> bool:
-        """Whether it has what it needs to give batches."""
+        """Whether the task can give batches."""
         return self._data is not None or not self.needs_data
 
     @property
     def data(self) -> Data:
-        """The data set that it is bound to.
+        """The bound data set.
 
         Raises:
             ConfigurationError: If there is none.
@@ -169,27 +169,27 @@ class Task(ABC):
 
     @property
     def fingerprint(self) -> str:
-        """What tells these inputs and targets from others, in hexadecimal."""
+        """A hexadecimal identifier of the inputs and targets."""
         return self.data.fingerprint
 
     @property
     def title(self) -> str:
-        """What it learns from, for people."""
+        """A description of the data, for people."""
         return self.name if self._data is None else self._data.name
 
     @property
     def shape(self) -> dict[str, int]:
-        """What builders of networks need to know, such as `num_classes` and `in_channels`."""
+        """The arguments of network builders, such as `num_classes` and `in_channels`."""
         return self.data.shape if self._shape is None else self._shape
 
     @property
     def input_size(self) -> tuple[int, ...]:
-        """The shape of one input, such as (C, H, W); of inputs that are several tensors that of the first."""
+        """The shape of one input, such as (C, H, W); of several input tensors, that of the first."""
         return tuple(tensors(self.example(1).inputs)[0].shape[1:])
 
     @property
     def augmentation(self) -> Augmentation | None:
-        """What usually happens to training images; None where inputs are no images of a data set."""
+        """The default augmentation of training images; None where inputs are no images of a data set."""
         return None if self._data is None else self._data.augmentation
 
     def split(self, name: str, purpose: str = "") -> Portion:
@@ -202,7 +202,7 @@ class Task(ABC):
         return Portion(self, name, purpose)
 
     def announce(self, split: str, purpose: str) -> None:
-        """Say that a split will be read; of the test split that is recorded."""
+        """Declare that a split will be read; reads of the test split are recorded."""
         if self.needs_data:
             self._opened[split] = self.data.split(split, purpose)
 
@@ -211,7 +211,7 @@ class Task(ABC):
         return self.__dict__["_announced"]
 
     def steps(self, split: str, size: int, *, drop_last: bool) -> int:
-        """Return how many batches of `size` a pass over a split has; with 1 the number of its items."""
+        """Return the number of batches of `size` in a pass over a split; with 1, the number of items."""
         if split not in self._opened:
             self.announce(split, "")
         return self._opened[split].num_batches(size, drop_last=drop_last)
@@ -233,7 +233,7 @@ class Task(ABC):
         dtype: torch.dtype = torch.float32,
         purpose: str = "",
     ) -> Iterator[Batch]:
-        """Return an iterator over one pass, which depends on nothing but the arguments.
+        """Return an iterator over the batches of one pass, a function of the arguments alone.
 
         Args:
             split: Which.
@@ -268,14 +268,14 @@ class Task(ABC):
         return (Batch(x, y) for x, y in pairs)
 
     def example(self, size: int, device: torch.device | str = "meta") -> Batch:
-        """Return a batch of the right shapes, of zeros, to try networks with."""
+        """Return a batch of zeros of the right shapes, to try networks with."""
         inputs = torch.zeros((size, *self.data.input_size), device=device)
         if self.targets == "classes":
             return Batch(inputs, torch.zeros(size, dtype=torch.int64, device=device))
         return Batch(inputs, torch.zeros((size, self.data.num_classes), device=device))
 
     def distorted(self, distortion: Distortion) -> bool | Augmentation:
-        """Return how training inputs are augmented where settings add a distortion of images.
+        """Return the augmentation of training inputs when settings add a distortion of images.
 
         Raises:
             DataError: If they do, and inputs are no images of a data set.
@@ -291,10 +291,10 @@ class Task(ABC):
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The names of the metrics, for whoever shows a row of the history."""
+        """The names of the metrics to show with a row of the history."""
         return tuple(metric.name for metric in self.metrics)
 
     def score(self, measured: Mapping[str, float]) -> float:
-        """Return the score of what was measured: the first metric, negative where less of it is better."""
+        """Return the score of a measurement: the first metric, negated if lower is better."""
         first = self.metrics[0]
         return measured[first.name] if first.higher_is_better else -measured[first.name]

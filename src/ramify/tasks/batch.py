@@ -15,7 +15,7 @@ Nested = Any
 
 
 def mapped(change: Callable[[Tensor], Any], nested: Nested) -> Nested:
-    """Return the same nesting with every tensor changed; what is no tensor stays."""
+    """Return the same nested structure with a function applied to every tensor."""
     if isinstance(nested, Tensor):
         return change(nested)
     if isinstance(nested, Mapping):
@@ -27,7 +27,7 @@ def mapped(change: Callable[[Tensor], Any], nested: Nested) -> Nested:
 
 
 def tensors(nested: Nested) -> list[Tensor]:
-    """Return the tensors of a nesting, in order."""
+    """Return the tensors of a nested structure, in order."""
     leaves: list[Tensor] = []
     mapped(leaves.append, nested)
     return leaves
@@ -35,7 +35,7 @@ def tensors(nested: Nested) -> list[Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Inputs with their targets, which can be divided into parts and moved.
+    """Inputs with their targets; can be divided into parts and moved to a device.
 
     Its length is the number of inputs B; two values can be unpacked from it, inputs and targets.
 
@@ -54,19 +54,19 @@ class Batch:
         return iter((self.inputs, self.targets))
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Return the batch with every tensor changed."""
+        """Return the batch with a function applied to every tensor."""
         return Batch(mapped(change, self.inputs), mapped(change, self.targets))
 
     def taken(self, index: Tensor | slice) -> Batch:
-        """Return the items that an index (n,) names."""
+        """Return the items at the indices (n,)."""
         return self.changed(lambda values: values[index])
 
     def parts(self, count: int) -> list[Batch]:
-        """Divide the batch into `count` parts whose lengths differ by one at most."""
+        """Divide the batch into `count` parts whose lengths differ by at most one."""
         size, left = divmod(len(self), count)
         ends = [number * size + min(number, left) for number in range(count + 1)]
         return [self.taken(slice(first, last)) for first, last in pairwise(ends)]
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Batch:
-        """Return the batch on a device, its floating tensors in a precision if one is named."""
+        """Return the batch on a device, its floating-point tensors in a precision if one is given."""
         return self.changed(lambda values: values.to(device, dtype if values.is_floating_point() else None))

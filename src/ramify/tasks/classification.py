@@ -1,4 +1,4 @@
-"""Classification: which of K classes an input is of."""
+"""Classification into K classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ramify.tasks.meter import SumMeter
 
 @dataclass(frozen=True, kw_only=True)
 class Classification(Task):
-    """Which of K classes an input is of, learned by cross-entropy of logits (B, K).
+    """Classification into K classes, learned by cross-entropy of logits (B, K).
 
     Args:
         class_weights: Name of a class → what an image of it weighs in the loss; 1 where nothing is said. Or `balanced`:
@@ -64,7 +64,7 @@ class Classification(Task):
         return (len(labels) / (len(classes) * counts.clamp(min=1))).float()
 
     def loss(self, output: Any, batch: Batch, *, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Return the summed cross-entropy in nats of logits (B, K), each times the weight of its class, and Σ weights.
+        """Return the cross-entropy in nats of logits (B, K), as a sum weighted by class, and the sum of weights.
 
         In float32 at least, whatever the network's precision. With `smoothing` ε the target is (1 − ε) times the label
         plus ε/K of every class, each times its own weight.
@@ -90,19 +90,19 @@ class Classification(Task):
         return self.__dict__.get("_weights")
 
     def meter(self) -> SumMeter:
-        """Return what counts the accuracy."""
+        """Return a meter of the accuracy."""
         return Accuracy()
 
     def evaluation_meter(self) -> SumMeter:
-        """Return what counts the confusions of classes, and whether the class is among the best five."""
+        """Return a meter of the confusion matrix and the top-5 accuracy."""
         return Confusion(self.data.classes)
 
 
 class Accuracy(SumMeter):
-    """The share of inputs whose class has the highest logit."""
+    """The top-1 accuracy."""
 
     def count(self, output: Any, batch: Batch) -> Tensor:
-        """Return the number of correct ones and that of all, (2,)."""
+        """Return the numbers of correct and of all predictions, (2,)."""
         correct = (output.detach().argmax(dim=1) == batch.targets).sum()
         return torch.stack([correct.double(), correct.new_full((), len(batch)).double()])
 
@@ -117,7 +117,7 @@ MOST_CONFUSED = 4096
 
 
 class Confusion(SumMeter):
-    """How often inputs of one class are taken for another, and how often their class is among the best five.
+    """The confusion matrix and the top-5 accuracy.
 
     An input whose logits are not all finite is never correct, and taken for nothing.
 
@@ -130,18 +130,17 @@ class Confusion(SumMeter):
         self.classes = classes
 
     def count(self, output: Any, batch: Batch) -> Tensor:
-        """Return the number of inputs, of correct ones, of those with their class among the best five, and, by class
-        and what it is taken for, the number of each kind."""
+        """Return the numbers of all, correct and top-5 correct inputs, and the confusion matrix, as one row."""
         logits, labels = output, batch.targets
         finite = logits.isfinite().all(dim=1, keepdim=True)
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
         right = (ranked == labels[:, None]) & finite
         sums = torch.stack([right.new_full((), len(batch), dtype=torch.float64), right[:, 0].sum(), right.any(1).sum()])
         K = self._counted
-        taken = torch.where(finite[:, 0], ranked[:, 0], K)
+        predicted = torch.where(finite[:, 0], ranked[:, 0], K)
         table = torch.zeros(K * (K + 1), dtype=torch.float64, device=labels.device)
         if K:
-            table.index_add_(0, labels * (K + 1) + taken, torch.ones_like(labels, dtype=torch.float64))
+            table.index_add_(0, labels * (K + 1) + predicted, torch.ones_like(labels, dtype=torch.float64))
         return torch.cat([sums, table])
 
     @property
@@ -164,7 +163,7 @@ class Confusion(SumMeter):
         return [sums[3 + row * (K + 1) : 3 + (row + 1) * (K + 1)] for row in range(K)]
 
     def details(self) -> dict[str, Any]:
-        """Return the classes, the accuracy of each (None where it does not occur), and what each is taken for."""
+        """Return the classes, the accuracy of each (None where it does not occur), and the confusion matrix."""
         if self.sums is None or not self._counted:
             return {}
         sums = self.sums.tolist()

@@ -1,4 +1,4 @@
-"""Networks that are more than what a space builds: a backbone with what a task puts behind it."""
+"""Networks with a head: a space's backbone and a task's module behind it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Headed(nn.Module):
         self.backbone, self.head, self.taps = backbone, head, taps
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
-        """Map what the backbone takes to what the head returns."""
+        """Map the backbone's inputs to the head's outputs."""
         if self.taps:
             return self.head(*self.backbone(*inputs, taps=self.taps, **options))
         return self.head(self.backbone(*inputs, **options))
 
 
 def backbone_of(network: nn.Module) -> nn.Module:
-    """Return what a space has built of a network, which may have a head, and may be wrapped by Fabric."""
+    """Return the backbone of a network, which may have a head or be wrapped by Fabric."""
     inner: Any = getattr(network, "module", network)
     return getattr(inner, "backbone", inner)

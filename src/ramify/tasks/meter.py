@@ -1,4 +1,4 @@
-"""Meters: what a task counts of what a network says, over batches and over processes."""
+"""Meters: metrics accumulated over batches and over processes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ramify.tasks.batch import Batch
 
 
 class Meter(ABC):
-    """Counts what a network says of batches, and says at the end what it comes to.
+    """Accumulates a network's outputs over batches and computes metrics from them.
 
     A meter that cannot be written as sums keeps what it needs of each batch, and gathers it in `merge`.
     """
 
     @abstractmethod
     def update(self, output: Any, batch: Batch) -> None:
-        """Count what a network says of a batch, or of this process' share of it."""
+        """Add the outputs on a batch, or on this process' share of it."""
 
     @abstractmethod
     def merge(self) -> None:
-        """Make it what all processes have counted together; called once, behind the last update."""
+        """Combine the counts of all processes; called once, after the last update."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
         """Return the metrics by name."""
 
     def details(self) -> dict[str, Any]:
-        """Return what there is beside the metrics, as plain JSON values, for a file of the run folder."""
+        """Return further results as plain JSON values, for a file of the run folder."""
         return {}
 
 
@@ -46,19 +46,19 @@ class SumMeter(Meter):
 
     @abstractmethod
     def count(self, output: Any, batch: Batch) -> Tensor:
-        """Return what a batch adds to the sums, (n,), without waiting for the device."""
+        """Return the sums of one batch, (n,), without synchronizing the device."""
 
     @abstractmethod
     def computed(self, sums: list[float]) -> dict[str, float]:
-        """Return the metrics that sums come to, by name."""
+        """Return the metrics of these sums, by name."""
 
     def update(self, output: Any, batch: Batch) -> None:
-        """Add what a batch counts."""
+        """Add the sums of a batch."""
         counted = self.count(output, batch).double()
         self.sums = counted if self.sums is None else self.sums + counted
 
     def merge(self) -> None:
-        """Add up the sums of all processes, one of which may have counted nothing."""
+        """Add the sums of all processes, some of which may have counted nothing."""
         size = max(parallel.counted(0 if self.sums is None else len(self.sums)))
         self.sums = parallel.total(torch.zeros(size, dtype=torch.float64) if self.sums is None else self.sums)
 

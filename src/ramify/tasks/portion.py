@@ -1,4 +1,4 @@
-"""A split of a task's data, as training and measuring use it."""
+"""A split of a task's data, for training and measuring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Portion:
-    """One split of a task: how many inputs it has, and their batches.
+    """One split of a task: its number of inputs, and their batches.
 
     Args:
         task: Whose.
@@ -32,7 +32,7 @@ class Portion:
         return f"Portion({self.name!r}, {len(self)} inputs)"
 
     def num_batches(self, batch_size: int, drop_last: bool = False) -> int:
-        """Return how many batches a pass has."""
+        """Return the number of batches in a pass."""
         return self.task.steps(self.name, batch_size, drop_last=drop_last)
 
     def batches(self, batch_size: int, *, seed: int, **options: Any) -> Iterator[Batch]:

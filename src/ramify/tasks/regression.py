@@ -1,4 +1,4 @@
-"""Regression: one or several numbers for an input."""
+"""Regression of one or several values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOSSES = ("squared", "absolute", "huber")
 
 @dataclass(frozen=True, kw_only=True)
 class Regression(Task):
-    """One or several values (B, K) for an input, in their own units.
+    """One or several values (B, K) per input, in their own units.
 
     Networks learn values in units of the standard deviations that the training targets have, so that targets of any
     scale learn alike; what they say is in the units of the targets.
@@ -40,37 +40,37 @@ class Regression(Task):
             raise ConfigurationError(f"`of` must be one of {list(LOSSES)}, got {self.of!r:.40}")
 
     def network(self, backbone: nn.Module) -> nn.Module:
-        """Return the backbone, whose outputs (B, K) are standardized, with what brings them to their units."""
+        """Return the backbone, with standardized outputs (B, K), and a module that scales them to their units."""
         count = self.shape["num_classes"]
-        known = self._data is not None  # else they are in a state that is loaded next
-        mean, std = (self.data.target_mean, self.data.target_std) if known else ((0.0,) * count, (1.0,) * count)
+        has_data = self._data is not None  # else they are in a state that is loaded next
+        mean, std = (self.data.target_mean, self.data.target_std) if has_data else ((0.0,) * count, (1.0,) * count)
         return Headed(backbone, Units(mean, std))
 
     @property
     def takes_auxiliary(self) -> bool:
-        """Whether the values of an auxiliary head are outputs for the loss: they are brought to their units, too."""
+        """Whether auxiliary outputs can enter the loss: they are scaled to units, too."""
         return True
 
     def loss(self, output: Any, batch: Batch, *, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Return the deviations of values (B, K), in standard deviations, averaged over K and summed over B, and B."""
+        """Return the deviations of values (B, K), in standard deviations, averaged over K and summed over B; and B."""
         values = output if output.dtype == torch.float64 else output.float()
         deviation = (values - batch.targets.to(values)) / values.new_tensor(self.data.target_std)
-        nothing = torch.zeros_like(deviation)
+        zeros = torch.zeros_like(deviation)
         if self.of == "squared":
             losses = deviation.square()
         elif self.of == "absolute":
             losses = deviation.abs()
         else:
-            losses = F.huber_loss(deviation, nothing, reduction="none")
+            losses = F.huber_loss(deviation, zeros, reduction="none")
         return losses.mean(dim=1).sum(), values.new_tensor(float(len(batch)))
 
     def meter(self) -> SumMeter:
-        """Return what counts the deviations."""
+        """Return a meter of the deviations."""
         return Deviations(self.data.target_names, self.data.target_mean)
 
 
 class Units(nn.Module):
-    """Brings standardized values (B, K) to their units; an auxiliary head's, too."""
+    """Scales standardized values (B, K) to their units, including those of an auxiliary head."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Units(nn.Module):
 
 
 class Deviations(SumMeter):
-    """How far values (B, K) are from the targets.
+    """Deviations of predicted values (B, K) from the targets.
 
     Args:
         names: Of the K values.

@@ -1,4 +1,4 @@
-"""Training: the retraining recipe, the weights of supernets, schedules, measuring."""
+"""Training: retraining recipes, supernet weights, learning rate schedules, measurements."""
 
 from ramify.training.descent import Alphas, Weights, single_path
 from ramify.training.measure import Measurement, measure

@@ -1,4 +1,4 @@
-"""What descends in a search: the weights of a supernet, and architecture parameters.
+"""Gradient descent in a search: the weights of a supernet, and architecture parameters.
 
 The one place that calls the supernet while something learns, and the one that takes steps.
 """
@@ -50,7 +50,7 @@ Draw = Callable[[], Path]
 
 
 def single_path(space: Space, arch: Architecture) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the one-hot mix of a member and what it computes: nothing but its own operations."""
+    """Return a member's one-hot mixing weights and its active candidates, which are its own operations."""
     mix = space.mix(arch)
     return mix, {name: weights > 0 for name, weights in mix.items()}
 
@@ -95,7 +95,7 @@ class Weights(Stateful):
 
     @property
     def backbone(self) -> Any:
-        """The supernet as the space has made it, without what the task puts behind it."""
+        """The supernet as the space built it, without the task's head."""
         return backbone_of(self.supernet)
 
     def check(self, split: Portion, *, whole: bool = False) -> None:
@@ -115,12 +115,12 @@ class Weights(Stateful):
         return self.normalizes_one(self.supernet.module)
 
     def normalizes_one(self, supernet: nn.Module, *, training: bool = True) -> bool:
-        """Return whether a norm of a supernet of this space gets a single value per channel from a single image."""
+        """Return whether a norm of this space's supernet gets one value per channel from a single image."""
         item = inputs_for(supernet, self.task)
         return normalizes_one(supernet, item, existing(self.space.choices), training=training)
 
     def check_measured(self, *, batches: int = 0, supernet: nn.Module | None = None) -> None:
-        """Raise `ConfigurationError` if members cannot be measured on `search_validation`, or its first `batches`.
+        """Raise `ConfigurationError` if members cannot be measured on `search_validation` or its first `batches`.
 
         Args:
             batches: How many; 0 for all.
@@ -139,7 +139,7 @@ class Weights(Stateful):
     def batches(
         self, split: Portion, start: int, *, augmented: bool = True, drop_last: bool | None = None, whole: bool = False
     ) -> Iterator[Batch]:
-        """Yield shuffled batches of a split for ever, from batch number `start`; of several processes, each its share.
+        """Yield shuffled batches of a split endlessly, from batch number `start`; each process gets its share.
 
         All get the `whole` of them where asked. Smaller last batches are left out as the settings say, unless told.
         """
@@ -169,7 +169,7 @@ class Weights(Stateful):
         supernet: nn.Module | None = None,
         **options: Any,
     ) -> Iterator[Tensor]:
-        """Yield what the parts of a batch add to its loss, path after path, each when it is asked for; count them.
+        """Yield the loss terms of the parts of a batch, path after path, computed on demand, and record them.
 
         Args:
             batch: Of this process.
@@ -193,7 +193,7 @@ class Weights(Stateful):
     def descend(
         self, step: int, batch: Batch, *paths: Path | Draw, beside: Sequence[Tensor] = (), **options: Any
     ) -> None:
-        """Take one step on a batch, on the sum of what several paths lose.
+        """Take a gradient step on a batch, on the sum of the losses of several paths.
 
         Args:
             step: Its number; the learning rate and all randomness follow from it.
@@ -222,13 +222,13 @@ class Weights(Stateful):
         )
 
     def end(self, step: int) -> Metrics:
-        """Return what there is to say after a step of a supernet that learns alone, a row where it ends an epoch."""
+        """End a step of a supernet that trains alone; return its metrics, with a row at the end of an epoch."""
         epoch, inside = divmod(step + 1, self.steps_per_epoch)
         row = {} if inside else {"epoch": epoch - 1, **self.averages.take(), "lr": self.lr_at(step)}
         return Metrics("prepare", step + 1, self.steps, row)
 
     def output_at(self, parameters: Sequence[Tensor], inputs: Any, mix: Mix, **options: Any) -> Any:
-        """Return what the supernet says with other parameters, in their order and type; its buffers are left alone."""
+        """Return the supernet's output with other parameters, in the same order and type; buffers do not change."""
         network = self.supernet.module.train()
         state = {name: w for (name, _), w in zip(network.named_parameters(), parameters, strict=True)}
         state |= {name: buffer.clone() for name, buffer in network.named_buffers()}
@@ -240,7 +240,7 @@ class Weights(Stateful):
     def measure(
         self, mix: Mix, active: Mapping[str, Tensor] | None = None, *, batches: int = 0, recalibrate: int = 0
     ) -> Measurement:
-        """Score a mixture, or a member by the weights it inherits, on `search_validation` or its first `batches`.
+        """Measure a mixture, or a member with inherited weights, on `search_validation` or its first `batches`.
 
         Norms without running statistics, the default layout of cells, use those of the batch. The statistics of the
         others are averages over all paths, unless they are computed anew on `recalibrate` images of `search_train`.
@@ -275,7 +275,7 @@ def _groups(supernet: nn.Module, settings: WeightSettings) -> list[dict[str, Any
 
 
 class Alphas(Mapping[str, nn.Parameter]):
-    """Architecture parameters by the names of choices, with their optimizer.
+    """Architecture parameters by choice, with their optimizer.
 
     They are small and stay on the host, so that sampling never waits for a device.
 
@@ -321,17 +321,17 @@ class Alphas(Mapping[str, nn.Parameter]):
         return len(self._parameters)
 
     def descend(self, losses: Iterable[Tensor], penalty: Tensor | None = None) -> None:
-        """Take a step on the sum of `losses`, which come one by one, and of a penalty."""
+        """Take a gradient step on the sum of `losses`, which are computed one by one, and of a penalty."""
         self.forget()
         self.backward(losses)
         self.follow(penalty)
 
     def forget(self) -> None:
-        """Set all gradients to zero, which they stay where no path leads to a parameter."""
+        """Set all gradients to zero, also those of parameters that no path uses."""
         self.optimizer.zero_grad(set_to_none=False)
 
     def backward(self, losses: Iterable[Tensor], at: Sequence[Tensor] | None = None) -> None:
-        """Add the gradients of losses, which come one by one; weights get none.
+        """Add the gradients of losses, which are computed one by one; weights get none.
 
         They are the means over all processes.
 
@@ -351,7 +351,7 @@ class Alphas(Mapping[str, nn.Parameter]):
         parallel.average(alpha.grad for alpha in alphas)
 
     def follow(self, penalty: Tensor | None = None) -> None:
-        """Take a step along the gradients that are there, and that of a penalty; none where they have overflowed."""
+        """Take a step along the stored gradients and that of a penalty; skip it if they have overflowed."""
         if penalty is not None:
             self._add(penalty)
         if not self._scale.fits(self.gradients):
@@ -373,7 +373,7 @@ class Alphas(Mapping[str, nn.Parameter]):
 
     @property
     def gradients(self) -> list[Tensor]:
-        """The gradients that are there."""
+        """The stored gradients."""
         return [alpha.grad for alpha in self.values() if alpha.grad is not None]
 
     @gradients.setter
@@ -382,17 +382,17 @@ class Alphas(Mapping[str, nn.Parameter]):
             alpha.grad = gradient
 
     def copies(self) -> dict[str, Tensor]:
-        """Return their values."""
+        """Return copies of the values."""
         return {name: alpha.detach().clone() for name, alpha in self.items()}
 
     def restore(self, values: Mapping[str, Tensor]) -> None:
-        """Take over values."""
+        """Set the values."""
         with torch.no_grad():
             for name, alpha in self.items():
                 alpha.copy_(values[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return values, gradients, which may count in later steps, and the averages of Adam."""
+        """Return values, gradients, which may count in later steps, and the moments of Adam."""
         return {
             "values": {name: alpha.detach() for name, alpha in self.items()},
             "gradients": self.gradients,
@@ -418,7 +418,7 @@ def descend(
     everything: bool = False,
     inputs: Sequence[Tensor] | None = None,
 ) -> None:
-    """Take one step on the sum of `losses`, each of which is computed only when the one before has been dealt with.
+    """Take a gradient step on the sum of `losses`, each computed after the backward pass of the one before.
 
     The gradient is the mean of those of all processes.
 

@@ -1,4 +1,4 @@
-"""Introspective distillation: two networks compare what they say about the same images at several depths.
+"""Introspective distillation: two networks compared by logits at several depths.
 
 Yu et al., Cyclic Differentiable Architecture Search (CDARTS), TPAMI 2023, arXiv:2006.10724, and the released program.
 Letters: B images, K classes, L levels, N rows of the joined logits, T temperature.
@@ -68,7 +68,7 @@ def distillation(student: Tensor, teacher: Tensor, *, distance: str, temperature
 
 
 class DistillationHead(nn.Module):
-    """Classifier on an inner map, (B, C, H, W) → (B, K).
+    """Classifier on an inner feature map, (B, C, H, W) → (B, K).
 
     ReLU, average pool of stride 2, 1×1 convolution to 128, norm, ReLU, 2×2 convolution to 768, norm, ReLU, global
     average, linear; the norms neither scale nor shift. The window of the pool is 6, and 5 for maps of side 7, as
@@ -102,7 +102,7 @@ class DistillationHead(nn.Module):
 
 
 class Distiller(nn.Module):
-    """What two networks share in order to be compared: a head for every inner level, and the weight of every level.
+    """The shared parts for comparing two networks: a head for every inner level, and the weight of every level.
 
     Args:
         widths: Level → channels of its map, from the input on; the networks' own logits are the last level.
@@ -121,16 +121,16 @@ class Distiller(nn.Module):
 
     @property
     def shares(self) -> Tensor:
-        """The weights of the levels, (L,), as they are now."""
+        """The current weights of the levels, (L,)."""
         return self.levels.detach().softmax(dim=0)
 
     def forward(self, features: Mapping[str, Tensor], logits: Tensor) -> Tensor:
-        """Return the joined logits, (L·B, K) or (B, K), of maps (B, C, H, W) and the network's logits (B, K)."""
+        """Return the joined logits, (L·B, K) or (B, K), of feature maps (B, C, H, W) and final logits (B, K)."""
         return join([*(head(features[level]) for level, head in self.heads.items()), logits], self.levels, self.joined)
 
 
 def join(logits: Sequence[Tensor], levels: Tensor, joined: str) -> Tensor:
-    """Return L logits (B, K), each times its share in softmax(`levels`), as (L·B, K) or, summed, as (B, K)."""
+    """Join L logits (B, K), each weighted by softmax(`levels`), as (L·B, K) or, summed, as (B, K)."""
     shares = levels.softmax(dim=0)
     weighted = [share * z for share, z in zip(shares, logits, strict=True)]
     return torch.cat(weighted) if joined == "concatenate" else torch.stack(weighted).sum(dim=0)

@@ -1,4 +1,4 @@
-"""What losses are multiplied by in half precision (Micikevicius et al., Mixed Precision Training, ICLR 2018)."""
+"""The scaling of losses in half precision (Micikevicius et al., Mixed Precision Training, ICLR 2018)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class LossScale:
-    """The factor with which small gradients survive 16-bit floats; 1 in every other precision.
+    """The factor that keeps small gradients representable in 16-bit floats; 1 in every other precision.
 
     Fabric multiplies by it, divides the gradients of the weights, takes no step where they overflow, and then halves
     it. What one network needs says nothing about another, so each begins afresh, and a continued one where it was.
@@ -34,14 +34,14 @@ class LossScale:
         return 1.0 if self._scaler is None else self._scaler.get_scale()
 
     def fits(self, gradients: Iterable[Tensor]) -> bool:
-        """Return whether a step can be taken; in half precision none can, and the factor is halved, at an overflow."""
+        """Return whether gradients are finite so that a step can be taken; if not, halve the factor."""
         if self._scaler is None or all(bool(gradient.isfinite().all()) for gradient in gradients):
             return True
         self._scaler.update(self.factor * self._scaler.get_backoff_factor())
         return False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the factor and what decides when it grows; nothing in other precisions."""
+        """Return the factor and its growth counter; nothing in other precisions."""
         return {} if self._scaler is None else self._scaler.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ MEASURED_BATCH = 256
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a network does on a split.
+    """The metrics of a network on a split.
 
     An output that is not all finite leaves a loss of NaN.
 
@@ -43,7 +43,7 @@ class Measurement:
     details: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def checked(self, split: Portion) -> Measurement:
-        """Return this if it is one of a network that has not diverged.
+        """Return this measurement, having checked that the network has not diverged.
 
         Raises:
             RunError: If the loss is not finite.
@@ -62,7 +62,7 @@ def measure(
     batches: int = 0,
     forward: Callable[[Any], Any] | None = None,
 ) -> Measurement:
-    """Evaluate a network on a split of a task, without augmentation; several processes divide its batches.
+    """Evaluate a network on a split of a task, without augmentation; processes share its batches.
 
     Args:
         network: Put into evaluation mode for the time being.
@@ -110,17 +110,17 @@ def measure(
     return Measurement(int(items), loss_sum / (weight or 1), metrics, task.score(metrics), meter.details())
 
 
-def scored(task: Task, said: Iterable[tuple[Any, Batch]]) -> float:
-    """Return the score of what a network says of some batches, of which every process may have its share."""
+def scored(task: Task, outputs: Iterable[tuple[Any, Batch]]) -> float:
+    """Return the score of a network on some batches, of which every process may have its share."""
     meter = task.evaluation_meter()
-    for output, batch in said:
+    for output, batch in outputs:
         meter.update(output, batch)
     meter.merge()
     return task.score(meter.compute())
 
 
 def single_image(split: Portion, batch_size: int = MEASURED_BATCH) -> ConfigurationError:
-    """Return the error of a split whose last batch is a single image, which a norm cannot do with."""
+    """Return the error for a split whose last batch is a single image, which a norm cannot process."""
     return ConfigurationError(
         f"{split.name} has {len(split)} images, which leaves 1 for its last batch of {batch_size}, and a norm without "
         "running statistics needs 2 on a 1×1 map; take another number of images, or the layout "

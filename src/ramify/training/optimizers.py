@@ -1,4 +1,4 @@
-"""Optimizers of the weights of built networks, and the moving average of what they learn."""
+"""Optimizers of built networks' weights, and the moving average of weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPTIMIZERS = ("sgd", "rmsprop")
 
 
 class RMSPropTF(torch.optim.Optimizer):
-    """RMSProp as TensorFlow has it, which published settings of mobile networks mean.
+    """RMSProp as in TensorFlow, which published settings of mobile networks refer to.
 
     Unlike PyTorch's, ε is added under the root, the mean of squares starts at 1, and the learning rate is in the
     momentum: v ← αv + (1 - α)g², m ← μm + η·g/√(v + ε), w ← w - m.
@@ -42,7 +42,7 @@ class RMSPropTF(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Take a step; `closure` computes the loss anew, where there is one."""
+        """Take a step; `closure` recomputes the loss, if given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -66,7 +66,7 @@ class RMSPropTF(torch.optim.Optimizer):
 
 
 class MovingAverage:
-    """A copy of a network whose weights and statistics follow it slowly: w̄ ← dw̄ + (1 - d)w after every step.
+    """A copy of a network with averaged weights and statistics: w̄ ← dw̄ + (1 - d)w after every step.
 
     Args:
         network: What is followed; the average starts where it is.
@@ -78,7 +78,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def follow(self, network: nn.Module) -> None:
-        """Take account of what the network is now."""
+        """Update the average from the network."""
         for mean, value in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - self.decay)

@@ -1,4 +1,4 @@
-"""Which paths of a supernet learn in a step: one drawn uniformly, within bounds if wanted, or a fair share of all."""
+"""The paths of a supernet that train in a step: one drawn uniformly, within bounds if wanted, or a fair set of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ramify.training.descent import Path, single_path
 
 
 class UniformPaths:
-    """One member a step, drawn uniformly (Guo et al., SPOS, ECCV 2020, section 3.2).
+    """One member per step, drawn uniformly (Guo et al., SPOS, ECCV 2020, section 3.2).
 
     Args:
         space: Whose members.
@@ -33,7 +33,7 @@ class UniformPaths:
         return [single_path(self.space, self.member(step))]
 
     def member(self, step: int) -> Architecture:
-        """Return the member whose path it is."""
+        """Return the sampled member."""
         number = rng(self.seed, "bin", step).randrange(len(self.draws)) if len(self.draws) > 1 else 0
         return self.draws[number](rng(self.seed, "path", step))
 

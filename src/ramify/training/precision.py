@@ -1,4 +1,4 @@
-"""Float64 to the end, where that is the precision."""
+"""Float64 throughout, if that is the precision."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from lightning_fabric.plugins.precision.double import DoublePrecision
 
 
 class Double(DoublePrecision):
-    """Float64 with outputs in float64: Fabric's own rounds them, so that losses would be those of 32 bits."""
+    """Float64 precision with outputs in float64; Fabric's own rounds them to float32."""
 
     def convert_output(self, data: Any) -> Any:
-        """Return what the network says, as it says it."""
+        """Return the network's output unchanged."""
         return data
 
 

@@ -1,4 +1,4 @@
-"""Statistics of norms for one path of a supernet (Guo et al., SPOS, ECCV 2020, section 3.3)."""
+"""Recalibration of batch norms for one path of a supernet (Guo et al., SPOS, ECCV 2020, section 3.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALIBRATION_BATCH = 128
 def recalibrated(
     network: nn.Module, forward: Callable[[Any], Any], batches: Iterable[Batch], *, images: int
 ) -> Iterator[None]:
-    """Give the norms of a network the statistics of some images for the time being; then they get their own back.
+    """Set the norms of a network to the statistics of some images within a block, and restore them after it.
 
     The statistics are the mean over all images. The released programs let the last batches dominate instead, by
     moving averages. Everything but the norms is in evaluation mode meanwhile, so nothing is dropped.

@@ -1,4 +1,4 @@
-"""The one recipe by which built networks are trained, alone or inside a search."""
+"""The recipe by which built networks are trained, alone or inside a search."""
 
 # No postponed annotations: the command line reads the types of these fields.
 
@@ -107,7 +107,7 @@ class Recipe:
             raise ConfigurationError("`nesterov` is for the optimizer 'sgd'")
 
     def sized(self, params: int) -> Self:
-        """Return the recipe for a network of `params` parameters, which changes it only with `size_rule`.
+        """Return the recipe for a network of `params` parameters; only `size_rule` makes it differ.
 
         Below 3 M parameters, weight decay 3e-4 and drop path 0.2; below 3.5 M, 3e-4 and 0.3; from there on, 5e-4 and
         0.3. (In CDARTS' program exactly 3 M fall to the last case.)
@@ -132,7 +132,7 @@ class Recipe:
         )
 
     def augmented(self, task: Task) -> bool | Augmentation:
-        """Return how training inputs of a task are augmented.
+        """Return the augmentation of a task's training inputs.
 
         Raises:
             RamifyError: If that is about images, and the inputs are none.
@@ -140,7 +140,7 @@ class Recipe:
         return self.augmentation(task.augmentation, task.input_size) or True
 
     def augmentation(self, default: Augmentation | None, input_size: Sequence[int]) -> Augmentation | None:
-        """Return the augmentation of training images, `default` where the recipe leaves it open.
+        """Return the augmentation of training images, `default` where the recipe sets none.
 
         Args:
             default: Of the data set; None for rows of a table, which are not augmented.
@@ -169,8 +169,8 @@ class Recipe:
 
 
 def recipe_keywords(space: Space, recipe: Recipe, task: Task) -> dict[str, Any]:
-    """Return the layout keywords that a recipe sets, as far as the space's networks take them, and the task."""
-    known = space.Layout.keywords("member")
+    """Return the layout keywords that a recipe sets, as far as they apply to the space's networks and the task."""
+    keywords = space.Layout.keywords("member")
     auxiliary = recipe.auxiliary and recipe.auxiliary_weight > 0 and task.takes_auxiliary
     wanted = {"auxiliary": auxiliary, "drop_path": recipe.drop_path}
-    return {name: value for name, value in wanted.items() if name in known}
+    return {name: value for name, value in wanted.items() if name in keywords}

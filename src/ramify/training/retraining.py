@@ -1,4 +1,4 @@
-"""Training a built network by a `Recipe`: a session, so that it can be stopped and continued anywhere."""
+"""Training a built network by a `Recipe`, as a session that can be stopped and continued anywhere."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TrainingSession:
 
     @property
     def trained(self) -> nn.Module:
-        """The network that the training is for: what has been trained, or its moving average."""
+        """The resulting network: the trained one, or its moving average."""
         return self.network if self.average is None else self._averaged
 
     def _normalizes_one(self) -> bool:
@@ -81,7 +81,7 @@ class TrainingSession:
         return normalizes_one(network, inputs_for(network, self.task))
 
     def rehearse(self) -> None:
-        """Send a batch through the network as training does, on the meta device: shapes only.
+        """Run a batch through the network as in training, on the meta device: shapes only.
 
         Raises:
             ConfigurationError: If images or batches are too small for the network.
@@ -102,7 +102,7 @@ class TrainingSession:
             raise ConfigurationError(f"the network cannot be trained on batches of {sizes}: {reason}") from error
 
     def run(self) -> Iterator[Metrics]:
-        """Train; one yield a step, one row of the history an epoch."""
+        """Train; yield after every step, with a row of the history after every epoch."""
         recipe, work = self.recipe, self.work
         first_epoch, first_batch = divmod(self.step, self.steps_per_epoch)
         for epoch in range(first_epoch, recipe.epochs):
@@ -179,7 +179,7 @@ class TrainingSession:
         return Loss(torch.stack(means).sum(), losses[0].weight, share)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return network, its moving average, optimizer, the scale of the loss and position."""
+        """Return network, moving average, optimizer, loss scale and position."""
         return {
             "step": self.step,
             "network": self.network.state_dict(),

@@ -1,4 +1,4 @@
-"""What every long piece of work looks like to the runner: a `Session` that yields at safe points."""
+"""The interface of long work for the runner: a `Session` that yields at safe points."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """What a session works on, and how.
+    """The task, resources and randomness that a session works with.
 
     Args:
         given: The task; a search takes its search splits only. None where nothing has to be trained or measured.
@@ -46,7 +46,7 @@ class Work:
 
     @property
     def task(self) -> Task:
-        """The task.
+        """The task, which the session must have.
 
         Raises:
             ConfigurationError: If there is none.
@@ -57,7 +57,7 @@ class Work:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of what is kept on the host, such as architecture parameters."""
+        """Precision of tensors on the host, such as architecture parameters."""
         return torch.float64 if self.fabric.strategy.precision.precision == "64-true" else torch.float32
 
     @property
@@ -67,13 +67,13 @@ class Work:
 
     @property
     def inputs(self) -> Inputs:
-        """What networks see, and what is demanded of them."""
+        """The inputs and the shape of networks."""
         return Inputs(self.shape, self.task.input_size)
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a session reports at a safe point.
+    """A session's report at a safe point.
 
     Args:
         phase: `search`, `prepare`, `trial` or `train`.
@@ -106,7 +106,7 @@ DIVERGED = "training has diverged; lower the learning rate or clip gradients"
 
 
 class Averages:
-    """Running means of the loss, and of what the task shows beside it, over the inputs of all processes.
+    """Running means of the loss and of the task's training metrics over the inputs of all processes.
 
     They are kept on the device, so that no step waits for it. Meters that are no sums are left to measurements.
 
@@ -121,7 +121,7 @@ class Averages:
         self.sums = torch.zeros(0, dtype=torch.float64)
 
     def add(self, output: Any, batch: Batch, loss: Loss) -> None:
-        """Count a batch, of which every process has its share: what the network says, and what that loses."""
+        """Add a batch, or this process' share of it: the network's output, and the loss."""
         meter = self._meter()
         counted: list[Tensor] = []
         if isinstance(meter, SumMeter):
@@ -134,7 +134,7 @@ class Averages:
 
     @contextmanager
     def divided(self) -> Iterator[None]:
-        """Let every process count whole batches of its own in the block, and add them up after it."""
+        """Let every process count whole batches of its own within a block, and sum them after it."""
         before, self.sums = self.sums, torch.zeros(0, dtype=torch.float64)
         yield
         own, self.sums = self.sums, before
@@ -144,11 +144,11 @@ class Averages:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was counted."""
+        """Whether nothing has been added."""
         return not len(self.sums)
 
     def take(self, prefix: str = "") -> dict[str, float]:
-        """Return `loss` and the task's metrics so far and start again; zeros where nothing was counted.
+        """Return `loss` and the task's metrics so far and reset them; zeros if nothing was added.
 
         Raises:
             RunError: If the loss is not finite.
@@ -171,7 +171,7 @@ class Averages:
 
 
 def fitting(batch_size: int, split: Portion) -> int:
-    """Return how many images a batch of a split has, in all processes together: fewer than wanted in a small split.
+    """Return the batch size of a split over all processes: smaller than wanted if the split is small.
 
     Raises:
         ConfigurationError: If they cannot be divided among the processes.
@@ -189,7 +189,7 @@ def fitting(batch_size: int, split: Portion) -> int:
 
 
 def leaves_out(split: Portion, size: int, *, drop_last: bool, whole: bool = False) -> bool:
-    """Return whether a pass leaves out its last batch, where that is smaller than `size`.
+    """Return whether a pass drops its last batch, if that is smaller than `size`.
 
     It does if it is told to, and also where this batch has a single image, whose statistics no norm could take, or,
     unless every process gets the `whole` of it, fewer images than there are processes.
@@ -214,7 +214,7 @@ def endless(
     drop_last: bool = True,
     whole: bool = False,
 ) -> Iterator[Batch]:
-    """Yield shuffled batches for ever, from batch number `start` counted from the very first one.
+    """Yield shuffled batches endlessly, from batch number `start` of the whole training.
 
     Of several processes each gets its share of a batch, or the `whole` of it. Which smaller last batches are left out,
     `leaves_out` says.
@@ -241,7 +241,7 @@ def endless(
 def parts(
     task: Task, batch: Batch, count: int, *, size: int | None = None, uneven: bool = False
 ) -> Iterator[tuple[Batch, float]]:
-    """Split a batch into `count` parts, fewer where it has fewer items; yield each with its share of the loss.
+    """Split a batch into `count` parts, at most one per item; yield each with its share of the loss.
 
     Weighed with these shares, the mean over processes of what they lose is what the items of all lose on average.
 
@@ -275,7 +275,7 @@ def _shares(task: Task, parts: Sequence[Batch], processes: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Loss:
-    """What a network loses on a batch, or on a part of one.
+    """The loss of a network on a batch, or on a part of one.
 
     Args:
         mean: The loss on average (scalar), with a gradient.
@@ -289,12 +289,12 @@ class Loss:
 
     @property
     def part(self) -> Tensor:
-        """What the part adds to the loss of the whole batch (scalar)."""
+        """The part's term in the loss of the whole batch (scalar)."""
         return self.mean * self.share
 
 
 def check_smoothing(task: Task, smoothing: float) -> None:
-    """Say that settings smooth labels, where a task has none: published settings do, whatever is learned."""
+    """Print a note if settings smooth labels but the task has none."""
     if smoothing and not task.smooths:
         say_once(f"label smoothing is for classes: {task.name} learns without it")
 
@@ -302,7 +302,7 @@ def check_smoothing(task: Task, smoothing: float) -> None:
 def lost(
     task: Task, output: Any, batch: Batch, share: float = 1.0, *, smoothing: float = 0.0, alone: bool = False
 ) -> Loss:
-    """Return what a network loses on a batch that it says `output` of; 0 where nothing of the batch counts.
+    """Return the loss of a network's `output` on a batch; 0 where nothing of the batch counts.
 
     Args:
         task: Whose loss.

@@ -1,4 +1,4 @@
-"""Parts of batches that are a single image: a norm on a 1×1 map has nothing to normalize with then.
+"""Batch parts of a single image, on which a norm of a 1×1 feature map is undefined.
 
 PyTorch ends such a training in the middle. Here it is refused before the first step, with the settings that would do,
 and only if the network does have such a norm: it is tried out with one image on the meta device.
@@ -27,7 +27,7 @@ def is_lonely(error: Exception) -> bool:
 
 
 def smallest_part(images: int, accumulate: int) -> int:
-    """Return how many images the smallest part of a batch has.
+    """Return the number of images in the smallest part of a batch.
 
     Example:
         >>> smallest_part(9, 4), smallest_part(9, 8), smallest_part(3, 8)
@@ -37,7 +37,7 @@ def smallest_part(images: int, accumulate: int) -> int:
 
 
 def normalizes_one(network: nn.Module, *arguments: Any, training: bool = True, **options: Any) -> bool:
-    """Return whether a norm of a network would get a single value per channel from a single image.
+    """Return whether a norm of a network would get one value per channel from a single image.
 
     Args:
         network: Its weights and statistics are left alone.
@@ -61,7 +61,7 @@ def normalizes_one(network: nn.Module, *arguments: Any, training: bool = True, *
 
 
 def inputs_for(network: nn.Module, task: Task, count: int = 1) -> Nested:
-    """Return inputs (B, …) on the meta device, in the precision of a network's weights, to try shapes with."""
+    """Return inputs (B, …) on the meta device, in the precision of a network's weights, for shape inference."""
     dtypes = (tensor.dtype for tensor in network.state_dict().values() if tensor.is_floating_point())
     dtype = next(dtypes, torch.float32)
     inputs = task.example(count).inputs
@@ -69,17 +69,17 @@ def inputs_for(network: nn.Module, task: Task, count: int = 1) -> Nested:
 
 
 def check_whole(task: Task, accumulate: int) -> None:
-    """Raise `ConfigurationError` if batches are to be divided whose loss looks at all of a batch at once."""
+    """Raise `ConfigurationError` if batches are to be divided although the loss needs whole batches."""
     if task.whole_batch and (accumulate > 1 or parallel.world() > 1):
-        said = f"accumulate={accumulate}" if accumulate > 1 else f"{parallel.world()} devices"
+        cause = f"accumulate={accumulate}" if accumulate > 1 else f"{parallel.world()} devices"
         raise ConfigurationError(
-            f"the loss of {task.name} looks at a whole batch at once, so it cannot be divided ({said}); take "
+            f"the loss of {task.name} looks at a whole batch at once, so it cannot be divided ({cause}); take "
             "accumulate=1 and one device, with smaller batches where memory is short"
         )
 
 
 def check_parts(split: Portion, batch_size: int, accumulate: int, alone: Callable[[], bool]) -> None:
-    """Raise `ConfigurationError`, with the numbers that would do, if a norm were to get a single value per channel.
+    """Raise `ConfigurationError`, with valid numbers, if a norm would get a single value per channel.
 
     The norms of several processes see the images of all of them, so there are always two. A smaller last batch has no
     such part, whatever the settings (`leaves_out`, `parts`).

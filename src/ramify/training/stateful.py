@@ -1,4 +1,4 @@
-"""What a session keeps between two of its steps, named once."""
+"""The state of a session between steps, declared once."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from ramify.tasks import Batch
 
 
 class Stateful:
-    """Something that is saved and continued by the attributes that it names in `kept`.
+    """An object saved and restored by the attributes that it lists in `kept`.
 
     An attribute with a state of its own (`state_dict`, `load_state_dict`) is asked for it. Tensors are written into the
     attribute in place; everything else, plain values and lists and dicts of tensors on the host, replaces it.
@@ -20,7 +20,7 @@ class Stateful:
     """Names of the attributes that a continuation needs."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of everything that is kept."""
+        """Return the state of all kept attributes."""
         return {name: _state(getattr(self, name)) for name in self.kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -37,7 +37,7 @@ class Stateful:
 
 
 class Feed(Stateful):
-    """An endless row of batches that goes on where it was.
+    """An endless sequence of batches that continues from its saved position.
 
     Args:
         begin: Returns the row from a number on.

@@ -1,4 +1,4 @@
-"""Settings of what every supernet learns with."""
+"""Settings for training supernet weights."""
 
 # No postponed annotations: the command line reads the types of these fields in the modules of strategies.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Description:
-    """What there is to say about an architecture.
+    """The description of an architecture.
 
     Args:
         notation: Native notation, canonical.
@@ -61,7 +61,7 @@ class Description:
 
     @property
     def num_classes(self) -> int:
-        """Width of its last layer; 0 where it has none, because a head of the task follows."""
+        """Width of the last layer; 0 where a head of the task replaces it."""
         return self.shape.get("num_classes", 0)
 
 
@@ -74,7 +74,7 @@ def describe(
     num_classes: int | None = None,
     pictures: str | Path | None = None,
 ) -> Description:
-    """Say what an architecture is and costs.
+    """Describe an architecture: its notation, cost, pictures and published figures.
 
     Args:
         source: An architecture, a run folder, a file with an architecture or a notation (`FILE:NAME` where there are

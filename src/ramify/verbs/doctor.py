@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Package:
-    """A package that Ramify needs, or one of its extras does.
+    """A package that Ramify, or one of its extras, needs.
 
     Args:
         name: As pip knows it.
@@ -47,7 +47,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Device:
-    """A device, as `--device` takes it.
+    """A device as `--device` takes it.
 
     Args:
         device: `cpu`, `cuda:0`, `mps`, …
@@ -68,7 +68,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that Ramify, or a library of its, writes to.
+    """A folder that Ramify, or one of its libraries, writes to.
 
     Args:
         what: Lies there.
@@ -85,7 +85,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Checkup:
-    """What was seen.
+    """The findings of `ramify doctor`.
 
     Args:
         versions: Of Ramify, Python and the system.
@@ -109,7 +109,7 @@ class Checkup:
 
 
 def doctor() -> Checkup:
-    """Look at versions, extras, devices, threads, precisions and folders; nothing is changed, nothing downloaded."""
+    """Check versions, extras, devices, threads, precisions and folders; nothing is changed or downloaded."""
     import torch
 
     versions = {"ramify": ramify.__version__, "python": platform.python_version(), "system": platform.platform()}
@@ -292,7 +292,7 @@ def _place(what: str, path: Path) -> Place:
 
 
 def as_text(checkup: Checkup) -> str:
-    """Return a checkup for people."""
+    """Return a checkup as text."""
     lines = [f"Ramify {checkup.versions['ramify']}, Python {checkup.versions['python']}, {checkup.versions['system']}"]
     lines += ["", "packages"]
     lines += _aligned([_shown(package) for package in checkup.packages if not package.extra])

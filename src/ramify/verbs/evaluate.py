@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
-    """What a trained network reaches and costs.
+    """The metrics and the cost of a trained network.
 
     The metrics of the task are attributes, too; of classification `top1`, the share of correct predictions, `top5`,
     that of images whose class is among the best five, and `balanced_accuracy`, the mean accuracy of the classes.
@@ -56,7 +56,7 @@ class EvaluationResult:
 
     @classmethod
     def of(cls, metrics: Mapping[str, float], **values: Any) -> EvaluationResult:
-        """Return the result with these metrics of the task."""
+        """Return a result with these metrics of the task as attributes."""
         result = cls(**values)
         vars(result).update(metrics)
         return result
@@ -71,7 +71,7 @@ class EvaluationResult:
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the plain values, the metrics behind what was measured."""
+        """Return the result as plain values, the task's metrics last."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         return {"split": values.pop("split"), "images": values.pop("images"), **self.metrics, **values}
 
@@ -108,7 +108,7 @@ def evaluate(
     if task.needs_data:
         task = task.on(_measured_data(source, data, path, shape, fabric, split, task.targets))
         if task.shape != (wanted := network_shape(shape)):
-            needed, given = (_said(each, task.targets) for each in (wanted, task.shape))
+            needed, given = (_in_words(each, task.targets) for each in (wanted, task.shape))
             raise ConfigurationError(f"the network is for {needed}, but {task.title} has {given}")
     elif data is not None:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
@@ -151,7 +151,7 @@ def _measured_data(
         data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
         loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path), targets=targets)
     else:
-        loaded = _given(data, source, path, shape, fabric, split, targets)
+        loaded = _data_to_evaluate(data, source, path, shape, fabric, split, targets)
     wanted = network_shape(shape)
     if features := shape.get("features"):
         loaded = arranged(loaded, features)
@@ -166,7 +166,7 @@ def _measured_data(
     return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
 
 
-def _said(shape: Mapping[str, int], targets: str) -> str:
+def _in_words(shape: Mapping[str, int], targets: str) -> str:
     """Say what a shape is for people: `3 channels and 10 classes`."""
     units = {"num_classes": targets, "in_channels": "channels"}
     return " and ".join(f"{shape[name]} {units.get(name, name)}" for name in sorted(shape))
@@ -181,7 +181,7 @@ def _retrained_data(source: Any, path: Path) -> AnyData:
     return located(data_of(path), path)
 
 
-def _given(
+def _data_to_evaluate(
     data: AnyData,
     source: Any,
     path: Path | None,
@@ -243,22 +243,26 @@ def _as_trained(data: AnyData, trained: DataSpec, shape: Mapping[str, Any], path
     options["scale"] = _scale_of(shape, path)
     if isinstance(data, Data):
         return load_data(data, device=options["device"], scale=options["scale"])
-    taken = {name: getattr(trained, name) for name in ("image_size", "channel_axis", "image_column", "label_column")}
+    as_trained = {
+        name: getattr(trained, name) for name in ("image_size", "channel_axis", "image_column", "label_column")
+    }
     named = data if isinstance(data, DataSpec) else DataSpec()
-    taken = {name: value for name, value in taken.items() if value is not None and getattr(named, name) is None}
+    as_trained = {
+        name: value for name, value in as_trained.items() if value is not None and getattr(named, name) is None
+    }
     size = tuple(shape["input_size"][1:])  # height and width, if the network takes images
     while True:
         try:
-            loaded = load_data(data, **options, **taken)
-            if named.image_size or "image_size" in taken or _same_ratio(loaded.input_size[1:], size):
+            loaded = load_data(data, **options, **as_trained)
+            if named.image_size or "image_size" in as_trained or _same_ratio(loaded.input_size[1:], size):
                 return loaded
         except OptionError as error:
-            if error.option in taken:
-                del taken[error.option]
+            if error.option in as_trained:
+                del as_trained[error.option]
                 continue
             if error.option != "image_size" or named.image_size or len(size) != 2:
                 raise
-        taken["image_size"] = size
+        as_trained["image_size"] = size
         say(f"the images are brought to {'x'.join(map(str, size))} pixels, as those the network was trained on")
 
 
@@ -283,9 +287,9 @@ def _is_inside(source: str, trained: DataSpec) -> bool:
     """Return whether a path lies in the folder of the training data, and not among its test images."""
     place, whole = (files.expanded(one).resolve() for one in (source, trained.source))
     test = None if trained.test is None else files.expanded(trained.test).resolve()
-    told = [told_by(name) for name in place.relative_to(whole).parts] if place.is_relative_to(whole) else []
-    apart = any(one is not None and one.part == "test" for one in told) or (test and place.is_relative_to(test))
-    return bool(told) and not apart
+    steps = [told_by(name) for name in place.relative_to(whole).parts] if place.is_relative_to(whole) else []
+    apart = any(one is not None and one.part == "test" for one in steps) or (test and place.is_relative_to(test))
+    return bool(steps) and not apart
 
 
 def _numbered(data: Data, known: Sequence[str]) -> Data:

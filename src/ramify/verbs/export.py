@@ -25,7 +25,7 @@ def export(
     *,
     formats: Sequence[str] = ("model.py", "safetensors", "torch.export", "onnx"),
 ) -> ExportResult:
-    """Write a retrained network as files that need no Ramify, compared numerically before they are kept.
+    """Export a retrained network as files that need no Ramify, compared numerically before they are kept.
 
     Args:
         source: What `retrain` returned, or the run folder of a retraining or of its search.

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RetrainResult(TrainedNetwork):
-    """A trained network.
+    """The result of a retraining: a trained network.
 
     Args:
         architecture: What was built.
@@ -67,7 +67,7 @@ class RetrainResult(TrainedNetwork):
 
     @property
     def data(self) -> Data:
-        """The data that it was trained on."""
+        """The training data."""
         return self.task.data
 
 
@@ -139,8 +139,8 @@ def retrain(
     of_recipe = recipe_keywords(space, recipe, learned)
     handed = _handed_on(source, home, space, {*of_recipe, *(network or {})})
     if handed:
-        said = ", ".join(f"{name} {value}" for name, value in handed.items())
-        say(f"laid out as the search was: {said}; --network or `network=` overrides that", enabled=progress)
+        listing = ", ".join(f"{name} {value}" for name, value in handed.items())
+        say(f"laid out as the search was: {listing}; --network or `network=` overrides that", enabled=progress)
     network = {**handed, **(network or {})}
     keywords = {**of_recipe, **network}
     layout = space.layout(keywords)
@@ -169,11 +169,11 @@ def retrain(
             weights = save(state)
             folder.write("model.safetensors", weights)
             folder.write_json("architecture.json", arch.to_dict())
-            told = {"layout": keywords, **_told(learned, task_settings(learned))}
-            network_file = {"architecture": arch.to_dict(), **told, "sha256": files.digest(weights)}
+            record = {"layout": keywords, **_record_of(learned, task_settings(learned))}
+            network_file = {"architecture": arch.to_dict(), **record, "sha256": files.digest(weights)}
             folder.write_json("network.json", network_file)
             last = folder.history()[-1]
-            cost = profile(built, told["input_size"])
+            cost = profile(built, record["input_size"])
             result = {
                 "notation": space.format(arch),
                 "loss": last["loss"],
@@ -198,21 +198,21 @@ def _searched_task(source: Any, home: Path | None) -> Task | None:
     return None if record is None else task_told({"task": record})
 
 
-def _told(task: Task, settings: Any) -> dict[str, Any]:
+def _record_of(task: Task, settings: Any) -> dict[str, Any]:
     """Return what `network.json` says of the inputs and outputs of a trained network."""
-    told: dict[str, Any] = dict(task.shape)
-    if set(told) != {"num_classes", "in_channels"}:
-        told = {"shape": told}
+    record: dict[str, Any] = dict(task.shape)
+    if set(record) != {"num_classes", "in_channels"}:
+        record = {"shape": record}
     if settings is not None:
-        told["task"] = settings
-    told["input_size"] = list(task.input_size)
+        record["task"] = settings
+    record["input_size"] = list(task.input_size)
     if not task.needs_data:
-        return told
+        return record
     data = task.data
-    told |= {"mean": data.mean, "std": data.std, "classes": data.classes}
-    told |= {name: names for name in ("features", "target_names") if (names := getattr(data, name))}
+    record |= {"mean": data.mean, "std": data.std, "classes": data.classes}
+    record |= {name: names for name in ("features", "target_names") if (names := getattr(data, name))}
     scale = scale_of(data)
-    return told if scale is None else {**told, "scale": vars(scale)}
+    return record if scale is None else {**record, "scale": vars(scale)}
 
 
 _NO_METRIC = {"step", "phase", "epoch", "loss", "lr", "drop_path", "seconds", "time"}

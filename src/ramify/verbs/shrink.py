@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ShrinkResult:
-    """A space that was shrunk.
+    """The result of shrinking a space.
 
     Args:
         space: What is left, of the same kind as the space before.

@@ -52,7 +52,7 @@ METRICS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A number as it is published, not as it is measured here.
+    """A published number, as opposed to one measured here.
 
     Args:
         metric: One of `METRICS`.
@@ -76,7 +76,7 @@ class Figure:
 
     @property
     def unit(self) -> str:
-        """The unit of value, spread and upper end."""
+        """The unit of value, spread and upper bound."""
         return METRICS[self.metric]
 
     @property
@@ -95,7 +95,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A network that an architecture is known in, counted on the one that its authors' program builds.
+    """A network of an architecture, counted on the one that its authors' program builds.
 
     Args:
         num_classes: Width of the classifier.
@@ -143,14 +143,14 @@ class Entry:
 
     @cached_property
     def space(self) -> Space:
-        """The space it is a member of."""
+        """The space of the architecture."""
         from ramify.spaces import create, recognize
 
         return create(self._space) if self._space else recognize(self.notation)
 
     @cached_property
     def architecture(self) -> Architecture:
-        """The architecture itself."""
+        """The architecture as a member of its space."""
         return self.space.parse(self.notation)
 
     def build(self, network: str | None = None, **options: Any) -> nn.Module:
@@ -166,19 +166,19 @@ class Entry:
         name = next(iter(self.networks), "") if network is None else network
         if name not in self.networks:
             raise ConfigurationError(f"{self.name} has no network {name!r}; {nearest(name, self.networks)}")
-        known = self.networks[name]
-        shape = {"num_classes": known.num_classes, "in_channels": known.input_size[0]}
-        return self.space.build(self.architecture, known.layout, shape=shape, **options)
+        published = self.networks[name]
+        shape = {"num_classes": published.num_classes, "in_channels": published.input_size[0]}
+        return self.space.build(self.architecture, published.layout, shape=shape, **options)
 
     @property
     def headline(self) -> Figure | None:
-        """The figure that says most: the first one on test images, else the first one in per cent."""
+        """The main figure: the first one on test images, else the first one in percent."""
         shares = [figure for figure in self.figures if figure.unit == "%"]
         tested = [figure for figure in shares if figure.metric.startswith(("test", "top-1"))]
         return next(iter(tested or shares), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain JSON values; figures with their units."""
+        """Return the entry as plain JSON values; figures with their units."""
         return {
             "name": self.name,
             "family": self.family,
@@ -228,7 +228,7 @@ def entries() -> tuple[Entry, ...]:
 
 
 def get(name: str) -> Entry:
-    """Return an entry by its name.
+    """Return the entry of a name.
 
     Raises:
         ArchitectureError: If there is none; the message suggests the nearest name.
@@ -247,6 +247,6 @@ def get(name: str) -> Entry:
 
 
 def find(source: Any) -> Entry | None:
-    """Return the entry that `zoo:NAME` stands for, and None for anything else that may name an architecture."""
+    """Return the entry of `zoo:NAME`; None for anything else that may name an architecture."""
     text = str(source)
     return get(text.removeprefix(PREFIX)) if text.startswith(PREFIX) else None

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 def run(command: Command) -> int:
     """Run the sub-verb of `ramify bench` that was called."""
-    known = verbs.listed("bench")
+    summaries = verbs.listed("bench")
     name = command.words[0] if command.words else "help"
     if name in ("-h", "--help", "help"):
-        width = max(map(len, known))
-        listing = "\n".join(f"  {verb:<{width}}  {text}" for verb, text in known.items())
+        width = max(map(len, summaries))
+        listing = "\n".join(f"  {verb:<{width}}  {text}" for verb, text in summaries.items())
         print(f"usage: ramify bench SUBVERB [options]\n\n{sentence(command.summary)}.\n\n{listing}\n")
         print("`ramify bench SUBVERB --help` lists the options of a sub-verb.")
         return 0
-    if name not in known:
-        raise RamifyError(f"unknown sub-verb {name!r} of bench; {nearest(name, known)}")
-    return verbs.run(command.below(name, known[name]))
+    if name not in summaries:
+        raise RamifyError(f"unknown sub-verb {name!r} of bench; {nearest(name, summaries)}")
+    return verbs.run(command.below(name, summaries[name]))

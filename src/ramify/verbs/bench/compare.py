@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def run(command: Command) -> int:
     """Run `ramify bench compare`."""
     command.take_classes()
-    known = ", ".join(name for name, kind in STRATEGIES.items() if issubclass(kind, AskTell))
+    multi_trial = ", ".join(name for name, kind in STRATEGIES.items() if issubclass(kind, AskTell))
     command.add("--table", str, "a table, or the CSV file of NAS-Bench-201", required=True)
     command.add("--columns", list[str], "of accuracies, one comparison each, as valid_a,valid_b", required=True)
-    text = f"names, as RandomSearch,BOHB, or in a configuration file a list with settings; default: {known}"
+    text = f"names, as RandomSearch,BOHB, or in a configuration file a list with settings; default: {multi_trial}"
     command.add("--strategies", list[AskTell] | str | None, text)
     command.add("--seeds", int, "searches of each strategy on each column", default=20)
     command.add("--evaluations", int | None, "budget; 200 where no other is given")

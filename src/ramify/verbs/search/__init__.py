@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchResult(Result):
-    """What a search found.
+    """The result of a search.
 
     Args:
         architecture: The member it stands for at the end.
@@ -73,7 +73,7 @@ class SearchResult(Result):
 
     @property
     def data(self) -> Data | None:
-        """The data that it searched on; None where there were none, or the task makes its own."""
+        """The data of the search; None if there was none, or the task makes its own."""
         return self.task.data if self.task is not None and self.task.needs_data else None
 
     @property
@@ -83,7 +83,7 @@ class SearchResult(Result):
 
     @property
     def shape(self) -> dict[str, Any]:
-        """Layout, classes and size of the images of the network that the architecture stands for, where known."""
+        """Layout, shape and input size of the network that the architecture stands for, where known."""
         images = self.lookup or (told_of(self.task) if self.task else {})
         return shape_of(self.space, self.network, images, self.laid_out)
 

@@ -1,4 +1,4 @@
-"""Several searches, one inside what another found, and a training at the end: the whole of H-DAS in one command.
+"""Nested searches, each inside the result of another, and a final training: all of H-DAS in one command.
 
 The folder of a pipeline looks like that of a search: `architecture.json` and `result.json` are those of the last
 level, `retrain` holds its training, so the other verbs take it. Every level is a run of its own below it, which
@@ -56,7 +56,7 @@ class Level:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """What a pipeline found.
+    """The result of a pipeline.
 
     Args:
         levels: What each level found.
@@ -164,10 +164,10 @@ def search_levels(
 
 
 def with_cell(space: Space, arch: Architecture) -> Space:
-    """Return the same space around other cells."""
+    """Return the same space with other cells."""
     cell = space_of(arch).format(arch)
-    made = create({"space": space.name, "arguments": {**space.arguments, "cell": cell}})
-    return made.restrict(space.restriction) if space.restriction else made
+    around = create({"space": space.name, "arguments": {**space.arguments, "cell": cell}})
+    return around.restrict(space.restriction) if space.restriction else around
 
 
 def _check(levels: Mapping[str, Level]) -> None:
