@@ -27,6 +27,15 @@ def test_write_makes_folders_and_replaces(tmp_path):
     assert names(path.parent) == ["b.txt"]
 
 
+def test_a_pipe_is_empty_until_somebody_writes(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with files.opened(tmp_path / "pipe") as file:
+        assert file.read() == b""
+    with files.opened(tmp_path / "pipe") as file, (tmp_path / "pipe").open("wb", buffering=0) as writer:
+        writer.write(b"some")
+        assert file.read(4) == b"some"
+
+
 def test_results_can_be_read_by_others(tmp_path):
     files.write(tmp_path / "x", "x")
     umask = os.umask(0)

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ramify import files
 from ramify.errors import RamifyError
 
 LARGEST = 2**27
@@ -67,7 +68,7 @@ def read_content(path: Path, error: type[RamifyError], advice: str = "is it a ta
         RamifyError: Of the type `error`, if it is missing, damaged, or too large.
     """
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
             with gzip.GzipFile(fileobj=file) if packed else file as unpacked:

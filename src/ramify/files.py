@@ -86,6 +86,17 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def opened(path: str | Path) -> io.BufferedReader:
+    """Open a file to read it; a pipe that nobody writes to is empty, where opening it would wait for ever."""
+    return open(path, "rb", opener=_without_waiting)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    os.set_blocking(handle, True)
+    return handle
+
+
 def open_to_append(path: Path) -> IO[bytes]:
     """Open a file for appending, following no link, and without waiting for the reader of a pipe."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)

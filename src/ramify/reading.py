@@ -11,7 +11,6 @@ import codecs
 import functools
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 import pydantic
 
+from ramify import files
 from ramify.errors import RamifyError
 from ramify.errors import shown as shown
 
@@ -47,7 +47,7 @@ class _Malformed(ValueError):
 def bytes_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: int | None = None) -> bytes:
     """Read a whole file; arguments and errors are those of `text_of`, without a limit when None."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        with files.opened(path) as file:
             content = file.read(-1 if limit is None else limit + 1)
     except FileNotFoundError:
         raise error(f"{shown(path)}: no such file") from None
@@ -56,13 +56,6 @@ def bytes_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit:
     if limit is not None and len(content) > limit:
         raise error(f"{shown(path)} is larger than {limit / 2**20:g} MiB, which is more than such a file can need")
     return content
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe that nobody writes to is empty, where opening it would wait for ever."""
-    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-    os.set_blocking(handle, True)
-    return handle
 
 
 def text_of(path: str | Path, *, error: type[RamifyError] = RamifyError, limit: int = LIMIT_BYTES) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -270,6 +271,12 @@ class TestFiles:
         path.write_bytes(path.read_bytes().replace(b"RAMIFY-TABLE 1\n", b"RAMIFY-TABLE 2\n"))
         with pytest.raises(TableError, match="is a table of version '2', this release reads version 1"):
             Table.open(path)
+
+    def test_a_pipe_is_no_table(self, tmp_path):
+        os.mkfifo(tmp_path / "a.table")
+        for opened in (Table.open, open_table):
+            with pytest.raises(TableError, match="is no table"):
+                opened(tmp_path / "a.table")
 
     def test_a_file_is_read_once_until_it_changes(self, small_table, tmp_path):
         path = tmp_path / "a.table"

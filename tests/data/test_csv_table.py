@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 
@@ -123,6 +124,12 @@ def test_the_parts_of_a_data_set_lie_beside_each_other(written, tmp_path):
     assert "no column is known to hold the label" in refused(tmp_path / "mine-train.csv", test=str(hidden))
     other = written(table(6, "a,c,label"), "other.csv")
     assert "no feature 'b', and other rows have" in refused(written(table()), test=str(other))
+
+
+def test_a_pipe_beside_a_table_is_not_waited_for(written, tmp_path):
+    path = written(table(), "mine-train.csv")
+    os.mkfifo(tmp_path / "mine-test.csv")
+    assert "mine-test.csv cannot be read" in refused(path)
 
 
 def test_a_table_of_paths_is_one_of_images(written, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -332,6 +334,13 @@ def test_arrays_are_images(tmp_path, capsys):
     assert "9.npy: holds Python objects, which are not read; save a plain array" in not_loaded(whole)
     (whole / "dog" / "9.npy").write_bytes(b"no array")
     assert "9.npy: not a readable image (" in not_loaded(whole)
+
+
+@pytest.mark.parametrize("name", ["9.npy", "9.png"])
+def test_pipes_are_not_waited_for(folder, tmp_path, name):
+    path = folder("x", PETS)
+    os.mkfifo(path / "cat" / name)
+    assert f"{name}: is a pipe, which nobody may ever write to; remove it" in not_loaded(path)
 
 
 def not_loaded(path):

@@ -71,6 +71,7 @@ def test_split_file_round_trip(tmp_path):
     ("content", "message"),
     [
         ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ("[1, 2]", "names `train` and `valid`, or `xvalid` and `xtest`"),
         ('{"train": ["int", []], "test": ["int", []]}', "names `train` and `valid`"),
         ('{"train": ["int", ["a"]], "valid": ["int", []]}', "'train' is not a list of indices"),

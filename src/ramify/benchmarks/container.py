@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ramify import files
 from ramify.errors import TableError
 
 VERSION = 1
@@ -74,7 +75,7 @@ def unpack(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], str]:
         TableError: If it is missing, no table, of another version, truncated, or changed in a single bit.
     """
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             start = file.read(len(_MAGIC))
             if not is_container(start):
                 raise TableError(f"{path} is no table; `ramify bench import` makes one from a CSV or NATS-Bench file")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ramify import files
 from ramify.benchmarks.columns import Column
 from ramify.benchmarks.table import Table
 from ramify.errors import MissingExtraError, TableError
@@ -61,7 +62,7 @@ def checksum(path: str | Path) -> str:
 
 def _file_checksum(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror or error}") from None

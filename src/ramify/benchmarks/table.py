@@ -142,7 +142,7 @@ class Table:
     @staticmethod
     def is_table(path: str | Path) -> bool:
         """Return whether a file has the signature of a table."""
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             return is_container(file.read(64))
 
     def save(self, path: str | Path) -> None:

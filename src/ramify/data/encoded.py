@@ -117,6 +117,8 @@ class Files:
         from PIL import Image
 
         path = self.paths[row]
+        if path.is_fifo():
+            raise DataError(f"{path}: is a pipe, which nobody may ever write to; remove it")
         if path.suffix.lower() == ".npy":
             return as_image(read_npy(path), str(path), self.channel_axis)
         return Image.open(path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ramify import files
 from ramify.data.encoded import Encoded, Files, HuggingFace, Joined, Table
 
 BLOCK = 512  # bytes from the middle of a file, which tell nearly all files of one size apart
@@ -56,14 +57,14 @@ class _Stored:
         middle = self.size // 2
         if self.path is None:
             return self.size, self.cell.as_py()[middle : middle + BLOCK]
-        with self.path.open("rb") as file:
+        with files.opened(self.path) as file:
             file.seek(middle)
             return self.size, file.read(BLOCK)
 
     def digest(self) -> bytes:
         if self.path is None:
             return hashlib.sha256(self.cell.as_py()).digest()
-        with self.path.open("rb") as file:
+        with files.opened(self.path) as file:
             return hashlib.file_digest(file, "sha256").digest()
 
 

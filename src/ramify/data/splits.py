@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ramify import files
 from ramify.errors import DataError
 
 # The first labels of the published data sets. Index lists mean images only in that order.
@@ -77,10 +77,11 @@ def read_split_file(path: str) -> dict[str, Tensor]:
     """
     wanted = 'JSON such as {"train": ["int", ["0", "5"]], "valid": ["int", ["1", "2"]]}'
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        with files.opened(path) as file:
+            content = json.load(file)
     except OSError as error:
         raise DataError(f"{path}: the split file cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: the split file is not JSON ({error}); wanted is {wanted}") from error
     names = set(content) if isinstance(content, dict) else set()
     if names not in ({"train", "valid"}, {"xvalid", "xtest"}):

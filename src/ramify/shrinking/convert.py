@@ -38,7 +38,7 @@ def convert(source: str | Path, out: str | Path) -> list[list[int]]:
     """
     source, out = Path(source), Path(out)
     try:
-        with source.open("rb") as file:
+        with files.opened(source) as file:
             content = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
         reason = getattr(error, "strerror", None) or error

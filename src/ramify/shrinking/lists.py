@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from ramify import reading
+from ramify import files, reading
 from ramify.errors import ArchitectureError
 from ramify.shrinking.candidates import Candidates
 from ramify.shrinking.drawing import IDENTITIES
@@ -41,7 +41,7 @@ def read_lists(path: str | Path) -> list[list[int | str]]:
 def _is_pickle(path: Path) -> bool:
     """Return whether a file begins as pickled lists do, by the protocols from 2, 1 and 0."""
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             return file.read(2).startswith((b"\x80", b"]", b"(l"))
     except (OSError, ValueError):
         return False
