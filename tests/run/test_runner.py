@@ -84,6 +84,26 @@ def test_work_without_a_row_is_no_result(folder, steps):
     assert folder.history() == [] and not (folder.path / "checkpoint.pt").exists()
 
 
+@pytest.mark.parametrize(
+    "state", [{"step": -1}, {"step": None}, {"step": "1"}, {"total": None}, {"total": [1]}, {"noted": 7}, {}]
+)
+def test_a_checkpoint_with_another_state_is_refused(folder, state):
+    class Noting(Counting):
+        noted = None
+
+        def state_dict(self):
+            return {**super().state_dict(), "noted": self.noted and dict(self.noted)}
+
+        def load_state_dict(self, state):
+            super().load_state_dict(state)
+            self.total, self.noted = self.total + 0, state["noted"]
+
+    session = {"step": 1, "total": torch.zeros(()), "noted": {"a": 1}} | state if state else state
+    folder.save({"session": session, "rows": 0, "seconds": 0.0, "step": 1})
+    with pytest.raises(RunError, match=r"the checkpoint does not fit this run .*; delete the checkpoints"):
+        driven(Noting(), folder)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", [1, 4, 5, 10])
 def test_a_request_to_stop_is_granted_at_the_next_safe_point(folder, step, number):

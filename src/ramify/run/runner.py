@@ -78,8 +78,9 @@ def _restore(session: Session, state: Mapping[str, Any], folder: RunFolder) -> N
     """Load what a session has saved, or say that it is none of its states."""
     try:
         if place := _other_kind(state, session.state_dict()):
-            raise TypeError(f"{place} is of another type")
+            raise TypeError(f"{place} is of another kind")
         session.load_state_dict(state)
+        session.state_dict()  # what it cannot give back would end the run at its next checkpoint
     except RamifyError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -93,9 +94,10 @@ def _restore(session: Session, state: Mapping[str, Any], folder: RunFolder) -> N
 def _other_kind(state: Any, usual: Any) -> str:
     """Return the place of the first value of a state that is of another type than in a fresh one; empty for none.
 
-    What a fresh state does not have, or has as None, may be anything: its session looks at it.
+    Counters that begin at 0 or more stay there. What a fresh state does not have, or has as None, may be anything: its
+    session looks at it.
     """
-    if usual is None or state is None:
+    if usual is None or (state is None and type(usual) is not int):
         return ""
     if isinstance(usual, Mapping) and isinstance(state, Mapping):
         pairs = [(str(name), state[name], value) for name, value in usual.items() if name in state]
@@ -105,6 +107,7 @@ def _other_kind(state: Any, usual: Any) -> str:
         numbers = (int, float) if isinstance(usual, float) else int
         kind = numbers if isinstance(usual, int | float) and not isinstance(usual, bool) else type(usual)
         wrong = not isinstance(state, kind) or (isinstance(state, bool) and not isinstance(usual, bool))
+        wrong = wrong or (type(state) is int and isinstance(usual, int) and state < 0 <= usual)
         return "it" if wrong else ""
     inner = ((name, _other_kind(value, other)) for name, value, other in pairs)
     return next((f"{name}.{place}".removesuffix(".it") for name, place in inner if place), "")
