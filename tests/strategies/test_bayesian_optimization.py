@@ -159,7 +159,7 @@ def test_beyond_its_memory_it_knows_the_best_and_the_latest():
         "nasbench201", BayesianOptimization(evaluations=40, memory=10, candidates=20, evaluator=Guess())
     )
     finish(session)
-    found = session.trials.fold("found", lambda: None, lambda state, trial: state)
+    found = session.trials.fold("measured", lambda: None, lambda state, trial: state)
     features, targets = found._remembered(0, len(found))
     assert features.shape == (10, 30)
     assert targets.max() > 1  # ranks are those among what is remembered

@@ -229,7 +229,7 @@ def test_released_clipping_takes_one_norm_over_everything():
     place, train, valid = begin(found, 2 * found.steps_per_epoch)
     for step, batch in ((found.strategy._learn_jointly, valid), (found.strategy._learn_search, train)):
         step(found, place, batch)
-        gradients = [p.grad for p in found._everything() if p.grad is not None]
+        gradients = [p.grad for p in found._all_parameters() if p.grad is not None]
         assert len(gradients) > len(found.search_group())
         assert torch.stack([g.norm() for g in gradients]).norm().item() == pytest.approx(0.01, rel=1e-3)
 

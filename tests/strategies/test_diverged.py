@@ -155,7 +155,7 @@ def _before(trials, trial):
 def test_a_failure_teaches_no_model(name):
     session = session_of("nasbench201", search(name))
     finish(session)
-    key = {"bayesian": "found", "reinforce": "policy", "tpe": "study", "bohb": "studies"}[name]
+    key = {"bayesian": "measured", "reinforce": "policy", "tpe": "study", "bohb": "studies"}[name]
     count, state = session.trials._folded[key]
     trials = session.trials[:count]
     good = [trial for trial in trials if not trial.failed]
