@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from synthetic_runs import Graph, Options, make_one_shot, write_config, write_lines
 
+from ramify.report.curves import draw_panels
 from ramify.report.folder import read_folder
 from ramify.report.story import ChoiceHistory, last_change, mixing_history, panels, thin, trials
 
@@ -37,6 +38,12 @@ def test_splits_share_a_panel_and_accuracies_are_percent() -> None:
 
 def test_repeated_epochs_are_counted_in_steps() -> None:
     assert panels([{"epoch": 1, "step": 10, "loss": 1.0}, {"epoch": 1, "step": 20, "loss": 0.9}])[0].axis == "step"
+
+
+def test_integers_that_no_array_holds_are_floats() -> None:
+    panel = panels([{"epoch": 1, "loss": 10**30}, {"epoch": 10**299, "loss": 1}])[0]
+    assert panel.positions == (1, 1e299) and panel.series["training"] == (1e30, 1)
+    assert draw_panels([panel]).axes[0].lines
 
 
 def test_the_best_score_is_followed_where_it_is_not_recorded() -> None:

@@ -129,9 +129,10 @@ def read_folder(path: Path) -> RunFolder:
 
 
 def number(value: object) -> float | None:
-    """Return a finite number as it is, everything else as None."""
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return value if usable else None  # type: ignore[return-value]
+    """Return a finite number as it is, one beyond the integers of NumPy as a float, and everything else as None."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return value if abs(value) < 2**63 else float(value)
 
 
 def _read_mapping(path: Path, kind: Any = dict[str, Any]) -> Mapping[str, Any]:

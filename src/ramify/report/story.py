@@ -262,9 +262,9 @@ def last_change(rows: Iterable[Row]) -> Row | None:
 def _positions(rows: Sequence[Row]) -> tuple[str, tuple[float, ...]]:
     """Return what the rows are counted in, epochs if every row has its own, and where each stands."""
     for key in ("epoch", "step"):
-        values = [row.get(key) for row in rows]
-        if None not in values and len(set(values)) == len(values):
-            return key, tuple(values)  # type: ignore[arg-type]
+        values = [value for row in rows if (value := number(row.get(key))) is not None]
+        if len(set(values)) == len(rows):
+            return key, tuple(values)
     return "row", tuple(range(1, len(rows) + 1))
 
 

@@ -16,12 +16,13 @@ from ramify.architecture import Architecture
 from ramify.commandline.command import printed
 from ramify.commandline.options import add_json, add_network, add_space
 from ramify.costs import profile
-from ramify.errors import ConfigurationError
+from ramify.errors import ConfigurationError, RamifyError
 from ramify.run.origin import network_of
 from ramify.run.sources import read
 from ramify.spaces import Space, space_of
 from ramify.verbs.retrain import RetrainResult
 from ramify.verbs.search import SearchResult
+from ramify.wording import excerpt
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -105,7 +106,16 @@ def describe(
     keywords = {**shape.get("layout", {}), **(network or {})}
     with torch.device("meta"):  # its shapes are all that is looked at
         built = space.build(arch, keywords, shape=demanded)
-    cost = profile(built, input_size)
+    try:
+        cost = profile(built, input_size)
+    except RamifyError:
+        raise
+    except (RuntimeError, TypeError, ValueError) as error:
+        size = " × ".join(map(str, input_size))
+        raise ConfigurationError(
+            f"this network of {space.name} takes no inputs of {size:.80} ({excerpt(str(error))}); name others by "
+            "--input_size"
+        ) from None
     drawn: list[str] = []
     if pictures is not None:
         from ramify.report import save_cell
