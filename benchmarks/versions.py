@@ -36,8 +36,8 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Name of a row → strategy and the settings that make every step a whole one."""
 
-STEPS = 3
-LAYOUT = {"channels": 16, "cells": 1}
+STEPS = 8
+LAYOUT = {"channels": 8, "cells": 1}
 
 
 def serve() -> None:
