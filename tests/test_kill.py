@@ -97,7 +97,9 @@ def within(rows, number, seed):
     return Strike("after append history.jsonl", number, rng(seed).randrange(1, max(2, rows // 2)))
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("GDAS", "retrain") else pytest.mark.slow) for name in QUICK]
+)
 def test_killed_at_a_random_moment(name, tmp_path, undisturbed):
     rows = len(undisturbed(name)["."]["history"])
     found = struck(name, tmp_path, undisturbed, [within(rows, KILL, time.time_ns())])
