@@ -8,6 +8,7 @@ from verb_runs import retrained, searched
 
 import ramify
 from ramify.data import DataSpec, load
+from ramify.errors import RunError
 from ramify.training import measure
 from small_runs import DATA, differences, task_of
 
@@ -50,3 +51,17 @@ def test_evaluating_leaves_the_result_alone():
     before = {name: value.clone() for name, value in trained.network.state_dict().items()}
     ramify.evaluate(trained, threads=1)
     assert not differences(trained.network.state_dict(), before)
+
+
+def test_what_a_network_knows_of_its_inputs_must_be_there(tmp_path):
+    retrained(searched(out=tmp_path))
+    place = tmp_path / "retrain" / "network.json"
+    whole = json.loads(place.read_text())
+    for name in ("mean", "std", "classes"):
+        place.write_text(json.dumps({key: value for key, value in whole.items() if key != name}))
+        with pytest.raises(RunError, match=rf"network\.json is damaged \(`{name}` is missing\)"):
+            ramify.evaluate(tmp_path, threads=1)
+    for further in ({"mean": whole["mean"] * 2}, {"std": []}, {"input_size": []}):
+        place.write_text(json.dumps({**whole, **further}))
+        with pytest.raises(RunError, match=r"network\.json is damaged \(`mean` and `std` are not of \d each\)"):
+            ramify.evaluate(tmp_path, threads=1)

@@ -147,6 +147,7 @@ def _measured_data(
     targets: str,
 ) -> Data:
     """Return the data to measure a network on, as the network knows inputs and classes."""
+    _check_told(shape, path, targets)
     if data is None:
         data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
         loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path), targets=targets)
@@ -164,6 +165,16 @@ def _measured_data(
         loaded = colored(loaded)
     # The network knows inputs as its own training data were normalized, whatever these are like.
     return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
+
+
+def _check_told(shape: Mapping[str, Any], path: Path | None, targets: str) -> None:
+    """Raise `RunError` if a `network.json` does not say what its network knows of its inputs and classes."""
+    for name in ("mean", "std") if targets == "values" else ("mean", "std", "classes"):
+        if name not in shape:
+            raise RunError(f"{(path or Path()) / 'network.json'} is damaged (`{name}` is missing)")
+    known = (*shape["input_size"], 0)[0]
+    if not len(shape["mean"]) == len(shape["std"]) == known:
+        raise RunError(f"{(path or Path()) / 'network.json'} is damaged (`mean` and `std` are not of {known} each)")
 
 
 def _in_words(shape: Mapping[str, int], targets: str) -> str:
