@@ -153,7 +153,7 @@ class Steps:
         count = getattr(self.strategy, "selected", 0) or getattr(self.strategy, "candidates", 0)
         if not isinstance(count, int) or not count:
             return 0.0
-        images = next(iter(self.weights.batches(self.weights.split, 0)))[0]
+        images = next(self.weights.batches(self.weights.split, 0)).inputs
         path, active = single_path(self.space, self.space.sample(rng(0, "selection")))
         self.weights.supernet.eval()
         start = time.perf_counter()

@@ -37,7 +37,7 @@ from ramify.strategies.undecided import UNMOVED, has_moved
 from ramify.supernet import require
 from ramify.tasks import Batch
 from ramify.training import Averages, Metrics, Weights, Work, lost, single_path
-from ramify.training.descent import Alphas, Draw
+from ramify.training.descent import Alphas, DrawPath
 from ramify.training.stateful import Feed, Stateful
 
 if TYPE_CHECKING:
@@ -191,12 +191,12 @@ class Bilevel(Stateful):
         turns = sorted(both, key=lambda turn: turn != self.strategy.first) if learns else both[:1]
         return [Moment(self.work.seed, step.epoch, 2 * step.number + (turn == "architecture"), turn) for turn in turns]
 
-    def descend(self, batch: Batch, *paths: Draw, **options: Any) -> None:
+    def descend(self, batch: Batch, *paths: DrawPath, **options: Any) -> None:
         """Take a gradient step of the weights on the losses of paths on a batch; α stay fixed."""
         beside = list(self.alphas.values()) if self.strategy.legacy_clip else []
         self.weights.descend(self.step, batch, *paths, beside=beside, **options)
 
-    def losses(self, batch: Batch, path: Draw, **options: Any) -> Iterator[Tensor]:
+    def losses(self, batch: Batch, path: DrawPath, **options: Any) -> Iterator[Tensor]:
         """Yield the parts of a path's loss on a batch of the architecture, at the current weights, and record them."""
         key = ("architecture", self.step)
         return self.weights.losses(batch, path, key=key, averages=self.averages, **options)
@@ -210,7 +210,7 @@ class Bilevel(Stateful):
 
         Args:
             step: Which.
-            told: Returns what the strategy adds to a row of the history, as things are after the epoch.
+            extra: Returns what the strategy adds to a row of the history, as things are after the epoch.
             values: More of it.
         """
         self.step += 1

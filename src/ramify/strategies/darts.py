@@ -30,7 +30,7 @@ from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession
 from ramify.strategies.bilevel import Bilevel, Moment
-from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
 from ramify.tasks import Batch
 from ramify.training import Metrics, Work, lost
 
@@ -82,11 +82,11 @@ class DARTS(Differentiable):
         if self.hessian not in HESSIANS:
             raise ConfigurationError(f"`hessian` must be one of {list(HESSIANS)}, got {self.hessian!r}")
 
-    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Softmax over the candidates of every edge, `none` included; all of them are computed (Eq. 2)."""
         return {name: choice.softmax(alphas[name]) for name, choice in space.choices.items()}, None
 
-    def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+    def derived_from(self, space: Space, alphas: AlphaValues) -> dict[str, Tensor]:
         """Return the softmax of the parameters, or the parameters themselves (E, O)."""
         if self.derivation == "raw":
             return {name: alphas[name].detach() for name in space.choices}

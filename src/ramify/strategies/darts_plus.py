@@ -24,7 +24,7 @@ from ramify.spaces import Space
 from ramify.strategies.bilevel import Bilevel
 from ramify.strategies.collapse import skips
 from ramify.strategies.darts import DARTS
-from ramify.strategies.differentiable import Alphas
+from ramify.strategies.differentiable import AlphaValues
 from ramify.training import Metrics
 
 
@@ -58,7 +58,7 @@ class DARTSPlus(DARTS):
         search.until(self.stop)
         yield from super().search(search)
 
-    def stop(self, space: Space, record: Sequence[Alphas]) -> int | None:
+    def stop(self, space: Space, record: Sequence[AlphaValues]) -> int | None:
         """Return the epoch to stop after by either criterion, or None to continue."""
         if self.skips(space, record[-1]) > self.max_skip:
             allowed = [epoch for epoch, alphas in enumerate(record) if self.skips(space, alphas) <= self.max_skip]
@@ -70,12 +70,12 @@ class DARTSPlus(DARTS):
                 return len(record) - 1
         return None
 
-    def skips(self, space: Space, alphas: Alphas) -> int:
+    def skips(self, space: Space, alphas: AlphaValues) -> int:
         """Return the number of skip connections in the normal cell derived from `alphas`, the largest of several."""
         return max(skipped for skipped, _ in skips(space, space.discretize(self.derived_from(space, alphas))).values())
 
 
-def ranking(space: Space, alphas: Alphas) -> list[list[list[int]]]:
+def ranking(space: Space, alphas: AlphaValues) -> list[list[list[int]]]:
     """Return the order of the operations with parameters, best first, for every choice and edge."""
     orders = []
     for name, choice in space.choices.items():

@@ -25,7 +25,7 @@ from ramify.strategies.regularization import Regularization
 from ramify.training import Metrics, WeightSettings, Work
 
 Active = Mapping[str, Tensor] | None
-Alphas = Mapping[str, Tensor]
+AlphaValues = Mapping[str, Tensor]
 """Name of a choice → architecture parameters (E, O)."""
 
 
@@ -75,7 +75,7 @@ class Differentiable(Limited, WeightSettings, Strategy):
             raise ConfigurationError("`legacy_clip` needs a norm to clip by: `clip` above 0 and `clip_by='norm'`")
 
     @abstractmethod
-    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return the mixing weights (E, O) of one forward pass, and the active candidates (None: all)."""
 
     def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ class Differentiable(Limited, WeightSettings, Strategy):
             name: 1e-3 * torch.randn(choice.shape, generator=generator(name)) for name, choice in space.choices.items()
         }
 
-    def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+    def scores(self, space: Space, alphas: AlphaValues) -> dict[str, Tensor]:
         """Return the scores from which the architecture is derived: the softmax (E, O) over existing candidates."""
         return {name: choice.softmax(alphas[name]) for name, choice in space.choices.items()}
 
@@ -97,7 +97,7 @@ class Differentiable(Limited, WeightSettings, Strategy):
         """Return whether the space offers what the settings need."""
         return super().compatible(space) and self.regularization.compatible(space)
 
-    def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+    def derived_from(self, space: Space, alphas: AlphaValues) -> dict[str, Tensor]:
         """Return the scores (E, O) from which the result is derived: those of the mixture."""
         return {name: score.detach() for name, score in self.scores(space, alphas).items()}
 

@@ -25,7 +25,7 @@ from ramify.capabilities import ACTIVE, CONSTANTS, Capability
 from ramify.errors import ConfigurationError
 from ramify.spaces import Space
 from ramify.strategies.bilevel import Bilevel, Moment
-from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
 from ramify.supernet import Choice
 from ramify.training import Metrics
 
@@ -76,7 +76,7 @@ class GDAS(Differentiable):
         """Return τ of an epoch: linear from `tau_start` to `tau_end`."""
         return self.tau_start + (self.tau_end - self.tau_start) * epoch / max(1, self.epochs - 1)
 
-    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """One straight-through one-hot per edge; only the drawn candidates are computed."""
         tau = self.temperature(moment.epoch)
         mix, active = {}, {}

@@ -30,7 +30,7 @@ from ramify.ops.weights import count_weights
 from ramify.spaces import Space
 from ramify.strategies.bilevel import Bilevel, Moment
 from ramify.strategies.collapse import watched
-from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
 from ramify.training import Metrics
 
 BELOW = 1e-3
@@ -75,33 +75,33 @@ class NASP(Differentiable):
                 start[name][:, choice.ops.index(NONE)] -= BELOW
         return start
 
-    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return Ā: the active operations alone for the weights, all of them where every entry needs its gradient."""
         if moment.step == "weights":
             discrete = space.mix(self.closest(space, alphas))
             return discrete, {name: weights > 0 for name, weights in discrete.items()}
         return self._discrete(space, alphas), None
 
-    def _discrete(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+    def _discrete(self, space: Space, alphas: AlphaValues) -> dict[str, Tensor]:
         """Return Ā, with the gradient of every entry."""
         discrete = space.mix(self.closest(space, alphas))
         return {name: weights + (alphas[name] - alphas[name].detach()) for name, weights in discrete.items()}
 
-    def closest(self, space: Space, alphas: Alphas) -> Architecture:
+    def closest(self, space: Space, alphas: AlphaValues) -> Architecture:
         """Return the member whose one-hot mixing weights are Ā."""
         return space.discretize({name: alpha.detach() for name, alpha in alphas.items()})
 
-    def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+    def scores(self, space: Space, alphas: AlphaValues) -> dict[str, Tensor]:
         """Return the parameters themselves, 0 where no candidate exists."""
         return {name: alphas[name] * choice.mask for name, choice in space.choices.items()}
 
-    def derived_from(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+    def derived_from(self, space: Space, alphas: AlphaValues) -> dict[str, Tensor]:
         """Return A, or the softmax of its rows."""
         if self.derivation == "softmax":
             return {name: choice.softmax(alphas[name]).detach() for name, choice in space.choices.items()}
         return {name: score.detach() for name, score in self.scores(space, alphas).items()}
 
-    def penalty(self, space: Space, alphas: Alphas) -> Tensor | None:
+    def penalty(self, space: Space, alphas: AlphaValues) -> Tensor | None:
         """Return η times the complexity of A, or of Ā."""
         if not self.complexity:
             return None
@@ -129,7 +129,7 @@ class NASP(Differentiable):
 
     @staticmethod
     @torch.no_grad()
-    def project(alphas: Alphas) -> None:
+    def project(alphas: AlphaValues) -> None:
         """Clip A to the box, in place."""
         for alpha in alphas.values():
             alpha.clamp_(0.0, 1.0)

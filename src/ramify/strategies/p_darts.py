@@ -33,7 +33,7 @@ from ramify.spaces import Space
 from ramify.strategies.base import SearchSession
 from ramify.strategies.bilevel import Bilevel, Moment
 from ramify.strategies.collapse import SKIP, skips
-from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
 from ramify.supernet import Choice
 from ramify.training import Metrics, Work
 
@@ -100,7 +100,7 @@ class PDARTS(Differentiable):
             return most * (self.epochs - epoch - 1) / self.epochs
         return most * exp(-self.dropout_decay * (epoch - self.arch_start))
 
-    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Softmax over the remaining candidates of every edge; all of them are computed."""
         return self.scores(space, alphas), None
 

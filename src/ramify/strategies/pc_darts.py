@@ -24,7 +24,7 @@ from ramify.errors import ConfigurationError
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession
 from ramify.strategies.bilevel import Bilevel, Moment
-from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
 from ramify.training import Metrics, Work
 
 EDGES = "{}/edges"
@@ -66,14 +66,14 @@ class PCDARTS(Differentiable):
         }
         return super().initial(space, generator) | edges
 
-    def scores(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+    def scores(self, space: Space, alphas: AlphaValues) -> dict[str, Tensor]:
         """Return softmax(α) · softmax(β) (Eq. 3)."""
         return {
             name: choice.softmax(alphas[name]) * choice.edge_softmax(alphas[EDGES.format(name)])[:, None]
             for name, choice in space.choices.items()
         }
 
-    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return the scores as mixing weights; all candidates are computed."""
         return self.scores(space, alphas), None
 

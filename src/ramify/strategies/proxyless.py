@@ -36,7 +36,7 @@ from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession
 from ramify.strategies.bilevel import Bilevel, Moment, Step
 from ramify.strategies.cost_term import NOTHING, CostTerm
-from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
 from ramify.strategies.gdas import gumbel_like
 from ramify.strategies.limited import networks_of
 from ramify.supernet import Choice
@@ -205,12 +205,12 @@ class ProxylessNAS(Differentiable):
         costly = space.size > 1 and self.needs - space.offers == {ADDITIVE_COST}
         return replace(verdict, reason=f"{verdict.reason}; cost.of={NOTHING!r} leaves it out") if costly else verdict
 
-    def gates_of(self, space: Space, alphas: Alphas, moment: Moment) -> dict[str, Gates]:
+    def gates_of(self, space: Space, alphas: AlphaValues, moment: Moment) -> dict[str, Gates]:
         """Return the gates of an architecture step."""
         two = self.gates == "two"
         return {name: gates(choice, alphas[name], moment, name, two=two) for name, choice in space.choices.items()}
 
-    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return one candidate per edge for the weights, and gates for the architecture."""
         if moment.step == "weights":
             return path(space, alphas, moment)
@@ -242,7 +242,7 @@ class ProxylessNAS(Differentiable):
         return ProxylessSession(self, space, work)
 
 
-def path(space: Space, alphas: Alphas, moment: Moment, *key: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def path(space: Space, alphas: AlphaValues, moment: Moment, *key: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return a path sampled from softmax(α), as mixing weights and as active candidates."""
     drawn = {name: drawn_from(choice, alphas[name], moment, name, *key) for name, choice in space.choices.items()}
     return {name: d.to(alphas[name].dtype) for name, d in drawn.items()}, drawn

@@ -24,7 +24,7 @@ from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession
 from ramify.strategies.bilevel import Bilevel, Moment
-from ramify.strategies.differentiable import Active, Alphas, Differentiable
+from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
 from ramify.training import Metrics, Work, single_path
 
 
@@ -59,13 +59,13 @@ class SETN(Differentiable):
         """Single paths, so that nothing else is computed."""
         return frozenset({ACTIVE})
 
-    def mixing(self, space: Space, alphas: Alphas, moment: Moment) -> tuple[dict[str, Tensor], Active]:
+    def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Return a uniformly drawn member for the weights, the softmax mixture of all candidates for the evaluator."""
         if moment.step == "weights":
             return single_path(space, space.sample(rng(moment.seed, "path", moment.draw)))
         return self.scores(space, alphas), None
 
-    def preferences(self, space: Space, alphas: Alphas) -> dict[str, Tensor]:
+    def preferences(self, space: Space, alphas: AlphaValues) -> dict[str, Tensor]:
         """Return log softmax(α), −∞ where no candidate exists: largest sums are most probable members."""
         return {name: torch.log(score) for name, score in self.scores(space, alphas).items()}
 

@@ -27,12 +27,15 @@ from ramify.costs import profile
 from ramify.ops import SKIP
 from ramify.seeding import stream
 from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
+from ramify.testing.comparing import NORMS, apart, close, output, without
+from ramify.testing.contract import Contract
 from ramify.testing.small import Grown
-from ramify.testing.space_contract import CONTRACT, NORMS, apart, close, output, without
 from ramify.wording import excerpt
 
+OFFERS: Contract[Grown] = Contract("a space")
 
-@CONTRACT.promise(
+
+@OFFERS.promise(
     "has members whose parameters have the names that they have in the supernet",
     mend="names of modules in `_build` and `_supernet`; or check it with `inheritance=False`",
 )
@@ -49,7 +52,7 @@ def _names(grown: Grown) -> Iterator[str]:
                 yield f"{name!r} is {tuple(value.shape)} in a member and {tuple(held[name].shape)} in the supernet"
 
 
-@CONTRACT.promise("offers no more than its networks show", mend="`offers`, or the networks of `_supernet` and `_build`")
+@OFFERS.promise("offers no more than its networks show", mend="`offers`, or the networks of `_supernet` and `_build`")
 def _offers(grown: Grown) -> Iterator[str]:
     sup = grown.shared
     with torch.no_grad():
@@ -73,7 +76,7 @@ def _moved(grown: Grown, **keywords: Any) -> Any:
     return sup
 
 
-@CONTRACT.promise(
+@OFFERS.promise(
     "has a supernet that is, with the mix of a member, the network of that member with the supernet's weights",
     mend="`extract`, or the supernet's `forward`: a one-hot mix leaves the member alone",
 )
@@ -99,7 +102,7 @@ def _extracted(grown: Grown) -> Iterator[str]:
                     yield f"in {mode} mode the outputs differ for {excerpt(arch, 90)}: {apart(found, wanted)}"
 
 
-@CONTRACT.promise(
+@OFFERS.promise(
     "takes the weights of a member back with `absorb`, which inverts `extract`", mend="`absorb`, or leave it to `Space`"
 )
 def _absorbed(grown: Grown) -> Iterator[str]:
@@ -125,7 +128,7 @@ def _absorbed(grown: Grown) -> Iterator[str]:
             yield f"{name!r} changes, which the member does not have"
 
 
-@CONTRACT.promise(
+@OFFERS.promise(
     "computes with `active` what the active candidates come to, and no gradient for others",
     mend="`active` of `forward`",
 )
@@ -144,7 +147,7 @@ def _active(grown: Grown) -> Iterator[str]:
             yield f"candidates of {name!r} that are not active have a gradient"
 
 
-@CONTRACT.promise("leaves values as they are with `constants`", mend="`constants` of the supernet's `forward`")
+@OFFERS.promise("leaves values as they are with `constants`", mend="`constants` of the supernet's `forward`")
 def _constants(grown: Grown) -> Iterator[str]:
     if without(CONSTANTS, grown) or without(ACTIVE, grown):
         return
@@ -155,7 +158,7 @@ def _constants(grown: Grown) -> Iterator[str]:
         yield f"the outputs with and without differ: {apart(found, wanted)}"
 
 
-@CONTRACT.promise("drops elements with `dropout` in training mode alone", mend="`dropout` of the supernet's `forward`")
+@OFFERS.promise("drops elements with `dropout` in training mode alone", mend="`dropout` of the supernet's `forward`")
 def _dropout(grown: Grown) -> Iterator[str]:
     if without(DROPOUT, grown):
         return
@@ -165,7 +168,7 @@ def _dropout(grown: Grown) -> Iterator[str]:
         yield "it changes the output in evaluation mode"
 
 
-@CONTRACT.promise("returns with `taps` the features of the stages that `distilled` names", mend="`taps` of `forward`")
+@OFFERS.promise("returns with `taps` the features of the stages that `distilled` names", mend="`taps` of `forward`")
 def _taps(grown: Grown) -> Iterator[str]:
     if without(TAPS, grown):
         return
@@ -182,7 +185,7 @@ def _taps(grown: Grown) -> Iterator[str]:
             yield f"the output of {type(network).__name__} is another one with taps"
 
 
-@CONTRACT.promise("has stems and a classifier that supernet and members share", mend="`stems`, `classifier`")
+@OFFERS.promise("has stems and a classifier that supernet and members share", mend="`stems`, `classifier`")
 def _shared_modules(grown: Grown) -> Iterator[str]:
     sup = grown.shared
     arch = grown.member()
@@ -200,13 +203,13 @@ def _shared_modules(grown: Grown) -> Iterator[str]:
             yield f"the weights of {name!r} have other shapes in a member than in the supernet"
 
 
-@CONTRACT.promise("has weight vectors for its members", mend="`weight_vector` of the supernet")
+@OFFERS.promise("has weight vectors for its members", mend="`weight_vector` of the supernet")
 def _angle(grown: Grown) -> Iterator[str]:
     if not without(ANGLE, grown) and grown.shared.weight_vector() is None:
         yield "`weight_vector()` returns None"
 
 
-@CONTRACT.promise("lets a part of the channels past with `partial_channels`", mend="`partial_channels` of the layout")
+@OFFERS.promise("lets a part of the channels past with `partial_channels`", mend="`partial_channels` of the layout")
 def _partial(grown: Grown) -> Iterator[str]:
     if without(PARTIAL_CHANNELS, grown):
         return
@@ -215,7 +218,7 @@ def _partial(grown: Grown) -> Iterator[str]:
         yield "the output of a supernet with partial channels is not finite"
 
 
-@CONTRACT.promise("has networks of any depth, by the layout keyword that `depth` names", mend="`depth`")
+@OFFERS.promise("has networks of any depth, by the layout keyword that `depth` names", mend="`depth`")
 def _depth(grown: Grown) -> Iterator[str]:
     if without(DEPTH, grown):
         return
@@ -229,7 +232,7 @@ def _depth(grown: Grown) -> Iterator[str]:
         yield f"a network with {keyword}={shallow + 3} is no deeper than one with {shallow}"
 
 
-@CONTRACT.promise(
+@OFFERS.promise(
     "has members whose cost is a sum over the candidates that they use", mend="`additive = False`, or the networks"
 )
 def _additive(grown: Grown) -> Iterator[str]:
@@ -252,7 +255,7 @@ def _additive(grown: Grown) -> Iterator[str]:
             yield f"what {one.name!r} costs depends on {other.name!r}"
 
 
-@CONTRACT.promise("has terms that map raw architecture parameters to a number with a gradient", mend="`regularizers`")
+@OFFERS.promise("has terms that map raw architecture parameters to a number with a gradient", mend="`regularizers`")
 def _terms(grown: Grown) -> Iterator[str]:
     if without(TERMS, grown):
         return

@@ -19,9 +19,13 @@ from ramify.seeding import stream
 from ramify.spaces import Space
 from ramify.supernet import existing
 from ramify.testing.bits import drawn_from, watched
+from ramify.testing.comparing import apart, close, output
+from ramify.testing.contract import Contract
+from ramify.testing.offers import OFFERS
 from ramify.testing.small import Grown, instance, small_layout
-from ramify.testing.space_contract import CONTRACT, apart, close, output
 from ramify.wording import excerpt
+
+CONTRACT: Contract[Grown] = Contract("a space")
 
 DRAWS = 1500
 """Members that are drawn to see whether they are drawn uniformly."""
@@ -52,7 +56,8 @@ def check_space(
     __tracebackhide__ = True
     made = instance(space, Space, "a space")
     grown = Grown(made, small_layout(made) if layout is None else layout, inputs, inheritance)
-    CONTRACT.check(grown, type(made).__name__)
+    for contract in (CONTRACT, OFFERS):
+        contract.check(grown, type(made).__name__)
 
 
 # What a space says of itself
@@ -438,6 +443,3 @@ def _half(grown: Grown) -> Iterator[str]:
     found = output(grown.supernet().to(torch.bfloat16)(grown.x().to(torch.bfloat16), grown.mix()))
     if found.dtype != torch.bfloat16 or not bool(found.isfinite().all()):
         yield f"in bfloat16 the supernet returns {found.dtype}"
-
-
-from ramify.testing import offers  # noqa: E402, F401 -- its promises follow these

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 Path = tuple[Mix, Mapping[str, Tensor] | None]
 """Mixing weights (E, O) of every choice, and which candidates to compute (None: all)."""
-Draw = Callable[[], Path]
+DrawPath = Callable[[], Path]
 """What says a path; it is asked for each part of a batch, and says the same within a step."""
 
 
@@ -162,7 +162,7 @@ class Weights(Stateful):
     def losses(
         self,
         batch: Batch,
-        *paths: Path | Draw,
+        *paths: Path | DrawPath,
         key: tuple[str | int, ...],
         averages: Averages,
         smoothing: float = 0.0,
@@ -191,7 +191,7 @@ class Weights(Stateful):
                 yield loss.part
 
     def descend(
-        self, step: int, batch: Batch, *paths: Path | Draw, beside: Sequence[Tensor] = (), **options: Any
+        self, step: int, batch: Batch, *paths: Path | DrawPath, beside: Sequence[Tensor] = (), **options: Any
     ) -> None:
         """Take a gradient step on a batch, on the sum of the losses of several paths.
 
@@ -256,7 +256,7 @@ class Weights(Stateful):
             return measure(self.supernet, split, device=device, batches=batches, forward=forward)
 
 
-def _constant(path: Path | Draw) -> Path:
+def _constant(path: Path | DrawPath) -> Path:
     """Return a path whose mixing weights have no gradient."""
     with torch.no_grad():
         mix, active = path() if callable(path) else path

@@ -1,4 +1,4 @@
-"""The contract of a space, whose promises stand in `spaces` and `offers`, and how they compare."""
+"""How the promises of a space, which stand in `spaces` and `offers`, compare."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramify.capabilities import (
-    Capability,
-)
-from ramify.testing.contract import Contract
+from ramify.capabilities import Capability
 from ramify.testing.small import Grown
-
-CONTRACT: Contract[Grown] = Contract("a space")
 
 NORMS = frozenset({"affine", "track_running_stats"})
 """Layout keywords that give the norms of supernets weights and running statistics."""
