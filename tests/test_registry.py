@@ -290,3 +290,20 @@ def test_classes_that_python_imported_are_known(package, call):
     assert "unknown space 'GeluCells'" in call("describe", "a.json")
     assert "GeluCells" in call("describe", "a.json", "--import", "foreign_nas.search", "--network.channels", "4")
     imports.forget()
+
+
+def test_a_class_that_is_not_whole_is_told_what_it_lacks(tmp_path, capsys):
+    (tmp_path / "half.py").write_text(
+        "from ramify.strategies import AskTell\n"
+        "from ramify.spaces import Space\n\n\n"
+        'class Half(Space):\n    """Half a space."""\n\n    def parse(self, notation):\n        return None\n\n\n'
+        'class Mute(AskTell):\n    """It never asks."""\n'
+    )
+    brings = ["search", "--import", str(tmp_path / "half.py"), "--out", str(tmp_path / "run")]
+    assert main([*brings, "--space", "half:Half", "--strategy", "RandomSearch"]) == 2
+    error = capsys.readouterr().err
+    assert "space 'half:Half' is not whole: it lacks '_all_choices', '_all_decisions'" in error
+    assert error.count("\n") == 1 and len(error) < 300
+    assert main([*brings, "--space", "NASBench201", "--strategy", "Mute"]) == 2
+    assert "strategy 'Mute' is not whole: it lacks 'ask', which every strategy defines" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -213,6 +213,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the error message for a name that no class of a kind has."""
     text = reading.shown(name)
     where, _, last = name.replace(":", ".").rpartition(".")
+    if missing := registries[kind].lacks(name) if kind in registries else []:
+        return f"{kind} {text!r} is not whole: it lacks {listing(missing)}, which every {kind} defines"
     if points_at := plugins().get(last):
         plugin = reading.shown(", ".join(points_at))
         return f"unknown {kind} {text!r}, which the plug-in of that name ({plugin[:120]}) does not define"

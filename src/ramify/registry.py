@@ -146,6 +146,13 @@ class Registry(Mapping[str, T]):
                 return entry
         return self._user(name) or (self._user(name) if load_plugin(name.rpartition(":")[2]) else None)
 
+    def lacks(self, name: str) -> list[str]:
+        """Return what the user's class of a name leaves abstract: because of it the class is no entry."""
+        last = name.replace(":", ".").rpartition(".")[2]
+        below = [] if self.base is None else [item for item in _below(self.base) if _can_be_found(item)]
+        items = (item for item in below if item.__name__ == last and not item.__module__.startswith("ramify."))
+        return next((sorted(item.__abstractmethods__) for item in items if inspect.isabstract(item)), [])
+
     def entry_of(self, make: Any) -> Entry[T] | None:
         """Return the entry of a class or function; None if Python cannot import it by its own path."""
         return next((entry for entry in self._all() if entry.make is make), None)
