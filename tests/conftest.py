@@ -1,5 +1,7 @@
 """Settings for all tests."""
 
+import signal
+
 import hypothesis
 import pytest
 import torch
@@ -8,6 +10,10 @@ from ramify import imports
 
 # Most tensors here are tiny: more threads would only wait for each other, and a busy machine makes that very slow.
 torch.set_num_threads(1)
+
+# In the background of a shell interrupts are ignored, and so they would be by the commands that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("ramify", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ramify")
