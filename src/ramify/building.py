@@ -25,11 +25,10 @@ from ramify.campaign import Campaign
 from ramify.data import DataSpec, spec_of
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
-from ramify.execution import check_execution
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import Row
-from ramify.run.opening import bound, data_settings, task_settings
+from ramify.run.opening import bound, data_settings, execution_of, task_settings
 from ramify.run.origin import told_of
 from ramify.run.provenance import now
 from ramify.seeding import derive, rng, seeded
@@ -103,7 +102,7 @@ def build_table(
     retry: bool = False,
     device: str = "cpu",
     precision: str = "32-true",
-    execution: str = "shared",
+    execution: str | None = None,
     threads: int = 1,
     progress: bool = True,
 ) -> Table:
@@ -131,7 +130,8 @@ def build_table(
         retry: Whether to train those once more that failed before.
         device: `cpu`, `cuda`, …
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
-        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
+        execution: How networks are executed (`ramify.execution`): `compiled`, `shared`, or `plain`, every candidate on
+            its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of the CPU operations of each process; another number gives other bits.
         progress: Whether to show progress on standard error.
 
@@ -150,6 +150,7 @@ def build_table(
     fabric = make_fabric(device, precision)
     learned = bound(task, spec, fabric, space)
     members, named = _members(space, architectures, seed)
+    execution = execution_of(execution, out, learned, fabric, precision, progress)
     plan = _Plan(space, spec, task, recipe, layout, str(fabric.device), precision, test, threads, execution)
     _Trainer(plan, fabric, learned).session(members[0], 0).rehearse()
     config = {
@@ -165,7 +166,7 @@ def build_table(
         "seed": seed,
         "device": plan.device,
         "precision": precision,
-        "execution": check_execution(execution),
+        "execution": execution,
         "threads": threads,
     }
     with RunFolder(out) as folder:

@@ -11,12 +11,15 @@ from safetensors.torch import load_file
 import ramify
 from ramify.cli import main
 from ramify.errors import ConfigurationError, RunError
-from ramify.evaluators import TrainFromScratch
+from ramify.evaluators import TableLookup, TrainFromScratch
 from ramify.evaluators.evaluations import Elsewhere, Evaluations
 from ramify.execution import Form
+from ramify.kernels import kernels
 from ramify.run import RunFolder, make_fabric
+from ramify.strategies import RandomSearch
 from ramify.training import Recipe, TrainingSession, Work
 from small_runs import DATA, SPACES, STRATEGIES, loaded
+from small_tables import small, sub_space
 
 SPACE, LAYOUT = SPACES["nasbench201"]
 RECIPE = Recipe(epochs=1, batch_size=16)
@@ -43,9 +46,11 @@ def test_it_is_in_the_configuration(plain):
     assert recorded(plain)["execution"] == recorded(plain / "retrain")["execution"] == "plain"
 
 
-def test_the_default_is_shared_and_both_agree(plain, tmp_path):
+@pytest.mark.parametrize("switch", ["off", ""])
+def test_the_default_is_the_fastest_and_all_agree(switch, plain, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAMIFY_KERNELS", switch)
     searched(tmp_path / "run", precision="64-true")
-    assert recorded(tmp_path / "run")["execution"] == "shared"
+    assert recorded(tmp_path / "run")["execution"] == ("compiled" if kernels() else "shared")
     found, expected = (load_file(folder / "supernet.safetensors") for folder in (tmp_path / "run", plain))
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -54,7 +59,20 @@ def test_the_default_is_shared_and_both_agree(plain, tmp_path):
 
 def test_continuing_with_another_one_is_refused(plain):
     with pytest.raises(RunError, match="'plain' there and 'shared' now; go on with --execution plain, or choose"):
-        searched(plain, precision="64-true")
+        searched(plain, precision="64-true", execution="shared")
+
+
+def test_continuing_goes_on_as_the_run_began(plain):
+    assert searched(plain, precision="64-true").out == plain
+    assert recorded(plain)["execution"] == "plain"
+
+
+def test_where_nothing_is_trained_no_kernels_are_built(tmp_path, monkeypatch):
+    monkeypatch.setattr("ramify.run.opening.fastest", None)
+    small().save(tmp_path / "table")
+    strategy = RandomSearch(evaluations=2, evaluator=TableLookup(table=str(tmp_path / "table"), column="valid"))
+    ramify.search(sub_space(), strategy, out=tmp_path / "run", **SMALL)
+    assert recorded(tmp_path / "run")["execution"] == "shared"
 
 
 def test_a_folder_that_is_older_was_shared(tmp_path):

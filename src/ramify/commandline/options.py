@@ -27,7 +27,12 @@ _MACHINE: dict[str, tuple[Any, str, Any]] = {
     "threads": (int | None, "threads of CPU operations", None),
     "devices": (int, "how many devices share every batch, each in a process of its own", 1),
     "precision": (str, "32-true, 64-true, bf16-mixed or 16-mixed", "32-true"),
-    "execution": (str, "how networks are executed: shared, or plain, every candidate on its own", "shared"),
+    "execution": (
+        str | None,
+        "how networks are executed: compiled, shared, or plain, every candidate on its own; default: as the run in "
+        "--out, or the fastest of this machine",
+        None,
+    ),
     "progress": (bool, "whether to show progress", True),
 }
 """Option → type, what it is, default."""

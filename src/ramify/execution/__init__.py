@@ -1,5 +1,6 @@
 """How networks are executed: applied from outside, with the same parameters and the same call."""
 
+from ramify.execution.compiled import fastest
 from ramify.execution.execution import (
     DEFAULT,
     EXECUTIONS,
@@ -19,5 +20,6 @@ __all__ = [
     "check_execution",
     "definition_of",
     "executed",
+    "fastest",
     "prepare",
 ]

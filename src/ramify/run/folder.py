@@ -256,6 +256,14 @@ class RunFolder:
             with files.replacing(self._place(name), make=False) as file:
                 file.write(content.encode() if isinstance(content, str) else content)
 
+    def execution(self) -> str:
+        """Return how the networks of the run are executed.
+
+        Raises:
+            RunError: If there is no configuration or it is damaged.
+        """
+        return str({**_BEFORE, **self.config()}["execution"])
+
     def config(self) -> dict[str, Any]:
         """Return the configuration.
 

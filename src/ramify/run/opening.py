@@ -16,7 +16,7 @@ from ramify.benchmarks import Table
 from ramify.data import Data, DataSpec, spec_of
 from ramify.data import load as load_data
 from ramify.errors import ConfigurationError, RunError
-from ramify.execution import check_execution
+from ramify.execution import DEFAULT, check_execution, fastest
 from ramify.parallel import say
 from ramify.run.configuration import described, fields_of
 from ramify.run.folder import RunFolder
@@ -54,6 +54,34 @@ def common_settings(
         "execution": check_execution(execution),
         "threads": torch.get_num_threads() if threads is None else threads,  # so does another number of these
     }
+
+
+def execution_of(
+    given: str | None, out: str | Path | None, task: Task | None, fabric: Fabric, precision: str, progress: bool
+) -> str:
+    """Return the execution of a run: the given one, that of the run in `out`, or the fastest of this machine.
+
+    It is fixed before the first step; for the fastest one kernels may have to be built.
+
+    Args:
+        given: Its name; None where none was asked for.
+        out: The run folder.
+        task: What is learned; without one no network runs.
+        fabric: Says on which device.
+        precision: As `make_fabric` takes it.
+        progress: Whether a line says why there are no kernels.
+
+    Raises:
+        ConfigurationError: If there is no such execution.
+        RunError: If the folder's configuration is damaged.
+    """
+    if given is not None:
+        return check_execution(given)
+    if out is not None and (Path(out) / "config.yaml").exists():
+        return check_execution(RunFolder(out).execution())
+    if task is None:
+        return DEFAULT
+    return parallel.text_of_first(fastest(fabric.device.type, precision, enabled=progress))
 
 
 def _says_values(data: Any) -> bool:

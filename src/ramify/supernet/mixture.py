@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,12 @@ class Mixture:
     def terms(self, edge: int, candidate: Callable[[int], Term]) -> Iterator[tuple[Term, Tensor]]:
         """Yield the term of each active candidate of an edge, `candidate(index)`, with its weight."""
         return ((candidate(index), self.weights[edge][index]) for index in self.active[edge])
+
+    def without(self, candidates: Iterable[tuple[int, int]]) -> Mixture:
+        """Return the mixture without computing candidates, (edge, index) each, that somebody else adds."""
+        done = set(candidates)
+        active = tuple(tuple(o for o in row if (edge, o) not in done) for edge, row in enumerate(self.active))
+        return replace(self, active=active)
 
     def constants(self, edge: int) -> tuple[Tensor, ...]:
         """Return the weights of an edge that count as constants."""

@@ -27,7 +27,16 @@ from ramify.data import Data, scale_of
 from ramify.errors import RamifyError
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
-from ramify.run.opening import bound, check_finite, common_settings, data_settings, opened, place_of, task_settings
+from ramify.run.opening import (
+    bound,
+    check_finite,
+    common_settings,
+    data_settings,
+    execution_of,
+    opened,
+    place_of,
+    task_settings,
+)
 from ramify.run.origin import data_of, directory_of, layout_of, located, task_told, without_images
 from ramify.run.sources import read
 from ramify.run.trained import TrainedNetwork, load_network
@@ -85,7 +94,7 @@ def retrain(
     device: str = "auto",
     devices: int = 1,
     precision: str = "32-true",
-    execution: str = "shared",
+    execution: str | None = None,
     threads: int | None = None,
     progress: bool = True,
 ) -> RetrainResult:
@@ -103,7 +112,8 @@ def retrain(
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
-        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
+        execution: How networks are executed (`ramify.execution`): `compiled`, `shared`, or `plain`, every candidate on
+            its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
 
@@ -144,6 +154,9 @@ def retrain(
     network = {**handed, **(network or {})}
     keywords = {**of_recipe, **network}
     layout = space.layout(keywords)
+    if out is None and home is not None:
+        out = files.inner(home, "retrain")
+    execution = execution_of(execution, out, learned, fabric, precision, progress)
     work = Work(learned, seed, fabric, keywords, execution=execution)
     config = {
         "architecture": arch.to_dict(),
@@ -151,8 +164,6 @@ def retrain(
         "task": task_settings(learned),
         **common_settings(settings, network, seed, fabric, precision, execution, threads, devices),
     }
-    if out is None and home is not None:
-        out = files.inner(home, "retrain")
     with place_of(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
             built = learned.network(space.build(arch, layout, shape=work.shape))

@@ -22,7 +22,15 @@ from ramify.commandline.options import (
 from ramify.errors import ConfigurationError
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import described, fields_of
-from ramify.run.opening import bound, common_settings, data_settings, opened, place_of, task_settings
+from ramify.run.opening import (
+    bound,
+    common_settings,
+    data_settings,
+    execution_of,
+    opened,
+    place_of,
+    task_settings,
+)
 from ramify.shrinking import Shrinking, ShrinkSession
 from ramify.shrinking.session import Shrunk
 from ramify.spaces import Space, create
@@ -64,7 +72,7 @@ def shrink(
     device: str = "auto",
     devices: int = 1,
     precision: str = "32-true",
-    execution: str = "shared",
+    execution: str | None = None,
     threads: int | None = None,
     progress: bool = True,
 ) -> ShrinkResult:
@@ -84,7 +92,8 @@ def shrink(
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
-        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
+        execution: How networks are executed (`ramify.execution`): `compiled`, `shared`, or `plain`, every candidate on
+            its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
 
@@ -98,6 +107,7 @@ def shrink(
     if data is None and task is None:
         data = "digits"
     learned = bound(task, data, fabric, space)
+    execution = execution_of(execution, out, learned, fabric, precision, progress)
     work = Work(learned, seed, fabric, dict(network or {}), execution=execution)
     config = {
         "space": described(space),

@@ -31,7 +31,16 @@ from ramify.executors import Executor, InProcess
 from ramify.reading import shown
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import described
-from ramify.run.opening import bound, check_finite, common_settings, data_settings, opened, place_of, task_settings
+from ramify.run.opening import (
+    bound,
+    check_finite,
+    common_settings,
+    data_settings,
+    execution_of,
+    opened,
+    place_of,
+    task_settings,
+)
 from ramify.run.origin import SUPERNET, in_words, shape_of, told_of
 from ramify.run.sources import Result
 from ramify.spaces import Space
@@ -103,7 +112,7 @@ def search(
     device: str = "auto",
     devices: int = 1,
     precision: str = "32-true",
-    execution: str = "shared",
+    execution: str | None = None,
     threads: int | None = None,
     progress: bool = True,
 ) -> SearchResult:
@@ -129,7 +138,8 @@ def search(
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
-        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
+        execution: How networks are executed (`ramify.execution`): `compiled`, `shared`, or `plain`, every candidate on
+            its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
 
@@ -157,6 +167,7 @@ def search(
         data = "digits"
     nothing = data is None and task is None
     learned = None if nothing else bound(task, data, fabric, space)
+    execution = execution_of(execution, out, learned, fabric, precision, progress)
     work = Work(learned, seed, fabric, dict(network or {}), executor, execution)
     settings = None if data is None else data_settings(data)
     session = strategy.session(space, work)  # before anything is written: settings that cannot work end here

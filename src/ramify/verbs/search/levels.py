@@ -21,7 +21,7 @@ from ramify.commandline.options import add_data, add_network, add_recipe, add_ru
 from ramify.errors import ConfigurationError
 from ramify.run import RunFolder, data_parallel, make_fabric, say
 from ramify.run.configuration import described, fields_of
-from ramify.run.opening import bound, common_settings, data_settings, task_settings
+from ramify.run.opening import bound, common_settings, data_settings, execution_of, task_settings
 from ramify.run.origin import without_images
 from ramify.spaces import Space, create, space_of
 from ramify.strategies import Strategy, compatible
@@ -87,7 +87,7 @@ def search_levels(
     device: str = "auto",
     devices: int = 1,
     precision: str = "32-true",
-    execution: str = "shared",
+    execution: str | None = None,
     threads: int | None = None,
     progress: bool = True,
 ) -> PipelineResult:
@@ -104,7 +104,8 @@ def search_levels(
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
         precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
-        execution: How networks are executed (`ramify.execution`): `shared`, or `plain`, every candidate on its own.
+        execution: How networks are executed (`ramify.execution`): `compiled`, `shared`, or `plain`, every candidate on
+            its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
 
@@ -124,6 +125,7 @@ def search_levels(
         last.space.layout(network)
         recipe.augmented(learned)
     settings = None if data is None else data_settings(data)
+    execution = execution_of(execution, out, learned, fabric, precision, progress)
     common = common_settings(settings, network, seed, fabric, precision, execution, threads, devices)
     training = None if recipe is None else {"recipe": fields_of(recipe), "network": common.pop("network")}
     config = {"levels": {name: _described(level) for name, level in named.items()}, TRAINING: training, **common}
