@@ -1,7 +1,7 @@
 """Imports point one way, as the design says; this test reads them all, those inside functions too.
 
 cli → verbs → commandline → run, report → strategies → shrinking, evaluators → training → executors, data, spaces
-    → execution → supernet → ops → architecture
+    → execution → supernet → ops → architecture; execution → kernels
 """
 
 import ast
@@ -29,7 +29,7 @@ LEVELS = (
     ("tasks",),
     ("benchmarks", "data", "executors", "spaces", "zoo"),
     ("execution",),
-    ("supernet",),
+    ("supernet", "kernels"),
     ("ops",),
     ("architecture",),
     ("imports",),

@@ -216,16 +216,16 @@ static void enter(const real *x, int height, int width, int channels, int margin
     }
 }
 
-/* Copies an image, computed as a · g + b · (h - mean) + c for each channel (`terms`: a, b, c, mean). */
+/* Copies an image, computed as a · (g - b - c · (h - mean)) for each channel (`terms`: a, b, c, mean). */
 static void enter_gradient(const real *g, const real *h, ptrdiff_t pixels, int channels, const real *terms, real *out) {
     const int wide = padded(channels);
     for (int c = 0; c < channels; c += LANES) {
         const int count = channels - c;
         const vec a = load(terms + c, count), b = load(terms + channels + c, count);
-        const vec d = load(terms + 2 * channels + c, count), mean = load(terms + 3 * channels + c, count);
+        const vec slope = load(terms + 2 * channels + c, count), mean = load(terms + 3 * channels + c, count);
         for (ptrdiff_t p = 0; p < pixels; p++) {
             const vec centered = load(h + p * channels + c, count) - mean;
-            put(out + p * wide + c, a * load(g + p * channels + c, count) + b * centered + d);
+            put(out + p * wide + c, a * (load(g + p * channels + c, count) - b - slope * centered));
         }
     }
 }

@@ -222,8 +222,8 @@ static void norm_gradient(const real *plain, const real *centered, int images, p
         if (to_scale) to_scale[c] = (real)(r * product);
         if (to_shift) to_shift[c] = (real)total;
         terms[c] = (real)s;
-        terms[channels + c] = (real)(-s * r * r * product / count);
-        terms[2 * channels + c] = (real)(-s * total / count);
+        terms[channels + c] = (real)(total / count);
+        terms[2 * channels + c] = (real)(r * r * product / count);
         terms[3 * channels + c] = mean[c];
     }
 }
