@@ -138,6 +138,7 @@ class RunFolder:
         self._lock: BaseFileLock | None = None
         self._locked: os.stat_result | None = None  # the file that is locked: another at its place is another folder's
         self._last_is_whole = False
+        self._history = files.Appending(self.path / "history.jsonl")
 
     # Opening
 
@@ -213,7 +214,8 @@ class RunFolder:
         return RunError(f"cannot write in {self.path}: {reason}; choose another --out")
 
     def close(self) -> None:
-        """Release the folder's lock."""
+        """Close the history and release the folder's lock."""
+        self._history.close()
         if self._lock is not None:
             self._lock.release(force=True)
             self._lock = self._locked = None
@@ -239,16 +241,21 @@ class RunFolder:
             RunError: If a folder on the way is a link, or the run folder was deleted or replaced meanwhile.
         """
         place = files.below(self.path, name)
-        if self._locked is not None:
-            try:
-                here = os.path.samestat((self.path / ".lock").lstat(), self._locked)
-            except OSError:
-                here = False
-            if not here:
-                raise RunError(f"{self.path} was deleted or replaced at work; nothing more is written there")
+        self._check_lock()
         if place.parent != self.path:
             place.parent.mkdir(exist_ok=True)
         return place
+
+    def _check_lock(self) -> None:
+        """Raise `RunError` if the run folder was deleted or replaced since it was locked."""
+        if self._locked is None:
+            return
+        try:
+            here = os.path.samestat(os.lstat(f"{self.path}/.lock"), self._locked)  # noqa: PTH116 -- for every row
+        except OSError:
+            here = False
+        if not here:
+            raise RunError(f"{self.path} was deleted or replaced at work; nothing more is written there")
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a file of the folder completely, or keep the previous one."""
@@ -336,7 +343,7 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`, which marks the run as finished and records the length of its history."""
-        self.write_json(RESULT, {**result, "history_rows": len(self.history())})
+        self.write_json(RESULT, {**result, "history_rows": len(self._lines())})
 
     @property
     def finished(self) -> bool:
@@ -352,7 +359,8 @@ class RunFolder:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row to the history."""
         if parallel.is_first():
-            files.append(self._place("history.jsonl"), files.to_json(row) + "\n")
+            self._check_lock()
+            self._history.write(files.to_json(row) + "\n")
 
     def history(self, kind: Any = Row) -> list[dict[str, Any]]:
         """Return all complete rows, of the type `kind`; a last line truncated by a kill is dropped.
@@ -366,6 +374,14 @@ class RunFolder:
             if expected != len(rows):
                 raise self._damaged_history(f"it has {len(rows)} rows where {RESULT} counts {expected}")
         return rows
+
+    def last_row(self) -> dict[str, Any]:
+        """Return the last row of the history, which has one; the others are not looked at.
+
+        Raises:
+            RunError: If it is damaged.
+        """
+        return self._parsed(self._lines()[-1:])[0]
 
     def cut(self, rows: int) -> list[dict[str, Any]]:
         """Truncate the history to its first rows and return them.
