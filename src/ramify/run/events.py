@@ -7,6 +7,7 @@ a row than a look into a table.
 
 from __future__ import annotations
 
+import math
 import shutil
 import socket
 import struct
@@ -44,15 +45,16 @@ class Events:
     def add(self, row: Mapping[str, Any]) -> None:
         """Add one row."""
         scalars = b"".join(
-            _bytes(1, _bytes(1, f"{row['phase']}/{name}".encode()) + _float(2, value))
-            for name, value in row.items()
-            if isinstance(value, int | float) and name not in _NO_SCALARS
+            [
+                _tag(row["phase"], name) + _float(value)
+                for name, value in row.items()
+                if isinstance(value, int | float) and name not in _NO_SCALARS
+            ]
         )
         self._write(_double(1, time.time()) + _number(2, row["step"]) + _bytes(5, scalars))
 
     def _write(self, event: bytes) -> None:
-        length = struct.pack("<Q", len(event))
-        rest = memoryview(length + _checksum(length) + event + _checksum(event))
+        rest = memoryview(_header(len(event)) + event + _checksum(event))
         while rest:
             rest = rest[self._file.write(rest) :]
 
@@ -86,14 +88,35 @@ def _bytes(field: int, value: bytes) -> bytes:
     return bytes([field << 3 | 2]) + _varint(len(value)) + value
 
 
-def _float(field: int, value: float) -> bytes:
-    return struct.pack("<B", field << 3 | 5) + np.float32(value).tobytes()
+_FLOAT_BYTES = 5
+
+
+@cache
+def _tag(phase: str, name: str) -> bytes:
+    """Return the beginning of a scalar, which its value completes."""
+    tag = _bytes(1, f"{phase}/{name}".encode())
+    return b"\x0a" + _varint(len(tag) + _FLOAT_BYTES) + tag
+
+
+def _float(value: float) -> bytes:
+    try:
+        return struct.pack("<Bf", 2 << 3 | 5, value)
+    except OverflowError:  # beyond what four bytes hold
+        return struct.pack("<Bf", 2 << 3 | 5, math.copysign(math.inf, value))
 
 
 # Checksums of records: CRC-32C (RFC 3720), masked
 
 _BLOCK = 256
+_PLACES = np.arange(_BLOCK)
 _POLYNOMIAL = 0x82F63B78
+
+
+@cache
+def _header(length: int) -> bytes:
+    """Return what goes before a record of so many bytes."""
+    content = struct.pack("<Q", length)
+    return content + _checksum(content)
 
 
 @cache
@@ -109,14 +132,14 @@ def _shares() -> np.ndarray:
 
 
 def _checksum(content: bytes) -> bytes:
-    """Return the masked CRC-32C of four bytes or more: sums over bits, so those over the bytes of a block at once."""
-    count = len(content)
-    padded = np.zeros(-(-count // _BLOCK) * _BLOCK, np.uint8)  # zeros before the first byte add nothing
-    padded[-count:] = np.frombuffer(content, np.uint8)
-    padded[len(padded) - count :][:4] ^= 255
-    shares, places, crc = _shares(), np.arange(_BLOCK), 0
-    for block in padded.reshape(-1, _BLOCK):
-        block[:4] ^= np.frombuffer(struct.pack("<I", crc), np.uint8)
-        crc = int(np.bitwise_xor.reduce(shares[places, block]))
+    """Return the masked CRC-32C of some bytes: sums over bits, so those over the bytes of a block at once."""
+    shares, crc = _shares(), 0xFFFFFFFF
+    for start in range(0, len(content), _BLOCK):
+        block = np.frombuffer(content[start : start + _BLOCK], np.uint8)
+        first = _BLOCK - len(block)
+        before = crc.to_bytes(4, "little")[: len(block)]  # adds to the first bytes
+        crc = crc >> 8 * len(before) ^ int(np.bitwise_xor.reduce(shares[_PLACES[first:], block]))
+        for place, byte in enumerate(before, first):
+            crc ^= int(shares[place, byte])
     crc ^= 0xFFFFFFFF
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
