@@ -99,9 +99,10 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 class Appending:
-    """A file that stays open for appending, without a buffer, as long as it is the one at its place; no link is followed.
+    """A file that stays open for appending, as long as it is the one at its place; no link is followed.
 
-    An audit event `ramify.append` announces what is appended to an open file; opening one announces itself.
+    There is no buffer: what was written is with the system. An audit event `ramify.append` announces what is appended
+    to an open file; opening one announces itself.
 
     Args:
         path: The file; made with the first text where there is none.
@@ -132,7 +133,7 @@ class Appending:
 
     def _is_there(self) -> bool:
         try:
-            there = os.lstat(self._name)  # noqa: PTH116 -- for every row of a history
+            there = os.lstat(self._name)
         except FileNotFoundError:
             return False
         return (there.st_dev, there.st_ino) == self._identity

@@ -254,9 +254,7 @@ def _is_evidently_plain(text: str) -> bool:
 @functools.cache
 def _decoder() -> json.JSONDecoder:
     """Return what reads JSON with keys that occur once, and numbers within the limits."""
-    return json.JSONDecoder(
-        object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_float
-    )
+    return json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_float)
 
 
 def _integer(text: str) -> int:

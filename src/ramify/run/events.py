@@ -122,7 +122,7 @@ def _header(length: int) -> bytes:
 @cache
 def _shares() -> np.ndarray:
     """Return what every byte adds to the checksum of a block by its place and value, uint32 (256, 256)."""
-    table = np.arange(256, dtype=np.uint32)
+    table: Any = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = table >> 1 ^ np.where(table & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
     shares = [table]

@@ -28,6 +28,7 @@ from typing_extensions import TypedDict
 
 from ramify import files, imports, parallel, reading
 from ramify.errors import RunError
+from ramify.run.checkpoint import Checkpoint, read_checkpoint, without
 from ramify.run.configuration import differences
 from ramify.run.progress import say
 from ramify.run.provenance import now, provenance
@@ -111,15 +112,6 @@ class Result(TypedDict, total=False):
 
     architecture: dict[str, Any]
     history_rows: int
-
-
-class Checkpoint(TypedDict):
-    """A safe point: the session's state, the number of history rows by then, the seconds of work, the step."""
-
-    session: dict[str, Any]
-    rows: int
-    seconds: float
-    step: int
 
 
 _BEFORE = {"execution": "shared"}
@@ -251,7 +243,7 @@ class RunFolder:
         if self._locked is None:
             return
         try:
-            here = os.path.samestat(os.lstat(f"{self.path}/.lock"), self._locked)  # noqa: PTH116 -- for every row
+            here = os.path.samestat(os.lstat(f"{self.path}/.lock"), self._locked)
         except OSError:
             here = False
         if not here:
@@ -275,7 +267,7 @@ class RunFolder:
         try:
             return cast("dict[str, Any]", reading.yaml_file(path, Config, error=RunError))
         except RunError as error:
-            raise RunError(f"{path} is damaged ({_without(path, error)}); choose another --out") from None
+            raise RunError(f"{path} is damaged ({without(path, error)}); choose another --out") from None
 
     def check_imports(self) -> None:
         """Refuse a run that needs users' classes which were not imported, or have changed.
@@ -304,7 +296,7 @@ class RunFolder:
         except RunError as error:
             advice = "delete it" if name in ("provenance.json", "result.json") else "delete it and result.json"
             raise RunError(
-                f"{path} is damaged ({_without(path, error)}); {advice}, and the same command writes it anew"
+                f"{path} is damaged ({without(path, error)}); {advice}, and the same command writes it anew"
             ) from None
 
     def _why_missing(self, name: str) -> str:
@@ -409,7 +401,7 @@ class RunFolder:
         try:
             return reading.text_of(path, error=RunError, limit=HISTORY_BYTES).split("\n")[:-1]
         except RunError as error:
-            raise self._damaged_history(_without(path, error)) from None
+            raise self._damaged_history(without(path, error)) from None
 
     def _parsed(self, lines: list[str], kind: Any = Row) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -461,7 +453,7 @@ class RunFolder:
         for name in (CHECKPOINT, BEFORE):
             path = self.path / name
             try:
-                checkpoint = _checkpoint(path, device)
+                checkpoint = read_checkpoint(path, device)
             except RunError as error:
                 damage = damage or str(error)
                 continue
@@ -479,31 +471,3 @@ class RunFolder:
         elif damage:
             raise RunError(f"{damage}; delete it, and the same command starts from the beginning")
         return None
-
-
-def _checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
-    """Return a checkpoint, None if there is none.
-
-    Raises:
-        RunError: If it is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        content = files.unsealed(reading.bytes_of(path, error=RunError))
-        checkpoint = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get("session"), dict)):
-            raise ValueError("it holds no state of a session")
-        if not all(type(checkpoint.get(name)) is int and checkpoint[name] >= 0 for name in ("rows", "step")):
-            raise ValueError("it does not say where in the run it is")
-        if not isinstance(checkpoint.get("seconds"), int | float):
-            raise ValueError("it does not say how long the run took")
-    except Exception as error:  # whatever PyTorch says of a file that it cannot read
-        reason = _without(path, error).partition("\n")[0] or type(error).__name__
-        raise RunError(f"{path} is damaged ({reason[:100]})") from None
-    return cast(Checkpoint, checkpoint)
-
-
-def _without(path: Path, error: Exception) -> str:
-    """Return what is wrong, without the path that goes before."""
-    return str(error).removeprefix(str(path)).removeprefix(":").removeprefix(",").strip()

@@ -265,9 +265,7 @@ class AskTellSession:
         if self.strategy.several and not failed and epochs == self._epochs(Proposal(arch)):
             self.front.add(trial.values, trial.number)
         spent, seconds = self.spent, 0.0 if failed else metrics.get("seconds", 0.0)
-        self.spent = Spent(
-            len(self.trials), spent.epochs + (epochs or 0), spent.seconds + seconds, spent.wall_seconds
-        )
+        self.spent = Spent(len(self.trials), spent.epochs + (epochs or 0), spent.seconds + seconds, spent.wall_seconds)
 
     def _worst(self, costs: Mapping[str, float]) -> Mapping[str, float]:
         """Return the metrics that a strategy sees of a member that could not be evaluated: the worst so far."""

@@ -165,10 +165,13 @@ class _Rows:
 
     def __init__(self, kind: type) -> None:
         self._kind, self._count = kind, 0
-        self._room = np.empty(0, kind)
+        self._room: np.ndarray = np.empty(0, kind)
 
     def __len__(self) -> int:
         return self._count
+
+    def __getitem__(self, at: int) -> np.ndarray:
+        return self.array[at]
 
     @property
     def array(self) -> np.ndarray:
