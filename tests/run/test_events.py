@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.errors import RunError
-from ramify.run.events import Events, _checksum
+from ramify.run.events import Events, _checksums
 
 
 def scalars(folder):
@@ -19,11 +19,22 @@ def scalars(folder):
     return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
-@given(st.binary(min_size=1, max_size=1100))
-def test_checksums_are_those_of_tensorboard(content):
+@given(st.lists(st.binary(min_size=4, max_size=1100), max_size=5))
+def test_checksums_are_those_of_tensorboard(contents):
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-    assert _checksum(content) == struct.pack("<I", masked_crc32c(content))
+    assert _checksums(contents) == [struct.pack("<I", masked_crc32c(content)) for content in contents]
+
+
+def test_rows_of_one_second_are_written_together(tmp_path):
+    events = Events(tmp_path / "tensorboard", [])
+    for step in range(1, 1200):
+        events.add({"phase": "trial", "step": step, "loss": step / 7})
+    events.flush()
+    assert len(scalars(tmp_path / "tensorboard")["trial/loss"]) == 1199
+    events.close()
+    (tmp_path / "tensorboard").rename(tmp_path / "moved")
+    assert scalars(tmp_path / "moved")["trial/loss"][-1] == (1199, pytest.approx(1199 / 7))
 
 
 def test_the_numbers_of_rows_are_scalars(tmp_path):

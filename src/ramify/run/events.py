@@ -1,8 +1,8 @@
 """TensorBoard events: a view of the history, rewritten when a run continues.
 
-Records are written here and now, in the format of TensorBoard (`event.proto`, `summary.proto`, `record_writer.h`). Its
-own writer opens the file anew from a thread, which has nowhere to say that the run folder is gone, and takes longer for
-a row than a look into a table.
+Records are in the format of TensorBoard (`event.proto`, `summary.proto`, `record_writer.h`). Its own writer opens the
+file anew from a thread, which has nowhere to say that the run folder is gone, and takes longer for a row than a look
+into a table. Rows that follow each other within a second are written together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ import numpy as np
 
 from ramify import files
 
+_TOGETHER_S, _AT_MOST = 1.0, 500
+"""Seconds within which rows are written together, and how many of them."""
 _NO_SCALARS = ("step", "steps", "seconds")
 
 
@@ -38,29 +40,45 @@ class Events:
         folder.mkdir()
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
         self._file = (folder / name).open("wb", buffering=0)
-        self._write(_double(1, time.time()) + _bytes(3, b"brain.Event:2"))  # the version of the file
+        self._waiting = [_double(1, time.time()) + _bytes(3, b"brain.Event:2")]  # the version of the file
         for row in rows:
-            self.add(row)
+            self._waiting.append(_event(row, time.time()))
+        self.flush()
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add one row."""
-        scalars = b"".join(
-            [
-                _tag(row["phase"], name) + _float(value)
-                for name, value in row.items()
-                if isinstance(value, int | float) and name not in _NO_SCALARS
-            ]
-        )
-        self._write(_double(1, time.time()) + _number(2, row["step"]) + _bytes(5, scalars))
+        now = time.time()
+        self._waiting.append(_event(row, now))
+        if not 0 <= now - self._flushed < _TOGETHER_S or len(self._waiting) >= _AT_MOST:
+            self.flush()
 
-    def _write(self, event: bytes) -> None:
-        rest = memoryview(_header(len(event)) + event + _checksum(event))
+    def flush(self) -> None:
+        """Write what is waiting."""
+        sizes = [struct.pack("<Q", len(event)) for event in self._waiting]
+        parts = zip(sizes, _checksums(sizes), self._waiting, _checksums(self._waiting), strict=True)
+        rest = memoryview(b"".join([part for record in parts for part in record]))
         while rest:
             rest = rest[self._file.write(rest) :]
+        self._waiting, self._flushed = [], time.time()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Write what is waiting, and close the file."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+
+def _event(row: Mapping[str, Any], now: float) -> bytes:
+    """Return the event of a row."""
+    scalars = b"".join(
+        [
+            _tag(row["phase"], name) + _float(value)
+            for name, value in row.items()
+            if isinstance(value, int | float) and name not in _NO_SCALARS
+        ]
+    )
+    return _double(1, now) + _number(2, row["step"]) + _bytes(5, scalars)
 
 
 # Protocol buffers: fields by their numbers
@@ -108,15 +126,7 @@ def _float(value: float) -> bytes:
 # Checksums of records: CRC-32C (RFC 3720), masked
 
 _BLOCK = 256
-_PLACES = np.arange(_BLOCK)
 _POLYNOMIAL = 0x82F63B78
-
-
-@cache
-def _header(length: int) -> bytes:
-    """Return what goes before a record of so many bytes."""
-    content = struct.pack("<Q", length)
-    return content + _checksum(content)
 
 
 @cache
@@ -131,15 +141,21 @@ def _shares() -> np.ndarray:
     return np.stack(shares[::-1])
 
 
-def _checksum(content: bytes) -> bytes:
-    """Return the masked CRC-32C of some bytes: sums over bits, so those over the bytes of a block at once."""
-    shares, crc = _shares(), 0xFFFFFFFF
-    for start in range(0, len(content), _BLOCK):
-        block = np.frombuffer(content[start : start + _BLOCK], np.uint8)
-        first = _BLOCK - len(block)
-        before = crc.to_bytes(4, "little")[: len(block)]  # adds to the first bytes
-        crc = crc >> 8 * len(before) ^ int(np.bitwise_xor.reduce(shares[_PLACES[first:], block]))
-        for place, byte in enumerate(before, first):
-            crc ^= int(shares[place, byte])
-    crc ^= 0xFFFFFFFF
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+def _checksums(contents: Sequence[bytes]) -> list[bytes]:
+    """Return the masked CRC-32C of contents, four bytes or more each: sums over bits, so those of all bytes at once."""
+    if not contents:
+        return []
+    width = -(-max(map(len, contents)) // _BLOCK) * _BLOCK
+    padded = b"".join([content.rjust(width, b"\0") for content in contents])  # zeros before the first byte add nothing
+    blocks = np.frombuffer(padded, np.uint8).reshape(len(contents), -1, _BLOCK).copy()
+    rows = blocks.reshape(len(contents), width)
+    for row, content in zip(rows, contents, strict=True):
+        row[width - len(content) :][:4] ^= 255
+    crc = np.zeros(len(contents), "<u4")
+    for number in range(blocks.shape[1]):
+        block = blocks[:, number]
+        block[:, :4] ^= crc.view(np.uint8).reshape(-1, 4)
+        crc = np.bitwise_xor.reduce(_shares()[np.arange(_BLOCK), block], axis=1)
+    crc = ~crc
+    masked = (crc >> 15 | crc << 17) + np.uint32(0xA282EAD8)
+    return [bytes(each) for each in masked.astype("<u4").view(np.uint8).reshape(-1, 4)]

@@ -130,6 +130,7 @@ class RunFolder:
         self._lock: BaseFileLock | None = None
         self._locked: os.stat_result | None = None  # the file that is locked: another at its place is another folder's
         self._last_is_whole = False
+        self._lock_name = f"{self.path}/.lock"
         self._history = files.Appending(self.path / "history.jsonl")
 
     # Opening
@@ -243,7 +244,7 @@ class RunFolder:
         if self._locked is None:
             return
         try:
-            here = os.path.samestat(os.lstat(f"{self.path}/.lock"), self._locked)
+            here = os.path.samestat(os.lstat(self._lock_name), self._locked)
         except OSError:
             here = False
         if not here:

@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
 
@@ -172,8 +172,7 @@ class AskTellSession:
                     self._learn(under_way.pop(done.number), done)
                 self._record(self._pending.popleft())
                 seconds = parallel.of_first([time.monotonic() - before])[0]
-                spent = self.spent
-                self.spent = Spent(spent.evaluations, spent.epochs, spent.seconds, seconds)
+                self.spent = self.spent._replace(wall_seconds=seconds)
                 share = self.strategy.share(self.spent)
                 if share >= 1:
                     self._pending.clear()  # what reached the budget is kept, and nothing after it
@@ -310,7 +309,7 @@ class AskTellSession:
 
     def summary(self) -> dict[str, Any]:
         """Return the spent budget, and the Pareto front of several objectives, as plain JSON values."""
-        spent = {name: value for name, value in asdict(self.spent).items() if name != "wall_seconds"}
+        spent = {name: value for name, value in self.spent._asdict().items() if name != "wall_seconds"}
         if not self.evaluation.fidelities:
             del spent["epochs"]
         if "seconds" not in self.evaluation.metrics:
@@ -371,7 +370,7 @@ class AskTellSession:
             self._add(arch, metrics, epochs, memo, failed)
         self._pending.extend(Proposal(Architecture.from_json(text), *rest) for text, *rest in state["asked"])
         self._note_pending()
-        self.spent = replace(self.spent, wall_seconds=state.get("wall_seconds", 0.0))
+        self.spent = self.spent._replace(wall_seconds=state.get("wall_seconds", 0.0))
 
 
 def _worse(worst: dict[str, float], trial: Trial) -> dict[str, float]:

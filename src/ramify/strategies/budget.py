@@ -4,15 +4,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from ramify.errors import ConfigurationError
 
 DEFAULT_EVALUATIONS = 20
 
 
-@dataclass(frozen=True)
-class Spent:
+class Spent(NamedTuple):
     """The amounts that a search has spent.
 
     Args:
