@@ -237,13 +237,13 @@ class GaussianProcess:
 
 def differing(a: Tensor, b: Tensor) -> Tensor:
     """Return in how many candidates members (N, F) and (M, F) differ, a replaced one counted once: h, (N, M)."""
-    used = (a.square().sum(dim=1)[:, None] + b.square().sum(dim=1)) / 2
+    used = a.square().sum(dim=1)[:, None] / 2 + b.square().sum(dim=1) / 2
     return used.addmm_(a, b.T, alpha=-1)  # whole numbers and halves: exact in any order
 
 
 def similarity(apart: Tensor, length: float) -> Tensor:
     """Return the kernel exp(−h / ℓ) of members that are so far apart, h (N, M)."""
-    return (apart / -length).exp_()
+    return apart.div(-length).exp_()
 
 
 def best_kernel(features: Tensor, targets: Tensor) -> tuple[float, float]:
