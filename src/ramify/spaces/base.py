@@ -253,8 +253,8 @@ class Space(ABC):
         return self._member([rng.choice(parents)[decision.name] for decision in self.decisions])
 
     def _member(self, values: Sequence[Value]) -> Architecture:
-        names = (decision.name for decision in self.decisions)
-        return Architecture(self.name, dict(zip(names, values, strict=True)), self.arguments)
+        named = {decision.name: value for decision, value in zip(self.decisions, values, strict=True)}
+        return Architecture(self.name, named, self.arguments)
 
     def mix(self, arch: Architecture) -> dict[str, Tensor]:
         """Return the one-hot mixing weights of a member: choice → float (E, O); zero rows for unused edges."""
