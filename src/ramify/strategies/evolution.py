@@ -61,8 +61,9 @@ class Evolution(AskTell):
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | None:
         """Return a new child within the limits; None if none is found."""
         lineage = trials.fold("lineage", lambda: _Lineage(space, self.population, self.parents), _Lineage.add)
-        pending = {values_of(space, arch) for arch in trials.pending} - lineage.seen
-        if len(lineage.seen) + len(pending) >= space.size:
+        seen = lineage.seen
+        pending = {values_of(space, arch) for arch in trials.pending} - seen
+        if len(seen) + len(pending) >= space.size:
             return None
         generation, number = divmod(trials.asked, self.population)
         choices, parents = lineage.choices, lineage.parents(generation)
@@ -77,7 +78,7 @@ class Evolution(AskTell):
         for tries, way in reversed(ways):
             for _ in range(tries):
                 child = way()
-                if child in lineage.seen or child in pending:
+                if child in seen or child in pending:
                     continue
                 arch = space.architecture(child)
                 if trials.allows(arch):
@@ -96,11 +97,12 @@ def mutation(choices: Sequence[Sequence[Value]], parent: Values, rate: float, rn
 def crossover(a: Values, b: Values, rng: Random) -> Values:
     """Return a member with every decision from `a` or `b` with equal probability."""
     bits = rng.getrandbits
-    child = []
-    for pair in zip(a, b, strict=True):
-        while (at := bits(2)) > 1:  # as `drawn` does it
+    child = list(a)
+    for at, value in enumerate(b):
+        while (of := bits(2)) > 1:  # as `drawn` does it
             pass
-        child.append(pair[at])
+        if of:
+            child[at] = value
     return tuple(child)
 
 
