@@ -17,6 +17,9 @@ Value = str | int | tuple[Any, ...]
 """What can be chosen: a name, a number, or a tuple of such, for instance `(("sep_conv_3x3", 0), ("none", 1))`."""
 
 
+_KEYS = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def frozen(value: Any) -> Any:
     """Return `value` with every list turned into a tuple, so that JSON arrays can be hashed."""
     if isinstance(value, list | tuple):
@@ -108,7 +111,7 @@ class Architecture:
 
     @cached_property
     def _key(self) -> str:
-        return json.dumps([self.space, dict(self.arguments), dict(self.choices)], sort_keys=True, separators=(",", ":"))
+        return _KEYS.encode([self.space, dict(self.arguments), dict(self.choices)])
 
     def __eq__(self, other: object) -> bool:
         return self._key == other._key if isinstance(other, Architecture) else NotImplemented

@@ -9,9 +9,10 @@ import json
 import math
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -97,14 +98,61 @@ def _without_waiting(path: str, flags: int) -> int:
     return handle
 
 
-def open_to_append(path: Path) -> IO[bytes]:
-    """Open a file for appending, following no link, and without waiting for the reader of a pipe."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    handle = os.open(path, flags, 0o666)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(errno.EINVAL, "it is no file", str(path))
-    return os.fdopen(handle, "ab")
+class Appending:
+    """A file that stays open for appending, as long as it is the one at its place; no link is followed.
+
+    There is no buffer: what was written is with the system. An audit event `ramify.append` announces what is appended
+    to an open file; opening one announces itself.
+
+    Args:
+        path: The file; made with the first text where there is none.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._file: IO[bytes] | None = None
+        self._name, self._identity = str(path), (0, 0)
+
+    def write(self, text: str) -> None:
+        """Append a text.
+
+        Raises:
+            RunError: If the file is a link or cannot be written.
+        """
+        try:
+            if self._file is not None and self._is_there():
+                sys.audit("ramify.append", self._name)
+            else:
+                self._open()
+            rest = memoryview(text.encode())
+            while rest:
+                rest = rest[self._file.write(rest) :]  # type: ignore[union-attr]
+        except OSError as error:
+            reason = "it is a link; put a file in its place" if self.path.is_symlink() else error.strerror or error
+            raise RunError(f"cannot write {self.path}: {reason}") from None
+
+    def _is_there(self) -> bool:
+        try:
+            there = os.lstat(self._name)
+        except FileNotFoundError:
+            return False
+        return (there.st_dev, there.st_ino) == self._identity
+
+    def _open(self) -> None:
+        self.close()
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        handle = os.open(self._name, flags, 0o666)  # without waiting for the reader of a pipe
+        opened = os.fstat(handle)
+        if not stat.S_ISREG(opened.st_mode):
+            os.close(handle)
+            raise OSError(errno.EINVAL, "it is no file", self._name)
+        self._file, self._identity = os.fdopen(handle, "ab", buffering=0), (opened.st_dev, opened.st_ino)
+
+    def close(self) -> None:
+        """Close the file; the next text opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def append(path: Path, text: str) -> None:
@@ -113,12 +161,8 @@ def append(path: Path, text: str) -> None:
     Raises:
         RunError: If the file is a link or cannot be written.
     """
-    try:
-        with open_to_append(path) as file:
-            file.write(text.encode())
-    except OSError as error:
-        reason = "it is a link; put a file in its place" if path.is_symlink() else error.strerror or error
-        raise RunError(f"cannot write {path}: {reason}") from None
+    with closing(Appending(path)) as file:
+        file.write(text)
 
 
 def is_file(text: str | Path) -> bool:
@@ -199,6 +243,10 @@ def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = True) -
         >>> to_json({"loss": float("nan"), "terms": [0.5, float("inf")]})
         '{"loss": null, "terms": [0.5, null], "not_finite": {"loss": "nan", "terms.1": "inf"}}'
     """
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    except (TypeError, ValueError):  # a number that is not finite, or a mapping that is no dictionary
+        pass
     words: dict[str, str] = {}
     plain = _finite(value, "", words)
     if words and isinstance(plain, dict):

@@ -133,13 +133,14 @@ def json_value(
     try:
         if len(text) > limit:
             raise _Malformed(f"it has more than {limit:,} characters")
-        value = json.loads(text, object_pairs_hook=_unique)
-        _check_plain(value)
+        value = _decoder().decode(text)
+        if not _is_evidently_plain(text):
+            _check_plain(value)
     except json.JSONDecodeError as problem:
         raise error(f"{where}: {_json_problem(text, problem)}") from None
     except (_Malformed, RecursionError, ValueError) as problem:
         raise error(f"{where}: {_reason(problem)}") from None
-    return checked(value, kind, where=where, error=error)
+    return value if kind is Any else _checked(value, text, kind, where, error)
 
 
 def yaml_value(text: str, kind: type[T] | Any = Any, *, where: str, error: type[RamifyError]) -> T:
@@ -183,11 +184,17 @@ def checked(
     """
     try:
         text = json.dumps(value)
-        if len(text) > limit:
-            raise error(f"{where}: it has more than {limit:,} characters")
-        _adapter(cast(Any, kind)).validate_json(text, strict=True)
     except TypeError:
         raise error(f"{where}: JSON knows nothing like {shown(value)}") from None
+    if len(text) > limit:
+        raise error(f"{where}: it has more than {limit:,} characters")
+    return _checked(value, text, kind, where, error)
+
+
+def _checked(value: Any, text: str, kind: Any, where: str, error: type[RamifyError]) -> Any:
+    """Return a value whose JSON text conforms to a type."""
+    try:
+        _adapter(kind).validate_json(text, strict=True)
     except pydantic.ValidationError as problem:
         first = problem.errors(include_url=False, include_context=False)[0]
         place = ".".join(_place(value, first["loc"]))
@@ -197,7 +204,7 @@ def checked(
         named = f"`{shown(place)}`" if place else "it"
         wanted = first["msg"].removeprefix("Input should be ")
         raise error(f"{where}: {named} must be {wanted}, got {shown(first['input'])}") from None
-    return cast(T, value)
+    return value
 
 
 def _place(value: Any, names: Sequence[str | int]) -> Iterator[str]:
@@ -236,6 +243,32 @@ def _check_plain(value: Any) -> None:
             if items + len(inner) > LIMIT_ITEMS:
                 raise _Malformed(f"it has more than {LIMIT_ITEMS:,} items")
         level, depth = inner, depth + 1
+
+
+def _is_evidently_plain(text: str) -> bool:
+    """Return whether a JSON text shows, without a look at its value, that this has not too much, nor too deep."""
+    brackets = text.count("[") + text.count("{")
+    return brackets <= LIMIT_DEPTH and len(text) <= LIMIT_ITEMS and text.isascii() and "\\u" not in text
+
+
+@functools.cache
+def _decoder() -> json.JSONDecoder:
+    """Return what reads JSON with keys that occur once, and numbers within the limits."""
+    return json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_float)
+
+
+def _integer(text: str) -> int:
+    value = int(text)
+    if len(text) > LIMIT_BITS // 4:
+        _check_scalar(value)
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        _check_scalar(value)
+    return value
 
 
 def _check_scalar(value: Any) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def derive(seed: int, *key: str | int) -> int:
     """Return a 63-bit integer that is a function of the arguments alone."""
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *key))
+    text = "\x1f".join([f"{type(part).__name__}:{part}" for part in (seed, *key)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -118,7 +118,7 @@ class TestCosts:
 
     def test_the_model_counts_operations(self):
         cell = "|none~0|+|skip_connect~0|nor_conv_1x1~1|+|nor_conv_3x3~0|avg_pool_3x3~1|nor_conv_3x3~2|"
-        train, validation = approximate_times(cell)
+        (train,), (validation,) = approximate_times([cell])
         assert train == pytest.approx(1.27 + 0.43 + 0.17 + 2.13 + 2 * 2.67 + 1.20)
         assert validation == pytest.approx(25_000 * (4.6e-5 + 0.96e-5 * train))
 

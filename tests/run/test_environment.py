@@ -31,3 +31,14 @@ def test_pytorch_is_made_deterministic():
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == 1
     assert make_fabric("auto").device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_fabric_is_made_when_more_than_its_device_is_asked_for():
+    fabric = make_fabric("cpu", "64-true", threads=1)
+    assert "_fabric" not in vars(fabric)
+    assert fabric.device == torch.device("cpu")
+    assert "_fabric" not in vars(fabric)
+    assert fabric.strategy.precision.precision == "64-true"
+    assert fabric.setup_module(torch.nn.Linear(2, 1)).weight.dtype == torch.float64
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = fabric.nothing

@@ -546,3 +546,37 @@ def test_reads_of_the_test_split_add_up(folder):
     folder.record_reads([{"split": "test", "images": 4}])
     lines = (folder.path / "reads.jsonl").read_text().splitlines()
     assert [json.loads(line)["images"] for line in lines] == [3, 4]
+
+
+def test_the_history_stays_open(folder, monkeypatch):
+    openings = []
+
+    def opening(path, flags, *mode, open=os.open):
+        openings.append(flags)
+        return open(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", opening)
+    for row in rows(5):
+        folder.append(row)
+        assert folder.last_row() == row  # it is with the system at once
+    assert len([flags for flags in openings if flags & os.O_APPEND]) == 1
+
+
+def test_a_history_that_is_replaced_at_work_gets_the_rows_that_follow(folder):
+    folder.append(rows(1)[0])
+    for change in (Path.unlink, lambda path: path.rename(path.with_name("moved"))):
+        change(folder.path / "history.jsonl")
+        folder.append(rows(2)[1])
+        assert folder.history() == rows(2)[1:]
+
+
+def test_every_row_is_announced(folder):
+    """As it was when every row opened the file: a kill at an exact row needs it."""
+    from ramify.testing.strikes import _operation
+
+    said, listening = [], True
+    sys.addaudithook(lambda event, given: said.append(_operation(event, given)) if listening else None)
+    for row in rows(3):
+        folder.append(row)
+    listening = False
+    assert [each for each in said if each.startswith("append")] == ["append history.jsonl"] * 3

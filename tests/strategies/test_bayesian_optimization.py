@@ -6,11 +6,21 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ramify.errors import ConfigurationError
 from ramify.strategies import BayesianOptimization
 from ramify.strategies.ask_tell import Trial, Trials
-from ramify.strategies.bayesian_optimization import GaussianProcess, best_kernel, differing, normal_scores
+from ramify.strategies.bayesian_optimization import (
+    GaussianProcess,
+    _Measured,
+    best_kernel,
+    differing,
+    first,
+    normal_scores,
+    similarity,
+)
 from ramify.strategies.encoding import Encoding
 from small_runs import SPACES, Guess, finish, session_of
 
@@ -174,3 +184,63 @@ def test_beyond_its_memory_it_knows_the_best_and_the_latest():
 def test_impossible_settings(name):
     with pytest.raises(ConfigurationError, match=f"`{name}` must be at least"):
         BayesianOptimization(**{name: 0})
+
+
+# What grows with the trials
+
+
+@given(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), max_size=30), st.integers(1, 35))
+def test_the_first_are_those_of_a_stable_sort(keys, count):
+    keys = np.array(keys)
+    assert first(keys, count).tolist() == np.argsort(keys, kind="stable")[:count].tolist()
+
+
+members = st.tuples(st.integers(0, 99), st.tuples(*[st.sampled_from([0.1, 0.2, 0.3])] * 2), st.booleans())
+
+
+@given(st.lists(members, min_size=1, max_size=40), st.integers(1, 2), st.integers(1, 6))
+def test_measured_members_are_ranked_as_by_definition(found, objectives, count):
+    measured = _Measured(Encoding(SPACE), 10)
+    different = {}
+    for number, (member, values, failed) in enumerate(found):
+        arch, values = SPACE.sample(random.Random(member)), values[:objectives]
+        measured.add(Trial(number, arch, {"score": 0.0}, values=values, failed="no" * failed))
+        different.setdefault(arch, None if failed else values)
+    archs = [arch for arch, values in different.items() if values is not None]
+    values = [values for values in different.values() if values is not None]
+    assert len(measured) == len(archs)
+    assert len(measured.seen) == len(different)
+    if not archs:
+        return
+    ahead = [sum(all(a >= b for a, b in zip(mine, other, strict=True)) for other in values) for mine in values]
+    keys = ahead if objectives > 1 else [value for (value,) in values]
+    wanted = max(count, ahead.count(1)) if objectives > 1 else count
+    best = sorted(range(len(archs)), key=lambda at: (keys[at], at))[:wanted]
+    assert [measured.encoding.architecture(row) for row in measured.parents(count)] == [archs[at] for at in best]
+
+
+def test_of_too_many_members_the_best_and_the_latest_are_remembered():
+    measured, scores = _Measured(Encoding(SPACE), 10), random.Random(0)
+    trials = []
+    for number in range(60):
+        trial = Trial(number, SPACE.sample(random.Random(number)), {"score": 0.0}, values=(scores.random(),))
+        trials.append(trial)
+        measured.add(trial)
+    for count in (8, 10, 11, 37, 60):
+        best = sorted(trials[:count], key=lambda trial: trial.values)[:5]
+        latest = [trial for trial in trials[:count] if trial not in best][-5:]
+        kept = sorted([*best, *latest] if count > 10 else trials[:count], key=lambda trial: trial.number)
+        features, targets = measured._remembered(0, count)
+        indices = np.stack([measured.encoding.indices(trial.architecture) for trial in kept])
+        assert np.array_equal(features, measured.encoding.features(indices))
+        assert torch.equal(targets, normal_scores(torch.tensor([-trial.values[0] for trial in kept]).double()))
+
+
+def test_a_kernel_that_is_known_changes_nothing():
+    features, targets = example(30)
+    apart = differing(features, features)
+    for length, noise in ((2.0, 0.1), (7.5, 0.01)):
+        known = GaussianProcess(features, targets, length, noise, kernel=similarity(apart, length))
+        made = GaussianProcess(features, targets, length, noise)
+        assert known.log_likelihood == made.log_likelihood
+        assert all(map(torch.equal, known.predict(features[:5]), made.predict(features[:5])))

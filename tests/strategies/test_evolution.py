@@ -1,12 +1,16 @@
 """The evolution in generations: new members within the limits only, and better than as many random ones."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ramify.costs import member_costs
 from ramify.errors import ConfigurationError, RunError
 from ramify.seeding import rng
 from ramify.spaces import MobileChain, NASBench201
 from ramify.strategies import Evolution, Trial, Trials
+from ramify.strategies.encoding import values_of
+from ramify.strategies.evolution import _Lineage, crossover, drawn, mutation
 from small_runs import SPACES, Guess, finish, images, session_of, work_of
 
 
@@ -75,11 +79,47 @@ def test_a_generation_descends_from_the_best_of_all_before():
 
 def test_mutations_draw_decisions_anew_with_their_rate():
     space = MobileChain()
-    arch = space.sample(rng(0))
-    strategy = Evolution(mutation_rate=0.5)
-    drawn = [strategy.mutation(space, arch, rng(1, n)) for n in range(300)]
+    choices, values = [d.choices for d in space.decisions], values_of(space, space.sample(rng(0)))
+    drawn = [mutation(choices, values, 0.5, rng(1, n)) for n in range(300)]
     expected = sum(0.5 * (1 - 1 / len(d.choices)) for d in space.decisions)
-    assert sum(sum(a[n] != arch[n] for n in arch) for a in drawn) / 300 == pytest.approx(expected, rel=0.05)
+    changed = sum(a != b for child in drawn for a, b in zip(child, values, strict=True))
+    assert changed / 300 == pytest.approx(expected, rel=0.05)
+
+
+def test_what_is_drawn_in_half_of_the_time_is_what_python_draws():
+    for count in (1, 2, 3, 5, 8, 100):
+        items = range(count)
+        quick, usual = rng(0, count), rng(0, count)
+        assert [drawn(items, quick) for _ in range(50)] == [usual.choice(items) for _ in range(50)]
+
+
+def test_a_crossover_is_that_of_the_space():
+    space = NASBench201()
+    a, b = space.sample(rng(0)), space.sample(rng(1))
+    for number in range(50):
+        child = crossover(values_of(space, a), values_of(space, b), rng(2, number))
+        assert space.architecture(child) == space.crossover(a, b, rng(2, number))
+
+
+scored = st.tuples(st.integers(0, 60), st.sampled_from([0.1, 0.5, 0.9]), st.booleans())
+
+
+@given(st.lists(scored, max_size=40), st.integers(1, 7), st.integers(1, 4))
+def test_the_parents_are_the_best_of_the_generations_before(found, population, count):
+    space = NASBench201()
+    members = [space.sample(rng(0, number)) for number in range(61)]
+    trials = [
+        Trial(number, members[member], {"score": score}, failed="no" * failed)
+        for number, (member, score, failed) in enumerate(found)
+    ]
+    lineage = _Lineage(space, population, count)
+    for done, trial in enumerate(trials, start=1):
+        lineage.add(trial)
+        assert lineage.seen == {values_of(space, trial.architecture) for trial in trials[:done]}
+        for generation in range(done // population, done // population + 2):  # the last complete one, and ahead of it
+            before = [trial for trial in trials[:done][: generation * population] if not trial.failed]
+            best = sorted(before, key=lambda trial: (-trial.score, trial.number))[:count]
+            assert lineage.parents(generation) == [values_of(space, trial.architecture) for trial in best]
 
 
 def test_limits_hold_for_every_child():

@@ -1,13 +1,17 @@
 """Local search: it stays with the best neighbor, tries each once, and starts again at a local optimum."""
 
 import random
+from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ramify.spaces import NASBench201
 from ramify.strategies import LocalSearch
 from ramify.strategies.ask_tell import Trial, Trials
-from ramify.strategies.local_search import neighbors
+from ramify.strategies.encoding import values_of
+from ramify.strategies.local_search import _Climb, neighbors
 from small_runs import SPACES, Guess, finish, session_of
 
 SPACE = NASBench201()
@@ -65,3 +69,40 @@ def test_a_space_that_is_known_altogether_is_drawn_from_on():
         trials.append(Trial(number, arch, {"score": scores[arch["1<-0"]]}))
     assert len({trial.architecture for trial in trials[:5]}) == 5
     assert trials.best.score == 0.9
+
+
+class Naive:
+    """Where a local search stands, by its definition: neighbors are made anew, and searched in lists."""
+
+    def __init__(self):
+        self.scores, self.standing, self.untried = {}, None, []
+
+    def step(self, trial):
+        arch = trial.architecture
+        self.scores[arch] = -inf if trial.failed else trial.score
+        better = self.standing is None or not self.untried or trial.score > self.scores[self.standing]
+        if trial.failed or not better:
+            self.untried = [other for other in self.untried if other != arch]
+            return
+        while True:
+            around = neighbors(SPACE, arch)
+            scored = [other for other in around if other in self.scores]
+            best = max(scored, key=lambda other: self.scores[other], default=arch)
+            if self.scores[best] <= self.scores[arch]:
+                break
+            arch = best
+        self.standing, self.untried = arch, [other for other in around if other not in self.scores]
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from([0.1, 0.5, 0.9]), st.booleans()), max_size=30))
+def test_a_climb_is_that_of_the_definition(found):
+    center = SPACE.sample(random.Random(0))
+    members = [*neighbors(SPACE, center), *neighbors(SPACE, neighbors(SPACE, center)[0]), center]
+    climb, naive = _Climb(SPACE), Naive()
+    for number, (member, score, failed) in enumerate(found):
+        trial = Trial(number, members[member % len(members)], {"score": score}, failed="no" * failed)
+        climb.step(trial)
+        naive.step(trial)
+        assert list(climb.untried) == [values_of(SPACE, arch) for arch in naive.untried]
+        if naive.standing is not None:
+            assert climb.standing == values_of(SPACE, naive.standing)

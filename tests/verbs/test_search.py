@@ -1,6 +1,9 @@
 """Searching: what it returns, what it leaves in the folder, what it never touches."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from safetensors.torch import load_file
 from verb_runs import SMALL, images, retrained, searched
 
 import ramify
+import small_tables
 from ramify import Architecture
 from ramify.data import load
 from ramify.errors import ConfigurationError, RunError
@@ -150,3 +154,20 @@ def test_other_images_are_another_run(tmp_path):
     searched(data=images(), out=tmp_path)
     with pytest.raises(RunError, match=r"was made with other data than .* holds now; choose another --out"):
         searched(data=images(seed=1), out=tmp_path)
+
+
+def test_a_search_in_a_table_imports_no_images_and_no_compiler(tmp_path):
+    small_tables.small().save(tmp_path / "table")
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(small_tables.__file__).parent)!r})\n"
+        "import ramify, small_tables\n"
+        f"lookup = ramify.evaluators.TableLookup(table={str(tmp_path / 'table')!r}, column='valid')\n"
+        "for strategy in (ramify.strategies.RandomSearch, ramify.strategies.BayesianOptimization):\n"
+        "    ramify.search(small_tables.sub_space(), strategy(evaluator=lookup, evaluations=12), progress=False)\n"
+        "slow = {'PIL', 'torchvision', 'sklearn', 'scipy', 'tensorboard', 'lightning_fabric', 'optuna', 'matplotlib'}\n"
+        "slow |= {'torch._dynamo', 'torch._inductor', 'triton', 'sympy', 'jsonargparse', 'pyarrow'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -121,7 +121,7 @@ def import_csv(path: str | Path, *, space: Space | None = None, columns: Iterabl
 def _nasbench201(content: bytes, path: str | Path) -> Table:
     columns = _nasbench201_columns()
     sheet = Sheet(content, path, [ARCHITECTURES, *(column.name for column in columns)])
-    train, validation = np.array([approximate_times(cell) for cell in sheet.cells(ARCHITECTURES)]).T
+    train, validation = approximate_times(sheet.cells(ARCHITECTURES))
     values = {
         column.name: query_seconds(train, validation, column.data)
         if column.metric == "seconds"

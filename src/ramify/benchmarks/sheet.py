@@ -25,6 +25,7 @@ ARCHITECTURES = "arch"
 _LISTED = 12
 """How many names a message lists."""
 
+_DIGITS = re.compile(r"[\d.]+", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _DOT_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+", re.ASCII)
@@ -63,8 +64,9 @@ class Sheet:
         places = {name: self.names.index(name) for name in wanted if name in self.names}
         self._cells: dict[str, list[str]] = {name: [] for name in places}
         self.numbers: list[int] = []
+        rows: list[list[str]] = []
         for number, row in records:
-            if not any(map(str.strip, row[len(header) :])):
+            if len(row) > len(header) and not any(map(str.strip, row[len(header) :])):
                 row = row[: len(header)]
             if len(row) != len(header):
                 self._check_header(at, wanted)
@@ -72,8 +74,9 @@ class Sheet:
                 hint += ", and a column of row names needs a name" * (len(row) == len(header) + 1)
                 raise TableError(f"{path}: row {number} has {len(row)} cells where the header has {len(header)}{hint}")
             self.numbers.append(number)
-            for name, place in places.items():
-                self._cells[name].append(row[place].strip())
+            rows.append(row)
+        for name, place in places.items():
+            self._cells[name] = [row[place].strip() for row in rows]
         if not self.numbers:
             self._check_header(at, wanted)
             raise TableError(f"{path} has a header and no rows")
@@ -113,17 +116,7 @@ class Sheet:
         cells = self.cells(column.name)
         if column.has_score and all(cell.endswith("%") for cell in cells if cell):
             column, cells = self._signed(column, cells)
-        commas = [at for at, cell in enumerate(cells) if _COMMA.fullmatch(cell)]
-        if commas and any("." in cell for cell in cells):
-            raise self._wrong(commas[0], column, "has a decimal comma where other rows have a decimal point")
-        if commas and not column.has_score and all(_THOUSANDS.fullmatch(cells[at]) for at in commas):
-            raise self._ambiguous(commas[0], column, ",")
-        if points := self._may_be_thousands(column, cells):
-            raise self._ambiguous(points[0], column, ".")
-        values = np.full(len(cells), np.nan)
-        for at, cell in enumerate(cells):
-            if cell:
-                values[at] = self._number(at, cell, column)
+        values = self._numbers(column, cells)
         if np.isnan(values).all():
             raise TableError(f"{self.path}: column {column.name!r} has no value in any row")
         try:
@@ -135,6 +128,28 @@ class Sheet:
         if fault := column.fault(values):
             raise TableError(f"{self.path}: row {self.numbers[fault[0]]}: {fault[1]}")
         return column, values
+
+    def _numbers(self, column: Column, cells: list[str]) -> np.ndarray:
+        """Return the values of cells (N,), NaN where one is empty."""
+        if column.has_score and all(cells) and _DIGITS.fullmatch("".join(cells)):  # as most are: at once
+            try:
+                values = np.array(list(map(float, cells)))
+            except ValueError:
+                values = np.array([np.inf])
+            if np.isfinite(values).all():
+                return values
+        commas = [at for at, cell in enumerate(cells) if _COMMA.fullmatch(cell)]
+        if commas and any("." in cell for cell in cells):
+            raise self._wrong(commas[0], column, "has a decimal comma where other rows have a decimal point")
+        if commas and not column.has_score and all(_THOUSANDS.fullmatch(cells[at]) for at in commas):
+            raise self._ambiguous(commas[0], column, ",")
+        if points := self._may_be_thousands(column, cells):
+            raise self._ambiguous(points[0], column, ".")
+        values = np.full(len(cells), np.nan)
+        for at, cell in enumerate(cells):
+            if cell:
+                values[at] = self._number(at, cell, column)
+        return values
 
     def _number(self, at: int, cell: str, column: Column) -> float:
         plain = cell.replace(",", ".") if _COMMA.fullmatch(cell) else cell
@@ -161,8 +176,10 @@ class Sheet:
 
     def _may_be_thousands(self, column: Column, cells: list[str]) -> list[int]:
         """Return where points may mark thousands: in files that have decimal commas, or seem to."""
+        if column.has_score:
+            return []
         points = [at for at, cell in enumerate(cells) if "." in cell]
-        if column.has_score or not all(_DOT_THOUSANDS.fullmatch(cells[at]) for at in points):
+        if not all(_DOT_THOUSANDS.fullmatch(cells[at]) for at in points):
             return []
         others = [
             cell for name, cells in self._cells.items() if name not in (column.name, ARCHITECTURES) for cell in cells

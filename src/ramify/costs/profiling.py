@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ramify import parallel
 from ramify.supernet import auxiliary_parameters, existing
@@ -62,6 +61,8 @@ def profile(network: nn.Module, input_size: Size = (3, 32, 32)) -> Profile:
     state = {
         name: tensor.detach().to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())
     }
+    from torch.utils.flop_counter import FlopCounterMode  # brings Triton
+
     inputs = images_for(network, input_size)
     further = {getattr(torch.ops.aten, name): _norm_operations for name in _NORMS}
     further |= {getattr(torch.ops.aten, name): _pool_operations for name in _POOLS}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -37,10 +38,6 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
     Raises:
         ConfigurationError: If the device or the precision is not to be had.
     """
-    from lightning_fabric import Fabric
-
-    from ramify.training.precision import precise
-
     if precision not in PRECISIONS:
         raise ConfigurationError(f"unknown precision {precision!r}; {nearest(precision, PRECISIONS)}")
     if device == "auto":
@@ -60,16 +57,45 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
     check_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # `use_deterministic_algorithms` would import the compiler
     # Filling every new tensor with NaN, which comes with it, costs 10 %.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if parallel.started() > 1:
         fabric = _connected(kind, number, precision, available[kind])
+    elif kind == "cpu":
+        fabric = cast("Fabric", _OnDemand(precision))
     else:
-        fabric = Fabric(accelerator=kind, devices=1 if kind == "cpu" else [int(number or 0)], **precise(precision))
+        fabric = _alone(kind, [int(number or 0)], precision)
     if threads is not None:
         torch.set_num_threads(threads)
     return fabric
+
+
+class _OnDemand:
+    """Fabric on the processor, made when more than its device is asked for: importing it takes as long as PyTorch."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, precision: str) -> None:
+        self._precision = precision
+
+    @cached_property
+    def _fabric(self) -> Fabric:
+        return _alone("cpu", 1, self._precision)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._fabric, name)
+
+
+def _alone(kind: str, devices: int | list[int], precision: str) -> Fabric:
+    """Return the Fabric of a process that works alone."""
+    from lightning_fabric import Fabric
+
+    from ramify.training.precision import precise
+
+    return Fabric(accelerator=kind, devices=devices, **precise(precision))
 
 
 def _connected(kind: str, number: str, precision: str, available: int) -> Fabric:

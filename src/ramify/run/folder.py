@@ -28,6 +28,7 @@ from typing_extensions import TypedDict
 
 from ramify import files, imports, parallel, reading
 from ramify.errors import RunError
+from ramify.run.checkpoint import Checkpoint, read_checkpoint, without
 from ramify.run.configuration import differences
 from ramify.run.progress import say
 from ramify.run.provenance import now, provenance
@@ -113,15 +114,6 @@ class Result(TypedDict, total=False):
     history_rows: int
 
 
-class Checkpoint(TypedDict):
-    """A safe point: the session's state, the number of history rows by then, the seconds of work, the step."""
-
-    session: dict[str, Any]
-    rows: int
-    seconds: float
-    step: int
-
-
 _BEFORE = {"execution": "shared"}
 """What configurations meant that are older than an option."""
 
@@ -138,6 +130,8 @@ class RunFolder:
         self._lock: BaseFileLock | None = None
         self._locked: os.stat_result | None = None  # the file that is locked: another at its place is another folder's
         self._last_is_whole = False
+        self._lock_name = f"{self.path}/.lock"
+        self._history = files.Appending(self.path / "history.jsonl")
 
     # Opening
 
@@ -213,7 +207,8 @@ class RunFolder:
         return RunError(f"cannot write in {self.path}: {reason}; choose another --out")
 
     def close(self) -> None:
-        """Release the folder's lock."""
+        """Close the history and release the folder's lock."""
+        self._history.close()
         if self._lock is not None:
             self._lock.release(force=True)
             self._lock = self._locked = None
@@ -239,16 +234,21 @@ class RunFolder:
             RunError: If a folder on the way is a link, or the run folder was deleted or replaced meanwhile.
         """
         place = files.below(self.path, name)
-        if self._locked is not None:
-            try:
-                here = os.path.samestat((self.path / ".lock").lstat(), self._locked)
-            except OSError:
-                here = False
-            if not here:
-                raise RunError(f"{self.path} was deleted or replaced at work; nothing more is written there")
+        self._check_lock()
         if place.parent != self.path:
             place.parent.mkdir(exist_ok=True)
         return place
+
+    def _check_lock(self) -> None:
+        """Raise `RunError` if the run folder was deleted or replaced since it was locked."""
+        if self._locked is None:
+            return
+        try:
+            here = os.path.samestat(os.lstat(self._lock_name), self._locked)
+        except OSError:
+            here = False
+        if not here:
+            raise RunError(f"{self.path} was deleted or replaced at work; nothing more is written there")
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a file of the folder completely, or keep the previous one."""
@@ -276,7 +276,7 @@ class RunFolder:
         try:
             return cast("dict[str, Any]", reading.yaml_file(path, Config, error=RunError))
         except RunError as error:
-            raise RunError(f"{path} is damaged ({_without(path, error)}); choose another --out") from None
+            raise RunError(f"{path} is damaged ({without(path, error)}); choose another --out") from None
 
     def check_imports(self) -> None:
         """Refuse a run that needs users' classes which were not imported, or have changed.
@@ -305,7 +305,7 @@ class RunFolder:
         except RunError as error:
             advice = "delete it" if name in ("provenance.json", "result.json") else "delete it and result.json"
             raise RunError(
-                f"{path} is damaged ({_without(path, error)}); {advice}, and the same command writes it anew"
+                f"{path} is damaged ({without(path, error)}); {advice}, and the same command writes it anew"
             ) from None
 
     def _why_missing(self, name: str) -> str:
@@ -344,7 +344,7 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`, which marks the run as finished and records the length of its history."""
-        self.write_json(RESULT, {**result, "history_rows": len(self.history())})
+        self.write_json(RESULT, {**result, "history_rows": len(self._lines())})
 
     @property
     def finished(self) -> bool:
@@ -360,7 +360,8 @@ class RunFolder:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row to the history."""
         if parallel.is_first():
-            files.append(self._place("history.jsonl"), files.to_json(row) + "\n")
+            self._check_lock()
+            self._history.write(files.to_json(row) + "\n")
 
     def history(self, kind: Any = Row) -> list[dict[str, Any]]:
         """Return all complete rows, of the type `kind`; a last line truncated by a kill is dropped.
@@ -374,6 +375,14 @@ class RunFolder:
             if expected != len(rows):
                 raise self._damaged_history(f"it has {len(rows)} rows where {RESULT} counts {expected}")
         return rows
+
+    def last_row(self) -> dict[str, Any]:
+        """Return the last row of the history, which has one; the others are not looked at.
+
+        Raises:
+            RunError: If it is damaged.
+        """
+        return self._parsed(self._lines()[-1:])[0]
 
     def cut(self, rows: int) -> list[dict[str, Any]]:
         """Truncate the history to its first rows and return them.
@@ -401,7 +410,7 @@ class RunFolder:
         try:
             return reading.text_of(path, error=RunError, limit=HISTORY_BYTES).split("\n")[:-1]
         except RunError as error:
-            raise self._damaged_history(_without(path, error)) from None
+            raise self._damaged_history(without(path, error)) from None
 
     def _parsed(self, lines: list[str], kind: Any = Row) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
@@ -453,7 +462,7 @@ class RunFolder:
         for name in (CHECKPOINT, BEFORE):
             path = self.path / name
             try:
-                checkpoint = _checkpoint(path, device)
+                checkpoint = read_checkpoint(path, device)
             except RunError as error:
                 damage = damage or str(error)
                 continue
@@ -471,31 +480,3 @@ class RunFolder:
         elif damage:
             raise RunError(f"{damage}; delete it, and the same command starts from the beginning")
         return None
-
-
-def _checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
-    """Return a checkpoint, None if there is none.
-
-    Raises:
-        RunError: If it is damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        content = files.unsealed(reading.bytes_of(path, error=RunError))
-        checkpoint = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        if not (isinstance(checkpoint, dict) and isinstance(checkpoint.get("session"), dict)):
-            raise ValueError("it holds no state of a session")
-        if not all(type(checkpoint.get(name)) is int and checkpoint[name] >= 0 for name in ("rows", "step")):
-            raise ValueError("it does not say where in the run it is")
-        if not isinstance(checkpoint.get("seconds"), int | float):
-            raise ValueError("it does not say how long the run took")
-    except Exception as error:  # whatever PyTorch says of a file that it cannot read
-        reason = _without(path, error).partition("\n")[0] or type(error).__name__
-        raise RunError(f"{path} is damaged ({reason[:100]})") from None
-    return cast(Checkpoint, checkpoint)
-
-
-def _without(path: Path, error: Exception) -> str:
-    """Return what is wrong, without the path that goes before."""
-    return str(error).removeprefix(str(path)).removeprefix(":").removeprefix(",").strip()

@@ -203,6 +203,8 @@ def drive(
             if due or stopping:
                 began = time.monotonic()
                 save()
+                if events is not None:
+                    events.flush()
                 last_save = time.monotonic()
                 cost = last_save - began
             if stopping:

@@ -205,6 +205,9 @@ class Space(ABC):
         Raises:
             ArchitectureError: If it belongs elsewhere, misses a decision, or takes a value that does not exist.
         """
+        alike = (arch.space, arch.arguments, len(arch.choices)) == (self.name, self.arguments, len(self.decisions))
+        if alike and all(arch.choices.get(decision.name) in decision for decision in self.decisions):
+            return arch  # as nearly always: what follows says what is wrong
         if not self._goes_by(arch.space) or _plain(arch.arguments) != self.arguments:
             raise ArchitectureError(
                 f"architecture belongs to {arch.space}({excerpt(_listed(arch.arguments), 70)}), "
@@ -250,8 +253,8 @@ class Space(ABC):
         return self._member([rng.choice(parents)[decision.name] for decision in self.decisions])
 
     def _member(self, values: Sequence[Value]) -> Architecture:
-        names = (decision.name for decision in self.decisions)
-        return Architecture(self.name, dict(zip(names, values, strict=True)), self.arguments)
+        named = {decision.name: value for decision, value in zip(self.decisions, values, strict=True)}
+        return Architecture(self.name, named, self.arguments)
 
     def mix(self, arch: Architecture) -> dict[str, Tensor]:
         """Return the one-hot mixing weights of a member: choice → float (E, O); zero rows for unused edges."""

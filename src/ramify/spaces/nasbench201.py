@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -198,11 +199,13 @@ class NASBench201(Space):
 
     def format(self, arch: Architecture) -> str:
         """Write the benchmark's string with all edges in order."""
-        self.checked(arch)
-        return "+".join(
-            "".join(f"|{arch[f'{target}<-{source}']}~{source}" for source in range(target)) + "|"
-            for target in range(1, self.nodes)
-        )
+        chosen = self.checked(arch).choices
+        return "+".join(["".join([f"|{chosen[name]}~{source}" for name, source in node]) + "|" for node in self._nodes])
+
+    @cached_property
+    def _nodes(self) -> list[list[tuple[str, int]]]:
+        """For every node but the first, the names of the decisions on its inputs, with these."""
+        return [[(f"{target}<-{source}", source) for source in range(target)] for target in range(1, self.nodes)]
 
     def expression(self, arch: Architecture, none: str = "zero") -> str:
         """Return the cell's output as an expression of its input `0`; a skip is its operand.

@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, ClassVar
 
@@ -172,7 +172,7 @@ class AskTellSession:
                     self._learn(under_way.pop(done.number), done)
                 self._record(self._pending.popleft())
                 seconds = parallel.of_first([time.monotonic() - before])[0]
-                self.spent = replace(self.spent, wall_seconds=seconds)
+                self.spent = self.spent._replace(wall_seconds=seconds)
                 share = self.strategy.share(self.spent)
                 if share >= 1:
                     self._pending.clear()  # what reached the budget is kept, and nothing after it
@@ -187,14 +187,12 @@ class AskTellSession:
 
     def _may_ask(self, evaluations: Evaluations) -> bool:
         """Return whether another architecture may be asked for now."""
-        epochs = sum(self._epochs(proposal) or 0 for proposal in self._pending)
         count = len(self._pending)
-        planned = replace(self.spent, evaluations=len(self.trials) + count, epochs=self.spent.epochs + epochs)
-        if self.strategy.share(planned) >= 1:
+        if count and (count >= max(self.strategy.parallel, evaluations.ahead) or not self.strategy.ready(self.trials)):
             return False
-        if not count:
-            return True
-        return count < max(self.strategy.parallel, evaluations.ahead) and self.strategy.ready(self.trials)
+        spent, epochs = self.spent, sum([self._epochs(proposal) or 0 for proposal in self._pending])
+        planned = Spent(len(self.trials) + count, spent.epochs + epochs, spent.seconds, spent.wall_seconds)
+        return self.strategy.share(planned) < 1
 
     def _note_pending(self) -> None:
         self.trials.pending = tuple(proposal.architecture for proposal in self._pending)
@@ -252,33 +250,27 @@ class AskTellSession:
     def _record(self, proposal: Proposal) -> None:
         metrics, failed = self._known[self._key(proposal)]
         epochs, memo = self._epochs(proposal), dict(proposal.memo)
-        self._add(Trial(len(self.trials), proposal.architecture, metrics, epochs, (), memo, failed))
+        self._add(proposal.architecture, metrics, epochs, memo, failed)
 
-    def _add(self, trial: Trial) -> None:
+    def _add(
+        self, arch: Architecture, found: Mapping[str, float], epochs: int | None, memo: Mapping[str, Any], failed: str
+    ) -> None:
         """Take a trial into account, a new one or one of a search that is continued."""
-        self._known.setdefault((trial.architecture, trial.epochs), (trial.metrics, trial.failed))
-        if trial.failed:
-            trial = replace(trial, metrics=self._worst(trial.metrics))
-        trial = replace(trial, values=self.strategy.values(trial.metrics))
+        self._known.setdefault((arch, epochs), (found, failed))
+        metrics = self._worst(found) if failed else found
+        trial = Trial(len(self.trials), arch, metrics, epochs, self.strategy.values(metrics), memo, failed)
         self.trials.append(trial)
         self._failed_in_a_row = self._failed_in_a_row + 1 if trial.failed else 0
-        if self.strategy.several and not trial.failed and trial.epochs == self._epochs(Proposal(trial.architecture)):
+        if self.strategy.several and not failed and epochs == self._epochs(Proposal(arch)):
             self.front.add(trial.values, trial.number)
-        self.spent = replace(
-            self.spent,
-            evaluations=len(self.trials),
-            epochs=self.spent.epochs + (trial.epochs or 0),
-            seconds=self.spent.seconds + (0.0 if trial.failed else trial.metrics.get("seconds", 0.0)),
-        )
+        spent, seconds = self.spent, 0.0 if failed else metrics.get("seconds", 0.0)
+        self.spent = Spent(len(self.trials), spent.epochs + (epochs or 0), spent.seconds + seconds, spent.wall_seconds)
 
     def _worst(self, costs: Mapping[str, float]) -> Mapping[str, float]:
         """Return the metrics that a strategy sees of a member that could not be evaluated: the worst so far."""
-        measured = [trial.metrics for trial in self.trials if not trial.failed]
-        worst = {
-            name: max((metrics[name] for metrics in measured if name in metrics), default=_WORST)
-            for name in (*self.evaluation.metrics, *self.costs.names)
-        }
-        worst["score"] = min([0.0, *(metrics["score"] for metrics in measured)])
+        so_far = self.trials.fold("worst metrics", dict[str, float], _worse)
+        worst = {name: so_far.get(name, _WORST) for name in (*self.evaluation.metrics, *self.costs.names)}
+        worst["score"] = so_far.get("score", 0.0)
         return self.strategy.rewarded({**worst, **costs})
 
     def _check_success(self, which: str) -> None:
@@ -317,7 +309,7 @@ class AskTellSession:
 
     def summary(self) -> dict[str, Any]:
         """Return the spent budget, and the Pareto front of several objectives, as plain JSON values."""
-        spent = {name: value for name, value in asdict(self.spent).items() if name != "wall_seconds"}
+        spent = {name: value for name, value in self.spent._asdict().items() if name != "wall_seconds"}
         if not self.evaluation.fidelities:
             del spent["epochs"]
         if "seconds" not in self.evaluation.metrics:
@@ -370,15 +362,22 @@ class AskTellSession:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state`."""
         self.evaluation.load_state_dict(state["evaluation"])
-        for number, (text, metrics, epochs, memo, failed) in enumerate(state["trials"]):
+        for text, metrics, epochs, memo, failed in state["trials"]:
             arch = Architecture.from_json(text)
             if not failed and (failed := fault(metrics)):  # what an earlier version took for a result
                 metrics = _finite({name: metrics[name] for name in self.costs.names})
             self.costs.remember(arch, metrics)
-            self._add(Trial(number, arch, metrics, epochs, (), memo, failed))
+            self._add(arch, metrics, epochs, memo, failed)
         self._pending.extend(Proposal(Architecture.from_json(text), *rest) for text, *rest in state["asked"])
         self._note_pending()
-        self.spent = replace(self.spent, wall_seconds=state.get("wall_seconds", 0.0))
+        self.spent = self.spent._replace(wall_seconds=state.get("wall_seconds", 0.0))
+
+
+def _worse(worst: dict[str, float], trial: Trial) -> dict[str, float]:
+    """Return the worst of every metric, that of a trial which did not fail included; no score counts above 0."""
+    for name, value in ({} if trial.failed else trial.metrics).items():
+        worst[name] = min(worst.get(name, 0.0), value) if name == "score" else max(worst.get(name, value), value)
+    return worst
 
 
 def _finite(costs: Mapping[str, float]) -> dict[str, float]:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,12 +88,14 @@ class BayesianOptimization(AskTell):
         self, measured: "_Measured", pending: Sequence[Architecture], draw: np.random.Generator
     ) -> np.ndarray:
         """Return different members (N, D) that were not asked for: mutations, every other one twice, and draws."""
-        asked = measured.seen | {measured.encoding.indices(arch).tobytes() for arch in pending}
+        seen = measured.seen
+        asked = {measured.encoding.indices(arch).tobytes() for arch in pending}
         parents = measured.parents(self.parents)
         mutated = measured.encoding.mutate(parents[draw.integers(0, len(parents), self.candidates // 2)], draw)
         mutated[::2] = measured.encoding.mutate(mutated[::2], draw)
         pool = np.concatenate([mutated, measured.encoding.sample(self.candidates - len(mutated), draw)])
-        new = {row.tobytes(): at for at, row in enumerate(pool) if row.tobytes() not in asked}
+        rows = enumerate(map(np.ndarray.tobytes, pool))
+        new = {row: at for at, row in rows if row not in seen and row not in asked}
         return pool[list(new.values())]
 
 
@@ -102,8 +105,7 @@ class _Measured:
     def __init__(self, encoding: Encoding, memory: int) -> None:
         self.encoding, self.memory = encoding, memory
         self.seen: set[bytes] = set()
-        self._indices: list[np.ndarray] = []
-        self._values: list[tuple[float, ...]] = []
+        self._indices, self._values, self._ahead = _Rows(np.int64), _Rows(np.float64), _Rows(np.int64)
         self._kernels: dict[tuple[int, int], tuple[float, float]] = {}
 
     def __len__(self) -> int:
@@ -116,18 +118,26 @@ class _Measured:
             return self
         self.seen.add(indices.tobytes())
         if not trial.failed:
-            self._indices.append(indices)
-            self._values.append(trial.values)
+            self._indices.add(indices)
+            self._values.add(trial.values)
+            if len(trial.values) > 1:
+                self._rank(np.array(trial.values))
         return self
+
+    def _rank(self, latest: np.ndarray) -> None:
+        """Count the latest member among those that are as good as others everywhere, and these for itself."""
+        values = self._values.array
+        self._ahead.add((values <= latest).all(axis=1).sum())
+        self._ahead.array[:-1] += (values[:-1] >= latest).all(axis=1)
 
     def parents(self, count: int) -> np.ndarray:
         """Return the best members (N, D); of several objectives the whole front, filled up to `count` by the next."""
-        values = np.array(self._values)
+        values = self._values.array
         if values.shape[1] == 1:
-            return np.array(self._indices)[np.argsort(values[:, 0], kind="stable")[:count]]
+            return self._indices.array[first(values[:, 0], count)]
         # By the number of members that are as good everywhere, itself included: 1 on the front.
-        ahead = (values[:, None] >= values[None]).all(axis=2).sum(axis=1)
-        return np.array(self._indices)[np.argsort(ahead, kind="stable")[: max(count, int((ahead == 1).sum()))]]
+        ahead = self._ahead.array
+        return self._indices.array[first(ahead, max(count, int((ahead == 1).sum())))]
 
     def model(self, objective: int, refit: int) -> "GaussianProcess":
         """Return the model of an objective; its kernel was chosen when the number of members was last divisible."""
@@ -138,14 +148,53 @@ class _Measured:
 
     def _remembered(self, objective: int, count: int) -> tuple[Tensor, Tensor]:
         """Return features (N, F) and targets (N,) of the first `count` members; of too many the best and the latest."""
-        values = np.array(self._values[:count])[:, objective]
+        values = self._values.array[:count, objective]
         kept = np.arange(count)
         if count > self.memory:
-            best = np.argsort(values, kind="stable")[: self.memory // 2]
-            latest = np.setdiff1d(kept, best)[len(best) - self.memory :]
+            best = first(values, self.memory // 2)
+            others = np.ones(count, dtype=bool)
+            others[best] = False
+            latest = np.flatnonzero(others)[len(best) - self.memory :]
             kept = np.sort(np.concatenate([best, latest]))
-        features = self.encoding.features(np.array(self._indices)[kept])
+        features = self.encoding.features(self._indices.array[kept])
         return torch.from_numpy(features), normal_scores(torch.from_numpy(-values[kept]))
+
+
+class _Rows:
+    """Rows of numbers that grow in number, in one array."""
+
+    def __init__(self, kind: type) -> None:
+        self._kind, self._count = kind, 0
+        self._room: np.ndarray = np.empty(0, kind)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, at: int) -> np.ndarray:
+        return self.array[at]
+
+    @property
+    def array(self) -> np.ndarray:
+        """A view of the rows (N, …)."""
+        return self._room[: self._count]
+
+    def add(self, row: Any) -> None:
+        """Add a row, of the shape of those before."""
+        row = np.asarray(row, self._kind)
+        if self._count == len(self._room):
+            room = np.empty((max(64, 2 * self._count), *row.shape), self._kind)
+            room[: self._count] = self._room.reshape(self._count, *row.shape)
+            self._room = room
+        self._room[self._count] = row
+        self._count += 1
+
+
+def first(keys: np.ndarray, count: int) -> np.ndarray:
+    """Return the places of the `count` smallest keys (N,) in ascending order, the first of equals first."""
+    if count < len(keys):
+        within = np.flatnonzero(keys <= np.partition(keys, count - 1)[count - 1])
+        return within[np.argsort(keys[within], kind="stable")[:count]]
+    return np.argsort(keys, kind="stable")
 
 
 class GaussianProcess:
@@ -156,11 +205,14 @@ class GaussianProcess:
         targets: What is modeled, float64 (N,).
         length: ℓ of the kernel exp(−h / ℓ).
         noise: Variance of the noise, as a share of the process's.
+        kernel: That of the members among each other (N, N), where it is known.
     """
 
-    def __init__(self, features: Tensor, targets: Tensor, length: float, noise: float) -> None:
+    def __init__(
+        self, features: Tensor, targets: Tensor, length: float, noise: float, *, kernel: Tensor | None = None
+    ) -> None:
         self.features, self.targets, self.length = features, targets, length
-        covariance = torch.exp(-differing(features, features) / length)
+        covariance = similarity(differing(features, features), length) if kernel is None else kernel.clone()
         covariance.diagonal().add_(noise)
         self._factor = torch.linalg.cholesky(covariance)
         ones, values = self._solve(torch.stack([torch.ones_like(targets), targets], dim=1)).T
@@ -178,21 +230,32 @@ class GaussianProcess:
 
     def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation (M,) of the process, without noise, at members (M, F)."""
-        solved = self._solve(torch.exp(-differing(self.features, features) / self.length))
+        solved = self._solve(similarity(differing(self.features, features), self.length))
         mean = self.mean + self._rest @ solved
         return mean, (self.variance * (1 - solved.square().sum(dim=0)).clamp_min(1e-12)).sqrt()
 
 
 def differing(a: Tensor, b: Tensor) -> Tensor:
     """Return in how many candidates members (N, F) and (M, F) differ, a replaced one counted once: h, (N, M)."""
-    return (a.square().sum(dim=1)[:, None] + b.square().sum(dim=1) - 2 * a @ b.T) / 2
+    used = a.square().sum(dim=1)[:, None] / 2 + b.square().sum(dim=1) / 2
+    return used.addmm_(a, b.T, alpha=-1)  # whole numbers and halves: exact in any order
+
+
+def similarity(apart: Tensor, length: float) -> Tensor:
+    """Return the kernel exp(−h / ℓ) of members that are so far apart, h (N, M)."""
+    return apart.div(-length).exp_()
 
 
 def best_kernel(features: Tensor, targets: Tensor) -> tuple[float, float]:
     """Return the length scale and noise of highest marginal likelihood on a grid."""
-    used = features.sum(dim=1).mean().item()
-    tried = [(used * length, noise) for length in _LENGTHS for noise in _NOISES]
-    return max(tried, key=lambda kernel: GaussianProcess(features, targets, *kernel).log_likelihood)
+    used, apart = features.sum(dim=1).mean().item(), differing(features, features)
+    likelihoods = {}
+    for length in (used * length for length in _LENGTHS):
+        kernel = similarity(apart, length)
+        for noise in _NOISES:
+            process = GaussianProcess(features, targets, length, noise, kernel=kernel)
+            likelihoods[length, noise] = process.log_likelihood
+    return max(likelihoods, key=likelihoods.__getitem__)
 
 
 def normal_scores(values: Tensor) -> Tensor:

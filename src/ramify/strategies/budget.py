@@ -3,15 +3,15 @@
 # No postponed annotations: the command line reads the types of inherited fields in the modules of subclasses.
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from ramify.errors import ConfigurationError
 
 DEFAULT_EVALUATIONS = 20
 
 
-@dataclass(frozen=True)
-class Spent:
+class Spent(NamedTuple):
     """The amounts that a search has spent.
 
     Args:
@@ -58,7 +58,7 @@ class Budget:
         named = {name: getattr(self, name) for name in ("evaluations", "epochs", "seconds", "wall_seconds")}
         return {name: allowed for name, allowed in named.items() if allowed is not None}
 
-    @property
+    @cached_property
     def budgets(self) -> dict[str, Any]:
         """The limited amounts, by name."""
         return self._limits or {"evaluations": DEFAULT_EVALUATIONS}

@@ -1,4 +1,4 @@
-"""Members of a space as vectors, many at a time, for strategies that model scores."""
+"""Members of a space in forms that cost less than architectures, for strategies that look at many of them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ramify.architecture import Architecture
+from ramify.architecture import Architecture, Value
 from ramify.spaces import Space
+
+Values = tuple[Value, ...]
+"""A member by the values of its decisions, in the order of the space; `Space.architecture` takes them."""
+
+
+def values_of(space: Space, arch: Architecture) -> Values:
+    """Return a member by the values of its decisions."""
+    return tuple([arch.choices[decision.name] for decision in space.decisions])
 
 
 class Encoding:
@@ -28,7 +36,7 @@ class Encoding:
             for row, candidates in zip(rows, values, strict=True):
                 np.add.at(row, [columns[candidate] for candidate in candidates], 1.0)
             self._rows.append(rows)
-        self._near: dict[tuple[int, int], np.ndarray] = {}
+        self._near: dict[tuple[int, int], list[int]] = {}
 
     def indices(self, arch: Architecture) -> np.ndarray:
         """Return the index of every decision's choice, int64 (D,)."""
@@ -51,14 +59,16 @@ class Encoding:
         """Return members (N, D), each with one decision mutated as by `space.mutate`."""
         mutated = indices.copy()
         free = np.flatnonzero(self.sizes > 1)
-        for row, decision in zip(mutated, rng.choice(free, len(indices)), strict=True):
-            near = self._neighbors(int(decision), int(row[decision]))
-            row[decision] = near[int(rng.random() * len(near))]
+        rows = np.arange(len(indices))
+        changed = rng.choice(free, len(indices))
+        nears = map(self._neighbors, changed.tolist(), mutated[rows, changed].tolist())
+        draws = rng.random(len(indices)).tolist()
+        mutated[rows, changed] = [near[int(draw * len(near))] for near, draw in zip(nears, draws, strict=True)]
         return mutated
 
-    def _neighbors(self, decision: int, choice: int) -> np.ndarray:
+    def _neighbors(self, decision: int, choice: int) -> list[int]:
         if (decision, choice) not in self._near:
             varied = self.space.decisions[decision]
             near = [varied.index[value] for value in varied.neighbors(varied.choices[choice])]
-            self._near[decision, choice] = np.array(near)
+            self._near[decision, choice] = near
         return self._near[decision, choice]

@@ -6,14 +6,19 @@ members. No member is evaluated twice, and all keep the limits of the search. Wh
 either, the search ends.
 """
 
-from collections.abc import Callable
+from bisect import insort
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
-from ramify.architecture import Architecture
+from ramify.architecture import Architecture, Value
 from ramify.errors import ConfigurationError
 from ramify.spaces import Space
 from ramify.strategies.ask_tell import AskTell, Trial, Trials
+from ramify.strategies.encoding import Values, values_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,36 +60,96 @@ class Evolution(AskTell):
 
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture | None:
         """Return a new child within the limits; None if none is found."""
-        seen: set[Architecture] = trials.fold("seen", set, _remembered) | set(trials.pending)
-        if len(seen) >= space.size:
+        lineage = trials.fold("lineage", lambda: _Lineage(space, self.population, self.parents), _Lineage.add)
+        seen = lineage.seen
+        pending = {values_of(space, arch) for arch in trials.pending} - seen
+        if len(seen) + len(pending) >= space.size:
             return None
         generation, number = divmod(trials.asked, self.population)
-        ways: list[tuple[int, Callable[[], Architecture]]] = [(100 * self.tries, lambda: space.sample(rng))]
-        best = _best(trials[: generation * self.population], self.parents)
-        if best:
-            ways.append((self.tries, lambda: self.mutation(space, rng.choice(best), rng)))
+        choices, parents = lineage.choices, lineage.parents(generation)
+        ways: list[tuple[int, Callable[[], Values]]] = [
+            (100 * self.tries, lambda: tuple([drawn(values, rng) for values in choices]))
+        ]
+        if parents:
+            rate = self.mutation_rate
+            ways.append((self.tries, lambda: mutation(choices, drawn(parents, rng), rate, rng)))
             if number < self.crossovers:
-                ways.append((self.tries, lambda: space.crossover(rng.choice(best), rng.choice(best), rng)))
+                ways.append((self.tries, lambda: crossover(drawn(parents, rng), drawn(parents, rng), rng)))
         for tries, way in reversed(ways):
             for _ in range(tries):
                 child = way()
-                if child not in seen and trials.allows(child):
-                    return child
+                if child in seen or child in pending:
+                    continue
+                arch = space.architecture(child)
+                if trials.allows(arch):
+                    return arch
         return None
 
-    def mutation(self, space: Space, arch: Architecture, rng: Random) -> Architecture:
-        """Return `arch` with every decision redrawn with probability `mutation_rate`."""
-        return space.architecture(
-            rng.choice(decision.choices) if rng.random() < self.mutation_rate else arch[decision.name]
-            for decision in space.decisions
-        )
+
+def mutation(choices: Sequence[Sequence[Value]], parent: Values, rate: float, rng: Random) -> Values:
+    """Return a member with every decision of its parent redrawn, among all of its `choices`, at a rate."""
+    chance = rng.random
+    return tuple(
+        [drawn(values, rng) if chance() < rate else value for values, value in zip(choices, parent, strict=True)]
+    )
 
 
-def _remembered(seen: set[Architecture], trial: Trial) -> set[Architecture]:
-    seen.add(trial.architecture)
-    return seen
+def crossover(a: Values, b: Values, rng: Random) -> Values:
+    """Return a member with every decision from `a` or `b` with equal probability."""
+    bits = rng.getrandbits
+    child = list(a)
+    for at, value in enumerate(b):
+        while (of := bits(2)) > 1:  # as `drawn` does it
+            pass
+        if of:
+            child[at] = value
+    return tuple(child)
 
 
-def _best(trials: list[Trial], count: int) -> list[Architecture]:
-    ranked = sorted((trial for trial in trials if not trial.failed), key=lambda trial: (-trial.score, trial.number))
-    return [trial.architecture for trial in ranked[:count]]
+def drawn(items: Sequence[T], rng: Random) -> T:
+    """Return what `rng.choice` would draw, in half of its time: search spaces that are nearly known take many draws."""
+    count, bits = len(items), rng.getrandbits
+    size = count.bit_length()
+    while (at := bits(size)) >= count:
+        pass
+    return items[at]
+
+
+class _Lineage:
+    """All members that were evaluated, and those that have children: the best at the end of a generation.
+
+    Args:
+        space: What is searched.
+        population: How many trials are a generation.
+        count: How many of the best have children.
+    """
+
+    def __init__(self, space: Space, population: int, count: int) -> None:
+        self.space = space
+        self.choices = [decision.choices for decision in space.decisions]
+        self.population, self.count = population, count
+        self.seen: set[Values] = set()
+        self._trials = 0
+        self._best: list[tuple[float, int, Values]] = []
+        self._parents: tuple[int, list[Values]] = (0, [])
+
+    def add(self, trial: Trial) -> "_Lineage":
+        """Take a trial into account; one that failed has no children."""
+        values = values_of(self.space, trial.architecture)
+        self.seen.add(values)
+        if not trial.failed:
+            insort(self._best, (-trial.score, trial.number, values))
+            del self._best[self.count :]
+        self._trials += 1
+        if self._trials % self.population == 0:
+            self._parents = self._trials // self.population, self._so_far
+        return self
+
+    def parents(self, generation: int) -> list[Values]:
+        """Return the best of the generations before; of those so far while they are not complete."""
+        complete, parents = self._parents
+        return parents if complete == generation else self._so_far
+
+    @property
+    def _so_far(self) -> list[Values]:
+        return [values for _, _, values in self._best]

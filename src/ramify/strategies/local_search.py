@@ -11,6 +11,7 @@ from random import Random
 from ramify.architecture import Architecture, Value
 from ramify.spaces import Space
 from ramify.strategies.ask_tell import AskTell, Trial, Trials
+from ramify.strategies.encoding import Values, values_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,50 +23,65 @@ class LocalSearch(AskTell):
     def ask(self, space: Space, trials: Trials, rng: Random) -> Architecture:
         """Return an untried neighbor of the current member, or a random member after all were tried."""
         climb = trials.fold("climb", lambda: _Climb(space), _Climb.step)
-        untried = [arch for arch in climb.untried if arch not in trials.pending]
-        return rng.choice(untried) if untried else space.sample(rng)
+        pending = {values_of(space, arch) for arch in trials.pending}
+        untried = [values for values in climb.untried if values not in pending]
+        return space.architecture(rng.choice(untried)) if untried else space.sample(rng)
 
 
 class _Climb:
-    """Where a local search stands, and which neighbors it has not tried."""
+    """Where a local search stands, and which neighbors it has not tried, in order."""
 
     def __init__(self, space: Space) -> None:
-        self.space = space
-        self.scores: dict[Architecture, float] = {}
-        self.standing: Architecture | None = None
-        self.untried: list[Architecture] = []
+        self.around = _Around(space)
+        self.scores: dict[Values, float] = {}
+        self.standing: Values | None = None
+        self.untried: dict[Values, None] = {}
 
     def step(self, trial: Trial) -> "_Climb":
         """Go on from a trial that is better, or that starts again where no neighbor was left; never from a failure."""
-        arch = trial.architecture
-        self.scores[arch] = -inf if trial.failed else trial.score
-        if trial.failed:
-            self.untried = [other for other in self.untried if other != arch]
-        elif self.standing is None or not self.untried or trial.score > self.scores[self.standing]:
-            self._stand(arch)
+        values = values_of(self.around.space, trial.architecture)
+        self.scores[values] = -inf if trial.failed else trial.score
+        begins = self.standing is None or not self.untried or trial.score > self.scores[self.standing]
+        if begins and not trial.failed:
+            self._stand(values)
         else:
-            self.untried = [other for other in self.untried if other != arch]
+            self.untried.pop(values, None)
         return self
 
-    def _stand(self, arch: Architecture) -> None:
-        """Stand at the best member that is reached from `arch` over neighbors whose scores are known already."""
+    def _stand(self, values: Values) -> None:
+        """Stand at the best member that is reached over neighbors whose scores are known already."""
         while True:
-            around = neighbors(self.space, arch)
+            around = self.around(values)
             scored = [other for other in around if other in self.scores]
-            better = max(scored, key=lambda other: self.scores[other], default=arch)
-            if self.scores[better] <= self.scores[arch]:
+            better = max(scored, key=self.scores.__getitem__, default=values)
+            if self.scores[better] <= self.scores[values]:
                 break
-            arch = better
-        self.standing = arch
-        self.untried = [other for other in around if other not in self.scores]
+            values = better
+        self.standing = values
+        self.untried = dict.fromkeys(other for other in around if other not in self.scores)
+
+
+class _Around:
+    """The neighbors of members of a space."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._near: dict[tuple[int, Value], tuple[Value, ...]] = {}
+
+    def __call__(self, values: Values) -> list[Values]:
+        """Return all members one mutation away, in the order of decisions and choices."""
+        return [
+            (*values[:at], changed, *values[at + 1 :])
+            for at, value in enumerate(values)
+            for changed in self._changes(at, value)
+        ]
+
+    def _changes(self, at: int, value: Value) -> tuple[Value, ...]:
+        if (at, value) not in self._near:
+            self._near[at, value] = self.space.decisions[at].neighbors(value)
+        return self._near[at, value]
 
 
 def neighbors(space: Space, arch: Architecture) -> list[Architecture]:
     """Return all members one mutation away from `arch`, in the order of decisions and choices."""
-    choices = space.checked(arch).choices
-    around: list[dict[str, Value]] = [
-        {**choices, decision.name: value}
-        for decision in space.decisions
-        for value in decision.neighbors(arch[decision.name])
-    ]
-    return [space.architecture(changed) for changed in around]
+    return [space.architecture(values) for values in _Around(space)(values_of(space, space.checked(arch)))]

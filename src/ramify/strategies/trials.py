@@ -64,6 +64,8 @@ def fault(metrics: Any, needed: Iterable[str] = ("score",)) -> str:
     for name in needed:
         if name not in metrics:
             return f"the evaluator returned no `{name}`, but {', '.join(map(str, metrics)) or 'nothing'}"
+    if all(type(value) is float and math.isfinite(value) for value in metrics.values()):
+        return ""
     for name, value in sorted(metrics.items(), key=lambda item: "loss" not in str(item[0])):
         if not isinstance(value, Real):
             return f"{name} is {value!r:.40}, which is no number"

@@ -95,6 +95,8 @@ def _operation(event: str, arguments: tuple) -> str:
             return ""
         kind = "append" if flags & os.O_APPEND else "create" if flags & os.O_EXCL else "open"
         return f"{kind} {_name(path)}"
+    if event == "ramify.append":  # to a file that is open
+        return f"append {_name(arguments[0])}"
     if event == "os.rename":
         return f"rename {_name(arguments[1])}"
     return f"remove {_name(arguments[0])}" if event == "os.remove" else ""

@@ -183,7 +183,7 @@ def retrain(
             record = {"layout": keywords, **_record_of(learned, task_settings(learned))}
             network_file = {"architecture": arch.to_dict(), **record, "sha256": files.digest(weights)}
             folder.write_json("network.json", network_file)
-            last = folder.history()[-1]
+            last = folder.last_row()
             cost = profile(built, record["input_size"])
             result = {
                 "notation": space.format(arch),

@@ -209,7 +209,7 @@ def search(
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
     arch = session.architecture()
-    last = folder.history()[-1]
+    last = folder.last_row()
     if session.supernet is not None:
         state = {name: value.contiguous() for name, value in session.supernet.state_dict().items()}
         if "best" not in last:  # else members were evaluated with these weights, and the best of them is sound
