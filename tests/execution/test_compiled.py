@@ -1,13 +1,16 @@
 """What the compiled execution hands to the kernels, and what it leaves to the shared one."""
 
+import random
 from copy import deepcopy
 
 import pytest
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ramify import spaces
 from ramify.execution import executed, prepare
+from ramify.execution.compiled import CompiledDepthwise
 from ramify.kernels import build
 
 pytestmark = pytest.mark.skipif(not build(), reason="no kernels here")
@@ -27,14 +30,16 @@ class Calls(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.calls = self.candidates = self.ready = self.depthwise = 0
+        self.calls = self.candidates = self.ready = self.depthwise = self.gradients = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.ramify.separable.default:
             self.calls += 1
             self.candidates += args[2].shape[0]
             self.ready += len(args[6])
-        elif "convolution" in str(func) and args[8] > 1:
+        elif func is torch.ops.ramify.depthwise_backward.default:
+            self.gradients += 1
+        elif "convolution.default" in str(func) and args[8] > 1:
             self.depthwise += 1
         return func(*args, **(kwargs or {}))
 
@@ -98,3 +103,15 @@ def test_running_statistics_of_built_networks():
         torch.testing.assert_close(a, b, msg=name)
     assert counted(compiled.eval(), X).calls == 0
     torch.testing.assert_close(compiled(X), executed(compiled, "shared")(X))
+
+
+def test_large_depthwise_convolutions_of_any_network_have_gradients_of_their_own():
+    space = spaces.MobileChain()
+    torch.manual_seed(0)
+    network = space.build(space.sample(random.Random(0)), num_classes=10)
+    sides = [m.kernel_size[0] for m in network.modules() if isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1]
+    prepare(network, "compiled")
+    with Calls() as calls:
+        network(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert calls.gradients == sum(side >= 5 for side in sides) > 0
+    assert not any(isinstance(module, CompiledDepthwise) for module in executed(network, "shared").modules())

@@ -113,4 +113,4 @@ def test_of_every_processor(processor, tmp_path):
 
 
 def test_the_library_is_in_the_package():
-    assert set(building._sources()) == {"separable.c", "maps.h"} and package.kernels is building.kernels
+    assert set(building._sources()) == {"separable.c", "depthwise.c", "maps.h"} and package.kernels is building.kernels

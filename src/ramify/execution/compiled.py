@@ -1,7 +1,8 @@
 """The compiled execution: separable convolutions run in kernels of our own, all candidates of a source in one call.
 
-The rest runs as in the shared execution, and so does everything on other devices than the CPU, in other types than
-float32 and float64, and where norms use running statistics or those of several processes.
+Other depthwise convolutions have gradients of our own where they are large or dilated. The rest runs as in the shared
+execution, and so does everything on other devices than the CPU, in other types than float32 and float64, and where
+norms use running statistics or those of several processes.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify.errors import ConfigurationError
-from ramify.execution.execution import EXECUTIONS, definition_of
+from ramify.execution.execution import EXECUTIONS, Form, definition_of
 from ramify.execution.shared import SharedFixedGraph, SharedMixedGraph, SharedSource, shared
-from ramify.kernels import Separable, build, kernels, separable
+from ramify.kernels import Separable, build, depthwise, kernels, separable
 from ramify.ops import Operation, is_synchronized
 from ramify.parallel import say_once
 from ramify.registry import named
@@ -30,6 +31,8 @@ def compiled(module: nn.Module) -> type[nn.Module] | None:
     """As `shared`, and separable convolutions in kernels that this machine compiles."""
     if not (found := kernels()):
         raise ConfigurationError(f"execution `compiled` has no kernels here: {found.reason}; `shared` runs everywhere")
+    if isinstance(module, nn.Conv2d) and _is_depthwise(module):
+        return CompiledDepthwise if module.kernel_size[0] >= 5 or module.dilation[0] > 1 else definition_of(module)
     return _FORMS.get(definition_of(module)) or shared(module)
 
 
@@ -79,8 +82,7 @@ class _Parts:
 
     def runs(self, x: Tensor) -> bool:
         """Return whether the kernels can take a state (B, C, H, W)."""
-        plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-        if not plain or torch.is_autocast_enabled("cpu") or x.numel() // x.shape[1] < 2 * self.stride**2:
+        if not _is_for_kernels(x) or x.numel() // x.shape[1] < 2 * self.stride**2:
             return False
         return not any(is_synchronized(norm, x) or _uses_running(norm) for norm in self.norms)
 
@@ -98,8 +100,12 @@ class _Parts:
         )
 
 
-def _is_depthwise(conv: nn.Module) -> bool:
-    if type(conv) is not nn.Conv2d or conv.bias is not None or conv.padding_mode != "zeros":
+def _is_for_kernels(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+
+
+def _is_depthwise(conv: Any) -> bool:
+    if definition_of(conv) is not nn.Conv2d or conv.bias is not None or conv.padding_mode != "zeros":
         return False
     side, dilation = conv.kernel_size[0], conv.dilation[0]
     square = conv.kernel_size == (side, side) and conv.dilation == (dilation, dilation) and side % 2 == 1
@@ -269,6 +275,15 @@ class CompiledFixedGraph(SharedFixedGraph):
     """Separable convolutions run in the kernels."""
 
     source = CompiledSource
+
+
+class CompiledDepthwise(Form, nn.Conv2d):
+    """A depthwise convolution whose gradients are computed in the kernels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not _is_for_kernels(x):
+            return super().forward(x)
+        return depthwise(x, self.weight, self.stride[0], self.dilation[0])
 
 
 _FORMS: Mapping[type[nn.Module], type[nn.Module]] = {

@@ -117,7 +117,7 @@ def _described(cache: str, processor: str) -> Kernels:
 def _sources() -> dict[str, str]:
     """Return the text of each file by its name."""
     folder = resources.files("ramify.kernels")
-    return {name: (folder / name).read_text("utf-8") for name in ("separable.c", "maps.h")}
+    return {name: (folder / name).read_text("utf-8") for name in ("separable.c", "depthwise.c", "maps.h")}
 
 
 @functools.cache
@@ -151,10 +151,10 @@ def _compile(path: Path, processor: str) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         for name, text in _sources().items():
             Path(folder, name).write_text(text, "utf-8")
-        source, made = Path(folder, "separable.c"), Path(folder, path.name)
+        made, sources = Path(folder, path.name), [str(each) for each in sorted(Path(folder).glob("*.c"))]
         words = [compiler, *_FLAGS, *_PROCESSORS[processor][0], f"-DREAL={real}", f"-DBYTES={length}"]
         subprocess.run(
-            [*words, str(source), "-o", str(made), "-lm"], check=True, capture_output=True, text=True, timeout=_SECONDS
+            [*words, *sources, "-o", str(made), "-lm"], check=True, capture_output=True, text=True, timeout=_SECONDS
         )
         made.replace(path)
 
@@ -163,6 +163,4 @@ def _compile(path: Path, processor: str) -> None:
 def _loaded(path: Path, processor: str) -> ctypes.CDLL:
     if not path.exists():
         _compile(path, processor)
-    library = ctypes.CDLL(str(path))
-    library.forward.restype = library.backward.restype = ctypes.c_int
-    return library
+    return ctypes.CDLL(str(path))

@@ -102,7 +102,7 @@ static void middle_norm(const Plan *plan, int j, const real *gamma, const real *
 /* Sums of all targets, maps in front of norms (`saved`) with their statistics. `mix` weighs the ready maps,
  * [map][target]. totals[target] may be NULL.
  * Returns 0, or 1 if there is no memory. */
-int forward(const Problem *p, const Candidate *all, const real *x, const real *const *weights, const real *scale,
+int separable_forward(const Problem *p, const Candidate *all, const real *x, const real *const *weights, const real *scale,
             const real *shift, const real *gamma, const real *beta, const real *const *ready, const real *mix,
             const real *const *totals, real *const *out, real *saved, real *mean, real *variance) {
     const Plan plan = planned(p, all);
@@ -321,9 +321,9 @@ static void add_up(const Plan *plan, int j, int second, const real *sums, real *
     }
 }
 
-/* Gradients of everything that `forward` reads, from those of its sums. `x_gradient` and `weight_gradients` may be
+/* Gradients of everything that `separable_forward` reads, from those of its sums. `x_gradient` and `weight_gradients` may be
  * NULL. Returns 0, or 1 if there is no memory. */
-int backward(const Problem *p, const Candidate *all, const real *x, const real *const *weights, const real *scale,
+int separable_backward(const Problem *p, const Candidate *all, const real *x, const real *const *weights, const real *scale,
              const real *gamma, const real *beta, const real *const *ready, const real *mix, const real *saved,
              const real *mean, const real *variance, const real *const *gradients, real *x_gradient,
              real *const *weight_gradients, real *scale_gradient, real *shift_gradient, real *gamma_gradient,

@@ -171,7 +171,7 @@ def _forward(
     rest = (call.last(total) for total in totals)
     held = [next(rest) if goes_on else None for goes_on in continued]
     vectors = map(_contiguous, (scale, shift, gamma, beta))
-    call("forward", *vectors, call.ready, _contiguous(mix), held, sums, saved, mean, variance)
+    call("separable_forward", *vectors, call.ready, _contiguous(mix), held, sums, saved, mean, variance)
     if not x.is_contiguous(memory_format=torch.channels_last):
         sums = [each.contiguous() for each in sums]
     return sums, saved, mean, variance
@@ -190,8 +190,8 @@ def _backward(
     )  # fmt: skip
     by_input, by_each, by_scale, by_shift, by_gamma, by_beta, by_ready, by_mix = outputs
     call(
-        "backward", *map(_contiguous, (scale, gamma, beta)), call.ready, _contiguous(mix), saved, mean, variance,
-        [call.last(gradient) for gradient in gradients], by_input if by_x else None,
+        "separable_backward", *map(_contiguous, (scale, gamma, beta)), call.ready, _contiguous(mix), saved, mean,
+        variance, [call.last(gradient) for gradient in gradients], by_input if by_x else None,
         call.halves(by_each) if by_weights else None, by_scale, by_shift.zero_(), by_gamma, by_beta, by_ready, by_mix,
     )  # fmt: skip
     return outputs
@@ -252,7 +252,7 @@ class _Call:
         """Call a function: a tensor becomes a pointer, a list of tensors a list of pointers, None a null pointer."""
         pointers = [_pointer(argument) for argument in (self.x, self.halves(self.weights), *arguments)]
         if getattr(self.library, name)(ctypes.byref(self.problem), self.candidates, *pointers):
-            raise MemoryError(f"no memory for the buffers of ramify::separable ({name})")
+            raise MemoryError(f"no memory for the buffers of ramify::{name}")
 
 
 def _contiguous(tensor: Tensor | None) -> Tensor | None:
