@@ -91,16 +91,35 @@ class MixedEdge(nn.Module):
         return self.operations[index](x)
 
 
+class PartialEdge(MixedEdge):
+    """PC-DARTS (arXiv:1907.05737): a part of the channels enters the operations, the others go past them."""
+
+    def __init__(self, names, c, stride, norm, partial):
+        super().__init__(names, c // partial, stride, norm, pool_norm=True)
+        self.partial, self.stride = partial, stride
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        width = x.shape[1] // self.partial
+        entering, passing = x[:, :width], x[:, width:]
+        passing = passing if self.stride == 1 else F.max_pool2d(passing, 2)
+        joined = torch.cat([super().forward(entering, weights), passing], dim=1)
+        return F.channel_shuffle(joined, self.partial)
+
+
 class DARTSCell(nn.Module):
-    def __init__(self, c_older, c_newer, c, reduction, reduction_before, norm, nodes=4):
+    def __init__(self, c_older, c_newer, c, reduction, reduction_before, norm, nodes=4, partial=1):
         super().__init__()
         self.older = FactorizedReduce(c_older, c, norm) if reduction_before else conv_norm(c_older, c, 1, 1, norm)
         self.newer = conv_norm(c_newer, c, 1, 1, norm)
         self.reduction, self.nodes = reduction, nodes
+
+        def edge(stride):
+            if partial > 1:
+                return PartialEdge(DARTS_OPERATIONS, c, stride, norm, partial)
+            return MixedEdge(DARTS_OPERATIONS, c, stride, norm, pool_norm=True)
+
         self.edges = nn.ModuleList(
-            MixedEdge(DARTS_OPERATIONS, c, 2 if reduction and source < 2 else 1, norm, pool_norm=True)
-            for target in range(2, nodes + 2)
-            for source in range(target)
+            edge(2 if reduction and source < 2 else 1) for target in range(2, nodes + 2) for source in range(target)
         )
 
     def forward(self, older: Tensor, newer: Tensor, weights: Tensor) -> Tensor:
@@ -115,7 +134,7 @@ class DARTSCell(nn.Module):
 class DARTS(nn.Module):
     """The search network of DARTS on CIFAR-10; owns its architecture parameters, as the first programs did."""
 
-    def __init__(self, channels=16, layers=8, num_classes=10, nodes=4):
+    def __init__(self, channels=16, layers=8, num_classes=10, nodes=4, partial=1):
         super().__init__()
 
         def norm(c):
@@ -128,7 +147,7 @@ class DARTS(nn.Module):
         for index in range(layers):
             reduction = index in (layers // 3, 2 * layers // 3)
             c *= 1 + reduction
-            self.cells.append(DARTSCell(c_older, c_newer, c, reduction, reduction_before, norm, nodes))
+            self.cells.append(DARTSCell(c_older, c_newer, c, reduction, reduction_before, norm, nodes, partial))
             c_older, c_newer, reduction_before = c_newer, nodes * c, reduction
         self.classifier = nn.Linear(c_newer, num_classes)
         shape = (len(self.cells[0].edges), len(DARTS_OPERATIONS))

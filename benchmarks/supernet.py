@@ -31,6 +31,7 @@ from ramify.execution import EXECUTIONS, fastest, prepare
 GOALS = {
     "DARTS weight step": {"compiled": "≥4", "shared": "≥1.5"},
     "DARTS architecture step, first order": {"compiled": "≥3", "shared": "≥1.6"},
+    "PC-DARTS weight step": {"compiled": "≥2", "shared": "≥1.2"},
     "NAS-Bench-201 mixture step": "≥1.7",
     "NAS-Bench-201 random path step": "≥1.5",
     "DARTS weight step, peak memory": {"compiled": "≤0.5", "shared": "≤0.6"},
@@ -60,6 +61,18 @@ class Result:
         return self.ratio >= bound if self.goal[0] == "≥" else self.ratio <= bound
 
 
+PLAIN = {
+    "darts": plain.DARTS,
+    "pc-darts": lambda: plain.DARTS(partial=4),
+    "nasbench201": plain.NASBench201,
+}
+OURS = {
+    "darts": lambda: spaces.DARTSCells().supernet(track_running_stats=True),
+    "pc-darts": lambda: spaces.DARTSCells().supernet(track_running_stats=True, partial_channels=4),
+    "nasbench201": lambda: spaces.NASBench201().supernet(),
+}
+
+
 def sgd(network: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(network.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4)
 
@@ -76,7 +89,7 @@ class Plain:
 
     def __init__(self, family: str, batch: int) -> None:
         torch.manual_seed(0)
-        self.network: nn.Module = plain.DARTS() if family == "darts" else plain.NASBench201()
+        self.network: nn.Module = PLAIN[family]()
         self.optimizer = sgd(self.network)
         self.images, self.labels = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
 
@@ -97,10 +110,7 @@ class Ours:
         self, family: str, reference: Plain, execution: str = "shared", dtype: torch.dtype = torch.float32
     ) -> None:
         # Norms as on the other side: DARTS' search network keeps running statistics, the other one does not.
-        if family == "darts":
-            self.network = spaces.DARTSCells().supernet(track_running_stats=True)
-        else:
-            self.network = spaces.NASBench201().supernet()
+        self.network = OURS[family]()
         prepare(self.network.to(dtype), execution)
         with torch.no_grad():
             for mine, theirs in zip(self.network.parameters(), reference.network.parameters(), strict=True):
@@ -182,6 +192,17 @@ def measure_times(repeats: int, execution: str) -> list[Result]:
             lambda _: ours.architecture_step(),
         ),
     ]
+    their_partial = Plain("pc-darts", batch=16)
+    our_partial = Ours("pc-darts", their_partial, execution)
+    results.append(
+        paired(
+            "PC-DARTS weight step",
+            execution,
+            repeats,
+            lambda _: their_partial.weight_step(),
+            lambda _: our_partial.weight_step(),
+        )
+    )
     their_mixture = Plain("nasbench201", batch=32)
     our_mixture = Ours("nasbench201", their_mixture, execution)
     results += [
@@ -250,7 +271,7 @@ def main() -> None:
     if arguments.memory_of:
         print_step_memory(arguments.memory_of, execution)
         return
-    differences = {family: check_equal(family, execution) for family in ("darts", "nasbench201")}
+    differences = {family: check_equal(family, execution) for family in PLAIN}
     print(f"execution {execution}, {arguments.threads} threads")
     print("logits agree in float64 to " + ", ".join(f"{value:.0e} ({name})" for name, value in differences.items()))
     results = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -172,9 +172,7 @@ def _applied(
         mix=mix,
         totals=totals,
     )
-    count = sums[0].numel() // channels
-    for norm, mean, variance in zip([*last, *middle], means, variances, strict=True):
-        _follow(norm, mean, variance, count)
+    _follow([*last, *middle], means, variances, sums[0].numel() // channels)
     return sums
 
 
@@ -189,15 +187,25 @@ def _affine(norms: Sequence[nn.BatchNorm2d]) -> tuple[Tensor | None, Tensor | No
 
 
 @torch.no_grad()
-def _follow(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """Move the running statistics of a norm towards those of a batch with `count` values a channel."""
-    if not norm.training or norm.running_mean is None or norm.running_var is None:
-        return
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-    assert norm.momentum is not None
-    norm.running_mean.lerp_(mean, norm.momentum)
-    norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+def _follow(norms: Sequence[nn.BatchNorm2d], means: Tensor, variances: Tensor, count: int) -> None:
+    """Move the running statistics of norms towards those of a batch with `count` values a channel.
+
+    Args:
+        norms: N norms, of which some have none.
+        means: (N, C).
+        variances: (N, C), biased.
+        count: From how many values.
+    """
+    own: dict[float, list[int]] = {}  # by momentum
+    for number, norm in enumerate(norms):
+        if norm.training and norm.running_mean is not None:
+            own.setdefault(cast(float, norm.momentum), []).append(number)
+    for momentum, numbers in own.items():
+        chosen: list[Any] = [norms[number] for number in numbers]
+        unbiased = variances * (count / (count - 1))
+        torch._foreach_lerp_([norm.running_mean for norm in chosen], [means[number] for number in numbers], momentum)
+        torch._foreach_lerp_([norm.running_var for norm in chosen], [unbiased[number] for number in numbers], momentum)
+        torch._foreach_add_([norm.num_batches_tracked for norm in chosen], 1)
 
 
 class CompiledSource(SharedSource):
