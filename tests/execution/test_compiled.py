@@ -6,6 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ramify import spaces
@@ -90,6 +91,19 @@ def test_other_types_run_as_shared():
     network = supernet()
     with torch.autocast("cpu", torch.bfloat16):
         assert counted(network, X, mix()).calls == 0
+
+
+def test_who_watches_functions_sees_them():
+    class Watching(TorchFunctionMode):
+        seen = 0
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            self.seen += func is torch.nn.functional.relu
+            return func(*args, **(kwargs or {}))
+
+    with Watching() as mode:
+        assert counted(supernet(), X, mix()).calls == 0
+    assert mode.seen > 3 * 5
 
 
 def test_running_statistics_of_built_networks():

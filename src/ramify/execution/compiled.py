@@ -101,7 +101,9 @@ class _Parts:
 
 
 def _is_for_kernels(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    """Return whether kernels can take a tensor, and nobody wants to see the functions of PyTorch that run."""
+    plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return plain and not torch.is_autocast_enabled("cpu") and not torch._C._len_torch_function_stack()
 
 
 def _is_depthwise(conv: Any) -> bool:
