@@ -142,7 +142,10 @@ def opened(
     directory: str | None = None,
 ) -> bool:
     """Open a run folder for this configuration, data and table; return whether work is left."""
-    folder.open(config, seed, free=lambda name: _may_change(name) or (task is None and name == "data"))
+    idle = {
+        name for name, plays_no_part in (("data", task is None), (_HESSIAN, _is_first_order(config))) if plays_no_part
+    }
+    folder.open(config, seed, free=lambda name: _may_change(name) or name in idle)
     known = folder.provenance()
     provenance: dict[str, Any] = {**known}
     if config.get("executor") is not None and provenance.get("executors", [])[-1:] != [config["executor"]]:
@@ -162,6 +165,15 @@ def opened(
     if folder.finished:
         say(f"{folder.path} is finished: this is its result, nothing is done again", enabled=progress)
     return not folder.finished
+
+
+_HESSIAN = "strategy.init_args.hessian"
+
+
+def _is_first_order(config: Mapping[str, Any]) -> bool:
+    """Return whether a search has no Hessian product; folders from when `exact` was the default say that it is so."""
+    strategy = config.get("strategy")
+    return isinstance(strategy, Mapping) and strategy.get("init_args", {}).get("order") == 1
 
 
 def _may_change(name: str) -> bool:
