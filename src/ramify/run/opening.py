@@ -19,6 +19,7 @@ from ramify.errors import ConfigurationError, RunError
 from ramify.execution import check_execution
 from ramify.parallel import say
 from ramify.run.configuration import described, fields_of
+from ramify.run.environment import check_precision
 from ramify.run.folder import RunFolder
 from ramify.run.origin import told_of
 from ramify.run.processes import scratch
@@ -50,7 +51,7 @@ def common_settings(
         "seed": seed,
         "device": str(fabric.device),
         "devices": devices,  # another number gives other bits
-        "precision": precision,
+        "precision": check_precision(precision),
         "execution": check_execution(execution),
         "threads": torch.get_num_threads() if threads is None else threads,  # so does another number of these
     }
