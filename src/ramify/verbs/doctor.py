@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import ramify
 from ramify.commandline.options import add_json
+from ramify.executors.numerics import usable_cores
 
 _LIBRARIES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "NUMEXPR_")
 """Begin the names of environment variables that say how libraries use threads."""
@@ -114,7 +115,7 @@ def doctor() -> Checkup:
 
     versions = {"ramify": ramify.__version__, "python": platform.python_version(), "system": platform.platform()}
     packages, devices, places = tuple(_packages()), tuple(_devices()), tuple(_places())
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     cores = {"all": os.cpu_count() or 1, "usable": usable}
     threads = {"operations": torch.get_num_threads(), "beside": torch.get_num_interop_threads()}
     variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_LIBRARIES)}
