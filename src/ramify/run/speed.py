@@ -10,11 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 
+from ramify.execution import prepare
 from ramify.executors.numerics import usable_cores
+from ramify.ops import make_operation
+from ramify.seeding import seeded
+from ramify.spaces import DARTSCells, NASBench201, Space
 
 Key = TypeVar("Key")
 Step = Callable[[], object]
@@ -100,3 +105,75 @@ def _threads_kept() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+# Networks of two kinds on this processor
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast this processor trains networks of one kind.
+
+    Args:
+        kind: `dense` or `depthwise`, by the convolutions that nearly all of the time goes into.
+        example: The space whose members are measured.
+        milliseconds: Threads → what a single candidate takes, forwards and backwards.
+        threads: With how many it is fastest.
+        bf16: How many times faster a training step is in `bf16-mixed` than in `32-true`, with that many threads.
+    """
+
+    kind: str
+    example: str
+    milliseconds: dict[int, float]
+    threads: int
+    bf16: Ratio
+
+
+_SEPARABLE = [[f"{kind}_conv_{size}x{size}", source] for kind in ("sep", "dil") for size in (3, 5) for source in (0, 1)]
+_KINDS: Mapping[str, tuple[str, Space, Any, Mapping[str, int]]] = {
+    "dense": (
+        "nor_conv_3x3",
+        NASBench201(),
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|",
+        {"cells": 1},
+    ),
+    "depthwise": ("sep_conv_5x5", DARTSCells(), {"normal": _SEPARABLE, "reduce": _SEPARABLE}, {"layers": 2}),
+}
+"""Kind → a candidate, its space, a member, and its layout; all with 16 channels, on 16 images of 32×32."""
+
+
+def speeds(seconds: float) -> Iterator[Speed]:
+    """Measure this processor on networks of every kind, within about so many seconds."""
+    share = seconds / (2 * len(_KINDS))
+    for kind, (candidate, space, member, layout) in _KINDS.items():
+        with seeded(0, "speed", kind):
+            operation = _last(make_operation(candidate, 16))
+            maps = _last(torch.randn(16, 16, 32, 32)).requires_grad_()
+            network = prepare(space.build(space.parse(member), {"channels": 16, **layout})).train()
+            images = _last(torch.randn(16, 3, 32, 32))
+        times = by_threads(lambda: operation(maps).sum().backward(), share)  # noqa: B023
+        threads = fastest(times)
+        with _threads_kept():
+            torch.set_num_threads(threads)
+            steps = {enabled: _training_step(network, images, bf16=enabled) for enabled in (False, True)}
+            full, half = in_turn(steps, share).values()
+        milliseconds = {count: round(1000 * statistics.median(each), 3) for count, each in times.items()}
+        yield Speed(kind, space.name, milliseconds, threads, Ratio.of(full, half))
+
+
+def _last(value: Any) -> Any:
+    return value.to(memory_format=torch.channels_last)
+
+
+def _training_step(network: nn.Module, images: Tensor, *, bf16: bool) -> Step:
+    labels = torch.arange(len(images)) % 10
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            logits = network(images)
+        nn.functional.cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+
+    return step
