@@ -166,7 +166,16 @@ class DARTS(Differentiable):
         return [of_part(number, *each) for number, each in enumerate(search.weights.parts(batch))]
 
     def session(self, space: Space, work: Work) -> SearchSession:
-        """Return the search of a space."""
+        """Return the search of a space.
+
+        Raises:
+            ConfigurationError: If kinks are to be held in cells that the backward pass computes again.
+        """
+        if self.order == 2 and self.hessian == "held" and work.layout.get("checkpoint_cells"):
+            raise ConfigurationError(
+                "`checkpoint_cells` computes cells again where kinks cannot be held; with `order=2` take "
+                "`hessian='exact'` or leave out `checkpoint_cells`"
+            )
         return (Stale if self.gradient == "stale" else Bilevel)(self, space, work)
 
 
