@@ -28,9 +28,7 @@ def with_checkpoints(network: nn.Module, layout: Any) -> nn.Module:
         skeleton: Any = network
         if not hasattr(skeleton, "checkpoint_cells"):
             kind = type(network).__name__
-            raise ConfigurationError(
-                f"`checkpoint_cells` is for a `Skeleton`, which knows its cells, and {kind} is none"
-            )
+            raise ConfigurationError(f"`checkpoint_cells` is for a `Skeleton`, which knows its cells; {kind} is none")
         skeleton.checkpoint_cells = True
     return network
 
