@@ -27,6 +27,7 @@ from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
+from ramify.run.environment import check_precision
 from ramify.run.folder import Row
 from ramify.run.opening import bound, data_settings, execution_of, task_settings
 from ramify.run.origin import told_of
@@ -129,7 +130,7 @@ def build_table(
             process does it alone.
         retry: Whether to train those once more that failed before.
         device: `cpu`, `cuda`, …
-        precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        precision: `32-true`, `64-true`, `bf16-mixed` (`bf16` for short) or `16-mixed`.
         execution: How networks are executed (`ramify.execution`): `compiled`, `shared`, or `plain`, every candidate on
             its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of the CPU operations of each process; another number gives other bits.
@@ -165,7 +166,7 @@ def build_table(
         "test": test,
         "seed": seed,
         "device": plan.device,
-        "precision": precision,
+        "precision": check_precision(precision),
         "execution": execution,
         "threads": threads,
     }

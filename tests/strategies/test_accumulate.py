@@ -15,6 +15,7 @@ from small_runs import SPACES, batch_of, differences, finish, restored, saved, s
 KINDS = {
     "DARTS": (DARTS, {}),
     "second order": (DARTS, {"order": 2}),
+    "second order, exact": (DARTS, {"order": 2, "hessian": "exact"}),
     "second order by a difference": (DARTS, {"order": 2, "hessian": "difference"}),
     "GDAS": (GDAS, {}),
     "NASP": (NASP, {"complexity": 0.5}),

@@ -15,6 +15,7 @@ from lightning_fabric.plugins import MixedPrecision
 
 from ramify.run import make_fabric
 from ramify.strategies import DARTS, GDAS, NASP, PCDARTS, SETN
+from ramify.strategies.darts import HESSIANS
 from small_runs import (
     SPACES,
     STRATEGIES,
@@ -89,7 +90,7 @@ BILEVEL = {
     "PCDARTS": PCDARTS(epochs=2, batch_size=16, arch_start=0, partial_channels=2),
     "SETN": SETN(epochs=2, batch_size=16),
 }
-SECOND = {hessian: DARTS(epochs=2, batch_size=16, order=2, hessian=hessian) for hessian in ("exact", "difference")}
+SECOND = {hessian: DARTS(epochs=2, batch_size=16, order=2, hessian=hessian) for hessian in HESSIANS}
 
 
 def gradient(space, strategy, precision, state):

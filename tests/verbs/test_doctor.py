@@ -12,6 +12,8 @@ import torch
 
 import ramify
 from ramify.cli import main
+from ramify.run import speed
+from ramify.run.speed import Ratio, Speed, fastest
 from ramify.verbs.doctor import as_text, doctor
 
 
@@ -132,3 +134,51 @@ def test_the_verb(capsys):
     assert str(Path.cwd()) in out
     assert main(["doctor", "--jsn"]) == 2
     assert "did you mean 'json'?" in capsys.readouterr().err
+
+
+# What is measured
+
+
+def speed_of(kind, times, bf16):
+    threads = fastest({count: [time] for count, time in times.items()})
+    return Speed(kind, "Space", times, threads, Ratio(bf16, bf16 - 0.1, bf16 + 0.1))
+
+
+@pytest.mark.parametrize(
+    ("times", "bf16", "advice"),
+    [
+        ({1: 2.0, 2: 1.1}, 1.9, "dense: faster with --threads 2 --precision bf16"),
+        ({1: 2.0, 2: 1.1}, 0.6, "dense: faster with --threads 2"),
+        ({1: 2.0, 2: 1.98}, 1.1, "dense: as it is set, it is fastest"),
+        ({1: 2.0, 2: 90.0}, 1.9, "other work keeps the cores busy"),
+    ],
+)
+def test_what_would_make_it_faster(times, bf16, advice, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(speed, "speeds", lambda seconds: iter([speed_of("dense", times, bf16)]))
+    found = doctor(measure=True)
+    text = as_text(found)
+    assert advice in text
+    assert f"{bf16:.2f} [{bf16 - 0.1:.2f}–{bf16 + 0.1:.2f}] times as fast" in text
+    assert ("busy" in text) == (times[2] > 4)
+    assert text.index("speed of the CPU") < text.index("no problems")
+
+
+def test_nothing_is_measured_unless_asked_for(capsys, monkeypatch):
+    monkeypatch.setattr(speed, "speeds", lambda seconds: pytest.fail("something is measured"))
+    assert doctor().speeds == ()
+    assert "speed" not in as_text(doctor())
+
+
+def test_measuring_for_real(capsys, monkeypatch):
+    monkeypatch.setattr("ramify.verbs.doctor.MEASURING_S", 0.0)
+    monkeypatch.setattr(speed, "thread_counts", lambda: [1])
+    state = torch.get_rng_state()
+    assert main(["doctor", "--measure", "--json"]) == 0
+    dense, depthwise = json.loads(capsys.readouterr().out)["speeds"]
+    assert (dense["kind"], depthwise["kind"]) == ("dense", "depthwise")
+    assert dense["milliseconds"]["1"] > 0 and dense["threads"] == 1
+    assert all(
+        set(one["bf16"]) == {"median", "low", "high"} and one["bf16"]["median"] > 0 for one in (dense, depthwise)
+    )
+    assert torch.equal(torch.get_rng_state(), state)

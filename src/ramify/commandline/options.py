@@ -26,7 +26,7 @@ _MACHINE: dict[str, tuple[Any, str, Any]] = {
     "device": (str, "auto, cpu, cuda, cuda:1 or mps", "auto"),
     "threads": (int | None, "threads of CPU operations", None),
     "devices": (int, "how many devices share every batch, each in a process of its own", 1),
-    "precision": (str, "32-true, 64-true, bf16-mixed or 16-mixed", "32-true"),
+    "precision": (str, "32-true, 64-true, bf16-mixed (bf16 for short) or 16-mixed", "32-true"),
     "execution": (
         str | None,
         "how networks are executed: compiled, shared, or plain, every candidate on its own; default: as the run in "

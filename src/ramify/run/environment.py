@@ -20,6 +20,30 @@ if TYPE_CHECKING:
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 
 
+_SHORT = {"32": "32-true", "64": "64-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+NO_BF16 = "this processor has neither AMX nor AVX-512-BF16, so `bf16-mixed` is slower here than `32-true`"
+
+
+def check_precision(name: str) -> str:
+    """Return the full name of a precision: `bf16` is short for `bf16-mixed`, and so on.
+
+    Raises:
+        ConfigurationError: If there is none of this name; the message suggests the nearest one.
+    """
+    full = _SHORT.get(str(name), name)
+    if full not in PRECISIONS:
+        raise ConfigurationError(f"unknown precision {name!r:.60}; {nearest(str(name), PRECISIONS)}")
+    return full
+
+
+def computes_bf16() -> bool:
+    """Return whether the processor multiplies 16-bit floats itself, by AMX, AVX-512-BF16 or Arm's instructions."""
+    told = getattr(torch.cpu, "get_capabilities", None)  # not every version of PyTorch knows
+    able = {"bf16": True} if told is None else told()
+    return any(able.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
 def has_precision(kind: str, precision: str) -> bool:
     """Return whether this kind of device supports a precision."""
     return (kind, precision) != ("cpu", "16-mixed")
@@ -32,14 +56,14 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
 
     Args:
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`, or `mps`.
-        precision: One of `PRECISIONS`; the mixed ones compute in 16 bits and keep weights in 32.
+        precision: One of `PRECISIONS`, or its beginning, as `bf16`; the mixed ones compute in 16 bits and keep weights
+            in 32. A line says where a processor has no instructions for them.
         threads: Threads of the CPU operations; PyTorch's own choice when None.
 
     Raises:
         ConfigurationError: If the device or the precision is not to be had.
     """
-    if precision not in PRECISIONS:
-        raise ConfigurationError(f"unknown precision {precision!r}; {nearest(precision, PRECISIONS)}")
+    precision = check_precision(precision)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
@@ -54,6 +78,8 @@ def make_fabric(device: str = "auto", precision: str = "32-true", threads: int |
         raise ConfigurationError(f"there is no device {device!r} here; this machine has {available}")
     if not has_precision(kind, precision):
         raise ConfigurationError("precision '16-mixed' needs a GPU; on the CPU take 'bf16-mixed'")
+    if (kind, precision) == ("cpu", "bf16-mixed") and not computes_bf16():
+        parallel.say_once(NO_BF16)
     check_threads(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     torch.backends.cudnn.benchmark = False

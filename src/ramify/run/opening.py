@@ -19,6 +19,7 @@ from ramify.errors import ConfigurationError, RunError
 from ramify.execution import DEFAULT, check_execution, fastest
 from ramify.parallel import say
 from ramify.run.configuration import described, fields_of
+from ramify.run.environment import check_precision
 from ramify.run.folder import RunFolder
 from ramify.run.origin import told_of
 from ramify.run.processes import scratch
@@ -50,7 +51,7 @@ def common_settings(
         "seed": seed,
         "device": str(fabric.device),
         "devices": devices,  # another number gives other bits
-        "precision": precision,
+        "precision": check_precision(precision),
         "execution": check_execution(execution),
         "threads": torch.get_num_threads() if threads is None else threads,  # so does another number of these
     }
@@ -81,7 +82,7 @@ def execution_of(
         return check_execution(RunFolder(out).execution())
     if task is None:
         return DEFAULT
-    return parallel.text_of_first(fastest(fabric.device.type, precision, enabled=progress))
+    return parallel.text_of_first(fastest(fabric.device.type, check_precision(precision), enabled=progress))
 
 
 def _says_values(data: Any) -> bool:
@@ -170,7 +171,10 @@ def opened(
     directory: str | None = None,
 ) -> bool:
     """Open a run folder for this configuration, data and table; return whether work is left."""
-    folder.open(config, seed, free=lambda name: _may_change(name) or (task is None and name == "data"))
+    idle = {
+        name for name, plays_no_part in (("data", task is None), (_HESSIAN, _is_first_order(config))) if plays_no_part
+    }
+    folder.open(config, seed, free=lambda name: _may_change(name) or name in idle)
     known = folder.provenance()
     provenance: dict[str, Any] = {**known}
     if config.get("executor") is not None and provenance.get("executors", [])[-1:] != [config["executor"]]:
@@ -190,6 +194,15 @@ def opened(
     if folder.finished:
         say(f"{folder.path} is finished: this is its result, nothing is done again", enabled=progress)
     return not folder.finished
+
+
+_HESSIAN = "strategy.init_args.hessian"
+
+
+def _is_first_order(config: Mapping[str, Any]) -> bool:
+    """Return whether a search has no Hessian product; folders from when `exact` was the default say that it is so."""
+    strategy = config.get("strategy")
+    return isinstance(strategy, Mapping) and strategy.get("init_args", {}).get("order") == 1
 
 
 def _may_change(name: str) -> bool:

@@ -32,6 +32,7 @@ from ramify.spaces.bounds import LARGEST_WIDTH, check_most
 from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.layout import Kind, LayoutLike
 from ramify.supernet import Choice
+from ramify.supernet.checkpoint import with_checkpoints
 from ramify.supernet.contract import compute_everything, takes
 from ramify.wording import excerpt, listing
 
@@ -376,7 +377,7 @@ class Space(ABC):
             keywords: Further ones of both; they win.
         """
         complete, demanded = self._sorted(layout, shape, keywords, "member")
-        return executed(self._ended(self._build(self.checked(arch), complete, _built(demanded)), demanded))
+        return executed(self._ended(self._build(self.checked(arch), complete, _built(demanded)), complete, demanded))
 
     def supernet(
         self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
@@ -388,19 +389,19 @@ class Space(ABC):
         the same, and those that are not active count nothing.
         """
         complete, demanded = self._sorted(layout, shape, keywords, "supernet")
-        supernet: Any = executed(self._ended(self._supernet(complete, _built(demanded)), demanded))
+        supernet: Any = executed(self._ended(self._supernet(complete, _built(demanded)), complete, demanded))
         if not takes(supernet, "active"):
             supernet.register_forward_pre_hook(compute_everything, with_kwargs=True)
         supernet.choices, supernet.layout, supernet.shape = self.choices, complete, demanded
         return supernet
 
-    def _ended(self, network: nn.Module, shape: Mapping[str, int]) -> nn.Module:
-        """Return a network without its classifier, where a task asks for features."""
+    def _ended(self, network: nn.Module, layout: Any, shape: Mapping[str, int]) -> nn.Module:
+        """Return a network without its classifier, where a task asks for features, and with checkpoints if wanted."""
         if shape.get("num_classes") == 0:
             if not isinstance(getattr(network, "classifier", None), nn.Module):
                 raise ConfigurationError(f"networks of {self.name} have no `classifier` that could be left out")
             network.classifier = nn.Identity()
-        return network
+        return with_checkpoints(network, layout)
 
     def _sorted(
         self, layout: LayoutLike, shape: Mapping[str, int] | None, keywords: Mapping[str, Any], kind: Kind

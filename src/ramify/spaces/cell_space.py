@@ -55,6 +55,8 @@ class CellSpace(PairSpace):
                 only and without scale and shift, H-DAS always and like the others.
             affine: Whether the norms inside the cells scale and shift. None: in built networks, but not in supernets.
             track_running_stats: Whether the norms inside the cells keep running statistics. None: as for `affine`.
+            checkpoint_cells: Whether training computes cells twice instead of keeping what lies inside them: the same
+                numbers in less memory and more time.
             newer_twice: Whether reducing cells whose two inputs have different widths read the newer one twice. None:
                 in supernets for ImageNet, as in those of ABS, where it matters to networks of less than six cells.
             auxiliary: Whether training also returns the logits of an auxiliary head; of built networks.

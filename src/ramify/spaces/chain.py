@@ -83,6 +83,8 @@ class ChainSpace(Space):
             affine: Whether the norms behind the stem scale and shift, and in `ShuffleChain` that of the stem; those of
                 other stems always do. None: in built networks, but not in supernets.
             track_running_stats: Whether these norms keep running statistics. None: as for `affine`.
+            checkpoint_cells: Whether training computes cells twice instead of keeping what lies inside them: the same
+                numbers in less memory and more time.
             norm_eps: ε of all norms.
             drop_path: Probability of dropping what a layer adds to its shortcut, or puts beside it, in training; of
                 built networks.

@@ -136,15 +136,18 @@ LayoutLike = Layout | Mapping[str, Any] | str | None
 
 @dataclass(frozen=True, kw_only=True)
 class NormedLayout(Layout):
-    """A layout that also sets the behavior of norms.
+    """A layout that also sets the behavior of norms, and whether memory is saved.
 
     Args:
         affine: Whether they scale and shift. None: in built networks, but not in supernets.
         track_running_stats: Whether they keep running statistics. None: as for `affine`.
+        checkpoint_cells: Whether training computes cells a second time, for the backward pass, instead of keeping what
+            lies inside them: the same numbers with less memory, in more time.
     """
 
     affine: bool | None = keyword(member=True, supernet=False)
     track_running_stats: bool | None = keyword(member=True, supernet=False)
+    checkpoint_cells: bool = keyword(False, apart=True)
 
     @property
     def norm(self) -> Norm:

@@ -78,6 +78,8 @@ class NASBench201(Space):
             final_norm: Whether a batch norm and a ReLU precede the classifier; CDARTS' networks have neither.
             affine: Whether the norms inside the cells scale and shift. None: in built networks, but not in supernets.
             track_running_stats: Whether the norms inside the cells keep running statistics. None: as for `affine`.
+            checkpoint_cells: Whether training computes cells twice instead of keeping what lies inside them: the same
+                numbers in less memory and more time.
             drop_path: Probability of dropping an operation's output in training; of built networks.
             partial_channels: K, where only C/K channels of a state enter the candidates (PC-DARTS); of supernets.
         """

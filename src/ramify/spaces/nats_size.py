@@ -76,6 +76,8 @@ class NATSBenchSize(Space):
         Args:
             affine: Whether the norms inside the cells scale and shift. None: in built networks, but not in supernets.
             track_running_stats: Whether the norms inside the cells keep running statistics. None: as for `affine`.
+            checkpoint_cells: Whether training computes cells twice instead of keeping what lies inside them: the same
+                numbers in less memory and more time.
             drop_path: Probability of dropping an operation's output in training; of built networks.
         """
 

@@ -88,6 +88,8 @@ class StageGraph(PairSpace):
             affine: Whether the norms of projections and poolings scale and shift; those of the cells do always. None:
                 in built networks, but not in supernets.
             track_running_stats: Whether all of these keep running statistics. None: as for `affine`.
+            checkpoint_cells: Whether training computes cells twice instead of keeping what lies inside them: the same
+                numbers in less memory and more time.
             auxiliary: Whether training also returns the logits of an auxiliary head on the input of the third stage; of
                 built networks.
             drop_path: Probability of dropping an operation's output in training; of built networks.

@@ -7,8 +7,20 @@ at the current weights, the first-order approximation (ξ = 0), or through one v
 
 Where released code differs: AutoDL-Projects takes the weight step first and ranks all (operation, edge) pairs of a
 node together, so both inputs may be the same state. We follow the paper; `first="weights"` gives the other order. The
-released second order approximates the Hessian product by a difference; `hessian="exact"`, the default, does not. It
-is computed in full precision, also where all else is in 16 bits. The virtual step is that of the optimizer, momentum,
+released second order approximates the Hessian product by a central difference with R = 0.01. On networks that is far
+off: between w - R·v and w + R·v lie kinks of ReLU and of max pooling, and each adds a jump of the gradient, divided by
+R. The default, `hessian="held"`, holds the kinks (`kinks.py`) and takes one more pass, forwards and backwards to α,
+where the exact product differentiates the backward pass, in 2.5 times the memory and 1.9 times the time. Relative
+errors of the product in float32 against the exact one in float64, after 1 and 20 steps on digits, batch 32:
+
+    supernet                           `exact`       `held`       `difference`
+    DARTSCells, 8 channels, 3 layers   3e-6, 2e-6    3e-3, 2e-3   4.9, 3.3
+    NASBench201, 8 channels, 1 cell    6e-6, 2e-6    5e-3, 3e-3   14, 4.1
+
+The product is a fifth to a third of the gradient, whose error is 1e-3 then, that of another order of summation; in
+float64 it is below 1e-6. No other radius mends `difference` in float32. Where a network calls what is not known to be
+smooth and cannot be held, `held` takes the exact product. All forms are computed in full precision, also where all
+else is in 16 bits. The virtual step is that of the optimizer, momentum,
 Nesterov's too, and decay included, but it is not clipped, as in both programs. Released programs keep the smaller last
 batch of an epoch (`drop_last=False`). For every step of the architecture DARTS' program draws a full batch anew, and
 AutoDL-Projects draws as many validation images as the step before had, with replacement; here their batches follow one
@@ -17,6 +29,7 @@ another. The scripts for NAS-Bench-201 take the norm that gradients are clipped 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -31,13 +44,14 @@ from ramify.spaces import Space
 from ramify.strategies.base import SearchSession
 from ramify.strategies.bilevel import Bilevel, Moment
 from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
+from ramify.strategies.kinks import Kinks
 from ramify.tasks import Batch
 from ramify.training import Metrics, Work, lost
 
 LossAt = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """LossAt of (weights, architecture parameters)."""
 
-HESSIANS = ("exact", "difference")
+HESSIANS = ("held", "exact", "difference")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +60,8 @@ class DARTS(Differentiable):
 
     Args:
         order: 1, the first-order approximation of the architecture gradient, or 2, through one weight step.
-        hessian: How the second order forms its product: `exact`, or `difference` as in the paper.
+        hessian: How the second order forms its product: `held`, a difference on one side with all kinks held, `exact`,
+            or `difference`, as in the paper.
         derivation: What the result is derived from: `softmax` of the parameters, or `raw`, the parameters themselves,
             as in the released H-DAS.
         gradient: Where the architecture's gradient is taken: `live`, or `stale`, at copies of weights and parameters
@@ -61,7 +76,7 @@ class DARTS(Differentiable):
     source = "Liu, Simonyan & Yang, DARTS, ICLR 2019, arXiv:1806.09055"
 
     order: int = 1
-    hessian: str = "exact"
+    hessian: str = "held"
     derivation: str = "softmax"
     gradient: str = "live"
 
@@ -151,7 +166,16 @@ class DARTS(Differentiable):
         return [of_part(number, *each) for number, each in enumerate(search.weights.parts(batch))]
 
     def session(self, space: Space, work: Work) -> SearchSession:
-        """Return the search of a space."""
+        """Return the search of a space.
+
+        Raises:
+            ConfigurationError: If kinks are to be held in cells that the backward pass computes again.
+        """
+        if self.order == 2 and self.hessian == "held" and work.layout.get("checkpoint_cells"):
+            raise ConfigurationError(
+                "`checkpoint_cells` computes cells again where kinks cannot be held; with `order=2` take "
+                "`hessian='exact'` or leave out `checkpoint_cells`"
+            )
         return (Stale if self.gradient == "stale" else Bilevel)(self, space, work)
 
 
@@ -222,9 +246,11 @@ def unrolled_gradient(
 
         ∇_α L_val(w', α) - ξ · ∂²L_train(w, α)/∂α∂w · v,    v = ∇_w' L_val(w', α).
 
-    The product is exact, by differentiating ∇_w L_train once more (`exact`), or the paper's central difference with
-    R = 0.01 / ‖v‖ over all weights together (`difference`). A loss may come in parts, whose graphs are then built one
-    after the other, and several processes average every gradient. Nothing is changed.
+    The product is exact, by differentiating ∇_w L_train once more (`exact`), the paper's central difference with
+    R = 0.01 / ‖v‖ over all weights together (`difference`), or, with the kinks of the network held where they are at w
+    (`held`), [∇_α L_train(w + R·v, α) - ∇_α L_train(w, α)] / R with R = 2√ε / ‖v‖, where ε is the precision of v. A
+    loss may come in parts, whose graphs are then built one after the other, and several processes average every
+    gradient. Nothing is changed.
 
     Args:
         train: The parts whose sum is L_train.
@@ -233,22 +259,32 @@ def unrolled_gradient(
         alphas: α; they require gradients.
         buffers: m, zeros before the first step.
         step: The virtual step.
-        hessian: `exact` or `difference`.
-        radius: R·‖v‖ of the difference. The paper's 0.01 crosses kinks of ReLU and max pooling, so on a network
+        hessian: `exact`, `difference` or `held`, which is `exact` where a part has kinks that cannot be held.
+        radius: R·‖v‖ of the central difference. The paper's 0.01 crosses kinks of ReLU and max pooling, so on a network
             the two forms agree for much smaller values only (1e-8 relative at 1e-4 in float64).
     """
-    exact = hessian == "exact"
-    once = exact and len(train) == 1  # then one graph serves both derivatives
-    gradients = [_gradients(loss(weights, alphas), weights, create_graph=once) for loss in train]
+    once = hessian == "exact" and len(train) == 1  # then one graph serves both derivatives
+    kinks = [Kinks() for _ in train] if hessian == "held" else []
+    gradients, at_once = [], []
+    for number, loss in enumerate(train):
+        with kinks[number].recorded() if kinks else nullcontext():
+            value = loss(weights, alphas)
+        both = _gradients(value, [*weights, *(alphas if kinks else ())], create_graph=once)
+        gradients.append(both[: len(weights)])
+        at_once.append(both[len(weights) :])
+        del value, both  # and with them the graph, before the next is built
     moved = step(weights, parallel.averaged(_sum([[g.detach() for g in part] for part in gradients])), buffers)
+    gradients = gradients if once else []
     moved = [w.detach().requires_grad_() for w in moved]
-    both = parallel.averaged(_sum([_gradients(loss(moved, alphas), [*alphas, *moved]) for loss in validation]))
-    direct, v = both[: len(alphas)], both[len(alphas) :]
-    if exact:
-        again = gradients if once else (_gradients(loss(weights, alphas), weights, create_graph=True) for loss in train)
-        product = _sum([_mixed_product(part, alphas, v) for part in again])
-    else:
+    ahead = parallel.averaged(_sum([_gradients(loss(moved, alphas), [*alphas, *moved]) for loss in validation]))
+    direct, v = ahead[: len(alphas)], ahead[len(alphas) :]
+    if hessian == "difference":
         product = _central_difference(train, weights, alphas, v, radius)
+    elif kinks and not any(each.unknown for each in kinks):
+        product = _held_difference(train, kinks, weights, alphas, v, _sum(at_once))
+    else:
+        again = gradients or (_gradients(loss(weights, alphas), weights, create_graph=True) for loss in train)
+        product = _sum([_mixed_product(part, alphas, v) for part in again])
     return [d - step.xi * p for d, p in zip(direct, parallel.averaged(product), strict=True)]
 
 
@@ -266,14 +302,41 @@ def _central_difference(
     train: Sequence[LossAt], weights: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor], radius: float
 ) -> list[Tensor]:
     """[∇_α L_train(w + R·v, α) - ∇_α L_train(w - R·v, α)] / 2R (Eq. 8)."""
-    norm = torch.stack([g.double().square().sum() for g in v]).sum().sqrt()
-    r = radius / norm.clamp_min(1e-12)
+    r = _radius(radius, v)
 
     def shifted(sign: float) -> list[Tensor]:
-        moved = [(w + sign * r.to(w.dtype) * g).detach() for w, g in zip(weights, v, strict=True)]
+        moved = _moved(weights, v, sign * r)
         return _sum([_gradients(loss(moved, alphas), alphas) for loss in train])
 
-    return [((up - down) / (2 * r.to(up))) for up, down in zip(shifted(1.0), shifted(-1.0), strict=True)]
+    return [(up - down) / (2 * r.to(up)) for up, down in zip(shifted(1.0), shifted(-1.0), strict=True)]
+
+
+def _held_difference(
+    train: Sequence[LossAt],
+    kinks: Sequence[Kinks],
+    weights: Sequence[Tensor],
+    alphas: Sequence[Tensor],
+    v: Sequence[Tensor],
+    here: Sequence[Tensor],
+) -> list[Tensor]:
+    """[∇_α L_train(w + R·v, α) - ∇_α L_train(w, α)] / R, the second of which is `here`, with the kinks of w."""
+    r = _radius(2 * torch.finfo(v[0].dtype).eps ** 0.5, v)
+    moved, parts = _moved(weights, v, r), []
+    for held, loss in zip(kinks, train, strict=True):
+        with held.held():
+            value = loss(moved, alphas)
+        parts.append(_gradients(value, alphas))
+    return [(there - a) / r.to(a) for there, a in zip(_sum(parts), here, strict=True)]
+
+
+def _radius(length: float, v: Sequence[Tensor]) -> Tensor:
+    """Return R such that R·v has a length."""
+    norm = torch.stack([g.double().square().sum() for g in v]).sum().sqrt()
+    return length / norm.clamp_min(1e-12)
+
+
+def _moved(weights: Sequence[Tensor], v: Sequence[Tensor], r: Tensor) -> list[Tensor]:
+    return [(w + r.to(w.dtype) * g).detach() for w, g in zip(weights, v, strict=True)]
 
 
 def _gradients(loss: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ramify.errors import ArchitectureError, nearest
+from ramify.supernet.checkpoint import recomputed
 from ramify.supernet.choice import Choice, Mix
 from ramify.supernet.mixture import mixtures
 
@@ -25,8 +26,10 @@ class Skeleton(nn.Module):
     Attributes:
         stages: How many there are.
         stems: Names of the submodules that images pass first, before anything that is searched.
+        checkpoint_cells: Whether the backward pass computes cells again, so that their inside is not kept.
     """
 
+    checkpoint_cells: bool = False
     stages: int
     stems: tuple[str, ...] = ("stem",)
 
@@ -38,6 +41,10 @@ class Skeleton(nn.Module):
     @abstractmethod
     def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
         """Map images (B, C, H, W) to logits (B, classes), with features at taps as `tapped` returns them."""
+
+    def called(self, run_cell: RunCell) -> RunCell:
+        """Return how cells are called, for the way in which each of them is."""
+        return recomputed(run_cell) if self.checkpoint_cells else run_cell
 
     def check_taps(self, taps: Collection[str]) -> None:
         """Raise `ArchitectureError` if a tap is no stage."""
@@ -69,7 +76,8 @@ class Built:
         """
         if isinstance(taps, fx.Proxy):  # torch.fx makes arguments of all parameters; a traced network has no taps
             taps = ()
-        return self.run(x, lambda cell, *states: cell(*states), taps)  # type: ignore[attr-defined]
+        skeleton: Any = self
+        return skeleton.run(x, skeleton.called(lambda cell, *states: cell(*states)), taps)
 
 
 class Supernet:
@@ -118,4 +126,5 @@ class Supernet:
             kinds = () if kind is None else (kind, *getattr(cell, "further_kinds", ()))
             return cell(*states, *(mixed[name] for name in kinds))
 
-        return self.run(x, run_mixed, taps)  # type: ignore[attr-defined]
+        skeleton: Any = self
+        return skeleton.run(x, skeleton.called(run_mixed), taps)

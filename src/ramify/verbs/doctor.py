@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import ramify
 from ramify.commandline.options import add_json
+from ramify.executors.numerics import usable_cores
 
 _LIBRARIES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "NUMEXPR_")
 """Begin the names of environment variables that say how libraries use threads."""
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
+    from ramify.run.speed import Speed
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Checkup:
         variables: Those of the environment that set the threads of libraries.
         places: Where files go.
         problems: What stands in the way, and what to do about it; empty if nothing does.
+        speeds: How fast the processor is on networks of every kind; empty where nothing was measured.
     """
 
     versions: dict[str, str]
@@ -106,15 +109,24 @@ class Checkup:
     variables: dict[str, str]
     places: tuple[Place, ...]
     problems: tuple[str, ...]
+    speeds: tuple[Speed, ...] = ()
 
 
-def doctor() -> Checkup:
-    """Check versions, extras, devices, threads, precisions and folders; nothing is changed or downloaded."""
+MEASURING_S = 10.0
+"""Seconds that measuring takes; more where other work keeps the processor busy."""
+
+
+def doctor(*, measure: bool = False) -> Checkup:
+    """Check versions, extras, devices, threads, precisions and folders; nothing is changed or downloaded.
+
+    Args:
+        measure: Whether to measure what precisions and threads bring on this processor, for about ten seconds.
+    """
     import torch
 
     versions = {"ramify": ramify.__version__, "python": platform.python_version(), "system": platform.platform()}
     packages, devices, places = tuple(_packages()), tuple(_devices()), tuple(_places())
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
     cores = {"all": os.cpu_count() or 1, "usable": usable}
     threads = {"operations": torch.get_num_threads(), "beside": torch.get_num_interop_threads()}
     variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_LIBRARIES)}
@@ -130,7 +142,12 @@ def doctor() -> Checkup:
             "the build of PyTorch for it (pytorch.org/get-started)"
         )
     problems += [f"{place.path} ({place.what}) cannot be written" for place in places if not place.writable]
-    return Checkup(versions, packages, devices, cores, threads, variables, places, tuple(problems))
+    speeds: tuple[Speed, ...] = ()
+    if measure:
+        from ramify.run import speed
+
+        speeds = tuple(speed.speeds(MEASURING_S))
+    return Checkup(versions, packages, devices, cores, threads, variables, places, tuple(problems), speeds)
 
 
 # Packages
@@ -315,8 +332,33 @@ def as_text(checkup: Checkup) -> str:
         free = "" if place.free is None else f"{_gib(place.free)} free"
         rows.append((place.what, place.path, free if place.writable else "cannot be written"))
     lines += _aligned(rows)
+    if checkup.speeds:
+        lines += ["", "speed of the CPU", *_speed_lines(checkup)]
     lines += ["", *(f"PROBLEM: {problem}" for problem in checkup.problems)] if checkup.problems else ["", "no problems"]
     return "\n".join(lines)
+
+
+def _speed_lines(checkup: Checkup) -> list[str]:
+    """Return what was measured, and what would make it faster. A line about compiled kernels belongs here."""
+    counts = list(checkup.speeds[0].milliseconds)
+    rows = [("", "", *(f"{count} thread{'s' * (count > 1)}" for count in counts), "bf16 against float32")]
+    for speed in checkup.speeds:
+        each = [f"{speed.milliseconds[count]:.1f} ms" for count in counts]
+        rows.append((speed.kind, f"as {speed.example}", *each, f"{speed.bf16} times as fast"))
+    return [*_aligned(rows), *(f"  {line}" for line in _faster(checkup))]
+
+
+def _faster(checkup: Checkup) -> Iterator[str]:
+    """Yield what would make networks of every kind faster on this processor."""
+    for speed in checkup.speeds:
+        ways = []
+        if speed.threads != checkup.threads["operations"]:
+            ways.append(f"--threads {speed.threads}")
+        if speed.bf16.low > 1.05:
+            ways.append("--precision bf16")
+        yield f"{speed.kind}: " + (f"faster with {' '.join(ways)}" if ways else "as it is set, it is fastest")
+    if any(max(times.values()) > 2 * times[1] for times in (speed.milliseconds for speed in checkup.speeds)):
+        yield "more threads are much slower than one: other work keeps the cores busy; measure again when it is done"
 
 
 def _shown(package: Package) -> tuple[str, str, str]:
@@ -340,8 +382,9 @@ def _aligned(rows: list[Any]) -> list[str]:
 
 def run(command: Command) -> int:
     """Run `ramify doctor`."""
+    command.add("--measure", bool, "whether to measure what precisions and threads bring here", flag=True)
     add_json(command)
     options = command.parse()
-    checkup = doctor()
+    checkup = doctor(measure=options.measure)
     print(json.dumps(dataclasses.asdict(checkup), indent=2) if options.json else as_text(checkup))
     return 0

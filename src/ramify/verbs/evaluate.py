@@ -16,6 +16,7 @@ from ramify.data import load as load_data
 from ramify.data.part_names import told_by
 from ramify.errors import ConfigurationError, DataError, OptionError, RunError
 from ramify.run import RunFolder, make_fabric, say
+from ramify.run.environment import check_precision
 from ramify.run.origin import data_of, located, named_data, network_shape, task_told
 from ramify.run.trained import network_of
 from ramify.training import measure
@@ -44,6 +45,7 @@ class EvaluationResult:
         macs: Multiply-adds of one image.
         latency_ms: Median time of one image on this device.
         device: What it was measured on.
+        precision: What it computed in.
     """
 
     split: str
@@ -53,6 +55,7 @@ class EvaluationResult:
     macs: int
     latency_ms: float
     device: str
+    precision: str
 
     @classmethod
     def of(cls, metrics: Mapping[str, float], **values: Any) -> EvaluationResult:
@@ -86,6 +89,7 @@ def evaluate(
     *,
     split: str = "test",
     device: str = "auto",
+    precision: str = "32-true",
     threads: int | None = None,
 ) -> EvaluationResult:
     """Measure a retrained network; reading the test split is recorded in the run's `reads.jsonl`.
@@ -97,13 +101,14 @@ def evaluate(
             columns are those of the retraining where none are named, and deep images are scaled as they were there.
         split: `test`, `train`, `search_train` or `search_validation`.
         device: `auto`, `cpu`, `cuda`, …
+        precision: `32-true`, `64-true`, `bf16-mixed` (`bf16` for short) or `16-mixed`, however it was trained.
         threads: Threads of CPU operations.
 
     Raises:
         RamifyError: If there is no retrained network, or the data do not fit it.
     """
     network, shape, path = network_of(source)
-    fabric = make_fabric(device, threads=threads)
+    fabric = make_fabric(device, precision, threads)
     task = source.task if isinstance(source, RetrainResult) else task_told(shape)
     if task.needs_data:
         task = task.on(_measured_data(source, data, path, shape, fabric, split, task.targets))
@@ -116,10 +121,11 @@ def evaluate(
     inputs = task.split(split, "evaluate")
     if path is not None and task.needs_data:
         RunFolder(path).record_reads(task.data.reads[before:])
-    network = network.to(fabric.device)
-    measurement = measure(network, inputs, device=fabric.device).checked(inputs)
+    measurement = measure(fabric.setup_module(network), inputs, device=fabric.device).checked(inputs)
     size = task.input_size if task.needs_data else task.example(1, "cpu").inputs
     cost = profile(network, size)
+    with fabric.autocast():
+        latency = latency_ms(network, size)
     result = EvaluationResult.of(
         measurement.metrics,
         split=split,
@@ -127,8 +133,9 @@ def evaluate(
         loss=measurement.loss,
         params=cost.params - cost.auxiliary_params,
         macs=cost.macs,
-        latency_ms=round(latency_ms(network, size), 4),
+        latency_ms=round(latency, 4),
         device=str(fabric.device),
+        precision=check_precision(precision),
     )
     if path is not None:
         if measurement.details:
@@ -318,8 +325,9 @@ def run(command: Command) -> int:
     command.add("source", str, "run folder of a retraining, or of its search")
     add_data(command, more="; default: that of the retraining")
     command.add("--split", str, "test, train, search_train or search_validation", default="test")
-    add_machine(command, "device", "threads")
+    add_machine(command, "device", "precision", "threads")
     options = command.parse()
-    result = evaluate(options.source, options.data, split=options.split, device=options.device, threads=options.threads)
+    machine = {name: options[name] for name in ("device", "precision", "threads")}
+    result = evaluate(options.source, options.data, split=options.split, **machine)
     print(json.dumps(result.as_dict(), indent=2))
     return 0

@@ -103,7 +103,7 @@ def search_levels(
         seed: All randomness follows from it.
         device: `auto`, `cpu`, `cuda`, …
         devices: How many of them share every batch, each in a process of its own (docs/distributed.md).
-        precision: `32-true`, `64-true`, `bf16-mixed` or `16-mixed`.
+        precision: `32-true`, `64-true`, `bf16-mixed` (`bf16` for short) or `16-mixed`.
         execution: How networks are executed (`ramify.execution`): `compiled`, `shared`, or `plain`, every candidate on
             its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
