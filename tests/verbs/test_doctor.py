@@ -12,6 +12,7 @@ import torch
 
 import ramify
 from ramify.cli import main
+from ramify.kernels import kernels
 from ramify.run import speed
 from ramify.run.speed import Ratio, Speed, fastest
 from ramify.verbs.doctor import as_text, doctor
@@ -147,7 +148,7 @@ def speed_of(kind, times, bf16):
 @pytest.mark.parametrize(
     ("times", "bf16", "advice"),
     [
-        ({1: 2.0, 2: 1.1}, 1.9, "dense: faster with --threads 2 --precision bf16"),
+        ({1: 2.0, 2: 1.1}, 1.9, "dense: faster with --threads 2, --precision bf16"),
         ({1: 2.0, 2: 1.1}, 0.6, "dense: faster with --threads 2"),
         ({1: 2.0, 2: 1.98}, 1.1, "dense: as it is set, it is fastest"),
         ({1: 2.0, 2: 90.0}, 1.9, "other work keeps the cores busy"),
@@ -162,6 +163,17 @@ def test_what_would_make_it_faster(times, bf16, advice, monkeypatch):
     assert f"{bf16:.2f} [{bf16 - 0.1:.2f}–{bf16 + 0.1:.2f}] times as fast" in text
     assert ("busy" in text) == (times[2] > 4)
     assert text.index("speed of the CPU") < text.index("no problems")
+
+
+def test_kernels_and_why_there_are_none(monkeypatch):
+    found = doctor()
+    assert found.kernels.startswith("for " if kernels() else "none: ")
+    assert f"kernels for separable convolutions: {found.kernels}" in as_text(found)
+    monkeypatch.setenv("RAMIFY_KERNELS", "off")
+    monkeypatch.setattr(speed, "speeds", lambda seconds: iter([speed_of("depthwise", {1: 2.0}, 0.6)]))
+    text = as_text(doctor(measure=True))
+    assert "kernels for separable convolutions: none: RAMIFY_KERNELS=off" in text
+    assert "kernels, of which there are none: RAMIFY_KERNELS=off" in text
 
 
 def test_nothing_is_measured_unless_asked_for(capsys, monkeypatch):
@@ -181,4 +193,5 @@ def test_measuring_for_real(capsys, monkeypatch):
     assert all(
         set(one["bf16"]) == {"median", "low", "high"} and one["bf16"]["median"] > 0 for one in (dense, depthwise)
     )
+    assert (depthwise["kernels"] is None) == (not kernels())
     assert torch.equal(torch.get_rng_state(), state)

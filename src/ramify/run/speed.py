@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ramify.execution import prepare
 from ramify.executors.numerics import usable_cores
+from ramify.kernels import kernels
 from ramify.ops import make_operation
 from ramify.seeding import seeded
 from ramify.spaces import DARTSCells, NASBench201, Space
@@ -120,6 +121,7 @@ class Speed:
         milliseconds: Threads → what a single candidate takes, forwards and backwards.
         threads: With how many it is fastest.
         bf16: How many times faster a training step is in `bf16-mixed` than in `32-true`, with that many threads.
+        kernels: How many times faster it is with the execution `compiled` than with `shared`; None without kernels.
     """
 
     kind: str
@@ -127,6 +129,7 @@ class Speed:
     milliseconds: dict[int, float]
     threads: int
     bf16: Ratio
+    kernels: Ratio | None = None
 
 
 _SEPARABLE = [[f"{kind}_conv_{size}x{size}", source] for kind in ("sep", "dil") for size in (3, 5) for source in (0, 1)]
@@ -144,12 +147,13 @@ _KINDS: Mapping[str, tuple[str, Space, Any, Mapping[str, int]]] = {
 
 def speeds(seconds: float) -> Iterator[Speed]:
     """Measure this processor on networks of every kind, within about so many seconds."""
-    share = seconds / (2 * len(_KINDS))
+    found = kernels()
+    share = seconds / ((3 if found else 2) * len(_KINDS))
     for kind, (candidate, space, member, layout) in _KINDS.items():
         with seeded(0, "speed", kind):
             operation = _last(make_operation(candidate, 16))
             maps = _last(torch.randn(16, 16, 32, 32)).requires_grad_()
-            network = prepare(space.build(space.parse(member), {"channels": 16, **layout})).train()
+            network = space.build(space.parse(member), {"channels": 16, **layout}).train()
             images = _last(torch.randn(16, 3, 32, 32))
         times = by_threads(lambda: operation(maps).sum().backward(), share)  # noqa: B023
         threads = fastest(times)
@@ -157,19 +161,23 @@ def speeds(seconds: float) -> Iterator[Speed]:
             torch.set_num_threads(threads)
             steps = {enabled: _training_step(network, images, bf16=enabled) for enabled in (False, True)}
             full, half = in_turn(steps, share).values()
+            executions = ("shared", "compiled") if found else ()
+            by_execution = {name: _training_step(network, images, execution=name) for name in executions}
+            ratio = Ratio.of(*in_turn(by_execution, share).values()) if found else None
         milliseconds = {count: round(1000 * statistics.median(each), 3) for count, each in times.items()}
-        yield Speed(kind, space.name, milliseconds, threads, Ratio.of(full, half))
+        yield Speed(kind, space.name, milliseconds, threads, Ratio.of(full, half), ratio)
 
 
 def _last(value: Any) -> Any:
     return value.to(memory_format=torch.channels_last)
 
 
-def _training_step(network: nn.Module, images: Tensor, *, bf16: bool) -> Step:
+def _training_step(network: nn.Module, images: Tensor, *, bf16: bool = False, execution: str = "shared") -> Step:
     labels = torch.arange(len(images)) % 10
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
 
     def step() -> None:
+        prepare(network, execution)
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = network(images)

@@ -98,6 +98,7 @@ class Checkup:
         variables: Those of the environment that set the threads of libraries.
         places: Where files go.
         problems: What stands in the way, and what to do about it; empty if nothing does.
+        kernels: What the execution `compiled` has on the CPU, or why there is none.
         speeds: How fast the processor is on networks of every kind; empty where nothing was measured.
     """
 
@@ -109,6 +110,7 @@ class Checkup:
     variables: dict[str, str]
     places: tuple[Place, ...]
     problems: tuple[str, ...]
+    kernels: str = ""
     speeds: tuple[Speed, ...] = ()
 
 
@@ -144,10 +146,22 @@ def doctor(*, measure: bool = False) -> Checkup:
     problems += [f"{place.path} ({place.what}) cannot be written" for place in places if not place.writable]
     speeds: tuple[Speed, ...] = ()
     if measure:
+        from ramify import kernels
         from ramify.run import speed
 
+        kernels.build()
         speeds = tuple(speed.speeds(MEASURING_S))
-    return Checkup(versions, packages, devices, cores, threads, variables, places, tuple(problems), speeds)
+    return Checkup(versions, packages, devices, cores, threads, variables, places, tuple(problems), _kernels(), speeds)
+
+
+def _kernels() -> str:
+    from ramify.kernels import kernels
+
+    found = kernels()
+    if not found:
+        return f"none: {found.reason}"
+    assert found.folder is not None
+    return f"for {found.processor}, {'in' if found.folder.exists() else 'to be compiled into'} {found.folder}"
 
 
 # Packages
@@ -321,6 +335,8 @@ def as_text(checkup: Checkup) -> str:
         free = "" if device.free is None else f" ({_gib(device.free)} free)"
         lines.append(f"  {device.device}: {', '.join(filter(None, (device.name, device.capability)))}{memory}{free}")
         lines.append(f"    --precision {', '.join(device.precisions)}")
+        if device.device == "cpu":
+            lines.append(f"    kernels for separable convolutions: {checkup.kernels}")
     cores, threads = checkup.cores, checkup.threads
     lines += ["", "threads"]
     lines.append(f"  {threads['operations']} for operations, {threads['beside']} beside them")
@@ -339,12 +355,14 @@ def as_text(checkup: Checkup) -> str:
 
 
 def _speed_lines(checkup: Checkup) -> list[str]:
-    """Return what was measured, and what would make it faster. A line about compiled kernels belongs here."""
+    """Return what was measured, and what would make it faster."""
     counts = list(checkup.speeds[0].milliseconds)
-    rows = [("", "", *(f"{count} thread{'s' * (count > 1)}" for count in counts), "bf16 against float32")]
+    columns = [f"{count} thread{'s' * (count > 1)}" for count in counts]
+    rows: list[Any] = [("", "", *columns, "bf16 against float32", "kernels against none")]
     for speed in checkup.speeds:
         each = [f"{speed.milliseconds[count]:.1f} ms" for count in counts]
-        rows.append((speed.kind, f"as {speed.example}", *each, f"{speed.bf16} times as fast"))
+        kernels = "" if speed.kernels is None else f"{speed.kernels} times as fast"
+        rows.append((speed.kind, f"as {speed.example}", *each, f"{speed.bf16} times as fast", kernels))
     return [*_aligned(rows), *(f"  {line}" for line in _faster(checkup))]
 
 
@@ -356,7 +374,9 @@ def _faster(checkup: Checkup) -> Iterator[str]:
             ways.append(f"--threads {speed.threads}")
         if speed.bf16.low > 1.05:
             ways.append("--precision bf16")
-        yield f"{speed.kind}: " + (f"faster with {' '.join(ways)}" if ways else "as it is set, it is fastest")
+        if speed.kind == "depthwise" and speed.kernels is None:
+            ways.append(f"kernels, of which there are {checkup.kernels}")
+        yield f"{speed.kind}: " + (f"faster with {', '.join(ways)}" if ways else "as it is set, it is fastest")
     if any(max(times.values()) > 2 * times[1] for times in (speed.milliseconds for speed in checkup.speeds)):
         yield "more threads are much slower than one: other work keeps the cores busy; measure again when it is done"
 
