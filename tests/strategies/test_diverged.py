@@ -144,7 +144,11 @@ def test_a_failure_is_no_parent(name, monkeypatch):
         assert not [t for t in session.trials if (t.epochs or 0) > 1 and t.failed and _before(session.trials, t)]
     if name == "local":
         climb = session.trials.fold("climb", pytest.fail, lambda state, trial: state)
-        assert not is_bad(SPACE, climb.standing)
+        assert not is_bad(SPACE, SPACE.architecture(climb.standing))
+    if name == "evolution":
+        lineage = session.trials.fold("lineage", pytest.fail, lambda state, trial: state)
+        parents = [SPACE.architecture(values) for values in lineage.parents(-1)]
+        assert parents and not any(is_bad(SPACE, parent) for parent in parents)
 
 
 def _before(trials, trial):
