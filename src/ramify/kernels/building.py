@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from ramify.errors import shown
+from ramify.errors import ConfigurationError, shown
 from ramify.files import expanded
 from ramify.parallel import say
 
@@ -54,12 +54,21 @@ class Kernels:
         return not self.reason
 
     def library(self, dtype: torch.dtype, channels: int) -> ctypes.CDLL:
-        """Return the compiled functions for maps of a type and a number of channels: vectors no longer than needed."""
+        """Return the compiled functions for maps of a type and a number of channels: vectors no longer than needed.
+
+        Raises:
+            ConfigurationError: If they are not compiled yet, and cannot be.
+        """
         assert self.folder is not None
         size = _REALS[dtype][1]
         longest = _PROCESSORS[self.processor][1]
         fitting = [length for length in (16, 32) if channels * size <= length < longest]
-        return _loaded(self.folder / f"{_REALS[dtype][0]}-{fitting[0] if fitting else longest}.so", self.processor)
+        try:
+            return _loaded(self.folder / f"{_REALS[dtype][0]}-{fitting[0] if fitting else longest}.so", self.processor)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ConfigurationError(
+                f"kernels for {dtype} cannot be made ({_why(error)}); a run with --execution shared needs none"
+            ) from None
 
 
 def kernels() -> Kernels:
@@ -85,9 +94,12 @@ def build() -> Kernels:
         for path in _paths(found, torch.float32):
             _loaded(path, found.processor)
     except (OSError, subprocess.SubprocessError) as error:
-        text = getattr(error, "stderr", "") or str(error)
-        return _failed(found, " ".join(str(text).split())[:120])
+        return _failed(found, _why(error))
     return found
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(getattr(error, "stderr", "") or error).split())[:120]
 
 
 _failures: dict[Kernels, Kernels] = {}
