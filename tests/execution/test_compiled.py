@@ -106,6 +106,19 @@ def test_who_watches_functions_sees_them():
     assert mode.seen > 3 * 5
 
 
+def test_transformed_functions_run_as_shared():
+    network = supernet().eval()  # whose stem would note its batches
+    parameters, example = dict(network.named_parameters()), mix()
+    call = lambda held: torch.func.functional_call(network, held, (X, example)).sum()  # noqa: E731
+    transformed = torch.func.grad(call)(parameters)
+    usual = torch.autograd.grad(call(parameters), list(parameters.values()))
+    for a, b in zip(transformed.values(), usual, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    ones = {name: torch.ones_like(value) for name, value in parameters.items()}
+    _, along = torch.func.jvp(call, (parameters,), (ones,))
+    assert along.isfinite()
+
+
 def test_running_statistics_of_built_networks():
     network = SPACE.build(ARCH, channels=4, layers=3, num_classes=10, auxiliary=False)
     shared, compiled = prepare(deepcopy(network), "shared"), prepare(deepcopy(network), "compiled")

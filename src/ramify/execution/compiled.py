@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from ramify.errors import ConfigurationError
 from ramify.execution.execution import EXECUTIONS, Form, definition_of
@@ -101,9 +102,11 @@ class _Parts:
 
 
 def _is_for_kernels(x: Tensor) -> bool:
-    """Return whether kernels can take a tensor, and nobody wants to see the functions of PyTorch that run."""
+    """Return whether kernels can take a tensor, and nobody transforms or watches the functions of PyTorch that run."""
     plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    return plain and not torch.is_autocast_enabled("cpu") and not torch._C._len_torch_function_stack()
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    watched = torch._C._len_torch_function_stack() > 0
+    return plain and not (torch.is_autocast_enabled("cpu") or transformed or watched)
 
 
 def _is_depthwise(conv: Any) -> bool:
