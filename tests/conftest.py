@@ -1,5 +1,6 @@
 """Settings for all tests."""
 
+import gc
 import signal
 
 import hypothesis
@@ -17,6 +18,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 hypothesis.settings.register_profile("ramify", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ramify")
+
+
+def pytest_collection_finish():
+    """Thousands of tests stay in memory; the collector of garbage need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -98,7 +98,7 @@ def within(rows, number, seed):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in ("GDAS", "retrain") else pytest.mark.slow) for name in QUICK]
+    "name", [pytest.param(name, marks=[] if name == "retrain" else pytest.mark.slow) for name in QUICK]
 )
 def test_killed_at_a_random_moment(name, tmp_path, undisturbed):
     rows = len(undisturbed(name)["."]["history"])

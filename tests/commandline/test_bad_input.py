@@ -90,7 +90,7 @@ def assert_one_line(err):
         (f"{SEARCH} --data cifra10", "'cifra10' is neither a folder or file nor a data set; did you mean"),
         (f"{SEARCH} --data.split randm", "unknown split 'randm': did you mean 'random'?"),
         (f"{RETRAIN} --recipe.schedule cosin", "unknown schedule 'cosin'; did you mean 'cosine'?"),
-        (f"{SEARCH} --precision bf16", "unknown precision 'bf16'; did you mean 'bf16-mixed'?"),
+        (f"{SEARCH} --precision bf16-mix", "unknown precision 'bf16-mix'; did you mean 'bf16-mixed'?"),
         (f"{SEARCH} --device gpu", "unknown device 'gpu'; did you mean 'cpu'?"),
         (f"{SEARCH} --device cuda:99", "there is no device 'cuda:99' here"),
         (f"{SEARCH} more", "unrecognized arguments: more"),

@@ -165,7 +165,7 @@ def test_a_search_in_a_table_imports_no_images_and_no_compiler(tmp_path):
         f"lookup = ramify.evaluators.TableLookup(table={str(tmp_path / 'table')!r}, column='valid')\n"
         "for strategy in (ramify.strategies.RandomSearch, ramify.strategies.BayesianOptimization):\n"
         "    ramify.search(small_tables.sub_space(), strategy(evaluator=lookup, evaluations=12), progress=False)\n"
-        "slow = {'PIL', 'torchvision', 'sklearn', 'scipy', 'tensorboard', 'lightning_fabric', 'optuna', 'matplotlib'}\n"
+        "slow = {'PIL', 'torchvision', 'sklearn', 'scipy', 'lightning_fabric', 'optuna', 'matplotlib'}\n"
         "slow |= {'torch._dynamo', 'torch._inductor', 'triton', 'sympy', 'jsonargparse', 'pyarrow'}\n"
         "assert not slow & set(sys.modules), slow & set(sys.modules)\n"
     )
