@@ -3,7 +3,7 @@
 A candidate is [ReLU, depthwise, pointwise, batch norm] once or twice (Liu et al., DARTS, ICLR 2019, appendix A.1.1);
 its last norm is weighed and added to the sum of a target. One call takes all candidates of a source, reads the source
 once, and keeps the maps in front of norms alone. Letters: B images, C channels, N candidates, D of them doubles, T
-targets, H' × W' the size behind the stride.
+targets, M ready maps, H' × W' the size behind the stride.
 """
 
 from __future__ import annotations
