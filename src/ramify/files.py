@@ -191,7 +191,7 @@ def expanded(path: str | Path) -> Path:
     """Return a path with the home directory for `~`; as in a shell, `~nobody` stays what it is."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # nobody of that name
+    except (RuntimeError, ValueError):  # nobody of that name; a name with a zero byte
         return Path(path)
 
 

@@ -121,7 +121,10 @@ def test_what_does_not_fit_is_refused(value, kind, message):
     assert str(refusal.value).startswith(message)
 
 
-@given(st.text(max_size=12) | st.sampled_from(["{a: [1", "[1, {b: 2}]", "null", "1,2", "{}", "--", "1e999", "&a [*a]"]))
+@given(
+    st.text(max_size=12)
+    | st.sampled_from(["{a: [1", "[1, {b: 2}]", "null", "1,2", "{}", "--", "1e999", "&a [*a]", "~\0"])
+)
 def test_any_word_fits_or_is_refused_in_one_line(text):
     for kind in (int, bool | None, list[float], tuple[str, str], dict[str, int], Inner | None, Literal["a"], Any):
         try:

@@ -107,13 +107,13 @@ def test_who_watches_functions_sees_them():
 
 
 def test_transformed_functions_run_as_shared():
-    network = supernet().eval()  # whose stem would note its batches
+    network = supernet().double().eval()  # whose stem would note its batches
     parameters, example = dict(network.named_parameters()), mix()
-    call = lambda held: torch.func.functional_call(network, held, (X, example)).sum()  # noqa: E731
+    call = lambda held: torch.func.functional_call(network, held, (X.double(), example)).sum()  # noqa: E731
     transformed = torch.func.grad(call)(parameters)
     usual = torch.autograd.grad(call(parameters), list(parameters.values()))
     for a, b in zip(transformed.values(), usual, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
     ones = {name: torch.ones_like(value) for name, value in parameters.items()}
     _, along = torch.func.jvp(call, (parameters,), (ones,))
     assert along.isfinite()
