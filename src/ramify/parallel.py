@@ -26,6 +26,11 @@ class LostError(RunError):
     """Another process of the same job has died."""
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def started() -> int:
     """Return the number of processes that `torchrun`, or a run with `devices`, has started; 1 without either."""
     return int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1

@@ -77,7 +77,7 @@ def test_a_damaged_file_in_a_worker_is_one_line(tmp_path, monkeypatch, workers):
     for number, path in enumerate(paths):
         path.write_bytes(png(picture(number))[: 60 if number == 2 else None])
     if not workers:
-        monkeypatch.setattr(module.os, "sched_getaffinity", lambda _: ())
+        monkeypatch.setattr(module, "usable_cores", lambda: 0)
     streamed = Streamed(Files(paths), torch.arange(3), Form(8, 8, 3))
     with pytest.raises(DataError, match=r"^\S+2\.png: not a readable image \([^\n]+\); repair or remove it$"):
         list(streamed.padded([torch.tensor([0]), torch.tensor([1, 2])], 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import replace
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from torch.nn.functional import pad
 from ramify.data.depth import Extent, Scale, UnmeasuredError
 from ramify.data.encoded import Arrays, Encoded, Form, Items, Joined, decode, extent, is_deep, probe
 from ramify.errors import DataError
+from ramify.parallel import usable_cores
 from ramify.seeding import stream
 
 memory_limit = 4 * 2**30
@@ -158,9 +158,8 @@ class _Measurer(torch.utils.data.Dataset[Any]):
 
 def _in_workers(work: torch.utils.data.Dataset[Any], batches: Sequence[list[int]]) -> Iterator[Any]:
     """Yield what `work` gives for each batch, in order, while worker processes are ahead; raise errors it gives."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Daemonic processes (executors use them) may not have children.
-    workers = 0 if multiprocessing.current_process().daemon else min(8, cores, len(batches))
+    workers = 0 if multiprocessing.current_process().daemon else min(8, usable_cores(), len(batches))
     loader: Any = torch.utils.data.DataLoader(
         work,
         batch_size=None,  # the items of the sampler are batches already

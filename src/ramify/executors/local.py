@@ -35,6 +35,7 @@ from ramify.executors.base import (
     threads,
 )
 from ramify.interruption import request
+from ramify.parallel import usable_cores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +129,7 @@ class LocalProcesses(WorkersElsewhere, Executor):
             visible = os.environ.get("CUDA_VISIBLE_DEVICES")
             leases += visible.split(",") if visible else map(str, range(torch.cuda.device_count()))
         else:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            leases += [None] * (self.processes or max(1, cores // self.threads))
+            leases += [None] * (self.processes or max(1, usable_cores() // self.threads))
         setup = _packed(Setup(begin, tuple(pack()), self.threads))
         return _Processes(setup, leases[: self.processes], self)
 

@@ -15,11 +15,6 @@ MOST_THREADS = 1024
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def check_threads(count: int | None, name: str = "threads") -> None:
     """Refuse an impossible number of threads; None leaves it to PyTorch.
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ramify.execution import prepare
-from ramify.executors.numerics import usable_cores
 from ramify.kernels import kernels
 from ramify.ops import make_operation
+from ramify.parallel import usable_cores
 from ramify.seeding import seeded
 from ramify.spaces import DARTSCells, NASBench201, Space
 

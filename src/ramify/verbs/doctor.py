@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import ramify
 from ramify.commandline.options import add_json
-from ramify.executors.numerics import usable_cores
+from ramify.parallel import usable_cores
 
 _LIBRARIES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "NUMEXPR_")
 """Begin the names of environment variables that say how libraries use threads."""
