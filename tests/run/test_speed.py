@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ramify.run import speed
-from ramify.run.speed import Ratio, by_threads, fastest, in_turn, thread_counts
+from ramify.run.speed import Ratio, by_threads, fastest_count, in_turn, thread_counts
 
 
 def test_steps_are_taken_in_turn_and_equally_often(monkeypatch):
@@ -43,6 +43,6 @@ def test_a_step_by_threads():
 
 
 def test_more_threads_are_taken_only_where_they_gain():
-    assert fastest({1: [1.0], 2: [0.97], 4: [0.96]}) == 1
-    assert fastest({1: [1.0], 2: [0.6], 4: [0.59]}) == 2
-    assert fastest({4: [0.2, 9.0, 0.2], 1: [1.0, 1.0, 1.0], 2: [0.6]}) == 4
+    assert fastest_count({1: [1.0], 2: [0.97], 4: [0.96]}) == 1
+    assert fastest_count({1: [1.0], 2: [0.6], 4: [0.59]}) == 2
+    assert fastest_count({4: [0.2, 9.0, 0.2], 1: [1.0, 1.0, 1.0], 2: [0.6]}) == 4

@@ -14,7 +14,7 @@ import ramify
 from ramify.cli import main
 from ramify.kernels import kernels
 from ramify.run import speed
-from ramify.run.speed import Ratio, Speed, fastest
+from ramify.run.speed import Ratio, Speed, fastest_count
 from ramify.verbs.doctor import as_text, doctor
 
 
@@ -141,7 +141,7 @@ def test_the_verb(capsys):
 
 
 def speed_of(kind, times, bf16):
-    threads = fastest({count: [time] for count, time in times.items()})
+    threads = fastest_count({count: [time] for count, time in times.items()})
     return Speed(kind, "Space", times, threads, Ratio(bf16, bf16 - 0.1, bf16 + 0.1))
 
 

@@ -90,7 +90,7 @@ def by_threads(step: Step, seconds: float, counts: Sequence[int] | None = None) 
         return in_turn({count: taken_with(count) for count in counts or thread_counts()}, seconds)
 
 
-def fastest(times: Mapping[int, Sequence[float]], gain: float = 1.05) -> int:
+def fastest_count(times: Mapping[int, Sequence[float]], gain: float = 1.05) -> int:
     """Return the number of threads whose steps are fastest; a larger one counts only where it gains."""
     best, *others = sorted(times)
     for count in others:
@@ -156,7 +156,7 @@ def speeds(seconds: float) -> Iterator[Speed]:
             network = space.build(space.parse(member), {"channels": 16, **layout}).train()
             images = _last(torch.randn(16, 3, 32, 32))
         times = by_threads(lambda: operation(maps).sum().backward(), share)  # noqa: B023
-        threads = fastest(times)
+        threads = fastest_count(times)
         with _threads_kept():
             torch.set_num_threads(threads)
             steps = {enabled: _training_step(network, images, bf16=enabled) for enabled in (False, True)}

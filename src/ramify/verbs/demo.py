@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from ramify import files
 from ramify.commandline.options import add_machine
 from ramify.ops import make_operation
 from ramify.run import RunFolder
-from ramify.run.speed import by_threads, fastest
+from ramify.run.speed import by_threads, fastest_count
 from ramify.spaces import DARTSCells
 from ramify.strategies import DARTS
 from ramify.training import Recipe
@@ -43,8 +43,8 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = 
     if threads is None and files.is_file(Path(out) / "config.yaml"):
         threads = RunFolder(out).config().get("threads")
     if threads is None:
-        times = {count: median(each) for count, each in by_threads(_step(), seconds=3).items()}
-        threads = fastest({count: [time] for count, time in times.items()})
+        times = by_threads(_step(), seconds=3)
+        threads = fastest_count(times)
         console.print(f"{_in_words(times)}: taking {threads}")
     console.print("[bold]1. Search[/]: DARTS looks for a cell on real handwritten digits")
     result = search(
@@ -86,9 +86,9 @@ def _step() -> Callable[[], object]:
     return lambda: candidate(images).sum().backward()
 
 
-def _in_words(times: Mapping[int, float]) -> str:
+def _in_words(times: Mapping[int, Sequence[float]]) -> str:
     """Return what a step takes with different numbers of threads."""
-    each = ", ".join(f"{1000 * time:.1f} ms with {count}" for count, time in times.items())
+    each = ", ".join(f"{1000 * median(taken):.1f} ms with {count}" for count, taken in times.items())
     return f"Threads: a candidate takes {each}"
 
 
