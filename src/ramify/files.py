@@ -187,6 +187,10 @@ def _is(text: str | Path, test: Callable[[Path], bool]) -> bool:
         return False
 
 
+CACHE = "~/.cache/ramify"
+"""The folder of what can be had again: downloads, compiled kernels."""
+
+
 def expanded(path: str | Path) -> Path:
     """Return a path with the home directory for `~`; as in a shell, `~nobody` stays what it is."""
     try:

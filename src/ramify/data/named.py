@@ -16,12 +16,12 @@ from ramify.data.rows import rows_of_array
 from ramify.data.source import source
 from ramify.data.spec import DataSpec
 from ramify.errors import DataError
-from ramify.files import expanded
+from ramify.files import CACHE, expanded
 
 
 def downloads(root: str | None = None) -> Path:
     """Return the folder of downloads: `root`, else RAMIFY_DATA, else the default one."""
-    return expanded(root or os.environ.get("RAMIFY_DATA") or "~/.cache/ramify")
+    return expanded(root or os.environ.get("RAMIFY_DATA") or CACHE)
 
 
 @source("digits", paper="Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998")

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from ramify.errors import ConfigurationError, shown
-from ramify.files import expanded
+from ramify.files import CACHE, expanded
 from ramify.parallel import say
 
 SWITCH = "RAMIFY_KERNELS"
@@ -121,7 +121,7 @@ def _described(cache: str, processor: str) -> Kernels:
     if (compiler := _compiler()) is None:
         return Kernels("there is no GCC to compile them (install gcc, or set CC)")
     key = hashlib.sha256("\0".join((*_sources().values(), compiler, *_FLAGS, *_PROCESSORS[processor][0])).encode())
-    root = expanded(cache or "~/.cache/ramify")
+    root = expanded(cache or CACHE)
     return Kernels("", root / f"kernels-{processor.lower()}-{key.hexdigest()[:16]}", processor)
 
 
