@@ -28,3 +28,16 @@ def listing(names: Iterable[Any], length: int = 100) -> str:
         shown.append(name)
     more = len(quoted) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def duration(seconds: float) -> tuple[str, str]:
+    """Return a duration as number and unit, with a second unit where that matters."""
+    if seconds < 100:
+        return f"{seconds:.3g}", "s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes}", "min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}", f"h {minutes:02} min"
+    return f"{hours / 24:.1f}", "days"

@@ -71,6 +71,11 @@ def of_run(options: Options) -> dict[str, Any]:
     return {name: options[name] for name in _MACHINE}
 
 
+def add_checkpoint(command: Command) -> None:
+    """Declare `--checkpoint`."""
+    command.add("--checkpoint", str, "`last` weights, or the `best` by the recipe's validation", default="last")
+
+
 def add_json(command: Command) -> None:
     """Declare `--json`."""
     command.add("--json", bool, "whether to print JSON", flag=True)

@@ -15,6 +15,7 @@ from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.parts import listed
 from ramify.data.pixels import Pixels
+from ramify.data.splits import stratified
 from ramify.errors import DataError, nearest
 from ramify.seeding import derive, stream
 
@@ -259,6 +260,23 @@ class Data:
             self.reads.append({"split": name, "purpose": purpose, "images": len(rows), "time": now})
         inputs, labels = self._stores["test" if name == "test" else "pool"]
         return Split(name, inputs, labels, rows, self.mean, self.std)
+
+    def holding_out(self, share: float) -> Data:
+        """Return the same data with another `search_validation`: a share of `train`, drawn by class, the same always.
+
+        Args:
+            share: In (0, 1).
+
+        Raises:
+            DataError: If one of the parts would be empty.
+        """
+        rows, (_, labels) = self._rows["train"], self._stores["pool"]
+        strata = labels.cpu()[rows] if self.classes else torch.zeros(len(rows), dtype=torch.int64)
+        kept, held = stratified(strata, share, stream(0, "held-out validation"))
+        if not (len(kept) and len(held)):
+            raise DataError(f"{self.name}: a share of {share:g} of {len(rows)} leaves nothing to learn or to measure")
+        divided = {**self._rows, "search_train": rows[kept], "search_validation": rows[held]}
+        return replace(self, _rows=divided)
 
     def to(self, device: torch.device | str) -> Data:
         """Return the same data with its images or rows on `device`; both share one record of test reads."""

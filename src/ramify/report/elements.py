@@ -138,16 +138,3 @@ def amount(count: float) -> tuple[str, str]:
         if count >= size:
             return f"{count / size:#.3g}".rstrip("."), unit
     return f"{count:g}", ""
-
-
-def duration(seconds: float) -> tuple[str, str]:
-    """Return a duration as number and unit, with a second unit where that matters."""
-    if seconds < 100:
-        return f"{seconds:.3g}", "s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes}", "min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours}", f"h {minutes:02} min"
-    return f"{hours / 24:.1f}", "days"

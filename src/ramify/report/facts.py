@@ -17,7 +17,6 @@ from ramify.report.elements import (
     as_yaml,
     card,
     copyable,
-    duration,
     facts,
     grid,
     percent,
@@ -27,7 +26,7 @@ from ramify.report.elements import (
 )
 from ramify.report.folder import RunFolder, number
 from ramify.report.story import Trial
-from ramify.wording import sentence
+from ramify.wording import duration, sentence
 
 _SHARES = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "balanced_accuracy": "Balanced accuracy"}
 """Metrics that are shown in per cent."""

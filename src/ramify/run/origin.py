@@ -38,6 +38,7 @@ class NetworkFile(TypedDict):
     features: NotRequired[list[str]]
     target_names: NotRequired[list[str]]
     sha256: str
+    best_sha256: NotRequired[str]
 
 
 SUPERNET = "supernet.safetensors"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load
@@ -13,12 +13,16 @@ from torch import Tensor, nn
 
 from ramify import files, reading
 from ramify.architecture import Architecture
-from ramify.errors import RamifyError, RunError
+from ramify.errors import ConfigurationError, RamifyError, RunError, nearest
 from ramify.parallel import say
 from ramify.run.folder import RunFolder
 from ramify.run.origin import NetworkFile, network_shape, task_told
 from ramify.run.sources import Result
 from ramify.spaces import Space, space_of
+
+LAST, BEST = "model.safetensors", "best.safetensors"
+WEIGHTS = {"last": (LAST, "sha256"), "best": (BEST, "best_sha256")}
+"""Which weights there are: their file, and what `network.json` calls its checksum."""
 
 
 class TrainedNetwork(Result):
@@ -28,23 +32,29 @@ class TrainedNetwork(Result):
     shape: dict[str, Any]
 
 
-def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(path: str | Path, checkpoint: str = "last") -> tuple[nn.Module, dict[str, Any]]:
     """Return the trained network of a run folder, in evaluation mode, and its `network.json`.
 
     Args:
         path: The run folder of a retraining, or of its search.
+        checkpoint: Its `last` weights, or the `best` by the validation of its recipe.
 
     Raises:
         RunError: If the folder holds no finished retraining or its weights do not fit.
     """
+    if checkpoint not in WEIGHTS:
+        raise ConfigurationError(f"unknown checkpoint {checkpoint!r}; {nearest(checkpoint, WEIGHTS)}")
     folder = RunFolder(folder_of(Path(path)))
     shape = folder.read_json("network.json", NetworkFile)
     folder.check_imports()
-    weights = folder.path / "model.safetensors"
+    name, key = WEIGHTS[checkpoint]
+    if key not in shape:
+        raise RunError(f"{folder.path} has no best weights: its recipe had no `validation`; take the last")
+    weights = folder.path / name
     advice = "delete result.json beside it, and the same `ramify retrain` writes it anew"
     try:
         content = reading.bytes_of(weights, error=RunError)
-        if files.digest(content) != shape["sha256"]:
+        if files.digest(content) != cast(Any, shape)[key]:
             raise ValueError("its checksum is wrong")
         state = load(content)
     except Exception as error:  # whatever a damaged file makes of the reader
@@ -73,9 +83,16 @@ def _check_shapes(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise RunError(f"{wrong} is {shapes.get(wrong)} there and {wanted.get(wrong)} in the network")
 
 
-def network_of(source: TrainedNetwork | Result | str | Path) -> tuple[nn.Module, dict[str, Any], Path | None]:
-    """Return the trained network of a source, its `network.json`, and its run folder."""
-    if isinstance(source, TrainedNetwork):
+def network_of(
+    source: TrainedNetwork | Result | str | Path, checkpoint: str = "last"
+) -> tuple[nn.Module, dict[str, Any], Path | None]:
+    """Return the trained network of a source, its `network.json`, and its run folder.
+
+    Args:
+        source: What a verb returned, or a run folder.
+        checkpoint: As `load_network` takes it; of others than the last, the run folder is needed.
+    """
+    if isinstance(source, TrainedNetwork) and checkpoint == "last":
         out = source.out
         if out is not None and not out.is_dir():
             say(f"the run folder {out} is gone, so nothing is recorded in it")
@@ -87,7 +104,7 @@ def network_of(source: TrainedNetwork | Result | str | Path) -> tuple[nn.Module,
     folder = folder_of(path)
     if folder != path:
         files.inner(path, folder.name)
-    return *load_network(folder), folder
+    return *load_network(folder, checkpoint), folder
 
 
 def folder_of(path: Path) -> Path:

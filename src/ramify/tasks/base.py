@@ -136,6 +136,16 @@ class Task(ABC):
         object.__setattr__(bound, "_announced", {})
         return bound
 
+    def holding_out(self, share: float) -> Self:
+        """Return the task with another `search_validation`: a share of all that is there to learn from.
+
+        Raises:
+            ConfigurationError: If the task makes its own batches, whose parts it knows alone.
+        """
+        if self._data is None:
+            raise ConfigurationError(f"{self.name} makes its own batches; hold out its own part, validation 'search'")
+        return self.on(self._data.holding_out(share))
+
     def to(self, device: torch.device | str) -> Self:
         """Return the task with its data on a device; one without data is unchanged."""
         if self._data is None:

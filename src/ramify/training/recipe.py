@@ -5,7 +5,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from ramify.data import Augmentation, Distortion
 from ramify.errors import ConfigurationError, nearest
@@ -21,6 +21,10 @@ class Recipe:
 
     Args:
         epochs: Passes over the training images, warm-up included.
+        validation: Share of the training inputs, drawn by class, that is held out and measured after every epoch, so
+            that the best weights are kept beside the last and nobody has to look at the test split; or `search`, the
+            part that a search learns architectures from. 0 for none.
+        patience: Epochs without a better validation score after which training ends; 0 for all epochs.
         batch_size: Images in a step.
         lr: Highest learning rate.
         min_lr: Lowest, where the schedule ends.
@@ -56,6 +60,8 @@ class Recipe:
     """
 
     epochs: int = 600
+    validation: float | Literal["search"] = 0.0
+    patience: int = 0
     batch_size: int = 96
     lr: float = 0.025
     min_lr: float = 0.0
@@ -93,6 +99,10 @@ class Recipe:
                 raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigurationError(f"`warmup_epochs` must be in [0, {self.epochs}), got {self.warmup_epochs}")
+        if self.validation != "search" and not (_is_number(self.validation) and 0 <= self.validation < 1):
+            raise ConfigurationError(f"`validation` must be a share in [0, 1) or 'search', got {self.validation!r}")
+        if self.patience < 0 or (self.patience and not self.validation):
+            raise ConfigurationError(f"`patience` must be at least 0, and needs `validation`, got {self.patience}")
         for name in ("drop_path", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be in [0, 1), got {getattr(self, name)}")
@@ -166,6 +176,10 @@ class Recipe:
             cutout=cutout,
         )
         return own.distorted(self.distortion)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def recipe_keywords(space: Space, recipe: Recipe, task: Task) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -14,10 +17,11 @@ from ramify.execution import prepare
 from ramify.ops import DropPath
 from ramify.seeding import rng, seeded, stream
 from ramify.supernet import auxiliary_parameters
-from ramify.tasks import Batch, backbone_of
+from ramify.tasks import Batch, Portion, backbone_of
 from ramify.tasks.batch import mapped, tensors
 from ramify.training.descent import descend
 from ramify.training.loss_scale import LossScale
+from ramify.training.measure import measure
 from ramify.training.optimizers import MovingAverage, RMSPropTF
 from ramify.training.recipe import Recipe
 from ramify.training.schedules import WHOLE
@@ -50,6 +54,16 @@ class TrainingSession:
         auxiliary = auxiliary_parameters(backbone_of(network))
         recipe = recipe.sized(sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in auxiliary))
         self.recipe, self.work, self.task = recipe, work, work.task
+        self.validation: Portion | None = None
+        if recipe.validation:
+            if split != "train":
+                raise ConfigurationError(
+                    f"what trains on {split} is measured elsewhere; the recipe's `validation` is for a final training"
+                )
+            if recipe.validation != "search":
+                self.task = self.task.holding_out(recipe.validation)
+            split, self.validation = "search_train", self.task.split("search_validation")
+        self.best: dict[str, Any] = {}  # epoch, score, and the weights as they were there
         check_whole(self.task, recipe.accumulate)
         check_smoothing(self.task, recipe.label_smoothing)
         self.augmented = recipe.augmented(self.task)
@@ -109,34 +123,83 @@ class TrainingSession:
             sizes = " and ".join(str(tuple(each.shape)) for each in tensors(inputs))
             raise ConfigurationError(f"the network cannot be trained on batches of {sizes}: {reason}") from error
 
+    def seconds_per_step(self) -> float:
+        """Return what a training step takes here, measured on a copy of the network; nothing is changed.
+
+        The second of two steps on a batch counts. What an optimizer does afterwards is little beside them.
+        """
+        network, seconds = deepcopy(self.network.module).train(), 0.0
+        with seeded(self.work.seed, "a look at the time"):
+            for _ in range(2):
+                start, batch = time.perf_counter(), next(self._batches(0))
+                for part, share in self._parts(batch):
+                    with self.work.fabric.autocast():
+                        output = network(part.inputs)
+                    loss = lost(self.task, output[0] if self._is_auxiliary(output) else output, part, share)
+                    loss.part.backward()
+                loss.part.detach().item()  # waits for a device
+                seconds = time.perf_counter() - start
+        return seconds
+
     def run(self) -> Iterator[Metrics]:
         """Train; yield after every step, with a row of the history after every epoch."""
-        recipe, work = self.recipe, self.work
+        recipe = self.recipe
         first_epoch, first_batch = divmod(self.step, self.steps_per_epoch)
         for epoch in range(first_epoch, recipe.epochs):
+            if self._lost_patience(epoch):
+                return
             drop_path = recipe.drop_path * epoch / recipe.epochs if self.drop_paths else 0.0
             for module in self.drop_paths:
                 module.rate = drop_path
             self.network.train()
-            batches = self.split.batches(
-                self.batch_size,
-                seed=work.seed,
-                epoch=epoch,
-                augmented=self.augmented,
-                shuffle=True,
-                drop_last=self.drops_last,
-                start=first_batch if epoch == first_epoch else 0,
-                part=parallel.part(),
-                device=work.fabric.device,
-            )
-            for batch in batches:
+            for batch in self._batches(epoch, first_batch if epoch == first_epoch else 0):
                 rate = recipe.lr_at(self.step, self.steps_per_epoch)
                 self._step(batch, rate)
                 self.step += 1
                 values: dict[str, Any] = {}
                 if self.step % self.steps_per_epoch == 0:
-                    values = {"epoch": epoch, **self.averages.take(), "lr": rate, "drop_path": drop_path}
+                    averages = self.averages.take()
+                    values = {"epoch": epoch, **averages, "lr": rate, "drop_path": drop_path}
+                    values |= self._validated(epoch, [*averages, self.task.metrics[0].name][1])
                 yield Metrics("train", self.step, self.steps, values)
+
+    def _batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Return this process' share of the batches of an epoch, from one on."""
+        return self.split.batches(
+            self.batch_size,
+            seed=self.work.seed,
+            epoch=epoch,
+            augmented=self.augmented,
+            shuffle=True,
+            drop_last=self.drops_last,
+            start=start,
+            part=parallel.part(),
+            device=self.work.fabric.device,
+        )
+
+    def _parts(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
+        """Return the parts that a batch is sent through the network in, with their shares of its loss."""
+        return parts(self.task, batch, self.recipe.accumulate, size=self.batch_size, uneven=self.uneven)
+
+    def _validated(self, epoch: int, name: str) -> dict[str, float]:
+        """Measure the network on what was held out, and keep its weights if they are the best so far.
+
+        Args:
+            epoch: That has ended.
+            name: What the training calls the first metric of the task.
+        """
+        if self.validation is None:
+            return {}
+        found = measure(self.trained, self.validation, device=self.work.fabric.device)
+        if isfinite(found.score) and isfinite(found.loss) and not found.score <= self.best.get("score", -inf):
+            state = {name: value.detach().clone() for name, value in self.trained.state_dict().items()}
+            self.best = {"epoch": epoch, "score": found.score, "state": state}
+        score = found.metrics[self.task.metrics[0].name]
+        return {"validation_loss": found.loss, f"validation_{name}": score}
+
+    def _lost_patience(self, epoch: int) -> bool:
+        """Return whether training ends before an epoch, because none of the latest was better."""
+        return bool(self.recipe.patience) and epoch > self.best.get("epoch", -1) + self.recipe.patience
 
     def _step(self, batch: Batch, rate: float) -> None:
         clip = self.recipe.clip
@@ -147,8 +210,7 @@ class TrainingSession:
     def _losses(self, batch: Batch) -> Iterator[Tensor]:
         """Yield what the parts of a batch lose."""
         count = self.recipe.accumulate
-        divided = parts(self.task, batch, count, size=self.batch_size, uneven=self.uneven)
-        for number, (part, share) in enumerate(divided):
+        for number, (part, share) in enumerate(self._parts(batch)):
             key = (self.step,) if count == 1 else (self.step, number)
             inputs, mixed = self._mixed(part, key)
             with seeded(self.work.seed, "train", *key):
@@ -195,6 +257,7 @@ class TrainingSession:
             "optimizer": self.optimizer.state_dict(),
             "scale": self.scale.state_dict(),
             "averages": self.averages.state_dict(),
+            **({} if self.validation is None else {"best": self.best}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -206,6 +269,7 @@ class TrainingSession:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scale.load_state_dict(state["scale"])
         self.averages.load_state_dict(state["averages"])
+        self.best = dict(state.get("best", {}))
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

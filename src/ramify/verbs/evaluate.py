@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ramify import files
-from ramify.commandline.options import add_data, add_machine
+from ramify.commandline.options import add_checkpoint, add_data, add_machine
 from ramify.costs import latency_ms, profile
 from ramify.data import Data, DataSpec, Scale, arranged, colored, data_set_names, numbered, spec_of, targeted
 from ramify.data import load as load_data
@@ -88,6 +88,7 @@ def evaluate(
     data: AnyData | None = None,
     *,
     split: str = "test",
+    checkpoint: str = "last",
     device: str = "auto",
     precision: str = "32-true",
     threads: int | None = None,
@@ -100,6 +101,7 @@ def evaluate(
             all images are measured. Classes are matched by their names, where both sides have names. `image_size` and
             columns are those of the retraining where none are named, and deep images are scaled as they were there.
         split: `test`, `train`, `search_train` or `search_validation`.
+        checkpoint: The `last` weights of the training, or the `best` by the validation of its recipe.
         device: `auto`, `cpu`, `cuda`, …
         precision: `32-true`, `64-true`, `bf16-mixed` (`bf16` for short) or `16-mixed`, however it was trained.
         threads: Threads of CPU operations.
@@ -107,7 +109,7 @@ def evaluate(
     Raises:
         RamifyError: If there is no retrained network, or the data do not fit it.
     """
-    network, shape, path = network_of(source)
+    network, shape, path = network_of(source, checkpoint)
     fabric = make_fabric(device, precision, threads)
     task = source.task if isinstance(source, RetrainResult) else task_told(shape)
     if task.needs_data:
@@ -326,8 +328,9 @@ def run(command: Command) -> int:
     add_data(command, more="; default: that of the retraining")
     command.add("--split", str, "test, train, search_train or search_validation", default="test")
     add_machine(command, "device", "precision", "threads")
+    add_checkpoint(command)
     options = command.parse()
-    machine = {name: options[name] for name in ("device", "precision", "threads")}
-    result = evaluate(options.source, options.data, split=options.split, **machine)
+    chosen = {name: options[name] for name in ("split", "checkpoint", "device", "precision", "threads")}
+    result = evaluate(options.source, options.data, **chosen)
     print(json.dumps(result.as_dict(), indent=2))
     return 0

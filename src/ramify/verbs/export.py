@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ramify import files
-from ramify.commandline.options import add_machine
+from ramify.commandline.options import add_checkpoint, add_machine
 from ramify.errors import ConfigurationError
 from ramify.run.trained import network_of
 from ramify.verbs.retrain import RetrainResult
@@ -23,6 +23,7 @@ def export(
     source: RetrainResult | SearchResult | str | Path,
     out: str | Path | None = None,
     *,
+    checkpoint: str = "last",
     formats: Sequence[str] = ("model.py", "safetensors", "torch.export", "onnx"),
 ) -> ExportResult:
     """Export a retrained network as files that need no Ramify, compared numerically before they are kept.
@@ -30,11 +31,12 @@ def export(
     Args:
         source: What `retrain` returned, or the run folder of a retraining or of its search.
         out: Where to; `export` inside the run folder when None.
+        checkpoint: The `last` weights of the training, or the `best` by the validation of its recipe.
         formats: What to write.
     """
     from ramify.exporting import export_network
 
-    network, shape, path = network_of(source)
+    network, shape, path = network_of(source, checkpoint)
     if out is None and path is None:
         raise ConfigurationError("export needs `out`, because the network has no run folder")
     return export_network(
@@ -56,8 +58,9 @@ def run(command: Command) -> int:
     command.take_classes()
     command.add("source", str, "run folder of a retraining, or of its search")
     add_machine(command, "out", kind=str | None, text="where to; default: `export` inside the run folder")
+    add_checkpoint(command)
     options = command.parse()
-    result = export(options.source, options.out)
+    result = export(options.source, options.out, checkpoint=options.checkpoint)
     for name, difference in result.differences.items():
         print(f"{name}: largest difference {difference:.1e}", file=sys.stderr)
     print(result.folder)

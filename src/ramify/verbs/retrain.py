@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from ramify import files, parallel
 from ramify.architecture import Architecture
@@ -22,6 +22,7 @@ from ramify.commandline.options import (
     as_architecture,
     of_run,
 )
+from ramify.commandline.seeds import add_seeds, with_seeds
 from ramify.costs import profile
 from ramify.data import Data, scale_of
 from ramify.errors import RamifyError
@@ -40,13 +41,14 @@ from ramify.run.opening import (
 )
 from ramify.run.origin import data_of, directory_of, layout_of, located, task_told, without_images
 from ramify.run.sources import read
-from ramify.run.trained import TrainedNetwork, load_network
+from ramify.run.trained import BEST, LAST, TrainedNetwork, load_network
 from ramify.seeding import seeded
 from ramify.spaces import Space, space_of
 from ramify.tasks import Task
 from ramify.training import Recipe, TrainingSession, Work
 from ramify.training.recipe import recipe_keywords
 from ramify.verbs.search import SearchResult
+from ramify.wording import duration
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -176,14 +178,18 @@ def retrain(
             say(f"the size rule sets {set_to}", enabled=progress)
         more = _more(folder, session)
         if opened(folder, config, seed, learned, progress, directory=directory, more=more):
+            if progress:
+                epoch = session.seconds_per_step() * session.steps_per_epoch
+                per, whole = (" ".join(duration(seconds)) for seconds in (epoch, epoch * session.recipe.epochs))
+                say(f"{session.recipe.epochs} epochs, about {per} each here and {whole} in all")
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown)
-            state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
-            check_finite(state, "the network")
-            weights = save(state)
-            folder.write("model.safetensors", weights)
+            weights = _written(folder, LAST, session.trained.state_dict())
+            best = {name: session.best[name] for name in ("epoch", "score") if session.best}
             folder.write_json("architecture.json", arch.to_dict())
             record = {"layout": keywords, **_record_of(learned, task_settings(learned))}
-            network_file = {"architecture": arch.to_dict(), **record, "sha256": files.digest(weights)}
+            network_file = {"architecture": arch.to_dict(), **record, "sha256": weights}
+            if best:
+                network_file["best_sha256"] = _written(folder, BEST, session.best["state"])
             folder.write_json("network.json", network_file)
             last = folder.last_row()
             cost = profile(built, record["input_size"])
@@ -191,6 +197,7 @@ def retrain(
                 "notation": space.format(arch),
                 "loss": last["loss"],
                 **_shown(last),
+                **({"best": best} if best else {}),
                 "seconds": round(seconds, 3),
                 "params": cost.params - cost.auxiliary_params,
                 "macs": cost.macs,
@@ -201,6 +208,15 @@ def retrain(
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
         return RetrainResult(arch, trained, shape, folder.history(), kept, learned, settings)
+
+
+def _written(folder: RunFolder, name: str, state: Mapping[str, Tensor]) -> str:
+    """Write weights into the folder, and return their SHA-256."""
+    state = {key: value.cpu().contiguous() for key, value in state.items()}
+    check_finite(state, "the network")
+    weights = save(state)
+    folder.write(name, weights)
+    return files.digest(weights)
 
 
 def _more(folder: RunFolder, session: TrainingSession) -> More:
@@ -277,6 +293,7 @@ def run(command: Command) -> int:
     add_space(command, "what a notation belongs to, if it is not evident", files=True)
     add_network(command, "layout of the network, as --network.channels 36")
     add_run(command, out="`retrain` inside the search's")
+    add_seeds(command)
     options = command.parse()
     source = options.source or options.architecture
     if source is None:
@@ -284,9 +301,20 @@ def run(command: Command) -> int:
     if options.out is None and not files.is_folder(str(source)):
         raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
     chosen = {name: options[name] for name in ("task", "recipe", "space", "network")}
+    if options.seeds:
+        out = Path(options.out or files.inner(Path(source), "retrain"))
+
+        def trained(seed: int, folder: Path) -> dict[str, float]:
+            keywords = of_run(options) | {"seed": seed, "out": folder}
+            last = retrain(source, options.data, **chosen, **keywords).history[-1]
+            return {"loss": last["loss"], **_shown(last)}
+
+        with_seeds(options, out, trained)
+        return 0
     result = retrain(source, options.data, **chosen, **of_run(options))
     last = result.history[-1]
-    shown = "".join(f", training {name} {value:.4f}" for name, value in _shown(last).items())
+    words = {name: name.replace("_", " ") if name.startswith("validation") else f"training {name}" for name in last}
+    shown = "".join(f", {words[name]} {value:.4f}" for name, value in _shown(last).items())
     print(f"{result.out}: loss {last['loss']:.4f}{shown}")
     return 0
 

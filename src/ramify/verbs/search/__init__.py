@@ -26,6 +26,7 @@ from ramify.commandline.options import (
     of_run,
     restricted,
 )
+from ramify.commandline.seeds import add_seeds, with_seeds
 from ramify.data import Data
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.executors import Executor, InProcess
@@ -300,19 +301,29 @@ def run(command: Command) -> int:
     command.short_for("--address", "executor.address")
     add_recipe(command, "search")
     add_run(command)
+    add_seeds(command)
     options = command.parse()
-    result = search(
-        restricted(options),
-        options.strategy,
-        options.data,
-        task=options.task,
-        network=options.network,
-        table=options.table,
-        executor=options.executor,
-        **of_run(options),
-    )
-    print(printed(result.notation))
+    space = restricted(options)
+    chosen = {name: options[name] for name in ("task", "network", "table", "executor")}
+
+    def searched(**changed: Any) -> SearchResult:
+        return search(space, options.strategy, options.data, **chosen, **(of_run(options) | changed))
+
+    if options.seeds:
+        with_seeds(options, Path(options.out), lambda seed, folder: _figures(searched(seed=seed, out=folder)))
+        return 0
+    print(printed(searched().notation))
     return 0
+
+
+def _figures(found: SearchResult) -> dict[str, float]:
+    """Return what a search came to, as figures: its score, and what a table says of its result."""
+    result = RunFolder(cast(Path, found.out)).read_json("result.json")
+    print(printed(found.notation))
+    names = ("score", *(name for name in result if name.startswith("supernet_")))
+    figures = {name: result[name] for name in names if isinstance(result.get(name), float)}
+    of_table = (result.get("table") or {}).get("values", {})
+    return figures | {f"table {name}": value for name, value in of_table.items() if value is not None}
 
 
 def _levels_in(command: Command) -> list[str]:
