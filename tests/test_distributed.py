@@ -15,13 +15,17 @@ from distributed_failures import fail_in_one
 from distributed_work import CASES, SEARCH, everything
 from ramify import parallel
 from ramify.errors import ConfigurationError, RunError
+from ramify.run import RunFolder
 from ramify.run.processes import spread
 from ramify.spaces import NASBench201
 from ramify.strategies import GDAS
+from ramify.testing.kills import KILL, Strike, started
+from ramify.testing.runs import outcomes
 from ramify.training import Recipe
 from small_runs import DATA, SPACES, differences, loaded, outcome, process, ramify, restored, words_of
 
 PROCESSES = 2
+ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +148,23 @@ def test_a_command_that_is_stopped_goes_on_to_the_same_end(found, folder, tmp_pa
     space, layout = SPACES["nasbench201"]
     with pytest.raises(RunError, match=f"devices is {PROCESSES} there and 1 now"):
         library.search(space, SEARCH, DATA, network=layout, threads=1, device="cpu", out=tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_training_of_two_processes_killed_in_the_middle_of_an_epoch(tmp_path):
+    def words(out):
+        recipe = ["--recipe.epochs", "2", "--recipe.batch_size", "16", "--recipe.ema", "0.9"]
+        recipe += ["--recipe.validation", "0.2", "--recipe.drop_path", "0.2", "--precision", "bf16-mixed"]
+        network = ["--network.channels", "4", "--network.cells", "1", "--data", "digits", "--data.subset", "100"]
+        machine = ["--devices", str(PROCESSES), "--device", "cpu", "--threads", "1", "--progress", "false"]
+        return ["retrain", ARCH, *recipe, *network, *machine, "--out", str(out)]
+
+    assert started(words(tmp_path / "whole"), tmp_path, None)[0] == 0
+    code, said = started(words(tmp_path / "killed"), tmp_path, Strike("after rename checkpoint.pt", KILL, 3))
+    assert code == 2 and "was ended by SIGKILL" in said
+    assert started(words(tmp_path / "killed"), tmp_path, None)[0] == 0
+    assert RunFolder(tmp_path / "killed").provenance()["sessions"][1]["from_step"] == 3  # of 5 in an epoch
+    assert not differences(outcomes(tmp_path / "killed"), outcomes(tmp_path / "whole"))
 
 
 @pytest.mark.slow

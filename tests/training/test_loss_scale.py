@@ -71,7 +71,7 @@ def training(recipe):
 
 
 def test_a_training_in_half_precision_is_continued_bit_by_bit():
-    recipe = Recipe(epochs=2, batch_size=16, drop_path=0.0, cutout=0)
+    recipe = Recipe(epochs=2, batch_size=16, drop_path=0.0, cutout=0, ema=0.9, validation=0.25)
     whole = training(recipe)
     rows, factors = [], []
     for metrics in whole.run():
