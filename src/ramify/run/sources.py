@@ -52,7 +52,7 @@ def read(source: Any, space: Space | None = None) -> tuple[Architecture, Path | 
 
 
 def find(source: Any, space: Space | None = None) -> Found:
-    """Return the architecture of a source, the run folder that it comes from, and the notation that it was read from."""
+    """Return the architecture of a source, with its run folder and its notation, where it has them."""
     if isinstance(source, Architecture):
         return Found(source)
     if isinstance(source, Result):

@@ -142,15 +142,16 @@ def layout(state: Mapping[str, Tensor], first: str, stem: Sequence[str]) -> dict
         first: The convolution of the newer input of the first cell; its output is C wide.
         stem: The last convolution of the stem, for CIFAR and for ImageNet.
     """
-    channels = _width(state, first)
-    wide = next((_width(state, name) for name in stem if name in state), 0)
+    channels = width(state, first)
+    wide = next((width(state, name) for name in stem if name in state), 0)
     if not channels or not wide:
         return {}
     known: dict[str, Any] = {"channels": channels, "layout": "imagenet" if stem[1] in state else "cifar"}
     return known | ({"stem_multiplier": wide // channels} if wide % channels == 0 else {})
 
 
-def _width(state: Mapping[str, Tensor], name: str) -> int:
+def width(state: Mapping[str, Tensor], name: str) -> int:
+    """Return the first side of a tensor of a state dict; 0 where it has none."""
     return state[name].shape[0] if name in state and state[name].dim() else 0
 
 

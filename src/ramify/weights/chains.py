@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ramify.spaces.chain_network import BuiltLayer
 from ramify.spaces.nasbench201 import Reduction
-from ramify.weights.cells import Pairs, count
+from ramify.weights.cells import Pairs, count, width
 from ramify.weights.written import Written
 
 
@@ -104,6 +104,5 @@ def _block(block: Any, ours: str, theirs: str) -> Pairs:
 
 def nas_bench_layout(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the layout keywords of a network of NAS-Bench-201; those of sizes have none."""
-    width = state["stem.0.weight"].shape[0] if "stem.0.weight" in state else 0
-    cells = (count(state, "cells.") - 2) // 3
-    return {"channels": width, "cells": cells} if width and cells > 0 else {}
+    channels, cells = width(state, "stem.0.weight"), (count(state, "cells.") - 2) // 3
+    return {"channels": channels, "cells": cells} if channels and cells > 0 else {}

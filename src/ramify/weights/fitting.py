@@ -38,6 +38,13 @@ class Fit:
     unused: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
 
+    def into(self, network: nn.Module) -> None:
+        """Copy the weights into the network that they fit, in place."""
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                if name in self.state:
+                    value.copy_(self.state[name])
+
     def __str__(self) -> str:
         """Say whose weights they are, and what is not used of them."""
         parts = [f"{len(self.state):,} tensors under the names of {self.family}"]
@@ -59,10 +66,7 @@ def load(network: nn.Module, weights: Weights, nodes: Written | None = None) -> 
         WeightsError: Saying which names do not fit; nothing has been changed then.
     """
     found = fit(network, weights, nodes)
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if name in found.state:
-                value.copy_(found.state[name])
+    found.into(network)
     return found
 
 
