@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import safetensors.torch
@@ -113,11 +114,12 @@ def _saved(content: bytes) -> Any:
                 raise ValueError("it is a compressed archive, which torch.save never writes")
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:
-        named = re.search(r"(?:GLOBAL|class|global) ['`]?([A-Za-z_][\w.]*\.\w+)", str(error))
-        if named is None:
-            raise
-        raise _PickledError(named[1]) from None
+    except UnpicklingError as error:
+        reason = str(error).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        named = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", reason)
+        if named is not None:
+            raise _PickledError(named[1]) from None
+        raise ValueError(reason or "it cannot be unpickled") from None
 
 
 def _contained(held: Any, source: str) -> dict[str, Tensor]:
