@@ -12,8 +12,7 @@ from ramify import spaces
 from ramify import weights as foreign
 
 UNBUILT = ("cdarts-detection", "cdarts-seg", "resnet-cifar", "resnet-imagenet", "tas-infer")
-UNBUILT += ("nasnet-infer-s1", "nasnet-infer-s2")  # the newer of the two programs
-"""Families and networks whose networks are no members of a space here."""
+"""Families whose networks are no members of a space here."""
 
 
 @cache
