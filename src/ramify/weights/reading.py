@@ -68,13 +68,14 @@ def read(path: str | Path) -> Weights:
         held = _tensors(content) if content[8:9] == b"{" else _saved(content)
     except _PickledError as error:
         raise WeightsError(
-            f"{shown(path)} holds a pickled {error}, and pickled objects are never read; where its program runs, write "
-            "the weights alone: torch.save(network.state_dict(), 'weights.pt')"
+            f"{shown(str(path))} holds a pickled {error}, and pickled objects are never read; where its program runs, "
+            "write the weights alone: torch.save(network.state_dict(), 'weights.pt')"
         ) from None
     except Exception as error:  # whatever a damaged file makes of the readers
         reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(f"{shown(path)} is damaged or no file of weights ({reason:.100})") from None
-    return Weights(unwrapped(held, shown(path)), shown(path), files.digest(content))
+    source = shown(str(path))  # short, as much may be said of it
+    return Weights(unwrapped(held, source), source, files.digest(content))
 
 
 def unwrapped(held: Any, source: str = "the state dict") -> dict[str, Tensor]:
