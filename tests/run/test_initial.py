@@ -84,12 +84,29 @@ def test_a_training_starts_from_an_export(trained, tmp_path):
     assert equal_parameters(weights_of(trained), weights_of(tmp_path / "out"))
 
 
-def test_a_training_inherits_from_the_supernet_of_a_search(found, tmp_path):
-    ramify.retrain(found, recipe=SLEEPING, init=found, out=tmp_path / "out", threads=1, device="cpu", progress=False)
+@pytest.mark.parametrize("way", ["init", "start"])
+def test_a_training_inherits_from_the_supernet_of_a_search(way, found, tmp_path):
+    options = {"init": found} if way == "init" else {"start": "inherited"}
+    ramify.retrain(found, recipe=SLEEPING, **options, out=tmp_path / "out", threads=1, device="cpu", progress=False)
     supernet, network = load_file(found / "supernet.safetensors"), weights_of(tmp_path / "out")
     held = [name for name in network if name in supernet and "running" not in name and "tracked" not in name]
     assert any(".edges." in name for name in held) or "stem.0.weight" in held
     assert all(torch.equal(supernet[name], network[name]) for name in held)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start": "inherit"}, "unknown start 'inherit'; did you mean 'inherited'"),
+        ({"start": "inherited"}, "start 'inherited' is for the run folder of a finished search that has a supernet"),
+        ({"start": "inherited", "init": "x.pt"}, "`init` 'x.pt' says where weights come from; leave out `start`"),
+    ],
+    ids=str,
+)
+def test_starts_that_are_none(options, message, tmp_path):
+    with pytest.raises(ConfigurationError, match=message):
+        retrained(CELL, data=ramify.data.DataSpec(subset=64), out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_search_starts_from_the_supernet_of_another(found, tmp_path):

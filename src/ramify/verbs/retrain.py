@@ -26,7 +26,7 @@ from ramify.commandline.options import (
 from ramify.commandline.seeds import add_seeds, with_seeds
 from ramify.costs import profile
 from ramify.data import Data, scale_of
-from ramify.errors import RamifyError
+from ramify.errors import ConfigurationError, RamifyError, nearest
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
 from ramify.run.folder import More
@@ -41,7 +41,7 @@ from ramify.run.opening import (
     place_of,
     task_settings,
 )
-from ramify.run.origin import data_of, directory_of, layout_of, located, task_told, without_images
+from ramify.run.origin import SUPERNET, data_of, directory_of, layout_of, located, task_told, without_images
 from ramify.run.sources import find
 from ramify.run.trained import BEST, LAST, TrainedNetwork, load_network
 from ramify.seeding import seeded
@@ -93,6 +93,7 @@ def retrain(
     task: Task | None = None,
     out: str | Path | None = None,
     recipe: Recipe | None = None,
+    start: str = "scratch",
     init: str | Path | None = None,
     space: Space | None = None,
     network: Mapping[str, Any] | None = None,
@@ -112,6 +113,7 @@ def retrain(
         task: What is learned; that of the search when None, else classification.
         out: The run folder; `retrain` inside the search's folder when None.
         recipe: How to train; the defaults of `Recipe` when None.
+        start: `scratch`, or `inherited`: from what the network inherits of the supernet of the search that `source` is.
         init: The weights to start from: the run folder of a retraining, of a search, whose supernet the network then
             inherits from, or of an export; or a state dict, also of a published program (docs/weights.md). New ones
             when None.
@@ -131,6 +133,7 @@ def retrain(
     """
     found = find(source, space)
     arch, home = found.architecture, found.home
+    init = _start(start, init, home)
     space = space_of(arch)
     directory = directory_of(home if data is None else None)
     settings = None
@@ -223,6 +226,22 @@ def retrain(
         return RetrainResult(arch, trained, shape, folder.history(), kept, learned, settings)
 
 
+STARTS = ("scratch", "inherited")
+
+
+def _start(start: str, init: str | Path | None, home: Path | None) -> str | Path | None:
+    """Return where the first weights come from; None for new ones."""
+    if start not in STARTS:
+        raise ConfigurationError(f"unknown start {start!r}; {nearest(start, STARTS)}")
+    if start == "scratch":
+        return init
+    if init is not None:
+        raise ConfigurationError(f"`init` {str(init)!r:.60} says where weights come from; leave out `start`")
+    if home is None or not (home / SUPERNET).exists():
+        raise ConfigurationError("start 'inherited' is for the run folder of a finished search that has a supernet")
+    return home
+
+
 def _written(folder: RunFolder, name: str, state: Mapping[str, Tensor]) -> str:
     """Write weights into the folder, and return their SHA-256."""
     state = {key: value.cpu().contiguous() for key, value in state.items()}
@@ -303,6 +322,8 @@ def run(command: Command) -> int:
     add_data(command, more="; default: that of the search")
     add_task(command)
     add_recipe(command, "retrain", default=Recipe())
+    text = "`scratch`, or `inherited`, from the supernet of the search: short for --init with its folder"
+    command.add("--start", str, text, default="scratch")
     add_init(command, "weights to start from: run folder of a retraining, a search or an export, or a state dict")
     add_space(command, "what a notation belongs to, if it is not evident", files=True)
     add_network(command, "layout of the network, as --network.channels 36")
@@ -314,7 +335,7 @@ def run(command: Command) -> int:
         raise RamifyError("retrain needs a run folder, an architecture file, a notation or zoo:NAME")
     if options.out is None and not files.is_folder(str(source)):
         raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
-    chosen = {name: options[name] for name in ("task", "recipe", "init", "space", "network")}
+    chosen = {name: options[name] for name in ("task", "recipe", "start", "init", "space", "network")}
     if options.seeds:
         out = Path(options.out or files.inner(Path(source), "retrain"))
 
