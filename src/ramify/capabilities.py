@@ -40,6 +40,11 @@ class Capability(str):
 
 # Of the networks
 
+SUPERNET = Capability(
+    "supernet",
+    "a network of all members, whose weights they share",
+    "`_supernet`, and the class attribute `one_shot`, which is true by default",
+)
 ACTIVE = Capability(
     "active",
     "a supernet that computes only the candidates that are asked for",

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
-from ramify.capabilities import Capability, in_words
+from ramify.capabilities import SUPERNET, Capability, in_words
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.execution import executed
 from ramify.reading import shown
@@ -64,6 +64,8 @@ class Space(ABC):
     """Whether what the network of a member costs is a sum over the candidates that the member uses."""
     same_widths: ClassVar[bool] = True
     """Whether the maps of a member have the widths of the supernet's."""
+    one_shot: ClassVar[bool] = True
+    """Whether there is a supernet; without one, strategies that evaluate one by one search the space."""
 
     # What a subclass says about itself
 
@@ -306,6 +308,7 @@ class Space(ABC):
     def lacks(self, needs: Collection[Capability]) -> str:
         """Return in words which of `needs` this space does not offer; empty if it offers all of them."""
         lacking = frozenset(needs) - self.offers if needs else frozenset()
+        lacking = frozenset({SUPERNET}) & lacking or lacking  # without it, nothing else matters
         return f"{self.name} lacks {in_words(lacking)}" if lacking else ""
 
     @cached_property
