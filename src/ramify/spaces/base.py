@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify.architecture import Architecture, Decision, Value
-from ramify.capabilities import SUPERNET, Capability, in_words
+from ramify.capabilities import Capability, in_words
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.execution import executed
 from ramify.reading import shown
@@ -308,7 +308,6 @@ class Space(ABC):
     def lacks(self, needs: Collection[Capability]) -> str:
         """Return in words which of `needs` this space does not offer; empty if it offers all of them."""
         lacking = frozenset(needs) - self.offers if needs else frozenset()
-        lacking = frozenset({SUPERNET}) & lacking or lacking  # without it, nothing else matters
         return f"{self.name} lacks {in_words(lacking)}" if lacking else ""
 
     @cached_property
@@ -324,11 +323,8 @@ class Space(ABC):
     def restriction(self) -> dict[str, list[list[bool]]]:
         """The masks of the choices that are restricted, as plain JSON values."""
         whole = self._all_choices()
-        return {
-            name: choice.mask.tolist()
-            for name, choice in self.choices.items()
-            if not torch.equal(choice.mask, whole[name].mask)
-        }
+        masks = {name: choice.mask for name, choice in self.choices.items()}
+        return {name: mask.tolist() for name, mask in masks.items() if not torch.equal(mask, whole[name].mask)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form from which `ramify.spaces.create` makes an equal space."""
