@@ -20,6 +20,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, cast
 
@@ -102,6 +103,7 @@ class Provenance(TypedDict):
     sessions: list[dict[str, Any]]
     directory: NotRequired[str]
     executors: NotRequired[list[Any]]
+    extended: NotRequired[list[dict[str, Any]]]
     data: NotRequired[Images]
     table: NotRequired[str | None]
     lookup: NotRequired[dict[str, Any]]
@@ -112,6 +114,21 @@ class Result(TypedDict, total=False):
 
     architecture: dict[str, Any]
     history_rows: int
+
+
+@dataclass(frozen=True)
+class More:
+    """More of something that only says when a run ends.
+
+    Args:
+        names: Of the values that have grown, dotted.
+        planned: Phases of the history, with the number of their steps from now on.
+        refused: Why the length of a run cannot change, if it cannot.
+    """
+
+    names: frozenset[str] = frozenset()
+    planned: Mapping[str, int] = field(default_factory=dict)
+    refused: str = ""
 
 
 _BEFORE = {"execution": "shared"}
@@ -135,7 +152,14 @@ class RunFolder:
 
     # Opening
 
-    def open(self, config: Mapping[str, Any], seed: int, *, free: Callable[[str], bool] = lambda name: False) -> None:
+    def open(
+        self,
+        config: Mapping[str, Any],
+        seed: int,
+        *,
+        free: Callable[[str], bool] = lambda name: False,
+        more: More | None = None,
+    ) -> None:
         """Create the folder for this configuration, or reopen one with the same configuration.
 
         Of several processes the first does it; the others see the same folder.
@@ -144,13 +168,14 @@ class RunFolder:
             config: Plain values.
             seed: Of the run, for its provenance.
             free: Says which values may differ from those of the folder, by their dotted names.
+            more: What may have grown since; then a finished run is unfinished again.
 
         Raises:
             RunError: If it cannot be written, is in use, or was made with another configuration.
         """
-        parallel.by_first(lambda: self._open(config, seed, free))
+        parallel.by_first(lambda: self._open(config, seed, free, more or More()))
 
-    def _open(self, config: Mapping[str, Any], seed: int, free: Callable[[str], bool]) -> None:
+    def _open(self, config: Mapping[str, Any], seed: int, free: Callable[[str], bool], more: More) -> None:
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise RunError(f"{self.path} is a file; --out needs a folder")
@@ -170,18 +195,38 @@ class RunFolder:
             self.check_imports()
             compared = {**config, "import": self.config().get("import")}
             held = {name: value for name, value in _BEFORE.items() if name in config} | self.config()
-            changed = list(differences(held, compared, free=free))
+            changed = list(differences(held, compared, free=lambda name: name in more.names or free(name)))
             if changed:
-                more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+                rest = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
                 same = len(changed) == 1 and held.get("execution") != compared.get("execution")
                 way = f"go on with --execution {held['execution']}, or " if same else ""
-                raise RunError(f"{self.path} holds another run: {changed[0]}{more}; {way}choose another --out")
+                why = too = ""
+                if more.refused and len(changed) == 1:
+                    why, too = f": {more.refused}", f", where --init {self.path} begins with its weights"
+                raise RunError(
+                    f"{self.path} holds another run: {changed[0]}{rest}{why}; {way}choose another --out{too}"
+                )
+            if more.names:
+                self._extend(config, list(differences(held, compared, free=free)), more.planned)
         if not (self.path / "provenance.json").exists():
             self.write_json("provenance.json", provenance(seed))
         if not (self.path / "config.yaml").exists():  # last: it makes the folder a run
             if names := imports.unrepeatable(imported):
                 say(f"{listing(names)}: of a script or notebook, so that the command line cannot repeat this run")
             self.write("config.yaml", reading.yaml_text(config))
+
+    def _extend(self, config: Mapping[str, Any], changed: list[str], planned: Mapping[str, int]) -> None:
+        """Make a run one of a configuration with more of something; what it has done is the beginning of that.
+
+        The configuration is written last, so that a kill in between leaves a run that both can continue.
+        """
+        rows = [row | ({"steps": planned[row["phase"]]} if row["phase"] in planned else {}) for row in self.history()]
+        (self.path / RESULT).unlink(missing_ok=True)
+        provenance = self.provenance()
+        provenance.setdefault("extended", []).append({"at": now(), "changed": changed})
+        self.write_json("provenance.json", provenance)
+        self.rewrite(rows)
+        self.write("config.yaml", reading.yaml_text(config))
 
     def _acquire(self) -> None:
         with warnings.catch_warnings():

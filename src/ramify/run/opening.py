@@ -20,7 +20,7 @@ from ramify.execution import DEFAULT, check_execution, fastest
 from ramify.parallel import say
 from ramify.run.configuration import described, fields_of
 from ramify.run.environment import check_precision
-from ramify.run.folder import RunFolder
+from ramify.run.folder import More, RunFolder
 from ramify.run.origin import told_of
 from ramify.run.processes import scratch
 from ramify.spaces import Space
@@ -169,12 +169,28 @@ def opened(
     table: Table | None = None,
     lookup: Mapping[str, Any] | None = None,
     directory: str | None = None,
+    more: More | None = None,
 ) -> bool:
-    """Open a run folder for this configuration, data and table; return whether work is left."""
+    """Open a run folder for this configuration, data and table; return whether work is left.
+
+    Args:
+        folder: Not open yet.
+        config: Plain values.
+        seed: Of the run.
+        task: What is learned.
+        progress: Whether a line says that nothing is left.
+        table: Whose values go into the history.
+        lookup: The table in which scores are looked up, as the provenance records it.
+        directory: Where relative paths begin, if not here.
+        more: What may have grown since the folder's run ended.
+
+    Raises:
+        RunError: If the folder is of another run.
+    """
     idle = {
         name for name, plays_no_part in (("data", task is None), (_HESSIAN, _is_first_order(config))) if plays_no_part
     }
-    folder.open(config, seed, free=lambda name: _may_change(name) or name in idle)
+    folder.open(config, seed, free=lambda name: _may_change(name) or name in idle, more=more)
     known = folder.provenance()
     provenance: dict[str, Any] = {**known}
     if config.get("executor") is not None and provenance.get("executors", [])[-1:] != [config["executor"]]:

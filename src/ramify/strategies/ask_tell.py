@@ -22,7 +22,7 @@ from ramify.executors import Done
 from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
-from ramify.strategies.budget import Budget, Spent
+from ramify.strategies.budget import AMOUNTS, Budget, Spent
 from ramify.strategies.limited import networks_of
 from ramify.strategies.objectives import Objectives
 from ramify.strategies.pareto import Front
@@ -72,6 +72,7 @@ class AskTell(Budget, Objectives, Strategy):
     """
 
     evaluates: ClassVar[bool] = True
+    grows: ClassVar[tuple[str, ...]] = AMOUNTS
 
     evaluator: Evaluator | None = field(default=None)
     parallel: int = 1
@@ -81,6 +82,11 @@ class AskTell(Budget, Objectives, Strategy):
         Objectives.__post_init__(self)
         if self.parallel < 1:
             raise ConfigurationError(f"`parallel` must be at least 1, got {self.parallel}")
+
+    @property
+    def amounts(self) -> Mapping[str, float]:
+        """The budgets."""
+        return self.budgets
 
     @property
     def needs_data(self) -> bool:
@@ -144,6 +150,7 @@ class AskTellSession:
         self.front = Front(strategy.reference)
         self.spent = Spent()
         self._pending: deque[Proposal] = deque()
+        self._again: deque[Proposal] = deque()  # of a search with a smaller budget, whose trials have their rows
         self._known: dict[_Key, tuple[Mapping[str, float], str]] = {}
         self._failed_in_a_row = 0
         self._problem: Done | None = None
@@ -156,9 +163,10 @@ class AskTellSession:
             under_way: dict[int, _Key] = {}
             for number, proposal in enumerate(self._pending, len(self.trials)):  # those of a search that was stopped
                 self._hand_over(evaluations, under_way, number, proposal)
+            rows = len(self._again)
             while self.strategy.share(self.spent) < 1:
                 while self._may_ask(evaluations):
-                    asked, number = self._ask(), self.trials.asked
+                    asked, number = self._again.popleft() if self._again else self._ask(), self.trials.asked
                     if asked is None:  # for now; with nothing under way, for good
                         break
                     self._pending.append(asked)
@@ -178,6 +186,8 @@ class AskTellSession:
                     self._pending.clear()  # what reached the budget is kept, and nothing after it
                 self._note_pending()
                 count = len(self.trials)
+                if count <= rows:
+                    continue
                 yield Metrics("trial", count, max(count, round(count / share)) if 0 < share < 1 else count, self._row())
                 if self._failed_in_a_row >= _FRUITLESS:
                     raise RunError(f"{_FRUITLESS:,} evaluations in a row failed; the last: {self.trials[-1].failed}")
@@ -338,6 +348,10 @@ class AskTellSession:
         return summary
 
     @property
+    def _budget(self) -> dict[str, float]:
+        return {name: float(allowed) for name, allowed in self.strategy.budgets.items()}
+
+    @property
     def supernet(self) -> nn.Module | None:
         """The supernet of the evaluator, if it has one."""
         return getattr(self.evaluation, "supernet", None)
@@ -356,19 +370,30 @@ class AskTellSession:
             ],
             "asked": [[p.architecture.to_json(), p.epochs, dict(p.memo)] for p in self._pending],
             "evaluation": self.evaluation.state_dict(),
+            "budget": self._budget,
         }
         return state | ({"wall_seconds": self.spent.wall_seconds} if self.strategy.wall_seconds else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from `state`."""
+        """Continue from `state`.
+
+        Where it had a smaller budget, which ended the asking, what was asked is asked again, with its results at hand:
+        so the search goes on with as many evaluations under way as if it had had its budget from the beginning.
+        """
         self.evaluation.load_state_dict(state["evaluation"])
+        grown = state.get("budget", self._budget) != self._budget
         for text, metrics, epochs, memo, failed in state["trials"]:
             arch = Architecture.from_json(text)
             if not failed and (failed := fault(metrics)):  # what an earlier version took for a result
                 metrics = _finite({name: metrics[name] for name in self.costs.names})
             self.costs.remember(arch, metrics)
-            self._add(arch, metrics, epochs, memo, failed)
-        self._pending.extend(Proposal(Architecture.from_json(text), *rest) for text, *rest in state["asked"])
+            if grown:
+                self._known.setdefault((arch, epochs), (metrics, failed))
+                self._again.append(Proposal(arch, epochs, memo))
+            else:
+                self._add(arch, metrics, epochs, memo, failed)
+        if not grown:
+            self._pending.extend(Proposal(Architecture.from_json(text), *rest) for text, *rest in state["asked"])
         self._note_pending()
         self.spent = self.spent._replace(wall_seconds=state.get("wall_seconds", 0.0))
 

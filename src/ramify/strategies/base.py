@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -52,6 +53,14 @@ class Strategy(ABC):
 
     evaluates: ClassVar[bool] = False
     """Whether it evaluates architectures one by one, so that an executor has something to do."""
+
+    grows: ClassVar[tuple[str, ...]] = ()
+    """Settings that only say when the search ends, so that with larger ones a finished search goes on."""
+
+    @property
+    def amounts(self) -> Mapping[str, float]:
+        """The amounts that end the search, by name, as far as the settings that may grow limit them."""
+        return {name: getattr(self, name) for name in self.grows}
 
     @property
     def needs_data(self) -> bool:

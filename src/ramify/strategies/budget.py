@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 from ramify.errors import ConfigurationError
 
 DEFAULT_EVALUATIONS = 20
+AMOUNTS = ("evaluations", "epochs", "seconds", "wall_seconds")
+"""What a budget may limit."""
 
 
 class Spent(NamedTuple):
@@ -55,7 +57,7 @@ class Budget:
 
     @property
     def _limits(self) -> dict[str, Any]:
-        named = {name: getattr(self, name) for name in ("evaluations", "epochs", "seconds", "wall_seconds")}
+        named = {name: getattr(self, name) for name in AMOUNTS}
         return {name: allowed for name, allowed in named.items() if allowed is not None}
 
     @cached_property

@@ -60,6 +60,7 @@ class FairNAS(WeightSettings, Strategy):
 
     source = "Chu et al., FairNAS, ICCV 2021, arXiv:1907.01845"
     evaluates = True
+    grows = ("evaluations",)
 
     epochs: int = 50
     batch_size: int = 1024

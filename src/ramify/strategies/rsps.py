@@ -29,6 +29,7 @@ class RSPS(WeightSettings, Strategy):
 
     source = "Li & Talwalkar, Random Search and Reproducibility for NAS, UAI 2019, arXiv:1902.07638"
     evaluates = True
+    grows = ("candidates",)
 
     epochs: int = 250
     nesterov: bool = True

@@ -55,6 +55,7 @@ class SPOS(WeightSettings, Strategy):
 
     source = "Guo et al., Single Path One-Shot NAS with Uniform Sampling, ECCV 2020, arXiv:1904.00420"
     evaluates = True
+    grows = ("evaluations",)
 
     epochs: int = 120
     batch_size: int = 1024

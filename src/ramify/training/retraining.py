@@ -20,6 +20,7 @@ from ramify.training.descent import descend
 from ramify.training.loss_scale import LossScale
 from ramify.training.optimizers import MovingAverage, RMSPropTF
 from ramify.training.recipe import Recipe
+from ramify.training.schedules import WHOLE
 from ramify.training.session import (
     Averages,
     Loss,
@@ -75,6 +76,13 @@ class TrainingSession:
         """The resulting network: the trained one, or its moving average."""
         return self.network if self.average is None else self._averaged
 
+    @property
+    def spans_all(self) -> str:
+        """What follows from the number of epochs, so that a longer training is another one; empty for nothing."""
+        if self.recipe.schedule in WHOLE:
+            return f"the {self.recipe.schedule} schedule"
+        return "drop path" if self.recipe.drop_path and self.drop_paths else ""
+
     def _normalizes_one(self) -> bool:
         """Return whether a norm would get a single value per channel from a single image."""
         network = self.network.module
@@ -106,7 +114,7 @@ class TrainingSession:
         recipe, work = self.recipe, self.work
         first_epoch, first_batch = divmod(self.step, self.steps_per_epoch)
         for epoch in range(first_epoch, recipe.epochs):
-            drop_path = recipe.drop_path * epoch / recipe.epochs
+            drop_path = recipe.drop_path * epoch / recipe.epochs if self.drop_paths else 0.0
             for module in self.drop_paths:
                 module.rate = drop_path
             self.network.train()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 SCHEDULES = ("cosine", "linear", "exponential", "constant")
+WHOLE = ("cosine", "linear")
+"""Those that span all epochs."""
 WARMUPS = ("step", "epoch")
 
 

@@ -27,6 +27,7 @@ from ramify.data import Data, scale_of
 from ramify.errors import RamifyError
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
+from ramify.run.folder import More
 from ramify.run.opening import (
     bound,
     check_finite,
@@ -173,7 +174,8 @@ def retrain(
         if session.recipe != recipe:
             set_to = " and ".join(f"{name} {value}" for name, value in ruled.items())
             say(f"the size rule sets {set_to}", enabled=progress)
-        if opened(folder, config, seed, learned, progress, directory=directory):
+        more = _more(folder, session)
+        if opened(folder, config, seed, learned, progress, directory=directory, more=more):
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown)
             state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
             check_finite(state, "the network")
@@ -199,6 +201,17 @@ def retrain(
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
         return RetrainResult(arch, trained, shape, folder.history(), kept, learned, settings)
+
+
+def _more(folder: RunFolder, session: TrainingSession) -> More:
+    """Return whether the epochs of a training have only grown since the run in a folder, so that it can go on."""
+    held = folder.config().get("recipe") if (folder.path / "config.yaml").exists() else None
+    before = held.get("epochs") if isinstance(held, Mapping) else None
+    if not isinstance(before, int) or before >= session.recipe.epochs:
+        return More()
+    if spans := session.spans_all:
+        return More(refused=f"{spans} spans all epochs")
+    return More(frozenset({"recipe.epochs"}), {"train": session.steps})
 
 
 def _searched_task(source: Any, home: Path | None) -> Task | None:

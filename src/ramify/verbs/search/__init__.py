@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from safetensors.torch import save
 
@@ -31,6 +32,7 @@ from ramify.executors import Executor, InProcess
 from ramify.reading import shown
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import described
+from ramify.run.folder import More
 from ramify.run.opening import (
     bound,
     check_finite,
@@ -192,7 +194,8 @@ def search(
             say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
         if slower := space.lacks(strategy.uses):
             say(f"more is computed than {type(strategy).__name__} asks for: {slower}", enabled=progress)
-        if opened(folder, config, seed, learned, progress, None if annotate is None else annotate.table, lookup):
+        of_table = None if annotate is None else annotate.table
+        if opened(folder, config, seed, learned, progress, of_table, lookup, more=_more(folder, strategy)):
             title = type(strategy).__name__
             shown = () if learned is None else learned.shown
             seconds = drive(
@@ -205,6 +208,28 @@ def search(
         laid_out: Kind = "member" if session.supernet is None else "supernet"
         given = dict(network or {})
         return SearchResult(arch, folder.history(), space, kept, learned, settings, given, lookup, laid_out)
+
+
+def _more(folder: RunFolder, strategy: Strategy) -> More:
+    """Return which settings of a strategy have only grown since the run in a folder, so that it can go on."""
+    held = folder.config().get("strategy") if (folder.path / "config.yaml").exists() else None
+    before = held.get("init_args", {}) if isinstance(held, Mapping) else {}
+    changed = {
+        name: before[name] for name in strategy.grows if before.get(name, ()) not in ((), getattr(strategy, name))
+    }
+    if not changed:
+        epochs = before.get("epochs"), getattr(strategy, "epochs", None)
+        longer = "epochs" not in strategy.grows and None not in epochs and epochs[0] != epochs[1]
+        return More(refused="its schedules span all epochs" if longer else "")
+    try:
+        then, now = replace(cast(Any, strategy), **changed).amounts, strategy.amounts
+        if any(amount > now.get(name, inf) for name, amount in then.items()):
+            return More()
+    except (RamifyError, TypeError):  # a configuration that somebody has changed
+        return More()
+    counted = set(now) <= {"evaluations", "candidates"}
+    names = frozenset(f"strategy.init_args.{name}" for name in changed)
+    return More(names, {"trial": int(*now.values())} if counted else {})
 
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
