@@ -167,7 +167,7 @@ class TestSearch:
     def test_what_needs_a_supernet_is_refused_with_the_reason(self):
         verdict = ramify.compatible(SPACE, strategies.DARTS)
         assert not verdict and verdict.reason.startswith("Baselines lacks `supernet`, a network of all members")
-        with pytest.raises(ArchitectureError, match="^Baselines has no supernet"):
+        with pytest.raises(ArchitectureError, match=r"^Baselines has no supernet"):
             SPACE.supernet()
 
     def test_one_is_derived_by_argmax(self):

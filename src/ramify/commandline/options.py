@@ -98,6 +98,11 @@ def _keywords(option: str, space: str, asked: str | None, items: Sequence[Given]
     return f"layout of {kind.__name__}, as {option}.KEYWORD VALUE:\n{listing_of(kind.Layout)}"
 
 
+def add_init(command: Command, text: str) -> None:
+    """Declare `--init`, the weights to start from."""
+    command.add("--init", str | None, text)
+
+
 # Data
 
 

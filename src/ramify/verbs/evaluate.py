@@ -1,4 +1,4 @@
-"""Measure a retrained network on the test split."""
+"""Measure a retrained network, or published weights, on the test split."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from torch import nn
+
 from ramify import files
-from ramify.commandline.options import add_data, add_machine
+from ramify.architecture import Architecture
+from ramify.commandline.options import add_data, add_machine, add_network, add_space
 from ramify.costs import latency_ms, profile
 from ramify.data import Data, DataSpec, Scale, arranged, colored, data_set_names, numbered, spec_of, targeted
 from ramify.data import load as load_data
@@ -17,8 +20,13 @@ from ramify.data.part_names import told_by
 from ramify.errors import ConfigurationError, DataError, OptionError, RunError
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.environment import check_precision
+from ramify.run.initial import from_file
+from ramify.run.opening import bound
 from ramify.run.origin import data_of, located, named_data, network_shape, task_told
+from ramify.run.sources import find
 from ramify.run.trained import network_of
+from ramify.spaces import Space, space_of
+from ramify.tasks import Task
 from ramify.training import measure
 from ramify.verbs.retrain import RetrainResult
 from ramify.verbs.search import SearchResult
@@ -84,31 +92,51 @@ DETAILS = "evaluation-details.json"
 
 
 def evaluate(
-    source: RetrainResult | SearchResult | str | Path,
+    source: RetrainResult | SearchResult | Architecture | Mapping[str, Any] | str | Path,
     data: AnyData | None = None,
     *,
+    weights: str | Path | None = None,
+    space: Space | None = None,
+    network: Mapping[str, Any] | None = None,
     split: str = "test",
     device: str = "auto",
     precision: str = "32-true",
     threads: int | None = None,
 ) -> EvaluationResult:
-    """Measure a retrained network; reading the test split is recorded in the run's `reads.jsonl`.
+    """Measure a retrained network, or weights from elsewhere; reads of the test split are in the run's `reads.jsonl`.
 
     Args:
-        source: What `retrain` returned, or the run folder of a retraining or of its search.
+        source: What `retrain` returned, or the run folder of a retraining or of its search; with `weights`, whatever
+            stands for the architecture: a run folder, a file, a notation, `zoo:NAME`.
         data: What to measure on; the data set of the retraining when None. Of other data without a part for testing,
             all images are measured. Classes are matched by their names, where both sides have names. `image_size` and
             columns are those of the retraining where none are named, and deep images are scaled as they were there.
+        weights: A state dict, also of a published program (docs/weights.md), or the folder of an export, for the
+            architecture. Images are normalized as their own data set is, and classes are numbered as there; nothing is
+            recorded in a run.
+        space: What a notation is a member of; recognized from the notation when None. Only with `weights`.
+        network: Layout keywords of `build`; what the shapes of the weights say of them when None. Only with `weights`.
         split: `test`, `train`, `search_train` or `search_validation`.
         device: `auto`, `cpu`, `cuda`, …
         precision: `32-true`, `64-true`, `bf16-mixed` (`bf16` for short) or `16-mixed`, however it was trained.
         threads: Threads of CPU operations.
 
     Raises:
-        RamifyError: If there is no retrained network, or the data do not fit it.
+        RamifyError: If there is no retrained network, the weights do not fit the architecture, or the data do not.
     """
-    network, shape, path = network_of(source)
     fabric = make_fabric(device, precision, threads)
+    if weights is not None:
+        found = find(source, space)
+        task = bound(None, "digits" if data is None else data, fabric, space_of(found.architecture))
+        built = from_file(weights, found, task, network)
+        return _measured(built, task, split, fabric, precision, None)
+    if space is not None or network is not None:
+        raise ConfigurationError(
+            "`space` and `network` are for `weights` from elsewhere; a retrained network has its own"
+        )
+    if isinstance(source, Architecture | Mapping):
+        raise ConfigurationError("an architecture has no trained network; `weights` says where its weights are")
+    built, shape, path = network_of(source)
     task = source.task if isinstance(source, RetrainResult) else task_told(shape)
     if task.needs_data:
         task = task.on(_measured_data(source, data, path, shape, fabric, split, task.targets))
@@ -117,6 +145,13 @@ def evaluate(
             raise ConfigurationError(f"the network is for {needed}, but {task.title} has {given}")
     elif data is not None:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
+    return _measured(built, task, split, fabric, precision, path)
+
+
+def _measured(
+    network: nn.Module, task: Task, split: str, fabric: Fabric, precision: str, path: Path | None
+) -> EvaluationResult:
+    """Measure a network, and record that in its run folder, if it has one."""
     before = len(task.data.reads) if task.needs_data else 0
     inputs = task.split(split, "evaluate")
     if path is not None and task.needs_data:
@@ -322,12 +357,25 @@ def _numbered(data: Data, known: Sequence[str]) -> Data:
 def run(command: Command) -> int:
     """Run `ramify evaluate`."""
     command.take_classes()
-    command.add("source", str, "run folder of a retraining, or of its search")
+    command.add("source", str | None, "run folder of a retraining, or of its search; with --weights, an architecture")
+    command.add(
+        "--architecture", str | None, "the same as an option: run folder, notation, zoo:NAME, or a file with one"
+    )
+    command.add(
+        "--weights", str | None, "a state dict, also of a published program, or an export, for the architecture"
+    )
+    add_space(command, "what a notation belongs to, if it is not evident", files=True)
+    add_network(command, "layout of the network of --weights, where their shapes do not say it")
     add_data(command, more="; default: that of the retraining")
     command.add("--split", str, "test, train, search_train or search_validation", default="test")
     add_machine(command, "device", "precision", "threads")
     options = command.parse()
-    machine = {name: options[name] for name in ("device", "precision", "threads")}
-    result = evaluate(options.source, options.data, split=options.split, **machine)
+    source = options.source or options.architecture
+    if source is None:
+        raise ConfigurationError("evaluate needs the run folder of a retraining, or --weights and their architecture")
+    chosen = {
+        name: options[name] for name in ("weights", "space", "network", "split", "device", "precision", "threads")
+    }
+    result = evaluate(source, options.data, **chosen)
     print(json.dumps(result.as_dict(), indent=2))
     return 0

@@ -1,4 +1,4 @@
-"""Train a found architecture from scratch."""
+"""Train a found architecture from scratch, or from given weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ramify import files, parallel
 from ramify.architecture import Architecture
 from ramify.commandline.options import (
     add_data,
+    add_init,
     add_network,
     add_recipe,
     add_run,
@@ -28,6 +29,7 @@ from ramify.errors import RamifyError
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import fields_of
 from ramify.run.folder import More
+from ramify.run.initial import Initial
 from ramify.run.opening import (
     bound,
     check_finite,
@@ -39,7 +41,7 @@ from ramify.run.opening import (
     task_settings,
 )
 from ramify.run.origin import data_of, directory_of, layout_of, located, task_told, without_images
-from ramify.run.sources import read
+from ramify.run.sources import find
 from ramify.run.trained import TrainedNetwork, load_network
 from ramify.seeding import seeded
 from ramify.spaces import Space, space_of
@@ -89,6 +91,7 @@ def retrain(
     task: Task | None = None,
     out: str | Path | None = None,
     recipe: Recipe | None = None,
+    init: str | Path | None = None,
     space: Space | None = None,
     network: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -99,7 +102,7 @@ def retrain(
     threads: int | None = None,
     progress: bool = True,
 ) -> RetrainResult:
-    """Train a found architecture from scratch on search-train and search-validation together.
+    """Train a found architecture, from scratch or from given weights, on search-train and search-validation together.
 
     Args:
         source: What a search returned, its run folder, an architecture, its file, a native notation, or `zoo:NAME`.
@@ -107,6 +110,9 @@ def retrain(
         task: What is learned; that of the search when None, else classification.
         out: The run folder; `retrain` inside the search's folder when None.
         recipe: How to train; the defaults of `Recipe` when None.
+        init: The weights to start from: the run folder of a retraining, of a search, whose supernet the network then
+            inherits from, or of an export; or a state dict, also of a published program (docs/weights.md). New ones
+            when None.
         space: What a notation is a member of; recognized from the notation when None.
         network: Layout keywords of `build`, such as `channels`.
         seed: All randomness follows from it.
@@ -121,7 +127,8 @@ def retrain(
     Raises:
         RamifyError: If anything handed in cannot work.
     """
-    arch, home = read(source, space)
+    found = find(source, space)
+    arch, home = found.architecture, found.home
     space = space_of(arch)
     directory = directory_of(home if data is None else None)
     settings = None
@@ -164,10 +171,14 @@ def retrain(
         "recipe": fields_of(recipe),
         "task": task_settings(learned),
         **common_settings(settings, network, seed, fabric, precision, execution, threads, devices),
+        **({} if init is None else {"init": str(init)}),
     }
     with place_of(out) as path, RunFolder(path) as folder:
         with seeded(seed, "network"):
             built = learned.network(space.build(arch, layout, shape=work.shape))
+        initial = None if init is None else Initial.of(init, folder.path)
+        if initial is not None:
+            initial.into(built, space, arch, found.notation, progress)
         session = TrainingSession(built, recipe, work)
         session.rehearse()  # before anything is written
         ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
@@ -176,6 +187,8 @@ def retrain(
             say(f"the size rule sets {set_to}", enabled=progress)
         more = _more(folder, session)
         if opened(folder, config, seed, learned, progress, directory=directory, more=more):
+            if initial is not None:
+                initial.record(folder)
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown)
             state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
             check_finite(state, "the network")
@@ -274,6 +287,7 @@ def run(command: Command) -> int:
     add_data(command, more="; default: that of the search")
     add_task(command)
     add_recipe(command, "retrain", default=Recipe())
+    add_init(command, "weights to start from: run folder of a retraining, a search or an export, or a state dict")
     add_space(command, "what a notation belongs to, if it is not evident", files=True)
     add_network(command, "layout of the network, as --network.channels 36")
     add_run(command, out="`retrain` inside the search's")
@@ -283,7 +297,7 @@ def run(command: Command) -> int:
         raise RamifyError("retrain needs a run folder, an architecture file, a notation or zoo:NAME")
     if options.out is None and not files.is_folder(str(source)):
         raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
-    chosen = {name: options[name] for name in ("task", "recipe", "space", "network")}
+    chosen = {name: options[name] for name in ("task", "recipe", "init", "space", "network")}
     result = retrain(source, options.data, **chosen, **of_run(options))
     last = result.history[-1]
     shown = "".join(f", training {name} {value:.4f}" for name, value in _shown(last).items())

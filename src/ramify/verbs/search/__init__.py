@@ -17,6 +17,7 @@ from ramify.benchmarks import Annotation, Table, open_table
 from ramify.commandline.command import printed
 from ramify.commandline.options import (
     add_data,
+    add_init,
     add_network,
     add_recipe,
     add_restriction,
@@ -33,6 +34,7 @@ from ramify.reading import shown
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
 from ramify.run.configuration import described
 from ramify.run.folder import More
+from ramify.run.initial import Initial
 from ramify.run.opening import (
     bound,
     check_finite,
@@ -108,6 +110,8 @@ def search(
     task: Task | None = None,
     out: str | Path | None = None,
     network: Mapping[str, Any] | None = None,
+    init: str | Path | None = None,
+    init_alphas: bool = False,
     table: str | Path | Table | None = None,
     executor: Executor | None = None,
     seed: int = 0,
@@ -131,6 +135,9 @@ def search(
         task: What is learned; classification when None.
         out: The run folder; None keeps nothing.
         network: Layout keywords of the supernet, or of the networks that are trained, such as `channels`.
+        init: The weights that its supernet starts from: the run folder of a search of the same space and layout, or a
+            state dict of such a supernet. New ones when None.
+        init_alphas: Whether its architecture parameters start as those of `init`, too.
         table: A table of the space, or its file: its values of the architecture of every row go into the history and
             the progress, and change nothing about the search.
         executor: Where architectures are evaluated, by a strategy that does so one by one: `InProcess` when None. The
@@ -174,6 +181,8 @@ def search(
     settings = None if data is None else data_settings(data)
     session = strategy.session(space, work)  # before anything is written: settings that cannot work end here
     lookup: dict[str, Any] | None = getattr(session, "lookup", None)
+    if init is None and init_alphas:
+        raise ConfigurationError("`init_alphas` needs `init`, which says whose architecture parameters")
     annotate = None
     if table is not None:
         name = learned.title if learned is not None else lookup["data"] if lookup else ""
@@ -186,16 +195,22 @@ def search(
         "table": f"python:{table.digest}" if isinstance(table, Table) else described(table),
         "executor": described(executor),
         **common_settings(settings, network, seed, fabric, precision, execution, threads, devices),
+        **({} if init is None else {"init": str(init), "init_alphas": init_alphas}),
     }
     with place_of(out) as path, RunFolder(path) as folder:
         if executor is not None and not folder.finished:
             executor.check(fabric.device)
+        initial = None if init is None else Initial.of(init, folder.path)
+        if initial is not None:
+            initial.into_search(session, init_alphas, progress)
         if lookup:
             say(f"scores are looked up in {in_words(lookup)}", enabled=progress)
         if slower := space.lacks(strategy.uses):
             say(f"more is computed than {type(strategy).__name__} asks for: {slower}", enabled=progress)
         of_table = None if annotate is None else annotate.table
         if opened(folder, config, seed, learned, progress, of_table, lookup, more=_more(folder, strategy)):
+            if initial is not None:
+                initial.record(folder)
             title = type(strategy).__name__
             shown = () if learned is None else learned.shown
             seconds = drive(
@@ -290,6 +305,8 @@ def run(command: Command) -> int:
     add_data(command)
     add_task(command)
     add_network(command, "layout of the supernet or of the trained networks, as --network.channels 16")
+    add_init(command, "weights that the supernet starts from: run folder of a search, or a state dict of its supernet")
+    command.add("--init_alphas", bool, "whether architecture parameters start as those of --init, too", default=False)
     command.add("--table", str | None, "table of the space, or its CSV file: its values go into progress and history")
     command.add(
         "--executor",
@@ -307,6 +324,8 @@ def run(command: Command) -> int:
         options.data,
         task=options.task,
         network=options.network,
+        init=options.init,
+        init_alphas=options.init_alphas,
         table=options.table,
         executor=options.executor,
         **of_run(options),
