@@ -42,6 +42,7 @@ from ramify.run.opening import (
 )
 from ramify.run.origin import data_of, directory_of, layout_of, located, task_told, without_images
 from ramify.run.sources import find
+from ramify.run.teacher import teacher_of
 from ramify.run.trained import TrainedNetwork, load_network
 from ramify.seeding import seeded
 from ramify.spaces import Space, space_of
@@ -179,7 +180,8 @@ def retrain(
         initial = None if init is None else Initial.of(init, folder.path)
         if initial is not None:
             initial.into(built, space, arch, found.notation, progress)
-        session = TrainingSession(built, recipe, work)
+        teacher = teacher_of(recipe.distillation, learned)
+        session = TrainingSession(built, recipe, work, teacher=None if teacher is None else teacher.network)
         session.rehearse()  # before anything is written
         ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
         if session.recipe != recipe:
@@ -189,6 +191,8 @@ def retrain(
         if opened(folder, config, seed, learned, progress, directory=directory, more=more):
             if initial is not None:
                 initial.record(folder)
+            if teacher is not None:
+                teacher.record(folder)
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown)
             state = {name: value.cpu().contiguous() for name, value in session.trained.state_dict().items()}
             check_finite(state, "the network")
