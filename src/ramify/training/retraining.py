@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from ramify import parallel
@@ -126,10 +127,11 @@ class TrainingSession:
         """Raise `ConfigurationError` unless the teacher's output has the shape of the network's; shapes only."""
         assert self.teacher is not None
         name = self.recipe.distillation.teacher
-        state = {key: value.to("meta") for key, value in self.teacher.state_dict().items()}
+        teacher = self.teacher.module
+        state = {key: value.to("meta") for key, value in teacher.state_dict().items()}
         try:
             with torch.no_grad():
-                taught = torch.func.functional_call(self.teacher, state, (inputs,))
+                taught = torch.func.functional_call(teacher, state, (inputs,))
         except (ValueError, RuntimeError) as error:
             sizes = " and ".join(str(tuple(each.shape)) for each in tensors(inputs))
             reason = str(error).splitlines()[0]
@@ -212,7 +214,7 @@ class TrainingSession:
         """
         assert self.teacher is not None
         settings = self.recipe.distillation
-        with torch.no_grad(), self.work.fabric.autocast():
+        with torch.no_grad():
             taught = self.teacher(inputs)
         factor = settings.alpha * share / loss.share if loss.share else 0.0
         return replace(loss, mean=(1 - settings.alpha) * loss.mean + factor * settings.term(output, taught))
@@ -263,7 +265,7 @@ class TrainingSession:
         self.averages.load_state_dict(state["averages"])
 
 
-def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> nn.Module | None:
+def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> _FabricModule | None:
     """Return the teacher as it teaches: in evaluation mode, without gradients, on the device.
 
     Raises:
@@ -275,7 +277,10 @@ def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> nn.Modu
         raise ConfigurationError("distillation needs the network of its teacher, which `retrain` loads and nobody else")
     if "classes" not in work.task.offers:
         raise ConfigurationError(f"distillation compares logits of classes, and {work.task.name} has none")
-    return prepare(teacher, work.execution).eval().requires_grad_(False).to(work.fabric.device, work.dtype)
+    taught: _FabricModule = work.fabric.setup_module(
+        prepare(teacher, work.execution)
+    )  # takes images as the network itself does
+    return taught.eval().requires_grad_(False)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
