@@ -141,5 +141,5 @@ def test_another_teacher_of_the_same_name_is_refused(run, tmp_path):
         assert folder.provenance()["teacher"] == {"source": str(run), "sha256": found.sha256}
         nn.init.zeros_(found.network.classifier.bias)
         other = type(found)(found.source, found.network, "another")
-        with pytest.raises(RunError, match="learned from other weights than the teacher .* has now"):
+        with pytest.raises(RunError, match=r"learned from other weights than the teacher .* has now"):
             other.record(folder)

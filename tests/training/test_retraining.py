@@ -357,7 +357,7 @@ class TestDistillation:
         loss.backward()
         torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9).step()
         torch.testing.assert_close(dict(session.network.state_dict()), dict(network.state_dict()))
-        assert float(session.averages.sums[0] / session.averages.sums[1]) == pytest.approx(float(loss))
+        assert float(session.averages.sums[0] / session.averages.sums[1]) == pytest.approx(loss.item())
         assert not teacher.training and all(p.grad is None and not p.requires_grad for p in teacher.parameters())
         assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())
         assert not any("norm" in name for name in session.state_dict()["network"])
@@ -393,7 +393,7 @@ class TestDistillation:
         for _ in itertools.islice(first.run(), 3):
             pass
         second = taught(recipe, teacher)
-        second.load_state_dict(restored(saved(first.state_dict())))
+        second.load_state_dict(restored(saved(first)))
         finish(second)
         assert not differences(second.state_dict(), whole.state_dict())
 

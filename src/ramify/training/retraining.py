@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from ramify import parallel
@@ -125,7 +124,6 @@ class TrainingSession:
 
     def _check_teacher(self, inputs: Any, output: Any) -> None:
         """Raise `ConfigurationError` unless the teacher's output has the shape of the network's; shapes only."""
-        assert self.teacher is not None
         name = self.recipe.distillation.teacher
         teacher = self.teacher.module
         state = {key: value.to("meta") for key, value in teacher.state_dict().items()}
@@ -212,7 +210,6 @@ class TrainingSession:
             inputs: What they are of.
             share: Of the images of the whole batch, times the number of processes.
         """
-        assert self.teacher is not None
         settings = self.recipe.distillation
         with torch.no_grad():
             taught = self.teacher(inputs)
@@ -265,7 +262,7 @@ class TrainingSession:
         self.averages.load_state_dict(state["averages"])
 
 
-def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> _FabricModule | None:
+def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> Any:
     """Return the teacher as it teaches: in evaluation mode, without gradients, on the device.
 
     Raises:
@@ -277,10 +274,8 @@ def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> _Fabric
         raise ConfigurationError("distillation needs the network of its teacher, which `retrain` loads and nobody else")
     if "classes" not in work.task.offers:
         raise ConfigurationError(f"distillation compares logits of classes, and {work.task.name} has none")
-    taught: _FabricModule = work.fabric.setup_module(
-        prepare(teacher, work.execution)
-    )  # takes images as the network itself does
-    return taught.eval().requires_grad_(False)
+    set_up = work.fabric.setup_module(prepare(teacher, work.execution))  # takes images as the network itself does
+    return set_up.eval().requires_grad_(False)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
