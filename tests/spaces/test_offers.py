@@ -255,7 +255,11 @@ def test_needs_follow_settings():
     assert "constants" not in GDAS().needs
     assert "classifier" not in CDARTS().needs
     assert "even candidates" in FairNAS().needs
-    assert DARTS(regularization=Regularization(weights={"depth": 1.0}, target=1e6)).needs == {"terms", "budget"}
+    assert DARTS(regularization=Regularization(weights={"depth": 1.0}, target=1e6)).needs == {
+        "supernet",
+        "terms",
+        "budget",
+    }
     assert not DARTSCells().lacks(Shrinking().needs)
     assert Plain().lacks(()) == ""
-    assert SPOS().search().needs == frozenset()
+    assert SPOS().search().needs == {"supernet"}
