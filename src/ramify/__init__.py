@@ -47,6 +47,7 @@ _PACKAGES = (
     "tasks",
     "testing",
     "training",
+    "weights",
     "zoo",
 )
 

@@ -99,8 +99,9 @@ class Initial:
         if self.supernet:
             found = _inherited(network, space, self.weights)
         else:
-            foreign = family_of(self.weights.state) is not None
-            nodes = ordered(space, arch, written(notation), self.weights.source) if foreign else None
+            family = family_of(self.weights.state)
+            numbered = family is not None and family.numbered
+            nodes = ordered(space, arch, written(notation), self.weights.source) if numbered else None
             found = fit(network, self.weights, nodes)
         found.into(network)
         say(f"weights of {self.source}: {found}", enabled=progress)

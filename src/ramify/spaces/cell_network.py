@@ -211,6 +211,7 @@ class CellSkeleton(Skeleton):
         auxiliary: Whether training also returns the logits of an auxiliary head.
         chained: Whether a cell also reads the output before the last one, as in DARTS; else it reads the last twice.
         newer_twice: Whether reducing cells whose inputs have different widths read the last output twice, as in ABS.
+        final_norm: Whether a batch norm and a ReLU precede the pooling.
     """
 
     classifier: nn.Linear
@@ -229,6 +230,7 @@ class CellSkeleton(Skeleton):
         auxiliary: bool = False,
         chained: bool = True,
         newer_twice: bool = False,
+        final_norm: bool = False,
     ) -> None:
         super().__init__()
         first, last = (channels * multiplier for multiplier in stem_multipliers)
@@ -251,6 +253,7 @@ class CellSkeleton(Skeleton):
             if auxiliary
             else None
         )
+        self.last_norm = standard_norm()(widths[-1]) if final_norm else None
         self.classifier = nn.Linear(widths[-1], num_classes)
 
     def run(self, x: Tensor, run_cell: RunCell, taps: Collection[str]) -> Any:
@@ -262,7 +265,8 @@ class CellSkeleton(Skeleton):
             older, newer = newer, run_cell(cell, newer if index in self.twice else older, newer)
             if index in self.reductions:
                 features[f"stage{len(features) + 1}"] = newer
-        logits = self.classifier(newer.mean(dim=(2, 3)))
+        last = newer if self.last_norm is None else F.relu(self.last_norm(newer))
+        logits = self.classifier(last.mean(dim=(2, 3)))
         output: Any = logits
         if self.auxiliary is not None and self.training:
             output = (logits, self.auxiliary(features[f"stage{len(features)}"]))

@@ -59,6 +59,7 @@ class CellSpace(PairSpace):
                 numbers in less memory and more time.
             newer_twice: Whether reducing cells whose two inputs have different widths read the newer one twice. None:
                 in supernets for ImageNet, as in those of ABS, where it matters to networks of less than six cells.
+            final_norm: Whether a batch norm and a ReLU precede the pooling, as in AutoDL-Projects' newer networks.
             auxiliary: Whether training also returns the logits of an auxiliary head; of built networks.
             drop_path: Probability of dropping an operation's output in training; of built networks.
             partial_channels: K, where only C/K channels of a state enter the candidates (PC-DARTS); of supernets.
@@ -70,6 +71,7 @@ class CellSpace(PairSpace):
         stem_multiplier: int | None = None
         pool_norm: bool | None = keyword(apart=True)
         newer_twice: bool | None = keyword(apart=True)
+        final_norm: bool = False
         auxiliary: bool = keyword(False, only="member")
         drop_path: float = keyword(0.0, only="member")
         partial_channels: int = keyword(1, only="supernet")
@@ -292,4 +294,5 @@ def _skeleton(layout: CellSpace.Layout, shape: Mapping[str, int]) -> dict[str, A
         "layers": layout.layers,
         "stem_multipliers": (layout.stem_multiplier, layout.stem_multiplier),
         "newer_twice": layout.newer_twice,
+        "final_norm": layout.final_norm,
     }

@@ -42,6 +42,13 @@ Read = tuple[str, int]
 STAGES = (("0", "1", "2"), ("stage0", "stage1", "stage2"))
 """The keys under which CDARTS writes one genotype for each stage, and another spelling of them."""
 
+_NAMES = {
+    f"{new}_{k}": f"{old}_{k}"
+    for new, old in (("dua_sepc", "sep_conv"), ("dil_sepc", "dil_conv"))
+    for k in ("3x3", "5x5")
+}
+"""What AutoDL-Projects calls operations of DARTS by now."""
+
 _EDGE = re.compile(r"(?:NetworkSelectorDatasetInfo:darts:)?edge_(normal|reduce)_(\d{1,2})")
 _INPUTS = re.compile(r"(?:NetworkSelectorDatasetInfo:darts:)?inputs_node_(normal|reduce)_(\d)")
 
@@ -277,7 +284,7 @@ def _read_input(kind: str, state: int, item: Any) -> Read:
     where = f"{kind}, node {state - 2} (state {state})"
     if not _is_read(item) or not isinstance(item[1], int) or isinstance(item[1], bool):
         raise ArchitectureError(f"{where}: {excerpt(item)} is not an [operation, state] pair")
-    op, source = item[:2]
+    op, source = _NAMES.get(item[0], item[0]), item[1]
     try:
         check_operation(op)
     except ArchitectureError as error:

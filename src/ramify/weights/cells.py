@@ -40,6 +40,7 @@ class Style:
 
 DARTS = Style(steps="op")
 NAS_INFER = Style(steps="op", reduce=("convs.0", "convs.1", "bn"))
+NASNET = Style(steps="op", halves=("op_a", "op_b"), reduce=("convs.0", "convs.1", "bn"))
 H_DAS = Style(steps="net", halves=("net.0", "net.1"), reduce=("conv1", "conv2", "bn"), inputs=("preproc0", "preproc1"))
 
 
@@ -57,6 +58,22 @@ def nas_infer_model(network: nn.Module, nodes: Written) -> Pairs:
     yield from _listed_cells(network, nodes, NAS_INFER)
     yield from _auxiliary(network, "auxiliary_head.features", "auxiliary_head.classifier")
     yield "classifier", "classifier"
+
+
+def nasnet(network: nn.Module, nodes: Written) -> Pairs:
+    """The newer retraining program of AutoDL-Projects, where edges are named by their states."""
+    yield from _stem(network, "stem.0", "stem.1")
+    for index in range(len(_kinds(network))):
+        ours = f"cells.{index}"
+        cell = cast(Cell, _at(network, ours))
+        yield from _inputs(cell.inputs, f"{ours}.inputs", ours, NASNET)
+        for target, entering in enumerate(cell.graph.entering):
+            for source, edge, op in entering:
+                name = f"edges.{edge}.{op}"
+                theirs = f"{ours}.edges.{target}<-{source}"
+                yield from _operation(_at(cell.graph, name), f"{ours}.graph.{name}", theirs, NASNET)
+    yield from _auxiliary(network, "auxiliary_head.features", "auxiliary_head.classifier")
+    yield from (("last_norm", "lastact.0"), ("classifier", "classifier"))
 
 
 def h_das_cells(network: nn.Module, nodes: Written) -> Pairs:
@@ -159,7 +176,8 @@ def darts_layout(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the layout keywords of a network of DARTS or of its descendants."""
     stem = "stem.conv.weight" if "stem.conv.weight" in state else "stem.0.weight"
     known = layout(state, "cells.0.preprocess1.op.1.weight", (stem, "stem1.1.weight"))
-    return known | {"layers": count(state, "cells.")}
+    final = {"final_norm": True} if "lastact.0.weight" in state else {}
+    return known | {"layers": count(state, "cells."), **final}
 
 
 def h_das_layout(state: Mapping[str, Tensor]) -> dict[str, Any]:

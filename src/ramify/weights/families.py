@@ -25,6 +25,7 @@ class Family:
         spaces: Names of the spaces whose members its networks are.
         names: From the built network, and the genotype's nodes as written, to its paths and those of the original.
         layout: From the state dict to what its shapes say of the layout.
+        numbered: Whether its modules are numbered in the order in which a genotype lists the reads of a node.
         idle: Beginnings of keys that evaluation never reads.
         unread: Those that depend on the network, as `names`.
         further: Further names of modules, as beginnings of keys, with the first ones.
@@ -36,6 +37,7 @@ class Family:
     spaces: tuple[str, ...]
     names: Callable[[nn.Module, Written], Pairs]
     layout: Callable[[Mapping[str, Tensor]], dict[str, Any]] = field(default=lambda state: {})
+    numbered: bool = False
     idle: tuple[str, ...] = ()
     unread: Callable[[nn.Module, Written], tuple[str, ...]] = field(default=lambda network, nodes: ())
     further: Callable[[nn.Module, Written], Mapping[str, str]] = field(default=lambda network, nodes: {})
@@ -43,11 +45,21 @@ class Family:
 
 FAMILIES = (
     Family(
+        name="nasnet",
+        about="AutoDL-Projects' newer retraining of found cells",
+        marks=(r"cells\.\d+\.edges\.\d+<-\d+\.", r"lastact\."),
+        spaces=("DARTSCells",),
+        names=cells.nasnet,
+        layout=cells.darts_layout,
+        idle=("auxiliary_head.",),
+    ),
+    Family(
         name="nas_infer_model",
         about="AutoDL-Projects' older retraining of GDAS",
         marks=(r"cells\.\d+\.(preprocess0|_ops\.\d+)\.convs\.",),
         spaces=("DARTSCells",),
         names=cells.nas_infer_model,
+        numbered=True,
         layout=cells.darts_layout,
         idle=("auxiliary_head.",),
     ),
@@ -57,6 +69,7 @@ FAMILIES = (
         marks=(r"cells\.\d+\.preprocess0\.", r"cells\.\d+\._ops\."),
         spaces=("DARTSCells",),
         names=cells.darts,
+        numbered=True,
         layout=cells.darts_layout,
         idle=("auxiliary_head.",),
     ),
@@ -66,6 +79,7 @@ FAMILIES = (
         marks=(r"bigDAG1\.",),
         spaces=("StageGraph",),
         names=cells.h_das_stages,
+        numbered=True,
         layout=cells.h_das_layout,
         idle=("aux_head.",),
         unread=cells.h_das_idle,
@@ -77,6 +91,7 @@ FAMILIES = (
         marks=(r"cells\.\d+\.preproc0\.", r"cells\.\d+\.dag\."),
         spaces=("StageCells", "DARTSCells"),
         names=cells.h_das_cells,
+        numbered=True,
         layout=cells.h_das_layout,
         idle=("aux_head.",),
     ),
@@ -86,6 +101,7 @@ FAMILIES = (
         marks=(r"nas_layers\.0\.0\.",),
         spaces=("StageCells", "DARTSCells"),
         names=cells.cdarts,
+        numbered=True,
         layout=cells.cdarts_layout,
         idle=("aux_head.",),
     ),

@@ -171,13 +171,13 @@ def _fitted(
         for ours, theirs in names.items()
         if theirs in state and not theirs.endswith(_COUNTER) and state[theirs].shape != wanted[ours].shape
     ]
-    told = [
-        f"{len(found):,} {what} ({', '.join(found[:3])})"
-        for found, what in ((missing, "missing"), (unexpected, "left over"), (shapes, "of another shape"))
-        if found
-    ]
-    if told:
-        raise WeightsError(f"{source} ({family}) does not fit this network: {'; '.join(told)}")
+    wrong = {"missing": missing, "left over": unexpected, "of another shape": shapes}
+    wrong = {what: found for what, found in wrong.items() if found}
+    if wrong:
+        counts = ", ".join(f"{len(found):,} {what}" for what, found in wrong.items())
+        each = 3 // len(wrong)  # three names in all
+        examples = ", ".join(name for found in wrong.values() for name in found[:each])
+        raise WeightsError(f"{source} ({family}) does not fit this network: {counts} ({examples})")
     kept = {ours: state[theirs] for ours, theirs in names.items() if theirs in state}
     return Fit(family, kept, tuple(left), tuple(fresh))
 

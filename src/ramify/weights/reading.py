@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import safetensors.torch
@@ -67,13 +68,14 @@ def read(path: str | Path) -> Weights:
         held = _tensors(content) if content[8:9] == b"{" else _saved(content)
     except _PickledError as error:
         raise WeightsError(
-            f"{shown(path)} holds a pickled {error}, and pickled objects are never read; where its program runs, write "
-            "the weights alone: torch.save(network.state_dict(), 'weights.pt')"
+            f"{shown(str(path))} holds a pickled {error}, and pickled objects are never read; where its program runs, "
+            "write the weights alone: torch.save(network.state_dict(), 'weights.pt')"
         ) from None
     except Exception as error:  # whatever a damaged file makes of the readers
         reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(f"{shown(path)} is damaged or no file of weights ({reason:.100})") from None
-    return Weights(unwrapped(held, shown(path)), shown(path), files.digest(content))
+    source = shown(str(path))  # short, as much may be said of it
+    return Weights(unwrapped(held, source), source, files.digest(content))
 
 
 def unwrapped(held: Any, source: str = "the state dict") -> dict[str, Tensor]:
@@ -113,11 +115,12 @@ def _saved(content: bytes) -> Any:
                 raise ValueError("it is a compressed archive, which torch.save never writes")
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:
-        named = re.search(r"(?:GLOBAL|class|global) ['`]?([A-Za-z_][\w.]*\.\w+)", str(error))
-        if named is None:
-            raise
-        raise _PickledError(named[1]) from None
+    except UnpicklingError as error:
+        reason = str(error).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+        named = re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", reason)
+        if named is not None:
+            raise _PickledError(named[1]) from None
+        raise ValueError(reason or "it cannot be unpickled") from None
 
 
 def _contained(held: Any, source: str) -> dict[str, Tensor]:

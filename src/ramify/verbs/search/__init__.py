@@ -306,7 +306,7 @@ def run(command: Command) -> int:
     add_task(command)
     add_network(command, "layout of the supernet or of the trained networks, as --network.channels 16")
     add_init(command, "weights that the supernet starts from: run folder of a search, or a state dict of its supernet")
-    command.add("--init_alphas", bool, "whether architecture parameters start as those of --init, too", default=False)
+    command.add("--init_alphas", bool, "whether architecture parameters start as those of --init, too", flag=True)
     command.add("--table", str | None, "table of the space, or its CSV file: its values go into progress and history")
     command.add(
         "--executor",
