@@ -17,7 +17,7 @@ from ramify.run import make_fabric
 from ramify.seeding import rng, seeded
 from ramify.strategies import DARTS, GDAS
 from ramify.tasks import Batch
-from ramify.training import Recipe, TrainingSession, measure
+from ramify.training import Distillation, Recipe, TrainingSession, measure
 from small_runs import DATA, SPACES, STRATEGIES, loaded, restored, saved, session_of, work_of
 
 DOUBLE = "64-true"
@@ -51,7 +51,9 @@ def retraining(data=DATA, **recipe):
     for cell in network.cells:
         if hasattr(cell, "graph"):
             cell.graph.drop_path = DropPath(0.3)
-    return TrainingSession(network, Recipe(batch_size=32, drop_path=0.3, **recipe), work)
+    with seeded(1, "teacher"):
+        teacher = space.build(space.sample(rng(1)), **work.shape, **layout) if "distillation" in recipe else None
+    return TrainingSession(network, Recipe(batch_size=32, drop_path=0.3, **recipe), work, teacher=teacher)
 
 
 def flat(state, name=""):
@@ -184,7 +186,12 @@ def everything(folder):
     """Do all of it and write down what came out of it, one file for each process."""
     make_fabric("cpu", DOUBLE, threads=1)
     found = {"steps": {name: steps(name) for name in CASES}}
-    for name, data, recipe in (("retraining", DATA, {}), ("last-batch-retraining", ODD, {"drop_last": False})):
+    taught = {"drop_last": False, "accumulate": 2, "distillation": Distillation(teacher="another", alpha=0.6)}
+    for name, data, recipe in (
+        ("retraining", DATA, {}),
+        ("last-batch-retraining", ODD, {"drop_last": False}),
+        ("taught-retraining", ODD, taught),
+    ):
         session = retraining(data, epochs=3, **recipe)
         list(islice(session.run(), 5))
         found["steps"][name] = flat(session.state_dict())

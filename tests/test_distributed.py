@@ -42,7 +42,7 @@ def found(folder):
     return load["0-of-1"], [load[f"{rank}-of-{PROCESSES}"] for rank in range(PROCESSES)]
 
 
-@pytest.mark.parametrize("name", [*CASES, "retraining", "last-batch-retraining"])
+@pytest.mark.parametrize("name", [*CASES, "retraining", "last-batch-retraining", "taught-retraining"])
 def test_two_processes_with_half_the_batch_go_the_way_of_one(found, name):
     alone, several = found
     expected = alone["steps"][name]

@@ -24,7 +24,7 @@ LEVELS = (
     ("run", "report", "exporting", "recipes"),
     ("strategies", "hypergradient", "downstream"),
     ("shrinking", "evaluators"),
-    ("training",),
+    ("training", "weights"),
     ("costs",),
     ("tasks",),
     ("benchmarks", "data", "executors", "spaces", "zoo"),

@@ -40,6 +40,11 @@ class Capability(str):
 
 # Of the networks
 
+SUPERNET = Capability(
+    "supernet",
+    "a network of all members, whose weights they share",
+    "`_supernet`, and the class attribute `one_shot`, which is true by default",
+)
 ACTIVE = Capability(
     "active",
     "a supernet that computes only the candidates that are asked for",
@@ -137,6 +142,6 @@ def in_words(lacking: Collection[str]) -> str:
     """
     if not lacking:
         return ""
-    first, *others = sorted(lacking)
+    first, *others = sorted(lacking, key=lambda name: (name != SUPERNET, name))  # without which nothing else matters
     names = f"`{first}`" + (f" (and {', '.join(f'`{name}`' for name in others)})" if others else "")
     return f"{names}, {first.sentence}" if isinstance(first, Capability) and first.means else names

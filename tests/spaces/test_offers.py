@@ -12,7 +12,7 @@ from ramify.errors import RamifyError
 from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.ops.weights import count_weights
 from ramify.shrinking import Shrinking, ShrinkSession
-from ramify.spaces import SPACES, CellDistribution, DARTSCells, NASBench201
+from ramify.spaces import SPACES, Baselines, CellDistribution, DARTSCells, NASBench201
 from ramify.strategies import (
     CDARTS,
     DARTS,
@@ -89,6 +89,7 @@ def one_less(space):
 
 
 CASES = {  # capability → a space that lacks it, and a strategy that needs it
+    "supernet": (Baselines(["ResNet8", "WRN-10-1"]), STRATEGIES["GDAS"]),
     "dropout": (Without(lacking="dropout"), STRATEGIES["PDARTS"]),
     "constants": (Without(lacking="constants"), GDAS(unselected="constant")),
     "taps": (Without(lacking="taps"), CDARTS()),
@@ -156,7 +157,7 @@ def test_the_classes_that_the_library_says_show_what_their_networks_do(name, mon
 
 
 def test_nothing_more_is_offered_than_what_shows():
-    assert Plain().offers == {"inheritance", "same widths", "additive cost", "budget", "even candidates"}
+    assert Plain().offers == {"supernet", "inheritance", "same widths", "additive cost", "budget", "even candidates"}
     assert NASBench201().offers - {"skips"} == Without(operations=("none", "nor_conv_1x1")).offers
     assert "budget" in CellDistribution().offers
     assert "angle" not in CellDistribution().offers
@@ -254,7 +255,11 @@ def test_needs_follow_settings():
     assert "constants" not in GDAS().needs
     assert "classifier" not in CDARTS().needs
     assert "even candidates" in FairNAS().needs
-    assert DARTS(regularization=Regularization(weights={"depth": 1.0}, target=1e6)).needs == {"terms", "budget"}
+    assert DARTS(regularization=Regularization(weights={"depth": 1.0}, target=1e6)).needs == {
+        "supernet",
+        "terms",
+        "budget",
+    }
     assert not DARTSCells().lacks(Shrinking().needs)
     assert Plain().lacks(()) == ""
-    assert SPOS().search().needs == frozenset()
+    assert SPOS().search().needs == {"supernet"}

@@ -71,7 +71,17 @@ VARIANTS = {
     "SPOS with bins": (SPOS(bins=(1e6, 2e6)), set()),
 }
 SEARCHED = {name.replace("`", ""): space for name, space in program_of("combinations").searched().items()}
-ALL = {name: (kind(), REFUSED.get(name, set())) for name, kind in KNOWN.items()} | VARIANTS
+ONE_BY_ONE = {  # the strategies that need no supernet
+    *("BOHB", "BayesianOptimization", "Evolution", "LocalSearch", "OptunaSampler", "RandomSearch"),
+    *("RegularizedEvolution", "Reinforce"),
+}
+ALL = {
+    name: (strategy, refused if name in ONE_BY_ONE else refused | {"Baselines"})
+    for name, (strategy, refused) in {
+        **{name: (kind(), REFUSED.get(name, set())) for name, kind in KNOWN.items()},
+        **VARIANTS,
+    }.items()
+}
 
 
 @pytest.mark.parametrize("name", ALL)

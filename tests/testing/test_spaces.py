@@ -9,7 +9,7 @@ from dense import Dense
 from mine import Mine
 from plain import Plain
 from ramify.errors import ConfigurationError
-from ramify.spaces import SPACES, CellDistribution, MobileChain, NASBench201
+from ramify.spaces import SPACES, Baselines, CellDistribution, MobileChain, NASBench201
 from ramify.testing import ContractError, check_space
 from ramify.testing.small import small_layout
 from space_cases import CASES
@@ -27,7 +27,11 @@ def test_the_librarys_spaces(case):
 
 
 def test_there_is_a_case_of_every_class():
-    assert {type(case.space) for case in CASES} == {entry.make for entry in SPACES.own.values()}
+    assert {type(case.space) for case in CASES} | {Baselines} == {entry.make for entry in SPACES.own.values()}
+
+
+def test_a_space_without_a_supernet():
+    check_space(Baselines(["ResNet8", "WRN-10-1", "DenseNet-13-5-0.7", "ResNet-bottleneck-11"]))
 
 
 @pytest.mark.parametrize("space", [Plain, Dense, Unnormed, Mine, Dense(layers=2)], ids=str)

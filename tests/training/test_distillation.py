@@ -1,4 +1,7 @@
-"""Introspective distillation: the worked numbers of its losses, the weights of levels, and the heads."""
+"""Distillation: from a teacher by the reference, and introspective, with its weights of levels and its heads."""
+
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ramify.errors import ConfigurationError
-from ramify.training.distillation import DISTANCES, DistillationHead, Distiller, distillation, join
+from ramify.training.distillation import DISTANCES, Distillation, DistillationHead, Distiller, distillation, join
+
+REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "kd.json").read_text())
 
 STUDENT = torch.tensor([[1.0, 2.0, 3.0], [0.5, 0.0, -0.5]], dtype=torch.float64)
 TEACHER = torch.tensor([[3.0, 2.0, 1.0], [1.0, 0.0, -1.0]], dtype=torch.float64)
@@ -116,3 +121,49 @@ def test_levels_learn_or_are_equal():
     fixed = Distiller({"stage1": 4}, 10, learn=False, joined="sum").levels
     assert not fixed.requires_grad
     assert fixed.softmax(0).tolist() == pytest.approx([0.5, 0.5])
+
+
+def logits(case, name):
+    """Return the logits of a case, (B, K): as listed, or by a formula over their index."""
+    written = case["arch"][name]
+    if isinstance(written, list):
+        return torch.tensor(written, dtype=torch.float64)
+    factor, _, rest = written.partition("*")
+    kind, _, inner = rest.partition("(")
+    slope, offset = (float(number) for number in inner.rstrip(")").split("*i + "))
+    rows, columns = case["arch"]["shape"]
+    i = torch.arange(rows * columns, dtype=torch.float64)
+    return (float(factor) * getattr(torch, kind)(slope * i + offset)).reshape(rows, columns)
+
+
+class TestFromATeacher:
+    @pytest.mark.parametrize("case", REFERENCE, ids=lambda case: case["id"])
+    def test_the_loss_is_that_of_the_reference(self, case):
+        student, teacher = logits(case, "student").requires_grad_(), logits(case, "teacher")
+        settings = Distillation(teacher="somebody", **case["config"])
+        term = settings.term(student, teacher)
+        cross_entropy = torch.nn.functional.cross_entropy(student, torch.tensor(case["arch"]["labels"]))
+        loss = (1 - settings.alpha) * cross_entropy + settings.alpha * term
+        near = {"rel": 1e-9, "abs": 1e-12}
+        assert float(term.detach()) / settings.temperature**2 == pytest.approx(case["kl"], **near)
+        assert float(cross_entropy.detach()) == pytest.approx(case["cross_entropy"], **near)
+        assert float(loss.detach()) == pytest.approx(case["loss"], **near)
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert float(gradient.norm()) == pytest.approx(case["grad_student_norm"], **near)
+        if case["grad_student"] is not None:
+            wanted = torch.tensor(case["grad_student"], dtype=torch.float64)
+            assert float((gradient - wanted).abs().max()) <= 1e-9 * float(wanted.abs().max())
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"alpha": 1.1}, r"`alpha` must be in \[0, 1\], got 1.1"),
+            ({"alpha": float("nan")}, r"`alpha` must be in \[0, 1\]"),
+            ({"temperature": 0.0}, "`temperature` must be a number above 0, got 0.0"),
+            ({"temperature": float("inf")}, "`temperature` must be a number above 0, got inf"),
+            ({"teacher": None, "weights": "file.pt"}, "`weights` are those of a `teacher`, and none is named"),
+        ],
+    )
+    def test_settings_are_checked(self, settings, message):
+        with pytest.raises(ConfigurationError, match=message):
+            Distillation(**{"teacher": "somebody", **settings})

@@ -1,17 +1,21 @@
 """Training a built network: each ingredient of the recipe does what it says, and the whole learns."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from ramify.data import DataSpec, Distortion
 from ramify.errors import ConfigurationError
 from ramify.ops import DropPath
 from ramify.seeding import rng, seeded, stream
 from ramify.spaces import NASBench201
-from ramify.training import Recipe, TrainingSession, measure
+from ramify.tasks import Classification, Regression
+from ramify.testing.small import values
+from ramify.training import Distillation, Recipe, TrainingSession, measure
 from small_runs import SPACES, differences, finish, loaded, restored, saved, work_of
 
 PLAIN = {"batch_size": 16, "drop_path": 0.0, "cutout": 0, "crop": 0, "flip": False}
@@ -309,3 +313,112 @@ def test_a_small_network_learns_the_digits():
     assert found.metrics["top1"] > 0.8
     assert found.metrics["top5"] > 0.97
     assert not data.reads
+
+
+TAUGHT = Distillation(teacher="somebody", alpha=0.7, temperature=3.0)
+
+
+class Teacher(nn.Module):
+    """Dropout and a norm, which tell evaluation from training mode, and a linear layer."""
+
+    def __init__(self, classes=10, channels=1):
+        super().__init__()
+        self.norm, self.dropout = nn.BatchNorm2d(channels), nn.Dropout(0.5)
+        self.linear = nn.Linear(64 * channels, classes)
+
+    def forward(self, x):
+        return self.linear(self.dropout(self.norm(x)).flatten(1))
+
+
+def taught(recipe, teacher, *, precision="64-true", weights=None):
+    """Return a training of a linear network on digits, which does not mind how batches are parted."""
+    task = Classification(**({} if weights is None else {"class_weights": weights})).on(loaded())
+    work = replace(work_of({}, precision=precision), given=task)
+    with seeded(0, "network"):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    return TrainingSession(network, recipe, work, teacher=teacher)
+
+
+class TestDistillation:
+    def test_a_step_is_that_of_its_formula(self):
+        """The teacher sees the student's images in evaluation mode, and stays as it is."""
+        torch.manual_seed(0)
+        teacher = Teacher().double().train()
+        state = {name: value.clone() for name, value in teacher.state_dict().items()}
+        recipe = Recipe(epochs=1, lr=0.1, clip=0.0, weight_decay=0.0, distillation=TAUGHT, **PLAIN)
+        session, other = (taught(recipe, teacher) for _ in range(2))
+        next(session.run())
+        network = other.network.module
+        x, y = first_batch(other)
+        x = x.double()
+        student, told = network(x), teacher.eval()(x)
+        kl = F.kl_div((student / 3).log_softmax(1), (told / 3).softmax(1), reduction="batchmean")
+        loss = 0.3 * F.cross_entropy(student, y) + 0.7 * 9 * kl
+        loss.backward()
+        torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9).step()
+        torch.testing.assert_close(dict(session.network.state_dict()), dict(network.state_dict()))
+        assert float(session.averages.sums[0] / session.averages.sums[1]) == pytest.approx(loss.item())
+        assert not teacher.training and all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+        assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())
+        assert not any("norm" in name for name in session.state_dict()["network"])
+
+    @pytest.mark.parametrize("weights", [None, [1.0, 3.0] * 5], ids=["even", "class weights"])
+    def test_parts_of_a_batch_agree_with_the_whole(self, weights):
+        torch.manual_seed(0)
+        teacher = Teacher().double()
+        ends = []
+        for accumulate in (1, 3):
+            settings = {**PLAIN, "accumulate": accumulate, "mixup": 0.0, "drop_last": False}
+            session = taught(Recipe(epochs=2, lr=0.1, distillation=TAUGHT, **settings), teacher, weights=weights)
+            rows = [metrics.values for metrics in session.run() if metrics.values]
+            ends.append((session.network.state_dict(), rows))
+        torch.testing.assert_close(dict(ends[0][0]), dict(ends[1][0]))
+        assert [row["loss"] for row in ends[0][1]] == pytest.approx([row["loss"] for row in ends[1][1]])
+
+    def test_without_a_share_it_is_the_training_of_labels_alone(self):
+        ends = []
+        for recipe in (Recipe(epochs=1, distillation=replace(TAUGHT, alpha=0.0), **PLAIN), Recipe(epochs=1, **PLAIN)):
+            session = taught(recipe, Teacher())
+            finish(session)
+            ends.append(session.network.state_dict())
+        assert not differences(*ends)
+
+    def test_a_continued_training_ends_as_an_undisturbed_one(self):
+        recipe = Recipe(epochs=2, distillation=TAUGHT, **(PLAIN | {"batch_size": 8}))
+        torch.manual_seed(0)
+        teacher = Teacher()
+        whole = taught(recipe, teacher)
+        finish(whole)
+        first = taught(recipe, teacher)
+        for _ in itertools.islice(first.run(), 3):
+            pass
+        second = taught(recipe, teacher)
+        second.load_state_dict(restored(saved(first)))
+        finish(second)
+        assert not differences(second.state_dict(), whole.state_dict())
+
+    @pytest.mark.parametrize(
+        ("teacher", "message"),
+        [
+            (
+                Teacher(classes=7),
+                r"^the teacher somebody returns \(16, 7\) where the network returns \(16, 10\): it has",
+            ),
+            (Teacher(channels=3), r"^the teacher somebody does not take batches of \(16, 1, 8, 8\): "),
+            (nn.Identity(), r"^the teacher somebody returns \(16, 1, 8, 8\) where the network returns \(16, 10\)"),
+        ],
+    )
+    def test_a_teacher_that_does_not_fit_is_refused_before_training(self, teacher, message):
+        session = taught(Recipe(epochs=1, distillation=TAUGHT, **PLAIN), teacher)
+        with pytest.raises(ConfigurationError, match=message) as raised:
+            session.rehearse()
+        assert len(str(raised.value)) < 300 and "\n" not in str(raised.value)
+
+    def test_a_teacher_is_needed(self):
+        with pytest.raises(ConfigurationError, match="distillation needs the network of its teacher"):
+            taught(Recipe(epochs=1, distillation=TAUGHT, **PLAIN), None)
+
+    def test_what_has_no_classes_is_refused(self):
+        work = replace(work_of({}), given=Regression().on(values()))
+        with pytest.raises(ConfigurationError, match="distillation compares logits of classes, and Regression has"):
+            TrainingSession(nn.Flatten(), Recipe(epochs=1, distillation=TAUGHT, **PLAIN), work, teacher=Teacher())

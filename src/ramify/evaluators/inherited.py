@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from ramify.architecture import Architecture
-from ramify.capabilities import ACTIVE, EVEN_CANDIDATES, Capability
+from ramify.capabilities import ACTIVE, EVEN_CANDIDATES, SUPERNET, Capability
 from ramify.costs import check_counted, draw_within
 from ramify.errors import ConfigurationError
 from ramify.evaluators.base import Evaluator, names_of, values_of
@@ -58,8 +58,8 @@ class InheritedWeights(WeightSettings, Evaluator):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """Equally many candidates on every edge, for fair paths."""
-        return frozenset({EVEN_CANDIDATES} if self.paths == "fair" else ())
+        """A supernet, and equally many candidates on every edge for fair paths."""
+        return frozenset({SUPERNET, *([EVEN_CANDIDATES] if self.paths == "fair" else [])})
 
     @property
     def uses(self) -> frozenset[Capability]:

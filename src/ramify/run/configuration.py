@@ -68,8 +68,21 @@ def _not_plain(name: str, problem: str) -> ConfigurationError:
 
 
 def fields_of(settings: Any) -> dict[str, Any]:
-    """Return a settings dataclass as plain values, without its class."""
-    return {item.name: described(getattr(settings, item.name), item.name) for item in dataclasses.fields(settings)}
+    """Return a settings dataclass as plain values, without its class.
+
+    A field whose metadata say `later` is left out where it holds its default, so that configurations which are older
+    than the field stay equal.
+    """
+    shown = {
+        item.name: getattr(settings, item.name)
+        for item in dataclasses.fields(settings)
+        if not item.metadata.get("later") or getattr(settings, item.name) != _default(item)
+    }
+    return {name: described(value, name) for name, value in shown.items()}
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
 
 
 def differences(

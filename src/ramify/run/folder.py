@@ -131,15 +131,8 @@ class More:
     refused: str = ""
 
 
-_BEFORE: dict[str, Any] = {"execution": "shared", "recipe": {"validation": 0.0, "patience": 0}}
+_BEFORE = {"execution": "shared"}
 """What configurations meant that are older than an option."""
-
-
-def _with_options_of_now(held: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with what it meant by options that are younger, where another one has them."""
-    meant: dict[str, Any] = {name: value for name, value in _BEFORE.items() if name in config} | dict(held)
-    recipe = held.get("recipe")
-    return meant | ({"recipe": {**_BEFORE["recipe"], **recipe}} if isinstance(recipe, Mapping) else {})
 
 
 class RunFolder:
@@ -201,7 +194,7 @@ class RunFolder:
         if (self.path / "config.yaml").exists():
             self.check_imports()
             compared = {**config, "import": self.config().get("import")}
-            held = _with_options_of_now(self.config(), config)
+            held = {name: value for name, value in _BEFORE.items() if name in config} | self.config()
             changed = list(differences(held, compared, free=lambda name: name in more.names or free(name)))
             if changed:
                 rest = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""

@@ -14,6 +14,7 @@ from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.registry import Registry
 from ramify.spaces.base import Space
+from ramify.spaces.baselines import Baselines, is_baseline
 from ramify.spaces.cdarts_chain import CDARTSChain
 from ramify.spaces.cell_distribution import CellDistribution
 from ramify.spaces.cell_graph import CellGraph
@@ -35,6 +36,7 @@ SPACES: Registry[type[Space]] = Registry("space", Space, package=__name__)
 
 __all__ = [
     "SPACES",
+    "Baselines",
     "CDARTSChain",
     "CellDistribution",
     "CellGraph",
@@ -122,6 +124,8 @@ def recognize(notation: Any) -> Space:
     notation = read(notation)
     if _is_nasbench101(notation):
         raise ArchitectureError("a matrix with operations is a cell of NAS-Bench-101, which is none of the spaces here")
+    if is_baseline(notation):
+        return Baselines.covering(notation)
     if isinstance(notation, str):
         if notation.startswith("|"):
             return _recognize_cell(notation)

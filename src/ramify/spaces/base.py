@@ -64,6 +64,8 @@ class Space(ABC):
     """Whether what the network of a member costs is a sum over the candidates that the member uses."""
     same_widths: ClassVar[bool] = True
     """Whether the maps of a member have the widths of the supernet's."""
+    one_shot: ClassVar[bool] = True
+    """Whether there is a supernet; without one, strategies that evaluate one by one search the space."""
 
     # What a subclass says about itself
 
@@ -321,11 +323,8 @@ class Space(ABC):
     def restriction(self) -> dict[str, list[list[bool]]]:
         """The masks of the choices that are restricted, as plain JSON values."""
         whole = self._all_choices()
-        return {
-            name: choice.mask.tolist()
-            for name, choice in self.choices.items()
-            if not torch.equal(choice.mask, whole[name].mask)
-        }
+        masks = {name: choice.mask for name, choice in self.choices.items()}
+        return {name: mask.tolist() for name, mask in masks.items() if not torch.equal(mask, whole[name].mask)}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form from which `ramify.spaces.create` makes an equal space."""

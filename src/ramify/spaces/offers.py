@@ -18,6 +18,7 @@ from ramify.capabilities import (
     PARTIAL_CHANNELS,
     SAME_WIDTHS,
     SKIPS,
+    SUPERNET,
     TERMS,
     Capability,
 )
@@ -37,6 +38,8 @@ OF_NETWORKS = OF_SUPERNETS | {INHERITANCE}
 
 def shown_by_space(space: Space) -> Iterator[Capability]:
     """Yield the capabilities that the class of a space and its candidates show."""
+    if space.one_shot:
+        yield SUPERNET
     if "partial_channels" in space.Layout.keywords("supernet"):
         yield PARTIAL_CHANNELS
     if space.depth is not None:
@@ -61,6 +64,8 @@ def shown_by_networks(space: Space) -> frozenset[Capability]:
     supernet and a member of the default layout are made, on the meta device: nothing is computed. A space that makes
     none by default is trusted; a search looks at the supernet that it makes, before it trains it.
     """
+    if not space.one_shot:
+        return frozenset()
     supernets, members = _class_of(space._supernet), _class_of(space._build)
     if supernets is not None and members is not None:
         return _shared(supernets, members) | {INHERITANCE}

@@ -39,7 +39,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from ramify.capabilities import CLASSIFIER, INHERITANCE, SAME_WIDTHS, STEMS, TAPS, Capability
+from ramify.capabilities import CLASSIFIER, INHERITANCE, SAME_WIDTHS, STEMS, SUPERNET, TAPS, Capability
 from ramify.data import Distortion
 from ramify.errors import ConfigurationError, nearest
 from ramify.seeding import seeded, stream
@@ -182,7 +182,7 @@ class CDARTS(Limited, Strategy):
     @property
     def needs(self) -> frozenset[Capability]:
         """Networks that share stems and heads, a shared classifier if asked for, and weights to start cycles from."""
-        shared = {SAME_WIDTHS, TAPS, STEMS, INHERITANCE}
+        shared = {SUPERNET, SAME_WIDTHS, TAPS, STEMS, INHERITANCE}
         return frozenset(shared | ({CLASSIFIER} if self.share_classifier else set()))
 
     @property

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
-from ramify.capabilities import ACTIVE, Capability
+from ramify.capabilities import ACTIVE, SUPERNET, Capability
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
@@ -102,6 +102,11 @@ class ENAS(Limited, WeightSettings, Strategy):
                 "guard: a controller has no mixture, so `gap` and `eigenvalue` are unknown; "
                 "use `skip_share` and `entropy`"
             )
+
+    @property
+    def needs(self) -> frozenset[Capability]:
+        """A supernet, whose weights the members share."""
+        return frozenset({SUPERNET})
 
     @property
     def uses(self) -> frozenset[Capability]:

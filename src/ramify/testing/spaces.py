@@ -26,6 +26,7 @@ from ramify.testing.small import Grown, instance, small_layout
 from ramify.wording import excerpt
 
 CONTRACT: Contract[Grown] = Contract("a space")
+SUPERNETS: Contract[Grown] = Contract("a space")
 
 DRAWS = 1500
 """Members that are drawn to see whether they are drawn uniformly."""
@@ -40,7 +41,8 @@ def check_space(
 ) -> None:
     """Check that a space keeps what strategies, evaluators and people build on.
 
-    Small networks are made, in float64 on the CPU; it takes seconds.
+    Small networks are made, in float64 on the CPU; it takes seconds. What is about supernets is left out where
+    `one_shot` says that there is none.
 
     Args:
         space: A space, or a class of which one is made without arguments.
@@ -56,7 +58,7 @@ def check_space(
     __tracebackhide__ = True
     made = instance(space, Space, "a space")
     grown = Grown(made, small_layout(made) if layout is None else layout, inputs, inheritance)
-    for contract in (CONTRACT, OFFERS):
+    for contract in (CONTRACT, SUPERNETS, OFFERS) if made.one_shot else (CONTRACT,):
         contract.check(grown, type(made).__name__)
 
 
@@ -314,7 +316,8 @@ def _restricted(grown: Grown) -> Iterator[str]:
 @CONTRACT.promise("builds the same networks under the same seed", mend="`_build` and `_supernet`: PyTorch's generator")
 def _repeated(grown: Grown) -> Iterator[str]:
     arch = grown.member()
-    for what, make in (("supernet", grown.supernet), ("built member", lambda: grown.build(arch))):
+    made = {"supernet": grown.supernet} if grown.space.one_shot else {}
+    for what, make in {**made, "built member": lambda: grown.build(arch)}.items():
         one, other = make().state_dict(), make().state_dict()
         if one.keys() != other.keys() or any(not torch.equal(one[name], other[name]) for name in one):
             yield f"two {what}s that are made under one seed differ"
@@ -345,7 +348,7 @@ def _profiled(grown: Grown) -> Iterator[str]:
             yield f"{excerpt(arch)} has {cost.params} parameters and {cost.macs} multiply-adds"
 
 
-@CONTRACT.promise("has a supernet that maps (x, mix) to outputs like those of its members", mend="`_supernet`")
+@SUPERNETS.promise("has a supernet that maps (x, mix) to outputs like those of its members", mend="`_supernet`")
 def _supernet(grown: Grown) -> Iterator[str]:
     sup = grown.shared
     found = output(sup(grown.x(), grown.mix()))
@@ -356,7 +359,7 @@ def _supernet(grown: Grown) -> Iterator[str]:
         yield "a uniform mix in float32 gives an output that is not finite"
 
 
-@CONTRACT.promise(
+@SUPERNETS.promise(
     "has a supernet that is a pure function of (x, mix)", mend="the supernet's `forward`: no draws, no changes in place"
 )
 def _pure(grown: Grown) -> Iterator[str]:
@@ -375,7 +378,7 @@ def _pure(grown: Grown) -> Iterator[str]:
         yield f"it changes {changed[0]!r} in evaluation mode"
 
 
-@CONTRACT.promise(
+@SUPERNETS.promise(
     "has a supernet whose output follows from the mixing weights of every edge, with true gradients",
     mend="the supernet's `forward`: multiply by `mix`, detach nothing",
 )
@@ -415,7 +418,7 @@ def _gradients(grown: Grown) -> Iterator[str]:
         yield f"the gradient in a direction is {slope:.6g} and the output changes by {differences[1]:.6g}"
 
 
-@CONTRACT.promise(
+@SUPERNETS.promise(
     "has a supernet that works under `functional_call`, with the weights that it is given",
     mend="the supernet's `forward`: read parameters at every call, keep no copies of them",
 )
@@ -438,7 +441,7 @@ def _functional(grown: Grown) -> Iterator[str]:
         yield f"the output is not that of a supernet which has these weights: {apart(twin(x, mix), found)}"
 
 
-@CONTRACT.promise("takes a smaller precision", mend="`_supernet`: types follow from the inputs and the weights")
+@SUPERNETS.promise("takes a smaller precision", mend="`_supernet`: types follow from the inputs and the weights")
 def _half(grown: Grown) -> Iterator[str]:
     found = output(grown.supernet().to(torch.bfloat16)(grown.x().to(torch.bfloat16), grown.mix()))
     if found.dtype != torch.bfloat16 or not bool(found.isfinite().all()):

@@ -1,6 +1,7 @@
 """Training: retraining recipes, supernet weights, learning rate schedules, measurements."""
 
 from ramify.training.descent import Alphas, Weights, single_path
+from ramify.training.distillation import Distillation
 from ramify.training.measure import Measurement, measure
 from ramify.training.paths import FairPaths, UniformPaths
 from ramify.training.recipe import Recipe
@@ -11,6 +12,7 @@ from ramify.training.weight_settings import WeightSettings
 __all__ = [
     "Alphas",
     "Averages",
+    "Distillation",
     "FairPaths",
     "Loss",
     "Measurement",

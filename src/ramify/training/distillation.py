@@ -1,18 +1,58 @@
-"""Introspective distillation: two networks compared by logits at several depths.
+"""Distillation: a network learns from what another one says of the same images.
 
-Yu et al., Cyclic Differentiable Architecture Search (CDARTS), TPAMI 2023, arXiv:2006.10724, and the released program.
+One distance between logits serves both ways. *Knowledge distillation* (Hinton et al., 2015, arXiv:1503.02531), set by
+`Distillation`: a finished teacher beside the labels, while a network is trained. *Introspective distillation*
+(`Distiller`; Yu et al., Cyclic Differentiable Architecture Search (CDARTS), TPAMI 2023, arXiv:2006.10724, and the
+released program): the two networks of a search, compared by logits at several depths.
 Letters: B images, K classes, L levels, N rows of the joined logits, T temperature.
 """
 
-from __future__ import annotations
+# No postponed annotations: the command line reads the types of these fields.
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify.errors import ConfigurationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Knowledge distillation: a teacher's logits beside the labels, (1 - α)·CE + α·T²·KL(teacher ‖ student).
+
+    KL is that of softmax(logits / T), the mean over images. The defaults are those of AutoDL-Projects. The teacher is
+    in evaluation mode and sees the same augmented images.
+
+    Args:
+        teacher: A run folder with a trained network, that of an export inside one, `torchvision:NAME`, `timm:NAME`, or
+            an architecture with `weights`: `zoo:NAME`, a notation, a file. None for nobody.
+        weights: What the teacher's weights are in where it brings none: a file of a state dict, safetensors or PyTorch,
+            or a run folder, or that of an export.
+        alpha: α, the teacher's share.
+        temperature: T.
+    """
+
+    teacher: str | None = None
+    weights: str | None = None
+    alpha: float = 0.9
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.teacher is None:
+            raise ConfigurationError("distillation: `weights` are those of a `teacher`, and none is named")
+        if not 0 <= self.alpha <= 1:
+            raise ConfigurationError(f"distillation: `alpha` must be in [0, 1], got {self.alpha}")
+        if not 0 < self.temperature < inf:
+            raise ConfigurationError(f"distillation: `temperature` must be a number above 0, got {self.temperature}")
+
+    def term(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Return T²·KL of logits (B, K), a scalar with a gradient; the loss has α times it."""
+        return distillation(student, teacher, distance="kl_batchmean", temperature=self.temperature)
+
 
 WIDTH, WIDER = 128, 768
 """Channels inside a head."""

@@ -11,6 +11,7 @@ from ramify.data import Augmentation, Distortion
 from ramify.errors import ConfigurationError, nearest
 from ramify.spaces import Space
 from ramify.tasks import Task
+from ramify.training.distillation import Distillation
 from ramify.training.optimizers import OPTIMIZERS
 from ramify.training.schedules import SCHEDULES, WARMUPS, learning_rate
 
@@ -57,11 +58,12 @@ class Recipe:
         cutout: Side of the square that is cut out, in pixels; 0 for none. None for half the shorter side of images up
             to 64 pixels, which is 16 for CIFAR as published, and none for larger ones.
         distortion: What else happens to training images.
+        distillation: Who teaches beside the labels, and how.
     """
 
     epochs: int = 600
-    validation: float | Literal["search"] = 0.0
-    patience: int = 0
+    validation: float | Literal["search"] = field(default=0.0, metadata={"later": True})
+    patience: int = field(default=0, metadata={"later": True})
     batch_size: int = 96
     lr: float = 0.025
     min_lr: float = 0.0
@@ -88,6 +90,7 @@ class Recipe:
     flip: bool | None = None
     cutout: int | None = None
     distortion: Distortion = field(default_factory=Distortion)
+    distillation: Distillation = field(default_factory=Distillation, metadata={"later": True})
 
     def __post_init__(self) -> None:
         for name, known in (("schedule", SCHEDULES), ("warmup", WARMUPS), ("optimizer", OPTIMIZERS)):

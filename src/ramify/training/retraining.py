@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from math import inf, isfinite
 from typing import Any
 
@@ -48,9 +49,18 @@ class TrainingSession:
         recipe: How to train it; the attribute is what it is for a network of this size.
         work: Task, seed and device.
         split: Which items to train on.
+        teacher: The network that the recipe's distillation is from, with its weights: inputs → logits (B, K).
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, work: Work, *, split: str = "train") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        work: Work,
+        *,
+        split: str = "train",
+        teacher: nn.Module | None = None,
+    ) -> None:
         auxiliary = auxiliary_parameters(backbone_of(network))
         recipe = recipe.sized(sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in auxiliary))
         self.recipe, self.work, self.task = recipe, work, work.task
@@ -80,6 +90,7 @@ class TrainingSession:
         self.average = MovingAverage(self.network.module, recipe.ema) if recipe.ema else None
         if self.average is not None:  # takes images as the network itself does, whatever the precision
             self._averaged = work.fabric.setup_module(self.average.network)
+        self.teacher = _taught_by(teacher, recipe, work)
         self.scale = LossScale(work.fabric)
         self.drop_paths = [module for module in network.modules() if isinstance(module, DropPath)]
         self.averages = Averages(self.task, work.fabric.device)
@@ -115,13 +126,34 @@ class TrainingSession:
         inputs = inputs_for(network, self.task, size)
         try:
             with torch.no_grad():
-                torch.func.functional_call(network.train(), state, (inputs,))
+                output = torch.func.functional_call(network.train(), state, (inputs,))
         except RamifyError:
             raise
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             sizes = " and ".join(str(tuple(each.shape)) for each in tensors(inputs))
             raise ConfigurationError(f"the network cannot be trained on batches of {sizes}: {reason}") from error
+        if self.teacher is not None:
+            self._check_teacher(inputs, output[0] if self._is_auxiliary(output) else output)
+
+    def _check_teacher(self, inputs: Any, output: Any) -> None:
+        """Raise `ConfigurationError` unless the teacher's output has the shape of the network's; shapes only."""
+        name = self.recipe.distillation.teacher
+        teacher = self.teacher.module
+        state = {key: value.to("meta") for key, value in teacher.state_dict().items()}
+        try:
+            with torch.no_grad():
+                taught = torch.func.functional_call(teacher, state, (inputs,))
+        except (ValueError, RuntimeError) as error:
+            sizes = " and ".join(str(tuple(each.shape)) for each in tensors(inputs))
+            reason = str(error).splitlines()[0]
+            raise ConfigurationError(f"the teacher {name} does not take batches of {sizes}: {reason:.120}") from error
+        told = tuple(taught.shape) if isinstance(taught, Tensor) else type(taught).__name__
+        if told != tuple(output.shape):
+            raise ConfigurationError(
+                f"the teacher {name} returns {told} where the network returns {tuple(output.shape)}: it has to know "
+                "the same classes"
+            )
 
     def seconds_per_step(self) -> float:
         """Return what a training step takes here, measured on a copy of the network; nothing is changed.
@@ -135,6 +167,8 @@ class TrainingSession:
                 for part, share in self._parts(batch):
                     with self.work.fabric.autocast():
                         output = network(part.inputs)
+                        if self.teacher is not None:
+                            self.teacher(part.inputs)
                     loss = lost(self.task, output[0] if self._is_auxiliary(output) else output, part, share)
                     loss.part.backward()
                 loss.part.detach().item()  # waits for a device
@@ -210,6 +244,7 @@ class TrainingSession:
     def _losses(self, batch: Batch) -> Iterator[Tensor]:
         """Yield what the parts of a batch lose."""
         count = self.recipe.accumulate
+        held = len(batch) if self.teacher is None else self._mean_held(len(batch))
         for number, (part, share) in enumerate(self._parts(batch)):
             key = (self.step,) if count == 1 else (self.step, number)
             inputs, mixed = self._mixed(part, key)
@@ -217,12 +252,33 @@ class TrainingSession:
                 output = self.network(inputs)
             output, auxiliary = output if self._is_auxiliary(output) else (output, None)
             loss = self._loss(output, mixed, share)
+            if self.teacher is not None:
+                loss = self._distilled(loss, output, inputs, len(part) / held)
             self.averages.add(output, part, loss)
             yield share * (
                 loss.mean
                 if auxiliary is None
                 else loss.mean + self.recipe.auxiliary_weight * self._loss(auxiliary, mixed, share).mean
             )
+
+    def _mean_held(self, items: int) -> float:
+        """Return how many items of a batch the processes hold on average, where this one holds `items`."""
+        return sum(parallel.counted(items) if self.uneven else parallel.held(items)) / parallel.world()
+
+    def _distilled(self, loss: Loss, output: Tensor, inputs: Any, share: float) -> Loss:
+        """Return the loss with the teacher's term, which is the mean over images, whatever their classes weigh.
+
+        Args:
+            loss: Of the labels.
+            output: Logits (B, K).
+            inputs: What they are of.
+            share: Of the images of the whole batch, times the number of processes.
+        """
+        settings = self.recipe.distillation
+        with torch.no_grad():
+            taught = self.teacher(inputs)
+        factor = settings.alpha * share / loss.share if loss.share else 0.0
+        return replace(loss, mean=(1 - settings.alpha) * loss.mean + factor * settings.term(output, taught))
 
     def _is_auxiliary(self, output: Any) -> bool:
         """Return whether an output has that of an auxiliary head beside it."""
@@ -270,6 +326,22 @@ class TrainingSession:
         self.scale.load_state_dict(state["scale"])
         self.averages.load_state_dict(state["averages"])
         self.best = dict(state.get("best", {}))
+
+
+def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> Any:
+    """Return the teacher as it teaches: in evaluation mode, without gradients, on the device.
+
+    Raises:
+        ConfigurationError: If it is missing, or what is learned are no classes.
+    """
+    if recipe.distillation.teacher is None:
+        return None
+    if teacher is None:
+        raise ConfigurationError("distillation needs the network of its teacher, which `retrain` loads and nobody else")
+    if "classes" not in work.task.offers:
+        raise ConfigurationError(f"distillation compares logits of classes, and {work.task.name} has none")
+    set_up = work.fabric.setup_module(prepare(teacher, work.execution))  # takes images as the network itself does
+    return set_up.eval().requires_grad_(False)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

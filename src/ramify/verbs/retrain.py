@@ -43,6 +43,7 @@ from ramify.run.opening import (
 )
 from ramify.run.origin import SUPERNET, data_of, directory_of, layout_of, located, task_told, without_images
 from ramify.run.sources import find
+from ramify.run.teacher import teacher_of
 from ramify.run.trained import BEST, LAST, TrainedNetwork, load_network
 from ramify.seeding import seeded
 from ramify.spaces import Space, space_of
@@ -184,7 +185,8 @@ def retrain(
         initial = None if init is None else Initial.of(init, folder.path)
         if initial is not None:
             initial.into(built, space, arch, found.notation, progress)
-        session = TrainingSession(built, recipe, work)
+        teacher = teacher_of(recipe.distillation, learned)
+        session = TrainingSession(built, recipe, work, teacher=None if teacher is None else teacher.network)
         session.rehearse()  # before anything is written
         ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
         if session.recipe != recipe:
@@ -194,6 +196,8 @@ def retrain(
         if opened(folder, config, seed, learned, progress, directory=directory, more=more):
             if initial is not None:
                 initial.record(folder)
+            if teacher is not None:
+                teacher.record(folder)
             if progress:
                 epoch = session.seconds_per_step() * session.steps_per_epoch
                 per, whole = (" ".join(duration(seconds)) for seconds in (epoch, epoch * session.recipe.epochs))
