@@ -263,11 +263,12 @@ def print_step_memory(side: str, execution: str, step: str) -> None:
     print(resident_mib("VmHWM") - before)
 
 
-def measure_memory(name: str, step: str, repeats: int, execution: str) -> Result:
+def measure_memory(name: str, step: str, repeats: int, execution: str, threads: int) -> Result:
     measured: dict[str, list[float]] = {"plain": [], "ours": []}
     for _ in range(repeats):
         for side, values in measured.items():
-            command = [sys.executable, __file__, "--memory-of", side, step, "--execution", execution]
+            command = [sys.executable, __file__, "--memory-of", side, step]
+            command += ["--execution", execution, "--threads", str(threads)]
             values.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     theirs, ours = map(statistics.median, measured.values())
     return Result(name, "MiB", theirs, ours, ours / theirs, execution)
@@ -306,7 +307,8 @@ def main() -> None:
     results = list(measure_times(wanted, 2 if arguments.quick else 9, execution))
     for name, step in MEMORY.items():
         if name in wanted:
-            results.append(measure_memory(name, step, 1 if arguments.quick else 3, execution))
+            repeats = 1 if arguments.quick else 3
+            results.append(measure_memory(name, step, repeats, execution, arguments.threads))
     print_table(results)
     write(
         arguments.json,
