@@ -10,7 +10,6 @@ median over pairs of neighboring runs. Every evaluation must give the same metri
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -19,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from machine import write
 from ramify.data import load
 from ramify.evaluators import Evaluations, TrainFromScratch
 from ramify.executors import Executor, InProcess, LocalProcesses, RayCluster
@@ -103,8 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"speed-up {found['speed-up']:.2f}"
         )
     print(f"load after: {os.getloadavg()[0]:.2f}")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2))
+    write(options.json, load=os.getloadavg()[0], figures=figures)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ whole step in a fresh process.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,6 +24,7 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from machine import write
 from ramify.data import Data, load
 from ramify.run import make_fabric
 from ramify.seeding import rng
@@ -240,15 +239,7 @@ def main() -> None:
     rounds, repeats = (2, 1) if arguments.quick else (9, 3)
     results = [result for family in FAMILIES for result in measure(family, rounds, repeats)]
     print_table(results)
-    if arguments.json:
-        record = {
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "threads": THREADS,
-            "cpu": torch.backends.cpu.get_cpu_capability(),
-            "results": [asdict(result) for result in results],
-        }
-        arguments.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write(arguments.json, threads=THREADS, results=[asdict(result) for result in results])
 
 
 if __name__ == "__main__":

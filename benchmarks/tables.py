@@ -3,7 +3,7 @@
 Every figure comes from fresh processes, the median of some. Without --csv the table is made up, with the size and the
 columns of the 12-epoch table of NAS-Bench-201.
 
-    python benchmarks/tables.py [--csv nasbench201.csv.gz] [--rounds 7]
+    python benchmarks/tables.py [--csv nasbench201.csv.gz] [--rounds 7] [--quick] [--json FILE]
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from goals import CSV, GOALS
+from machine import in_words, machine, write
 from ramify.benchmarks import ORDERS, Column, import_csv
 
 NAMES = [f"{data}_{split}" for data in ("cifar10", "cifar100", "imagenet16") for split in ("valid", "test")]
@@ -104,7 +106,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, help="the real table's CSV file")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="two rounds: a look, not a measurement")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
+    rounds = 2 if options.quick else options.rounds
     with tempfile.TemporaryDirectory() as folder:
         source, columns = (options.csv, []) if options.csv else made_up(Path(folder))
         table = import_csv(source, columns=columns)
@@ -113,7 +118,8 @@ def main() -> None:
         runs = {"table": (OURS, Path(folder) / "a.table"), "dictionaries": (PLAIN, source)}
         if options.csv:
             runs["its CSV file, directly"] = (OURS, options.csv)
-        found = {name: measured(program, path, options.rounds) for name, (program, path) in runs.items()}
+        found = {name: measured(program, path, rounds) for name, (program, path) in runs.items()}
+    print(in_words(machine()))
     print(f"{len(table):,} architectures, {len(table.columns)} columns, {size:.2f} MiB; {COUNT:,} questions")
     rows = list(found["table"])
     print(f"{'':28}" + "".join(f"{name:>26}" for name in found))
@@ -123,6 +129,12 @@ def main() -> None:
         print(f"{row:28}" + "".join(f"{'' if c is None else f'{c * scale:,.1f} {unit}':>26}" for c in cells))
     ratio = found["dictionaries"]["open and ask once"] / found["table"]["open and ask once"]
     print(f"opening: {ratio:.0f} times faster than dictionaries")
+    goals = {"table: load": found["table"]["open and ask once"], "table: a million look-ups": found["table"]["batched"]}
+    if options.csv:
+        goals[CSV] = found["its CSV file, directly"]["open and ask once"]
+    for name, seconds in goals.items():
+        print(f"{name} {1000 * seconds:.1f} ms, {GOALS[name]} {GOALS[name].verdict(1000 * seconds)}")
+    write(options.json, rounds=rounds, questions=COUNT, figures=found)
 
 
 if __name__ == "__main__":

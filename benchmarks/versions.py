@@ -9,7 +9,6 @@ The figures are the median of the ratio after / before over the pairs, and its 9
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -109,6 +108,8 @@ def main() -> None:
     if chosen.serve:
         serve()
         return
+    from machine import write  # not in `serve`, whose sources may be older than what this needs
+
     before, after = Version(chosen.before), Version(Path(__file__).resolve().parents[1] / "src")
     rows = {}
     print(f"{'strategy':22} {'ratio':>6}  95 % interval")
@@ -122,8 +123,7 @@ def main() -> None:
         low, high = interval(ratios)
         rows[name] = {"ratio": statistics.median(ratios), "low": low, "high": high, "pairs": len(ratios)}
         print(f"{name:22} {rows[name]['ratio']:6.3f}  {low:.3f} to {high:.3f}", flush=True)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(rows, indent=1))
+    write(chosen.json, before=str(chosen.before), threads=1, rows=rows)
 
 
 if __name__ == "__main__":

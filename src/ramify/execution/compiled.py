@@ -125,10 +125,11 @@ def _is_pointwise(conv: nn.Module) -> bool:
 
 
 def _is_watched(operation: Operation) -> bool:
-    """Return whether somebody's hooks want to see the modules inside run."""
+    """Return whether somebody's hooks want to see the modules inside a separable convolution run."""
+    body: Any = operation.body
     return any(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-        for module in operation.modules()
+        for module in (operation, body, operation.norm, *body)
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -205,6 +206,19 @@ def _chunks(images: int, channels: int) -> int:
     return min(images, max(8, 512 // channels))
 
 
+@lru_cache(maxsize=1024)
+def _in_c(plan: tuple[int, ...], eps: tuple[float, ...]) -> tuple[Any, list[bool]]:
+    """Return candidates as kernels read them, and which of them are doubles; a network asks for few, at every step."""
+    candidates = _candidates(plan, eps)
+    doubles = [candidate.twice for candidate in candidates]
+    seconds = accumulate(doubles, initial=0)
+    rows: list[Any] = [
+        (c.kernel, c.dilation, c.target, second if c.twice else -1, c.eps, c.middle_eps)
+        for c, second in zip(candidates, seconds, strict=False)
+    ]
+    return (_Candidate * len(rows))(*rows), doubles
+
+
 class _Call:
     """One call of a kernel: what all its passes are told, and tensors that live as long as it does."""
 
@@ -218,21 +232,14 @@ class _Call:
         stride: int,
         targets: int,
     ) -> None:
-        candidates = _candidates(plan, eps)
-        seconds = list(accumulate((c.twice for c in candidates), initial=0))
-        rows: list[Any] = [
-            (c.kernel, c.dilation, c.target, second if c.twice else -1, c.eps, c.middle_eps)
-            for c, second in zip(candidates, seconds, strict=False)
-        ]
+        self.candidates, self.doubles = _in_c(tuple(plan), tuple(eps))
         b, c, h, w = x.shape
         self.problem = _Problem(
             *(b, c, h, w, -(-h // stride), -(-w // stride), stride),
-            *(len(candidates), seconds[-1], targets, len(ready), _chunks(b, c), torch.get_num_threads()),
+            *(len(self.doubles), sum(self.doubles), targets, len(ready), _chunks(b, c), torch.get_num_threads()),
         )
         self.x, self.weights = self.last(x), [weight.contiguous() for weight in weights]
         self.ready = [self.last(each) for each in ready]
-        self.doubles = [candidate.twice for candidate in candidates]
-        self.candidates = (_Candidate * len(rows))(*rows)
         self.library: Any = kernels().library(x.dtype, c)
 
     def last(self, tensor: Tensor) -> Tensor:
