@@ -4,8 +4,10 @@ import pytest
 import torch
 from published import UNBUILT, built, keyed, named, networks, shapes, space_and_notation
 from reference import assert_close, image
+from torchvision.models import get_model
 
 from ramify import weights as foreign
+from ramify.spaces import Baselines
 from ramify.weights import Weights, WeightsError
 
 QUICK = {
@@ -166,3 +168,13 @@ class TestStages:
         found = foreign.fit(pruned, Weights(state), nodes)
         assert len(found.state) == len(pruned.state_dict())
         assert len(found.unused) == len(whole.state_dict()) - len(pruned.state_dict())
+
+
+@pytest.mark.parametrize("name", ["ResNet18", "ResNeXt50-32x4d", "MobileNetV2"])
+def test_state_dicts_of_torchvision(name):
+    space = Baselines()
+    with torch.device("meta"):
+        ours = space.build(space.parse(name), num_classes=7, in_channels=3)
+        theirs = get_model(space.record(space.parse(name))["model"], weights=None, num_classes=7)
+    found = foreign.fit(ours, Weights(theirs.state_dict()))
+    assert not found.unused and not found.fresh

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ramify.weights import cells, chains
+from ramify.weights import baselines, cells, chains
 from ramify.weights.cells import Pairs
 from ramify.weights.written import Written
 
@@ -134,6 +134,33 @@ FAMILIES = (
         spaces=("CDARTSChain",),
         names=chains.cdarts_chain,
         layout=chains.chain_layout,
+    ),
+    Family(
+        name="resnet-cifar",
+        about="AutoDL-Projects' residual networks for CIFAR",
+        marks=(r"layers\.0\.bn\.", r"layers\.\d+\.conv_(a|1x1)\."),
+        spaces=("Baselines",),
+        names=baselines.cifar_resnet,
+    ),
+    Family(
+        name="resnet-imagenet",
+        about="AutoDL-Projects' residual networks for ImageNet",
+        marks=(r"conv\.0\.", r"layer1\.0\.conv1\."),
+        spaces=("Baselines",),
+        names=baselines.imagenet_resnet,
+    ),
+    *(
+        Family(
+            name=f"torchvision-{name}",
+            about="torchvision",
+            marks=marks,
+            spaces=("Baselines",),
+            names=baselines.torchvision,
+        )
+        for name, marks in {
+            "resnet": (r"conv1\.", r"layer1\.0\.conv1\.", r"fc\."),
+            "mobilenet": (r"features\.0\.0\.", r"classifier\.\d\."),
+        }.items()
     ),
 )
 """The more special ones come first."""
