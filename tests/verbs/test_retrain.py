@@ -10,6 +10,7 @@ import ramify
 from ramify import Recipe
 from ramify.cli import main
 from ramify.errors import ArchitectureError
+from ramify.run import RunFolder
 from small_runs import DATA, differences, outcome, timeless
 
 
@@ -110,3 +111,27 @@ def test_other_precisions_end_in_a_network_of_float32(precision, tmp_path):
     trained = retrained(found, precision=precision)
     assert {value.dtype for value in trained.network.parameters()} == {torch.float32}
     assert ramify.evaluate(trained, threads=1).images == 64
+
+
+CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+
+
+@pytest.mark.parametrize("name", ["random", "zoo:ResNet8"])
+def test_a_baseline_is_trained_beside_it(name, tmp_path):
+    data = ramify.data.DataSpec(subset=64)
+    found = retrained(CELL, data=data, baseline=name, out=tmp_path / "out")
+    beside = found.baseline
+    assert beside.architecture != found.architecture and beside.out == tmp_path / "out" / "baseline"
+    assert len(beside.history) == len(found.history)
+    config, other = (RunFolder(each.out).config() for each in (found, beside))
+    assert {**config, "architecture": 0, "network": 0} == {**other, "architecture": 0, "network": 0}
+    if name == "random":
+        assert config["network"] == other["network"]
+        first, second = (RunFolder(each.out).read_json("result.json")["macs"] for each in (found, beside))
+        assert 0.5 < second / first < 2
+    again = retrained(CELL, data=data, baseline=name, out=tmp_path / "out")
+    assert (again.baseline.architecture, again.baseline.history) == (beside.architecture, beside.history)
+    ramify.evaluate(beside.out)
+    assert main(["report", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Beside a baseline" in page and "same recipe" in page

@@ -144,6 +144,22 @@ class Facts:
         )
         return titled("Cost and quality", "", grid(cards, wide=True))
 
+    def baseline(self) -> str:
+        """Return the section on what was trained beside the network by the same recipe."""
+        beside = self.final.baseline
+        if beside is None or not beside.result:
+            return ""
+        rows = []
+        for label, run in (("found", self.final), ("baseline", beside)):
+            measured = {key: number(value) for key, value in {**run.result, **_tested(run)}.items()}
+            rows.append((label, escape(f"{run.result.get('notation')!s:.80}"), measured))
+        keys = [key for key in rows[0][2] if all(row[2].get(key) is not None for row in rows) and key not in _UNTOLD]
+        body = ((label, notation, *(f"{measured[key]:,.5g}" for key in keys)) for label, notation, measured in rows)
+        head = ["", "network", *(spaced(key) for key in keys)]
+        lead = "Both were trained by the same recipe, on the same data and from the same seed."
+        shown = table(head, body, numbers=range(2, len(head)))
+        return titled("Beside a baseline", lead, f'<div class="card">{shown}</div>')
+
     def reads(self) -> str:
         """Return the section on reads of the test split."""
         reads = [*self.run.reads, *(self.run.retrain.reads if self.run.retrain else ())]
@@ -195,6 +211,17 @@ class Facts:
             "",
             "".join(card(label, copyable(f"command-{at}", text)) for at, (label, text) in enumerate(commands)),
         )
+
+
+_UNTOLD = ("history_rows", "weight_decay", "drop_path")
+"""Figures of a training that say nothing of the network."""
+
+
+def _tested(run: RunFolder) -> dict[str, Any]:
+    """Return the figures of a run's evaluation, named after their split."""
+    split = run.evaluation.get("split", "test")
+    known = {"split", "images", *(cost.name for cost in known_costs())}
+    return {f"{split}_{key}": value for key, value in run.evaluation.items() if key not in known}
 
 
 def again(config: Mapping[str, Any], directory: Any) -> list[str]:

@@ -89,6 +89,7 @@ class RunFolder:
     reads: tuple[Mapping[str, Any], ...]
     manifest: Mapping[str, Any]
     retrain: RunFolder | None
+    baseline: RunFolder | None
     levels: Mapping[str, RunFolder]
 
     def rows(self, phase: str) -> list[Mapping[str, Any]]:
@@ -102,14 +103,14 @@ class RunFolder:
 
 
 def read_folder(path: Path) -> RunFolder:
-    """Read a run folder, the retraining in it, and the levels of a pipeline.
+    """Read a run folder, the retraining and the baseline in it, and the levels of a pipeline.
 
     Raises:
         RunError: If the folder has no config.yaml, or a file in it is malformed.
     """
     if not (path / "config.yaml").exists():
         raise RunError(f"{path} is no run folder: it has no config.yaml")
-    retrain = path / "retrain"
+    within = {name: path / name for name in ("retrain", "baseline")}
     config: dict[str, Any] = reading.yaml_file(path / "config.yaml", Config, error=RunError)
     levels = list(config.get("levels") or ())
     return RunFolder(
@@ -123,7 +124,7 @@ def read_folder(path: Path) -> RunFolder:
         details=_read_mapping(path / DETAILS),
         reads=tuple(row for _, row in _read_lines(path / "reads.jsonl")),
         manifest=_read_mapping(path / "export" / "manifest.json"),
-        retrain=read_folder(retrain) if (retrain / "config.yaml").is_file() else None,
+        **{name: read_folder(one) if (one / "config.yaml").is_file() else None for name, one in within.items()},
         levels={name: read_folder(path / name) for name in levels},
     )
 

@@ -121,6 +121,7 @@ class _Page:
             "Trials": self._trials(),
             "Search" if self.run.config.get("strategy") else "Training": self._curves(self.run),
             "Retraining": self._curves(self.run.retrain, "retrain-") if self.run.retrain else "",
+            "Baseline": self.facts.baseline(),
             "Cost": self.facts.cost(),
             "Evaluation": self._evaluation(),
             "Test reads": self.facts.reads(),

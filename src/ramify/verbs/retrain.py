@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +24,7 @@ from ramify.commandline.options import (
     of_run,
 )
 from ramify.commandline.seeds import add_seeds, with_seeds
-from ramify.costs import profile
+from ramify.costs import Costs, Networks, profile
 from ramify.data import Data, scale_of
 from ramify.errors import ConfigurationError, RamifyError, nearest
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
@@ -45,7 +45,7 @@ from ramify.run.origin import SUPERNET, data_of, directory_of, layout_of, locate
 from ramify.run.sources import find
 from ramify.run.teacher import teacher_of
 from ramify.run.trained import BEST, LAST, TrainedNetwork, load_network
-from ramify.seeding import seeded
+from ramify.seeding import rng, seeded
 from ramify.spaces import Space, space_of
 from ramify.tasks import Task
 from ramify.training import Recipe, TrainingSession, Work
@@ -70,6 +70,7 @@ class RetrainResult(TrainedNetwork):
         out: The run folder; None where nothing was kept.
         task: What was learned, with its data.
         data_settings: How the configuration names that data.
+        baseline: The result of what was trained beside it, if anything was.
     """
 
     architecture: Architecture
@@ -79,6 +80,7 @@ class RetrainResult(TrainedNetwork):
     out: Path | None
     task: Task = field(repr=False)
     data_settings: dict[str, Any] | None = field(repr=False)
+    baseline: RetrainResult | None = field(default=None, repr=False)
 
     @property
     def data(self) -> Data:
@@ -96,6 +98,7 @@ def retrain(
     recipe: Recipe | None = None,
     start: str = "scratch",
     init: str | Path | None = None,
+    baseline: Architecture | str | None = None,
     space: Space | None = None,
     network: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -118,6 +121,9 @@ def retrain(
         init: The weights to start from: the run folder of a retraining, of a search, whose supernet the network then
             inherits from, or of an export; or a state dict, also of a published program (docs/weights.md). New ones
             when None.
+        baseline: What is trained beside it from scratch, by the same recipe, data and seed, in `baseline` inside the
+            run folder: an architecture such as `zoo:ResNet20`, or `random`, the member of the same space that is
+            nearest in multiply-adds among 100 uniform draws.
         space: What a notation is a member of; recognized from the notation when None.
         network: Layout keywords of `build`, such as `channels`.
         seed: All randomness follows from it.
@@ -213,7 +219,7 @@ def retrain(
             folder.write_json("network.json", network_file)
             last = folder.last_row()
             cost = profile(built, record["input_size"])
-            result = {
+            summary = {
                 "notation": space.format(arch),
                 "loss": last["loss"],
                 **_shown(last),
@@ -223,11 +229,44 @@ def retrain(
                 "macs": cost.macs,
                 **(ruled if recipe.size_rule else {}),
             }
-            folder.finish(result)
+            folder.finish(summary)
             parallel.wait()
         trained, shape = load_network(folder.path)
         kept = None if out is None else folder.path
-        return RetrainResult(arch, trained, shape, folder.history(), kept, learned, settings)
+        result = RetrainResult(arch, trained, shape, folder.history(), kept, learned, settings)
+        if baseline is None:
+            return result
+        drawn = baseline == "random"
+        beside = retrain(
+            _of_like_cost(space, arch, layout, work) if drawn else baseline,
+            data,
+            task=task,
+            out=None if kept is None else kept / "baseline",
+            recipe=recipe,
+            network=network if drawn else None,
+            seed=seed,
+            device=device,
+            devices=devices,
+            precision=precision,
+            execution=execution,
+            threads=threads,
+            progress=progress,
+        )
+        return replace(result, baseline=beside)
+
+
+_DRAWN = 100
+"""Members of which a random baseline is the one nearest in cost."""
+
+
+def _of_like_cost(space: Space, arch: Architecture, layout: Any, work: Work) -> Architecture:
+    """Return the member nearest to another one in multiply-adds, of uniform draws."""
+    costs, generator = Costs(Networks(space, work.inputs, layout), ["macs"]), rng(work.seed, "baseline")
+    wanted = costs(arch)["macs"]
+    others = [other for other in (space.sample(generator) for _ in range(_DRAWN)) if other != arch]
+    if not others:
+        raise ConfigurationError(f"{space.name} has no other member to be drawn; name a baseline, such as zoo:ResNet20")
+    return min(others, key=lambda other: abs(costs(other)["macs"] - wanted))
 
 
 STARTS = ("scratch", "inherited")
@@ -329,6 +368,8 @@ def run(command: Command) -> int:
     text = "`scratch`, or `inherited`, from the supernet of the search: short for --init with its folder"
     command.add("--start", str, text, default="scratch")
     add_init(command, "weights to start from: run folder of a retraining, a search or an export, or a state dict")
+    text = "what to train beside it, as zoo:ResNet20, or `random`, a member of like cost: in `baseline` of --out"
+    command.add("--baseline", str | None, text)
     add_space(command, "what a notation belongs to, if it is not evident", files=True)
     add_network(command, "layout of the network, as --network.channels 36")
     add_run(command, out="`retrain` inside the search's")
@@ -339,7 +380,7 @@ def run(command: Command) -> int:
         raise RamifyError("retrain needs a run folder, an architecture file, a notation or zoo:NAME")
     if options.out is None and not files.is_folder(str(source)):
         raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
-    chosen = {name: options[name] for name in ("task", "recipe", "start", "init", "space", "network")}
+    chosen = {name: options[name] for name in ("task", "recipe", "start", "init", "baseline", "space", "network")}
     if options.seeds:
         out = Path(options.out or files.inner(Path(source), "retrain"))
 
@@ -351,11 +392,17 @@ def run(command: Command) -> int:
         with_seeds(options, out, trained)
         return 0
     result = retrain(source, options.data, **chosen, **of_run(options))
+    for each in filter(None, (result, result.baseline)):
+        _say(each)
+    return 0
+
+
+def _say(result: RetrainResult) -> None:
+    """Print the result of a training in a line."""
     last = result.history[-1]
     words = {name: name.replace("_", " ") if name.startswith("validation") else f"training {name}" for name in last}
     shown = "".join(f", {words[name]} {value:.4f}" for name, value in _shown(last).items())
     print(f"{result.out}: loss {last['loss']:.4f}{shown}")
-    return 0
 
 
 def _in_brackets(text: str) -> Any:
