@@ -62,7 +62,7 @@ def load(
 
     Args:
         spec: A `DataSpec`; a string or path, short for `DataSpec(source=...)`; a data set in Python, or two of them,
-            (train, test). Data that is loaded already is only moved.
+            (train, test), or three, (train, validation, test). Data that is loaded already is only moved.
 
             In Python, that is a map-style data set of PyTorch, or a `Dataset` or `DatasetDict` of Hugging Face. An item
             is (image, label), or a mapping or named tuple with keys such as image, img or pixel_values, and label,
@@ -70,6 +70,9 @@ def load(
             whose channels are found as docs/data.md says. A label is a class number (an integer, a whole float, an
             array of one), a class name or a truth value; with `targets="values"` a number or a vector. An image may be
             a vector, the row of a table; whole tables may be data frames of pandas or Polars, or Arrow tables.
+
+            Or it is a pair (X, y) of arrays or tensors: images (N, H, W), (N, H, W, C) or (N, C, H, W), or rows (N, F),
+            which may be a data frame, and N labels.
         device: Where the images shall be kept, as bytes, or the rows.
         measured: Whether nothing will be trained on it: then all images are test images where there is no part for
             testing. Data that is loaded already stays as it is.
