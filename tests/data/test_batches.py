@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ramify.cli import main
 from ramify.data import batches, load
 from ramify.data.splits import nasbench201_test
 from ramify.errors import DataError
@@ -65,6 +66,14 @@ def test_imagenet16(imagenet16, monkeypatch, capsys):
     assert whole.num_classes == 1000 and len(whole.split("test")) == 8 and "MD5" not in capsys.readouterr().err
     assert whole.split("test").labels.tolist() == [0, 119, 120, 999] * 2
     assert whole.mean != pytest.approx(MEAN)  # published is that of 120 classes
+
+
+def test_the_command_line_takes_them(imagenet16, tmp_path, capsys):
+    words = "search --space NASBench201 --strategy GDAS --strategy.epochs 1 --network.channels 4 --network.cells 1"
+    words += f" --data imagenet16-120 --data.root {imagenet16} --out {tmp_path}/run --progress false"
+    assert main(words.split()) == 0, capsys.readouterr().err
+    assert main(f"retrain {tmp_path}/run --recipe.epochs 1 --out {tmp_path}/trained --progress false".split()) == 0
+    assert main(f"evaluate {tmp_path}/trained".split()) == 0, capsys.readouterr().err
 
 
 def test_where_the_batches_lie(imagenet16, monkeypatch):

@@ -162,6 +162,9 @@ def test_tables_for_the_parts(tmp_path):
     assert len(load(tmp_path, quiet=True).split("test")) == 2  # hidden labels: a fifth of each class is held out
     table(tmp_path / "test.csv", "image_id,label", labels(["t1", "t2"]))
     assert opened(tmp_path).test.labels == ["cat", "dog"]
+    table(tmp_path / "test.csv", "image_id", ["t3", "t4"])
+    assert "test.csv: 2 of the 2 images that column 'image_id' lists are not below" in refused(tmp_path)
+    table(tmp_path / "test.csv", "image_id", ["t1", "t2"])
     table(tmp_path / "more.csv", "image_id,label", labels())
     assert "more.csv, sample_submission.csv not used" in opened(tmp_path).notes[0]
     (tmp_path / "train.csv").rename(tmp_path / "whole.csv")
@@ -238,7 +241,8 @@ def test_imagenet_without_labels_says_how_to_arrange_it(imagenet):
         load(imagenet)
     assert str(caught.value) == (
         f"{imagenet}/val: ImageNet's validation images in no folders of classes; move each into val/WNID, or put "
-        "beside val: LOC_val_solution.csv of Kaggle, or ILSVRC2012_validation_ground_truth.txt and meta.mat of the devkit"
+        "beside val: LOC_val_solution.csv of Kaggle, or ILSVRC2012_validation_ground_truth.txt and meta.mat of the "
+        "devkit"
     )
 
 
@@ -252,6 +256,9 @@ def test_imagenet_with_the_development_kit(imagenet, place):
     parts = opened(imagenet)
     assert sizes(parts) == {"train": 12, "validation": 6} and parts.validation.labels == of_classes()
     assert parts.notes in ((), (f"{imagenet}: meta.mat not used",))
+    alone = opened(imagenet / "val")
+    assert alone.train.labels == of_classes() and alone.name == "val"
+    assert sizes(opened(imagenet, test=str(imagenet / "val"))) == {"train": 12, "test": 6}
     (imagenet / "val" / f"{VALIDATION[0]}.JPEG").unlink()  # the others keep their numbers
     assert opened(imagenet).validation.labels == of_classes()[1:]
 

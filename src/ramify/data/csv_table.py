@@ -52,7 +52,7 @@ def read_table(path: Path, spec: DataSpec, images: ListedImages) -> Parts:
     Raises:
         DataError: If it is no table, or a cell cannot be used.
     """
-    separator = "\t" if path.suffix == ".tsv" else None
+    separator = "\t" if path.suffix.lower() == ".tsv" else None
     parts = with_kin(path, spec, partial(_read, separator=separator, images=images))
     return parts.noting(*images.notes())
 

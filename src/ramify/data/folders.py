@@ -29,6 +29,8 @@ def image_folder(path: Path, channel_axis: str | None = None) -> Parts:
     """
     chain = _unwrapped(path)
     top, path = path, chain[-1]
+    if _loose(path) and not _holding(path) and (found := flat_part(path, channel_axis)):
+        return Parts(path.name, found[0], notes=tuple(found[1]))
     _check_bare(path)
     folders = _parts_in(path)
     if folders is None:
@@ -138,7 +140,7 @@ def _check_bare(path: Path) -> None:
     if not holding and _loose(path):
         raise DataError(
             f"{path}: its images lie in no folders of the classes; wanted is one subfolder per class with its images "
-            f"in it, as in {path.name}/CLASS/IMAGE, or Parquet files with labels"
+            f"in it, as in {path.name}/CLASS/IMAGE, a table of labels (labels.csv), or Parquet files with labels"
         )
 
 

@@ -39,6 +39,9 @@ class ListedImages:
 
     def __init__(self, root: Path, is_data: bool = False) -> None:
         self.root, self.is_data = root, is_data
+        self.column: str | None = None
+        """The column of names in the tables that were read."""
+
         self._used: set[Path] = set()
         self._places: dict[str, list[str]] | None = None
 
@@ -144,6 +147,14 @@ def image_column(
         return column(where, [name for name in names if name], spec.image_column, "image_column", ())
     if spec.feature_columns is not None:
         return None
+    if images.column is None:
+        images.column = _recognized(where, names, rows, spec, images, part)
+    return images.column if images.column in names else None
+
+
+def _recognized(
+    where: Path, names: Sequence[str], rows: Sequence[Sequence[str]], spec: DataSpec, images: ListedImages, part: str
+) -> str | None:
     labels = {spec.label_column} if isinstance(spec.label_column, str) else set(spec.label_column or ())
     held = {}
     for place, name in enumerate(names):
