@@ -76,7 +76,8 @@ def _read(
     left = len(names) - len(named)
     notes = [f"{path}: {left} of its columns, which {'have' if left > 1 else 'has'} no name, not used"] if left else []
     if listing is not None:
-        return _of_images(path, names, rows, whole, listing, spec, known, images, part, notes)
+        table = _of_images(path, names, list(whole), listing, spec, known, images, part)
+        return replace(table, notes=(*notes, *table.notes))
     labels = known or label_columns(path, named, spec)
     inputs = feature_columns(path, named, labels, spec)
     wanted = [(name, names.index(name)) for name in inputs]
@@ -94,27 +95,25 @@ def _read(
     def where(row: int) -> str:
         return f"{path}, row {numbers[row]}"
 
-    table = rows_of(np.array(values).reshape(len(numbers), -1), inputs, where)
-    return TableFile(Part(table, _labels(cells, labels, path, numbers, spec), labels), labels, notes=tuple(notes))
+    features = rows_of(np.array(values).reshape(len(numbers), -1), inputs, where)
+    return TableFile(Part(features, _labels(cells, labels, path, numbers, spec), labels), labels, notes=tuple(notes))
 
 
 def _of_images(
     path: Path,
     names: Sequence[str],
-    first: Sequence[tuple[int, list[str]]],
-    rows: Iterator[tuple[int, list[str]]],
+    rows: Sequence[tuple[int, list[str]]],
     listing: str,
     spec: DataSpec,
     known: tuple[str, ...] | None,
     images: ListedImages,
     part: str,
-    notes: list[str],
 ) -> TableFile:
-    """Read a table whose column `listing` names images; `first` are its first rows."""
+    """Read a table whose column `listing` names images, all of a `part` unless another column names parts."""
     check_for_images(path, spec)
     others = [name for name in names if name and name != listing]
     asked = named_columns(spec.label_column or (), others, "label_column")
-    parting = part_column(names, [row for _, row in first], (listing, *asked, *(known or ())))
+    parting = part_column(names, [row for _, row in rows[:SAMPLE]], (listing, *asked, *(known or ())))
     others = [name for name in others if name != parting]
     labels = known or label_columns(
         path, others, spec, usual(others, LABEL_KEYS) or (others if len(others) == 1 else ())
@@ -143,8 +142,7 @@ def _of_images(
         numbers.append(number)
         files.append(file)
         cells.append([row[place].strip() for place in held])
-    if missing:
-        notes.append(_missing(path, listing, missing, len(files), images.root))
+    notes = (_missing(path, listing, missing, len(files), images.root),) if missing else ()
     if not files:
         raise DataError(f"{path}: has a header and no rows")
     targets = _labels(cells, labels, path, numbers, spec)
@@ -155,7 +153,7 @@ def _of_images(
         )
         for own, some in places.items()
     }
-    return TableFile(whole, labels, notes=tuple(notes), divided=None if parting is None else divided)
+    return TableFile(whole, labels, notes=notes, divided=None if parting is None else divided)
 
 
 def _missing(path: Path, listing: str, missing: Sequence[tuple[int, str]], found: int, root: Path) -> str:
