@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -110,3 +112,14 @@ def test_what_would_grow_is_refused(monkeypatch):
     monkeypatch.setattr("ramify.pickled._MOST", 10)
     with pytest.raises(ValueError, match="more than 10 instructions"):
         described(pickle.dumps(list(range(100)), 2), "batches")
+
+
+def test_damage_of_any_kind_is_a_value_error():
+    draw = random.Random(0)
+    whole = [pickle.dumps(CONTENT, protocol=protocol) for protocol in range(2, 6)]
+    for _ in range(500):
+        damaged = bytearray(draw.choice(whole))
+        for _ in range(draw.randint(1, 4)):
+            damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        with contextlib.suppress(ValueError):
+            described(bytes(damaged), "batches")

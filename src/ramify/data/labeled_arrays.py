@@ -102,7 +102,7 @@ def part_of_arrays(
         for row, image in enumerate(images):
             extent.add(image, encoded.where(row))
         encoded = Items(images, name, _itself, extent, channel_axis="last")
-        encoded.advice = RESIZED_IN_PYTHON if in_python else RESIZED_BY_SPEC
+    encoded.advice = RESIZED_IN_PYTHON if in_python else RESIZED_BY_SPEC
     return Part(encoded, _targets(labels, encoded.where, spec))
 
 
@@ -156,6 +156,8 @@ def of_labeled_arrays(data: Sequence[Any], name: str, spec: DataSpec) -> Part:
         if len(rows) != len(targets):
             raise DataError(f"{name}: {len(rows)} rows in X, and {len(targets)} labels in y")
         return Part(rows, _targets(targets, rows.where, spec))
+    if isinstance(inputs, np.ma.MaskedArray):
+        raise DataError(f"{name}, X: is a masked array, and its gaps have no values; fill them in, X.filled(0)")
     is_tensor = isinstance(inputs, torch.Tensor)
     images = native(_of_tensor(inputs, f"{name}, X") if is_tensor else inputs)
     of_labels = tuple(labels.shape) if isinstance(labels, np.ndarray | torch.Tensor) else (len(targets),)
@@ -181,8 +183,8 @@ def _labels(labels: Any, name: str) -> list[Any]:
 
 def _of_tensor(tensor: torch.Tensor, where: str) -> np.ndarray:
     """Return a tensor as an array; NumPy knows no bfloat16."""
-    if tensor.layout != torch.strided or tensor.is_quantized:
-        raise DataError(f"{where}: is a sparse or quantized tensor; hand over a plain one, tensor.to_dense()")
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        raise DataError(f"{where}: is a sparse, quantized or meta tensor; hand over a plain one, as tensor.to_dense()")
     tensor = tensor.detach().cpu()
     array: np.ndarray = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).resolve_conj().numpy()
     return array

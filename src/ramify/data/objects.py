@@ -47,10 +47,10 @@ def from_objects(data: Any, spec: DataSpec) -> Parts:
     several = [data]
     if isinstance(data, tuple | list) and not is_labeled_arrays(data) and _is_of_several(data):
         several = list(data)
+        if several and all(isinstance(one, np.ndarray | torch.Tensor) for one in several):
+            raise DataError(f"got {len(several)} arrays; hand over (X, y), or such pairs: ((X, y), (X, y))")
         if len(several) not in (2, 3):
             raise DataError(f"got {len(several)} data sets; {SEVERAL}")
-        if all(isinstance(one, np.ndarray | torch.Tensor) for one in several):
-            raise DataError(f"got {len(several)} arrays; hand over (X, y), or such pairs: ((X, y), (X, y))")
     train, test = several[0], several[-1] if len(several) > 1 else None
     name = _name(train)
     part, names = _part(train, name, spec)
