@@ -141,7 +141,7 @@ def test_test_images_are_reachable_through_their_split_only(data):
     assert public == {
         *("name", "classes", "num_classes", "input_size", "in_channels", "mean", "std", "fingerprint"),
         *("augmentation", "split", "reads", "to", "shape", "features"),
-        *("targets", "target_names", "target_mean", "target_std"),
+        *("targets", "target_names", "target_mean", "target_std", "holding_out"),
     }
     pool = data.split("train")._inputs
     assert len(pool) == len(data.split("train"))  # not even in the memory that the other splits share

@@ -288,7 +288,9 @@ def test_nasbench201_protocol(monkeypatch, tmp_path):
     assert labels_of(data, "search_validation")[:4] == [9, 9, 4, 1]  # images 1, 2, 3, 4
 
     monkeypatch.setattr(module, "open_source", lambda spec: cifar(100, (19,), module.CIFAR100_TEST))
-    assert "needs `split_file`: configs/nas-benchmark/cifar100-test-split.txt of the repository D-X-Y/" in refused(spec)
+    published = load(spec)
+    assert sizes(published) == [50_000, 50_000, 5_000, 5_000]  # retraining never sees x-valid
+    assert labels_of(published, "search_validation")[:4] == [33, 51, 71, 92]  # images 1, 3, 4, 5
     lists = tmp_path / "cifar100-test-split.txt"
     lists.write_text(
         json.dumps(
@@ -304,6 +306,24 @@ def test_nasbench201_protocol(monkeypatch, tmp_path):
     assert load(DataSpec(split="auto")).fingerprint != data.fingerprint
     monkeypatch.setattr(module, "open_source", lambda spec: cifar(10, (0, 1), (3,)))
     assert "the train images are not in the published order (labels start [0, 1, 0" in refused(spec)
+
+
+def test_nasbench201_halves_the_test_images_of_imagenet16(monkeypatch):
+    counts = {"train": 151_700, "test": 6_000}
+    parts = {
+        name: Part(
+            Arrays(np.arange(count, dtype=np.uint8).reshape(-1, 1, 1), name), [row % 120 for row in range(count)]
+        )
+        for name, count in counts.items()
+    }
+    names = tuple(map(str, range(120)))
+    monkeypatch.setattr(module, "open_source", lambda spec: Parts("imagenet16-120", **parts, class_names=names))
+    data = load(DataSpec(split="nasbench201"))
+    assert sizes(data) == [151_700, 151_700, 3_000, 3_000]
+    assert labels_of(data, "search_validation")[:6] == [1, 2, 3, 6, 7, 8]
+    assert labels_of(data, "test")[:6] == [0, 4, 5, 10, 11, 13]
+    monkeypatch.setattr(module, "open_source", lambda spec: Parts("x", parts["train"], test=parts["train"]))
+    assert "and for imagenet16-120, with 151700 and 6000" in refused(DataSpec(split="nasbench201"))
 
 
 def test_nasbench201_is_for_cifar():

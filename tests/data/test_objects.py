@@ -120,9 +120,13 @@ def test_what_is_no_data_set():
 
     assert "(__len__, __getitem__); give a map-style one" in refused(Endless())
     assert "is a DataLoader; hand over its data set, loader.dataset" in refused(DataLoader(PAIRS))
-    assert "got 3 data sets; hand over one, or a pair (train, test)" in refused((PAIRS, PAIRS, PAIRS))
+    assert (
+        refused((PAIRS,) * 4)
+        == "got 4 data sets; hand over one, a pair (train, test), or three (train, validation, test)"
+    )
+    assert "got 3 arrays; hand over (X, y), or such pairs: ((X, y), (X, y))" in refused((np.zeros((4, 8, 8)),) * 3)
     assert "a mapping of train, test; hand over a pair" in refused({"train": PAIRS, "test": PAIRS})
-    assert "hand over TensorDataset(images, labels)" in refused((np.zeros((4, 8, 8)), np.zeros(4)))
+    assert "an array has no labels; hand over (X, y), an array beside its labels" in refused(np.zeros((4, 8, 8)))
     assert "is not a pair of image and class number" in refused(TensorDataset(torch.zeros(4, 1, 2, 2)))
     assert "not NoneType" in refused(None)
 
@@ -275,7 +279,7 @@ def test_items_of_other_kinds_are_named():
 
     message = refused([Sample(array(0), 0), Sample(array(1), 1)])
     assert message.startswith("list, item 0: is not a pair of image and class number, but Sample; give (image, label)")
-    assert "TensorDataset(images, labels)" in refused({"image": torch.rand(4, 3, 8, 8), "label": torch.arange(4)})
+    assert "hand over arrays (X, y)" in refused({"image": torch.rand(4, 3, 8, 8), "label": torch.arange(4)})
     assert refused([(array(0), 1), (array(1), "x")]).startswith(
         "labels are numbers and names at once, such as 1 and 'x'"
     )

@@ -50,7 +50,7 @@ def columns_of(
     names = [name for name in schema.names if not re.fullmatch(r"__index_level_\d+__", name)]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DataError(f"{where}: two columns are called {shown(twice)!r}; rename one")
-    labels = known or label_columns(where, names, spec)
+    labels = label_columns(where, names, spec) if known is None else known
     features = feature_columns(where, names, labels, spec)
     for name in features:
         if not is_number(kind := schema.field(name).type):
@@ -58,6 +58,24 @@ def columns_of(
                 f"{where}: column {shown(name)!r} holds {shown(str(kind))}, not numbers; {ENCODE}", "feature_columns"
             )
     return features, labels
+
+
+def table_of_frame(data: Any, where: str) -> pyarrow.Table:
+    """Return a data frame, of pandas, Polars, or whatever else hands over Arrow tables, as such a table."""
+    import pyarrow
+
+    try:
+        return pyarrow.table(data)
+    except (pyarrow.ArrowException, ValueError, TypeError) as error:
+        reason = f"{' '.join(str(error).split())!s:.120}"
+        raise DataError(f"{where}: cannot become an Arrow table ({reason}); give columns of numbers") from None
+
+
+def rows_of_frame(data: Any, spec: DataSpec, where: str) -> Rows:
+    """Return the rows of a data frame without labels, with the columns that the specification chooses."""
+    table = table_of_frame(data, where)
+    features, _ = columns_of(table.schema, spec, where, ())
+    return rows_of_table(table, features, lambda row: f"{where}, row {row}")
 
 
 def rows_of_table(table: pyarrow.Table, features: Sequence[str], where: Callable[[int], str]) -> Rows:

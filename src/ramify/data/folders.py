@@ -9,12 +9,12 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from ramify.data.encoded import Files
+from ramify.data.encoded import IMAGE_SUFFIXES, Files
+from ramify.data.folder_tables import flat_part
 from ramify.data.part_names import USUAL_PART, assign, is_set_apart, says_nothing, told_by
 from ramify.data.parts import Part, Parts, is_hidden, listed, subfolders, unused
 from ramify.errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp", ".npy"})
 WANTED = "wanted is one subfolder per class with images in it"
 
 
@@ -29,17 +29,19 @@ def image_folder(path: Path, channel_axis: str | None = None) -> Parts:
     """
     chain = _unwrapped(path)
     top, path = path, chain[-1]
+    if _loose(path) and not _holding(path) and (found := flat_part(path, channel_axis)):
+        return Parts(path.name, found[0], notes=tuple(found[1]))
     _check_bare(path)
     folders = _parts_in(path)
-    notes = [note for around, inner in pairwise(chain) for note in unused(around, [inner])]
     if folders is None:
+        around = _around(chain)
         classes, apart = _classes_in(path)
         part, more = _image_part(path, classes, channel_axis)
         name = top.parent.name if top.name.lower() in USUAL_PART else top.name
-        return Parts(name, part, notes=(*notes, *unused(path, [*classes, *apart]), *more, *map(_without_class, apart)))
+        return Parts(name, part, notes=(*around, *unused(path, [*classes, *apart]), *more, *map(_without_class, apart)))
     used = [folder for several in folders.values() for folder in several]
     bare = [child for child in subfolders(path) if child not in used and told_by(child.name) and _loose(child)]
-    notes += unused(path, [*used, *bare])
+    notes: list[str] = []
     parts: dict[str, Part] = {}
     for part_name in [name for name in ("train", "validation", "test") if name in folders]:
         if part_name == "train" and len(folders["train"]) == 1:
@@ -54,7 +56,17 @@ def image_folder(path: Path, channel_axis: str | None = None) -> Parts:
                 notes += unused(classes[0].parent, classes)
         else:
             bare += folders[part_name]
-    notes += map(_without_class, bare)
+    tables: list[Path] = []  # that name the classes of images without folders
+    for folder in bare:
+        told = told_by(folder.name)
+        found = flat_part(folder, channel_axis) if told and told.part not in parts else None
+        if told and found:
+            parts[told.part], more, table = found
+            notes += more
+            tables += [table, *table.parents]
+        else:
+            notes.append(_without_class(folder))
+    notes = [*_around(chain, tables), *unused(path, [*used, *bare, *tables]), *notes]
     names = sorted(folder.name for folder in used)
     lacking = f"{path}: has {', '.join(names)}, but no folder train; add it, or give the folder to train on itself"
     return Parts(
@@ -65,6 +77,11 @@ def image_folder(path: Path, channel_axis: str | None = None) -> Parts:
         notes=tuple(notes),
         lacking="" if "train" in parts else lacking,
     )
+
+
+def _around(chain: Sequence[Path], used: Sequence[Path] = ()) -> list[str]:
+    """Return notes on what lies in the folders around the data."""
+    return [note for around, inner in pairwise(chain) for note in unused(around, [inner, *used])]
 
 
 def _without_class(folder: Path) -> str:
@@ -123,7 +140,7 @@ def _check_bare(path: Path) -> None:
     if not holding and _loose(path):
         raise DataError(
             f"{path}: its images lie in no folders of the classes; wanted is one subfolder per class with its images "
-            f"in it, as in {path.name}/CLASS/IMAGE, or Parquet files with labels"
+            f"in it, as in {path.name}/CLASS/IMAGE, a table of labels (labels.csv), or Parquet files with labels"
         )
 
 

@@ -31,6 +31,7 @@ from ramify.data.splits import (
     CIFAR100_TEST,
     balanced,
     nasbench201_cifar10,
+    nasbench201_test,
     read_split_file,
     stratified,
 )
@@ -38,9 +39,10 @@ from ramify.errors import DataError, nearest
 from ramify.parallel import say_once
 from ramify.seeding import stream
 
-PUBLISHED = {  # mean and standard deviation times 255, as in the DARTS and AutoDL-Projects repositories
-    "cifar10": ((125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
-    "cifar100": ((129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+PUBLISHED = {  # side, mean and standard deviation times 255, as in the DARTS and AutoDL-Projects repositories
+    "cifar10": (32, (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
+    "cifar100": (32, (129.3, 124.1, 112.4), (68.2, 65.4, 70.4)),
+    "imagenet16-120": (16, (122.68, 116.66, 104.01), (63.22, 61.26, 65.09)),
 }
 _DIGITS = 400  # of a class that is a number: floats have fewer, and Python reads no more than 4300
 HANDED = frozenset({"digits", "mnist", "svhn"})  # a mirrored digit is another digit, or none
@@ -60,7 +62,7 @@ def load(
 
     Args:
         spec: A `DataSpec`; a string or path, short for `DataSpec(source=...)`; a data set in Python, or two of them,
-            (train, test). Data that is loaded already is only moved.
+            (train, test), or three, (train, validation, test). Data that is loaded already is only moved.
 
             In Python, that is a map-style data set of PyTorch, or a `Dataset` or `DatasetDict` of Hugging Face. An item
             is (image, label), or a mapping or named tuple with keys such as image, img or pixel_values, and label,
@@ -68,6 +70,9 @@ def load(
             whose channels are found as docs/data.md says. A label is a class number (an integer, a whole float, an
             array of one), a class name or a truth value; with `targets="values"` a number or a vector. An image may be
             a vector, the row of a table; whole tables may be data frames of pandas or Polars, or Arrow tables.
+
+            Or it is a pair (X, y) of arrays or tensors: images (N, H, W), (N, H, W, C) or (N, C, H, W), or rows (N, F),
+            which may be a data frame, and N labels.
         device: Where the images shall be kept, as bytes, or the rows.
         measured: Whether nothing will be trained on it: then all images are test images where there is no part for
             testing. Data that is loaded already stays as it is.
@@ -250,8 +255,9 @@ def _pixels(
 def _measured(pixels: Pixels, name: str) -> tuple[tuple[int, int, int], tuple[float, ...], tuple[float, ...]]:
     """Return (C, H, W) of images, and mean and standard deviation of each channel, for inputs in 0..1."""
     input_size = (pixels.channels, *pixels.size)
-    if name in PUBLISHED and input_size == (3, 32, 32):
-        mean, std = (tuple(value / 255 for value in values) for values in PUBLISHED[name])
+    side, *moments = PUBLISHED.get(name, (0,))
+    if input_size == (3, side, side):
+        mean, std = (tuple(value / 255 for value in values) for values in moments)
     else:
         mean, std = _measure(pixels)
     return input_size, mean, std
@@ -380,29 +386,31 @@ def _nasbench201(
     ranges: dict[str, Tensor],
     lists: dict[str, Tensor] | None,
 ) -> dict[str, Tensor]:
-    """Return the benchmark's lists for CIFAR-10 or CIFAR-100, if the images are in the published order."""
+    """Return the benchmark's lists for CIFAR-10, CIFAR-100 or ImageNet16-120, if that is what the images are."""
     sizes = {part: len(numbers) for part, numbers in ranges.items()}
-    if sizes != {"train": 50_000, "test": 10_000} or len(classes) not in (10, 100):
+    first: tuple[int, ...] = ()
+    if sizes == {"train": 50_000, "test": 10_000} and len(classes) in (10, 100):
+        part, first = ("train", CIFAR10_TRAIN) if len(classes) == 10 else ("test", CIFAR100_TEST)
+        source = f"cifar{len(classes)}"
+    elif sizes == {"train": 151_700, "test": 6_000} and len(classes) == 120:
+        part, source = "test", "imagenet16-120"  # whose order the checksums of its files tell
+    else:
         raise DataError(
-            f"{name}: split 'nasbench201' is for CIFAR-10 and CIFAR-100, with 50000 training and 10000 test images"
+            f"{name}: split 'nasbench201' is for CIFAR-10 and CIFAR-100, with 50000 training and 10000 test images, "
+            "and for imagenet16-120, with 151700 and 6000"
         )
-    part, first = ("train", CIFAR10_TRAIN) if len(classes) == 10 else ("test", CIFAR100_TEST)
     ours = labels[ranges[part]][: len(first)].tolist()
     if tuple(ours) != first:
         raise DataError(
             f"{name}: the {part} images are not in the published order (labels start {ours}, not {list(first)}), in "
-            f"which split 'nasbench201' numbers them; take source cifar{len(classes)}, or split 'random'"
+            f"which split 'nasbench201' numbers them; take source {source}, or split 'random'"
         )
-    wanted = {"train", "valid"} if part == "train" else {"xvalid", "xtest"}
-    if lists is not None and set(lists) != wanted:
+    wanted = ("train", "valid") if part == "train" else ("xvalid", "xtest")
+    if lists is not None and set(lists) != set(wanted):
         raise DataError(f"{name}: split 'nasbench201' needs a split file with {' and '.join(sorted(wanted))}")
-    if lists is None and part == "train":
-        lists = dict(zip(("train", "valid"), nasbench201_cifar10(), strict=True))
     if lists is None:
-        raise DataError(
-            f"{name}: split 'nasbench201' needs `split_file`: configs/nas-benchmark/cifar100-test-split.txt of the "
-            "repository D-X-Y/AutoDL-Projects"
-        )
+        halves = nasbench201_cifar10() if part == "train" else nasbench201_test(source)
+        lists = dict(zip(wanted, halves, strict=True))
     return lists
 
 

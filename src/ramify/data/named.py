@@ -24,6 +24,21 @@ def downloads(root: str | None = None) -> Path:
     return expanded(root or os.environ.get("RAMIFY_DATA") or CACHE)
 
 
+def not_there(name: str, root: Path, spec: DataSpec, error: Exception) -> DataError:
+    """Return what to raise where files of torchvision are missing or damaged, and could not or may not be downloaded.
+
+    Args:
+        name: Of the data set.
+        root: The folder of downloads.
+        spec: Says whether anything may be downloaded.
+        error: No network is an OSError, a RuntimeError, or an error of http or tarfile.
+    """
+    if not spec.download:
+        return DataError(f"{name}: not found in {root}; allow `download`, or copy torchvision's files there")
+    reason = " ".join(str(error).split())
+    return DataError(f"{name}: the download to {root} failed ({reason}); connect, or copy torchvision's files there")
+
+
 @source("digits", paper="Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998")
 def _digits(given: str, spec: DataSpec) -> Parts:
     """Handwritten digits of 8×8 pixels, part of scikit-learn."""
@@ -77,13 +92,8 @@ def _torchvision(name: str, class_name: str) -> Callable[[str, DataSpec], Parts]
                 if spec.download:
                     root.mkdir(parents=True, exist_ok=True)
                 data = getattr(datasets, class_name)(str(root), download=spec.download, **which)
-            except Exception as error:  # no network is an OSError, a RuntimeError, or an error of http or tarfile
-                reason = " ".join(str(error).split())
-                raise DataError(
-                    f"{name}: the download to {root} failed ({reason}); connect, or copy torchvision's files there"
-                    if spec.download
-                    else f"{name}: not found in {root}; allow `download`, or copy torchvision's files there"
-                ) from error
+            except Exception as error:
+                raise not_there(name, root, spec, error) from error
             pixels = np.asarray(data.data)
             if name == "svhn":
                 pixels = pixels.transpose(0, 2, 3, 1)
@@ -97,8 +107,6 @@ def _torchvision(name: str, class_name: str) -> Callable[[str, DataSpec], Parts]
 
 
 for _name, _class, _paper in (
-    ("cifar10", "CIFAR10", "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"),
-    ("cifar100", "CIFAR100", "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"),
     ("mnist", "MNIST", "LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998"),
     ("fashion-mnist", "FashionMNIST", "Xiao, Rasul & Vollgraf, Fashion-MNIST, 2017, arXiv:1708.07747"),
     ("svhn", "SVHN", "Netzer et al., Reading Digits in Natural Images, NIPS workshop 2011"),

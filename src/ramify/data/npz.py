@@ -5,22 +5,18 @@ Sizes are read in the headers, and bounded, before any array is; nothing is unpi
 
 from __future__ import annotations
 
-import math
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ramify.data.arrays import Header, channels_first, check_sides, native, read_header
-from ramify.data.depth import Extent
-from ramify.data.encoded import RESIZED_BY_SPEC, Arrays, Encoded, Items
-from ramify.data.labels import Label, read_target
+from ramify.data.arrays import Header, native, read_header
+from ramify.data.labeled_arrays import check_arrays, part_of_arrays
 from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS, USUAL, told_by
-from ramify.data.parts import Part, Parts, listed
+from ramify.data.parts import Parts, listed
 from ramify.data.pixels import memory_limit
-from ramify.data.rows import check_size, rows_of_array
 from ramify.data.source import source
 from ramify.data.spec import DataSpec, named_columns
 from ramify.errors import DataError, OptionError, nearest
@@ -52,10 +48,15 @@ def npz_file(given: str, spec: DataSpec) -> Parts:
             "such a file; write bytes (uint8), or image files in folders"
         )
     for images, labels in pairs.values():
-        _check(path, images, headers[images], labels, headers[labels], spec)
+        of_images, of_labels = headers[images], headers[labels].shape
+        where = f"{path}, {shown(images)}"
+        check_arrays(where, (of_images.shape, of_images.dtype), of_labels, shown(labels), spec)
     arrays = _readable(path, lambda: _arrays(path, used))
     names = tuple(map(str, _texts(arrays[class_names]).ravel().tolist())) if class_names else None
-    parts = {part: _part(path, arrays[images], arrays[labels], spec) for part, (images, labels) in pairs.items()}
+    parts = {
+        part: part_of_arrays(arrays[images], _labels(arrays[labels]), str(path), spec)
+        for part, (images, labels) in pairs.items()
+    }
     left = [name for name in headers if name not in used]
     return Parts(
         path.stem,
@@ -117,28 +118,6 @@ def _named(
     return {part: names[0] for part, names in names_by_part.items()}
 
 
-def _check(path: Path, images: str, of_images: Header, labels: str, of_labels: Header, spec: DataSpec) -> None:
-    """Refuse arrays that are no images, or have other numbers of images and labels."""
-    where, shape = f"{path}, {shown(images)}", of_images.shape
-    if of_images.dtype.kind not in "buif":
-        raise DataError(f"{where}: images are numbers, not {of_images.dtype}")
-    if len(shape) not in (2, 3, 4) or not math.prod(shape[1:]):
-        raise DataError(
-            f"{where}: shape {shape} is none of (N, H, W), (N, H, W, C), (N, C, H, W), nor (N, F) of rows; reshape it"
-        )
-    if len(shape) == 2:
-        check_size(*shape, where)
-    else:
-        sides = shape[1:]
-        if len(sides) == 3 and channels_first(sides, f"{where}: shape {shape}", spec.channel_axis):
-            sides = (*sides[1:], sides[0])
-        check_sides(sides, f"{where}: shape {shape}")
-    if len(of_labels.shape) not in (1, 2):
-        raise DataError(f"{path}, {shown(labels)}: shape {of_labels.shape}; wanted is one label for each image, (N,)")
-    if shape[0] != of_labels.shape[0]:
-        raise DataError(f"{where}: {shape[0]} images, and {of_labels.shape[0]} labels in {shown(labels)}")
-
-
 # Reading
 
 
@@ -176,28 +155,6 @@ def _texts(array: np.ndarray) -> np.ndarray:
     return np.char.decode(array, "utf-8", "replace") if array.dtype.kind == "S" else array
 
 
-def _part(path: Path, images: np.ndarray, labels: np.ndarray, spec: DataSpec) -> Part:
-    if images.ndim == 2:
-        rows = rows_of_array(images, spec, lambda row: f"{path}, row {row}")
-        return Part(rows, _labels(labels, rows.where, spec))
-    if images.ndim == 4:
-        if channels_first(images.shape[1:], str(path), spec.channel_axis):
-            images = images.transpose(0, 2, 3, 1)
-        images = images[..., 0] if images.shape[3] == 1 else images
-    images = np.ascontiguousarray(images)
-    encoded: Encoded = Arrays(images, str(path))
-    if images.dtype != np.uint8:
-        extent = Extent()
-        for row, image in enumerate(images):
-            extent.add(image, encoded.where(row))
-        encoded = Items(images, str(path), _itself, extent, channel_axis="last")
-        encoded.advice = RESIZED_BY_SPEC
-    return Part(encoded, _labels(labels, encoded.where, spec))
-
-
-def _labels(labels: np.ndarray, where: Callable[[int], str], spec: DataSpec) -> list[Label]:
-    return [read_target(label, where(row), spec.targets) for row, label in enumerate(_texts(labels).tolist())]
-
-
-def _itself(image: np.ndarray) -> np.ndarray:
-    return image
+def _labels(labels: np.ndarray) -> list[Any]:
+    values: list[Any] = _texts(labels).tolist()
+    return values

@@ -1,7 +1,7 @@
 """Data sets given as Python objects: map-style ones of PyTorch, and those of Hugging Face's `datasets`.
 
 An item is (image, label), or a mapping or named tuple that has both by name. A vector instead of an image is a row of
-a table; data frames and Arrow tables are tables as a whole.
+a table; data frames and Arrow tables are tables as a whole, and (X, y) is arrays as a whole.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 
-from ramify.data.arrow import columns_of, labels_of, rows_of_table
+from ramify.data.arrow import columns_of, labels_of, rows_of_table, table_of_frame
 from ramify.data.columns import check_for_images, usual
 from ramify.data.depth import Extent
 from ramify.data.encoded import RESIZED_IN_PYTHON, Items, as_image, item_of, measure
 from ramify.data.hugging_face import hugging_face_part, hugging_face_splits
+from ramify.data.labeled_arrays import is_labeled_arrays, of_labeled_arrays
 from ramify.data.labels import Label, read_target
 from ramify.data.part_names import IMAGE_KEYS, LABEL_KEYS
 from ramify.data.parts import Part, Parts, listed
@@ -26,11 +27,12 @@ from ramify.data.rows import check_size, rows_of_array
 from ramify.data.spec import DataSpec, named_columns
 from ramify.errors import DataError, OptionError, nearest
 
-WANTED = "a data set is given by a name, a path, a DataSpec, Data, or as a data set in Python or a pair (train, test)"
+SEVERAL = "hand over one, a pair (train, test), or three (train, validation, test)"
+WANTED = "a data set is given by a name, a path, a DataSpec, Data, arrays (X, y), or as one or several in Python"
 
 
 def from_objects(data: Any, spec: DataSpec) -> Parts:
-    """Read a data set, a pair (train, test) of them, or a `DatasetDict` of Hugging Face; see `ramify.data.load`.
+    """Read a data set, two or three of them, or a `DatasetDict` of Hugging Face; see `ramify.data.load`.
 
     Args:
         data: What was handed over.
@@ -42,19 +44,27 @@ def from_objects(data: Any, spec: DataSpec) -> Parts:
     if _of_hugging_face(data) and isinstance(data, dict):
         name = _name(next(iter(data.values()), data))
         return hugging_face_splits(data, name, type(data).__name__, partial(_part, spec=spec))
-    if isinstance(data, tuple) or (isinstance(data, list) and data and all(map(_is_data_set, data))):
-        if len(data) != 2:
-            raise DataError(f"got {len(data)} data sets; hand over one, or a pair (train, test)")
-        train, test = data
-    else:
-        train, test = data, None
+    several = [data]
+    if isinstance(data, tuple | list) and not is_labeled_arrays(data) and _is_of_several(data):
+        several = list(data)
+        if several and all(isinstance(one, np.ndarray | torch.Tensor) for one in several):
+            raise DataError(f"got {len(several)} arrays; hand over (X, y), or such pairs: ((X, y), (X, y))")
+        if len(several) not in (2, 3):
+            raise DataError(f"got {len(several)} data sets; {SEVERAL}")
+    train, test = several[0], several[-1] if len(several) > 1 else None
     name = _name(train)
     part, names = _part(train, name, spec)
-    held = None
-    if test is not None:
-        held, its_names = _part(test, f"{name}, test", spec)
-        held = held.by_names(its_names, names)
-    return Parts(name, part, test=held, class_names=names)
+    parts = Parts(name, part, class_names=names)
+    for kind, one in (("validation", several[1] if len(several) == 3 else None), ("test", test)):
+        if one is not None:
+            held, its_names = _part(one, f"{name}, {kind}", spec)
+            parts = parts.having(kind, held.by_names(its_names, names))
+    return parts
+
+
+def _is_of_several(data: Sequence[Any]) -> bool:
+    """Return whether these are data sets one by one, not the items of one."""
+    return isinstance(data, tuple) or (bool(data) and all(map(_is_data_set, data)))
 
 
 def _is_data_set(data: Any) -> bool:
@@ -67,6 +77,8 @@ def _of_hugging_face(data: Any) -> bool:
 
 
 def _name(data: Any) -> str:
+    if is_labeled_arrays(data):
+        return "arrays"
     recorded = getattr(data.info, "dataset_name", None) if hasattr(data, "info") and _of_hugging_face(data) else None
     return str(recorded or type(data).__name__.lower())
 
@@ -86,12 +98,14 @@ def _part(data: Any, where: str, spec: DataSpec) -> tuple[Part, tuple[str, ...] 
         raise DataError(f"{where}: is a DataLoader; hand over its data set, loader.dataset")
     if isinstance(data, Mapping):
         arrays = any(isinstance(value, np.ndarray | torch.Tensor) for value in data.values())
-        wanted = "TensorDataset(images, labels)" if arrays else "a pair (train, test)"
+        wanted = "arrays (X, y)" if arrays else "a pair (train, test)"
         raise DataError(f"{where}: a mapping of {', '.join(map(str, data))!s:.80}; hand over {wanted}")
+    if is_labeled_arrays(data):
+        return of_labeled_arrays(data, where, spec), None
     if hasattr(data, "__arrow_c_stream__"):
         return _of_frame(data, where, spec), None
     if isinstance(data, np.ndarray | torch.Tensor):
-        raise DataError(f"{where}: an array has no labels; hand over TensorDataset(images, labels)")
+        raise DataError(f"{where}: an array has no labels; hand over (X, y), an array beside its labels")
     if isinstance(data, str | bytes) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         missing = "needs __len__ and __getitem__, as map-style data sets have"
         raise DataError(f"{where}: {missing}; {WANTED}, not {type(data).__name__}")
@@ -180,12 +194,7 @@ def _vector(image: Any, where: str, before: Sequence[np.ndarray]) -> np.ndarray:
 
 def _of_frame(data: Any, where: str, spec: DataSpec) -> Part:
     """Return the rows of a data frame: of pandas, Polars, or whatever else hands over Arrow tables."""
-    import pyarrow
-
-    try:
-        table = pyarrow.table(data)
-    except (pyarrow.ArrowException, ValueError, TypeError) as error:
-        raise DataError(f"{where}: cannot become an Arrow table ({_reason(error)}); give columns of numbers") from None
+    table = table_of_frame(data, where)
     features, columns = columns_of(table.schema, spec, where)
     rows = rows_of_table(table, features, lambda row: f"{where}, row {row}")
     return Part(rows, labels_of(table, columns, spec.targets, rows.where, may_hide=False), columns)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ramify.data.encoded import Chosen
+from ramify.data.folder_tables import table_folder
 from ramify.data.folders import holds_images, image_folder
 from ramify.data.hugging_face import hugging_face_folder
 from ramify.data.named import BY_FOLDER
@@ -166,7 +167,12 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
 def _folder(path: Path, spec: DataSpec) -> Parts:
     if any((path / marker).is_file() for marker in ("state.json", "dataset_dict.json")):
         return hugging_face_folder(path, spec)
-    if parts := parquet_folder(path, spec):
+    if (path / "val_data").is_file() and (path / "train_data_batch_1").is_file():
+        raise DataError(
+            f"{path}: holds the batches of downsampled ImageNet; --data imagenet16-120 --data.root {path} reads the "
+            "first 120 classes of those of 16x16 pixels, imagenet16 all of them"
+        )
+    if parts := parquet_folder(path, spec) or table_folder(path, spec):
         return parts
     inner = subfolders(path)
     turns_back = len(inner) == 1 and path.resolve().is_relative_to(inner[0].resolve())  # a link

@@ -24,9 +24,9 @@ class DataSpec:
     """All that determines which images, or rows of a table, a search uses.
 
     Args:
-        source: A name such as digits or cifar10 (docs/data.md), a folder of images with one subfolder
-            per class, a Parquet file (or folder or glob of them), another file with images or rows (docs/data.md), or a
-            Hugging Face data set: `hf:NAME`, a clone of it, or a folder written by `save_to_disk`.
+        source: A name such as digits or cifar10 (docs/data.md), a folder of images with one subfolder per class or a
+            table of their labels, a Parquet file (or folder or glob of them), another file with images or rows
+            (docs/data.md), or a Hugging Face data set: `hf:NAME`, a clone of it, or a folder written by `save_to_disk`.
         targets: What is learned: `classes`, or `values`, which are numbers, one or several for each image or row.
         test: The file or folder of the test images, when it is another one; images that are also in `source` are
             taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
@@ -34,10 +34,11 @@ class DataSpec:
             Hugging Face data set. Where there is none, a part of the training images is held out.
         validation_is_test: Whether the validation images of a source without test images are what networks are tested
             on, as is usual for ImageNet; `search_validation` is then a part of the training images.
-        root: Folder of downloads. Default: the environment variable RAMIFY_DATA, else ~/.cache/ramify.
+        root: Folder of downloads, or of files that were fetched for a name. Default: the environment variable
+            RAMIFY_DATA, else ~/.cache/ramify.
         download: Whether missing files may be downloaded.
-        image_column: Column of the encoded images in a table. Default: the only one that can hold them. Or the array of
-            the images in a file of arrays.
+        image_column: Column of the images in a table, encoded ones or names of files. Default: the only one that can
+            hold them. Or the array of the images in a file of arrays.
         label_column: Column, or array, of the labels. Default: `label`, else the only column of integers; where rows
             are read, the only one with a usual name such as target, class or y. Values may be in several columns: a
             list, or names with commas between them.
@@ -55,7 +56,7 @@ class DataSpec:
         split: `random` halves the training images class by class; `ordered` searches on the first of them and
             validates on the last, as the program of CDARTS does (classes have to be mixed); `nasbench201` takes the
             fixed lists of that benchmark; `auto` takes the validation images that the source brings, else `random`.
-        split_file: Index lists to use instead, in the format of the AutoDL-Projects repository: JSON with
+        split_file: Index lists to use instead, in the format of the AutoDL-Projects repository or plain: JSON with
             `train` and `valid` (both within the training images), or `xvalid` and `xtest` (within the test
             images, as for CIFAR-100 in NAS-Bench-201).
         seed: Seed of subset and split, independent of the seed of the run.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import random
+import zlib
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +20,8 @@ from ramify.errors import DataError
 # The first labels of the published data sets. Index lists mean images only in that order.
 CIFAR10_TRAIN = (6, 9, 9, 4, 1, 1, 2, 7, 8, 3)
 CIFAR100_TEST = (49, 33, 72, 51, 71, 92, 15, 14, 23, 0)
+
+_LARGEST = 2**26  # bytes of a file of lists; those of ImageNet have a sixth
 
 
 def _shuffled_by_class(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,8 +74,21 @@ def nasbench201_cifar10() -> tuple[Tensor, Tensor]:
     return first.sort().values, second.sort().values
 
 
+def nasbench201_test(name: str) -> tuple[Tensor, Tensor]:
+    """Return the halves of the test images of `cifar100` or `imagenet16-120` in NAS-Bench-201, x-valid and x-test.
+
+    They are the published lists (`configs/nas-benchmark` of D-X-Y/AutoDL-Projects), and count the images of the
+    published files; of ImageNet16-120, the validation images of the first 120 classes.
+    """
+    lists = json.loads(Path(__file__).with_name("nasbench201.json").read_text(encoding="utf-8"))
+    valid = torch.from_numpy(np.unpackbits(np.frombuffer(base64.b64decode(lists[name]), np.uint8)))
+    return valid.nonzero()[:, 0], (valid == 0).nonzero()[:, 0]
+
+
 def read_split_file(path: str) -> dict[str, Tensor]:
-    """Read index lists like `{"train": ["int", ["0", "5"]], "valid": ["int", ["1", "2"]]}`.
+    """Read index lists like `{"train": ["int", ["0", "5"]], "valid": ["int", ["1", "2"]]}`, or of numbers alone.
+
+    The file may be packed by gzip.
 
     Returns:
         The two lists by name, `train` and `valid` or `xvalid` and `xtest`; each (n,) int64, sorted.
@@ -78,10 +99,16 @@ def read_split_file(path: str) -> dict[str, Tensor]:
     wanted = 'JSON such as {"train": ["int", ["0", "5"]], "valid": ["int", ["1", "2"]]}'
     try:
         with files.opened(path) as file:
-            content = json.load(file)
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            with gzip.GzipFile(fileobj=file) if packed else file as unpacked:
+                text = unpacked.read(_LARGEST + 1)
+        if len(text) > _LARGEST:
+            raise DataError(f"{path}: the split file has more than {_LARGEST / 2**20:g} MiB; is it one?")
+        content = json.loads(text)
     except OSError as error:
-        raise DataError(f"{path}: the split file cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: the split file cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: the split file is not JSON ({error}); wanted is {wanted}") from error
     names = set(content) if isinstance(content, dict) else set()
     if names not in ({"train", "valid"}, {"xvalid", "xtest"}):
@@ -89,7 +116,7 @@ def read_split_file(path: str) -> dict[str, Tensor]:
     lists = {}
     for name, value in content.items():
         try:
-            kind, numbers = value
+            kind, numbers = _declared(value)
             lists[name] = torch.tensor(sorted(int(number) for number in numbers), dtype=torch.int64)
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataError(f"{path}: {name!r} is not a list of indices; wanted is {wanted}") from error
@@ -101,3 +128,12 @@ def read_split_file(path: str) -> dict[str, Tensor]:
     if len(values) and int(values[0]) < 0:
         raise DataError(f"{path}: index {int(values[0])} is negative; the first image is 0")
     return lists
+
+
+def _declared(value: Any) -> tuple[Any, Any]:
+    """Return the kind of the numbers in a list, and the numbers."""
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], list):
+        return value[0], value[1]
+    if not isinstance(value, list) or not all(type(number) is int for number in value):
+        raise TypeError("wanted is a list of whole numbers")
+    return "int", value

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,13 +27,15 @@ class TableFile:
         part: Its images or rows, and their labels.
         labels: The columns of the labels.
         class_names: The names of the classes, where it has recorded them.
-        notes: What is said of columns that are left out.
+        notes: What is said of columns and rows that are left out.
+        divided: Where a column names the parts, what it holds of each; `part` is all of it.
     """
 
     part: Part
     labels: tuple[str, ...]
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    divided: Mapping[str, Part] | None = None
 
 
 Read = Callable[[Path, DataSpec, tuple[str, ...] | None], TableFile]
@@ -211,20 +213,28 @@ def _hidden(path: Path) -> bool:
 def _read(by_part: dict[str, list[_Named]], spec: DataSpec, name: str, notes: Sequence[str], read: Read) -> Parts:
     notes = list(notes)
     class_names: tuple[str, ...] | None = None
-    parts: dict[str, Part] = {}
+    found: dict[str, list[tuple[Part, str]]] = {}
     labels: tuple[str, ...] | None = None  # the columns of the training files, which others may lack
     for part in ("train", "validation", "test"):
-        if not by_part.get(part):
-            continue
-        several = []
-        for one in by_part[part]:
+        for one in by_part.get(part, ()):
             file = read(one.file, spec, labels)
             class_names, labels = class_names or file.class_names, file.labels
-            several.append(file.part.by_names(file.class_names, class_names))
             notes += file.notes
-        for (place, shards), count in Counter((one.set, one.shards) for one in by_part[part]).items():
+            for name_of_part, piece in (file.divided or {part: file.part}).items():
+                several = found.setdefault(name_of_part, [])
+                several.append((piece.by_names(file.class_names, class_names), str(one.file)))
+        for (place, shards), count in Counter((one.set, one.shards) for one in by_part.get(part, ())).items():
             if count < shards:
                 notes.append(f"{place[0]}: only {count} of {shards} files with {part} images are there")
-        images = join([one.images for one in several], [str(one.file) for one in by_part[part]])
-        parts[part] = Part(images, [value for one in several for value in one.labels], several[0].target_names)
-    return Parts(name, parts.get("train"), parts.get("validation"), parts.get("test"), class_names, tuple(notes))
+    parts = {
+        part: Part(
+            join([piece.images for piece, _ in several], [file for _, file in several]),
+            [value for piece, _ in several for value in piece.labels],
+            several[0][0].target_names,
+        )
+        for part, several in found.items()
+    }
+    lacking = "" if "train" in parts else f"{name}: its tables name parts, but none for train; call one train"
+    return Parts(
+        name, parts.get("train"), parts.get("validation"), parts.get("test"), class_names, tuple(notes), lacking
+    )

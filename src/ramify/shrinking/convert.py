@@ -1,15 +1,12 @@
 """Converting the released code's candidate lists to JSON: `python -m ramify.shrinking.convert FILE.pkl OUT.json`.
 
-Those files are raw pickles of lists such as `[[0, 2], [2, -1], [5]]`; NumPy integers occur. A pickle is a program. Its
-instructions are listed by `pickletools`, the few that such lists need are followed here, names in it are compared and
-never imported, and anything else is refused: nothing is ever executed.
+Those files are raw pickles of lists such as `[[0, 2], [2, -1], [5]]`; NumPy integers occur. A pickle is a program, so
+`ramify.pickled` reads them: nothing is ever executed.
 """
 
 from __future__ import annotations
 
 import json
-import pickletools
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 
 from ramify import files
 from ramify.errors import ArchitectureError, RamifyError
+from ramify.pickled import described
 from ramify.reading import shown
 
 _LARGEST = 1 << 20  # bytes of a file; published ones have hundreds
@@ -46,7 +44,7 @@ def convert(source: str | Path, out: str | Path) -> list[list[int]]:
     try:
         if len(content) > _LARGEST:
             raise ValueError(f"it has more than {_LARGEST:,} bytes")
-        lists = _checked(_described(content))
+        lists = _checked(described(content, "lists of operators"))
     except ValueError as error:
         raise ArchitectureError(f"{shown(source)} is no pickled list of operators: {error}") from None
     if out.exists():
@@ -64,91 +62,6 @@ def _checked(layers: Any) -> list[list[int]]:
         if not all(type(code) is int and code.bit_length() <= _BITS for code in left):
             raise ValueError(f"layer {layer}: operators are small integers")
     return layers
-
-
-def _described(content: bytes) -> Any:
-    """Return the lists, tuples, texts and integers that a pickle describes.
-
-    Raises:
-        ValueError: If it describes anything else, or is damaged.
-    """
-    try:
-        return _followed(content)
-    except (IndexError, KeyError, AttributeError, TypeError):
-        raise ValueError("it is damaged: its instructions do not fit together") from None
-
-
-_LITERALS = re.compile("(BIN)?INT[12]?|LONG[14]?|(SHORT_)?BIN(UNICODE|BYTES|STRING)8?|UNICODE|STRING")
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-
-
-def _followed(content: bytes) -> Any:
-    stack: list[Any] = []
-    below: list[list[Any]] = []  # what is on the stack under each mark
-    memo: dict[Any, Any] = {}
-    for instruction, argument, _ in pickletools.genops(content):
-        name = instruction.name
-        if name in ("PROTO", "FRAME"):
-            continue
-        if name == "STOP":
-            return stack.pop()
-        if name == "MARK":
-            below.append(stack)
-            stack = []
-        elif name in ("LIST", "TUPLE", "APPENDS"):
-            items, stack = stack, below.pop()
-            if name == "APPENDS":
-                stack[-1].extend(items)
-            else:
-                stack.append(items if name == "LIST" else tuple(items))
-        elif name == "APPEND":
-            item = stack.pop()
-            stack[-1].append(item)
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            items = [stack.pop() for _ in range(int(name[-1]))]
-            stack.append(tuple(reversed(items)))
-        elif name == "EMPTY_LIST":
-            stack.append([])
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name == "GLOBAL" or _LITERALS.fullmatch(name):
-            stack.append(argument)
-        elif name == "STACK_GLOBAL":
-            function, module = stack.pop(), stack.pop()
-            if len(module) + len(function) > _LONGEST:
-                raise ValueError("it names something that no NumPy integer needs; nothing was executed")
-            stack.append(" ".join((module, function)))
-        elif name == "MEMOIZE":
-            memo[len(memo)] = stack[-1]
-        elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-        elif name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-        elif name == "REDUCE":
-            arguments, function = stack.pop(), stack.pop()
-            stack.append(_called(function, arguments))
-        elif name == "BUILD":  # says in which order the bytes of a NumPy integer are
-            state = stack.pop()
-            stack[-1].update(order=state[1])
-        else:
-            raise ValueError(f"its instruction {name} has no place in lists of operators; nothing was executed")
-    raise ValueError("it is truncated")
-
-
-def _called(function: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return what the three calls that make a NumPy integer return."""
-    match function, arguments:
-        case "numpy dtype", (str(code), *_) if re.fullmatch("[iu][1248]", code):
-            return {"signed": code[0] == "i", "bytes": int(code[1]), "order": "="}
-        case "_codecs encode", (str(text), "latin1"):
-            return text.encode("latin1")
-        case "numpy.core.multiarray scalar" | "numpy._core.multiarray scalar", (dict(kind), str() | bytes() as content):
-            content = content.encode("latin1") if isinstance(content, str) else content  # as Python 2 wrote bytes
-            if len(content) != kind["bytes"]:
-                raise ValueError("a NumPy integer has the wrong length")
-            return int.from_bytes(content, "big" if kind["order"] == ">" else "little", signed=kind["signed"])
-    name = shown(function.replace(" ", ".")) if isinstance(function, str) else type(function).__name__
-    raise ValueError(f"it calls {name}, which lists of operators do not need; nothing was executed")
 
 
 def main(words: Sequence[str] | None = None) -> int:
