@@ -11,7 +11,7 @@ from ramify.cli import main
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError
 from ramify.evaluators import InheritedWeights, TrainFromScratch
-from ramify.run.origin import network_of
+from ramify.run.origin import located, network_of
 from ramify.strategies import RandomSearch
 from ramify.training import Recipe
 from small_runs import DATA, SPACES, loaded
@@ -115,3 +115,15 @@ def test_without_a_run_the_defaults_are_those_of_cifar10():
     space, _ = SPACES["nasbench201"]
     about = ramify.describe("|none~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|", space)
     assert (about.network, about.input_size, about.num_classes) == ({}, (3, 32, 32), 10)
+
+
+def test_a_relative_folder_of_downloads_is_that_of_the_run(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    (tmp_path / "there" / "sets").mkdir(parents=True)
+    run.mkdir()
+    (run / "config.yaml").write_text("{}\n")
+    (run / "provenance.json").write_text(json.dumps({"sessions": [], "directory": str(tmp_path / "there")}))
+    monkeypatch.chdir(tmp_path)
+    for root in ("sets", "cifar10"):  # of which one has the name of a data set, and is not there yet
+        assert located(DataSpec(source="cifar10", root=root), run).root == str(tmp_path / "there" / root)
+    assert located(DataSpec(source="cifar10"), run).root is None

@@ -133,16 +133,16 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
         return spec
     directory = directory_of(path)
     places: dict[str, Any] = {}
-    for name in ("source", "test", "split_file"):
+    for name in ("source", "test", "split_file", "root"):
         value = getattr(spec, name)
-        if value is None or is_name(value) or files.expanded(value).is_absolute():
+        if value is None or (name != "root" and is_name(value)) or files.expanded(value).is_absolute():
             continue
         pattern = any(mark in value for mark in "*?[")
         bases = [Path(directory), Path.cwd()]
         existing = [
             base for base in bases if (base / value).exists() or (pattern and bool(files.matching(base, value)))
         ]
-        if there and not existing:
+        if there and not existing and name != "root":  # where there may be nothing yet
             raise ConfigurationError(
                 f"{path}: its data {value} was given relative to {directory}, and is neither there nor here; name it "
                 "with --data or `data=`"
