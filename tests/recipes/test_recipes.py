@@ -332,7 +332,7 @@ def test_the_last_batch_is_kept_where_the_program_has_an_ordinary_loader(name):
         # and whatever else deviates by default
         assert getattr(part, "arch_clip", 0) == (5 if kind == "PDARTS" or name == "pc-darts-imagenet" else 0)
         scripts = ("autodl-darts-cifar10", "autodl-darts-v2-cifar10", "darts-nasbench201", "darts-v2-nasbench201")
-        clipped = kind == "GDAS" and part.clip or name in scripts
+        clipped = (kind == "GDAS" and part.clip) or name in scripts
         assert getattr(part, "legacy_clip", False) == bool(clipped)
         assert kind != "NASP" or (part.derivation, part.released_complexity) == ("softmax", True)
         assert kind != "ProxylessNAS" or part.arch_counted == "epoch"
@@ -527,7 +527,7 @@ DISTORTIONS = {
 def test_the_augmentation_of_trainings(name):
     side = 224 if "imagenet" in name else 32
     own = Augmentation(crop=side // 8, flip=True)  # what a data set of colored images brings
-    cut = "cifar10" in name and "resnet" not in name or name.startswith("h-das") and "distributed" not in name
+    cut = ("cifar10" in name and "resnet" not in name) or (name.startswith("h-das") and "distributed" not in name)
     cutout = 16 if cut else 0
     distortion = DISTORTIONS.get(name, Distortion())
     crop = 0 if distortion.resized else side // 8

@@ -1,4 +1,4 @@
-"""What the published settings ask of a training beyond the schedule: decay groups, drop path, auxiliary weight, norms."""
+"""What published settings ask of a training beyond its schedule: decay groups, drop path, norms at the end."""
 
 import itertools
 from dataclasses import replace
