@@ -554,6 +554,16 @@ def test_a_configuration_file_overrides_a_recipe(asked, tmp_path):
     assert found["network"]["layers"] == 6
 
 
+def test_limits_and_weights_of_a_recipe_are_taken_away(asked):
+    """As the heads of recipes say."""
+    words = ["search", "--data", "digits", "--out", "x"]
+    found = asked(*words, "--recipe", "spos-mobile-imagenet", "--strategy.limits", "{}", "--strategy.bins", "[]")
+    assert (found["strategy"].limits, found["strategy"].bins) == ({}, ())
+    budget = ["--strategy.regularization.weights", "{}", "--strategy.regularization.target", "3500000"]
+    found = asked(*words, "--recipe", "h-das-distribution-cifar10", *budget)
+    assert found["strategy"].regularization.weights == {} and found["strategy"].regularization.target == 3.5e6
+
+
 def test_another_strategy_in_the_setting_of_a_recipe(asked):
     found = asked("search", "--recipe", "darts-nasbench201", "--strategy", "RSPS", "--out", "x")
     assert type(found["strategy"]).__name__ == "RSPS"
