@@ -215,6 +215,67 @@ SHRINKINGS = {
     | under("shrinking", {"samples": 0, "reset_after": 0}),
 }
 
+# AutoDL-Projects' own DARTS space: six cells, weights first; the second order of NAS-Bench-201; NATS-Bench, 2021
+
+SECOND = strategy(order=2, hessian="difference")
+OWN = DARTS_CIFAR | LISTS | strategy(nesterov=True, first="weights", legacy_clip=True)
+OWN |= {"network.layers": 6, "network.pool_norm": False}
+NATS = strategy(epochs=100, batch_size=64, clip=0) | {"network.track_running_stats": False}  # batch statistics
+SEARCHES |= {
+    "autodl-darts-cifar10": OWN,
+    "autodl-darts-v2-cifar10": OWN | SECOND,
+    "darts-v2-nasbench201": SEARCHES["darts-nasbench201"] | SECOND | strategy(legacy_clip=True),
+    "darts-natsbench": SEARCHES["darts-nasbench201"] | NATS | strategy(legacy_clip=False),
+    "darts-v2-natsbench": SEARCHES["darts-nasbench201"] | NATS | SECOND,
+    "gdas-natsbench": SEARCHES["gdas-nasbench201"] | NATS,
+    "setn-natsbench": SEARCHES["setn-nasbench201"] | NATS,
+    "rsps-natsbench": SEARCHES["rsps-nasbench201"] | NATS,
+    "enas-natsbench": SEARCHES["enas-nasbench201"]
+    | NATS
+    | strategy(lr=0.025, min_lr=0.001, weight_decay=5e-4, controller_betas=(0.5, 0.999)),
+}
+
+# P-DARTS and PC-DARTS elsewhere, DARTS and P-DARTS in the cells that ABS has shrunk, H-DAS on ImageNet
+
+SEARCHES |= {
+    "p-darts-cifar100": SEARCHES["p-darts-cifar10"] | {"data.source": "cifar100"},
+    "p-darts-shrunk-cifar10": SEARCHES["p-darts-cifar10"]
+    | strategy(depth=5, added_depth=(12,), kept=(), skip_dropout=(0.7,), arch_clip=5),  # 17 cells, the last stage
+    "darts-shrunk-cifar10": DARTS_CIFAR | SECOND,
+    "pc-darts-imagenet": {
+        path: value for path, value in SEARCHES["pc-darts-cifar10"].items() if not path.startswith("data")
+    }
+    | WHOLE_IMAGENET
+    | strategy(batch_size=1024, lr=0.5, min_lr=0, weight_decay=3e-4, partial_channels=2, epochs=50, arch_start=35)
+    | strategy(arch_lr=6e-3, arch_weight_decay=1e-3, arch_clip=5)
+    | under("strategy.distortion", CROPS)
+    # 10 and 2.5 % of the training images
+    | {"data.subset": round(0.125 * IMAGENET), "data.validation_fraction": pytest.approx(2.5 / 12.5)}
+    | {"network.layout": "imagenet", "network.stem_multiplier": 3},
+    "h-das-cell-imagenet": {k: v for k, v in SEARCHES["h-das-cell-cifar10"].items() if not k.startswith("data")}
+    | WHOLE_IMAGENET
+    | under("strategy.distortion", CROPS)
+    | {"network.layout": "imagenet"},
+}
+
+# Searches on tables, and their budgets in seconds
+
+TRIALS = {
+    "random": ("RandomSearch", {}),
+    "rea": ("RegularizedEvolution", {"population": 10, "tournament": 3, "replacement": True, "mutation": "node"}),
+    "reinforce": ("Reinforce", {"lr": 0.01, "momentum": 0.9}),
+    "bohb": ("BOHB", {"eta": 3, "min_epochs": 1, "candidates": 4, "random_fraction": 0}),
+}
+for name, (kind, values) in TRIALS.items():
+    looked_up = strategy(kind, **values, evaluations=None, epochs=None)
+    looked_up |= {"strategy.evaluator.column": "cifar10_valid", "space.name": "NASBench201"}
+    sizes = {"strategy.evaluator.column": "cifar10_valid@12", "space.name": "NATSBenchSize"}
+    SEARCHES[f"{name}-nasbench201"] = looked_up | strategy(seconds=12_000)
+    SEARCHES[f"{name}-natsbench"] = looked_up | strategy(seconds=20_000)
+    SEARCHES[f"{name}-natsbench-size"] = looked_up | strategy(seconds=20_000) | sizes
+SEARCHES["reinforce-nasbench201"] |= strategy(lr=0.5)
+SEARCHES["rea-natsbench-size"] |= strategy(mutation="decision")  # a layer, uniformly
+
 # Trainings
 
 BENCHMARK = FINAL | {"epochs": 200, "batch_size": 256, "lr": 0.1, "nesterov": True, "weight_decay": 5e-4, "clip": 0}
@@ -222,6 +283,13 @@ BENCHMARK |= {"drop_path": 0, "auxiliary": False}
 del BENCHMARK["auxiliary_weight"]
 MOBILE = FINAL | {"epochs": 250, "weight_decay": 3e-5, "drop_path": 0, "label_smoothing": 0.1}
 ON_IMAGENET = WHOLE_IMAGENET | {"network.layout": "imagenet", "network.channels": 48, "network.layers": 14}
+LAST_FIVE = {"last_epochs": 5, "ending": "falling"}
+FALLING = {"batch_size": 1024, "lr": 0.5, "schedule": "linear", "warmup_epochs": 5, "warmup": "epoch"} | LAST_FIVE
+CHAIN_TRAINING = {"epochs": round(300_000 / (IMAGENET // 1024)), "batch_size": 1024, "lr": 0.5, "min_lr": 0}
+CHAIN_TRAINING |= {"schedule": "linear", "stepwise": True, "warmup_epochs": 0, "momentum": 0.9, "nesterov": False}
+CHAIN_TRAINING |= {"weight_decay": 4e-5, "decay_norms": False, "label_smoothing": 0.1, "clip": 5, "auxiliary": False}
+DEVICES = {"batch_size": 8 * 105, "lr": 8 * 0.1, "min_lr": 8e-4, "warmup_lr": 8e-4, "warmup_epochs": 10, "cutout": 0}
+DEVICES |= {"schedule": "cosine", "stepwise": True, "warmup": "step"}
 CDARTS_TRAINING = FINAL | {"weight_decay": 5e-4, "drop_path": 0.3, "size_rule": True}  # before the size rule
 CDARTS_TRAINED = under("network", {"channels": 36, "layers": 20, "stem_multiplier": 3, "pool_norm": False})
 
@@ -248,7 +316,7 @@ TRAININGS = {
     | under("recipe", MOBILE | {"batch_size": 256, "lr": 0.1, "warmup_epochs": 5, "nesterov": True, "clip": 0})
     | under("recipe.distortion", COLORED | {"lighting": 0.1}),
     "abs-retrain-imagenet": ON_IMAGENET
-    | under("recipe", MOBILE | {"batch_size": 512, "lr": 0.25, "schedule": "linear"})
+    | under("recipe", MOBILE | {"batch_size": 512, "lr": 0.25, "schedule": "linear"} | LAST_FIVE)
     | under("recipe.distortion", ANGLENAS),
     "cdarts-retrain-imagenet": ON_IMAGENET
     | under("recipe", MOBILE | {"batch_size": 1024, "lr": 0.5, "warmup_epochs": 5, "warmup": "epoch"})
@@ -256,6 +324,7 @@ TRAININGS = {
     | {"network.stem_multiplier": 1, "network.pool_norm": False},
     "cdarts-retrain-chain-imagenet": WHOLE_IMAGENET
     | under("recipe", {"epochs": 500, "batch_size": 1024, "optimizer": "rmsprop", "lr": 0.064, "schedule": "cosine"})
+    | under("recipe", {"warmup_lr": 1e-6, "warmup": "epoch"})
     | under("recipe", {"warmup_epochs": 3, "weight_decay": 1e-5, "ema": 0.9999, "auxiliary": False})
     | under("recipe.distortion", CROPS | {"policy": "randaugment", "magnitude": 9, "magnitude_std": 0.5, "erase": 0.2})
     | {"network.dropout": 0.2},
@@ -265,6 +334,47 @@ for classes in (10, 100):
     one |= CDARTS_TRAINED | {"data.source": f"cifar{classes}"}
     TRAININGS[f"cdarts-retrain-cifar{classes}"] = one
     TRAININGS[f"cdarts-retrain-cifar{classes}-4-gpus"] = one | {"recipe.batch_size": 512, "recipe.lr": 0.1}
+
+for name in ("spos-retrain-mobile", "fairnas-retrain", "proxylessnas-retrain"):
+    TRAININGS[f"{name}-imagenet"] = WHOLE_IMAGENET | under("recipe", CHAIN_TRAINING) | {"network.dropout": 0.2}
+    TRAININGS[f"{name}-imagenet"] |= under("recipe.distortion", ANGLENAS)
+TRAININGS |= {
+    "spos-retrain-shuffle-imagenet": WHOLE_IMAGENET
+    | under("recipe", CHAIN_TRAINING | {"clip": 0, "recalibrate": 1_280_000 // 1024 * 1024})
+    | under("recipe.distortion", CROPS | {"jitter": (0.4, 0.4, 0.4, 0)})
+    | {"network.dropout": 0.1},
+    "p-darts-retrain-imagenet": ON_IMAGENET | under("recipe", MOBILE | FALLING) | under("recipe.distortion", COLORED),
+    "pc-darts-retrain-imagenet": ON_IMAGENET | under("recipe", MOBILE | FALLING) | under("recipe.distortion", COLORED),
+    "p-darts-retrain-cifar10": TWENTY | under("recipe", {"batch_size": 128, "drop_path": 0.3}),
+    "p-darts-retrain-cifar100": TWENTY
+    | under("recipe", {"batch_size": 128, "drop_path": 0.3})
+    | {"data.source": "cifar100"},
+    "pc-darts-retrain-cifar10": TWENTY | {"recipe.drop_path": 0.3},
+    "autodl-retrain-cifar10-600": TWENTY
+    | under("recipe", {"epochs": 600, "warmup_epochs": 5, "nesterov": True, "weight_decay": 3e-4, "clip": 0}),
+    "gdas-retrain-cifar10-128": TWENTY
+    | under("recipe", {"batch_size": 128, "weight_decay": 5e-4})
+    | {"network.pool_norm": True},
+    "gdas-retrain-imagenet": TRAININGS["darts-retrain-imagenet"] | {"recipe.batch_size": 256, "network.channels": 50},
+    "h-das-retrain-cell-imagenet": TRAININGS["h-das-retrain-stage-imagenet"]
+    | {"network.channels": 48, "network.layers": 14, "network.pool_norm": True},
+    **{
+        f"h-das-retrain-stage-imagenet-distributed{released}": WHOLE_IMAGENET
+        | under("recipe", MOBILE | DEVICES | {"span": span})
+        | under("recipe.distortion", COLORED)
+        | {"network.layout": "imagenet", "network.channels": 39}
+        for released, span in (("", "rest"), ("-released", "all"))
+    },
+    **{
+        f"natsbench-size-retrain-{epochs}": under("recipe", BENCHMARK | {"epochs": epochs}) | WHOLE_CIFAR
+        for epochs in (1, 12, 90)
+    },
+    "autodl-retrain-resnet-cifar10": WHOLE_CIFAR
+    | under("recipe", BENCHMARK | {"epochs": 300, "warmup_epochs": 5, "cutout": 0}),
+    "autodl-retrain-resnet-imagenet": WHOLE_IMAGENET
+    | under("recipe", BENCHMARK | {"epochs": 120, "warmup_epochs": 5, "weight_decay": 1e-4})
+    | under("recipe.distortion", COLORED | {"lighting": 0.1}),
+}
 
 PUBLISHED = SEARCHES | SHRINKINGS | TRAININGS
 
@@ -289,7 +399,7 @@ def test_values_as_published(name):
     assert {path: at(settings, path) for path in paths} == paths
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("name", [name for name in SEARCHES if "strategy.seconds" not in SEARCHES[name]])
 def test_the_table_holds_how_weights_and_architectures_learn(name):
     """So that a value which nobody has looked up is noticed."""
     stated = {word for path in PUBLISHED[name] for word in path.split(".")}
@@ -301,7 +411,11 @@ def test_the_table_holds_how_weights_and_architectures_learn(name):
     assert wanted <= stated, wanted - stated
 
 
-@pytest.mark.parametrize("name", [name for name in TRAININGS if "201" not in name and "chain" not in name])
+CHAINS = ("cdarts-retrain-chain", "spos", "fairnas", "proxylessnas")
+NO_CUTOUT = (*CHAINS, "nasbench201", "natsbench", "autodl-retrain-resnet")
+
+
+@pytest.mark.parametrize("name", [name for name in TRAININGS if not name.startswith(NO_CUTOUT)])
 def test_cutout_crop_and_mirror_of_trainings(name):
     """CIFAR: crops with a padding of 4, mirrored, a square of 16 cut out; ImageNet: resized crops, mirrored."""
     settings = recipes.load(name)
@@ -310,7 +424,7 @@ def test_cutout_crop_and_mirror_of_trainings(name):
         Augmentation(crop=28 if large else 4, flip=True), (3, 224, 224) if large else (3, 32, 32)
     )
     assert (found.crop, found.flip) == (0 if large else 4, True)
-    assert found.cutout == (16 if not large or name.startswith("h-das") else 0)
+    assert found.cutout == (16 if not large or (name.startswith("h-das") and "distributed" not in name) else 0)
 
 
 @pytest.mark.parametrize(

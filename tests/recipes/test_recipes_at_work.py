@@ -2,23 +2,42 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 import ramify
 from ramify import recipes
+from ramify.benchmarks import Column, Table
 from ramify.cli import main
+from ramify.orders import ORDERS
+from small_runs import process
 
-QUICK = ("abs-mobile", "abs-retrain-imagenet", "enas-nasbench201")
+QUICK = (
+    "abs-mobile",
+    "abs-retrain-imagenet",
+    "enas-nasbench201",
+    "spos-retrain-shuffle-imagenet",
+    "rea-natsbench-size",
+)
 ARCHITECTURES = {  # by the first letters of the recipe's name
-    "nasbench201": "NB201_0",
-    "h-das-retrain-cell": "HC_DAS",
-    "h-das-retrain-stage-cifar10": "HS_DAS_cifar",
-    "h-das-retrain-stage-imagenet": "HS_DAS_imagenet",
-    "cdarts-retrain-chain": "cdarts_a",
-    "": "DARTS_V2",
+    "nasbench201": "zoo:NB201_0",
+    "natsbench-size": "8:8:16:8:8",
+    "autodl-retrain-resnet": "zoo:NB201_0",
+    "h-das-retrain-cell": "zoo:HC_DAS",
+    "h-das-retrain-stage-cifar10": "zoo:HS_DAS_cifar",
+    "h-das-retrain-stage-imagenet": "zoo:HS_DAS_imagenet",
+    "cdarts-retrain-chain": "zoo:cdarts_a",
+    "spos-retrain-mobile": "zoo:SPOS_ABS",
+    "spos-retrain-shuffle": "zoo:SPOS_ShuffleNet",
+    "fairnas-retrain": "zoo:FairNAS_ABS",
+    "proxylessnas-retrain": "zoo:ProxylessNAS_ABS",
+    "": "zoo:DARTS_V2",
 }
+CHAINS = ("chain", "spos-", "fairnas-", "proxylessnas-")
+TABLES = [name for name in (recipe.name for recipe in recipes.entries()) if "data" not in recipes.get(name).options]
+IMAGENET = [r.name for r in recipes.entries() if r.options.get("data", {}).get("source") == "imagenet"]
 SEARCH = {  # where a strategy has them
     **{"epochs": 1, "warmup_epochs": 1, "arch_start": 0, "recalibrate": 16, "limits": "{}", "bins": "[]"},
     **{"evaluations": 4, "population": 3, "parents": 2, "crossovers": 1, "selected": 2, "candidates": 2},
@@ -27,7 +46,11 @@ SEARCH = {  # where a strategy has them
 CYCLES = {"cycles": 1, "pretrain_epochs": 0, "evaluation.layers": 3}
 SHRINKING = {"first_epochs": 1, "next_epochs": 1, "warmup_epochs": 1, "iterations": 1, "samples": 40, "min_samples": 1}
 SHRINKING |= {"at_most": 0, "batch_size": 16}
-TRAINING = {"epochs": 1, "batch_size": 16, "warmup_epochs": 0, "auxiliary": "false"}
+TRAINING = {"epochs": 1, "batch_size": 16, "warmup_epochs": 0, "last_epochs": 0, "auxiliary": "false"}
+
+
+def entry_of(name):
+    return next(entry for start, entry in ARCHITECTURES.items() if name.startswith(start))
 
 
 def tiny(name):
@@ -35,17 +58,18 @@ def tiny(name):
     recipe = recipes.get(name)
     words, values = [recipe.verb], {}
     if recipe.verb == "retrain":
-        entry = next(entry for start, entry in ARCHITECTURES.items() if name.startswith(start))
-        words.append(f"zoo:{entry}")
+        words.append(entry_of(name))
     for level, options in (recipe.options.get("levels") or {"": recipe.options}).items():
         prefix = f"levels.{level}." if level else ""
-        space = options.get("space", "Chain" if "chain" in name else name)
+        space = options.get("space", "Chain" if any(word in name for word in CHAINS) else entry_of(name))
         space = space if isinstance(space, str) else space["class_path"]
         values |= {f"{prefix}network.{key}": value for key, value in small_network(space, options["network"]).items()}
         if "strategy" in options:
             given = options["strategy"]["init_args"]
             chosen = CYCLES if "cycles" in given else SEARCH
             chosen = {key: value for key, value in chosen.items() if key.partition(".")[0] in given}
+            if "added_depth" in given:
+                chosen["added_depth"] = str([0] * len(given["added_depth"]))
             if "NASBench201" in space:
                 chosen.pop("evaluation.layers", None)
             values |= {f"{prefix}strategy.{key}": value for key, value in (chosen | {"batch_size": 16}).items()}
@@ -54,9 +78,29 @@ def tiny(name):
     prefix = "retrain." if "retrain" in recipe.options else ""
     if recipe.verb == "retrain" or prefix:
         values |= {f"{prefix}recipe.{key}": value for key, value in TRAINING.items()}
+        if "recalibrate" in recipe.options.get("recipe", {}):
+            values["recipe.recalibrate"] = 24
     if prefix:
         values["retrain.network.channels"] = 4
     return [*words, "--recipe", name, *(f"--{key}={value}" for key, value in values.items())]
+
+
+def on_a_table(name, folder):
+    """Return the words that search on a table of the recipe's space, whose values and times are made up."""
+    options = recipes.get(name).options
+    column = options["strategy"]["init_args"]["evaluator"]["init_args"]["column"]
+    order = {"NASBench201": "nasbench201", "NATSBenchSize": "nats-size"}[options["space"]]
+    common = {"epochs": (1, 4, 12), "schedule": 12, "data": "cifar10", "split": "valid", "source": "made up"}
+    columns = [
+        Column(name=column, metric="accuracy", cost="seconds", **common),
+        Column(name="seconds", metric="seconds", **common),
+    ]
+    rank = np.linspace(0, 1, len(ORDERS[order].notations()))
+    accuracy = 10 + 70 * rank + np.array([[[0.0], [2.0], [5.0]]])
+    seconds = 0 * rank + np.array([[[100.0], [400.0], [1200.0]]])
+    table = Table({"space": options["space"]}, order, columns, {column: accuracy, "seconds": seconds})
+    table.save(folder / "made_up.table")
+    return ["search", "--recipe", name, "--strategy.evaluator.table", str(folder / "made_up.table")]
 
 
 def small_network(space, layout):
@@ -65,30 +109,64 @@ def small_network(space, layout):
         return {"channels": 8, "resolution": 8}
     if "201" in space:
         return {"channels": 4, "cells": 1}
+    if ":8:" in space:
+        return {}
     return {"channels": 4} | ({"layers": 3} if "layers" in layout else {})
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(recipe.name, marks=() if recipe.name in QUICK else pytest.mark.slow) for recipe in recipes.entries()],
-)
+def slow_but(names, quick):
+    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_but([recipe.name for recipe in recipes.entries()], QUICK))
 def test_every_recipe_runs(name, tmp_path, capsys):
-    words = [*tiny(name), "--data", "digits", "--data.subset", "48", "--threads", "1", "--progress", "false"]
-    if name == "cdarts-imagenet":  # the stem of ImageNet leaves a single pixel of a digit
-        words.append("--network.layout=cifar")
+    if name in TABLES:
+        words = on_a_table(name, tmp_path)
+    else:
+        words = [*tiny(name), "--data", "digits", "--data.subset", "48", "--threads", "1", "--progress", "false"]
+    if name in ("cdarts-imagenet", "h-das-cell-imagenet", "pc-darts-imagenet"):
+        words.append("--network.layout=cifar")  # the stem of ImageNet leaves a single pixel of a digit
     assert main([*words, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
-    assert (tmp_path / "run" / "result.json").is_file()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    if name in TABLES:  # the evaluation that reaches the budget counts
+        budget = recipes.get(name).options["strategy"]["init_args"]["seconds"]
+        assert budget <= result["spent"]["seconds"] < budget + 1200
 
 
-def test_the_folder_of_imagenet(tmp_path, capsys):
-    """What is in val/ is what the network is tested on, and nothing else; it is not trained on."""
-    root = tmp_path / "imagenet"
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder as that of ImageNet, with a few images of various sizes."""
+    root = tmp_path_factory.mktemp("data") / "imagenet"
     for part, count in (("train", 20), ("val", 3)):
         for number, name in enumerate(("n01440764", "n01443537")):
             (root / part / name).mkdir(parents=True)
             for image in range(count):
-                picture = Image.effect_noise((40, 32), 60 + 10 * number + image).convert("RGB")
+                size = (40 + 7 * (image % 5), 32 + 11 * (image % 3))
+                picture = Image.effect_noise(size, 60 + 10 * number + image).convert("RGB")
                 picture.save(root / part / name / f"{part}_{image}.JPEG")
+    return root
+
+
+@pytest.mark.parametrize("name", slow_but(IMAGENET, ("p-darts-retrain-imagenet",)))
+def test_two_processes_run_every_recipe_for_imagenet(name, root, tmp_path):
+    side = 96 if name == "cdarts-imagenet" else 64 if "layout" in recipes.get(name).options["network"] else 16
+    words = [*tiny(name), "--data", str(root), "--data.image_size", str(side), "--progress", "false"]
+    words += ["--data.subset=32"] if "subset" in recipes.get(name).options["data"] else []
+    if "resolution" in recipes.get(name).options["network"]:
+        words.append(f"--network.resolution={side}")
+    out = tmp_path / "run"
+    with process(*words, "--device", "cpu", "--devices", "2", "--threads", "1", "--out", str(out)) as started:
+        _, errors = started.communicate()
+    assert started.returncode == 0, errors
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["data"]["validation_is_test"] and config["data"]["source"] == str(root)
+    assert config["devices"] == 2
+    history = (out / "history.jsonl").read_text().splitlines()
+    assert history and all("NaN" not in line for line in history)
+
+
+def test_the_folder_of_imagenet(root, tmp_path, capsys):
+    """What is in val/ is what the network is tested on, and nothing else; it is not trained on."""
     small = ["--data", str(root), "--data.image_size", "16", "--threads", "1", "--progress", "false"]
     out = tmp_path / "run"
     assert main([*tiny("abs-retrain-imagenet"), *small, "--out", str(out)]) == 0, capsys.readouterr().err

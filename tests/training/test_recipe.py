@@ -32,6 +32,19 @@ from ramify.training import Recipe
         ({"mixup": -1.0}, "`mixup` must be a number from 0"),
         ({"ema": 1.0}, r"`ema` must be in \[0, 1\), got 1.0"),
         ({"nesterov": True, "momentum": 0.0}, "`nesterov` needs a `momentum` above 0"),
+        ({"span": "al"}, "unknown span 'al'; did you mean 'all'"),
+        ({"ending": "fall"}, "unknown ending 'fall'; did you mean 'falling'"),
+        (
+            {"epochs": 9, "warmup_epochs": 2, "last_epochs": 7},
+            r"`last_epochs` must be in \[0, 7\), what the warm-up leav",
+        ),
+        ({"last_epochs": -1}, r"`last_epochs` must be in \[0, 600\), what the warm-up leaves, got -1"),
+        (
+            {"last_epochs": 5, "schedule": "constant"},
+            "`last_epochs` needs a schedule with an end: 'cosine' or 'linear'",
+        ),
+        ({"warmup_lr": 0.1}, "`warmup_lr` must be at most `lr`, 0.025, got 0.1"),
+        ({"recalibrate": -1}, "`recalibrate` must be a number from 0, got -1"),
     ],
 )
 def test_impossible_recipes(options, message):

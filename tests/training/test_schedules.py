@@ -2,6 +2,7 @@
 
 import pytest
 
+from ramify import recipes
 from ramify.strategies import DARTS
 from ramify.training import Recipe
 from ramify.training.schedules import cosine, learning_rate
@@ -63,3 +64,72 @@ def test_cdarts_warms_up_on_the_cosine_of_all_epochs():
     assert rates == pytest.approx(published, abs=5e-7)
     assert [recipe.lr_at(epoch * 7 + 6, 7) for epoch in range(7)] == rates  # constant inside an epoch
     assert Recipe(epochs=250, lr=0.5, warmup="epoch").lr_at(3, 7) == 0.5
+
+
+# Published trainings at given steps, by the formulas of their programs
+
+IMAGENET = 1_281_167
+
+
+def rates(name, steps_per_epoch, *steps):
+    return [recipes.load(name)["recipe"].lr_at(step, steps_per_epoch) for step in steps]
+
+
+@pytest.mark.parametrize("name", ["spos-retrain-mobile", "fairnas-retrain", "proxylessnas-retrain"])
+def test_chains_fall_with_every_step(name):
+    """0.5·(1 - t/T), where T is 240 epochs of 1251 steps: 300,240, not the 300,000 of the program."""
+    found = rates(f"{name}-imagenet", IMAGENET // 1024, 0, 1, 1251, 150_120, 300_239)
+    assert found == pytest.approx([0.5, 0.4999983347, 0.4979166667, 0.25, 1.6653344e-6], rel=1e-8)
+    published = [0.5 * (1 - step / 300_000) for step in (1, 1251, 150_120)]
+    assert found[1:4] == pytest.approx(published, abs=3e-4)
+
+
+@pytest.mark.parametrize(("name", "lr"), [("abs", 0.25), ("p-darts", 0.5), ("pc-darts", 0.5)])
+def test_the_last_five_epochs_of_p_darts(name, lr):
+    """lr·(245 - e)/245, then lr·(250 - e)/(245·5); with 1024 images, the first five epochs take fifths of it."""
+    epochs = (5, 100, 200, 244, 245, 246, 249)
+    falling = [lr * (245 - epoch) / 245 for epoch in epochs[:4]]
+    slow = [lr * (250 - epoch) / (245 * 5) for epoch in epochs[4:]]
+    assert rates(f"{name}-retrain-imagenet", 3, *(3 * e for e in epochs)) == pytest.approx(falling + slow)
+    assert slow == pytest.approx([lr / 245, lr * 4 / 1225, lr / 1225])
+    first = [1, 244 / 245] if name == "abs" else [1 / 5, 2 / 5 * 244 / 245]
+    assert rates(f"{name}-retrain-imagenet", 3, 0, 5) == pytest.approx([lr * share for share in first])
+
+
+def test_several_devices_of_h_das():
+    """Its example: 8·105 images, 0.8 at most, 15,251 of 381,299 steps to warm up, 0.0008 first, 0.003951 last."""
+    steps, warm = 1_525_000, 61_000  # an epoch of 1525.2 steps, a thousandth each
+    released = recipes.load("h-das-retrain-stage-imagenet-distributed-released")["recipe"]
+    found = [released.lr_at(step, steps // 250) for step in (0, warm // 2, warm, steps // 2, steps - 1)]
+    assert found == pytest.approx([0.0008, 0.4004, 0.8, 0.4505, 0.003951], abs=5e-5)
+    mended = recipes.load("h-das-retrain-stage-imagenet-distributed")["recipe"]
+    found = [mended.lr_at(step, steps // 250) for step in (0, warm // 2, warm, steps - 1)]
+    assert found == pytest.approx([0.0008, 0.4004, 0.8, 0.0008], abs=1e-6)
+
+
+def test_chains_of_cdarts_warm_up_from_a_rate():
+    """timm: 1e-6 + (0.064 - 1e-6)·e/3 in the first three epochs, then the cosine of all 500."""
+    found = rates("cdarts-retrain-chain-imagenet", 2, 0, 1, 2, 4, 6, 500)
+    assert found == pytest.approx([1e-6, 1e-6, 0.021334, 0.042667, cosine(3 / 500, 0.064, 0), 0.032], rel=1e-4)
+
+
+def test_the_last_epochs_of_autodl_projects():
+    """The cosine of 295 epochs, cut off where the last five are left, whose rate is 0."""
+    recipe = Recipe(epochs=300, lr=0.025, warmup_epochs=5, last_epochs=5, ending="lowest")
+    found = [recipe.lr_at(epoch * 4, 4) for epoch in (5, 152, 294, 295, 299)]
+    assert found == pytest.approx([0.025, cosine(147 / 295, 0.025, 0), cosine(289 / 295, 0.025, 0), 0, 0])
+    whole = Recipe(epochs=300, lr=0.025, warmup_epochs=5)
+    assert whole.lr_at(294 * 4, 4) == found[2] and whole.lr_at(299 * 4, 4) > 0
+    assert recipes.load("autodl-retrain-cifar10")["recipe"].last_epochs == 0  # as meant
+
+
+def test_nats_bench_is_one_cosine_for_every_length():
+    for epochs in (1, 12, 90):
+        found = rates(f"natsbench-size-retrain-{epochs}", 2, *(2 * epoch for epoch in range(epochs)))
+        assert found == pytest.approx([cosine(epoch / epochs, 0.1, 0) for epoch in range(epochs)])
+
+
+def test_the_last_epochs_fall_step_by_step_where_the_schedule_does():
+    recipe = Recipe(epochs=6, lr=1.0, schedule="linear", stepwise=True, last_epochs=2)
+    found = [recipe.lr_at(step, 2) for step in range(12)]
+    assert found == pytest.approx([1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 1 / 8, 3 / 32, 2 / 32, 1 / 32])

@@ -139,6 +139,8 @@ class Reader:
             return (str(value) if isinstance(value, str) else value) if fits else _NO
         try:
             if origin in (dict, Mapping):
+                if value == "{}":  # a word that YAML alone does not tell from a text
+                    return {}
                 if not isinstance(value, dict):
                     return _NO
                 return {name: self.value(item, of[1] if of else Any, place / name) for name, item in value.items()}

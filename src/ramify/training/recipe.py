@@ -13,7 +13,7 @@ from ramify.spaces import Space
 from ramify.tasks import Task
 from ramify.training.distillation import Distillation
 from ramify.training.optimizers import OPTIMIZERS
-from ramify.training.schedules import SCHEDULES, WARMUPS, learning_rate
+from ramify.training.schedules import ENDINGS, SCHEDULES, SPANS, WARMUPS, WHOLE, learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +30,17 @@ class Recipe:
         lr: Highest learning rate.
         min_lr: Lowest, where the schedule ends.
         schedule: `cosine`, `linear`, `exponential` or `constant`.
+        stepwise: Whether the rate falls with every step, or is constant inside an epoch.
         decay: Factor of each epoch of the exponential schedule.
         warmup_epochs: Epochs in which the rate rises linearly.
         warmup: `step`, the rate rises with every step and the schedule begins afterwards; or `epoch`, the schedule
             begins at once, and of its rate epoch e of W takes (e + 1) / W.
+        warmup_lr: Where the warm-up begins; 0 for one that is above 0 in its first step, or epoch, already.
+        span: `rest`, the schedule ends with the training; or `all`, a schedule that begins after the warm-up is as long
+            as the whole training nevertheless, so that its end is not reached (H-DAS on several devices, as released).
+        last_epochs: Epochs at the end with a rule of their own, which is `ending`.
+        ending: `falling`, the schedule ends before the last epochs, in which its last rate falls linearly (P-DARTS); or
+            `lowest`, they have `min_lr` (AutoDL-Projects).
         optimizer: `sgd`, or `rmsprop` as in TensorFlow, whose mean of squares has a decay of 0.9 and ε = 0.001.
         momentum: Of the optimizer.
         nesterov: Whether the momentum of SGD is Nesterov's.
@@ -49,6 +56,8 @@ class Recipe:
             step (Zhang et al., ICLR 2018); 0 for none. Both are images of the same part of the batch.
         ema: Decay of the moving average of weights and statistics that is kept in the end; 0 for the weights
             themselves.
+        recalibrate: Training inputs on which the statistics of norms are computed anew after the last step, as the mean
+            over all (SPOS); 0 leaves the moving averages.
         drop_path: Probability at the last epoch; it grows linearly from 0.
         size_rule: Whether weight decay and drop path follow from the number of parameters, by CDARTS' rule for CIFAR.
         auxiliary: Whether to train with an auxiliary head, where the space has one.
@@ -68,9 +77,14 @@ class Recipe:
     lr: float = 0.025
     min_lr: float = 0.0
     schedule: str = "cosine"
+    stepwise: bool = False
     decay: float = 0.97
     warmup_epochs: int = 0
     warmup: str = "step"
+    warmup_lr: float = 0.0
+    span: str = "rest"
+    last_epochs: int = 0
+    ending: str = "falling"
     optimizer: str = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
@@ -82,6 +96,7 @@ class Recipe:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     ema: float = 0.0
+    recalibrate: int = 0
     drop_path: float = 0.2
     size_rule: bool = False
     auxiliary: bool = True
@@ -93,7 +108,8 @@ class Recipe:
     distillation: Distillation = field(default_factory=Distillation, metadata={"later": True})
 
     def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("warmup", WARMUPS), ("optimizer", OPTIMIZERS)):
+        words = {"schedule": SCHEDULES, "warmup": WARMUPS, "span": SPANS, "ending": ENDINGS, "optimizer": OPTIMIZERS}
+        for name, known in words.items():
             value = getattr(self, name)
             if value not in known:
                 raise ConfigurationError(f"unknown {name} {value!r}; {nearest(value, known)}")
@@ -102,6 +118,13 @@ class Recipe:
                 raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigurationError(f"`warmup_epochs` must be in [0, {self.epochs}), got {self.warmup_epochs}")
+        if not 0 <= self.last_epochs < self.epochs - self.warmup_epochs:
+            most = self.epochs - self.warmup_epochs
+            raise ConfigurationError(
+                f"`last_epochs` must be in [0, {most}), what the warm-up leaves, got {self.last_epochs}"
+            )
+        if self.last_epochs and self.schedule not in WHOLE:
+            raise ConfigurationError(f"`last_epochs` needs a schedule with an end: {' or '.join(map(repr, WHOLE))}")
         if self.validation != "search" and not (_is_number(self.validation) and 0 <= self.validation < 1):
             raise ConfigurationError(f"`validation` must be a share in [0, 1) or 'search', got {self.validation!r}")
         if self.patience < 0 or (self.patience and not self.validation):
@@ -110,10 +133,12 @@ class Recipe:
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be in [0, 1), got {getattr(self, name)}")
         numbers = ("lr", "min_lr", "decay", "momentum", "weight_decay", "clip", "mixup", "auxiliary_weight")
-        for name in (*numbers, "crop", "cutout"):
+        for name in (*numbers, "warmup_lr", "recalibrate", "crop", "cutout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {value}")
+        if self.warmup_lr > self.lr:
+            raise ConfigurationError(f"`warmup_lr` must be at most `lr`, {self.lr}, got {self.warmup_lr}")
         if self.nesterov and self.momentum == 0:
             raise ConfigurationError("`nesterov` needs a `momentum` above 0")
         if self.nesterov and self.optimizer != "sgd":
@@ -142,6 +167,11 @@ class Recipe:
             warmup_epochs=self.warmup_epochs,
             decay=self.decay,
             warmup=self.warmup,
+            stepwise=self.stepwise,
+            warmup_lr=self.warmup_lr,
+            span=self.span,
+            last_epochs=self.last_epochs,
+            ending=self.ending,
         )
 
     def augmented(self, task: Task) -> bool | Augmentation:

@@ -24,6 +24,7 @@ from ramify.training.descent import descend
 from ramify.training.loss_scale import LossScale
 from ramify.training.measure import measure
 from ramify.training.optimizers import MovingAverage, RMSPropTF
+from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
 from ramify.training.recipe import Recipe
 from ramify.training.schedules import WHOLE
 from ramify.training.session import (
@@ -190,6 +191,8 @@ class TrainingSession:
                 rate = recipe.lr_at(self.step, self.steps_per_epoch)
                 self._step(batch, rate)
                 self.step += 1
+                if self.step == self.steps and recipe.recalibrate:
+                    self._recalibrate()
                 values: dict[str, Any] = {}
                 if self.step % self.steps_per_epoch == 0:
                     averages = self.averages.take()
@@ -210,6 +213,22 @@ class TrainingSession:
             part=parallel.part(),
             device=self.work.fabric.device,
         )
+
+    def _recalibrate(self) -> None:
+        """Set the norms to the statistics of as many training inputs as the recipe says, the same in every process."""
+        network = self.trained
+        batches = self.split.batches(
+            CALIBRATION_BATCH,
+            seed=self.work.seed,
+            epoch=self.recipe.epochs,
+            augmented=self.augmented,
+            shuffle=True,
+            device=self.work.fabric.device,
+        )
+        with recalibrated(network, network, batches, images=self.recipe.recalibrate):
+            found = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        for name, buffer in network.named_buffers():
+            buffer.copy_(found[name])
 
     def _parts(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
         """Return the parts that a batch is sent through the network in, with their shares of its loss."""

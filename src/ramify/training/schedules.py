@@ -8,6 +8,8 @@ SCHEDULES = ("cosine", "linear", "exponential", "constant")
 WHOLE = ("cosine", "linear")
 """Those that span all epochs."""
 WARMUPS = ("step", "epoch")
+SPANS = ("rest", "all")
+ENDINGS = ("falling", "lowest")
 
 
 def cosine(progress: float, start: float, end: float) -> float:
@@ -27,27 +29,51 @@ def learning_rate(
     decay: float = 0.97,
     stepwise: bool = False,
     warmup: str = "step",
+    warmup_lr: float = 0.0,
+    span: str = "rest",
+    last_epochs: int = 0,
+    ending: str = "falling",
 ) -> float:
     """Return the learning rate of a step.
 
     Warm-up rises linearly from 0, step by step; what follows is constant inside an epoch, as most publish it, or falls
-    with every step (`stepwise`). The schedule spans the epochs after the warm-up. (AutoDL-Projects lets the cosine end
-    before the warm-up's worth of epochs, whose rate is then 0; that is not reproduced.)
+    with every step (`stepwise`). The schedule spans the epochs after the warm-up, or as many as there are in all
+    (`span="all"`, H-DAS on several devices): then it is not at its end when the training is.
 
     With `warmup="epoch"` (CDARTS) the schedule spans all epochs, and epoch e of W to warm up takes (e + 1) / W of it.
+    A `warmup_lr` above 0 is the rate of the first step, or epoch, of a warm-up that rises to `lr` from there.
+
+    The `last_epochs` have a rule of their own. With `ending="falling"` (P-DARTS) the schedule ends before them, and its
+    last rate falls to `min_lr` in equal parts. With `"lowest"` they have `min_lr`, whatever the schedule says: in
+    AutoDL-Projects as many epochs as its warm-up has.
     """
-    epoch, warmup_steps = step // steps_per_epoch, warmup_epochs * steps_per_epoch
+    epoch, warmup_steps, ends, left = (
+        step // steps_per_epoch,
+        warmup_epochs * steps_per_epoch,
+        epochs - last_epochs,
+        1.0,
+    )
+    if last_epochs and epoch >= ends:
+        if ending == "lowest":
+            return min_lr
+        left = (epochs - (step / steps_per_epoch if stepwise else epoch)) / last_epochs
+        step, epoch = ends * steps_per_epoch - 1, ends - 1
+    epochs = ends if ending == "falling" else epochs
     if warmup == "epoch":
+        if warmup_lr and epoch < warmup_epochs:
+            return warmup_lr + (lr - warmup_lr) * epoch / warmup_epochs
         lr, min_lr = (rate * min(1.0, (epoch + 1) / max(1, warmup_epochs)) for rate in (lr, min_lr))
         warmup_epochs = warmup_steps = 0
     if step < warmup_steps:
+        if warmup_lr:
+            return warmup_lr + (lr - warmup_lr) * step / warmup_steps
         return lr * (step + 1) / (warmup_steps + 1)
     after = (step - warmup_steps) / steps_per_epoch if stepwise else epoch - warmup_epochs
-    progress = after / max(1, epochs - warmup_epochs)
+    progress = after / max(1, epochs if span == "all" else epochs - warmup_epochs)
     if schedule == "cosine":
-        return cosine(progress, lr, min_lr)
-    if schedule == "linear":
-        return lr + (min_lr - lr) * progress
-    if schedule == "exponential":
-        return max(min_lr, lr * decay**after)
-    return lr
+        lr = cosine(progress, lr, min_lr)
+    elif schedule == "linear":
+        lr += (min_lr - lr) * progress
+    elif schedule == "exponential":
+        lr = max(min_lr, lr * decay**after)
+    return lr if left == 1 else min_lr + left * (lr - min_lr)
