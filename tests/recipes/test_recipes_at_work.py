@@ -24,7 +24,8 @@ QUICK = (
 ARCHITECTURES = {  # by the first letters of the recipe's name
     "nasbench201": "zoo:NB201_0",
     "natsbench-size": "8:8:16:8:8",
-    "autodl-retrain-resnet": "zoo:NB201_0",
+    "autodl-retrain-resnet-cifar10": "zoo:ResNet8",
+    "autodl-retrain-resnet-imagenet": "zoo:ResNet18-avg",
     "h-das-retrain-cell": "zoo:HC_DAS",
     "h-das-retrain-stage-cifar10": "zoo:HS_DAS_cifar",
     "h-das-retrain-stage-imagenet": "zoo:HS_DAS_imagenet",

@@ -202,7 +202,7 @@ class RunFolder:
                 way = f"go on with --execution {held['execution']}, or " if same else ""
                 why = too = ""
                 if more.refused and len(changed) == 1:
-                    why, too = f": {more.refused}", f", where --init {self.path} begins with its weights"
+                    why, too = f": {more.refused}", ", where --init with this folder begins with its weights"
                 raise RunError(
                     f"{self.path} holds another run: {changed[0]}{rest}{why}; {way}choose another --out{too}"
                 )

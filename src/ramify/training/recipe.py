@@ -16,6 +16,11 @@ from ramify.training.optimizers import OPTIMIZERS
 from ramify.training.schedules import ENDINGS, SCHEDULES, SPANS, WARMUPS, WHOLE, learning_rate
 
 
+def _later(default: Any) -> Any:
+    """Return a field that configurations leave out where it has its default, so that older ones mean the same."""
+    return field(default=default, metadata={"later": True})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a network is trained from scratch. The defaults are DARTS' for CIFAR (Liu et al., 2019, section 3).
@@ -71,20 +76,20 @@ class Recipe:
     """
 
     epochs: int = 600
-    validation: float | Literal["search"] = field(default=0.0, metadata={"later": True})
-    patience: int = field(default=0, metadata={"later": True})
+    validation: float | Literal["search"] = _later(0.0)
+    patience: int = _later(0)
     batch_size: int = 96
     lr: float = 0.025
     min_lr: float = 0.0
     schedule: str = "cosine"
-    stepwise: bool = False
+    stepwise: bool = _later(False)
     decay: float = 0.97
     warmup_epochs: int = 0
     warmup: str = "step"
-    warmup_lr: float = 0.0
-    span: str = "rest"
-    last_epochs: int = 0
-    ending: str = "falling"
+    warmup_lr: float = _later(0.0)
+    span: str = _later("rest")
+    last_epochs: int = _later(0)
+    ending: str = _later("falling")
     optimizer: str = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
@@ -96,7 +101,7 @@ class Recipe:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     ema: float = 0.0
-    recalibrate: int = 0
+    recalibrate: int = _later(0)
     drop_path: float = 0.2
     size_rule: bool = False
     auxiliary: bool = True
@@ -129,6 +134,8 @@ class Recipe:
             raise ConfigurationError(f"`validation` must be a share in [0, 1) or 'search', got {self.validation!r}")
         if self.patience < 0 or (self.patience and not self.validation):
             raise ConfigurationError(f"`patience` must be at least 0, and needs `validation`, got {self.patience}")
+        if self.patience and self.recalibrate:
+            raise ConfigurationError("`recalibrate` follows the last step, which `patience` may never reach: take one")
         for name in ("drop_path", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be in [0, 1), got {getattr(self, name)}")

@@ -103,11 +103,13 @@ class TrainingSession:
         return self.network if self.average is None else self._averaged
 
     @property
-    def spans_all(self) -> str:
-        """What follows from the number of epochs, so that a longer training is another one; empty for nothing."""
+    def fixed_length(self) -> str:
+        """Why a longer training is another one from its beginning, or not the same at the end; empty if it is not."""
         if self.recipe.schedule in WHOLE:
-            return f"the {self.recipe.schedule} schedule"
-        return "drop path" if self.recipe.drop_path and self.drop_paths else ""
+            return f"the {self.recipe.schedule} schedule spans all epochs"
+        if self.recipe.drop_path and self.drop_paths:
+            return "drop path grows over all epochs"
+        return "norms are recalibrated behind the last epoch" if self.recipe.recalibrate else ""
 
     def _normalizes_one(self) -> bool:
         """Return whether a norm would get a single value per channel from a single image."""

@@ -300,8 +300,8 @@ def _more(folder: RunFolder, session: TrainingSession) -> More:
     before = held.get("epochs") if isinstance(held, Mapping) else None
     if not isinstance(before, int) or before >= session.recipe.epochs:
         return More()
-    if spans := session.spans_all:
-        return More(refused=f"{spans} spans all epochs")
+    if session.fixed_length:
+        return More(refused=session.fixed_length)
     return More(frozenset({"recipe.epochs"}), {"train": session.steps})
 
 
