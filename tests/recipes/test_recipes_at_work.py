@@ -110,7 +110,7 @@ def small_network(space, layout):
         return {"channels": 8, "resolution": 8}
     if "201" in space:
         return {"channels": 4, "cells": 1}
-    if ":8:" in space:
+    if ":8:" in space or "ResNet" in space:
         return {}
     return {"channels": 4} | ({"layers": 3} if "layers" in layout else {})
 
