@@ -10,6 +10,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,9 +40,26 @@ def seeded(seed: int, *key: str | int) -> Iterator[None]:
     """Seed PyTorch's global generators within a block, for code that takes none, and restore them after it."""
     import torch
 
+    value = derive(seed, *key)
+    if not _accelerated():
+        before = torch.default_generator.get_state()
+        torch.default_generator.manual_seed(value)
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(before)
+        return
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     if devices and torch.distributed.is_available() and torch.distributed.is_initialized():
         devices = [torch.cuda.current_device()]  # the others belong to other processes
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(derive(seed, *key))
+        torch.manual_seed(value)
         yield
+
+
+@cache
+def _accelerated() -> bool:
+    """Return whether there is another device than the CPU. Asking for it at every step takes about a millisecond."""
+    import torch
+
+    return torch.accelerator.is_available()
