@@ -73,13 +73,16 @@ class BayesianOptimization(AskTell):
         candidates = self._candidates(measured, trials.pending, draw)
         if not len(candidates):  # everything in reach is known
             return space.sample(rng)
-        features = torch.from_numpy(measured.encoding.features(candidates))
-        models = [measured.model(objective, self.refit) for objective in range(len(trials.objectives))]
+        kernels = measured.kernels(self.refit)
+        features, targets = measured.remembered(len(measured))
+        known = differing(features, features)
+        new = differing(features, torch.from_numpy(measured.encoding.features(candidates)))
         missing = []
-        for weight, model in zip(draw.dirichlet([1.0] * len(models)), models, strict=True):
-            mean, deviation = model.predict(features)
+        for weight, (length, noise), target in zip(draw.dirichlet([1.0] * len(targets)), kernels, targets, strict=True):
+            model = GaussianProcess(Covariance(similarity(known, length), noise), target)
+            mean, deviation = model.predict(similarity(new, length))
             drawn = mean + deviation * torch.from_numpy(draw.standard_normal(len(mean)))
-            missing.append(weight * (model.targets.max() - drawn))
+            missing.append(weight * (target.max() - drawn))
         distances = torch.stack(missing)
         chosen = (distances.amax(dim=0) + 0.05 * distances.sum(dim=0)).argmin()
         return measured.encoding.architecture(candidates[int(chosen)])
@@ -106,7 +109,7 @@ class _Measured:
         self.encoding, self.memory = encoding, memory
         self.seen: set[bytes] = set()
         self._indices, self._values, self._ahead = _Rows(np.int64), _Rows(np.float64), _Rows(np.int64)
-        self._kernels: dict[tuple[int, int], tuple[float, float]] = {}
+        self._kernels: tuple[int, list[tuple[float, float]]] = (0, [])
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -139,25 +142,32 @@ class _Measured:
         ahead = self._ahead.array
         return self._indices.array[first(ahead, max(count, int((ahead == 1).sum())))]
 
-    def model(self, objective: int, refit: int) -> "GaussianProcess":
-        """Return the model of an objective; its kernel was chosen when the number of members was last divisible."""
+    def kernels(self, refit: int) -> list[tuple[float, float]]:
+        """Return length and noise for every objective, chosen when the number of members was last divisible."""
         count = max(2, len(self) - len(self) % refit)
-        if (objective, count) not in self._kernels:
-            self._kernels[objective, count] = best_kernel(*self._remembered(objective, count))
-        return GaussianProcess(*self._remembered(objective, len(self)), *self._kernels[objective, count])
+        if self._kernels[0] != count:
+            self._kernels = count, best_kernels(*self.remembered(count))
+        return self._kernels[1]
 
-    def _remembered(self, objective: int, count: int) -> tuple[Tensor, Tensor]:
+    def remembered(self, count: int) -> tuple[Tensor, list[Tensor]]:
         """Return features (N, F) and targets (N,) of the first `count` members; of too many the best and the latest."""
-        values = self._values.array[:count, objective]
         kept = np.arange(count)
         if count > self.memory:
-            best = first(values, self.memory // 2)
+            best = self._best(count, self.memory // 2)
             others = np.ones(count, dtype=bool)
             others[best] = False
             latest = np.flatnonzero(others)[len(best) - self.memory :]
             kept = np.sort(np.concatenate([best, latest]))
-        features = self.encoding.features(self._indices.array[kept])
-        return torch.from_numpy(features), normal_scores(torch.from_numpy(-values[kept]))
+        features = torch.from_numpy(self.encoding.features(self._indices.array[kept]))
+        return features, [normal_scores(-values) for values in torch.from_numpy(self._values.array[kept]).T]
+
+    def _best(self, count: int, wanted: int) -> np.ndarray:
+        """Return the places of the best of the first `count` members."""
+        values = self._values.array
+        if values.shape[1] == 1:
+            return first(values[:count, 0], wanted)
+        later = (values[count:, None] <= values[:count]).all(axis=2).sum(axis=0)
+        return first(self._ahead.array[:count] - later, wanted)
 
 
 class _Rows:
@@ -197,40 +207,52 @@ def first(keys: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(keys, kind="stable")
 
 
+class Covariance:
+    """The covariance of members with noise, as a share of a process's variance; models of several targets share it.
+
+    Args:
+        kernel: That of the members among each other, float64 (N, N).
+        noise: Variance of the noise.
+    """
+
+    def __init__(self, kernel: Tensor, noise: float) -> None:
+        noisy = kernel.clone()
+        noisy.diagonal().add_(noise)
+        self._factor = torch.linalg.cholesky(noisy)
+        self.half_log_determinant = self._factor.diagonal().log().sum().item()
+
+    def solve(self, right: Tensor) -> Tensor:
+        """Return L⁻¹ times a matrix (N, M), where L is the Cholesky factor."""
+        return torch.linalg.solve_triangular(self._factor, right, upper=False)
+
+
 class GaussianProcess:
     """A Gaussian process with constant mean; mean and variance maximize the likelihood.
 
     Args:
-        features: Which candidates the members use, float64 (N, F).
+        covariance: That of the members.
         targets: What is modeled, float64 (N,).
-        length: ℓ of the kernel exp(−h / ℓ).
-        noise: Variance of the noise, as a share of the process's.
-        kernel: That of the members among each other (N, N), where it is known.
     """
 
-    def __init__(
-        self, features: Tensor, targets: Tensor, length: float, noise: float, *, kernel: Tensor | None = None
-    ) -> None:
-        self.features, self.targets, self.length = features, targets, length
-        covariance = similarity(differing(features, features), length) if kernel is None else kernel.clone()
-        covariance.diagonal().add_(noise)
-        self._factor = torch.linalg.cholesky(covariance)
-        ones, values = self._solve(torch.stack([torch.ones_like(targets), targets], dim=1)).T
+    def __init__(self, covariance: Covariance, targets: Tensor) -> None:
+        self.covariance, self.targets = covariance, targets
+        ones, values = covariance.solve(torch.stack([torch.ones_like(targets), targets], dim=1)).T
         self.mean = (ones @ values / (ones @ ones)).item()
         self._rest = values - self.mean * ones
         self.variance = max((self._rest @ self._rest).item() / len(targets), 1e-12)
 
-    def _solve(self, right: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(self._factor, right, upper=False)
-
     @property
     def log_likelihood(self) -> float:
         """The log-likelihood of the targets, up to a constant."""
-        return -len(self.targets) / 2 * math.log(self.variance) - self._factor.diagonal().log().sum().item()
+        return -len(self.targets) / 2 * math.log(self.variance) - self.covariance.half_log_determinant
 
-    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation (M,) of the process, without noise, at members (M, F)."""
-        solved = self._solve(similarity(differing(self.features, features), self.length))
+    def predict(self, kernel: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation (M,) of the process, without noise, at other members.
+
+        Args:
+            kernel: From the known members to these, (N, M).
+        """
+        solved = self.covariance.solve(kernel)
         mean = self.mean + self._rest @ solved
         return mean, (self.variance * (1 - solved.square().sum(dim=0)).clamp_min(1e-12)).sqrt()
 
@@ -246,16 +268,17 @@ def similarity(apart: Tensor, length: float) -> Tensor:
     return apart.div(-length).exp_()
 
 
-def best_kernel(features: Tensor, targets: Tensor) -> tuple[float, float]:
-    """Return the length scale and noise of highest marginal likelihood on a grid."""
+def best_kernels(features: Tensor, targets: Sequence[Tensor]) -> list[tuple[float, float]]:
+    """Return the length and noise of highest marginal likelihood on a grid, for each of the targets (N,) of members."""
     used, apart = features.sum(dim=1).mean().item(), differing(features, features)
-    likelihoods = {}
+    likelihoods: list[dict[tuple[float, float], float]] = [{} for _ in targets]
     for length in (used * length for length in _LENGTHS):
         kernel = similarity(apart, length)
         for noise in _NOISES:
-            process = GaussianProcess(features, targets, length, noise, kernel=kernel)
-            likelihoods[length, noise] = process.log_likelihood
-    return max(likelihoods, key=likelihoods.__getitem__)
+            covariance = Covariance(kernel, noise)
+            for found, target in zip(likelihoods, targets, strict=True):
+                found[length, noise] = GaussianProcess(covariance, target).log_likelihood
+    return [max(found, key=found.__getitem__) for found in likelihoods]
 
 
 def normal_scores(values: Tensor) -> Tensor:
