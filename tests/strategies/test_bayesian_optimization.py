@@ -13,9 +13,10 @@ from ramify.errors import ConfigurationError
 from ramify.strategies import BayesianOptimization
 from ramify.strategies.ask_tell import Trial, Trials
 from ramify.strategies.bayesian_optimization import (
+    Covariance,
     GaussianProcess,
     _Measured,
-    best_kernel,
+    best_kernels,
     differing,
     first,
     normal_scores,
@@ -70,6 +71,10 @@ def example(count=12, seed=0):
     return features, torch.from_numpy(rng.standard_normal(count))
 
 
+def process_of(features, targets, length, noise):
+    return GaussianProcess(Covariance(similarity(differing(features, features), length), noise), targets)
+
+
 def test_distances_count_changed_edges():
     encoding = Encoding(SPACE)
     a = encoding.sample(5, np.random.default_rng(0))
@@ -81,7 +86,7 @@ def test_distances_count_changed_edges():
 
 def test_likelihood_and_prediction_are_those_of_a_normal_distribution():
     features, targets = example()
-    process = GaussianProcess(features, targets, length=2.0, noise=0.1)
+    process = process_of(features, targets, length=2.0, noise=0.1)
     kernel = torch.exp(-differing(features, features) / 2.0)
     covariance = process.variance * (kernel + 0.1 * torch.eye(12, dtype=torch.float64))
     normal = torch.distributions.MultivariateNormal(torch.full_like(targets, process.mean), covariance)
@@ -89,7 +94,7 @@ def test_likelihood_and_prediction_are_those_of_a_normal_distribution():
     assert normal.log_prob(targets).item() == pytest.approx(process.log_likelihood - constant)
 
     new, _ = example(5, seed=1)
-    mean, deviation = process.predict(new)
+    mean, deviation = process.predict(similarity(differing(features, new), 2.0))
     across = process.variance * torch.exp(-differing(new, features) / 2.0)
     gain = across @ torch.linalg.inv(covariance)
     assert torch.allclose(mean, process.mean + gain @ (targets - process.mean))
@@ -98,7 +103,7 @@ def test_likelihood_and_prediction_are_those_of_a_normal_distribution():
 
 def test_mean_and_variance_have_the_highest_likelihood():
     features, targets = example()
-    process = GaussianProcess(features, targets, length=2.0, noise=0.1)
+    process = process_of(features, targets, length=2.0, noise=0.1)
     kernel = torch.exp(-differing(features, features) / 2.0) + 0.1 * torch.eye(12, dtype=torch.float64)
 
     def likelihood(mean, variance):
@@ -115,9 +120,9 @@ def test_the_kernel_tells_smooth_from_rough():
     features = torch.from_numpy(encoding.features(encoding.sample(150, rng)))
     smooth = features @ torch.from_numpy(rng.standard_normal(30))
     rough = torch.from_numpy(rng.standard_normal(150))
-    assert best_kernel(features, smooth)[0] > 6
-    assert best_kernel(features, smooth)[1] == 0.01
-    length, noise = best_kernel(features, rough)
+    (far, little), (length, noise) = best_kernels(features, [smooth, rough])
+    assert far > 6
+    assert little == 0.01
     assert length == pytest.approx(1) or noise == 0.3
 
 
@@ -170,7 +175,7 @@ def test_beyond_its_memory_it_knows_the_best_and_the_latest():
     )
     finish(session)
     found = session.trials.fold("measured", lambda: None, lambda state, trial: state)
-    features, targets = found._remembered(0, len(found))
+    features, (targets,) = found.remembered(len(found))
     assert features.shape == (10, 30)
     assert targets.max() > 1  # ranks are those among what is remembered
     kept = {tuple(row) for row in features.tolist()}
@@ -219,28 +224,54 @@ def test_measured_members_are_ranked_as_by_definition(found, objectives, count):
     assert [measured.encoding.architecture(row) for row in measured.parents(count)] == [archs[at] for at in best]
 
 
-def test_of_too_many_members_the_best_and_the_latest_are_remembered():
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_of_too_many_members_the_best_and_the_latest_are_remembered(objectives):
     measured, scores = _Measured(Encoding(SPACE), 10), random.Random(0)
     trials = []
     for number in range(60):
-        trial = Trial(number, SPACE.sample(random.Random(number)), {"score": 0.0}, values=(scores.random(),))
+        values = tuple(scores.random() for _ in range(objectives))
+        trial = Trial(number, SPACE.sample(random.Random(number)), {"score": 0.0}, values=values)
         trials.append(trial)
         measured.add(trial)
     for count in (8, 10, 11, 37, 60):
-        best = sorted(trials[:count], key=lambda trial: trial.values)[:5]
+        ahead = {
+            trial.number: sum(all(map(float.__ge__, trial.values, other.values)) for other in trials[:count])
+            for trial in trials[:count]
+        }
+        best = sorted(trials[:count], key=lambda trial: ahead[trial.number])[:5]
         latest = [trial for trial in trials[:count] if trial not in best][-5:]
         kept = sorted([*best, *latest] if count > 10 else trials[:count], key=lambda trial: trial.number)
-        features, targets = measured._remembered(0, count)
+        features, targets = measured.remembered(count)
         indices = np.stack([measured.encoding.indices(trial.architecture) for trial in kept])
         assert np.array_equal(features, measured.encoding.features(indices))
-        assert torch.equal(targets, normal_scores(torch.tensor([-trial.values[0] for trial in kept]).double()))
+        for objective, target in enumerate(targets):
+            values = torch.tensor([-trial.values[objective] for trial in kept]).double()
+            assert torch.equal(target, normal_scores(values))
 
 
-def test_a_kernel_that_is_known_changes_nothing():
-    features, targets = example(30)
-    apart = differing(features, features)
-    for length, noise in ((2.0, 0.1), (7.5, 0.01)):
-        known = GaussianProcess(features, targets, length, noise, kernel=similarity(apart, length))
-        made = GaussianProcess(features, targets, length, noise)
-        assert known.log_likelihood == made.log_likelihood
-        assert all(map(torch.equal, known.predict(features[:5]), made.predict(features[:5])))
+def test_models_of_several_targets_are_those_of_each():
+    features, first_target = example(30)
+    targets = [first_target, example(30, seed=1)[1]]
+    assert best_kernels(features, targets) == [best_kernels(features, [target])[0] for target in targets]
+    covariance = Covariance(similarity(differing(features, features), 2.0), 0.1)
+    for target in targets:
+        shared, alone = GaussianProcess(covariance, target), process_of(features, target, 2.0, 0.1)
+        assert shared.log_likelihood == alone.log_likelihood
+        across = similarity(differing(features, features[:5]), 2.0)
+        assert all(map(torch.equal, shared.predict(across), alone.predict(across)))
+
+
+def test_kernels_are_the_same_however_many_members_were_told_at_once():
+    def measured():
+        return _Measured(Encoding(SPACE), 12)
+
+    step_by_step = measured()
+    for number in range(40):
+        values = (random.Random(number).random(), random.Random(-number).random())
+        trial = Trial(number, SPACE.sample(random.Random(number)), {"score": 0.0}, values=values)
+        step_by_step.add(trial)
+        at_once = measured()
+        for earlier in range(number + 1):
+            values = (random.Random(earlier).random(), random.Random(-earlier).random())
+            at_once.add(Trial(earlier, SPACE.sample(random.Random(earlier)), {"score": 0.0}, values=values))
+        assert len(step_by_step) < 2 or step_by_step.kernels(7) == at_once.kernels(7)

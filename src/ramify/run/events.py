@@ -15,6 +15,8 @@ from ramify.run.tfrecords import framed
 _TOGETHER_S = 1.0
 """Seconds within which rows are written together."""
 
+_NUMBER = int | float
+
 
 class Events:
     """Writes the numbers of history rows as TensorBoard scalars.
@@ -47,7 +49,7 @@ class Events:
         event = self._event(wall_time=time.time(), step=row["step"])
         scalar, phase = event.summary.value.add, row["phase"]
         for name, value in row.items():
-            if isinstance(value, int | float) and name not in ("step", "steps", "seconds"):
+            if isinstance(value, _NUMBER) and name not in ("step", "steps", "seconds"):
                 scalar(tag=f"{phase}/{name}", simple_value=value)
         self._waiting.append(event.SerializeToString())
         if time.monotonic() - self._flushed >= _TOGETHER_S:

@@ -52,7 +52,7 @@ class BayesianOptimization(AskTell):
     candidates: int = 300
     parents: int = 20
     refit: int = 10
-    memory: int = 500
+    memory: int = 200
 
     def __post_init__(self) -> None:
         super().__post_init__()
