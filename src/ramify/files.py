@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import io
 import json
@@ -247,15 +248,21 @@ def to_json(value: Any, *, indent: int | None = None, ascii_only: bool = True) -
         >>> to_json({"loss": float("nan"), "terms": [0.5, float("inf")]})
         '{"loss": null, "terms": [0.5, null], "not_finite": {"loss": "nan", "terms.1": "inf"}}'
     """
+    encoder = _encoder(indent, ascii_only)
     try:
-        return json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+        return encoder.encode(value)
     except (TypeError, ValueError):  # a number that is not finite, or a mapping that is no dictionary
         pass
     words: dict[str, str] = {}
     plain = _finite(value, "", words)
     if words and isinstance(plain, dict):
         plain[NOT_FINITE] = words
-    return json.dumps(plain, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    return encoder.encode(plain)
+
+
+@functools.cache
+def _encoder(indent: int | None, ascii_only: bool) -> json.JSONEncoder:
+    return json.JSONEncoder(indent=indent, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def _finite(value: Any, place: str, words: dict[str, str]) -> Any:

@@ -13,9 +13,10 @@ from ramify.errors import ConfigurationError
 from ramify.strategies import BayesianOptimization
 from ramify.strategies.ask_tell import Trial, Trials
 from ramify.strategies.bayesian_optimization import (
+    Covariance,
     GaussianProcess,
     _Measured,
-    best_kernel,
+    best_covariances,
     differing,
     first,
     normal_scores,
@@ -70,6 +71,14 @@ def example(count=12, seed=0):
     return features, torch.from_numpy(rng.standard_normal(count))
 
 
+def process_of(features, targets, length, noise):
+    return GaussianProcess(covariance_of(features, length, noise), targets)
+
+
+def covariance_of(features, length, noise):
+    return Covariance(similarity(differing(features, features), length), length, noise)
+
+
 def test_distances_count_changed_edges():
     encoding = Encoding(SPACE)
     a = encoding.sample(5, np.random.default_rng(0))
@@ -81,7 +90,7 @@ def test_distances_count_changed_edges():
 
 def test_likelihood_and_prediction_are_those_of_a_normal_distribution():
     features, targets = example()
-    process = GaussianProcess(features, targets, length=2.0, noise=0.1)
+    process = process_of(features, targets, length=2.0, noise=0.1)
     kernel = torch.exp(-differing(features, features) / 2.0)
     covariance = process.variance * (kernel + 0.1 * torch.eye(12, dtype=torch.float64))
     normal = torch.distributions.MultivariateNormal(torch.full_like(targets, process.mean), covariance)
@@ -89,7 +98,7 @@ def test_likelihood_and_prediction_are_those_of_a_normal_distribution():
     assert normal.log_prob(targets).item() == pytest.approx(process.log_likelihood - constant)
 
     new, _ = example(5, seed=1)
-    mean, deviation = process.predict(new)
+    mean, deviation = process.predict(differing(features, new))
     across = process.variance * torch.exp(-differing(new, features) / 2.0)
     gain = across @ torch.linalg.inv(covariance)
     assert torch.allclose(mean, process.mean + gain @ (targets - process.mean))
@@ -98,7 +107,7 @@ def test_likelihood_and_prediction_are_those_of_a_normal_distribution():
 
 def test_mean_and_variance_have_the_highest_likelihood():
     features, targets = example()
-    process = GaussianProcess(features, targets, length=2.0, noise=0.1)
+    process = process_of(features, targets, length=2.0, noise=0.1)
     kernel = torch.exp(-differing(features, features) / 2.0) + 0.1 * torch.eye(12, dtype=torch.float64)
 
     def likelihood(mean, variance):
@@ -115,10 +124,10 @@ def test_the_kernel_tells_smooth_from_rough():
     features = torch.from_numpy(encoding.features(encoding.sample(150, rng)))
     smooth = features @ torch.from_numpy(rng.standard_normal(30))
     rough = torch.from_numpy(rng.standard_normal(150))
-    assert best_kernel(features, smooth)[0] > 6
-    assert best_kernel(features, smooth)[1] == 0.01
-    length, noise = best_kernel(features, rough)
-    assert length == pytest.approx(1) or noise == 0.3
+    of_smooth, of_rough = best_covariances(features, [smooth, rough])
+    assert of_smooth.length > 6
+    assert of_smooth.noise == 0.01
+    assert of_rough.length == pytest.approx(1) or of_rough.noise == 0.3
 
 
 def test_normal_scores_keep_the_order_and_share_ranks():
@@ -170,14 +179,14 @@ def test_beyond_its_memory_it_knows_the_best_and_the_latest():
     )
     finish(session)
     found = session.trials.fold("measured", lambda: None, lambda state, trial: state)
-    features, targets = found._remembered(0, len(found))
-    assert features.shape == (10, 30)
-    assert targets.max() > 1  # ranks are those among what is remembered
+    features, (model,) = found.models(refit=10)
+    assert features.shape == (10 + 9, 30)  # 9 since the kernel was chosen
+    assert model.targets.max() > 1  # ranks are those among what is remembered
     kept = {tuple(row) for row in features.tolist()}
-    ranked = sorted(range(len(found)), key=lambda at: found._values[at])
+    ranked = sorted(range(30), key=lambda at: found._values[at])
     encoded = found.encoding.features(np.array(found._indices)).tolist()
     assert {tuple(encoded[at]) for at in ranked[:5]} <= kept
-    assert {tuple(encoded[at]) for at in range(len(found) - 4, len(found))} <= kept
+    assert {tuple(encoded[at]) for at in range(30 - 4, len(found))} <= kept
 
 
 @pytest.mark.parametrize("name", ["startup", "candidates", "parents", "refit", "memory"])
@@ -219,28 +228,70 @@ def test_measured_members_are_ranked_as_by_definition(found, objectives, count):
     assert [measured.encoding.architecture(row) for row in measured.parents(count)] == [archs[at] for at in best]
 
 
-def test_of_too_many_members_the_best_and_the_latest_are_remembered():
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_of_too_many_members_the_best_and_the_latest_are_remembered(objectives):
     measured, scores = _Measured(Encoding(SPACE), 10), random.Random(0)
     trials = []
     for number in range(60):
-        trial = Trial(number, SPACE.sample(random.Random(number)), {"score": 0.0}, values=(scores.random(),))
+        values = tuple(scores.random() for _ in range(objectives))
+        trial = Trial(number, SPACE.sample(random.Random(number)), {"score": 0.0}, values=values)
         trials.append(trial)
         measured.add(trial)
     for count in (8, 10, 11, 37, 60):
-        best = sorted(trials[:count], key=lambda trial: trial.values)[:5]
+        ahead = {
+            trial.number: sum(all(map(float.__ge__, trial.values, other.values)) for other in trials[:count])
+            for trial in trials[:count]
+        }
+        best = sorted(trials[:count], key=lambda trial: ahead[trial.number])[:5]
         latest = [trial for trial in trials[:count] if trial not in best][-5:]
         kept = sorted([*best, *latest] if count > 10 else trials[:count], key=lambda trial: trial.number)
-        features, targets = measured._remembered(0, count)
-        indices = np.stack([measured.encoding.indices(trial.architecture) for trial in kept])
-        assert np.array_equal(features, measured.encoding.features(indices))
-        assert torch.equal(targets, normal_scores(torch.tensor([-trial.values[0] for trial in kept]).double()))
+        assert measured._remembered(count).tolist() == [trial.number for trial in kept]
 
 
-def test_a_kernel_that_is_known_changes_nothing():
-    features, targets = example(30)
-    apart = differing(features, features)
-    for length, noise in ((2.0, 0.1), (7.5, 0.01)):
-        known = GaussianProcess(features, targets, length, noise, kernel=similarity(apart, length))
-        made = GaussianProcess(features, targets, length, noise)
-        assert known.log_likelihood == made.log_likelihood
-        assert all(map(torch.equal, known.predict(features[:5]), made.predict(features[:5])))
+def told(count, memory):
+    """Return what is known of two objectives of so many different members."""
+    measured, rng = _Measured(Encoding(SPACE), memory), random.Random(0)
+    while len(measured) < count:
+        trial = Trial(len(measured), SPACE.sample(rng), {"score": 0.0}, values=(rng.random(), rng.random()))
+        measured.add(trial)
+    return measured
+
+
+def test_models_are_the_same_however_often_they_were_asked_for():
+    often = told(2, memory=12)
+    for count in range(3, 50):
+        once = told(count, memory=12)
+        often.add(Trial(count, once.encoding.architecture(once._indices[-1]), {"score": 0.0}, values=once._values[-1]))
+        features, models = often.models(refit=7)
+        apart = torch.ones(len(features), 2, dtype=torch.float64)
+        others = once.models(refit=7)
+        assert torch.equal(features, others[0])
+        for mine, other in zip(models, others[1], strict=True):
+            assert (mine.mean, mine.variance) == (other.mean, other.variance)
+            assert all(map(torch.equal, mine.predict(apart), other.predict(apart)))
+
+
+def test_models_know_what_came_since_their_kernels_were_chosen():
+    measured, chosen = told(30, memory=100), told(24, memory=100)
+    features, models = measured.models(refit=8)
+    assert len(features) == 30
+    for model, before in zip(models, chosen.models(refit=8)[1], strict=True):
+        kernel = model.covariance.length, model.covariance.noise
+        assert kernel == (before.covariance.length, before.covariance.noise)
+        made = process_of(features, model.targets, *kernel)
+        assert (model.mean, model.variance) == pytest.approx((made.mean, made.variance))
+        apart = differing(features, features[:4])
+        assert all(map(torch.allclose, model.predict(apart), made.predict(apart)))
+
+
+def test_kernels_are_chosen_less_often_once_many_are_known():
+    measured, counts = _Measured(Encoding(SPACE), memory=60), []
+    members = dict.fromkeys(map(bytes, measured.encoding.sample(120, np.random.default_rng(0))))
+    for number, row in enumerate(members):
+        indices = np.frombuffer(row, np.int64)
+        measured.add(Trial(number, measured.encoding.architecture(indices), {"score": 0.0}, values=(number % 7.0,)))
+        if number:
+            measured.models(refit=1)
+            counts += [measured._count] * (measured._count not in counts)
+    assert counts[:40] == [*range(2, 41), 42]
+    assert counts[40:50] == [44, 46, 48, 50, 52, 54, 56, 58, 60, 63]

@@ -163,8 +163,8 @@ class AskTellSession:
             under_way: dict[int, _Key] = {}
             for number, proposal in enumerate(self._pending, len(self.trials)):  # those of a search that was stopped
                 self._hand_over(evaluations, under_way, number, proposal)
-            rows = len(self._again)
-            while self.strategy.share(self.spent) < 1:
+            rows, share = len(self._again), self.strategy.share(self.spent)
+            while share < 1:
                 while self._may_ask(evaluations):
                     asked, number = self._again.popleft() if self._again else self._ask(), self.trials.asked
                     if asked is None:  # for now; with nothing under way, for good
@@ -179,8 +179,9 @@ class AskTellSession:
                     done = evaluations.next()
                     self._learn(under_way.pop(done.number), done)
                 self._record(self._pending.popleft())
-                seconds = parallel.of_first([time.monotonic() - before])[0]
-                self.spent = self.spent._replace(wall_seconds=seconds)
+                if self.strategy.wall_seconds:
+                    seconds = parallel.of_first([time.monotonic() - before])[0]
+                    self.spent = self.spent._replace(wall_seconds=seconds)
                 share = self.strategy.share(self.spent)
                 if share >= 1:
                     self._pending.clear()  # what reached the budget is kept, and nothing after it
@@ -266,7 +267,6 @@ class AskTellSession:
         self, arch: Architecture, found: Mapping[str, float], epochs: int | None, memo: Mapping[str, Any], failed: str
     ) -> None:
         """Take a trial into account, a new one or one of a search that is continued."""
-        self._known.setdefault((arch, epochs), (found, failed))
         metrics = self._worst(found) if failed else found
         trial = Trial(len(self.trials), arch, metrics, epochs, self.strategy.values(metrics), memo, failed)
         self.trials.append(trial)
@@ -387,8 +387,8 @@ class AskTellSession:
             if not failed and (failed := fault(metrics)):  # what an earlier version took for a result
                 metrics = _finite({name: metrics[name] for name in self.costs.names})
             self.costs.remember(arch, metrics)
+            self._known.setdefault((arch, epochs), (metrics, failed))
             if grown:
-                self._known.setdefault((arch, epochs), (metrics, failed))
                 self._again.append(Proposal(arch, epochs, memo))
             else:
                 self._add(arch, metrics, epochs, memo, failed)

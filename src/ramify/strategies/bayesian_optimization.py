@@ -41,8 +41,10 @@ class BayesianOptimization(AskTell):
         startup: Architectures that are drawn uniformly before the first model.
         candidates: Architectures among which the model chooses, half of them mutations.
         parents: How many of the best architectures are mutated.
-        refit: Trials after which length and noise of the kernel are chosen anew.
-        memory: Trials that the model knows: beyond, the better half of this number and the latest others.
+        refit: Trials after which length and noise of the kernel are chosen anew; a twentieth of those that the model
+            knows, where that is more.
+        memory: Trials that the model knows when these are chosen: beyond, the better half of this number and the latest
+            others. A trial costs the same from there on; on NAS-Bench-201, more gave no better fronts.
     """
 
     source = "Ru et al., Interpretable NAS via Bayesian Optimization with Weisfeiler-Lehman Kernels, ICLR 2021"
@@ -52,7 +54,7 @@ class BayesianOptimization(AskTell):
     candidates: int = 300
     parents: int = 20
     refit: int = 10
-    memory: int = 500
+    memory: int = 300
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,11 +75,11 @@ class BayesianOptimization(AskTell):
         candidates = self._candidates(measured, trials.pending, draw)
         if not len(candidates):  # everything in reach is known
             return space.sample(rng)
-        features = torch.from_numpy(measured.encoding.features(candidates))
-        models = [measured.model(objective, self.refit) for objective in range(len(trials.objectives))]
+        features, models = measured.models(self.refit)
+        apart = differing(features, torch.from_numpy(measured.encoding.features(candidates)))
         missing = []
         for weight, model in zip(draw.dirichlet([1.0] * len(models)), models, strict=True):
-            mean, deviation = model.predict(features)
+            mean, deviation = model.predict(apart)
             drawn = mean + deviation * torch.from_numpy(draw.standard_normal(len(mean)))
             missing.append(weight * (model.targets.max() - drawn))
         distances = torch.stack(missing)
@@ -106,7 +108,9 @@ class _Measured:
         self.encoding, self.memory = encoding, memory
         self.seen: set[bytes] = set()
         self._indices, self._values, self._ahead = _Rows(np.int64), _Rows(np.float64), _Rows(np.int64)
-        self._kernels: dict[tuple[int, int], tuple[float, float]] = {}
+        self._count = 0
+        self._kept = np.empty(0, np.int64)
+        self._covariances: list[Covariance] = []
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -139,25 +143,52 @@ class _Measured:
         ahead = self._ahead.array
         return self._indices.array[first(ahead, max(count, int((ahead == 1).sum())))]
 
-    def model(self, objective: int, refit: int) -> "GaussianProcess":
-        """Return the model of an objective; its kernel was chosen when the number of members was last divisible."""
-        count = max(2, len(self) - len(self) % refit)
-        if (objective, count) not in self._kernels:
-            self._kernels[objective, count] = best_kernel(*self._remembered(objective, count))
-        return GaussianProcess(*self._remembered(objective, len(self)), *self._kernels[objective, count])
+    def models(self, refit: int) -> tuple[Tensor, list["GaussianProcess"]]:
+        """Return the features (N, F) of the members that the models of the objectives know, and these.
 
-    def _remembered(self, objective: int, count: int) -> tuple[Tensor, Tensor]:
-        """Return features (N, F) and targets (N,) of the first `count` members; of too many the best and the latest."""
-        values = self._values.array[:count, objective]
-        kept = np.arange(count)
-        if count > self.memory:
-            best = first(values, self.memory // 2)
-            others = np.ones(count, dtype=bool)
-            others[best] = False
-            latest = np.flatnonzero(others)[len(best) - self.memory :]
-            kept = np.sort(np.concatenate([best, latest]))
-        features = self.encoding.features(self._indices.array[kept])
-        return torch.from_numpy(features), normal_scores(torch.from_numpy(-values[kept]))
+        When kernels are chosen, and members forgotten, follows from the number of members, and what came since is added
+        one after the other: models do not depend on how often they were asked for.
+        """
+        count = self._count
+        while (later := count + max(refit, min(count, self.memory) // 20)) <= len(self):
+            count = later
+        if count > self._count or not self._covariances:
+            self._count, self._kept = count, self._remembered(max(2, count))
+            self._covariances = best_covariances(*self._known())
+        while self._kept[-1] + 1 < len(self):
+            self._kept = np.append(self._kept, self._kept[-1] + 1)
+            features = self._features()
+            apart = differing(features[:-1], features[-1:])[:, 0]
+            for covariance in dict.fromkeys(self._covariances):
+                covariance.add(apart)
+        features, targets = self._known()
+        return features, [GaussianProcess(*both) for both in zip(self._covariances, targets, strict=True)]
+
+    def _known(self) -> tuple[Tensor, list[Tensor]]:
+        """Return features (N, F) and targets (N,) of the members that are kept."""
+        values = torch.from_numpy(-self._values.array[self._kept])
+        return self._features(), [normal_scores(column) for column in values.T]
+
+    def _features(self) -> Tensor:
+        return torch.from_numpy(self.encoding.features(self._indices.array[self._kept]))
+
+    def _remembered(self, count: int) -> np.ndarray:
+        """Return the places of the first `count` members in ascending order; of too many the best and the latest."""
+        if count <= self.memory:
+            return np.arange(count)
+        best = self._best(count, self.memory // 2)
+        others = np.ones(count, dtype=bool)
+        others[best] = False
+        latest = np.flatnonzero(others)[len(best) - self.memory :]
+        return np.sort(np.concatenate([best, latest]))
+
+    def _best(self, count: int, wanted: int) -> np.ndarray:
+        """Return the places of the best of the first `count` members."""
+        values = self._values.array
+        if values.shape[1] == 1:
+            return first(values[:count, 0], wanted)
+        later = (values[count:, None] <= values[:count]).all(axis=2).sum(axis=0)
+        return first(self._ahead.array[:count] - later, wanted)
 
 
 class _Rows:
@@ -197,40 +228,68 @@ def first(keys: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(keys, kind="stable")
 
 
+class Covariance:
+    """The covariance of members with noise, as a share of a process's variance; models of several targets share it.
+
+    Args:
+        kernel: exp(−h / ℓ) of the members among each other, float64 (N, N).
+        length: ℓ.
+        noise: Variance of the noise.
+    """
+
+    def __init__(self, kernel: Tensor, length: float, noise: float) -> None:
+        self.length, self.noise = length, noise
+        noisy = kernel.clone()
+        noisy.diagonal().add_(noise)
+        self._factor = torch.linalg.cholesky(noisy)
+
+    def solve(self, right: Tensor) -> Tensor:
+        """Return L⁻¹ times a matrix (N, M), where L is the Cholesky factor."""
+        return torch.linalg.solve_triangular(self._factor, right, upper=False)
+
+    def add(self, apart: Tensor) -> None:
+        """Take in a member that is so far apart from the others, h (N,): L grows by a row."""
+        row = self.solve(similarity(apart, self.length)[:, None])[:, 0]
+        size = len(row)
+        factor = row.new_zeros(size + 1, size + 1)
+        factor[:size, :size] = self._factor
+        factor[size, :size] = row
+        factor[size, size] = (1 + self.noise - row @ row).sqrt()
+        self._factor = factor
+
+    @property
+    def half_log_determinant(self) -> float:
+        """The logarithm of the determinant of L."""
+        return self._factor.diagonal().log().sum().item()
+
+
 class GaussianProcess:
     """A Gaussian process with constant mean; mean and variance maximize the likelihood.
 
     Args:
-        features: Which candidates the members use, float64 (N, F).
+        covariance: That of the members.
         targets: What is modeled, float64 (N,).
-        length: ℓ of the kernel exp(−h / ℓ).
-        noise: Variance of the noise, as a share of the process's.
-        kernel: That of the members among each other (N, N), where it is known.
     """
 
-    def __init__(
-        self, features: Tensor, targets: Tensor, length: float, noise: float, *, kernel: Tensor | None = None
-    ) -> None:
-        self.features, self.targets, self.length = features, targets, length
-        covariance = similarity(differing(features, features), length) if kernel is None else kernel.clone()
-        covariance.diagonal().add_(noise)
-        self._factor = torch.linalg.cholesky(covariance)
-        ones, values = self._solve(torch.stack([torch.ones_like(targets), targets], dim=1)).T
+    def __init__(self, covariance: Covariance, targets: Tensor) -> None:
+        self.covariance, self.targets = covariance, targets
+        ones, values = covariance.solve(torch.stack([torch.ones_like(targets), targets], dim=1)).T
         self.mean = (ones @ values / (ones @ ones)).item()
         self._rest = values - self.mean * ones
         self.variance = max((self._rest @ self._rest).item() / len(targets), 1e-12)
 
-    def _solve(self, right: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(self._factor, right, upper=False)
-
     @property
     def log_likelihood(self) -> float:
         """The log-likelihood of the targets, up to a constant."""
-        return -len(self.targets) / 2 * math.log(self.variance) - self._factor.diagonal().log().sum().item()
+        return -len(self.targets) / 2 * math.log(self.variance) - self.covariance.half_log_determinant
 
-    def predict(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation (M,) of the process, without noise, at members (M, F)."""
-        solved = self._solve(similarity(differing(self.features, features), self.length))
+    def predict(self, apart: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation (M,) of the process, without noise, at other members.
+
+        Args:
+            apart: How far these are from the known members, h (N, M).
+        """
+        solved = self.covariance.solve(similarity(apart, self.covariance.length))
         mean = self.mean + self._rest @ solved
         return mean, (self.variance * (1 - solved.square().sum(dim=0)).clamp_min(1e-12)).sqrt()
 
@@ -246,16 +305,19 @@ def similarity(apart: Tensor, length: float) -> Tensor:
     return apart.div(-length).exp_()
 
 
-def best_kernel(features: Tensor, targets: Tensor) -> tuple[float, float]:
-    """Return the length scale and noise of highest marginal likelihood on a grid."""
+def best_covariances(features: Tensor, targets: Sequence[Tensor]) -> list[Covariance]:
+    """Return for each of the targets (N,) of members (N, F) the covariance of highest likelihood on a grid."""
     used, apart = features.sum(dim=1).mean().item(), differing(features, features)
-    likelihoods = {}
+    best: list[tuple[float, Covariance | None]] = [(-math.inf, None)] * len(targets)
     for length in (used * length for length in _LENGTHS):
         kernel = similarity(apart, length)
         for noise in _NOISES:
-            process = GaussianProcess(features, targets, length, noise, kernel=kernel)
-            likelihoods[length, noise] = process.log_likelihood
-    return max(likelihoods, key=likelihoods.__getitem__)
+            covariance = Covariance(kernel, length, noise)
+            for at, target in enumerate(targets):
+                likelihood = GaussianProcess(covariance, target).log_likelihood
+                if likelihood > best[at][0]:
+                    best[at] = likelihood, covariance
+    return [covariance for _, covariance in best if covariance is not None]
 
 
 def normal_scores(values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 # No postponed annotations: the command line reads the types of the fields.
 
+import functools
 import inspect
 import warnings
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class OptunaSampler(AskTell):
         import optuna
 
         kind = getattr(optuna.samplers, f"{self.sampler}Sampler")
-        parameters = set(inspect.signature(kind).parameters) - {"seed"}
+        parameters = _parameters(kind)
         for name in self.settings:
             if name not in parameters:
                 raise ConfigurationError(f"unknown setting {name!r} of {kind.__name__}; {nearest(name, parameters)}")
@@ -91,6 +92,11 @@ class OptunaSampler(AskTell):
             if architecture not in evaluated and architecture not in trials.pending:
                 break
         return Proposal(architecture, memo=memo)
+
+
+@functools.cache
+def _parameters(kind: type) -> frozenset[str]:
+    return frozenset(inspect.signature(kind).parameters) - {"seed"}
 
 
 def _updated(state: tuple[OptunaStudy, set[Architecture]], trial: Trial) -> tuple[OptunaStudy, set[Architecture]]:

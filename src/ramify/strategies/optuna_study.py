@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -36,10 +37,7 @@ class OptunaStudy:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.space, self._make_sampler = space, make_sampler
         self._study = optuna.create_study(directions=["minimize"] * objectives)
-        self._parameters = {
-            decision.name: optuna.distributions.CategoricalDistribution(range(len(decision.choices)))
-            for decision in space.decisions
-        }
+        self._parameters = {decision.name: _indices()(range(len(decision.choices))) for decision in space.decisions}
         self._asked: Any = None
 
     def ask(self, seed: int) -> tuple[Architecture, dict[str, Any]]:
@@ -91,3 +89,27 @@ class OptunaStudy:
             create_trial(state=state, params=indices, distributions=kinds, values=values, system_attrs=dict(memo))
         )
         return self
+
+
+@functools.cache
+def _indices() -> Any:
+    """Return Optuna's distribution of categories for those that are their own numbers: 0, 1, …
+
+    For every parameter of every trial Optuna would look for the category among the others, compare distributions
+    category by category, and copy them.
+    """
+    from optuna.distributions import CategoricalDistribution
+
+    class Indices(CategoricalDistribution):
+        __hash__ = CategoricalDistribution.__hash__
+
+        def to_internal_repr(self, param_value: Any) -> Any:
+            return param_value
+
+        def __eq__(self, other: object) -> bool:
+            return self is other or super().__eq__(other)
+
+        def __deepcopy__(self, memo: object) -> Any:
+            return self
+
+    return Indices
