@@ -62,7 +62,7 @@ def assert_one_line(err):
     [
         ("serch", "unknown verb 'serch'; did you mean 'search'? Known: bench,"),
         ("search", "missing: --space, --strategy, --out; see --help"),
-        ("evaluate", "missing: SOURCE; see --help"),
+        ("evaluate", "evaluate needs the run folder of a retraining, or --weights and their architecture"),
         ("search --space NASBench20 --strategy GDAS --out OUT", "--space: unknown space 'NASBench20'; did you mean"),
         ("search --space NASBench201 --strategy GDSA --out OUT", "unknown strategy 'GDSA'; did you mean 'GDAS'?"),
         ("search --space NASBench201 --strategy gdas --out OUT", "unknown strategy 'gdas'; did you mean 'GDAS'?"),
@@ -403,7 +403,7 @@ def test_a_run_of_another_configuration(refused, run):
     before = contents(run)
     words = ["search", *words_of("nasbench201", "GDAS", run)]
     line = refused(words, "--strategy.epochs", "3")
-    assert f"{run} holds another run: strategy.epochs is 2 there and 3 now; choose another --out" in line
+    assert f"{run} holds another run: strategy.epochs is 2 there and 3 now: its schedules span all epochs" in line
     assert "seed is 0 there and 1 now" in refused(words, "--seed", "1")
     assert "data.subset is 64 there and 32 now" in refused(words, "--data.subset", "32")
     assert "space.class_path is 'ramify.spaces.NASBench201' there" in refused(

@@ -17,7 +17,7 @@ from ramify.architecture import Architecture
 from ramify.capabilities import Capability
 from ramify.costs import Costs
 from ramify.errors import ConfigurationError, RunError
-from ramify.evaluators import Evaluation, Evaluations, Evaluator, TrainFromScratch
+from ramify.evaluators import Evaluations, Evaluator, TrainFromScratch
 from ramify.executors import Done
 from ramify.seeding import rng
 from ramify.spaces import Space
@@ -26,7 +26,7 @@ from ramify.strategies.budget import AMOUNTS, Budget, Spent
 from ramify.strategies.limited import networks_of
 from ramify.strategies.objectives import Objectives
 from ramify.strategies.pareto import Front
-from ramify.strategies.trials import Trial, Trials, best, fault, plain
+from ramify.strategies.trials import Proposal, Trial, Trials, best, fault, plain
 from ramify.strategies.undecided import all_equal
 from ramify.training import Metrics, Work
 
@@ -42,21 +42,6 @@ _FRUITLESS = 10_000
 """Failures in a row after which a search ends: a budget of simulated seconds would never be spent."""
 _WORST = 1e9
 """Of a metric that is minimized, where nothing was measured yet."""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """An architecture to evaluate, with its number of epochs or a note for the strategy.
-
-    Args:
-        architecture: The member.
-        epochs: One of the evaluator's fidelities; the highest when None.
-        memo: What the strategy wants to find in the trial again, as plain JSON values.
-    """
-
-    architecture: Architecture
-    epochs: int | None = None
-    memo: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +125,7 @@ class AskTellSession:
         evaluator = strategy.evaluator or TrainFromScratch()
         self.evaluation = evaluator.start(space, work)
         self.evaluations = Evaluations(evaluator, self.evaluation, space, work)
-        _check_budget(strategy, self.evaluation)
+        strategy.check_counted(self.evaluation)
         strategy.check(self.evaluation)
         networks = networks_of(space, work, work.layout, self.evaluation.inputs) if strategy.costs else None
         self.costs = Costs(networks, strategy.costs)
@@ -407,14 +392,3 @@ def _worse(worst: dict[str, float], trial: Trial) -> dict[str, float]:
 
 def _finite(costs: Mapping[str, float]) -> dict[str, float]:
     return {name: cost for name, cost in costs.items() if not fault({name: cost}, ())}
-
-
-def _check_budget(budget: Budget, evaluation: Evaluation) -> None:
-    """Raise `ConfigurationError` if the evaluator does not say what a budget counts."""
-    if budget.epochs is not None and not evaluation.fidelities:
-        raise ConfigurationError("`epochs` is no budget here: the evaluator trains no architecture on its own")
-    if budget.seconds is not None and "seconds" not in evaluation.metrics:
-        raise ConfigurationError(
-            "`seconds` are simulated time, and the evaluator does not know what an evaluation takes; "
-            "`wall_seconds` counts real time"
-        )

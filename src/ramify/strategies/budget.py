@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ramify.errors import ConfigurationError
+from ramify.evaluators import Evaluation
 
 DEFAULT_EVALUATIONS = 20
 AMOUNTS = ("evaluations", "epochs", "seconds", "wall_seconds")
@@ -68,3 +69,13 @@ class Budget:
     def share(self, spent: Spent) -> float:
         """Return the spent share of the budget: 1 or more ends the search."""
         return max(getattr(spent, name) / allowed for name, allowed in self.budgets.items())
+
+    def check_counted(self, evaluation: Evaluation) -> None:
+        """Raise `ConfigurationError` if the evaluator does not say what the budget counts."""
+        if self.epochs is not None and not evaluation.fidelities:
+            raise ConfigurationError("`epochs` is no budget here: the evaluator trains no architecture on its own")
+        if self.seconds is not None and "seconds" not in evaluation.metrics:
+            raise ConfigurationError(
+                "`seconds` are simulated time, and the evaluator does not know what an evaluation takes; "
+                "`wall_seconds` counts real time"
+            )

@@ -83,6 +83,21 @@ def best(trials: Sequence[Trial]) -> Trial:
     return max(trials, key=_rank)
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """An architecture to evaluate, with its number of epochs or a note for the strategy.
+
+    Args:
+        architecture: The member.
+        epochs: One of the evaluator's fidelities; the highest when None.
+        memo: What the strategy wants to find in the trial again, as plain JSON values.
+    """
+
+    architecture: Architecture
+    epochs: int | None = None
+    memo: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Trials(Sequence[Trial]):
     """The trials of a search, oldest first.
 
