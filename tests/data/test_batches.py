@@ -85,8 +85,8 @@ def test_where_the_batches_lie(imagenet16, monkeypatch):
     monkeypatch.setenv("RAMIFY_DATA", str(imagenet16))
     assert load("imagenet16-120").fingerprint == fingerprint == load("imagenet16-120", root=str(inner)).fingerprint
     assert refused(str(inner)) == (
-        f"{inner}: holds the batches of downsampled ImageNet; as --data.root, beside --data imagenet16-120, it is read: "
-        "the first 120 classes of those of 16x16 pixels, or with imagenet16 all"
+        f"{inner}: holds the batches of downsampled ImageNet; as --data.root, beside --data imagenet16-120, it is "
+        "read: the first 120 classes of those of 16x16 pixels, or with imagenet16 all"
     )
     (inner / "train_data_batch_7").unlink()
     assert refused("imagenet16-120") == f"{inner}: train_data_batch_7 of the 11 batches of ImageNet16 missing"

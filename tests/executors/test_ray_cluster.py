@@ -91,6 +91,7 @@ def test_a_population_is_evaluated_on_two_nodes_and_a_killed_worker_loses_nothin
         RayCluster().check(torch.device("cuda"))
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_costs_its_time_limit_and_nothing_else(cluster, tmp_path, caplog):
     jobs = [1, "stopped 1 SIGSTOP", 2]
     executor = RayCluster(address=cluster.address, workers=2, timeout=3.0)

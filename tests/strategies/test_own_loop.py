@@ -61,6 +61,7 @@ def test_it_is_killed_and_continued(file):
     assert len(survived.ended) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_share_it_and_the_report_has_its_column(file, tmp_path):
     for name, devices in (("one", []), ("two", ["--devices", "2"])):
         code, _, err = command(*searched(file), "--precision", "64-true", *devices, "--out", str(tmp_path / name))

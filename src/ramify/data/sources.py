@@ -169,8 +169,8 @@ def _folder(path: Path, spec: DataSpec) -> Parts:
         return hugging_face_folder(path, spec)
     if (path / "val_data").is_file() and (path / "train_data_batch_1").is_file():
         raise DataError(
-            f"{path}: holds the batches of downsampled ImageNet; as --data.root, beside --data imagenet16-120, it is read: "
-            "the first 120 classes of those of 16x16 pixels, or with imagenet16 all"
+            f"{path}: holds the batches of downsampled ImageNet; as --data.root, beside --data imagenet16-120, it is "
+            "read: the first 120 classes of those of 16x16 pixels, or with imagenet16 all"
         )
     if parts := parquet_folder(path, spec) or table_folder(path, spec):
         return parts
