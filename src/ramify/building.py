@@ -28,10 +28,10 @@ from ramify.evaluators import TrainFromScratch
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.environment import check_precision
-from ramify.run.folder import Row
 from ramify.run.opening import bound, data_settings, execution_of, task_settings
 from ramify.run.origin import told_of
 from ramify.run.provenance import now
+from ramify.run.records import Row
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
 from ramify.tasks import Classification, Task

@@ -17,8 +17,8 @@ from ramify.errors import ConfigurationError
 from ramify.executors import run_jobs
 from ramify.executors.numerics import check_threads
 from ramify.run import Interrupted, RunFolder
-from ramify.run.folder import Row
 from ramify.run.progress import Progress
+from ramify.run.records import Row
 from ramify.training import Metrics
 
 Job = TypeVar("Job")

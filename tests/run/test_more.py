@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 import ramify
 from killing import forked
@@ -150,3 +151,24 @@ def test_less_is_another_run(tmp_path, capsys):
     longer[longer.index("--strategy.epochs") + 1] = "3"
     said = refused(longer, capsys)
     assert "strategy.epochs is 2 there and 3 now: its schedules span all epochs" in said
+
+
+def test_a_refusal_leaves_a_finished_run_finished(tmp_path, capsys):
+    folder = tmp_path / "images"
+    for number in range(12):
+        (folder / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        picture = Image.linear_gradient("L").resize((8, 8)).rotate(30 * number)
+        picture.save(folder / str(number % 2) / f"{number}.png")
+
+    def words(epochs):
+        given = retrain(tmp_path / "run", epochs, batch_size=4)
+        given[given.index("digits")] = str(folder)
+        at = given.index("--data.subset")
+        return [*given[:at], *given[at + 2 :]]
+
+    assert main(words(1)) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    picture = Image.linear_gradient("L").resize((8, 8)).rotate(45)
+    picture.save(folder / "0" / "0.png")
+    assert "made with other data" in refused(words(2), capsys)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before

@@ -14,7 +14,7 @@ from ramify.data import load as load_data
 from ramify.errors import RunError, TableError
 from ramify.evaluators import TableLookup
 from ramify.run import make_fabric
-from ramify.run.folder import Row
+from ramify.run.records import Row
 from ramify.spaces import Space
 from ramify.strategies import AskTell
 from ramify.strategies.ask_tell import AskTellSession

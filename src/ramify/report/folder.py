@@ -12,7 +12,8 @@ from typing_extensions import TypedDict
 
 from ramify import reading
 from ramify.errors import RunError
-from ramify.run.folder import HISTORY_BYTES, Config
+from ramify.run.folder import HISTORY_BYTES
+from ramify.run.records import Config
 
 Number = float | None
 """Null where there was nothing to measure."""

@@ -15,17 +15,18 @@ there. Nothing is written through a link, nor into a folder that was deleted whi
 
 from __future__ import annotations
 
+import functools
 import io
 import json
+import operator
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from typing_extensions import TypedDict
 
 from ramify import files, imports, parallel, reading
 from ramify.errors import RunError
@@ -33,6 +34,7 @@ from ramify.run.checkpoint import Checkpoint, read_checkpoint, without
 from ramify.run.configuration import differences
 from ramify.run.progress import say
 from ramify.run.provenance import now, provenance
+from ramify.run.records import Config, Provenance, Result, Row
 from ramify.wording import listing
 
 if TYPE_CHECKING:
@@ -44,89 +46,17 @@ HISTORY_BYTES = 2**30
 """That a history may have."""
 
 
-class Row(TypedDict):
-    """A row of the history, with further fields of each session's own."""
-
-    phase: str
-    step: int
-    steps: NotRequired[int]
-    seconds: NotRequired[float]
-
-
-class Setting(TypedDict):
-    """An object of a configuration, as `run.configuration.described` writes it."""
-
-    class_path: str
-    init_args: NotRequired[dict[str, Any]]
-
-
-Layout = dict[str, int | float | bool | str | None]
-"""Layout keywords of a network."""
-
-
-class Level(TypedDict, total=False):
-    """One search of a pipeline."""
-
-    space: Setting | str | None
-    strategy: Setting | str | None
-    network: Layout | None
-    around: str | None
-
-
-class Config(Level, total=False):
-    """A configuration, as far as the verbs read it; searches, trainings and tables each use some of the keys."""
-
-    restriction: dict[str, list[Any]] | None
-    architecture: dict[str, Any] | str | None
-    recipe: dict[str, Any] | str | None
-    shrinking: dict[str, Any] | None
-    data: dict[str, Any] | str | None
-    levels: dict[str, Level] | None
-    retrain: Level | None
-
-
-class Images(TypedDict):
-    """What the provenance records of the data; a search in a table has no images, and names the table's data."""
-
-    name: str | None
-    of: NotRequired[str]
-    fingerprint: NotRequired[str]
-    classes: NotRequired[int]
-    input_size: NotRequired[tuple[int, ...]]
-    shape: NotRequired[dict[str, int]]
-    directory: NotRequired[str]
-
-
-class Provenance(TypedDict):
-    """The provenance of a run, as far as continuing it and the other verbs need it."""
-
-    sessions: list[dict[str, Any]]
-    directory: NotRequired[str]
-    executors: NotRequired[list[Any]]
-    extended: NotRequired[list[dict[str, Any]]]
-    data: NotRequired[Images]
-    table: NotRequired[str | None]
-    lookup: NotRequired[dict[str, Any]]
-
-
-class Result(TypedDict, total=False):
-    """The fields that all results have."""
-
-    architecture: dict[str, Any]
-    history_rows: int
-
-
 @dataclass(frozen=True)
 class More:
     """More of something that only says when a run ends.
 
     Args:
-        names: Of the values that have grown, dotted.
+        values: What has grown, by dotted names of the configuration.
         planned: Phases of the history, with the number of their steps from now on.
         refused: Why the length of a run cannot change, if it cannot.
     """
 
-    names: frozenset[str] = frozenset()
+    values: Mapping[str, Any] = field(default_factory=dict)
     planned: Mapping[str, int] = field(default_factory=dict)
     refused: str = ""
 
@@ -168,7 +98,7 @@ class RunFolder:
             config: Plain values.
             seed: Of the run, for its provenance.
             free: Says which values may differ from those of the folder, by their dotted names.
-            more: What may have grown since; then a finished run is unfinished again.
+            more: What may have grown since; `extend` then makes a finished run unfinished again.
 
         Raises:
             RunError: If it cannot be written, is in use, or was made with another configuration.
@@ -195,7 +125,7 @@ class RunFolder:
             self.check_imports()
             compared = {**config, "import": self.config().get("import")}
             held = {name: value for name, value in _BEFORE.items() if name in config} | self.config()
-            changed = list(differences(held, compared, free=lambda name: name in more.names or free(name)))
+            changed = list(differences(held, compared, free=lambda name: name in more.values or free(name)))
             if changed:
                 rest = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
                 same = len(changed) == 1 and held.get("execution") != compared.get("execution")
@@ -206,8 +136,6 @@ class RunFolder:
                 raise RunError(
                     f"{self.path} holds another run: {changed[0]}{rest}{why}; {way}choose another --out{too}"
                 )
-            if more.names:
-                self._extend(config, list(differences(held, compared, free=free)), more.planned)
         if not (self.path / "provenance.json").exists():
             self.write_json("provenance.json", provenance(seed))
         if not (self.path / "config.yaml").exists():  # last: it makes the folder a run
@@ -215,18 +143,48 @@ class RunFolder:
                 say(f"{listing(names)}: of a script or notebook, so that the command line cannot repeat this run")
             self.write("config.yaml", reading.yaml_text(config))
 
-    def _extend(self, config: Mapping[str, Any], changed: list[str], planned: Mapping[str, int]) -> None:
-        """Make a run one of a configuration with more of something; what it has done is the beginning of that.
+    def extend(self, more: More) -> None:
+        """Make a run one with more of something; what it has done is the beginning of that.
 
         The configuration is written last, so that a kill in between leaves a run that both can continue.
         """
+        parallel.by_first(lambda: self._extend(more))
+
+    def _extend(self, more: More) -> None:
+        held, config = self.config(), self.config()
+        for name, value in more.values.items():
+            *path, last = name.split(".")
+            functools.reduce(operator.getitem, path, config)[last] = value
+        planned = more.planned
         rows = [row | ({"steps": planned[row["phase"]]} if row["phase"] in planned else {}) for row in self.history()]
         (self.path / RESULT).unlink(missing_ok=True)
         provenance = self.provenance()
-        provenance.setdefault("extended", []).append({"at": now(), "changed": changed})
+        provenance.setdefault("extended", []).append({"at": now(), "changed": list(differences(held, config))})
         self.write_json("provenance.json", provenance)
         self.rewrite(rows)
         self.write("config.yaml", reading.yaml_text(config))
+
+    def hold_to(self, name: str, told: Mapping[str, str], changed: str) -> None:
+        """Record what the run is made with, or refuse what it was not begun with.
+
+        Args:
+            name: In the provenance.
+            told: What is there now, with its `sha256`.
+            changed: What to say of another one, behind the folder's path.
+
+        Raises:
+            RunError: If the run was begun with another one.
+        """
+        provenance: dict[str, Any] = {**self.provenance()}
+        if provenance.setdefault(name, dict(told))["sha256"] != told["sha256"]:
+            raise RunError(f"{self.path} {changed}; choose another --out")
+        if parallel.is_first():
+            self.write_json("provenance.json", provenance)
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """Return a mapping of the configuration, empty where there is none yet."""
+        held = self.config().get(name) if (self.path / "config.yaml").exists() else None
+        return held if isinstance(held, Mapping) else {}
 
     def _acquire(self) -> None:
         with warnings.catch_warnings():

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ramify import files, parallel
+from ramify import files
 from ramify.architecture import Architecture
-from ramify.errors import ConfigurationError, RunError, shown
+from ramify.errors import ConfigurationError, shown
 from ramify.parallel import say
 from ramify.run.checkpoint import read_checkpoint
 from ramify.run.folder import BEFORE, CHECKPOINT, RunFolder
@@ -141,11 +141,7 @@ class Initial:
         if self.weights is None:
             return
         told = {"source": self.source, "sha256": self.weights.sha256}
-        provenance: dict[str, Any] = {**folder.provenance()}
-        if provenance.setdefault("init", told)["sha256"] != told["sha256"]:
-            raise RunError(f"{folder.path} began with other weights than {self.source} holds now; choose another --out")
-        if parallel.is_first():
-            folder.write_json("provenance.json", provenance)
+        folder.hold_to("init", told, f"began with other weights than {self.source} holds now")
 
 
 def from_file(source: str | Path, found: Found, task: Task, network: Mapping[str, Any] | None = None) -> nn.Module:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from torch.utils.data import Dataset
 
+    from ramify.run.initial import Initial
+    from ramify.run.teacher import Teacher
+
     AnyData = str | Path | DataSpec | Data | Dataset[Any] | Sequence[Any] | Mapping[str, Any]
 
 
@@ -170,6 +173,7 @@ def opened(
     lookup: Mapping[str, Any] | None = None,
     directory: str | None = None,
     more: More | None = None,
+    origins: Sequence[Initial | Teacher | None] = (),
 ) -> bool:
     """Open a run folder for this configuration, data and table; return whether work is left.
 
@@ -182,7 +186,8 @@ def opened(
         table: Whose values go into the history.
         lookup: The table in which scores are looked up, as the provenance records it.
         directory: Where relative paths begin, if not here.
-        more: What may have grown since the folder's run ended.
+        more: What may have grown since the folder's run ended; then it goes on, if all else is as it was.
+        origins: Weights that are recorded with it; a run that was begun with other ones is refused.
 
     Raises:
         RunError: If the folder is of another run.
@@ -207,9 +212,16 @@ def opened(
         raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
     if provenance != known:
         folder.write_json("provenance.json", provenance)
-    if folder.finished:
+    grown = more is not None and bool(more.values)
+    if folder.finished and not grown:
         say(f"{folder.path} is finished: this is its result, nothing is done again", enabled=progress)
-    return not folder.finished
+        return False
+    for origin in origins:
+        if origin is not None:
+            origin.record(folder)
+    if more is not None and grown:
+        folder.extend(more)
+    return True
 
 
 _HESSIAN = "strategy.init_args.hessian"

@@ -16,7 +16,8 @@ from ramify.data import load as load_data
 from ramify.data.source import is_name
 from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.evaluators import TableLookup
-from ramify.run.folder import Images, Layout, Provenance, RunFolder
+from ramify.run.folder import RunFolder
+from ramify.run.records import Images, Layout, Provenance
 from ramify.spaces import Space, space_of
 from ramify.spaces.layout import Kind
 from ramify.tasks import TASKS, Classification, Task

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save
 from torch import nn
 
-from ramify import files, parallel
-from ramify.errors import ConfigurationError, MissingExtraError, RunError, nearest, shown
+from ramify import files
+from ramify.errors import ConfigurationError, MissingExtraError, nearest, shown
 from ramify.run.folder import RunFolder
 from ramify.run.initial import from_file
 from ramify.run.sources import find
@@ -47,13 +46,7 @@ class Teacher:
             RunError: If the run was begun with another one.
         """
         told = {"source": self.source, "sha256": self.sha256}
-        provenance: dict[str, Any] = {**folder.provenance()}
-        if provenance.setdefault("teacher", told)["sha256"] != told["sha256"]:
-            raise RunError(
-                f"{folder.path} learned from other weights than the teacher {self.source} has now; choose another --out"
-            )
-        if parallel.is_first():
-            folder.write_json("provenance.json", provenance)
+        folder.hold_to("teacher", told, f"learned from other weights than the teacher {self.source} has now")
 
 
 def teacher_of(settings: Distillation, task: Task) -> Teacher | None:

@@ -199,11 +199,8 @@ def retrain(
             set_to = " and ".join(f"{name} {value}" for name, value in ruled.items())
             say(f"the size rule sets {set_to}", enabled=progress)
         more = _more(folder, session)
-        if opened(folder, config, seed, learned, progress, directory=directory, more=more):
-            if initial is not None:
-                initial.record(folder)
-            if teacher is not None:
-                teacher.record(folder)
+        origins = [initial, teacher]
+        if opened(folder, config, seed, learned, progress, directory=directory, more=more, origins=origins):
             if progress:
                 epoch = session.seconds_per_step() * session.steps_per_epoch
                 per, whole = (" ".join(duration(seconds)) for seconds in (epoch, epoch * session.recipe.epochs))
@@ -296,13 +293,12 @@ def _written(folder: RunFolder, name: str, state: Mapping[str, Tensor]) -> str:
 
 def _more(folder: RunFolder, session: TrainingSession) -> More:
     """Return whether the epochs of a training have only grown since the run in a folder, so that it can go on."""
-    held = folder.config().get("recipe") if (folder.path / "config.yaml").exists() else None
-    before = held.get("epochs") if isinstance(held, Mapping) else None
+    before = folder.section("recipe").get("epochs")
     if not isinstance(before, int) or before >= session.recipe.epochs:
         return More()
     if session.fixed_length:
         return More(refused=session.fixed_length)
-    return More(frozenset({"recipe.epochs"}), {"train": session.steps})
+    return More({"recipe.epochs": session.recipe.epochs}, {"train": session.steps})
 
 
 def _searched_task(source: Any, home: Path | None) -> Task | None:

@@ -209,9 +209,8 @@ def search(
         if slower := space.lacks(strategy.uses):
             say(f"more is computed than {type(strategy).__name__} asks for: {slower}", enabled=progress)
         of_table = None if annotate is None else annotate.table
-        if opened(folder, config, seed, learned, progress, of_table, lookup, more=_more(folder, strategy)):
-            if initial is not None:
-                initial.record(folder)
+        more = _more(folder, strategy)
+        if opened(folder, config, seed, learned, progress, of_table, lookup, more=more, origins=[initial]):
             title = type(strategy).__name__
             shown = () if learned is None else learned.shown
             seconds = drive(
@@ -228,8 +227,7 @@ def search(
 
 def _more(folder: RunFolder, strategy: Strategy) -> More:
     """Return which settings of a strategy have only grown since the run in a folder, so that it can go on."""
-    held = folder.config().get("strategy") if (folder.path / "config.yaml").exists() else None
-    before = held.get("init_args", {}) if isinstance(held, Mapping) else {}
+    before = folder.section("strategy").get("init_args", {})
     changed = {
         name: before[name] for name in strategy.grows if before.get(name, ()) not in ((), getattr(strategy, name))
     }
@@ -244,8 +242,8 @@ def _more(folder: RunFolder, strategy: Strategy) -> More:
     except (RamifyError, TypeError):  # a configuration that somebody has changed
         return More()
     counted = set(now) <= {"evaluations", "candidates"}
-    names = frozenset(f"strategy.init_args.{name}" for name in changed)
-    return More(names, {"trial": int(*now.values())} if counted else {})
+    values = {f"strategy.init_args.{name}": getattr(strategy, name) for name in changed}
+    return More(values, {"trial": int(*now.values())} if counted else {})
 
 
 def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float, annotate: Annotation | None) -> None:
@@ -327,16 +325,21 @@ def run(command: Command) -> int:
         return search(space, options.strategy, options.data, **chosen, **(of_run(options) | changed))
 
     if options.seeds:
-        with_seeds(options, Path(options.out), lambda seed, folder: _figures(searched(seed=seed, out=folder)))
+
+        def figures(seed: int, folder: Path) -> dict[str, float]:
+            found = searched(seed=seed, out=folder)
+            print(printed(found.notation))
+            return _figures(folder)
+
+        with_seeds(options, Path(options.out), figures)
         return 0
     print(printed(searched().notation))
     return 0
 
 
-def _figures(found: SearchResult) -> dict[str, float]:
+def _figures(folder: Path) -> dict[str, float]:
     """Return what a search came to, as figures: its score, and what a table says of its result."""
-    result = RunFolder(cast(Path, found.out)).read_json("result.json")
-    print(printed(found.notation))
+    result = RunFolder(folder).read_json("result.json")
     names = ("score", *(name for name in result if name.startswith("supernet_")))
     figures = {name: result[name] for name in names if isinstance(result.get(name), float)}
     of_table = (result.get("table") or {}).get("values", {})
