@@ -123,34 +123,17 @@ class TrainingSession:
             ConfigurationError: If images or batches are too small for the network.
         """
         network = self.network.module
-        state = {name: value.to("meta") for name, value in network.state_dict().items()}
         count = parallel.world()  # norms see the images of all processes
         size = count * max(1, self.batch_size // count // self.recipe.accumulate)
         inputs = inputs_for(network, self.task, size)
-        try:
-            with torch.no_grad():
-                output = torch.func.functional_call(network.train(), state, (inputs,))
-        except RamifyError:
-            raise
-        except (ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            sizes = " and ".join(str(tuple(each.shape)) for each in tensors(inputs))
-            raise ConfigurationError(f"the network cannot be trained on batches of {sizes}: {reason}") from error
+        output = _shapes(network.train(), inputs, "the network cannot be trained on")
         if self.teacher is not None:
             self._check_teacher(inputs, output[0] if self._is_auxiliary(output) else output)
 
     def _check_teacher(self, inputs: Any, output: Any) -> None:
         """Raise `ConfigurationError` unless the teacher's output has the shape of the network's; shapes only."""
         name = self.recipe.distillation.teacher
-        teacher = self.teacher.module
-        state = {key: value.to("meta") for key, value in teacher.state_dict().items()}
-        try:
-            with torch.no_grad():
-                taught = torch.func.functional_call(teacher, state, (inputs,))
-        except (ValueError, RuntimeError) as error:
-            sizes = " and ".join(str(tuple(each.shape)) for each in tensors(inputs))
-            reason = str(error).splitlines()[0]
-            raise ConfigurationError(f"the teacher {name} does not take batches of {sizes}: {reason:.120}") from error
+        taught = _shapes(self.teacher.module, inputs, f"the teacher {name} does not take")
         told = tuple(taught.shape) if isinstance(taught, Tensor) else type(taught).__name__
         if told != tuple(output.shape):
             raise ConfigurationError(
@@ -199,7 +182,8 @@ class TrainingSession:
                 if self.step % self.steps_per_epoch == 0:
                     averages = self.averages.take()
                     values = {"epoch": epoch, **averages, "lr": rate, "drop_path": drop_path}
-                    values |= self._validated(epoch, [*averages, self.task.metrics[0].name][1])
+                    name = next((name for name in averages if name != "loss"), self.task.metrics[0].name)
+                    values |= self._validated(epoch, name)
                 yield Metrics("train", self.step, self.steps, values)
 
     def _batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -347,6 +331,24 @@ class TrainingSession:
         self.scale.load_state_dict(state["scale"])
         self.averages.load_state_dict(state["averages"])
         self.best = dict(state.get("best", {}))
+
+
+def _shapes(network: nn.Module, inputs: Any, refusal: str) -> Any:
+    """Return what a network makes of inputs, all on the meta device: shapes only.
+
+    Raises:
+        ConfigurationError: If it does not take them; `refusal` is the beginning of the sentence.
+    """
+    state = {name: value.to("meta") for name, value in network.state_dict().items()}
+    try:
+        with torch.no_grad():
+            return torch.func.functional_call(network, state, (inputs,))
+    except RamifyError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        sizes = " and ".join(str(tuple(each.shape)) for each in tensors(inputs))
+        raise ConfigurationError(f"{refusal} batches of {sizes}: {reason:.120}") from error
 
 
 def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> Any:

@@ -47,12 +47,8 @@ def learning_rate(
     last rate falls to `min_lr` in equal parts. With `"lowest"` they have `min_lr`, whatever the schedule says: in
     AutoDL-Projects as many epochs as its warm-up has.
     """
-    epoch, warmup_steps, ends, left = (
-        step // steps_per_epoch,
-        warmup_epochs * steps_per_epoch,
-        epochs - last_epochs,
-        1.0,
-    )
+    epoch, warmup_steps = step // steps_per_epoch, warmup_epochs * steps_per_epoch
+    ends, left = epochs - last_epochs, 1.0
     if last_epochs and epoch >= ends:
         if ending == "lowest":
             return min_lr
