@@ -34,7 +34,7 @@ LEVELS = (
     ("architecture",),
     ("imports",),
     ("registry",),
-    ("delimited", "files", "parallel", "reading"),
+    ("delimited", "files", "parallel", "pickled", "reading"),
     ("capabilities", "errors", "interruption", "orders", "seeding", "signals", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
