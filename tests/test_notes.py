@@ -45,6 +45,9 @@ def test_every_load_speaks_but_in_one_piece_of_work_the_first_alone(pets, capsys
         assert capsys.readouterr().err == f"{pets}: {NOTE}\n"
         assert parallel.printed() == (f"{pets}: {NOTE}", "said elsewhere")
     assert parallel.printed() == ()
+    parallel.remember([f"{pets}: {NOTE}"])  # outside a block nothing is remembered
+    load(pets)
+    assert capsys.readouterr().err == f"{pets}: {NOTE}\n"
 
 
 def test_the_verbs_speak_once(pets, tmp_path, capsys):

@@ -95,10 +95,9 @@ def printed() -> tuple[str, ...]:
 
 
 def remember(lines: Iterable[str]) -> None:
-    """Mark lines as printed, because another process printed them."""
-    global _said
-    _said = set() if _said is None else _said
-    _said.update(lines)
+    """Mark lines as printed within this block of `once`, because another process printed them."""
+    if _said is not None:
+        _said.update(lines)
 
 
 def say_once(text: str, *, enabled: bool = True) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ramify
-from plain import Plain
+from plain_space import Plain
 from ramify.capabilities import CAPABILITIES, Capability
 from ramify.errors import RamifyError
 from ramify.evaluators import InheritedWeights, TrainFromScratch

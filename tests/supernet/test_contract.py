@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from plain import Mixed, Plain
+from plain_space import Mixed, Plain
 from ramify.capabilities import ACTIVE, ANGLE, DEPTH, STEMS, TAPS
 from ramify.errors import ArchitectureError
 from ramify.spaces import SPACES, NASBench201

@@ -5,7 +5,7 @@ import random
 import torch
 from torch import nn
 
-from plain import ACTIVATIONS, Mixed, Network, Plain
+from plain_space import ACTIVATIONS, Mixed, Network, Plain
 from ramify.capabilities import TAPS
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mine import Skips
-from plain import Plain
+from plain_space import Plain
 from ramify.errors import ConfigurationError
 from ramify.evaluators import EVALUATORS, Evaluator, InheritedWeights, TableLookup, TrainFromScratch
 from ramify.testing import ContractError, check_evaluator

@@ -7,7 +7,7 @@ import torch
 
 from dense import Dense
 from mine import Mine
-from plain import Plain
+from plain_space import Plain
 from ramify.errors import ConfigurationError
 from ramify.spaces import SPACES, Baselines, CellDistribution, MobileChain, NASBench201
 from ramify.testing import ContractError, check_space

@@ -2,7 +2,7 @@
 
 import pytest
 
-from plain import Plain
+from plain_space import Plain
 from ramify.errors import ConfigurationError
 from ramify.spaces import NASBench201
 from ramify.strategies import CDARTS, STRATEGIES

@@ -279,21 +279,22 @@ def _work(
     os.environ |= environment
     sys.orig_argv = command
     _scratch = folder
-    parallel.remember(lines)
     result = _Report("done")
-    try:
-        signals.let_through()
-        imports.repeat(imported)
-        function, args, kwargs = pickle.loads(work)  # noqa: S301 -- of the process that started this one
-        function(*args, **kwargs)
-    except KeyboardInterrupt as interruption:
-        result = _Report("interrupted", message=str(interruption))
-    except RamifyError as error:
-        result = _Report("wrong", type(error).__name__, str(error))
-    except BaseException as error:
-        traceback.print_exc()
-        result = _Report("crashed", type(error).__name__, f"process {environment['RANK']}: {error}")
-    report.send((result.outcome, result.kind, result.message, parallel.printed()))
+    with parallel.once():
+        parallel.remember(lines)
+        try:
+            signals.let_through()
+            imports.repeat(imported)
+            function, args, kwargs = pickle.loads(work)  # noqa: S301 -- of the process that started this one
+            function(*args, **kwargs)
+        except KeyboardInterrupt as interruption:
+            result = _Report("interrupted", message=str(interruption))
+        except RamifyError as error:
+            result = _Report("wrong", type(error).__name__, str(error))
+        except BaseException as error:
+            traceback.print_exc()
+            result = _Report("crashed", type(error).__name__, f"process {environment['RANK']}: {error}")
+        report.send((result.outcome, result.kind, result.message, parallel.printed()))
     report.close()
     if result.outcome != "done":
         os._exit(1)  # the others may be waiting for this process, and a proper end would wait for them
