@@ -6,6 +6,7 @@ from torch import nn
 
 import ramify
 from ramify import spaces
+from ramify.costs.record import find
 
 
 class WithAuxiliary(nn.Module):
@@ -55,6 +56,56 @@ def test_the_thop_count_adds_norms_and_global_poolings():
     cost = ramify.profile(WithAuxiliary(), (3, 8, 8))
     assert cost.thop == cost.macs + 2 * 4 * 64 + (4 * 64 + 4)
     assert ramify.profile(nn.AvgPool2d(2), (3, 8, 8)).thop == 0
+
+
+class Attending(nn.Module):
+    """Attention over the H·W pixels of an image (C = 8), in one of the ways to say it."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.qkv, self.out = nn.Linear(8, 24), nn.Linear(8, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        tokens = x.flatten(2).transpose(1, 2)
+        if self.how == "module":
+            return self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        q, k, v = self.qkv(tokens).unflatten(2, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        if self.how == "fused":
+            y = nn.functional.scaled_dot_product_attention(q, k, v)
+        elif self.how == "einsum":
+            y = torch.einsum("bhts,bhsd->bhtd", torch.einsum("bhtd,bhsd->bhts", q, k).softmax(-1), v)
+        else:
+            y = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("how", ["module", "fused", "einsum", "products"])
+def test_products_without_a_parameter_are_counted_apart(how):
+    tokens = 4 * 5
+    network = Attending(how)
+    cost = ramify.profile(network, (8, 4, 5))
+    assert cost.macs == cost.thop == tokens * (8 * 24 + 8 * 8)
+    assert cost.attention_macs == 2 * tokens * tokens * 8
+    assert find("macs").measure(network, torch.empty(1, 8, 4, 5)) == cost.macs + cost.attention_macs
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_weights_count_as_weights_however_they_are_multiplied():
+    class Spelled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(6, 3))
+            self.stack = nn.Parameter(torch.zeros(2, 3, 5))
+
+        def forward(self, x):  # (1, 3, 4, 4)
+            mapped = torch.einsum("bchw,oc->bohw", x, self.weight)
+            stacked = x.flatten(2).transpose(1, 2).expand(2, -1, -1) @ self.stack
+            return mapped.sum() + stacked.sum()
+
+    cost = ramify.profile(Spelled(), (3, 4, 4))
+    assert (cost.macs, cost.attention_macs) == (16 * 3 * 6 + 2 * 16 * 3 * 5, 0)
 
 
 @pytest.mark.parametrize("training", [True, False])

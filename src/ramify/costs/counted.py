@@ -17,8 +17,9 @@ def _params(network: nn.Module, inputs: Tensor) -> float:
 
 @cost("macs", title="multiply-adds")
 def _macs(network: nn.Module, inputs: Tensor) -> float:
-    """Multiply-adds of convolutions and linear layers for one input."""
-    return profile(network, inputs.shape[1:]).macs
+    """Multiply-adds of convolutions, linear layers and other products for one input."""
+    found = profile(network, inputs.shape[1:])
+    return found.macs + found.attention_macs
 
 
 @cost("latency_ms", unit="ms", additive=False, on_device=True, title="latency")

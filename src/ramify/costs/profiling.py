@@ -9,7 +9,6 @@ can only be compared with their own kind.
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +23,6 @@ from ramify import parallel
 from ramify.supernet import auxiliary_parameters, existing
 from ramify.tasks.batch import Nested, mapped, tensors
 
-_COUNTED = ("convolution", "_convolution", "addmm", "mm", "linear")
-_NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training")
-_POOLS = ("mean", "_adaptive_avg_pool2d")
-
 
 @dataclass(frozen=True)
 class Profile:
@@ -38,12 +33,15 @@ class Profile:
         auxiliary_params: The part of them that belongs to the auxiliary head.
         macs: Multiply-adds of convolutions and linear layers for one image, without the auxiliary head.
         thop: The same with batch norms and global poolings, as the thop package counts them.
+        attention_macs: Multiply-adds of products that no parameter is in, such as those of queries with keys; they are
+            not in `macs`, but in what limits call `macs`.
     """
 
     params: int
     auxiliary_params: int
     macs: int
     thop: int
+    attention_macs: int = 0
 
 
 Size = Sequence[int] | Nested
@@ -53,6 +51,8 @@ Size = Sequence[int] | Nested
 def profile(network: nn.Module, input_size: Size = (3, 32, 32)) -> Profile:
     """Count the parameters and multiply-adds of a network or supernet without computing anything.
 
+    Products are counted where a network makes them, whichever way it spells them: attention is written out.
+
     Args:
         network: Any module that maps a batch to its output; it stays as it is.
         input_size: (C, H, W) of one image, the shape of what else an input is, or a batch of a single input.
@@ -61,22 +61,17 @@ def profile(network: nn.Module, input_size: Size = (3, 32, 32)) -> Profile:
     state = {
         name: tensor.detach().to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())
     }
-    from torch.utils.flop_counter import FlopCounterMode  # brings Triton
+    inputs, mix = images_for(network, input_size), _mix_for(network, _precision(network))
+    from ramify.costs.counting import Counter, written_out  # brings Triton
 
-    inputs = images_for(network, input_size)
-    further = {getattr(torch.ops.aten, name): _norm_operations for name in _NORMS}
-    further |= {getattr(torch.ops.aten, name): _pool_operations for name in _POOLS}
-    counting = FlopCounterMode(display=False, custom_mapping=further)
-    with _evaluating(network), torch.no_grad(), counting as counter:
-        torch.func.functional_call(network, state, (inputs, *_mix_for(network, _precision(network))))
-    counted = counter.get_flop_counts().get("Global", {})
-    flops = {str(op).rpartition(".")[2]: count for op, count in counted.items()}
-    macs = sum(count for op, count in flops.items() if op in _COUNTED) // 2
+    with _evaluating(network), torch.no_grad(), written_out(), Counter(state.values()) as counter:
+        torch.func.functional_call(network, state, (inputs, *mix))
     return Profile(
         params=sum(p.numel() for p in network.parameters()),
         auxiliary_params=sum(p.numel() for p in auxiliary_parameters(network)),
-        macs=macs,
-        thop=macs + sum(flops.get(op, 0) for op in (*_NORMS, *_POOLS)),
+        macs=counter.macs,
+        attention_macs=counter.attention_macs,
+        thop=counter.macs + counter.norms + counter.pools,
     )
 
 
@@ -99,14 +94,6 @@ def _inputs(size: Size, count: int, device: torch.device, dtype: torch.dtype) ->
         return x.to(device, dtype if x.is_floating_point() else None).expand(count, *x.shape[1:])
 
     return mapped(placed, size)
-
-
-def _norm_operations(shape: Sequence[int], *_: Any, **__: Any) -> int:
-    return 2 * math.prod(shape)
-
-
-def _pool_operations(shape: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
-    return math.prod(shape) + math.prod(out_shape) if len(shape) == 4 else 0  # means of maps, no others
 
 
 @contextmanager

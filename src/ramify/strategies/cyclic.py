@@ -14,6 +14,7 @@ from ramify.architecture import Architecture
 from ramify.capabilities import in_words
 from ramify.errors import ConfigurationError
 from ramify.execution import prepare
+from ramify.ops.shapes import ShapesOnly
 from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.spaces.offers import OF_NETWORKS, shown_by_pair
@@ -148,7 +149,7 @@ class Cyclic(Stateful):
         state = {name: value.to("meta") for name, value in self.search.state_dict().items()}
         options = {"mix": existing(self.space.choices), "taps": self.search.distilled}
         inputs = (inputs_for(self.search, self.work.task, images),)
-        with torch.no_grad():
+        with torch.no_grad(), ShapesOnly():
             return torch.func.functional_call(self.search.eval(), state, inputs, options)
 
     def _widths(self) -> dict[str, int]:

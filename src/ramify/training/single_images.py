@@ -14,6 +14,7 @@ from torch import nn
 
 from ramify import parallel
 from ramify.errors import ConfigurationError
+from ramify.ops.shapes import ShapesOnly
 from ramify.tasks import Portion, Task
 from ramify.tasks.batch import Nested, mapped
 
@@ -48,7 +49,7 @@ def normalizes_one(network: nn.Module, *arguments: Any, training: bool = True, *
     modes = {module: module.training for module in network.modules()}
     state = {name: value.to("meta") for name, value in network.state_dict().items()}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), ShapesOnly():
             torch.func.functional_call(network.train(training), state, arguments, options)
     except ValueError as error:
         if not is_lonely(error):
