@@ -20,6 +20,15 @@ hypothesis.settings.register_profile("ramify", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ramify")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what is tested on large cases, before slow tests are left out."""
+    for item in items:
+        case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+        if getattr(case, "large", False):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_collection_finish():
     """Thousands of tests stay in memory; the collector of garbage need not look at them again and again."""
     gc.collect()

@@ -32,7 +32,7 @@ CASES = {  # name: space, strategy, precision, steps
     "NASP-widths": ("size", "NASP", DOUBLE, 3),  # norms of slices
     "GDAS": ("darts", "GDAS", DOUBLE, 3),
     "PCDARTS": ("nasbench201", "PCDARTS", DOUBLE, 3),
-    "RSPS": ("darts", "RSPS", DOUBLE, 3),
+    "RSPS": ("nasbench201", "RSPS", DOUBLE, 3),
     "ENAS": ("nasbench201", "ENAS", DOUBLE, 5),  # two steps, two updates of the controller, and a step
     "CDARTS": ("nasbench201", "CDARTS", DOUBLE, 5),  # two steps of each part, and one together
     # batches of 16, 16 and 5 images, of which two processes have 3 and 2, then a step of the next epoch

@@ -25,11 +25,15 @@ NASP = {
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A space, the layout of its small networks, and the images they take."""
+    """A space, the layout of its small networks, and the images they take.
+
+    Whatever is tested on a `large` one is marked `slow`, in `conftest.py`: another case shows nearly all of it.
+    """
 
     name: str
     space: spaces.Space
     layout: dict = field(default_factory=dict)
+    large: bool = False
 
     def __repr__(self):
         return self.name
@@ -86,7 +90,7 @@ CASES = [
     Case("DARTSCells", spaces.DARTSCells(), CELLS),
     Case("DARTSCells with 2 nodes", spaces.DARTSCells(nodes=2), CELLS),
     Case("DARTSCells FRC", spaces.DARTSCells(nodes=2, reduction="frc"), CELLS | {"channels": 8}),
-    Case("DARTSCells of NASNet", spaces.DARTSCells.covering(GENOTYPES["NASNet"]), CELLS),
+    Case("DARTSCells of NASNet", spaces.DARTSCells.covering(GENOTYPES["NASNet"]), CELLS, large=True),
     Case("DARTSCells of NASP", spaces.DARTSCells(nodes=2, operations=NASP), CELLS),
     Case(
         "DARTSCells restricted",
@@ -110,7 +114,7 @@ CASES = [
     ),
     Case("CellDistribution", spaces.CellDistribution(SMALL_CELL, cells=4), STAGES),
     Case("CDARTSChain", spaces.CDARTSChain(blocks=(1, 2, 1, 1, 1)), CHAIN),
-    Case("CDARTSChain with all blocks", spaces.CDARTSChain(blocks=(1, 1, 2, 1, 2), absent=False), CHAIN),
+    Case("CDARTSChain with all blocks", spaces.CDARTSChain(blocks=(1, 1, 2, 1, 2), absent=False), CHAIN, large=True),
     Case("MobileChain", spaces.MobileChain(blocks=(2, 1, 1, 1, 2, 1)), CHAIN | {"channels": 4}),
     Case(
         "MobileChain restricted",

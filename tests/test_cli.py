@@ -119,7 +119,12 @@ def python_search(space, strategy, out, data=DATA):
 
 
 @pytest.mark.parametrize(
-    ("space", "strategy"), [("darts", "DARTS"), ("nasbench201", "GDAS"), ("frc", "RandomSearch-inherited")]
+    ("space", "strategy"),
+    [
+        pytest.param("darts", "DARTS", marks=pytest.mark.slow),
+        ("nasbench201", "GDAS"),
+        pytest.param("frc", "RandomSearch-inherited", marks=pytest.mark.slow),
+    ],
 )
 def test_a_process_finds_what_python_finds(space, strategy, tmp_path):
     code, out, err = ramify("search", *words_of(space, strategy, tmp_path / "shell"))

@@ -120,8 +120,14 @@ def lower(name, cost="macs"):
     return sorted(costs.costs(space.sample(rng(seed)))[cost] for seed in range(24))[3]
 
 
-@pytest.mark.parametrize("strategy", ["DARTS", "GDAS"])
-@pytest.mark.parametrize("name", ["nasbench201", "darts", "mobile-chain", "stage-graph", "size", "distribution"])
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [
+        *((name, "GDAS") for name in ("nasbench201", "darts", "mobile-chain", "stage-graph", "size", "distribution")),
+        *((name, "DARTS") for name in ("nasbench201", "mobile-chain", "size")),
+        *(pytest.param(name, "DARTS", marks=pytest.mark.slow) for name in ("darts", "stage-graph", "distribution")),
+    ],
+)
 def test_results_keep_their_limits_on_every_space(name, strategy):
     space, layout = SPACES[name]
     limit = lower(name)

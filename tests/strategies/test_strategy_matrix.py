@@ -13,7 +13,8 @@ PAIRS = [(a, b) for a in SPACES for b in STRATEGIES if compatible(SPACES[a][0], 
 FIRST = {strategy: space for space, strategy in reversed(PAIRS)}
 NAMED = {(a, b): pytest.param(a, b, id=f"{b}-on-{a}") for a, b in PAIRS}
 every = pytest.mark.parametrize(("space", "strategy"), NAMED.values())
-others = pytest.mark.parametrize(("space", "strategy"), [NAMED[a, b] for a, b in PAIRS if a != FIRST[b]])
+OTHERS = [pair for pair in PAIRS if pair[0] != FIRST[pair[1]]]
+some = pytest.mark.parametrize(("space", "strategy"), [NAMED[pair] for pair in OTHERS[::4]])
 
 
 def stop_and_continue(space, strategy, at, whole):
@@ -51,7 +52,7 @@ def test_another_seed_gives_another_search(strategy):
     assert differences(restored(saved(one)), restored(saved(other)))
 
 
-@others
+@some
 def test_the_seed_decides_everything_in_one_go_and_continued(space, strategy):
     points, whole = undisturbed(space, strategy)
     assert points >= 3

@@ -110,8 +110,13 @@ EXACT = DARTS(epochs=1, batch_size=16, order=2, hessian="exact")
 
 @pytest.mark.parametrize(
     ("strategy", "precision"),
-    [("DARTS", "bf16-mixed"), ("GDAS", "32-true"), ("PDARTS", "32-true"), ("CDARTS", "32-true"), (EXACT, "32-true")],
-    ids=["DARTS in 16 bits", "GDAS", "PDARTS", "CDARTS", "second order"],
+    [
+        pytest.param("DARTS", "bf16-mixed", id="DARTS in 16 bits", marks=pytest.mark.slow),
+        pytest.param("GDAS", "32-true", id="GDAS"),
+        pytest.param("PDARTS", "32-true", id="PDARTS", marks=pytest.mark.slow),
+        pytest.param("CDARTS", "32-true", id="CDARTS"),
+        pytest.param(EXACT, "32-true", id="second order", marks=pytest.mark.slow),
+    ],
 )
 def test_a_search_is_the_same_search(strategy, precision):
     def session(further):

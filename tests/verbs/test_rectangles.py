@@ -45,7 +45,9 @@ def called(*words):
     assert main(list(map(str, words))) == 0
 
 
-@pytest.mark.parametrize(("make", "space"), [(folder, "DARTSCells"), (archive, "NASBench201")])
+@pytest.mark.parametrize(
+    ("make", "space"), [pytest.param(folder, "DARTSCells", marks=pytest.mark.slow), (archive, "NASBench201")]
+)
 def test_from_a_search_to_an_exported_network(make, space, tmp_path, capsys):
     import onnxruntime
 

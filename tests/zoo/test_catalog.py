@@ -21,6 +21,7 @@ from ramify.zoo.catalog import METRICS
 FILES = sorted((Path(ramify.__file__).parent / "zoo").glob("*.json"))
 ENTRIES = {entry.name: entry for entry in zoo.entries()}
 CELLS = [name for name, entry in ENTRIES.items() if entry.family.startswith("Cells of DARTS")]
+DEEP = {"ResNet1001", "DenseNet-BC-250-24", "DenseNet-BC-190-40", "ResNet200-avg", "ResNet200-avg-deep"}
 BENCHMARK = [name for name in ENTRIES if name.startswith("NB201_")]
 
 
@@ -31,18 +32,26 @@ def profile(entry, network, **options):
 
 
 class TestCounts:
-    @pytest.mark.parametrize("name", [name for name in ENTRIES if name not in BENCHMARK])
-    def test_parameters_and_multiply_adds(self, name):
-        """In all of its networks, with an auxiliary head where there can be one, which costs no multiply-adds."""
+    @pytest.mark.parametrize(
+        ("name", "network"),
+        [
+            pytest.param(name, network, marks=[pytest.mark.slow] if number or name in DEEP else [])
+            for name, entry in ENTRIES.items()
+            if name not in BENCHMARK
+            for number, network in enumerate(entry.networks)
+        ],
+    )
+    def test_parameters_and_multiply_adds(self, name, network):
+        """With an auxiliary head where there can be one, which costs no multiply-adds."""
         entry = ENTRIES[name]
-        for network, known in entry.networks.items():
-            headed = "auxiliary" in inspect.signature(entry.space.build).parameters
-            cost = profile(entry, network, **({"auxiliary": True} if headed else {}))
-            assert cost.params - cost.auxiliary_params == known.params, network
-            assert cost.macs == known.macs, network
-            assert cost.thop == known.thop or known.thop is None, network
-            if headed:
-                assert cost.auxiliary_params == (known.auxiliary or imagenet_head(entry, known)), network
+        known = entry.networks[network]
+        headed = "auxiliary" in inspect.signature(entry.space.build).parameters
+        cost = profile(entry, network, **({"auxiliary": True} if headed else {}))
+        assert cost.params - cost.auxiliary_params == known.params
+        assert cost.macs == known.macs
+        assert cost.thop == known.thop or known.thop is None
+        if headed:
+            assert cost.auxiliary_params == (known.auxiliary or imagenet_head(entry, known))
 
     def test_the_auxiliary_head_is_optional(self):
         for name in ("DARTS_V2", "GDAS_F1"):
