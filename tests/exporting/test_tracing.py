@@ -74,6 +74,15 @@ def test_a_change_after_the_last_reading_goes():
     assert kept(lambda_module(forward, conv=nn.Conv2d(3, 3, 1))) == ["conv", "mul"]
 
 
+def test_assertions_of_shapes_leave_nothing_behind():
+    def forward(self, x):
+        torch._assert(x.dim() == 4 and x.shape[1] == 3, "images are (B, 3, H, W)")
+        torch._assert(x.shape[2] == x.shape[3], "squares")
+        return x + 1
+
+    assert kept(lambda_module(forward)) == ["add"]
+
+
 @fx.wrap
 def opaque(x: Tensor, factor: float) -> Tensor:
     return x * factor

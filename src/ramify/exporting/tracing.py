@@ -122,7 +122,9 @@ class _Tracer(fx.Tracer):
         return result
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **options: Any) -> fx.Proxy:
-        """Trace into functions of other libraries that are marked as opaque (`torch.fx.wrap`)."""
+        """Trace into functions of other libraries that are marked as opaque (`torch.fx.wrap`), and past assertions."""
+        if target is torch._assert:  # of shapes, which are those of the one input that the network is exported for
+            return args[0]
         if kind == "call_function" and not is_spellable(target):
             if not isfunction(target) or target in self.opened:
                 name = target.__name__ if isroutine(target) else target
