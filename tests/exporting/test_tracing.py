@@ -76,7 +76,7 @@ def test_a_change_after_the_last_reading_goes():
 
 def test_assertions_of_shapes_leave_nothing_behind():
     def forward(self, x):
-        torch._assert(x.dim() == 4 and x.shape[1] == 3, "images are (B, 3, H, W)")
+        torch._assert(x.shape[1] == 3, "images have three colors")
         torch._assert(x.shape[2] == x.shape[3], "squares")
         return x + 1
 
