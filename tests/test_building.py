@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import ramify
-from ramify import building, campaign
+from ramify import building, campaign, recipes
 from ramify.benchmarks import ORDERS, open_table
 from ramify.building import TABLE, build_table
 from ramify.cli import main
@@ -305,6 +305,18 @@ def alive(pid):
 
 
 @pytest.mark.slow
+def test_a_recipe_by_its_name(tmp_path):
+    words = ["--space", "NASBench201", "--architectures", "1", "--data", "digits", "--data.subset", "64"]
+    words += ["--recipe", "fast-table", "--recipe.epochs", "1", "--recipe.batch_size", "16", "--network.channels", "4"]
+    words += ["--network.cells", "1", "--out", str(tmp_path / "table"), "--processes", "0", "--progress", "false"]
+    assert main(["bench", "build", *words]) == 0
+    table = open_table(tmp_path / "table" / "benchmark.table")
+    published = recipes.load("fast-table")["recipe"]
+    expected = {"optimizer": "muon", "rest_lr": published.rest_lr, "epochs": 1, "batch_size": 16}
+    assert expected.items() <= table.origin["recipe"].items()
+    assert table.origin["network"] == {"channels": 4, "cells": 1}
+
+
 def test_killed_twice_it_is_the_undisturbed_table(folder, tmp_path):
     out = tmp_path / "killed"
     words = ("bench", "build", *WORDS, "--out", out, "--processes", "2", "--progress", "false")

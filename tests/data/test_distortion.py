@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as TF
 from ramify.data import Augmentation, DataSpec, Distortion, load
 from ramify.data.augmentation import windows
 from ramify.data.distortion import POLICIES, _brightness, _contrast, _hue, _saturation, jitter, rectangles, resized_crop
-from ramify.errors import ConfigurationError
+from ramify.errors import ConfigurationError, DataError
 from ramify.seeding import derive, stream
 from small_runs import loaded
 
@@ -301,6 +301,33 @@ def test_batches_follow_from_their_number_alone():
     for first in (0, 1):
         part = [x for x, _ in split.batches(8, part=(first, 2), **options)]
         assert all(torch.equal(a, b[first::2]) for a, b in zip(part, whole, strict=True))
+
+
+def test_who_is_mirrored_alternates():
+    items = TensorDataset(torch.rand(40, 3, 8, 8, generator=stream(0, "images")), torch.arange(40) % 2)
+    split = load(items).split("train")
+    augmentation = Augmentation(flip="alternating")
+    plain = torch.cat([x for x, _ in split.batches(7, seed=3)])
+
+    def mirrored(**options):
+        """Who is, in the order of the data set."""
+        found = torch.cat([x for x, _ in split.batches(7, seed=3, augmentation=augmentation, **options)])
+        same = [torch.equal(a, b) for a, b in zip(found, plain, strict=True)]
+        other = [torch.equal(a.flip(2), b) for a, b in zip(found, plain, strict=True)]
+        assert [not a for a in same] == other
+        return other
+
+    first, second, third = (mirrored(epoch=epoch) for epoch in range(3))
+    assert first == third == [not one for one in second]
+    assert 8 < sum(first) < 24
+    shuffled = {"seed": 3, "epoch": 1, "shuffle": True, "augmentation": augmentation}
+    whole = [x for x, _ in split.batches(7, **shuffled)]
+    assert sum(any(torch.equal(x, y) for y in plain) for x in torch.cat(whole)) == len(second) - sum(second)
+    for part in (0, 1):
+        shares = [x for x, _ in split.batches(7, part=(part, 2), **shuffled)]
+        assert all(torch.equal(a, b[part::2]) for a, b in zip(shares, whole, strict=True))
+    with pytest.raises(DataError, match="`flip` must be true, false or 'alternating', got 'sometimes'"):
+        Augmentation(flip="sometimes")
 
 
 def test_batches_of_rectangles_take_every_distortion():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ramify.training.optimizers import MovingAverage, RMSPropTF
+from ramify.training.optimizers import MovingAverage, Muon, RMSPropTF, orthogonalized
 
 
 def test_two_steps_of_rmsprop():
@@ -67,6 +67,55 @@ def test_a_closure_gives_the_loss():
 
     assert optimizer.step(loss) == 9
     assert weight < 3
+
+
+MUON = {"lr": 0.02, "rest_lr": 0.01, "momentum": 0.9, "weight_decay": 0.1}
+
+
+class TestMuon:
+    @pytest.mark.parametrize("shape", [(6, 4), (4, 6)])
+    def test_it_is_pytorchs_for_matrices_and_adam_for_the_rest(self, shape):
+        """PyTorch orthogonalizes in bfloat16, which has 8 bits."""
+        torch.manual_seed(0)
+        (matrix, bias), (theirs, others) = (
+            (torch.nn.Parameter(torch.ones(shape)), torch.nn.Parameter(torch.ones(5))) for _ in range(2)
+        )
+        muon = Muon([matrix], [bias], **MUON)
+        oracle = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.9)
+        adam = torch.optim.Adam([others], lr=0.01, betas=(0.9, 0.95))
+        for _ in range(5):
+            matrix.grad, bias.grad = torch.randn(shape), torch.randn(5)
+            theirs.grad, others.grad = matrix.grad.clone(), bias.grad.clone()
+            for optimizer in (muon, oracle, adam):
+                optimizer.step()
+        torch.testing.assert_close(matrix, theirs, rtol=0, atol=3e-3)
+        torch.testing.assert_close(bias, others)
+
+    def test_filters_are_rows(self):
+        torch.manual_seed(0)
+        conv, matrix = torch.nn.Parameter(torch.zeros(3, 2, 2, 2)), torch.nn.Parameter(torch.zeros(3, 8))
+        for weight in (conv, matrix):
+            weight.grad = torch.arange(24.0).sin().view(weight.shape)
+            Muon([weight], [], **MUON).step()
+        assert torch.equal(conv.flatten(1), matrix)
+
+    @pytest.mark.parametrize("shape", [(5, 9), (9, 5), (4, 4), (1, 7)])
+    def test_singular_values_are_near_one(self, shape):
+        torch.manual_seed(0)
+        values = torch.linalg.svdvals(orthogonalized(torch.randn(shape, dtype=torch.float64)))
+        assert values.min() > 0.6 and values.max() < 1.25
+
+    def test_nothing_comes_of_nothing(self):
+        assert torch.equal(orthogonalized(torch.zeros(3, 4)), torch.zeros(3, 4))
+
+    def test_one_rate_moves_both(self):
+        weight, bias = torch.nn.Parameter(torch.eye(3)), torch.nn.Parameter(torch.ones(3))
+        optimizer = Muon([weight], [bias], **MUON)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        weight.grad, bias.grad = torch.ones(3, 3), torch.ones(3)
+        optimizer.step()
+        assert torch.equal(weight, torch.eye(3)) and torch.equal(bias, torch.ones(3))
 
 
 def test_the_moving_average():

@@ -7,12 +7,15 @@ of pixels: both only say which row and which column of the padded image each out
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ramify.data.distortion import Distortion
 from ramify.errors import DataError
+
+ALTERNATING = "alternating"
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Augmentation:
     Args:
         crop: Pixels of padding on every side, black unless the distortion's `fill` says otherwise, of which a random
             window of the original size is kept.
-        flip: Mirror left and right with probability one half.
+        flip: Mirror left and right with probability one half; or `alternating`, an image that is mirrored in one pass
+            is not in the next, so two passes see both of every image (Jordan, 2024, arXiv:2404.00498).
         cutout: Side in pixels of one square that is set to zero after normalization. Its center is uniform on
             the image, so a part of it may lie outside (DeVries and Taylor, 2017, arXiv:1708.04552).
         distortion: What else happens to images. Its resized crop replaces the crop.
@@ -32,7 +36,7 @@ class Augmentation:
     """
 
     crop: int = 0
-    flip: bool = False
+    flip: bool | Literal["alternating"] = False
     cutout: int = 0
     distortion: Distortion = field(default_factory=Distortion)
 
@@ -41,6 +45,8 @@ class Augmentation:
             raise DataError(
                 f"`crop` and `cutout` are numbers of pixels, at least 0, got crop={self.crop}, cutout={self.cutout}"
             )
+        if self.flip not in (True, False, ALTERNATING):
+            raise DataError(f"`flip` must be true, false or {ALTERNATING!r}, got {self.flip!r:.40}")
 
     @property
     def changes(self) -> bool:
@@ -68,7 +74,7 @@ class Augmentation:
         """
         # float64: in float32, (1 - 2**-24) * 9 rounds up to 9, one beyond the last window.
         uniform = torch.rand(5, count, dtype=torch.float64, generator=generator)
-        options = torch.tensor([2 * self.crop + 1, 2 * self.crop + 1, 1 + self.flip, *size])
+        options = torch.tensor([2 * self.crop + 1, 2 * self.crop + 1, 1 + bool(self.flip), *size])
         return (uniform * options[:, None]).long()
 
 

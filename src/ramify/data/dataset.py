@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ramify.data.augmentation import Augmentation, cut_out, normalize, windows
+from ramify.data.augmentation import ALTERNATING, Augmentation, cut_out, normalize, windows
 from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.parts import listed
@@ -139,11 +139,16 @@ class Split:
         here, exact = pixels.device, _exact(dtype)
         mean, std = (torch.tensor(values, dtype=exact, device=here) for values in (self._mean, self._std))
         mine = [chunk[part[0] :: part[1]] for _, chunk in chunks]
+        first = None  # who is mirrored in even passes
+        if augmentation.flip == ALTERNATING:
+            first = torch.randint(2, (len(pixels),), generator=stream(seed, "flip", self.name))
         batches = zip(chunks, mine, pixels.padded(mine, augmentation.crop), strict=True)
         for (number, whole), chunk, (images, rows) in batches:
             # Drawn on the CPU, and in one tensor, so that a GPU gets one small copy and never waits.
             generator = stream(seed, "augment", self.name, epoch, number)
             draws = augmentation.draw(len(whole), pixels.size, generator)[:, part[0] :: part[1]]
+            if first is not None:
+                draws[2] = first[chunk] ^ (epoch % 2)
             draws = draws.to(here, non_blocking=True)
             fill = augmentation.distortion.fill
             cropped = windows(images, rows, draws, size=pixels.size, crop=augmentation.crop, fill=fill)

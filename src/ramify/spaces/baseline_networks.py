@@ -8,6 +8,7 @@ convolutions beside them do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -300,6 +301,44 @@ class PooledResNet(nn.Module):
         for stage in range(4):
             x = getattr(self, f"layer{stage + 1}")(x)
         return self.classifier(x.mean(dim=(2, 3)))
+
+
+class _PooledPair(nn.Module):
+    """3×3 convolution, 2×2 maximum, norm, GELU; then 3×3 convolution, norm, GELU."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.conv_a, self.norm_a = _conv(c_in, c_out, 3), nn.BatchNorm2d(c_out, momentum=0.4)
+        self.conv_b, self.norm_b = _conv(c_out, c_out, 3), nn.BatchNorm2d(c_out, momentum=0.4)
+        for conv in (self.conv_a, self.conv_b):
+            nn.init.dirac_(conv.weight.data[: conv.in_channels])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.norm_a(F.max_pool2d(self.conv_a(x), 2)))
+        return F.gelu(self.norm_b(self.conv_b(x)))
+
+
+class AirbenchNetwork(nn.Module):
+    """2×2 convolution for patches, pairs of 3×3 convolutions behind 2×2 maxima, global maximum, linear.
+
+    The first channels of every 3×3 convolution begin as the identity.
+
+    Args:
+        widths: Of the pairs.
+        in_channels: Of the images.
+        num_classes: Of the logits.
+    """
+
+    def __init__(self, widths: Sequence[int], in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        width = 2 * 4 * in_channels
+        self.stem = nn.Conv2d(in_channels, width, 2)
+        pairs = [_PooledPair(*sizes) for sizes in pairwise([width, *widths])]
+        self.layers = nn.Sequential(*pairs)
+        self.classifier = nn.Linear(widths[-1], num_classes, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.layers(F.gelu(self.stem(x))).amax(dim=(2, 3)) / 9)
 
 
 class TorchvisionNetwork(nn.Module):

@@ -23,6 +23,7 @@ from ramify.spaces.base import Candidate, Space, argmax_existing, check_scores
 from ramify.spaces.baseline_networks import (
     BLOCKS,
     STAGES,
+    AirbenchNetwork,
     CIFARResNet,
     DenseNet,
     PooledResNet,
@@ -36,6 +37,7 @@ from ramify.wording import excerpt
 MOST_DEPTH = 2000
 MOST_GROWTH = 256
 MOST_WIDEN = 64
+MOST_WIDTH = 4096
 
 NETWORK = "network"
 """The decision, and the key of a record that names its family."""
@@ -269,6 +271,40 @@ class Pooled(Family):
 
 
 @dataclass(frozen=True)
+class Airbench(Family):
+    """Network that learns CIFAR-10 in few epochs (Jordan, 2024, arXiv:2404.00498).
+
+    Args:
+        widths: Of the pairs of convolutions, each of which halves the sides.
+    """
+
+    widths: tuple[int, ...]
+    family = "airbench"
+
+    def __post_init__(self) -> None:
+        listed = isinstance(self.widths, list | tuple) and 1 <= len(self.widths) <= 8
+        fits = listed and all(_is_count(width, MOST_WIDTH) for width in self.widths)
+        _require(fits, "an Airbench", f"`widths` must be 1 to 8 numbers of channels up to {MOST_WIDTH}", self.widths)
+        object.__setattr__(self, "widths", tuple(self.widths))
+
+    @classmethod
+    def named(cls, name: str) -> Airbench | None:
+        found = _numbers(r"Airbench((?:-\d{1,5}){1,8})", name)
+        return None if found is None else cls(tuple(map(int, found[0][1:].split("-"))))
+
+    @property
+    def name(self) -> str:
+        return f"Airbench-{'-'.join(map(str, self.widths))}"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        return ("2×2 patches", *(f"pair ↓, {width} channels" for width in self.widths))
+
+    def build(self, in_channels: int, num_classes: int) -> nn.Module:
+        return AirbenchNetwork(self.widths, in_channels, num_classes)
+
+
+@dataclass(frozen=True)
 class Torchvision(Family):
     """A network of torchvision.
 
@@ -306,6 +342,7 @@ NETWORKS: Mapping[str, Family] = {
     **{f"ResNet{depth}": ResNet("bottleneck", depth) for depth in (164, 1001)},
     **{network.name: network for network in (Dense(100, 12), Dense(250, 24), Dense(190, 40))},
     **{network.name: network for network in (Wide(16, 8), Wide(28, 10), Wide(40, 4))},
+    "Airbench94": Airbench((64, 256, 256)),
     **{
         f"ResNet{depth}-avg{'-deep' if deep else ''}": Pooled(block, layers, deep)
         for deep in (False, True)
@@ -332,7 +369,7 @@ NETWORKS: Mapping[str, Family] = {
 }
 """The networks that are known by a name of their own."""
 
-FAMILIES = {kind.family: kind for kind in (ResNet, Dense, Wide, Pooled, Torchvision)}
+FAMILIES = {kind.family: kind for kind in (ResNet, Dense, Wide, Pooled, Airbench, Torchvision)}
 
 
 def network_named(name: str) -> Family | None:
@@ -390,7 +427,7 @@ def _read(notation: Any) -> Family:
 
 
 class Baselines(Space):
-    """Well-known networks for CIFAR and ImageNet, with the one decision which: 41 members by default.
+    """Well-known networks for CIFAR and ImageNet, with the one decision which: 42 members by default.
 
     Args:
         networks: Names of the members: those of `NETWORKS`, or names that say the numbers, such as `WRN-16-4`.

@@ -46,10 +46,12 @@ class Recipe:
         last_epochs: Epochs at the end with a rule of their own, which is `ending`.
         ending: `falling`, the schedule ends before the last epochs, in which its last rate falls linearly (P-DARTS); or
             `lowest`, they have `min_lr` (AutoDL-Projects).
-        optimizer: `sgd`, or `rmsprop` as in TensorFlow, whose mean of squares has a decay of 0.9 and ε = 0.001.
+        optimizer: `sgd`; `rmsprop` as in TensorFlow, whose mean of squares has a decay of 0.9 and ε = 0.001; or `muon`,
+            whose momentum is orthogonalized for all weights of two and more dimensions but the first and the last.
+        rest_lr: Highest learning rate of what `muon` leaves to Adam; needed with it.
         momentum: Of the optimizer.
-        nesterov: Whether the momentum of SGD is Nesterov's.
-        weight_decay: Of the optimizer.
+        nesterov: Whether the momentum of SGD is Nesterov's; that of Muon always is.
+        weight_decay: Of the optimizer. Of Muon it is decoupled, and on what is orthogonalized alone.
         decay_norms: Whether the decay is also on norms and biases, which are tensors of rank 1.
         clip: Largest L2 norm of the gradient; 0 leaves it.
         accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the
@@ -61,6 +63,8 @@ class Recipe:
             step (Zhang et al., ICLR 2018); 0 for none. Both are images of the same part of the batch.
         ema: Decay of the moving average of weights and statistics that is kept in the end; 0 for the weights
             themselves.
+        whiten: Training images whose patches the first convolution decorrelates, one half of its filters with the
+            negative sign, and stays so (Jordan, 2024, arXiv:2404.00498, section 3.2); 0 for a convolution that learns.
         recalibrate: Training inputs on which the statistics of norms are computed anew after the last step, as the mean
             over all (SPOS); 0 leaves the moving averages.
         drop_path: Probability at the last epoch; it grows linearly from 0.
@@ -68,7 +72,8 @@ class Recipe:
         auxiliary: Whether to train with an auxiliary head, where the space has one.
         auxiliary_weight: Factor of that head's loss.
         crop: Padding of the random crop in pixels; None for the data set's own.
-        flip: Whether images are mirrored at random; None for the data set's own.
+        flip: Whether images are mirrored at random, or `alternating`: an image that is mirrored in one epoch is not in
+            the next. None for the data set's own.
         cutout: Side of the square that is cut out, in pixels; 0 for none. None for half the shorter side of images up
             to 64 pixels, which is 16 for CIFAR as published, and none for larger ones.
         distortion: What else happens to training images.
@@ -91,6 +96,7 @@ class Recipe:
     last_epochs: int = _later(0)
     ending: str = _later("falling")
     optimizer: str = "sgd"
+    rest_lr: float = _later(0.0)
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
@@ -101,13 +107,14 @@ class Recipe:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     ema: float = 0.0
+    whiten: int = _later(0)
     recalibrate: int = _later(0)
     drop_path: float = 0.2
     size_rule: bool = False
     auxiliary: bool = True
     auxiliary_weight: float = 0.4
     crop: int | None = None
-    flip: bool | None = None
+    flip: bool | Literal["alternating"] | None = None
     cutout: int | None = None
     distortion: Distortion = field(default_factory=Distortion)
     distillation: Distillation = field(default_factory=Distillation, metadata={"later": True})
@@ -140,7 +147,7 @@ class Recipe:
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be in [0, 1), got {getattr(self, name)}")
         numbers = ("lr", "min_lr", "decay", "momentum", "weight_decay", "clip", "mixup", "auxiliary_weight")
-        for name in (*numbers, "warmup_lr", "recalibrate", "crop", "cutout"):
+        for name in (*numbers, "warmup_lr", "rest_lr", "whiten", "recalibrate", "crop", "cutout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {value}")
@@ -148,6 +155,10 @@ class Recipe:
             raise ConfigurationError(f"`warmup_lr` must be at most `lr`, {self.lr}, got {self.warmup_lr}")
         if self.nesterov and self.momentum == 0:
             raise ConfigurationError("`nesterov` needs a `momentum` above 0")
+        if (self.rest_lr > 0) != (self.optimizer == "muon"):
+            raise ConfigurationError(f"`rest_lr` above 0 and the optimizer 'muon' need each other, got {self.rest_lr}")
+        if self.optimizer == "muon" and not (self.lr > 0 and self.decay_norms):
+            raise ConfigurationError("the optimizer 'muon' needs an `lr` above 0, and decays no norms: leave that out")
         if self.nesterov and self.optimizer != "sgd":
             raise ConfigurationError("`nesterov` is for the optimizer 'sgd'")
 
@@ -201,7 +212,7 @@ class Recipe:
             DataError: If rows shall be augmented.
         """
         if default is None:
-            Augmentation(self.crop or 0, bool(self.flip), self.cutout or 0, self.distortion).check_rows("the recipe")
+            Augmentation(self.crop or 0, self.flip or False, self.cutout or 0, self.distortion).check_rows("the recipe")
             return None
         channels, *sides = input_size
         side = min(sides)

@@ -16,6 +16,7 @@ from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.execution import prepare
 from ramify.ops import DropPath
+from ramify.ops.shapes import ShapesOnly
 from ramify.seeding import rng, seeded, stream
 from ramify.supernet import auxiliary_parameters
 from ramify.tasks import Batch, Portion, backbone_of
@@ -23,7 +24,7 @@ from ramify.tasks.batch import mapped, tensors
 from ramify.training.descent import descend
 from ramify.training.loss_scale import LossScale
 from ramify.training.measure import measure
-from ramify.training.optimizers import MovingAverage, RMSPropTF
+from ramify.training.optimizers import MovingAverage, Muon, RMSPropTF
 from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
 from ramify.training.recipe import Recipe
 from ramify.training.schedules import WHOLE
@@ -40,6 +41,7 @@ from ramify.training.session import (
     uneven,
 )
 from ramify.training.single_images import check_parts, check_whole, inputs_for, normalizes_one
+from ramify.training.whitening import whiten
 
 
 class TrainingSession:
@@ -84,6 +86,8 @@ class TrainingSession:
         self.uneven = uneven(self.split, self.batch_size, drop_last=recipe.drop_last)
         self.steps_per_epoch = self.split.num_batches(self.batch_size, drop_last=self.drops_last)
         self.steps = recipe.epochs * self.steps_per_epoch
+        if recipe.whiten:
+            whiten(network, self.split.batches(recipe.whiten, seed=work.seed))
         network = prepare(network, work.execution)
         optimizer = _optimizer(network, recipe)
         self.network, self.optimizer = work.fabric.setup(network, optimizer)
@@ -341,7 +345,7 @@ def _shapes(network: nn.Module, inputs: Any, refusal: str) -> Any:
     """
     state = {name: value.to("meta") for name, value in network.state_dict().items()}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), ShapesOnly():
             return torch.func.functional_call(network, state, (inputs,))
     except RamifyError:
         raise
@@ -368,6 +372,8 @@ def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> Any:
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "muon":
+        return _muon(network, recipe)
     decayed = [p for p in network.parameters() if recipe.decay_norms or p.ndim > 1]
     groups: list[dict[str, Any]] = [{"params": decayed}]
     if not recipe.decay_norms:
@@ -376,3 +382,12 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "rmsprop":
         return RMSPropTF(groups, **settings)
     return torch.optim.SGD(groups, nesterov=recipe.nesterov, **settings)
+
+
+def _muon(network: nn.Module, recipe: Recipe) -> Muon:
+    learned = [p for p in network.parameters() if p.requires_grad]
+    inner = [p for p in network.parameters() if p.ndim > 1][1:-1]
+    chosen = {id(p) for p in inner}
+    matrices, others = ([p for p in learned if (id(p) in chosen) is among] for among in (True, False))
+    settings = {"lr": recipe.lr, "rest_lr": recipe.rest_lr, "momentum": recipe.momentum}
+    return Muon(matrices, others, **settings, weight_decay=recipe.weight_decay)

@@ -141,6 +141,8 @@ def retrain(
     found = find(source, space)
     arch, home = found.architecture, found.home
     init = _start(start, init, home)
+    if init is not None and recipe is not None and recipe.whiten:
+        raise ConfigurationError("`whiten` sets the first convolution anew, whose weights `init` brings: leave one out")
     space = space_of(arch)
     directory = directory_of(home if data is None else None)
     settings = None

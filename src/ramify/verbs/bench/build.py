@@ -13,6 +13,7 @@ from ramify.commandline.options import (
     add_data,
     add_machine,
     add_network,
+    add_recipe,
     add_restriction,
     add_space,
     add_task,
@@ -20,7 +21,6 @@ from ramify.commandline.options import (
 )
 from ramify.evaluators import TrainFromScratch
 from ramify.spaces import notation
-from ramify.training import Recipe
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -40,7 +40,7 @@ def run(command: Command) -> int:
     add_data(command, "what to train and measure on: a name, a folder, a file; default: digits")
     add_task(command)
     command.add("--seeds", list[int], "every architecture is trained once with each, as 0,1,2", default=[0])
-    command.add("--recipe", Recipe, "how, as --recipe.epochs 12", default=TrainFromScratch().recipe())
+    add_recipe(command, "retrain", default=TrainFromScratch().recipe())
     add_network(command, "layout of the networks, as --network.channels 16")
     command.add("--test", bool, "whether to measure the test split at the end", flag=True)
     add_machine(command, "out", text=f"a folder; the table is {TABLE} in it", required=True)
