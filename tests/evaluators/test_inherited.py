@@ -41,10 +41,10 @@ def test_every_batch_trains_one_uniform_path():
     paths = []
     descend = evaluation.weights.descend
 
-    def recorded(step, batch, path):
+    def recorded(step, batch, path, **options):
         mix, active = path
         paths.append((step, mix["cell"], active["cell"]))
-        descend(step, batch, path)
+        descend(step, batch, path, **options)
 
     evaluation.weights.descend = recorded
     rows = [dict(metrics.values) for metrics in evaluation.prepare() if metrics.values]

@@ -11,7 +11,8 @@ from ramify.errors import ConfigurationError
 from ramify.evaluators import TrainFromScratch
 from ramify.run.configuration import described, differences, fields_of
 from ramify.spaces import DARTSCells, NASBench201
-from ramify.strategies import GDAS, RandomSearch
+from ramify.strategies import GDAS, SPOS, RandomSearch
+from ramify.training import Recipe
 
 
 def test_objects_are_described_by_class_and_arguments():
@@ -68,3 +69,9 @@ def test_settings_that_no_configuration_can_hold_are_refused(value, message):
         described(mine(value))
     assert len(str(error.value)) < 300
     assert described(mine(0.5))["init_args"] == {"rate": 0.5}
+
+
+def test_fields_that_are_younger_than_configurations_are_left_out_while_they_hold_their_defaults():
+    assert "paths" not in described(SPOS())["init_args"]
+    assert described(SPOS(paths="sandwich"))["init_args"]["paths"] == "sandwich"
+    assert "whiten" not in fields_of(Recipe()) and fields_of(Recipe(whiten=9))["whiten"] == 9

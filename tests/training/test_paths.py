@@ -1,5 +1,6 @@
 """Paths: strictly fair ones use every candidate once a step; uniform ones keep to their bins."""
 
+import itertools
 from collections import Counter
 from itertools import pairwise
 
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from ramify.costs import ChainCosts, draw_within, member_costs
 from ramify.errors import ConfigurationError, RunError
+from ramify.evaluators import InheritedWeights
 from ramify.seeding import rng
-from ramify.spaces import DARTSCells, FairMobileChain, MobileChain, NASBench201, ShuffleChain
-from ramify.training import FairPaths, UniformPaths, Weights, WeightSettings
+from ramify.spaces import DARTSCells, FairMobileChain, MobileChain, NASBench201, NATSBenchSize, ShuffleChain
+from ramify.strategies import SPOS, RandomSearch
+from ramify.training import FairPaths, SandwichPaths, UniformPaths, Weights, WeightSettings, single_path
 from ramify.training.paths import used_candidates
-from small_runs import SPACES, images, work_of
+from small_runs import SPACES, differences, finish, images, restored, saved, work_of
 
 FAIR = {
     "NAS-Bench-201": NASBench201(),
@@ -109,6 +112,83 @@ def test_gradients_of_all_paths_are_summed_before_one_step(m):
         moved += bool((value != before[name]).any())
     assert moved > 5
     assert weights.averages.sums[1] == m * len(batch)
+
+
+# Sandwiches
+
+
+def test_a_sandwich_has_both_ends_and_random_members():
+    space = NATSBenchSize(widths=(2, 3, 5))
+    largest, smallest, *drawn = SandwichPaths(space, 3, 2)(7)
+    for path, notation in ((largest, "5:5:5:5:5"), (smallest, "2:2:2:2:2")):
+        expected = single_path(space, space.parse(notation))
+        assert all(torch.equal(path[0][name], expected[0][name]) for name in space.choices)
+    again, other = SandwichPaths(space, 3, 2)(7)[2:], SandwichPaths(space, 3, 2)(8)[2:]
+    for alike, paths in ((True, again), (False, other)):
+        same = [torch.equal(a[0]["channels"], b[0]["channels"]) for a, b in zip(drawn, paths, strict=True)]
+        assert all(same) if alike else not all(same)
+
+
+def test_restricted_ends_are_those_that_are_left():
+    space = NATSBenchSize(widths=(2, 3, 5)).restrict({"channels": [[1, 1, 0]] * 4 + [[0, 1, 1]]})
+    largest, smallest = SandwichPaths(space, 0, 0)(0)
+    found = [space.discretize(path[0]) for path in (largest, smallest)]
+    assert list(map(space.format, found)) == ["3:3:3:3:5", "2:2:2:2:3"]
+
+
+def test_all_but_the_largest_learn_from_it():
+    """The gradient is that of the largest's cross-entropy and the KL divergence of all others from its logits."""
+    space, layout = SPACES["size"]
+    work = work_of(layout, precision="64-true")
+    settings = WeightSettings(epochs=1, batch_size=16, lr=0.1, momentum=0.0, weight_decay=0.0, clip=0)
+    weights = Weights(settings, space, work)
+    drawn = SandwichPaths(space, 0, 1)(0)
+    batch = next(weights.batches(weights.split, 0))
+    network = weights.supernet.module.train()
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    outputs = [network(batch.inputs.double(), mix, active=active) for mix, active in drawn]
+    wanted = outputs[0].detach().softmax(1)
+    loss = torch.nn.functional.cross_entropy(outputs[0], batch.targets)
+    for output in outputs[1:]:
+        loss = loss + (wanted * (wanted.log() - output.log_softmax(1))).sum(1).mean()
+    expected = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
+    network.load_state_dict(state)
+    weights.descend(0, batch, *drawn, taught=True)
+    for (name, value), slope in zip(network.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(value.detach(), before[name] - 0.1 * (0 if slope is None else slope))
+
+
+def test_what_has_no_order_has_no_sandwich():
+    with pytest.raises(ConfigurationError, match="in NASBench201 1<-0 is one of 'none', 'skip_connect'") as raised:
+        SandwichPaths(NASBench201(), 0, 2)
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        SPOS(
+            epochs=1,
+            batch_size=16,
+            paths="sandwich",
+            evaluations=4,
+            population=2,
+            parents=2,
+            crossovers=1,
+            recalibrate=16,
+        ),
+        RandomSearch(evaluations=3, evaluator=InheritedWeights(epochs=1, batch_size=16, paths="sandwich", samples=1)),
+    ],
+)
+def test_a_search_by_sandwiches_is_continued_anywhere(strategy):
+    space, layout = SPACES["size"]
+    whole, stopped, other = (strategy.session(space, work_of(layout)) for _ in range(3))
+    rows = finish(whole)
+    before = [dict(m.values) for m in itertools.islice(stopped.run(), 2) if m.values]
+    other.load_state_dict(restored(saved(stopped)))
+    assert before + finish(other) == rows
+    assert not differences(restored(saved(whole)), restored(saved(other)))
 
 
 # Uniform paths

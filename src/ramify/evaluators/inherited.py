@@ -9,12 +9,24 @@ from torch import nn
 from ramify.architecture import Architecture
 from ramify.capabilities import ACTIVE, EVEN_CANDIDATES, SUPERNET, Capability
 from ramify.costs import check_counted, draw_within
-from ramify.errors import ConfigurationError
+from ramify.errors import ConfigurationError, nearest
 from ramify.evaluators.base import Evaluator, names_of, values_of
 from ramify.spaces import Space
-from ramify.training import FairPaths, Metrics, UniformPaths, Weights, WeightSettings, Work, single_path
+from ramify.training import (
+    FairPaths,
+    Metrics,
+    SandwichPaths,
+    UniformPaths,
+    Weights,
+    WeightSettings,
+    Work,
+    single_path,
+)
 from ramify.training.descent import Path
+from ramify.training.recipe import later
 from ramify.training.stateful import Feed, Stateful
+
+PATHS = ("uniform", "fair", "sandwich")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +39,10 @@ class InheritedWeights(WeightSettings, Evaluator):
     epochs; here 50 are the default.
 
     Args:
-        paths: What learns in a step: one `uniform` path, or `fair` ones, that use every candidate exactly once.
+        paths: What learns in a step: one `uniform` path; `fair` ones, that use every candidate exactly once; or a
+            `sandwich` of the largest member, the smallest and random ones, which learn from the largest (Yu & Huang,
+            US-Nets, ICCV 2019), where all decisions are about numbers, such as widths.
+        samples: Random members in a sandwich.
         bins: Ascending bounds of a cost, for uniform paths: a path is drawn within two neighboring ones, which are
             drawn uniformly. Two bounds are a constraint.
         bins_of: What they bound, a cost that needs no device such as `macs`, of the network that the layout of the
@@ -39,6 +54,7 @@ class InheritedWeights(WeightSettings, Evaluator):
     nesterov: bool = True
     weight_decay: float = 5e-4
     paths: str = "uniform"
+    samples: int = later(2)
     bins: tuple[float, ...] = ()
     bins_of: str = "macs"
     recalibrate: int = 0
@@ -46,13 +62,15 @@ class InheritedWeights(WeightSettings, Evaluator):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "bins", tuple(map(float, self.bins)))
-        if self.paths not in ("uniform", "fair"):
-            raise ConfigurationError(f"`paths` must be 'uniform' or 'fair', got {self.paths!r}")
+        if self.paths not in PATHS:
+            raise ConfigurationError(f"unknown paths {self.paths!r}; {nearest(self.paths, PATHS)}")
+        if self.samples < 0:
+            raise ConfigurationError(f"`samples` must be at least 0, got {self.samples}")
         check_counted(self.bins_of, "bins_of")
         if len(self.bins) == 1 or not all(0 <= a < b for a, b in pairwise(self.bins)):
             raise ConfigurationError(f"`bins` must be ascending bounds from 0, two or more, got {list(self.bins)}")
-        if self.bins and self.paths == "fair":
-            raise ConfigurationError("`bins` are for uniform paths: fair ones use every candidate, whatever it costs")
+        if self.bins and self.paths != "uniform":
+            raise ConfigurationError(f"`bins` are for uniform paths: {self.paths} ones are drawn whatever they cost")
         if self.recalibrate < 0 or self.recalibrate == 1:
             raise ConfigurationError(f"`recalibrate` must be 0, or 2 images or more, got {self.recalibrate}")
 
@@ -73,11 +91,15 @@ class InheritedWeights(WeightSettings, Evaluator):
     def learn(self, inherited: "Inherited") -> Iterator[Metrics]:
         """Take each training step on sampled paths, each with a batch of its own; strategies may replace it."""
         while inherited.learns:
-            inherited.descend(*inherited.paths(inherited.step))
+            inherited.descend(*inherited.paths(inherited.step), taught=self.paths == "sandwich")
             yield inherited.end()
 
-    def drawing(self, space: Space, work: Work) -> FairPaths | UniformPaths:
+    def drawing(self, space: Space, work: Work) -> FairPaths | SandwichPaths | UniformPaths:
         """Return the sampler of a step's paths."""
+        if self.paths == "sandwich":
+            if "classes" not in work.task.offers:
+                raise ConfigurationError(f"a sandwich compares logits of classes, and {work.task.name} has none")
+            return SandwichPaths(space, work.seed, self.samples)
         if self.paths == "fair":
             return FairPaths(space, work.seed)
         layout = space.layout(work.layout) if self.bins else None
@@ -111,9 +133,9 @@ class Inherited(Stateful):
         """Whether training steps are left."""
         return self.step < self.weights.steps
 
-    def descend(self, *paths: Path) -> None:
-        """Take a gradient step on the sum of the paths' losses on the next batch."""
-        self.weights.descend(self.step, next(self.training), *paths)
+    def descend(self, *paths: Path, taught: bool = False) -> None:
+        """Take a gradient step on the sum of the paths' losses on the next batch; `taught` by the first if asked."""
+        self.weights.descend(self.step, next(self.training), *paths, taught=taught)
 
     def end(self) -> Metrics:
         """End the step at a safe point."""

@@ -38,7 +38,7 @@ def described(value: Any, name: str = "") -> Any:
     if home in ("builtins", "numpy", "torch"):
         raise _not_plain(name, f"is of the type {home}.{kind.__name__}")
     names = (
-        [item.name for item in dataclasses.fields(value)]
+        _names(value)
         if dataclasses.is_dataclass(value)
         else []
         if kind.__init__ is object.__init__
@@ -68,17 +68,21 @@ def _not_plain(name: str, problem: str) -> ConfigurationError:
 
 
 def fields_of(settings: Any) -> dict[str, Any]:
-    """Return a settings dataclass as plain values, without its class.
+    """Return a settings dataclass as plain values, without its class."""
+    return {name: described(getattr(settings, name), name) for name in _names(settings)}
 
-    A field whose metadata say `later` is left out where it holds its default, so that configurations which are older
-    than the field stay equal.
+
+def _names(settings: Any) -> list[str]:
+    """Return the fields of a dataclass that a configuration shows.
+
+    One whose metadata say `later` is left out where it holds its default, so that configurations which are older than
+    the field stay equal.
     """
-    shown = {
-        item.name: getattr(settings, item.name)
+    return [
+        item.name
         for item in dataclasses.fields(settings)
         if not item.metadata.get("later") or getattr(settings, item.name) != _default(item)
-    }
-    return {name: described(value, name) for name, value in shown.items()}
+    ]
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:

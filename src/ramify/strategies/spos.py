@@ -10,6 +10,7 @@ average of the last batches; here it is the mean over all of them. AngleNAS has 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from ramify.capabilities import Capability
 from ramify.evaluators.inherited import Inherited, InheritedWeights
@@ -17,6 +18,7 @@ from ramify.spaces import Space
 from ramify.strategies.base import SearchSession, Strategy
 from ramify.strategies.evolution import Evolution
 from ramify.training import Metrics, UniformPaths, WeightSettings, Work, single_path
+from ramify.training.recipe import later
 
 
 class SinglePath(InheritedWeights):
@@ -24,7 +26,9 @@ class SinglePath(InheritedWeights):
 
     def learn(self, inherited: Inherited) -> Iterator[Metrics]:
         """Train one uniformly drawn member per batch, from a cost bin that is drawn before (section 3.2)."""
-        assert isinstance(inherited.paths, UniformPaths)
+        if not isinstance(inherited.paths, UniformPaths):
+            yield from super().learn(inherited)
+            return
         while inherited.learns:
             member = inherited.paths.member(inherited.step)
             inherited.descend(single_path(inherited.space, member))
@@ -39,6 +43,9 @@ class SPOS(WeightSettings, Strategy):
         bins: Ascending bounds of a cost: a path is drawn within two neighboring ones, which are drawn uniformly. Two
             bounds are a constraint; none by default.
         bins_of: What they bound, `macs` or `params`.
+        paths: `uniform`, or a `sandwich` of the largest member, the smallest and random ones, which learn from the
+            largest (Yu & Huang, US-Nets, ICCV 2019), where all decisions are about numbers, such as widths.
+        samples: Random members in a sandwich.
         recalibrate: Training images on which the running statistics of norms are computed for each member.
         evaluations: How many members are scored.
         population: Members of a generation.
@@ -69,6 +76,8 @@ class SPOS(WeightSettings, Strategy):
     label_smoothing: float = 0.1
     bins: tuple[float, ...] = ()
     bins_of: str = "macs"
+    paths: Literal["uniform", "sandwich"] = later("uniform")
+    samples: int = later(2)
     recalibrate: int = 25_600
     evaluations: int = 1000
     population: int = 50
@@ -84,7 +93,7 @@ class SPOS(WeightSettings, Strategy):
     def search(self) -> Evolution:
         """Return the equivalent evolution by inherited weights."""
         weights = {item.name: getattr(self, item.name) for item in fields(WeightSettings)}
-        paths = {name: getattr(self, name) for name in ("bins", "bins_of", "recalibrate")}
+        paths = {name: getattr(self, name) for name in ("bins", "bins_of", "paths", "samples", "recalibrate")}
         names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits")
         settings = {name: getattr(self, name) for name in names}
         return Evolution(**settings, evaluator=SinglePath(**weights, **paths))

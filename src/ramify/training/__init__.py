@@ -3,7 +3,7 @@
 from ramify.training.descent import Alphas, Weights, single_path
 from ramify.training.distillation import Distillation
 from ramify.training.measure import Measurement, measure
-from ramify.training.paths import FairPaths, UniformPaths
+from ramify.training.paths import FairPaths, SandwichPaths, UniformPaths
 from ramify.training.recipe import Recipe
 from ramify.training.retraining import TrainingSession
 from ramify.training.session import Averages, Loss, Metrics, Session, Work, endless, lost
@@ -18,6 +18,7 @@ __all__ = [
     "Measurement",
     "Metrics",
     "Recipe",
+    "SandwichPaths",
     "Session",
     "TrainingSession",
     "UniformPaths",

@@ -6,6 +6,7 @@ The one place that calls the supernet while something learns, and the one that t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from ramify.spaces import Space
 from ramify.supernet import Mix, existing
 from ramify.tasks import Batch, Portion, backbone_of
 from ramify.tasks.batch import mapped
+from ramify.training.distillation import distillation
 from ramify.training.loss_scale import LossScale
 from ramify.training.measure import MEASURED_BATCH, Measurement, measure, single_image
 from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
@@ -190,8 +192,42 @@ class Weights(Stateful):
                 averages.add(output, part, loss)
                 yield loss.part
 
+    def taught_losses(
+        self,
+        batch: Batch,
+        *paths: Path | DrawPath,
+        key: tuple[str | int, ...],
+        averages: Averages,
+        smoothing: float = 0.0,
+        **options: Any,
+    ) -> Iterator[Tensor]:
+        """Yield the loss terms of the parts of a batch: of each that of the first path, then those of the others.
+
+        These learn from the logits of the first, by KL divergence, and from nothing else (Yu & Huang, US-Nets, ICCV
+        2019). The arguments are those of `losses`.
+        """
+        called, numbers = self.supernet.train(), count()
+        for part, share in self.parts(batch):
+            teacher: Tensor | None = None
+            for path in paths:
+                mix, active = path() if callable(path) else path
+                with seeded(self.work.seed, *key, next(numbers)):
+                    output = called(part.inputs, mix, active=active, **options)
+                loss = lost(self.task, output, part, share, smoothing=smoothing)
+                averages.add(output, part, loss)
+                if teacher is not None:
+                    loss = replace(loss, mean=distillation(output, teacher, distance="kl_batchmean", temperature=1.0))
+                yield loss.part
+                teacher = output.detach() if teacher is None else teacher
+
     def descend(
-        self, step: int, batch: Batch, *paths: Path | DrawPath, beside: Sequence[Tensor] = (), **options: Any
+        self,
+        step: int,
+        batch: Batch,
+        *paths: Path | DrawPath,
+        beside: Sequence[Tensor] = (),
+        taught: bool = False,
+        **options: Any,
     ) -> None:
         """Take a gradient step on a batch, on the sum of the losses of several paths.
 
@@ -200,9 +236,10 @@ class Weights(Stateful):
             batch: Of this process.
             paths: Their mixing weights are constants here: no gradient reaches the architecture.
             beside: Parameters whose gradients count in the norm that is clipped; then one does reach them.
+            taught: Whether all paths but the first learn from what that says, instead of the targets.
             options: Further arguments of the forward pass.
         """
-        losses = self.losses(
+        losses = (self.taught_losses if taught else self.losses)(
             batch,
             *(paths if beside else [partial(_constant, path) for path in paths]),
             key=("weights", step),

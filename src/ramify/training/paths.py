@@ -1,4 +1,4 @@
-"""The paths of a supernet that train in a step: one drawn uniformly, within bounds if wanted, or a fair set of them."""
+"""The paths of a supernet that train in a step: one drawn uniformly, within bounds if wanted, or a set of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ramify.seeding import rng
 from ramify.spaces import Space
 from ramify.spaces.offers import candidate_counts, used_candidates
 from ramify.training.descent import Path, single_path
+from ramify.wording import listing
 
 
 class UniformPaths:
@@ -36,6 +37,36 @@ class UniformPaths:
         """Return the sampled member."""
         number = rng(self.seed, "bin", step).randrange(len(self.draws)) if len(self.draws) > 1 else 0
         return self.draws[number](rng(self.seed, "path", step))
+
+
+class SandwichPaths:
+    """The largest member, the smallest and some random ones a step (Yu & Huang, US-Nets, ICCV 2019, section 3.3).
+
+    Largest is the member whose decisions all have their highest values, such as widths and depths.
+
+    Args:
+        space: Whose paths.
+        seed: Of the run.
+        samples: Random members of a step.
+
+    Raises:
+        ConfigurationError: If a decision is not about a number.
+    """
+
+    def __init__(self, space: Space, seed: int, samples: int) -> None:
+        self.space, self.seed, self.samples = space, seed, samples
+        for decision in space.decisions:
+            if not all(type(value) in (int, float) for value in decision.choices):
+                raise ConfigurationError(
+                    f"a sandwich needs decisions about numbers, such as widths: in {space.name} {decision.name} is one "
+                    f"of {listing(decision.choices)}; take `paths` uniform"
+                )
+        self.ends = [space.architecture([pick(d.choices) for d in space.decisions]) for pick in (max, min)]
+
+    def __call__(self, step: int) -> list[Path]:
+        """Return the paths of a step, the largest first."""
+        drawn = (self.space.sample(rng(self.seed, "path", step, number)) for number in range(self.samples))
+        return [single_path(self.space, member) for member in (*self.ends, *drawn)]
 
 
 class FairPaths:

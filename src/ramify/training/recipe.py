@@ -16,7 +16,7 @@ from ramify.training.optimizers import OPTIMIZERS
 from ramify.training.schedules import ENDINGS, SCHEDULES, SPANS, WARMUPS, WHOLE, learning_rate
 
 
-def _later(default: Any) -> Any:
+def later(default: Any) -> Any:
     """Return a field that configurations leave out where it has its default, so that older ones mean the same."""
     return field(default=default, metadata={"later": True})
 
@@ -81,22 +81,22 @@ class Recipe:
     """
 
     epochs: int = 600
-    validation: float | Literal["search"] = _later(0.0)
-    patience: int = _later(0)
+    validation: float | Literal["search"] = later(0.0)
+    patience: int = later(0)
     batch_size: int = 96
     lr: float = 0.025
     min_lr: float = 0.0
     schedule: str = "cosine"
-    stepwise: bool = _later(False)
+    stepwise: bool = later(False)
     decay: float = 0.97
     warmup_epochs: int = 0
     warmup: str = "step"
-    warmup_lr: float = _later(0.0)
-    span: str = _later("rest")
-    last_epochs: int = _later(0)
-    ending: str = _later("falling")
+    warmup_lr: float = later(0.0)
+    span: str = later("rest")
+    last_epochs: int = later(0)
+    ending: str = later("falling")
     optimizer: str = "sgd"
-    rest_lr: float = _later(0.0)
+    rest_lr: float = later(0.0)
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
@@ -107,8 +107,8 @@ class Recipe:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     ema: float = 0.0
-    whiten: int = _later(0)
-    recalibrate: int = _later(0)
+    whiten: int = later(0)
+    recalibrate: int = later(0)
     drop_path: float = 0.2
     size_rule: bool = False
     auxiliary: bool = True
