@@ -217,11 +217,11 @@ def _inherited(network: nn.Module, space: Space, weights: Weights) -> Fit:
     Raises:
         WeightsError: Saying which names do not fit.
     """
-    wanted = network.state_dict()
+    wanted, names = network.state_dict(), space.held(network)
     state = {
-        name: space._inherited(weights.state[name], value.shape)
+        name: space._inherited(weights.state[names[name]], value.shape)
         for name, value in wanted.items()
-        if name in weights.state
+        if names[name] in weights.state
     }
     norms = {path for path, module in network.named_modules() if isinstance(module, _BatchNorm)}
     auxiliary = [name for name in wanted if name.split("backbone.")[-1].startswith("auxiliary.")]

@@ -13,6 +13,7 @@ from ramify import imports, reading
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.registry import Registry
+from ramify.spaces.any_network import AnyNetwork
 from ramify.spaces.base import Space
 from ramify.spaces.baselines import Baselines, is_baseline
 from ramify.spaces.cdarts_chain import CDARTSChain
@@ -36,6 +37,7 @@ SPACES: Registry[type[Space]] = Registry("space", Space, package=__name__)
 
 __all__ = [
     "SPACES",
+    "AnyNetwork",
     "Baselines",
     "CDARTSChain",
     "CellDistribution",
@@ -88,7 +90,7 @@ def create(description: Mapping[str, Any] | str | Path) -> Space:
         kind = hints.get(argument, Any)
         reading.checked(value, kind, where=where, error=ArchitectureError, limit=MOST_CHARACTERS)
     try:
-        space = SPACES[name](**arguments)
+        space = SPACES[name].of_file(**arguments)
     except (TypeError, ConfigurationError) as error:
         raise ArchitectureError(f"space {name} with arguments {excerpt(arguments, 100)}: {error}") from None
     restriction = description.get("restriction")

@@ -25,12 +25,13 @@ from ramify.capabilities import Capability, in_words
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.execution import executed
 from ramify.reading import shown
-from ramify.seeding import seeded
 from ramify.spaces import layout as layouts
 from ramify.spaces import offers as offering
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
 from ramify.spaces.cell_graph import CellGraph
+from ramify.spaces.inheriting import absorbed, extracted
 from ramify.spaces.layout import Kind, LayoutLike
+from ramify.spaces.plain import listed, plain, sized
 from ramify.supernet import Choice
 from ramify.supernet.checkpoint import with_checkpoints
 from ramify.supernet.contract import compute_everything, takes
@@ -131,7 +132,7 @@ class Space(ABC):
         defaults = inspect.signature(type(self)).parameters
         current = {name: getattr(self, name) for name in defaults}
         return {
-            name: _plain(value) for name, value in current.items() if _plain(value) != _plain(defaults[name].default)
+            name: plain(value) for name, value in current.items() if plain(value) != plain(defaults[name].default)
         }
 
     # What follows
@@ -189,9 +190,38 @@ class Space(ABC):
         return entry is not None and entry.make is type(self)
 
     @property
+    def title(self) -> str:
+        """What messages call the space: its name, and more where that does not say what is searched."""
+        return self.name
+
+    @property
     def size(self) -> int:
         """Exact number of members."""
         return math.prod(len(decision.choices) for decision in self.decisions)
+
+    @property
+    def networks(self) -> int:
+        """Exact number of canonical members, as far as the space knows that networks are the same."""
+        return self.size
+
+    def reads(self, arch: Architecture) -> Collection[str]:
+        """Return the decisions that a member's network depends on: all of them, in most spaces."""
+        return arch.choices
+
+    def canonical(self, arch: Architecture) -> Architecture:
+        """Return the member of the same network whose decisions that are not read have their first values."""
+        reads = self.reads(arch)
+        if len(reads) == len(arch.choices):
+            return arch
+        return self._member([arch[d.name] if d.name in reads else d.choices[0] for d in self.decisions])
+
+    def fits(self, shape: Mapping[str, int], data: str) -> None:
+        """Raise `ConfigurationError`, calling the data by their name, unless networks can have this shape."""
+
+    @classmethod
+    def of_file(cls, **arguments: Any) -> Self:
+        """Return the space of arguments that may come from a file; whatever they name, nothing is imported."""
+        return cls(**arguments)
 
     def architecture(self, values: Mapping[str, Value] | Iterable[Value]) -> Architecture:
         """Return the member with these values, by decision name or in the order of the decisions."""
@@ -211,10 +241,10 @@ class Space(ABC):
         alike = (arch.space, arch.arguments, len(arch.choices)) == (self.name, self.arguments, len(self.decisions))
         if alike and all(arch.choices.get(decision.name) in decision for decision in self.decisions):
             return arch  # as nearly always: what follows says what is wrong
-        if not self._goes_by(arch.space) or _plain(arch.arguments) != self.arguments:
+        if not self._goes_by(arch.space) or plain(arch.arguments) != self.arguments:
             raise ArchitectureError(
-                f"architecture belongs to {arch.space}({excerpt(_listed(arch.arguments), 70)}), "
-                f"not to {self.name}({excerpt(_listed(self.arguments), 70)})"
+                f"architecture belongs to {arch.space}({excerpt(listed(arch.arguments), 70)}), "
+                f"not to {self.name}({excerpt(listed(self.arguments), 70)})"
             )
         if set(arch.choices) != {decision.name for decision in self.decisions}:
             wanted = [decision.name for decision in self.decisions]
@@ -262,7 +292,7 @@ class Space(ABC):
     def mix(self, arch: Architecture) -> dict[str, Tensor]:
         """Return the one-hot mixing weights of a member: choice → float (E, O); zero rows for unused edges."""
         weights = {name: torch.zeros(choice.shape, device="cpu") for name, choice in self.choices.items()}
-        for decision in self.checked(arch):
+        for decision in self.reads(self.checked(arch)):
             for name, edge, op in self.candidates(decision, arch[decision]):
                 weights[name][edge, op] = 1.0
         return weights
@@ -328,8 +358,8 @@ class Space(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form from which `ramify.spaces.create` makes an equal space."""
-        plain: dict[str, Any] = {"space": self.name, "arguments": self.arguments}
-        return plain | ({"restriction": self.restriction} if self.restriction else {})
+        described: dict[str, Any] = {"space": self.name, "arguments": self.arguments}
+        return described | ({"restriction": self.restriction} if self.restriction else {})
 
     # Networks
 
@@ -376,7 +406,7 @@ class Space(ABC):
             keywords: Further ones of both; they win.
         """
         complete, demanded = self._sorted(layout, shape, keywords, "member")
-        return executed(self._ended(self._build(self.checked(arch), complete, _built(demanded)), complete, demanded))
+        return executed(self._ended(self._build(self.checked(arch), complete, sized(demanded)), complete, demanded))
 
     def supernet(
         self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
@@ -388,7 +418,7 @@ class Space(ABC):
         the same, and those that are not active count nothing.
         """
         complete, demanded = self._sorted(layout, shape, keywords, "supernet")
-        supernet: Any = executed(self._ended(self._supernet(complete, _built(demanded)), complete, demanded))
+        supernet: Any = executed(self._ended(self._supernet(complete, sized(demanded)), complete, demanded))
         if not takes(supernet, "active"):
             supernet.register_forward_pre_hook(compute_everything, with_kwargs=True)
         supernet.choices, supernet.layout, supernet.shape = self.choices, complete, demanded
@@ -427,25 +457,17 @@ class Space(ABC):
         own = {name: value for name, value in keywords.items() if name not in self.shape}
         return self._laid_out(layout, own, kind), demanded
 
+    def held(self, network: nn.Module) -> Mapping[str, str]:
+        """Return name → name in the supernet of what the state of a member's network holds: the same, in most spaces."""
+        return {name: name for name in network.state_dict()}
+
     def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
-        """Return the built member with the supernet's layout, shape and weights, at the same parameter paths.
+        """Return the built member with the supernet's layout, shape and weights.
 
         Raises:
             ArchitectureError: If the supernet is laid out as no member is.
         """
-        supernet: Any = sup
-        if foreign := supernet.layout.foreign("member"):
-            settings = ", ".join(f"{name}={getattr(supernet.layout, name)!r}" for name in foreign)
-            raise ArchitectureError(f"a supernet with {settings} holds no member: built networks have no such thing")
-        with seeded(0, "extract"):  # the weights are replaced, and no draw of anybody else's moves
-            network = self.build(arch, layout=supernet.layout, shape=supernet.shape)
-        parameter = next(sup.parameters())
-        network.to(device=parameter.device, dtype=parameter.dtype)
-        held = sup.state_dict()
-        network.load_state_dict(
-            {name: self._inherited(held[name], v.shape) for name, v in network.state_dict().items()}
-        )
-        return network.train(sup.training)
+        return extracted(self, sup, arch)
 
     def absorb(self, sup: nn.Module, network: nn.Module) -> None:
         """Copy the weights of a member back into the supernet: the inverse of `extract`.
@@ -453,16 +475,10 @@ class Space(ABC):
         Raises:
             ArchitectureError: If the network has parameters that the supernet lacks.
         """
-        held, given = sup.state_dict(), network.state_dict()
-        for name, value in given.items():
-            if name not in held or self._inherited(held[name], value.shape).shape != value.shape:
-                raise ArchitectureError(f"the supernet has no parameter {name!r} of shape {tuple(value.shape)}")
-        with torch.no_grad():
-            for name, value in given.items():
-                self._inherited(held[name], value.shape).copy_(value)
+        absorbed(self, sup, network)
 
     def __repr__(self) -> str:
-        return f"{self.name}({_listed(self.arguments)})"
+        return f"{self.name}({listed(self.arguments)})"
 
 
 def argmax_existing(scores: Tensor, choice: Choice) -> list[int]:
@@ -481,19 +497,3 @@ def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) ->
             )
         if bool(torch.isnan(scores[name]).any()):
             raise ArchitectureError(f"scores[{name!r}] contain NaN: the search has diverged; lower the learning rates")
-
-
-def _built(shape: Mapping[str, int]) -> dict[str, int]:
-    """Return the shape that a network is built by; a classifier that is taken off afterwards has one output."""
-    return {name: value or 1 for name, value in shape.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` with tuples as lists, as it comes back from JSON."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _listed(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())

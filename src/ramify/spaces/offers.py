@@ -15,6 +15,7 @@ from ramify.capabilities import (
     DEPTH,
     EVEN_CANDIDATES,
     INHERITANCE,
+    MIXTURES,
     PARTIAL_CHANNELS,
     SAME_WIDTHS,
     SKIPS,
@@ -40,6 +41,7 @@ def shown_by_space(space: Space) -> Iterator[Capability]:
     """Yield the capabilities that the class of a space and its candidates show."""
     if space.one_shot:
         yield SUPERNET
+        yield MIXTURES
     if "partial_channels" in space.Layout.keywords("supernet"):
         yield PARTIAL_CHANNELS
     if space.depth is not None:
@@ -100,9 +102,9 @@ def _class_of(method: Callable[..., nn.Module]) -> type[nn.Module] | None:
 
 def _inherits(space: Space, supernet: nn.Module, member: nn.Module) -> bool:
     """Return whether all that a member's state holds is in the supernet's."""
-    held = supernet.state_dict()
+    held, names = supernet.state_dict(), space.held(member)
     return all(
-        name in held and space._inherited(held[name], value.shape).shape == value.shape
+        names[name] in held and space._inherited(held[names[name]], value.shape).shape == value.shape
         for name, value in member.state_dict().items()
     )
 
