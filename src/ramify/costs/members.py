@@ -54,6 +54,7 @@ class SummedCosts(ABC):
 
     def of(self, arch: Architecture) -> tuple[float, ...]:
         """Return the costs of a member."""
+        arch = self.space.canonical(arch)
         costs = self._known.get(arch)
         if costs is None:
             costs = self._known[arch] = self._count(arch)
@@ -231,6 +232,7 @@ class Costs:
         """Return the wanted costs of a member."""
         if not self.names:
             return {}
+        arch = self.networks.space.canonical(arch)
         costs = self._counts(arch) if self._counts is not None else {}
         if self._on_device:
             if arch not in self._measured:
@@ -248,4 +250,5 @@ class Costs:
     def remember(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
         """Restore the measured costs of a member when a search is continued."""
         if self.names and self._on_device and all(cost.name in metrics for cost in self._on_device):
+            arch = self.networks.space.canonical(arch)
             self._measured[arch] = {cost.name: metrics[cost.name] for cost in self._on_device}

@@ -147,7 +147,10 @@ def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, space:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
     if data is None and not task.bound:
         raise ConfigurationError(f"{task.name} needs data, and none were named; name them with --data or `data=`")
-    return task.to(fabric.device) if data is None else task.on(loaded(data, fabric, targets=task.targets, quiet=quiet))
+    if data is not None:
+        task = task.on(loaded(data, fabric, targets=task.targets, quiet=quiet))
+    space.fits(task.shape, task.title)
+    return task.to(fabric.device) if data is None else task
 
 
 @contextmanager

@@ -150,6 +150,29 @@ class AnyNetwork(Space):
         values = {decision.name: decision.choices for decision in self.decisions}
         return count_networks(self._blueprint.places, values) * prod(len(values[name]) for name in self._numbers)
 
+    def restrict(self, masks: Mapping[str, Any]) -> Self:
+        """Return the sub-space whose candidates exist here and in `masks` (choice → bool (E, O)).
+
+        A decision that no member of it reads may be left without any: it keeps all that it has.
+
+        Raises:
+            ArchitectureError: If a name or shape is wrong, or a decision that is read is left without any choice.
+        """
+        known = {name: mask for name, mask in masks.items() if name in self.choices}
+        left: dict[str, set[Value]] = {
+            decision.name: {
+                value
+                for rows in [self.choices[decision.name].restricted(known[decision.name], decision.name).mask.tolist()]
+                for value in decision.choices
+                if all(rows[row][op] for _, row, op in self.candidates(decision.name, value))
+            }
+            if decision.name in known
+            else set(decision.choices)
+            for decision in self.decisions
+        }
+        readable = {p.decision for p in self._places if all(left[name] & reading for name, reading in p.above)}
+        return super().restrict({name: mask for name, mask in masks.items() if left.get(name, True) or name in readable})
+
     def parts(self, arch: Architecture) -> list[Hashable]:
         """Return what is chosen at every place that is read; with numbers the member is one part."""
         if self._numbers:
@@ -198,6 +221,10 @@ class AnyNetwork(Space):
         """Return a small picture of every decision that is read."""
         self.checked(arch)
         return {name: _picture(self.place(name), arch[name]) for name in self.reads(arch)}
+
+    def disconnected(self, arch: Architecture) -> list[str]:
+        """Return nothing: what a point that contributes nothing cuts off, only the network around it knows."""
+        return []
 
     # What it offers
 
