@@ -13,6 +13,7 @@ from ramify.costs.expected import ExpectedCost, expected_cost
 from ramify.costs.inputs import Inputs
 from ramify.costs.limits import Limits, check_limits
 from ramify.costs.members import Costs, EstimatedCosts, MemberCosts, member_costs
+from ramify.costs.nested import NestedCost
 from ramify.costs.networks import Networks
 from ramify.costs.profiling import Profile, images_for, latency_ms, profile
 from ramify.costs.record import COSTS, Cost, check_counted, cost, find, is_cost
@@ -30,6 +31,7 @@ __all__ = [
     "Inputs",
     "Limits",
     "MemberCosts",
+    "NestedCost",
     "Networks",
     "Profile",
     "StageBudget",

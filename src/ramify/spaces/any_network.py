@@ -9,7 +9,7 @@ its rows in a member's mix are zeros, and `canonical` gives it its first value.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ramify.architecture import Architecture, Decision, Value
-from ramify.capabilities import EVEN_CANDIDATES, MIXTURES, SUPERNET, Capability
+from ramify.capabilities import BUDGET, EVEN_CANDIDATES, MIXTURES, SUPERNET, Capability
 from ramify.errors import ArchitectureError, ConfigurationError, nearest, shown
 from ramify.points import Inputs, Joined, OneOf, Repeat
 from ramify.spaces import layout as layouts
@@ -100,7 +100,8 @@ class AnyNetwork(Space):
             )
         self.shape = self._blueprint.shape  # type: ignore[misc]
         self.one_shot = not self._numbers  # type: ignore[misc]
-        self.additive = self.one_shot and not any(place.above for place in self._places)  # type: ignore[misc]
+        self.nested = any(place.above for place in self._places)  # type: ignore[misc]
+        self.additive = self.one_shot  # type: ignore[misc]
 
     @classmethod
     def of_file(cls, **arguments: Any) -> Self:
@@ -171,13 +172,43 @@ class AnyNetwork(Space):
             for decision in self.decisions
         }
         readable = {p.decision for p in self._places if all(left[name] & reading for name, reading in p.above)}
-        return super().restrict({name: mask for name, mask in masks.items() if left.get(name, True) or name in readable})
+        return super().restrict(
+            {name: mask for name, mask in masks.items() if left.get(name, True) or name in readable}
+        )
 
     def parts(self, arch: Architecture) -> list[Hashable]:
         """Return what is chosen at every place that is read; with numbers the member is one part."""
         if self._numbers:
             return [tuple(self.canonical(arch).choices.items())]
         return [(place.path, arch[place.decision]) for place in self._places if place.is_read(arch.choices)]
+
+    def terms(self) -> dict[Hashable, dict[str, frozenset[Value]]]:
+        """Return part → when a member's network has it: decision → values. The joining of inputs costs nothing."""
+        found: dict[Hashable, dict[str, frozenset[Value]]] = {}
+        for place in self._places if not self._numbers else ():
+            for value in place.values if place.kind != "Inputs" else ():
+                when: dict[str, frozenset[Value]] = {}
+                for name, values in (*place.above, (place.decision, frozenset([value]))):
+                    when[name] = when.get(name, values) & values
+                if all(when.values()):
+                    found[place.path, value] = when
+        return found
+
+    def extreme(self, costs: Mapping[Hashable, float], best: Callable[[Iterable[float]], float]) -> float:
+        """Return the smallest (`min`) or largest (`max`) sum of the costs of parts that are used together.
+
+        Where points share a decision, each of them is taken as if it did not: a bound.
+        """
+        values = {decision.name: decision.choices for decision in self.decisions}
+
+        def at(place: Place) -> float:
+            return best(
+                costs.get((place.path, value), 0.0)
+                + sum(at(inner) for reading, inner in place.below if value in reading)
+                for value in values[place.decision]
+            )
+
+        return sum(map(at, self._blueprint.places))
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Take the candidate with the highest score at every point; of inputs the subset with the largest on − off."""
@@ -232,8 +263,9 @@ class AnyNetwork(Space):
     def offers(self) -> frozenset[Capability]:
         """The detected capabilities, without what its points cannot do."""
         several = any(place.choose > 1 for place in self._places)
-        without = ({MIXTURES} if self._unmixed else set()) | ({EVEN_CANDIDATES} if several else set())
-        return super().offers - without
+        without = {MIXTURES} if self._unmixed else set()
+        without |= {EVEN_CANDIDATES} if several else set()
+        return super().offers - without - ({BUDGET} if self.nested else set())
 
     @property
     def _unmixed(self) -> list[Place]:

@@ -63,6 +63,8 @@ class Space(ABC):
     """The layout keyword that says how many cells follow one another; None where that is fixed."""
     additive: ClassVar[bool] = True
     """Whether what the network of a member costs is a sum over the candidates that the member uses."""
+    nested: ClassVar[bool] = False
+    """Whether decisions may lie below others, so that not all of them are read."""
     same_widths: ClassVar[bool] = True
     """Whether the maps of a member have the widths of the supernet's."""
     one_shot: ClassVar[bool] = True
@@ -131,9 +133,7 @@ class Space(ABC):
         """The constructor arguments that differ from the defaults, as plain JSON values."""
         defaults = inspect.signature(type(self)).parameters
         current = {name: getattr(self, name) for name in defaults}
-        return {
-            name: plain(value) for name, value in current.items() if plain(value) != plain(defaults[name].default)
-        }
+        return {name: plain(value) for name, value in current.items() if plain(value) != plain(defaults[name].default)}
 
     # What follows
 
@@ -378,10 +378,8 @@ class Space(ABC):
 
     def _laid_out(self, given: LayoutLike, keywords: Mapping[str, Any], kind: Kind) -> layouts.Layout:
         base = given if isinstance(given, layouts.Layout) else None
-        if isinstance(given, Mapping):
-            keywords = {**given, **keywords}
-        elif base is None and given is not None:  # the keyword that some spaces call `layout`
-            keywords = {"layout": given, **keywords}
+        if base is None and given is not None:  # a text is the keyword that some spaces call `layout`
+            keywords = {**(given if isinstance(given, Mapping) else {"layout": given}), **keywords}
         if "__dataclass_fields__" not in vars(self.Layout):
             raise ConfigurationError(f"{self.name}.Layout must be a dataclass: @dataclass(frozen=True, kw_only=True)")
         layout = self.Layout.of(keywords, kind, self.name, base)

@@ -160,7 +160,9 @@ def _handed_over(text: str, fingerprint: str) -> Source:
 
 def _of_callable(make: Any) -> Source:
     if not callable(make):
-        raise ConfigurationError(f"`network` must be a class, a function, a module of PyTorch or a name, got {shown(make)}")
+        raise ConfigurationError(
+            f"`network` must be a class, a function, a module of PyTorch or a name, got {shown(make)}"
+        )
     name, module = getattr(make, "__qualname__", type(make).__name__), getattr(make, "__module__", "")
     text = f"{label(module)}:{name}"
     there = imports.found(label(module))
@@ -205,7 +207,9 @@ def _of_module(where: str, name: str) -> Source:
     is_network = inspect.isclass(make) and issubclass(make, nn.Module)
     registered = NETWORKS.entry_of(make) is not None
     if not (own and (is_network or (inspect.isfunction(make) and (registered or imports.is_brought(where))))):
-        networks = [key for key, value in vars(module).items() if inspect.isclass(value) and issubclass(value, nn.Module)]
+        networks = [
+            key for key, value in vars(module).items() if inspect.isclass(value) and issubclass(value, nn.Module)
+        ]
         raise ConfigurationError(f"{shown(where)} defines no network {shown(name)!r}; {nearest(name, networks)}")
     NETWORKS.add(name, make)
     return Source(f"{imports.label_of(where)}:{name}", make)

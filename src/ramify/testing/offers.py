@@ -255,6 +255,9 @@ def _additive(grown: Grown) -> Iterator[str]:
     for _ in range(3):
         one, other = rng.sample(free, 2)
         first, second = ({each.name: rng.choice(each.neighbors(base[each.name]))} for each in (one, other))
+        four = [space.architecture({**base.choices, **new}) for new in ({}, first, second, {**first, **second})]
+        if len({frozenset(space.reads(arch)) for arch in four}) > 1:
+            continue  # what is used is more than these two
         if not torch.equal(cost() + cost(**first, **second), cost(**first) + cost(**second)):
             yield f"what {one.name!r} costs depends on {other.name!r}"
 
