@@ -92,9 +92,6 @@ def _uses(arch: Architecture, terms: Mapping[Hashable, When]) -> list[float]:
 
 def _user(space: AnyNetwork, when: When) -> Architecture:
     """Return a member that uses a part, with first values elsewhere."""
-    return space.architecture(
-        {
-            d.name: next((v for v in d.choices if v in when.get(d.name, d.choices)), d.choices[0])
-            for d in space.decisions
-        }
-    )
+    first = {decision.name: decision.choices[0] for decision in space.decisions}
+    used = {name: next((v for v in space.values(name) if v in values), first[name]) for name, values in when.items()}
+    return space.architecture(first | used)

@@ -95,8 +95,8 @@ class AnyNetwork(Space):
         self._places, self._numbers = self._blueprint.every, self._blueprint.numbers
         if not self._places and not self._numbers:
             raise ConfigurationError(
-                f"{type(self).__name__}({self._title}) has no choice point, and widths, depth, kernels are empty: there "
-                "is nothing to search; try widths=(0.5, 0.75, 1.0)"
+                f"{type(self).__name__}({self._title}) has no choice point, and widths, depth, kernels are empty: "
+                "there is nothing to search; try widths=(0.5, 0.75, 1.0)"
             )
         self.shape = self._blueprint.shape  # type: ignore[misc]
         self.one_shot = not self._numbers  # type: ignore[misc]
@@ -148,8 +148,16 @@ class AnyNetwork(Space):
     @property
     def networks(self) -> int:
         """Exact number of different networks."""
-        values = {decision.name: decision.choices for decision in self.decisions}
-        return count_networks(self._blueprint.places, values) * prod(len(values[name]) for name in self._numbers)
+        numbers = prod(len(self.values(name)) for name in self._numbers)
+        return numbers * count_networks(self._blueprint.places, self._allowed)
+
+    def values(self, name: str) -> tuple[Value, ...]:
+        """Return the values that a decision may take."""
+        return self._allowed[name]
+
+    @cached_property
+    def _allowed(self) -> dict[str, tuple[Value, ...]]:
+        return {decision.name: decision.choices for decision in self.decisions}
 
     def restrict(self, masks: Mapping[str, Any]) -> Self:
         """Return the sub-space whose candidates exist here and in `masks` (choice → bool (E, O)).
@@ -159,22 +167,15 @@ class AnyNetwork(Space):
         Raises:
             ArchitectureError: If a name or shape is wrong, or a decision that is read is left without any choice.
         """
-        known = {name: mask for name, mask in masks.items() if name in self.choices}
-        left: dict[str, set[Value]] = {
-            decision.name: {
-                value
-                for rows in [self.choices[decision.name].restricted(known[decision.name], decision.name).mask.tolist()]
-                for value in decision.choices
-                if all(rows[row][op] for _, row, op in self.candidates(decision.name, value))
-            }
-            if decision.name in known
-            else set(decision.choices)
-            for decision in self.decisions
-        }
-        readable = {p.decision for p in self._places if all(left[name] & reading for name, reading in p.above)}
-        return super().restrict(
-            {name: mask for name, mask in masks.items() if left.get(name, True) or name in readable}
-        )
+        left = {name: set(values) for name, values in self._allowed.items()}
+        for name in left.keys() & masks.keys() & self.choices.keys():
+            rows = self.choices[name].restricted(masks[name], name).mask.tolist()
+            left[name] = {v for v in left[name] if all(rows[row][op] for _, row, op in self.candidates(name, v))}
+        read = {place.decision for place in self._places if all(left[name] & reads for name, reads in place.above)}
+        kept = {name: mask for name, mask in masks.items() if left.get(name, True) or name in read}
+        restricted = super().restrict(kept)
+        restricted.__dict__.pop("_allowed", None)
+        return restricted
 
     def parts(self, arch: Architecture) -> list[Hashable]:
         """Return what is chosen at every place that is read; with numbers the member is one part."""
@@ -199,16 +200,15 @@ class AnyNetwork(Space):
 
         Where points share a decision, each of them is taken as if it did not: a bound.
         """
-        values = {decision.name: decision.choices for decision in self.decisions}
 
-        def at(place: Place) -> float:
-            return best(
-                costs.get((place.path, value), 0.0)
-                + sum(at(inner) for reading, inner in place.below if value in reading)
-                for value in values[place.decision]
-            )
+        def at(place: Place, value: Value) -> float:
+            inside = (inner for reading, inner in place.below if value in reading)
+            return costs.get((place.path, value), 0.0) + sum(map(best_of, inside))
 
-        return sum(map(at, self._blueprint.places))
+        def best_of(place: Place) -> float:
+            return best(at(place, value) for value in self.values(place.decision))
+
+        return sum(map(best_of, self._blueprint.places))
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Take the candidate with the highest score at every point; of inputs the subset with the largest on − off."""
@@ -312,8 +312,8 @@ class AnyNetwork(Space):
         taken, own, classes = self._blueprint.source.taken, self.input_size[0], shape.get("num_classes")
         if "num_classes" not in taken and classes and classes != self._blueprint.outputs:
             raise ConfigurationError(
-                f"the network has {self._blueprint.outputs:,} outputs, {data} has {classes:,} classes: replace its last "
-                "layer first, or hand in the constructor"
+                f"the network has {self._blueprint.outputs:,} outputs, {data} has {classes:,} classes: replace its "
+                "last layer first, or hand in the constructor"
             )
         for name, what in (("in_channels", "images of {:,} channels"), ("features", "rows of {:,} features")):
             known = {name, "in_chans"} if name == "in_channels" else {name}
@@ -365,7 +365,7 @@ class AnyNetwork(Space):
         Raises:
             ArchitectureError: If neither `build` nor `extract` has returned the network.
         """
-        backbone = network if network in _held else getattr(network, "backbone", None)
+        backbone: Any = network if network in _held else getattr(network, "backbone", network)
         if backbone not in _held:
             raise ArchitectureError(f"weights are taken over by networks that `build` or `extract` of {self.name} made")
         prefix = "" if backbone is network else "backbone."

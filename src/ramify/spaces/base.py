@@ -199,11 +199,6 @@ class Space(ABC):
         """Exact number of members."""
         return math.prod(len(decision.choices) for decision in self.decisions)
 
-    @property
-    def networks(self) -> int:
-        """Exact number of canonical members, as far as the space knows that networks are the same."""
-        return self.size
-
     def reads(self, arch: Architecture) -> Collection[str]:
         """Return the decisions that a member's network depends on: all of them, in most spaces."""
         return arch.choices
@@ -214,9 +209,6 @@ class Space(ABC):
         if len(reads) == len(arch.choices):
             return arch
         return self._member([arch[d.name] if d.name in reads else d.choices[0] for d in self.decisions])
-
-    def fits(self, shape: Mapping[str, int], data: str) -> None:
-        """Raise `ConfigurationError`, calling the data by their name, unless networks can have this shape."""
 
     @classmethod
     def of_file(cls, **arguments: Any) -> Self:
@@ -456,7 +448,7 @@ class Space(ABC):
         return self._laid_out(layout, own, kind), demanded
 
     def held(self, network: nn.Module) -> Mapping[str, str]:
-        """Return name → name in the supernet of what the state of a member's network holds: the same, in most spaces."""
+        """Return name → name in the supernet of what the state of a member's network holds: mostly the same."""
         return {name: name for name in network.state_dict()}
 
     def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -167,7 +167,7 @@ def _of_callable(make: Any) -> Source:
     text = f"{label(module)}:{name}"
     there = imports.found(label(module))
     if there is not None and "." not in name and getattr(there, name, None) is make:
-        NETWORKS.add(name, make)
+        NETWORKS.add(name, cast(Make, make))
         return Source(text, make)
     digest = hashlib.sha256(f"{text}\0{imports.source_of(make)}".encode()).hexdigest()
     _here[digest] = make
@@ -191,6 +191,10 @@ def _of_registry(registry: str, name: str) -> Make:
     return partial(timm.create_model, name, pretrained=False)
 
 
+def _is_network(value: Any) -> bool:
+    return inspect.isclass(value) and issubclass(value, nn.Module)
+
+
 def _of_module(where: str, name: str) -> Source:
     """Return the network of a module that was imported; a name in a program may import it."""
     if _may_import.get():
@@ -202,14 +206,11 @@ def _of_module(where: str, name: str) -> Source:
             f"network {shown(f'{where}:{name}')!r} is of a user's file, and names import nothing: add --import "
             f"{shown(file)}"
         )
-    make = vars(module).get(name)
+    make: Any = vars(module).get(name)
     own = f"{getattr(make, '__module__', '')}.".startswith(f"{module.__name__}.")
-    is_network = inspect.isclass(make) and issubclass(make, nn.Module)
-    registered = NETWORKS.entry_of(make) is not None
-    if not (own and (is_network or (inspect.isfunction(make) and (registered or imports.is_brought(where))))):
-        networks = [
-            key for key, value in vars(module).items() if inspect.isclass(value) and issubclass(value, nn.Module)
-        ]
+    named = NETWORKS.entry_of(make) is not None or imports.is_brought(where)
+    if not (own and (_is_network(make) or (inspect.isfunction(make) and named))):
+        networks = [key for key, value in vars(module).items() if _is_network(value)]
         raise ConfigurationError(f"{shown(where)} defines no network {shown(name)!r}; {nearest(name, networks)}")
     NETWORKS.add(name, make)
     return Source(f"{imports.label_of(where)}:{name}", make)

@@ -42,7 +42,7 @@ class Blueprint:
     source: Source
     keywords: Mapping[str, Any]
     shape: dict[str, int]
-    numbers: dict[str, tuple[Value, ...]] = field(default_factory=dict)
+    numbers: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     places: Sequence[Place] = ()
     shapes: Mapping[str, tuple[Shape, Shape]] = field(default_factory=dict)
     outputs: int = 0
@@ -142,7 +142,7 @@ def looked_at(source: Source, keywords: Mapping[str, Any], input_size: Sequence[
 
 def _looked_at(blank: Blueprint, size: Shape, device: str) -> Blueprint:
     with torch.device(device), seeded(0, "look"), torch.no_grad():
-        numbers: dict[str, tuple[Value, ...]] = {}
+        numbers: dict[str, tuple[Any, ...]] = {}
         with deciding(lambda name, values: numbers.setdefault(name, values)[0]):
             instance = blank.source.instance
             network = blank.source.called(blank.shape, blank.keywords) if instance is None else deepcopy(instance)
@@ -154,7 +154,7 @@ def _looked_at(blank: Blueprint, size: Shape, device: str) -> Blueprint:
         first = {name: values[0] for name, values in numbers.items()}
         for name, values in numbers.items():
             for value in values[1:]:
-                other = blueprint.make(blank.shape, first | {name: value})
+                other = blueprint.make(blank.shape, {**first, name: value})
                 if places_of(other) != blueprint.places:
                     raise ConfigurationError(f"with number {name!r} = {value!r} the network has other points")
                 _run(blueprint, other, size)
@@ -173,7 +173,7 @@ def _run(blueprint: Blueprint, network: nn.Module, size: Shape) -> tuple[dict[st
 
     for module in supernet.modules():
         if isinstance(module, MixedOneOf):
-            module.register_forward_hook(note)  # type: ignore[arg-type]
+            module.register_forward_hook(note)
     joined = {  # of what is joined along the channels, as many as are chosen
         place.decision: torch.tensor([[False, row < place.choose] for row in range(place.n)], device="cpu")
         for place in blueprint.every

@@ -255,7 +255,8 @@ def _additive(grown: Grown) -> Iterator[str]:
     for _ in range(3):
         one, other = rng.sample(free, 2)
         first, second = ({each.name: rng.choice(each.neighbors(base[each.name]))} for each in (one, other))
-        four = [space.architecture({**base.choices, **new}) for new in ({}, first, second, {**first, **second})]
+        changes: list[dict[str, Any]] = [{}, first, second, {**first, **second}]
+        four = [space.architecture(dict(base.choices) | change) for change in changes]
         if len({frozenset(space.reads(arch)) for arch in four}) > 1:
             continue  # what is used is more than these two
         if not torch.equal(cost() + cost(**first, **second), cost(**first) + cost(**second)):
