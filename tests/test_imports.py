@@ -35,7 +35,7 @@ LEVELS = (
     ("imports",),
     ("registry",),
     ("delimited", "files", "parallel", "pickled", "reading"),
-    ("capabilities", "errors", "interruption", "orders", "seeding", "signals", "wording"),
+    ("capabilities", "errors", "interruption", "orders", "points", "seeding", "signals", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
 

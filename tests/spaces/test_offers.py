@@ -157,7 +157,7 @@ def test_the_classes_that_the_library_says_show_what_their_networks_do(name, mon
 
 
 def test_nothing_more_is_offered_than_what_shows():
-    assert Plain().offers == {"supernet", "inheritance", "same widths", "additive cost", "budget", "even candidates"}
+    assert Plain().offers == {"supernet", "mixtures", "inheritance", "same widths", "additive cost", "budget", "even candidates"}
     assert NASBench201().offers - {"skips"} == Without(operations=("none", "nor_conv_1x1")).offers
     assert "budget" in CellDistribution().offers
     assert "angle" not in CellDistribution().offers

@@ -20,6 +20,7 @@ from ramify.spaces.cdarts_chain import CDARTSChain
 from ramify.spaces.cell_distribution import CellDistribution
 from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.darts import DARTSCells
+from ramify.spaces.examples import example
 from ramify.spaces.forms import GENOTYPE2, GENOTYPE3
 from ramify.spaces.genotype import form_of, is_compact, is_genotype, is_unnamed
 from ramify.spaces.literals import CutOffError
@@ -52,6 +53,7 @@ __all__ = [
     "StageCells",
     "StageGraph",
     "create",
+    "example",
     "read_description",
     "recognize",
     "space_of",
