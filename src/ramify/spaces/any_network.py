@@ -316,8 +316,8 @@ class AnyNetwork(Space):
                 "last layer first, or hand in the constructor"
             )
         for name, what in (("in_channels", "images of {:,} channels"), ("features", "rows of {:,} features")):
-            known = {name, "in_chans"} if name == "in_channels" else {name}
-            if not known.intersection(taken) and shape.get(name, own) != own:
+            free = not {name, "in_chans" if name == "in_channels" else name}.isdisjoint(taken)
+            if name in self.shape and not free and shape.get(name, own) != own:
                 raise ConfigurationError(f"{self._title} takes {what.format(own)}, {data} has {shape[name]:,}")
 
     def _sorted(

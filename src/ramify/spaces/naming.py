@@ -60,7 +60,10 @@ class Source:
     @property
     def title(self) -> str:
         """The name in a message."""
-        return type(self.instance).__name__ if self.instance is not None else self.text.rpartition(":")[2]
+        if self.instance is not None:
+            return type(self.instance).__name__
+        where, _, name = self.text.rpartition(":")
+        return self.text if where in _WEIGHTS else name.rpartition(".")[2]
 
     @property
     def taken(self) -> tuple[str, ...]:

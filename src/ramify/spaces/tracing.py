@@ -150,7 +150,8 @@ def _looked_at(blank: Blueprint, size: Shape, device: str) -> Blueprint:
         if twice := next((place.decision for place in blueprint.every if place.decision in numbers), None):
             raise ConfigurationError(f"{twice!r} is the name of a number and of a point; rename one of them")
         shapes, outputs = _run(blueprint, network, size)
-        blueprint = replace(blueprint, shapes=shapes, outputs=outputs)
+        classes = {} if "num_classes" in blank.source.taken else {"num_classes": outputs}
+        blueprint = replace(blueprint, shapes=shapes, outputs=outputs, shape=blank.shape | classes)
         first = {name: values[0] for name, values in numbers.items()}
         for name, values in numbers.items():
             for value in values[1:]:
