@@ -274,6 +274,7 @@ def test_needs_follow_settings():
     assert "even candidates" in FairNAS().needs
     assert DARTS(regularization=Regularization(weights={"depth": 1.0}, target=1e6)).needs == {
         "supernet",
+        "mixtures",
         "terms",
         "budget",
     }
