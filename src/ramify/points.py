@@ -40,7 +40,7 @@ class OneOf(nn.ModuleDict):
 
     Example:
         >>> import torch
-        >>> OneOf({"double": nn.Upsample(scale_factor=2), "none": None})(torch.zeros(1, 3, 4, 4)).shape
+        >>> OneOf({"larger": nn.Upsample(scale_factor=2), "none": None})(torch.zeros(1, 3, 4, 4)).shape
         torch.Size([1, 3, 8, 8])
     """
 
@@ -50,8 +50,10 @@ class OneOf(nn.ModuleDict):
         if not isinstance(candidates, Mapping) or not candidates:
             raise ValueError(f"OneOf takes a mapping of names to modules, got {candidates!r:.60}")
         for key, module in candidates.items():
-            if not isinstance(key, str) or not key or "." in key or key in RESERVED or hasattr(self, key):
-                raise ValueError(f"OneOf: {key!r:.40} cannot be the name of a candidate; take another one")
+            if not isinstance(key, str) or not key or "." in key:
+                raise ValueError(f"OneOf: {key!r:.40} cannot be the name of a candidate: it names a module")
+            if key in RESERVED or hasattr(self, key):
+                raise ValueError(f"OneOf: {key!r:.40} cannot be the name of a candidate: modules have such an attribute")
             if key == "none" and module is not None:
                 raise ValueError("OneOf: a candidate called 'none' contributes nothing, so it must be None")
             self.add_module(key, module)
