@@ -1,0 +1,1 @@
+"""Widths, depth and kernels of networks that exist already."""
