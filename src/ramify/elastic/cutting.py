@@ -146,7 +146,9 @@ def cut_network(network: nn.Module, slices: Slices, cut: Cut) -> nn.Module:
     for name, tensor in (*member.named_parameters(), *member.named_buffers()):
         if name in slices.names:
             kept = slices.of(name, tensor.detach()).clone(memory_format=torch.contiguous_format)
-            replaced[id(tensor)] = nn.Parameter(kept, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else kept
+            replaced[id(tensor)] = (
+                nn.Parameter(kept, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else kept
+            )
     for module in member.modules():
         before = {name: p.shape for name, p in module.named_parameters(recurse=False)}
         for tensors in (module._parameters, module._buffers):

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ramify.elastic.ties import NONE, Ties, changing, decides, narrowed
+from ramify.errors import ConfigurationError
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,6 +369,9 @@ def trace_labels(network: nn.Module, inputs: tuple[Any, ...], rules: Mapping[str
         network: On the CPU; it is put in evaluation mode.
         inputs: What it is called with.
         rules: Of `ramify.elastic.rules`.
+
+    Raises:
+        ConfigurationError: If the network cannot run on these inputs.
     """
     network.eval()
     labeling = LabelPass(network, rules)
@@ -381,8 +385,16 @@ def trace_labels(network: nn.Module, inputs: tuple[Any, ...], rules: Mapping[str
                 ).remove
             )
             stack.callback(module.register_forward_hook(lambda _, args, out: labeling.leave_module(out)).remove)
-        with labeling:
-            out = network(*inputs)
+        try:
+            with labeling:
+                out = network(*inputs)
+        except Exception as error:
+            size = next((tuple(x.shape[1:]) for x in inputs if isinstance(x, Tensor)), ())
+            kind = type(network.get_submodule(labeling.path)).__name__
+            where = f"{labeling.path or 'the network itself'} ({kind})"
+            raise ConfigurationError(
+                f"the network cannot run on an image of {size}: {where}: {first_line(error)}"
+            ) from error
         trace = labeling.trace
         for x in _tensors(out):
             labeling.keep(labeling.labels(x), "output")
@@ -407,3 +419,8 @@ def _tensors(out: Any) -> list[Tensor]:
         return [out]
     values = out.values() if isinstance(out, Mapping) else out if isinstance(out, list | tuple) else ()
     return [x for value in values for x in _tensors(value)]
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says first."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

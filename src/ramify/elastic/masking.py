@@ -67,7 +67,9 @@ class ElasticNetwork(nn.Module):
         within = [places[group.span, None] < numbers for group, numbers in zip(plan.groups, shares, strict=True)]
         owner = [torch.full((group.units,), number) for number, group in enumerate(plan.groups)]
         self.register_buffer("_within", torch.cat(within) if within else torch.zeros(0, 1), persistent=False)
-        self.register_buffer("_owner", torch.cat(owner) if owner else torch.zeros(0, dtype=torch.long), persistent=False)
+        self.register_buffer(
+            "_owner", torch.cat(owner) if owner else torch.zeros(0, dtype=torch.long), persistent=False
+        )
         for number, place in enumerate(self._read):
             self.register_buffer(f"_units_{number}", plan.axes[place], persistent=False)
         for number, units in enumerate(self._norms.values()):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ramify.elastic.groups import Plan
+from ramify.elastic.blocks import Kernel, Stage
+from ramify.elastic.cutting import Cut, Slices, cut_network, cut_of, importance, ranks
+from ramify.elastic.groups import Found, Plan, plan_groups
+from ramify.elastic.labels import Trace, first_line
+from ramify.elastic.masking import ElasticNetwork
 
 EXACT, ROUNDED = 1e-9, 1e-5
 """Relative differences that are allowed: in float64, and in float32 where the user's code makes constants of it."""
@@ -84,16 +88,168 @@ def apart(a: Any, b: Any) -> float:
 
 
 def failing(numbers: Sequence[int], check: Callable[[Sequence[int]], str]) -> dict[int, str]:
-    """Return the groups for which a check fails, with what it says; groups that pass together are not asked alone.
+    """Return what to leave out so that a check passes, with what it says.
 
     Args:
-        numbers: The groups.
-        check: Some of them → what is wrong with these, empty where nothing is.
+        numbers: All that could be left out.
+        check: Some of them → what is wrong with these, empty where nothing is. Those that pass together are not asked
+            one by one.
     """
+    found = _alone(numbers, check)
+    left = [number for number in numbers if number not in found]
+    while left and found and (wrong := check(left)):  # one by one they pass
+        found |= {number: wrong for number in left[len(left) // 2 :]}
+        left = left[: len(left) // 2]
+    return found
+
+
+def _alone(numbers: Sequence[int], check: Callable[[Sequence[int]], str]) -> dict[int, str]:
     wrong = check(numbers) if numbers else ""
-    if not wrong:
-        return {}
-    if len(numbers) == 1:
-        return {numbers[0]: wrong}
+    if not wrong or len(numbers) == 1:
+        return dict.fromkeys(numbers, wrong) if wrong else {}
     half = len(numbers) // 2
-    return failing(numbers[:half], check) | failing(numbers[half:], check)
+    found = _alone(numbers[:half], check) | _alone(numbers[half:], check)
+    return found or dict.fromkeys(numbers[half:], wrong)
+
+
+class Prover:
+    """Proves groups of one network in float64, or in float32 where its code makes constants of it.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        inputs: What it is called with.
+        trace: Of its label pass.
+        stages: Its blocks that may be out.
+        kernels: Its convolutions that may shrink.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        inputs: tuple[Any, ...],
+        trace: Trace,
+        stages: Sequence[Stage],
+        kernels: Sequence[Kernel],
+    ) -> None:
+        self._network, self._inputs, self._trace = network, inputs, trace
+        self._stages, self._kernels = stages, kernels
+        self._generator = torch.Generator().manual_seed(0)
+        self._copy = unsettled(network, self._generator)
+        self._dtype = torch.double
+        try:
+            self._reference = self._run(self._copy.double())
+        except RuntimeError:
+            self._dtype = torch.float
+            self._reference = self._run(self._copy.float())
+        self._can_train = True
+        try:
+            self._trained(plan_groups(trace, (), (1.0,), 1))
+        except Exception:
+            self._can_train = False
+
+    def prove(self, found: Sequence[Found], widths: Sequence[float], multiple: int) -> tuple[list[Found], Proof]:
+        """Return the groups, with a reason for those that failed, and what was measured of the others.
+
+        Args:
+            found: Groups; those with a reason stay whole anyway.
+            widths: Shares of their units that may be kept.
+            multiple: As for `plan_groups`.
+        """
+        found = list(found)
+        bar = Proof(0, 0, True, self._dtype).bar
+
+        def plan(numbers: Iterable[int]) -> Plan:
+            return plan_groups(self._trace, [found[number] for number in numbers], widths, multiple)
+
+        def left() -> list[int]:
+            return [number for number, one in enumerate(found) if not one.reason]
+
+        def drop(what: str, distance: Callable[[Plan], float]) -> None:
+            def says(numbers: Sequence[int]) -> str:
+                try:
+                    measured = distance(plan(numbers))
+                except Exception as error:
+                    return f"{first_line(error)} (its code writes the width)"
+                return "" if measured <= bar else f"{what}, it differs by {measured:.0e}"
+
+            for number, reason in failing(left(), says).items():
+                found[number] = replace(found[number], reason=reason)
+
+        drop("permuted", self._permuted)
+        drop("removed", lambda some: self._removed(some, self._smallest(some)))
+        drop("removed", lambda some: self._removed(some, self._drawn(some)))
+        if self._can_train:
+            drop("in training", self._trained)
+        rest = plan(left())
+        members = (self._smallest(rest), self._drawn(rest), self._smallest(rest, depth=True))
+        removed = max(self._removed(rest, member) for member in members)
+        return found, Proof(self._permuted(rest), removed, self._full(rest), self._dtype)
+
+    def _run(self, network: nn.Module, *, copies: int = 1, **keywords: Any) -> Any:
+        inputs = [torch.cat([x] * copies) if isinstance(x, Tensor) and x.dim() else x for x in self._inputs]
+        inputs = [x.to(self._dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
+        with torch.no_grad():
+            return network(*inputs, **keywords)
+
+    def _permuted(self, plan: Plan) -> float:
+        network = copy.deepcopy(self._copy)
+        permute_units(network, plan, range(len(plan.groups)), self._generator)
+        return apart(self._run(network.train().eval()), self._reference)
+
+    def _smallest(self, plan: Plan, *, depth: bool = False) -> Indices:
+        """Return the smallest widths and kernels, with all blocks or with as few as there may be."""
+        depths = [0 if depth else -1 for _ in self._stages]
+        return [0 for _ in plan.groups], depths, [0 for _ in self._kernels]
+
+    def _drawn(self, plan: Plan) -> Indices:
+        """Return random widths, with all blocks and full kernels."""
+        widths = [int(torch.randint(len(g.shares), (), generator=self._generator)) for g in plan.groups]
+        return widths, [-1 for _ in self._stages], [-1 for _ in self._kernels]
+
+    def _removed(self, plan: Plan, member: Indices) -> float:
+        """Compare a member cut out with the same one masked."""
+        places = ranks(plan, importance(self._copy, plan))
+        numbers = candidates(plan, self._stages, self._kernels)
+        picked = [[row[k] for row, k in zip(*pair, strict=True)] for pair in zip(numbers, member, strict=True)]
+        cut = cut_of(plan, self._stages, self._kernels, *picked)
+        network = cut_network(self._copy, Slices(plan, places, cut), cut).train().eval()
+        masked = self._supernet(self._copy, plan, places)
+        return apart(self._run(network), self._run(masked, **one_hot(numbers, member, self._dtype)))
+
+    def _trained(self, plan: Plan) -> float:
+        """Run the smallest member in training mode, in which networks may have further branches."""
+        cut = Cut(tuple(group.kept[0] for group in plan.groups))
+        network = cut_network(self._copy, Slices(plan, ranks(plan, None), cut), cut).train()
+        with torch.random.fork_rng(devices=[]):
+            self._run(network, copies=2)
+        return 0.0
+
+    def _full(self, plan: Plan) -> bool:
+        masked = self._supernet(self._network, plan, ranks(plan, None))
+        numbers = candidates(plan, self._stages, self._kernels)
+        mix = one_hot(numbers, [[-1] * len(rows) for rows in numbers], torch.float32)
+        with torch.no_grad():
+            return apart(masked(*self._inputs, **mix), self._network(*self._inputs)) == 0
+
+    def _supernet(self, network: nn.Module, plan: Plan, places: Tensor) -> ElasticNetwork:
+        norms = {path: plan.units[labels] for path, labels in self._trace.norms.items()}
+        return ElasticNetwork(copy.deepcopy(network), plan, places, self._stages, self._kernels, norms).eval()
+
+
+Indices = Sequence[Sequence[int]]
+"""Of the candidates of each group, stage and convolution."""
+
+
+def candidates(plan: Plan, stages: Sequence[Stage], kernels: Sequence[Kernel]) -> tuple[list[Sequence[int]], ...]:
+    """Return the numbers that each group, stage and convolution may have."""
+    return [g.shares for g in plan.groups], [s.depths for s in stages], [k.sides for k in kernels]
+
+
+def one_hot(numbers: Sequence[Sequence[Sequence[int]]], member: Indices, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the weights of one member, as a supernet takes them."""
+    mix = {}
+    for name, rows, picks in zip(("widths", "depths", "kernels"), numbers, member, strict=True):
+        mix[name] = torch.zeros(len(rows), max(map(len, rows), default=1), dtype=dtype)
+        for row, choices, pick in zip(mix[name], rows, picks, strict=True):
+            row[pick % len(choices)] = 1
+    return mix

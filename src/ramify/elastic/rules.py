@@ -43,6 +43,12 @@ def same(run: LabelPass, call: Call) -> Value | None:
     return run.value(call.args[0])
 
 
+def copied(run: LabelPass, call: Call) -> Tensor:
+    """Write labels over those of the first argument."""
+    labels = run.labels(call["src"])
+    return labels.view((1,) * (len(call.shape) - labels.dim()) + labels.shape)
+
+
 def nothing(run: LabelPass, call: Call) -> None:
     """Return something that has no labels: it only looked at shapes."""
 
@@ -313,7 +319,8 @@ def other(run: LabelPass, call: Call) -> None:
 _ONLY_FLOATS = {"im2col", "col2im"}
 
 _RULES: dict[Rule, str] = {
-    pointwise: "pointwise hardswish hardsigmoid hardtanh where masked_fill _prelu_kernel prelu copy",
+    pointwise: "pointwise hardswish hardsigmoid hardtanh where masked_fill _prelu_kernel prelu",
+    copied: "copy",
     same: "clone _to_copy alias detach contiguous lift_fresh zeros_like ones_like full_like rand_like randn_like "
     "empty_like bernoulli dropout native_dropout feature_dropout",
     nothing: "new_zeros new_ones new_full new_empty new_empty_strided sym_size sym_stride sym_numel is_same_size",
@@ -331,8 +338,7 @@ _RULES: dict[Rule, str] = {
     convolved: "convolution",
     product: "mm bmm",
     added_product: "addmm baddbmm",
-    batch_normed: "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
-    "cudnn_batch_norm",
+    batch_normed: "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training cudnn_batch_norm",
     layer_normed: "native_layer_norm",
     group_normed: "native_group_norm",
     looked_up: "embedding",

@@ -36,9 +36,7 @@ class Terms:
         kernels: The convolutions.
     """
 
-    def __init__(
-        self, polynomial: Polynomial, plan: Plan, stages: Sequence[Stage], kernels: Sequence[Kernel]
-    ) -> None:
+    def __init__(self, polynomial: Polynomial, plan: Plan, stages: Sequence[Stage], kernels: Sequence[Kernel]) -> None:
         self._groups, self._stages, self._kernels = plan.groups, tuple(stages), tuple(kernels)
         self._factors = sorted({factor for monomial in polynomial for factor in monomial})
         numbers = {factor: number for number, factor in enumerate(self._factors, 1)}

@@ -69,5 +69,3 @@ def decides(labels: Tensor, dim: int) -> bool:
     """Return whether the index along one dimension alone says which label an entry has."""
     lines = labels.movedim(dim, 0).flatten(1)
     return bool((lines == lines[:, :1]).all())
-
-
