@@ -262,11 +262,11 @@ def test_what_a_branch_of_training_reads_stays_whole():
 
 
 REFUSALS = {
-    "widths": (dict(widths=(0.5, 0.25, 1.0)), r"widths must ascend from above 0 to 1, as (0.25, 0.5, 0.75, 1.0)"),
-    "kernels": (dict(kernels=(4,)), "kernels must be odd sides, as (3, 5); got (4,)"),
-    "order": (dict(order="size"), "order must be 'weights' or 'given', got 'size'"),
-    "pattern": (dict(whole=("1.9",)), "no module matches '1.9'; did you mean"),
-    "nothing": (dict(widths=(), depth=False), "has nothing to search: widths are empty"),
+    "widths": ({"widths": (0.5, 0.25, 1.0)}, r"widths must ascend from above 0 to 1, as (0.25, 0.5, 0.75, 1.0)"),
+    "kernels": ({"kernels": (4,)}, "kernels must be odd sides, as (3, 5); got (4,)"),
+    "order": ({"order": "size"}, "order must be 'weights' or 'given', got 'size'"),
+    "pattern": ({"whole": ("1.9",)}, "no module matches '1.9'; did you mean"),
+    "nothing": ({"widths": (), "depth": False}, "has nothing to search: widths are empty"),
 }
 
 

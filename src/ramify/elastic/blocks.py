@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ramify.elastic.labels import Trace
+from ramify.elastic.trace import Trace
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -132,8 +133,8 @@ class Slices:
             rim = (tensor.shape[-1] - self._sides[name]) // 2
             kept[-2:] = [places[rim : len(places) - rim] for places in kept[-2:]]
         views = [[-1 if dim == axis else 1 for dim in range(len(kept))] for axis in range(len(kept))]
-        index = tuple(places.view(view).to(tensor.device) for places, view in zip(kept, views, strict=True))
-        tensor[index] = values.to(tensor)
+        where = [places.view(view).to(tensor.device) for places, view in zip(kept, views, strict=True)]
+        tensor[tuple(where)] = values.to(tensor)
 
 
 def cut_network(network: nn.Module, slices: Slices, cut: Cut) -> nn.Module:
@@ -150,12 +151,11 @@ def cut_network(network: nn.Module, slices: Slices, cut: Cut) -> nn.Module:
                 nn.Parameter(kept, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else kept
             )
     for module in member.modules():
-        before = {name: p.shape for name, p in module.named_parameters(recurse=False)}
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                if id(tensor) in replaced:
-                    tensors[name] = replaced[id(tensor)]  # type: ignore[assignment]
-        _fit(module, before)
+        before = _shapes(module)
+        own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in own:
+            tensors |= {name: replaced[id(x)] for name, x in tensors.items() if id(x) in replaced}
+        _fit(module, before, _shapes(module))
     for module in member.modules():
         _fit_heads(module)
     for path in cut.out:
@@ -163,9 +163,13 @@ def cut_network(network: nn.Module, slices: Slices, cut: Cut) -> nn.Module:
     return member
 
 
-def _fit(module: nn.Module, before: Mapping[str, torch.Size]) -> None:
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    return {name: tensor.shape for name, tensor in own}
+
+
+def _fit(module: nn.Module, before: Mapping[str, torch.Size], now: Mapping[str, torch.Size]) -> None:
     """Set the attributes in which PyTorch's modules write the sizes of their tensors once more."""
-    now = {name: tensor.shape for name, tensor in module.named_parameters(recurse=False)}
     if now == before:
         return
     if isinstance(module, nn.modules.conv._ConvNd):
@@ -175,13 +179,12 @@ def _fit(module: nn.Module, before: Mapping[str, torch.Size]) -> None:
         ends = (weight[0], weight[1] * module.groups)
         module.in_channels, module.out_channels = ends if module.transposed else ends[::-1]
         if weight[2:] != old[2:]:
-            shrunk = zip(module.padding, module.dilation, old[2:], weight[2:], strict=True)
-            module.padding = tuple(pad - (a - b) // 2 * step for pad, step, a, b in shrunk)  # type: ignore[misc]
             module.kernel_size = tuple(weight[2:])
+            module.padding = tuple(side // 2 * step for side, step in zip(weight[2:], module.dilation, strict=True))
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = now["weight"]
     elif isinstance(module, nn.modules.batchnorm._NormBase):
-        module.num_features = now["weight"][0]
+        module.num_features = next(iter(now.values()))[0]
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = tuple(now["weight"])
     elif isinstance(module, nn.GroupNorm):
@@ -194,9 +197,9 @@ def _fit(module: nn.Module, before: Mapping[str, torch.Size]) -> None:
 
 def _fit_heads(module: nn.Module) -> None:
     """Set the number of heads beside a `head_dim`, which stays: by the layer that reads all of them."""
-    heads, size = getattr(module, "num_heads", None), getattr(module, "head_dim", None)
-    out = getattr(module, "proj", None)
-    if isinstance(heads, int) and isinstance(size, int) and isinstance(out, nn.Linear):
-        module.num_heads = out.in_features // size
-        if hasattr(module, "attn_dim"):
-            module.attn_dim = out.in_features
+    size, reader = getattr(module, "head_dim", None), getattr(module, "proj", None)
+    if isinstance(size, int) and isinstance(reader, nn.Linear):
+        numbers = {"num_heads": reader.in_features // size, "attn_dim": reader.in_features}
+        for name, number in numbers.items():
+            if isinstance(getattr(module, name, None), int):
+                setattr(module, name, number)

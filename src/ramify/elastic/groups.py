@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ramify.elastic.labels import Trace
+from ramify.elastic.trace import Trace
 
 CONSTANT = 0
 """The unit of an index that belongs to none."""

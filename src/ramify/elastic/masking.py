@@ -55,6 +55,8 @@ class ElasticNetwork(nn.Module):
         norms: Mapping[str, Tensor],
     ) -> None:
         super().__init__()
+        self._within: Tensor
+        self._owner: Tensor
         self.network = network
         self.plan, self.places, self.stages, self.kernels = plan, places, tuple(stages), tuple(kernels)
         self._norms = {path: units for path, units in norms.items() if units.any()}

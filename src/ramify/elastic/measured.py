@@ -32,7 +32,7 @@ def with_measured_norm(norm: nn.Module, length: int) -> None:
 
 
 @functools.cache
-def _gated(kind: type[nn.Module]) -> type[nn.Module]:
+def _gated(kind: Any) -> Any:
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """Blend input and output: exactly the one at a gate of 0, the other at 1."""
         (x,) = (x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
@@ -44,7 +44,7 @@ def _gated(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 @functools.cache
-def _measuring(kind: type[nn.Module]) -> type[nn.Module]:
+def _measuring(kind: Any) -> Any:
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         """Measure over the units that are kept, unless all that are left are."""
         if self.elastic_exact:
@@ -129,5 +129,5 @@ def _change(mask: Tensor, x: Tensor, dims: Sequence[int], eps: float) -> Tensor:
 
 def _standardized(x: Tensor, mask: Tensor, dims: Sequence[int], eps: float) -> Tensor:
     share = mask / mask.expand([x.shape[d] if d in dims else 1 for d in range(x.dim())]).sum()
-    apart = x - (x * share).sum(dims, keepdim=True)
-    return apart * torch.rsqrt((apart.square() * share).sum(dims, keepdim=True) + eps)
+    apart = x - (x * share).sum(tuple(dims), keepdim=True)
+    return apart * torch.rsqrt((apart.square() * share).sum(tuple(dims), keepdim=True) + eps)

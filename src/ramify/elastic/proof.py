@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ramify.elastic.blocks import Kernel, Stage
 from ramify.elastic.cutting import Cut, Slices, cut_network, cut_of, importance, ranks
 from ramify.elastic.groups import Found, Plan, plan_groups
-from ramify.elastic.labels import Trace, first_line
+from ramify.elastic.labels import first_line
 from ramify.elastic.masking import ElasticNetwork
+from ramify.elastic.trace import Trace
 
 EXACT, ROUNDED = 1e-9, 1e-5
 """Relative differences that are allowed: in float64, and in float32 where the user's code makes constants of it."""
@@ -98,7 +99,7 @@ def failing(numbers: Sequence[int], check: Callable[[Sequence[int]], str]) -> di
     found = _alone(numbers, check)
     left = [number for number in numbers if number not in found]
     while left and found and (wrong := check(left)):  # one by one they pass
-        found |= {number: wrong for number in left[len(left) // 2 :]}
+        found |= dict.fromkeys(left[len(left) // 2 :], wrong)
         left = left[: len(left) // 2]
     return found
 
@@ -185,7 +186,7 @@ class Prover:
         removed = max(self._removed(rest, member) for member in members)
         return found, Proof(self._permuted(rest), removed, self._full(rest), self._dtype)
 
-    def _run(self, network: nn.Module, *, copies: int = 1, **keywords: Any) -> Any:
+    def _run(self, network: nn.Module, copies: int = 1, **keywords: Any) -> Any:
         inputs = [torch.cat([x] * copies) if isinstance(x, Tensor) and x.dim() else x for x in self._inputs]
         inputs = [x.to(self._dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
         with torch.no_grad():
@@ -214,7 +215,7 @@ class Prover:
         cut = cut_of(plan, self._stages, self._kernels, *picked)
         network = cut_network(self._copy, Slices(plan, places, cut), cut).train().eval()
         masked = self._supernet(self._copy, plan, places)
-        return apart(self._run(network), self._run(masked, **one_hot(numbers, member, self._dtype)))
+        return apart(self._run(network), self._run(masked, 1, **one_hot(numbers, member, self._dtype)))
 
     def _trained(self, plan: Plan) -> float:
         """Run the smallest member in training mode, in which networks may have further branches."""

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ramify.elastic.labels import Call, Entries, LabelPass, Rule, Value
+from ramify.elastic.labels import Call, LabelPass, Rule
 from ramify.elastic.ties import NONE, changing, narrowed
+from ramify.elastic.trace import Entries, Value
 
 
 def pointwise(run: LabelPass, call: Call) -> Value | None:
@@ -64,7 +65,7 @@ def rearranged(run: LabelPass, call: Call) -> Any:
                 return [Entries(value.name, axes) for axes in zip(*indices, strict=True)]
             return Entries(value.name, tuple(indices))
         if value is None:
-            return other(run, call)
+            return unknown(run, call)
         return _performed(call, value.expand(first.shape), rest)
     return _performed(call, [run.labels(x).expand(x.shape) for x in first], rest)
 
@@ -91,7 +92,7 @@ def restrided(run: LabelPass, call: Call) -> Value | None:
     """Keep labels where another layout in memory has the shape that was there: pooling ends so."""
     x, labels = call.args[0], run.labels(call.args[0])
     fits = labels.dim() == x.dim() and all(labels.shape[dim] == x.shape[dim] for dim in changing(labels))
-    return run.value(x) if call.out is x and fits else other(run, call)
+    return run.value(x) if call.out is x and fits else unknown(run, call)
 
 
 def spatial(run: LabelPass, call: Call) -> Tensor:
@@ -131,7 +132,7 @@ def _dims(dim: Any, count: int) -> set[int]:
     return {d % max(count, 1) for d in chosen}
 
 
-def convolved(run: LabelPass, call: Call) -> Tensor | None:
+def convolved(run: LabelPass, call: Call) -> Value | None:
     """Label what a convolution puts out; in one of several groups everything is one unit."""
     x, weight, bias, groups, transposed = (call[k] for k in ("input", "weight", "bias", "groups", "transposed"))
     labels = run.labels(x)
@@ -139,7 +140,7 @@ def convolved(run: LabelPass, call: Call) -> Tensor | None:
     out_axis, in_axis = (1, 0) if transposed else (0, 1)
     area = weight[0, 0].numel()
     if not isinstance(run.value(weight), Entries):
-        return other(run, call)
+        return unknown(run, call)
     if groups == 1:
         if read.any() and not run.use(weight, in_axis, read, read=True):
             run.keep(read, run.at("its weight is no slice"))
@@ -182,7 +183,7 @@ def _grouped(run: LabelPass, labels: Tensor, groups: int) -> Tensor:
     return run.trace.ties.root[units].flatten()
 
 
-def added_product(run: LabelPass, call: Call) -> Tensor | None:
+def added_product(run: LabelPass, call: Call) -> Value | None:
     """A product of matrices to which something is added, such as a bias."""
     names = ("batch1", "batch2") if call.name == "baddbmm" else ("mat1", "mat2")
     result = _product(run, call, call[names[0]], call[names[1]])
@@ -197,12 +198,12 @@ def added_product(run: LabelPass, call: Call) -> Tensor | None:
     return result
 
 
-def product(run: LabelPass, call: Call) -> Tensor | None:
+def product(run: LabelPass, call: Call) -> Value | None:
     """A product of matrices."""
     return _product(run, call, call["self"], call["mat2"])
 
 
-def _product(run: LabelPass, call: Call, a: Tensor, b: Tensor) -> Tensor | None:
+def _product(run: LabelPass, call: Call, a: Tensor, b: Tensor) -> Value | None:
     weights = [isinstance(run.value(x), Entries) for x in (a, b)]
     if weights == [False, True]:
         return _linear(run, call, run.labels(a), b, a.shape[-1])
@@ -211,7 +212,7 @@ def _product(run: LabelPass, call: Call, a: Tensor, b: Tensor) -> Tensor | None:
         out = _linear(run, call, run.labels(b).mT, a, b.shape[-2], flipped=True)
         return None if out is None else out.mT
     if weights == [True, True]:
-        return other(run, call)
+        return unknown(run, call)
     return _attended(run, call, a, b)
 
 
@@ -242,7 +243,7 @@ def _linear(
 
 def _attended(run: LabelPass, call: Call, a: Tensor, b: Tensor) -> Tensor:
     """Tie everything that meets in one entry of a product without a parameter."""
-    sides = []
+    sides: list[tuple[Tensor, list[int]]] = []
     for x, dim in ((a, -1), (b, -2)):
         labels = run.labels(x)
         if labels.shape[dim] > 1:
@@ -254,8 +255,8 @@ def _attended(run: LabelPass, call: Call, a: Tensor, b: Tensor) -> Tensor:
             labels = run.trace.ties.root[first]
         shape = list(x.shape)
         shape[dim] = 1
-        sides += [labels, shape]
-    labels = run.meet(*sides)
+        sides.append((labels, shape))
+    labels = run.meet(*sides[0], *sides[1])
     run.product(labels, call.out.shape, torch.full((a.shape[-1],), NONE), 1, None)
     return labels
 
@@ -305,15 +306,16 @@ def looked_up(run: LabelPass, call: Call) -> Value | None:
     table, places = call["weight"], call["indices"]
     value = run.value(table)
     if not isinstance(value, Entries):
-        return other(run, call)
+        return unknown(run, call)
     return Entries(value.name, tuple(narrowed(axis.expand(table.shape)[places]) for axis in value.axes))
 
 
-def other(run: LabelPass, call: Call) -> None:
+def unknown(run: LabelPass, call: Call) -> Value | None:
     """Keep everything whole that an unknown operation meets."""
     for x in call.tensors:
         if run.value(x) is not None:
             run.keep(run.labels(x), run.at(call.name.strip("_")))
+    return None
 
 
 _ONLY_FLOATS = {"im2col", "col2im"}
@@ -344,5 +346,7 @@ _RULES: dict[Rule, str] = {
     looked_up: "embedding",
 }
 
-RULES: dict[str | None, Rule] = {name: rule for rule, names in _RULES.items() for name in names.split()} | {None: other}
+RULES: dict[str | None, Rule] = {name: rule for rule, names in _RULES.items() for name in names.split()} | {
+    None: unknown
+}
 """Operation → rule; `None` for every operation that is neither listed nor pointwise."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ramify.elastic.blocks import Kernel, Stage
 from ramify.elastic.groups import CONSTANT, Plan
-from ramify.elastic.labels import Product, Trace
 from ramify.elastic.ties import changing, decides, narrowed
+from ramify.elastic.trace import Product, Trace
 
 WIDTH, DEPTH, KERNEL = "width", "depth", "kernel"
 
