@@ -79,7 +79,7 @@ NETWORKS = {
             b=conv(8, 6),
             head=head(6),
         ),
-        {"a": (8, 3), "b": (6, 3)},
+        {"a": (4, 3), "b": (6, 3)},
     ),
     "a shuffle written out": (
         Net(

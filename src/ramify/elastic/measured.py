@@ -20,13 +20,15 @@ MASK, GATE = "elastic_mask", "elastic_gate"
 
 def with_gate(block: nn.Module) -> None:
     """Let a block blend its input with its output, in place."""
-    block.__class__ = _gated(type(block))
+    kind: Any = type(block)
+    block.__class__ = _gated(kind)
     block.register_buffer(GATE, torch.ones(()), persistent=False)
 
 
 def with_measured_norm(norm: nn.Module, length: int) -> None:
     """Let a module whose forward calls `layer_norm` or `group_norm` measure by a mask (length,), in place."""
-    norm.__class__ = _measuring(type(norm))
+    kind: Any = type(norm)
+    norm.__class__ = _measuring(kind)
     norm.register_buffer(MASK, torch.ones(length), persistent=False)
     norm.elastic_exact = False  # type: ignore[assignment]
 

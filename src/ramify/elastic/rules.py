@@ -88,6 +88,14 @@ def chunked(run: LabelPass, call: Call) -> Any:
     return parts
 
 
+def shuffled(run: LabelPass, call: Call) -> Any:
+    """Tie the channels at one place of every group, which a shuffle brings together, and perform it."""
+    x, groups = call.args[:2]
+    line = _line(run, run.labels(x), 1).expand(x.shape[1]).view(groups, -1)
+    run.trace.ties.tie(line, line[:1])
+    return rearranged(run, call)
+
+
 def restrided(run: LabelPass, call: Call) -> Value | None:
     """Keep labels where another layout in memory has the shape that was there: pooling ends so."""
     x, labels = call.args[0], run.labels(call.args[0])
@@ -328,7 +336,8 @@ _RULES: dict[Rule, str] = {
     nothing: "new_zeros new_ones new_full new_empty new_empty_strided sym_size sym_stride sym_numel is_same_size",
     rearranged: "view _unsafe_view reshape _reshape_alias permute t transpose squeeze unsqueeze select slice unbind "
     "cat stack expand repeat roll flip index gather index_select constant_pad_nd pixel_shuffle pixel_unshuffle "
-    "channel_shuffle native_channel_shuffle im2col unfold diagonal split_with_sizes",
+    "im2col unfold diagonal split_with_sizes",
+    shuffled: "channel_shuffle native_channel_shuffle",
     restrided: "as_strided",
     chunked: "split",
     spatial: "max_pool2d_with_indices max_pool1d avg_pool1d avg_pool2d avg_pool3d max_pool3d_with_indices "
