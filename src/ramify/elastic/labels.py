@@ -257,7 +257,7 @@ def trace_labels(network: nn.Module, inputs: tuple[Any, ...], rules: Mapping[str
     labeling = LabelPass(network, rules)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_plain_attention())
+        stack.enter_context(plain_attention())
         for path, module in network.named_modules():
             stack.callback(
                 module.register_forward_pre_hook(
@@ -283,7 +283,7 @@ def trace_labels(network: nn.Module, inputs: tuple[Any, ...], rules: Mapping[str
 
 
 @contextmanager
-def _plain_attention() -> Iterator[None]:
+def plain_attention() -> Iterator[None]:
     """Attention as ordinary products."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
