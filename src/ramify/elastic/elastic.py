@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ramify.elastic.blocks import Kernel, Stage, find_kernels, find_stages
 from ramify.elastic.cutting import Cut, Slices, cut_network, cut_of, importance, ranks
+from ramify.elastic.graphs import Graphs
 from ramify.elastic.groups import Group, Plan, find_units, plan_groups
 from ramify.elastic.labels import trace_labels
 from ramify.elastic.masking import ElasticNetwork
@@ -38,6 +39,8 @@ class Elastic:
         params: Number of parameters.
         macs: Multiply-adds of products with parameters, for one input.
         attention_macs: Those of products without.
+        graphs: What members run in the second form, the exported graph; None in the first, the network's own code.
+        written: Why they need it: what the network's own code said to narrower tensors.
     """
 
     network: nn.Module
@@ -51,6 +54,8 @@ class Elastic:
     params: Terms
     macs: Terms
     attention_macs: Terms
+    graphs: Graphs | None = None
+    written: str = ""
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -82,18 +87,25 @@ class Elastic:
     ) -> nn.Module:
         """Return a copy of the network cut to size: the same classes and paths, smaller tensors; as `cut`."""
         cut = self.cut(kept, depths, sides)
-        return cut_network(self.network, Slices(self.plan, self.places, cut), cut)
+        return self._cut_out(self.network, cut)
 
     def supernet(self) -> ElasticNetwork:
         """Return a supernet that begins with the network's weights."""
         network = copy.deepcopy(self.network)
-        return ElasticNetwork(network, self.plan, self.places, self.stages, self.convolutions, self.norms)
+        parts = (self.plan, self.places, self.stages, self.convolutions, self.norms)
+        return ElasticNetwork(network, *parts, self.graphs)
 
     def extract(self, supernet: ElasticNetwork, cut: Cut) -> nn.Module:
         """Return a member with the weights of a supernet."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(supernet.network.state_dict())
-        return cut_network(network, Slices(self.plan, self.places, cut), cut)
+        return self._cut_out(network, cut)
+
+    def _cut_out(self, network: nn.Module, cut: Cut) -> nn.Module:
+        slices = Slices(self.plan, self.places, cut)
+        if self.graphs is None:
+            return cut_network(network, slices, cut)
+        return self.graphs.member(network, self.plan, slices, cut)
 
     def absorb(self, supernet: ElasticNetwork, member: nn.Module, cut: Cut) -> None:
         """Write the tensors of a member back into a supernet."""
@@ -176,6 +188,8 @@ def find_elastic(
         params=counting.params(),
         macs=counting.macs(trace, parameters=True),
         attention_macs=counting.macs(trace, parameters=False),
+        graphs=prover.graphs,
+        written=prover.written if prover.graphs is not None else "",
     )
 
 

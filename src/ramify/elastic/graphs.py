@@ -64,8 +64,7 @@ class Graphs:
         kind: Any = type(member)
         member.__class__ = _running(kind)
         member.__dict__["elastic_graphs"] = {
-            mode: _resized(exported, _lines(exported, plan), slices.stay, cut)
-            for mode, exported in self._modes.items()
+            mode: _resized(exported, _lines(exported, plan), slices.stay, cut) for mode, exported in self._modes.items()
         }
         return member
 
@@ -74,8 +73,10 @@ class Graphs:
 def _running(kind: Any) -> Any:
     def forward(self: nn.Module, *inputs: Any) -> Any:
         """Run the graph of the mode with the tensors that are here now."""
-        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        return functional_call(self.__dict__["elastic_graphs"][self.training], tensors, inputs)
+        graph = self.__dict__["elastic_graphs"][self.training]
+        own = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        read = [name for name, _ in (*graph.named_parameters(), *graph.named_buffers()) if name in own]
+        return functional_call(graph, {name: own[name] for name in read}, inputs)
 
     return type(f"Exported{kind.__name__}", (kind,), {"forward": forward, "__module__": kind.__module__})
 
@@ -138,9 +139,7 @@ def _line(units: Tensor) -> list[Line]:
     return [] if dim is None else [(dim, units.movedim(dim, 0).flatten(1)[:, 0])]
 
 
-def _resized(
-    exported: _Exported, lines: Mapping[str, list[list[Line]]], stay: Tensor, cut: Cut
-) -> fx.GraphModule:
+def _resized(exported: _Exported, lines: Mapping[str, list[list[Line]]], stay: Tensor, cut: Cut) -> fx.GraphModule:
     """Return the graph of a member."""
     graph = copy.deepcopy(exported.graph)
     for block in cut.out:
@@ -162,23 +161,23 @@ def _resize(
     """Write into a node's arguments what its sizes become."""
     name = node.target.overloadpacket.__name__ if isinstance(node.target, torch._ops.OpOverload) else ""
     left = [{dim: int(stay[units].sum()) for dim, units in part} for part in lines[node.name]]
-    args = list(node.args)
+    args: list[Any] = list(node.args)
     if name in ("view", "reshape", "_unsafe_view", "expand"):
-        args[1] = [_written(size, left[0].get(dim)) for dim, size in enumerate(args[1])]  # type: ignore[arg-type]
+        args[1] = [_written(size, left[0].get(dim)) for dim, size in enumerate(args[1])]
     elif name == "unflatten":
-        first = args[1] % (len(shape) - len(args[2]) + 1)  # type: ignore[arg-type, operator]
-        args[2] = [_written(size, left[0].get(first + dim)) for dim, size in enumerate(args[2])]  # type: ignore[arg-type]
+        first = args[1] % (len(shape) - len(args[2]) + 1)
+        args[2] = [_written(size, left[0].get(first + dim)) for dim, size in enumerate(args[2])]
     elif name in ("split", "split_with_sizes") and any(left):
-        dim = (args[2] if len(args) > 2 else node.kwargs.get("dim", 0)) % len(shape)  # type: ignore[operator]
+        dim = (args[2] if len(args) > 2 else node.kwargs.get("dim", 0)) % len(shape)
         sizes = [part.get(dim, size) for part, size in zip(left, _sizes(args[1], len(left)), strict=True)]
         args[1] = sizes if isinstance(args[1], list | tuple) else sizes[0]
     elif name == "layer_norm":
-        start = len(shape) - len(args[1])  # type: ignore[arg-type]
-        args[1] = [left[0].get(start + dim, size) for dim, size in enumerate(args[1])]  # type: ignore[arg-type]
+        start = len(shape) - len(args[1])
+        args[1] = [left[0].get(start + dim, size) for dim, size in enumerate(args[1])]
     elif name == "slice":
         _slice(args, lines, stay)
     elif name == "group_norm" and args[1] != 1:
-        args[1] = args[1] * left[0].get(1, shape[1]) // shape[1]  # type: ignore[operator]
+        args[1] = args[1] * left[0].get(1, shape[1]) // shape[1]
     elif name.startswith("conv"):
         _convolve(args, left[0].get(1, shape[1]), shape[1], sides)
     node.args = tuple(args)
@@ -197,7 +196,9 @@ def _slice(args: list[Any], lines: Mapping[str, list[list[Line]]], stay: Tensor)
     dim = args[1] if len(args) > 1 else 0
     for along, units in lines.get(args[0].name, [[]])[0]:
         if along == dim and len(args) == 4:
-            args[2:4] = [int(stay[units[:end]].sum()) if isinstance(end, int) and end < len(units) else end for end in args[2:4]]
+            inner = [isinstance(end, int) and end < len(units) for end in args[2:]]
+            ends = zip(args[2:], inner, strict=True)
+            args[2:] = [int(stay[units[:end]].sum()) if moves else end for end, moves in ends]
 
 
 def _convolve(args: list[Any], kept: int, full: int, sides: Mapping[str, int]) -> None:

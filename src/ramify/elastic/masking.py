@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from ramify.elastic.blocks import Kernel, Stage
 from ramify.elastic.cutting import Cut, Slices, centered, cut_network, cut_of
+from ramify.elastic.graphs import Graphs
 from ramify.elastic.groups import Plan
 from ramify.elastic.measured import GATE, MASK, with_gate, with_measured_norm
 
@@ -32,6 +33,11 @@ class Active:
     depths: Sequence[Sequence[int]] = ()
     kernels: Sequence[Sequence[int]] = ()
 
+    @property
+    def single(self) -> bool:
+        """Whether there is one candidate each."""
+        return all(len(row) == 1 for rows in (self.widths, self.depths, self.kernels) for row in rows)
+
 
 class ElasticNetwork(nn.Module):
     """A network with elastic widths, depth and kernels.
@@ -43,6 +49,7 @@ class ElasticNetwork(nn.Module):
         stages: Its blocks that may be out.
         kernels: Its convolutions that may shrink.
         norms: Path of a norm → unit (n,) of each channel that it measures over.
+        graphs: What is run on slices where the network's own code writes sizes down.
     """
 
     def __init__(
@@ -53,12 +60,14 @@ class ElasticNetwork(nn.Module):
         stages: Sequence[Stage],
         kernels: Sequence[Kernel],
         norms: Mapping[str, Tensor],
+        graphs: Graphs | None = None,
     ) -> None:
         super().__init__()
         self._within: Tensor
         self._owner: Tensor
         self.network = network
         self.plan, self.places, self.stages, self.kernels = plan, places, tuple(stages), tuple(kernels)
+        self._graphs = graphs
         self._norms = {path: units for path, units in norms.items() if units.any()}
         for path, units in self._norms.items():
             with_measured_norm(network.get_submodule(path), len(units))
@@ -100,6 +109,8 @@ class ElasticNetwork(nn.Module):
             kernels: Weights (convolutions, K) of each one's sides.
             active: What to compute; None for all of it.
         """
+        if active is not None and self._graphs is not None and not active.single:
+            active = None  # an exported graph has no norms to measure and no blocks to blend
         masks = None if widths is None else self._masks(widths)
         gates = {} if depths is None else self._gates(depths)
         cut, exact = self._cut(active)
@@ -185,7 +196,10 @@ class ElasticNetwork(nn.Module):
             if self._template is None:
                 self._template = copy.deepcopy(self.network).to("meta")
             slices = Slices(self.plan, self.places, cut)
-            shell = cut_network(self._template, slices, cut)
+            if self._graphs is None:
+                shell = cut_network(self._template, slices, cut)
+            else:
+                shell = self._graphs.member(self._template, self.plan, slices, cut)
             for path in exact:
                 if not any(_within(path, block) for block in cut.out):
                     shell.get_submodule(path).elastic_exact = True  # type: ignore[assignment]

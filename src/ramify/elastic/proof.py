@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ramify.elastic.blocks import Kernel, Stage
 from ramify.elastic.cutting import Cut, Slices, cut_network, cut_of, importance, ranks
+from ramify.elastic.graphs import Graphs
 from ramify.elastic.groups import Found, Plan, plan_groups
 from ramify.elastic.labels import first_line
 from ramify.elastic.masking import ElasticNetwork
@@ -122,6 +123,10 @@ class Prover:
         trace: Of its label pass.
         stages: Its blocks that may be out.
         kernels: Its convolutions that may shrink.
+
+    Attributes:
+        graphs: What members run where the network's own code writes sizes down, else None.
+        written: What its own code said to members.
     """
 
     def __init__(
@@ -134,6 +139,8 @@ class Prover:
     ) -> None:
         self._network, self._inputs, self._trace = network, inputs, trace
         self._stages, self._kernels = stages, kernels
+        self.graphs: Graphs | None = None
+        self.written = self._refusal = ""
         self._generator = torch.Generator().manual_seed(0)
         self._copy = unsettled(network, self._generator)
         self._dtype = torch.double
@@ -165,22 +172,30 @@ class Prover:
         def left() -> list[int]:
             return [number for number, one in enumerate(found) if not one.reason]
 
-        def drop(what: str, distance: Callable[[Plan], float]) -> None:
-            def says(numbers: Sequence[int]) -> str:
-                try:
-                    measured = distance(plan(numbers))
-                except Exception as error:
-                    return f"{first_line(error)} (its code writes the width)"
-                return "" if measured <= bar else f"{what}, it differs by {measured:.0e}"
+        def says(what: str, distance: Callable[[Plan], float], numbers: Sequence[int]) -> str:
+            try:
+                measured = distance(plan(numbers))
+            except Exception as error:
+                return f"{first_line(error)} (its code writes the width{self._refusal})"
+            return "" if measured <= bar else f"{what}, it differs by {measured:.0e}"
 
-            for number, reason in failing(left(), says).items():
+        def drop(what: str, distance: Callable[[Plan], float]) -> None:
+            wrong = failing(left(), lambda numbers: says(what, distance, numbers))
+            for number, reason in wrong.items():
                 found[number] = replace(found[number], reason=reason)
 
         drop("permuted", self._permuted)
-        drop("removed", lambda some: self._removed(some, self._smallest(some)))
-        drop("removed", lambda some: self._removed(some, self._drawn(some)))
+        checks = [
+            ("removed", lambda some: self._removed(some, self._smallest(some))),
+            ("removed", lambda some: self._removed(some, self._drawn(some))),
+        ]
         if self._can_train:
-            drop("in training", self._trained)
+            checks.append(("in training", self._trained))
+        self.written = next((wrong for check in checks if (wrong := says(*check, left()))), "")
+        if self.written:
+            self._export()
+        for check in checks:
+            drop(*check)
         rest = plan(left())
         members = (self._smallest(rest), self._drawn(rest), self._smallest(rest, depth=True))
         removed = max(self._removed(rest, member) for member in members)
@@ -191,6 +206,17 @@ class Prover:
         inputs = [x.to(self._dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
         with torch.no_grad():
             return network(*inputs, **keywords)
+
+    def _export(self) -> None:
+        try:
+            self.graphs = Graphs(self._network, self._inputs)
+        except Exception as error:  # of whatever kind: it is another program that fails on the user's code
+            self._refusal = f", and torch.export refuses the network: {first_line(error)[:80]}"
+
+    def _cut_out(self, plan: Plan, slices: Slices, cut: Cut) -> nn.Module:
+        if self.graphs is None:
+            return cut_network(self._copy, slices, cut)
+        return self.graphs.member(self._copy, plan, slices, cut)
 
     def _permuted(self, plan: Plan) -> float:
         network = copy.deepcopy(self._copy)
@@ -213,14 +239,14 @@ class Prover:
         numbers = candidates(plan, self._stages, self._kernels)
         picked = [[row[k] for row, k in zip(*pair, strict=True)] for pair in zip(numbers, member, strict=True)]
         cut = cut_of(plan, self._stages, self._kernels, *picked)
-        network = cut_network(self._copy, Slices(plan, places, cut), cut).train().eval()
+        network = self._cut_out(plan, Slices(plan, places, cut), cut).train().eval()
         masked = self._supernet(self._copy, plan, places)
         return apart(self._run(network), self._run(masked, 1, **one_hot(numbers, member, self._dtype)))
 
     def _trained(self, plan: Plan) -> float:
         """Run the smallest member in training mode, in which networks may have further branches."""
         cut = Cut(tuple(group.kept[0] for group in plan.groups))
-        network = cut_network(self._copy, Slices(plan, ranks(plan, None), cut), cut).train()
+        network = self._cut_out(plan, Slices(plan, ranks(plan, None), cut), cut).train()
         with torch.random.fork_rng(devices=[]):
             self._run(network, copies=2)
         return 0.0
