@@ -29,7 +29,7 @@ LEVELS = (
     ("tasks",),
     ("benchmarks", "data", "executors", "spaces", "zoo"),
     ("execution",),
-    ("supernet", "kernels"),
+    ("supernet", "kernels", "elastic"),
     ("ops",),
     ("architecture",),
     ("imports",),
