@@ -53,7 +53,9 @@ class OneOf(nn.ModuleDict):
             if not isinstance(key, str) or not key or "." in key:
                 raise ValueError(f"OneOf: {key!r:.40} cannot be the name of a candidate: it names a module")
             if key in RESERVED or hasattr(self, key):
-                raise ValueError(f"OneOf: {key!r:.40} cannot be the name of a candidate: modules have such an attribute")
+                raise ValueError(
+                    f"OneOf: {key!r:.40} cannot be the name of a candidate: modules have such an attribute"
+                )
             if key == "none" and module is not None:
                 raise ValueError("OneOf: a candidate called 'none' contributes nothing, so it must be None")
             self.add_module(key, module)

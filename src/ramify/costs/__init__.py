@@ -9,6 +9,7 @@ space costs, `ExpectedCost` what one that is drawn will, `Limits` which member i
 from ramify.costs.budget import Budget, StageBudget, SumBudget, budget
 from ramify.costs.chain import ChainCosts
 from ramify.costs.drawing import draw_within
+from ramify.costs.elastic import PolynomialCost
 from ramify.costs.expected import ExpectedCost, expected_cost
 from ramify.costs.inputs import Inputs
 from ramify.costs.limits import Limits, check_limits
@@ -33,6 +34,7 @@ __all__ = [
     "MemberCosts",
     "NestedCost",
     "Networks",
+    "PolynomialCost",
     "Profile",
     "StageBudget",
     "SumBudget",

@@ -17,6 +17,7 @@ from torch import Tensor
 from ramify import parallel
 from ramify.architecture import Architecture, Value
 from ramify.costs.chain import LATENCY, ChainCosts
+from ramify.costs.elastic import PolynomialCost, polynomials
 from ramify.costs.members import EstimatedCosts, member_costs
 from ramify.costs.nested import NestedCost
 from ramify.costs.networks import Networks
@@ -100,7 +101,7 @@ class ExpectedCost:
         return self.base + sum(map(max, self.costs))
 
 
-def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | None:
+def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | PolynomialCost | None:
     """Return the expectation of the named cost; None where that cost is no sum over decisions, or over what is read.
 
     A cost that is measured on a device is estimated as a sum: in chains latencies are those of the operators, each
@@ -127,6 +128,9 @@ def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | 
     if isinstance(space, AnyNetwork) and space.nested:
         if cost.on_device or not (space.additive and cost.additive):
             return None
+        if space.knobs:
+            terms = polynomials(networks) or {}
+            return PolynomialCost(space, terms[name]) if name in terms else None
         exact = member_costs(space, networks.inputs, networks.layout, [name])
         return NestedCost.of(space, lambda arch: exact.of(arch)[0])
     if cost.on_device:

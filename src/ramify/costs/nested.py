@@ -41,14 +41,14 @@ class NestedCost:
         self.space, self.base, self.costs = space, base, dict(costs)
         self._used = [
             (cost, [[space.candidates(name, value) for value in values] for name, values in when.items()])
-            for part, when in space.terms().items()
+            for part, when in space.conditions().items()
             for cost in [self.costs[part]]
         ]
 
     @classmethod
     def of(cls, space: AnyNetwork, cost: Callable[[Architecture], float]) -> NestedCost | None:
         """Return the expectation of a cost; None where that is no sum over what members use."""
-        terms = space.terms()
+        terms = space.conditions()
         looked = [_user(space, when) for when in terms.values()]
         looked += [space.sample(rng(0, "nested", number)) for number in range(2 * len(terms))]
         uses = np.array([_uses(arch, terms) for arch in looked])

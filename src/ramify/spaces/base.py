@@ -451,6 +451,15 @@ class Space(ABC):
         """Return name → name in the supernet of what the state of a member's network holds: mostly the same."""
         return {name: name for name in network.state_dict()}
 
+    def views(self, network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return name → the part of a supernet's state that a member's network has, as far as that is there."""
+        names = self.held(network)
+        return {
+            name: self._inherited(state[names[name]], value.shape)
+            for name, value in network.state_dict().items()
+            if names[name] in state
+        }
+
     def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
         """Return the built member with the supernet's layout, shape and weights.
 

@@ -25,10 +25,7 @@ def extracted(space: Space, sup: nn.Module, arch: Architecture) -> nn.Module:
         network = space.build(arch, layout=supernet.layout, shape=supernet.shape)
     parameter = next(sup.parameters())
     network.to(device=parameter.device, dtype=parameter.dtype)
-    held, names = sup.state_dict(), space.held(network)
-    network.load_state_dict(
-        {name: space._inherited(held[names[name]], value.shape) for name, value in network.state_dict().items()}
-    )
+    network.load_state_dict(space.views(network, sup.state_dict()))
     return network.train(sup.training)
 
 

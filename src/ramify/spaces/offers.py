@@ -102,11 +102,8 @@ def _class_of(method: Callable[..., nn.Module]) -> type[nn.Module] | None:
 
 def _inherits(space: Space, supernet: nn.Module, member: nn.Module) -> bool:
     """Return whether all that a member's state holds is in the supernet's."""
-    held, names = supernet.state_dict(), space.held(member)
-    return all(
-        names[name] in held and space._inherited(held[names[name]], value.shape).shape == value.shape
-        for name, value in member.state_dict().items()
-    )
+    found = space.views(member, supernet.state_dict())
+    return all(name in found and found[name].shape == value.shape for name, value in member.state_dict().items())
 
 
 def used_candidates(space: Space) -> Mapping[str, list[list[int]]]:

@@ -37,6 +37,7 @@ class Blueprint:
         shapes: Path of a `OneOf` → the shapes of its input and its output.
         outputs: How many numbers the network puts out for an input.
         on_meta: Whether the constructor runs on the meta device.
+        size: Of one input.
     """
 
     source: Source
@@ -47,6 +48,7 @@ class Blueprint:
     shapes: Mapping[str, tuple[Shape, Shape]] = field(default_factory=dict)
     outputs: int = 0
     on_meta: bool = True
+    size: Shape = ()
 
     @property
     def every(self) -> list[Place]:
@@ -133,14 +135,14 @@ def looked_at(source: Source, keywords: Mapping[str, Any], input_size: Sequence[
     size = tuple(input_size[:1] if rows else input_size)
     shape = {"num_classes": 10, "features" if rows else "in_channels": size[0]}
     try:
-        return _looked_at(Blueprint(source, keywords, shape), size, "meta")
+        return _looked_at(Blueprint(source, keywords, shape, size=size), "meta")
     except RamifyError as error:
         if error.__cause__ is None:  # a refusal of ours; what else goes wrong may do so on the meta device alone
             raise
-        return _looked_at(Blueprint(source, keywords, shape, on_meta=False), size, "cpu")
+        return _looked_at(Blueprint(source, keywords, shape, size=size, on_meta=False), "cpu")
 
 
-def _looked_at(blank: Blueprint, size: Shape, device: str) -> Blueprint:
+def _looked_at(blank: Blueprint, device: str) -> Blueprint:
     with torch.device(device), seeded(0, "look"), torch.no_grad():
         numbers: dict[str, tuple[Any, ...]] = {}
         with deciding(lambda name, values: numbers.setdefault(name, values)[0]):
@@ -149,7 +151,7 @@ def _looked_at(blank: Blueprint, size: Shape, device: str) -> Blueprint:
         blueprint = replace(blank, numbers=numbers, places=places_of(network.to(device)))
         if twice := next((place.decision for place in blueprint.every if place.decision in numbers), None):
             raise ConfigurationError(f"{twice!r} is the name of a number and of a point; rename one of them")
-        shapes, outputs = _run(blueprint, network, size)
+        shapes, outputs = _run(blueprint, network)
         classes = {} if "num_classes" in blank.source.taken else {"num_classes": outputs}
         blueprint = replace(blueprint, shapes=shapes, outputs=outputs, shape=blank.shape | classes)
         first = {name: values[0] for name, values in numbers.items()}
@@ -158,13 +160,13 @@ def _looked_at(blank: Blueprint, size: Shape, device: str) -> Blueprint:
                 other = blueprint.make(blank.shape, {**first, name: value})
                 if places_of(other) != blueprint.places:
                     raise ConfigurationError(f"with number {name!r} = {value!r} the network has other points")
-                _run(blueprint, other, size)
+                _run(blueprint, other)
     return blueprint
 
 
-def _run(blueprint: Blueprint, network: nn.Module, size: Shape) -> tuple[dict[str, tuple[Shape, Shape]], int]:
+def _run(blueprint: Blueprint, network: nn.Module) -> tuple[dict[str, tuple[Shape, Shape]], int]:
     """Run a network with all of its candidates; return the shapes at its points, and the number of its outputs."""
-    supernet = blueprint.mixed(network).eval()
+    size, supernet = blueprint.size, blueprint.mixed(network).eval()
     supernet.choices = choices_of(blueprint.every)
     shapes: dict[str, tuple[Shape, Shape]] = {}
 

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramify.capabilities import ACTIVE, ADDITIVE_COST, Capability
-from ramify.costs import ExpectedCost, NestedCost, expected_cost
+from ramify.costs import ExpectedCost, NestedCost, PolynomialCost, expected_cost
 from ramify.costs.record import is_repeatable
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded
@@ -260,14 +260,14 @@ class ProxylessSession(Bilevel):
         self.latencies: tuple[float, list[list[float]]] | None = None  # latencies, of a search that is continued
 
     @cached_property
-    def expected(self) -> ExpectedCost | NestedCost:
+    def expected(self) -> ExpectedCost | NestedCost | PolynomialCost:
         """The expected cost of a network.
 
         Raises:
             ConfigurationError: If it is no sum, or the form of the loss does not fit it.
         """
         term, space = self.strategy.cost, self.space
-        expected: ExpectedCost | NestedCost
+        expected: ExpectedCost | NestedCost | PolynomialCost
         if self.latencies is not None:
             expected = ExpectedCost(space, *self.latencies)
         else:

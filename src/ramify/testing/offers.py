@@ -95,9 +95,9 @@ def _extracted(grown: Grown) -> Iterator[str]:
                 network = grown.extract(sup.train(training), arch)
                 if network.training is not training:
                     yield "`extract` returns a network in another mode than the supernet's"
-                names = grown.space.held(network)
+                taken = grown.space.views(network, held)
                 for name, value in network.state_dict().items():
-                    if not torch.equal(value, grown.space._inherited(held[names[name]], value.shape)):
+                    if not torch.equal(value, taken[name]):
                         yield f"`extract` forgets the weight {name!r}"
                         return
                 found, wanted = output(network(x)), output(sup(x, grown.space.mix(arch)))
