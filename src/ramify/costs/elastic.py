@@ -68,7 +68,7 @@ def _rows(table: Tensor | None, knobs: Sequence[Knob], like: Tensor) -> Tensor:
         return like.new_zeros((0, 1), dtype=torch.float64)
     rows = []
     for knob, weights in zip(knobs, table.double(), strict=True):
-        having = [k for k, column in enumerate(knob.columns) if column is not None or knob.kind == WIDTH]
+        having = knob.having
         row = torch.nn.functional.pad(weights[having], (0, len(knob.columns) - len(having)))
         whole = torch.zeros_like(row)
         whole[len(having) - 1] = 1.0

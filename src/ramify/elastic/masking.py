@@ -85,7 +85,7 @@ class ElasticNetwork(nn.Module):
             self.register_buffer(f"_units_{number}", plan.axes[place], persistent=False)
         for number, units in enumerate(self._norms.values()):
             self.register_buffer(f"_norm_{number}", units, persistent=False)
-        self._template: nn.Module | None = None
+        self._template: list[nn.Module] = []  # in a list: it is no part of the network
         self._shells: OrderedDict[Any, tuple[nn.Module, Slices]] = OrderedDict()
 
     @property
@@ -193,13 +193,13 @@ class ElasticNetwork(nn.Module):
         """Return the network cut to a shape, without memory, and what it keeps of each tensor."""
         key = (cut, exact)
         if key not in self._shells:
-            if self._template is None:
-                self._template = copy.deepcopy(self.network).to("meta")
+            if not self._template:
+                self._template.append(copy.deepcopy(self.network).to("meta"))
             slices = Slices(self.plan, self.places, cut)
             if self._graphs is None:
-                shell = cut_network(self._template, slices, cut)
+                shell = cut_network(self._template[0], slices, cut)
             else:
-                shell = self._graphs.member(self._template, self.plan, slices, cut)
+                shell = self._graphs.member(self._template[0], self.plan, slices, cut)
             for path in exact:
                 if not any(_within(path, block) for block in cut.out):
                     shell.get_submodule(path).elastic_exact = True  # type: ignore[assignment]

@@ -52,6 +52,11 @@ class Knob:
         """The numbers that it may be, ascending."""
         return tuple(column for column in self.columns if column is not None)
 
+    @property
+    def having(self) -> list[int]:
+        """The columns that the network has a weight for: every share of a width, and the row's own depths and sides."""
+        return [k for k, column in enumerate(self.columns) if column is not None or self.kind == WIDTH]
+
     def candidate(self, value: Value) -> Candidate:
         """Return the candidate that stands for a number."""
         return self.kind, self.row, self.columns.index(value)  # type: ignore[arg-type]
@@ -214,25 +219,23 @@ class ElasticSupernet(nn.Module):
     def _rows(self, kind: str, mixture: Mixture) -> Tensor:
         """Return weights (E, O') by the candidates that each row has, the first ones; what is not read is whole."""
         rows = []
-        for knob, weights, total in zip(self._knobs[kind], mixture.weights, mixture.totals, strict=True):
-            exists = [column is not None for column in knob.columns]
-            if kind == WIDTH:  # a column for every share, with a number that another one has at 0
-                row, last = [w if on else torch.zeros_like(w) for w, on in zip(weights, exists, strict=True)], -1
-            else:
-                row = [w for w, on in zip(weights, exists, strict=True) if on]
-                last = len(row) - 1
-                row += [torch.zeros_like(weights[0])] * (len(weights) - len(row))
+        parts = zip(self._knobs[kind], mixture.weights, mixture.active, mixture.totals, strict=True)
+        for knob, weights, active, total in parts:
+            counted = [w if k in active else torch.zeros_like(w) for k, w in enumerate(weights)]
+            having = knob.having
+            row = torch.stack(
+                [*(counted[k] for k in having), *([torch.zeros_like(total)] * (len(counted) - len(having)))]
+            )
             whole = torch.zeros(len(row), dtype=total.dtype, device=total.device)
-            whole[last] = 1.0
-            rows.append(torch.where(total == 0, whole, torch.stack(row)))
+            whole[len(having) - 1] = 1.0
+            rows.append(torch.where(total == 0, whole, row))
         return torch.stack(rows)
 
     def _active(self, kind: str, mixed: Mapping[str, Mixture]) -> list[list[int]]:
         """Return for every row the indices of its active candidates, of `Group.shares` or among those that it has."""
         found = []
         for knob, ops in zip(self._knobs[kind], mixed[kind].active if kind in mixed else (), strict=True):
-            having = [k for k, column in enumerate(knob.columns) if column is not None or kind == WIDTH]
-            found.append([having.index(op) for op in ops] or [len(having) - 1])
+            found.append([knob.having.index(op) for op in ops] or [len(knob.having) - 1])
         return found
 
 
