@@ -194,8 +194,8 @@ def find_elastic(
         norms={path: plan.units[labels] for path, labels in trace.norms.items()},
         proof=proof,
         params=counting.params(),
-        macs=counting.macs(trace, plan.units, parameters=True),
-        attention_macs=counting.macs(trace, plan.units, parameters=False),
+        macs=counting.macs(trace, parameters=True),
+        attention_macs=counting.macs(trace, parameters=False),
         graphs=prover.graphs,
         written=prover.written if prover.graphs is not None else "",
     )

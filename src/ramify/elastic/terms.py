@@ -130,14 +130,15 @@ class Counting:
             total.update(self._at_sides(term, name))
         return self._terms(total)
 
-    def macs(self, trace: Trace, units: Tensor, *, parameters: bool) -> Terms:
+    def macs(self, trace: Trace, units: Tensor | None = None, *, parameters: bool) -> Terms:
         """Return the multiply-adds of a pass, of its products with parameters or of those without.
 
         Args:
             trace: Of the pass.
-            units: The unit of each of its labels.
+            units: The unit of each of its labels; None where the plan was made of this pass.
             parameters: Which ones to count.
         """
+        units = self._plan.units if units is None else units
         total: Counter[Monomial] = Counter()
         for product in trace.products:
             if (product.weight is not None) == parameters:
