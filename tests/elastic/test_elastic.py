@@ -312,3 +312,30 @@ def test_expected_costs_of_one_member_are_its_costs(elastic):
         expected = elastic.macs.expected(*mix.values())
         assert round(float(expected.detach())) == elastic.macs.exact(*decided)
         assert all(g.any() for g in torch.autograd.grad(expected, list(mix.values())))
+
+
+def test_costs_at_another_size_are_those_of_another_pass(elastic):
+    for numbers, picks in members(elastic, 2):
+        member, decided = member_of(elastic, numbers, picks)
+        macs, attention = elastic.macs_at(torch.zeros(1, 3, 20, 20))
+        assert macs.exact(*decided) == profile(member, (3, 20, 20)).macs
+        assert attention.exact(*decided) == 0
+
+
+def test_a_group_knows_its_layers(elastic):
+    assert elastic.groups[1].layers == ("1.0", "1.1.c", "1.2.c", "1.3.c")
+    assert elastic.groups[1].tensors == 2 + 3 * (1 + 2) + 2 + 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "groups"), [("torchvision:swin_t", (28, 19242)), ("timm:mixnet_s", (72, 9110))])
+def test_networks_that_write_sizes_are_searched_whole_through_their_graphs(name, groups):
+    elastic = find_elastic(named(name), torch.randn(1, 3, 224, 224))
+    assert (len(elastic.groups), sum(group.units for group in elastic.groups)) == groups
+    assert elastic.graphs is not None
+    assert "its code writes the width" in elastic.written
+    assert set(elastic.whole.values()) == {"output"}
+    assert elastic.proof.removed <= elastic.proof.bar
+    kept = {group.name: group.kept[0] for group in elastic.groups}
+    cost = profile(elastic.member(kept, {stage.name: stage.depths[0] for stage in elastic.stages}), (3, 224, 224))
+    assert (elastic.params.range()[0], elastic.macs.range()[0]) == (cost.params, cost.macs)

@@ -79,14 +79,6 @@ def leading(index: Tensor) -> bool:
     return len(index) == 0 or int(index[-1]) == len(index) - 1
 
 
-def sliced(tensor: Tensor, cuts: Iterable[tuple[int, Tensor]]) -> Tensor:
-    """Return what is left of a tensor, a view of it where the leading indices of (axis, indices) are."""
-    for axis, index in cuts:
-        first = leading(index) or tensor.is_meta
-        tensor = tensor.narrow(axis, 0, len(index)) if first else tensor.index_select(axis, index.to(tensor.device))
-    return tensor
-
-
 def centered(weight: Tensor, side: int) -> Tensor:
     """Return the center (…, side, side) of kernels."""
     rim = (weight.shape[-1] - side) // 2
@@ -107,6 +99,7 @@ class Slices:
     """
 
     def __init__(self, plan: Plan, places: Tensor, cut: Cut) -> None:
+        self._moved: dict[tuple[Place, torch.device], Tensor] = {}
         self.stay = keeping(plan, places, cut.kept)
         self.positions = positions(plan, self.stay)
         self._cuts: dict[str, list[tuple[int, Tensor]]] = {}
@@ -119,9 +112,20 @@ class Slices:
         """Of the tensors that shrink."""
         return self._cuts.keys() | self._sides.keys()
 
+    def on(self, place: Place, device: torch.device) -> Tensor:
+        """Return the positions of a place on a device, of which a copy is kept there."""
+        if (place, device) not in self._moved:
+            self._moved[place, device] = self.positions[place].to(device)
+        return self._moved[place, device]
+
     def of(self, name: str, tensor: Tensor) -> Tensor:
         """Return what is left of the tensor with this name, a view where it can be one."""
-        kept = sliced(tensor, self._cuts.get(name, ()))
+        kept = tensor
+        for axis, index in self._cuts.get(name, ()):
+            if leading(index) or tensor.is_meta:
+                kept = kept.narrow(axis, 0, len(index))
+            else:
+                kept = kept.index_select(axis, self.on((name, axis), tensor.device))
         return centered(kept, self._sides[name]) if name in self._sides else kept
 
     def write(self, name: str, tensor: Tensor, values: Tensor) -> None:

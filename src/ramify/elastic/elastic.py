@@ -101,6 +101,17 @@ class Elastic:
         network.load_state_dict(supernet.network.state_dict())
         return self._cut_out(network, cut)
 
+    def macs_at(self, inputs: Tensor | tuple[Any, ...]) -> tuple[Terms, Terms]:
+        """Return `macs` and `attention_macs` for inputs of another size, by another label pass.
+
+        Raises:
+            ConfigurationError: If the network cannot run on these inputs.
+        """
+        trace = trace_labels(copy.deepcopy(self.network), as_tuple(inputs), RULES)
+        counting = Counting(self.network, self.plan, self.stages, self.convolutions)
+        units = self.plan.units_of(trace)
+        return counting.macs(trace, units, parameters=True), counting.macs(trace, units, parameters=False)
+
     def _cut_out(self, network: nn.Module, cut: Cut) -> nn.Module:
         slices = Slices(self.plan, self.places, cut)
         if self.graphs is None:
@@ -157,10 +168,7 @@ def find_elastic(
             search.
     """
     _check_settings(widths, multiple, kernels, order)
-    network = copy.deepcopy(network).cpu().eval()
-    inputs = tuple(
-        x.cpu() if isinstance(x, Tensor) else x for x in (inputs if isinstance(inputs, tuple) else (inputs,))
-    )
+    network, inputs = copy.deepcopy(network).cpu().eval(), as_tuple(inputs)
     _check_patterns(network, (*only, *whole))
     trace = trace_labels(network, inputs, RULES)
     found = [replace(one, reason=one.reason or _excluded(one.layers, only, whole)) for one in find_units(trace)]
@@ -170,17 +178,17 @@ def find_elastic(
     smaller = [k for k in find_kernels(network, trace, kernels) if not _excluded((k.name,), only, whole)]
     prover = Prover(network, inputs, trace, stages, smaller)
     found, proof = prover.prove(found, widths or (1.0,), multiple)
-    reasons = {one.name: one.reason for one in found if one.reason}
+    reasons = {one.name: one.reason for one in found if one.reason} | prover.dropped
     plan = plan_groups(trace, [one for one in found if not one.reason], widths, multiple)
-    if not any(len(group.kept) > 1 for group in plan.groups) and not stages and not smaller:
+    if not any(len(group.kept) > 1 for group in plan.groups) and not prover.stages and not prover.kernels:
         raise ConfigurationError(_nothing_left(network, reasons, bool(widths)))
     places = ranks(plan, importance(network, plan) if order == "weights" else None)
-    counting = Counting(network, plan, stages, smaller)
+    counting = Counting(network, plan, prover.stages, prover.kernels)
     return Elastic(
         network=network,
         plan=plan,
-        stages=tuple(stages),
-        convolutions=tuple(smaller),
+        stages=prover.stages,
+        convolutions=prover.kernels,
         whole=reasons,
         places=places,
         norms={path: plan.units[labels] for path, labels in trace.norms.items()},
@@ -191,6 +199,11 @@ def find_elastic(
         graphs=prover.graphs,
         written=prover.written if prover.graphs is not None else "",
     )
+
+
+def as_tuple(inputs: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what a network is called with, on the CPU."""
+    return tuple(x.cpu() if isinstance(x, Tensor) else x for x in (inputs if isinstance(inputs, tuple) else (inputs,)))
 
 
 def _check_settings(widths: Sequence[float], multiple: int, kernels: Sequence[int], order: str) -> None:

@@ -121,13 +121,7 @@ def _exported(network: nn.Module, inputs: tuple[Any, ...], *, training: bool) ->
 
 def _lines(exported: _Exported, plan: Plan) -> dict[str, list[list[Line]]]:
     """Return which dimensions of what each node returns can shrink, for each of the tensors."""
-    root = exported.trace.ties.root
-    units = torch.zeros(len(root), dtype=torch.long)
-    for place, table in exported.trace.tables.items():
-        if place in plan.axes:
-            units[root[table]] = torch.maximum(units[root[table]], plan.axes[place])
-    units = units[root]
-    units[0] = 0
+    units = plan.units_of(exported.trace)
     return {
         name: [[] if labels is None else _line(narrowed(units[labels])) for labels, _ in parts]
         for name, parts in exported.seen.items()
@@ -168,7 +162,7 @@ def _resize(
         first = args[1] % (len(shape) - len(args[2]) + 1)
         args[2] = [_written(size, left[0].get(first + dim)) for dim, size in enumerate(args[2])]
     elif name in ("split", "split_with_sizes") and any(left):
-        dim = (args[2] if len(args) > 2 else node.kwargs.get("dim", 0)) % len(shape)
+        dim = (args[2] if len(args) > 2 else 0) % len(shape)
         sizes = [part.get(dim, size) for part, size in zip(left, _sizes(args[1], len(left)), strict=True)]
         args[1] = sizes if isinstance(args[1], list | tuple) else sizes[0]
     elif name == "layer_norm":

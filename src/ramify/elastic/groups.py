@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ramify.elastic.ties import NONE
 from ramify.elastic.trace import Trace
 
 CONSTANT = 0
@@ -28,6 +29,7 @@ class Group:
         units: Their number.
         kept: The numbers of units that may be kept, ascending; the last is all of them.
         shares: The number that each share of `widths` stands for, in their order.
+        layers: Paths of the layers that put its units out.
         tensors: How many parameters and buffers it has a part in.
         start: Its first unit in the numbering of all units, which begins with 1.
     """
@@ -36,6 +38,7 @@ class Group:
     units: int
     kept: tuple[int, ...]
     shares: tuple[int, ...]
+    layers: tuple[str, ...]
     tensors: int
     start: int
 
@@ -60,6 +63,16 @@ class Plan:
     axes: Mapping[Place, Tensor]
     inputs: frozenset[Place]
     units: Tensor
+
+    def units_of(self, trace: Trace) -> Tensor:
+        """Return the unit of each label of another pass of the same network: the one that its tensors say."""
+        root = trace.ties.root
+        units = torch.zeros(len(root), dtype=torch.long)
+        for place, table in trace.tables.items():
+            if place in self.axes:
+                units[root[table]] = torch.maximum(units[root[table]], self.axes[place])
+        units[NONE] = CONSTANT
+        return units[root]
 
     @property
     def count(self) -> int:
@@ -154,7 +167,7 @@ def plan_groups(trace: Trace, found: Sequence[Found], widths: Sequence[float], m
         plain = min(one.places.values()) == 1 and count >= 2 * multiple
         shares = tuple(kept_units(count, share, multiple if plain else 1) for share in widths)
         tensors = len({name for name, _ in one.places})
-        groups.append(Group(one.name, count, tuple(sorted(set(shares))), shares, tensors, start))
+        groups.append(Group(one.name, count, tuple(sorted(set(shares))), shares, one.layers, tensors, start))
         start += count
     units = units[root]
     axes = {place: units[labels] for place, labels in trace.tables.items()}

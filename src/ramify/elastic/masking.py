@@ -160,13 +160,12 @@ class ElasticNetwork(nn.Module):
 
     def _mask(self, called: dict[str, Tensor], masks: Tensor, slices: Slices | None, out: Sequence[str]) -> None:
         """Multiply what layers read along by the masks, and hand these to norms."""
-        left = {} if slices is None else slices.positions
         for number, (name, axis) in enumerate(self._read):
             if name not in called:
                 continue
             units, tensor = getattr(self, f"_units_{number}"), called[name]
-            if (name, axis) in left:
-                units = units[left[name, axis].to(units.device)]
+            if slices is not None and (name, axis) in slices.positions:
+                units = units[slices.on((name, axis), units.device)]
             shape = [-1 if other == axis else 1 for other in range(tensor.dim())]
             called[name] = tensor * masks[units].to(tensor.dtype).view(shape)
         for number, path in enumerate(self._norms):

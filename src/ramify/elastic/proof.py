@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,12 @@ from ramify.elastic.trace import Trace
 
 EXACT, ROUNDED = 1e-9, 1e-5
 """Relative differences that are allowed: in float64, and in float32 where the user's code makes constants of it."""
+
+
+Indices = Sequence[Sequence[int]]
+"""Of the candidates of each group, stage and convolution."""
+
+Part = TypeVar("Part", Stage, Kernel)
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,16 @@ class Proof:
     @property
     def bar(self) -> float:
         """What the differences may be."""
-        return EXACT if self.dtype == torch.double else ROUNDED
+        return _bar(self.dtype)
 
     def __str__(self) -> str:
         bits = "full width bit for bit" if self.full else "full width differs"
         kind = str(self.dtype).removeprefix("torch.")
         return f"permuted {self.permuted:.0e}, removed {self.removed:.0e} ({kind}), {bits}"
+
+
+def _bar(dtype: torch.dtype) -> float:
+    return EXACT if dtype == torch.double else ROUNDED
 
 
 def unsettled(network: nn.Module, generator: torch.Generator) -> nn.Module:
@@ -127,6 +138,9 @@ class Prover:
     Attributes:
         graphs: What members run where the network's own code writes sizes down, else None.
         written: What its own code said to members.
+        stages: Those that passed.
+        kernels: Those that passed.
+        dropped: Name of one that failed → reason.
     """
 
     def __init__(
@@ -138,7 +152,8 @@ class Prover:
         kernels: Sequence[Kernel],
     ) -> None:
         self._network, self._inputs, self._trace = network, inputs, trace
-        self._stages, self._kernels = stages, kernels
+        self.stages, self.kernels = tuple(stages), tuple(kernels)
+        self.dropped: dict[str, str] = {}
         self.graphs: Graphs | None = None
         self.written = self._refusal = ""
         self._generator = torch.Generator().manual_seed(0)
@@ -164,7 +179,6 @@ class Prover:
             multiple: As for `plan_groups`.
         """
         found = list(found)
-        bar = Proof(0, 0, True, self._dtype).bar
 
         def plan(numbers: Iterable[int]) -> Plan:
             return plan_groups(self._trace, [found[number] for number in numbers], widths, multiple)
@@ -172,34 +186,49 @@ class Prover:
         def left() -> list[int]:
             return [number for number, one in enumerate(found) if not one.reason]
 
-        def says(what: str, distance: Callable[[Plan], float], numbers: Sequence[int]) -> str:
-            try:
-                measured = distance(plan(numbers))
-            except Exception as error:
-                return f"{first_line(error)} (its code writes the width{self._refusal})"
-            return "" if measured <= bar else f"{what}, it differs by {measured:.0e}"
-
-        def drop(what: str, distance: Callable[[Plan], float]) -> None:
-            wrong = failing(left(), lambda numbers: says(what, distance, numbers))
+        def drop(what: str, measure: Callable[[Plan], float]) -> None:
+            wrong = failing(left(), lambda numbers: self._says(what, partial(measure, plan(numbers))))
             for number, reason in wrong.items():
                 found[number] = replace(found[number], reason=reason)
 
         drop("permuted", self._permuted)
-        checks = [
-            ("removed", lambda some: self._removed(some, self._smallest(some))),
+        checks: list[tuple[str, Callable[[Plan], float]]] = [
+            ("removed", lambda some: self._removed(some, self._member(some, 0))),
             ("removed", lambda some: self._removed(some, self._drawn(some))),
         ]
         if self._can_train:
             checks.append(("in training", self._trained))
-        self.written = next((wrong for check in checks if (wrong := says(*check, left()))), "")
+        together = (self._says(what, partial(measure, plan(left()))) for what, measure in checks)
+        self.written = next((wrong for wrong in together if wrong), "")
         if self.written:
             self._export()
-        for check in checks:
-            drop(*check)
+            for check in checks:
+                drop(*check)
         rest = plan(left())
-        members = (self._smallest(rest), self._drawn(rest), self._smallest(rest, depth=True))
-        removed = max(self._removed(rest, member) for member in members)
+
+        def shrunk(depths: Iterable[int] = (), kernels: Iterable[int] = ()) -> float:
+            return self._removed(rest, self._member(rest, 0, depths, kernels))
+
+        self.stages = self._without("stage", self.stages, lambda some: shrunk(depths=some))
+        self.kernels = self._without("kernel", self.kernels, lambda some: shrunk(kernels=some))
+        every = self._member(rest, 0, range(len(self.stages)), range(len(self.kernels)))
+        removed = max(self._removed(rest, member) for member in (every, self._drawn(rest)))
         return found, Proof(self._permuted(rest), removed, self._full(rest), self._dtype)
+
+    def _says(self, what: str, measure: Callable[[], float]) -> str:
+        """Return what is wrong, empty where what is measured is within the bar."""
+        try:
+            measured = measure()
+        except Exception as error:  # of whatever kind: it is the user's code that meets other sizes
+            return f"{first_line(error)} (its code writes the width{self._refusal})"
+        return "" if measured <= _bar(self._dtype) else f"{what}, it differs by {measured:.0e}"
+
+    def _without(self, kind: str, parts: Sequence[Part], measure: Callable[[Sequence[int]], float]) -> tuple[Part, ...]:
+        """Return the stages or convolutions with which members are still the masked network."""
+        numbers = range(len(parts))
+        wrong = failing(numbers, lambda some: self._says("removed", lambda: measure(some)))
+        self.dropped |= {f"{kind} {parts[number].name}": reason for number, reason in wrong.items()}
+        return tuple(parts[number] for number in numbers if number not in wrong)
 
     def _run(self, network: nn.Module, copies: int = 1, **keywords: Any) -> Any:
         inputs = [torch.cat([x] * copies) if isinstance(x, Tensor) and x.dim() else x for x in self._inputs]
@@ -223,22 +252,25 @@ class Prover:
         permute_units(network, plan, range(len(plan.groups)), self._generator)
         return apart(self._run(network.train().eval()), self._reference)
 
-    def _smallest(self, plan: Plan, *, depth: bool = False) -> Indices:
-        """Return the smallest widths and kernels, with all blocks or with as few as there may be."""
-        depths = [0 if depth else -1 for _ in self._stages]
-        return [0 for _ in plan.groups], depths, [0 for _ in self._kernels]
+    def _member(self, plan: Plan, width: int, depths: Iterable[int] = (), kernels: Iterable[int] = ()) -> Indices:
+        """Return a member with one candidate of every group, and the smallest of some stages and convolutions."""
+        return (
+            [width for _ in plan.groups],
+            [0 if number in depths else -1 for number in range(len(self.stages))],
+            [0 if number in kernels else -1 for number in range(len(self.kernels))],
+        )
 
     def _drawn(self, plan: Plan) -> Indices:
-        """Return random widths, with all blocks and full kernels."""
-        widths = [int(torch.randint(len(g.shares), (), generator=self._generator)) for g in plan.groups]
-        return widths, [-1 for _ in self._stages], [-1 for _ in self._kernels]
+        """Return a member of random widths, with all blocks and full kernels."""
+        drawn = [int(torch.randint(len(g.shares), (), generator=self._generator)) for g in plan.groups]
+        return (drawn, *self._member(plan, 0)[1:])
 
     def _removed(self, plan: Plan, member: Indices) -> float:
         """Compare a member cut out with the same one masked."""
         places = ranks(plan, importance(self._copy, plan))
-        numbers = candidates(plan, self._stages, self._kernels)
+        numbers = candidates(plan, self.stages, self.kernels)
         picked = [[row[k] for row, k in zip(*pair, strict=True)] for pair in zip(numbers, member, strict=True)]
-        cut = cut_of(plan, self._stages, self._kernels, *picked)
+        cut = cut_of(plan, self.stages, self.kernels, *picked)
         network = self._cut_out(plan, Slices(plan, places, cut), cut).train().eval()
         masked = self._supernet(self._copy, plan, places)
         return apart(self._run(network), self._run(masked, 1, **one_hot(numbers, member, self._dtype)))
@@ -253,18 +285,14 @@ class Prover:
 
     def _full(self, plan: Plan) -> bool:
         masked = self._supernet(self._network, plan, ranks(plan, None))
-        numbers = candidates(plan, self._stages, self._kernels)
+        numbers = candidates(plan, self.stages, self.kernels)
         mix = one_hot(numbers, [[-1] * len(rows) for rows in numbers], torch.float32)
         with torch.no_grad():
             return apart(masked(*self._inputs, **mix), self._network(*self._inputs)) == 0
 
     def _supernet(self, network: nn.Module, plan: Plan, places: Tensor) -> ElasticNetwork:
         norms = {path: plan.units[labels] for path, labels in self._trace.norms.items()}
-        return ElasticNetwork(copy.deepcopy(network), plan, places, self._stages, self._kernels, norms).eval()
-
-
-Indices = Sequence[Sequence[int]]
-"""Of the candidates of each group, stage and convolution."""
+        return ElasticNetwork(copy.deepcopy(network), plan, places, self.stages, self.kernels, norms).eval()
 
 
 def candidates(plan: Plan, stages: Sequence[Stage], kernels: Sequence[Kernel]) -> tuple[list[Sequence[int]], ...]:

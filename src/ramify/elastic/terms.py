@@ -130,27 +130,34 @@ class Counting:
             total.update(self._at_sides(term, name))
         return self._terms(total)
 
-    def macs(self, trace: Trace, *, parameters: bool) -> Terms:
-        """Return the multiply-adds of a pass, of its products with parameters or of those without."""
+    def macs(self, trace: Trace, units: Tensor | None = None, *, parameters: bool) -> Terms:
+        """Return the multiply-adds of a pass, of its products with parameters or of those without.
+
+        Args:
+            trace: Of the pass.
+            units: The unit of each of its labels; None where the plan was made of this pass.
+            parameters: Which ones to count.
+        """
+        units = self._plan.units if units is None else units
         total: Counter[Monomial] = Counter()
         for product in trace.products:
             if (product.weight is not None) == parameters:
-                total.update(self._product(product))
+                total.update(self._product(product, units))
         return self._terms(total)
 
     def _terms(self, total: Polynomial) -> Terms:
         return Terms(total, self._plan, self._stages, self._kernels)
 
-    def _product(self, product: Product) -> Polynomial:
-        units = narrowed(self._plan.units[product.labels])
+    def _product(self, product: Product, units: Tensor) -> Polynomial:
+        put_out, contracted = narrowed(units[product.labels]), units[product.contracted]
         term: Polynomial = {tuple(sorted(self._above(product.path))): product.repeats}
-        dim = next((dim for dim in changing(units) if decides(units, dim)), None)
+        dim = next((dim for dim in changing(put_out) if decides(put_out, dim)), None)
         rest = math.prod(product.shape)
         if dim is not None:
-            line = units.movedim(dim, 0).flatten(1)[:, 0]
+            line = put_out.movedim(dim, 0).flatten(1)[:, 0]
             rest //= len(line)
             term = _times(term, self._length(line, len(line)))
-        term = _times(term, self._length(self._plan.units[product.contracted], len(product.contracted)))
+        term = _times(term, self._length(contracted, len(contracted)))
         term = {monomial: count * rest for monomial, count in term.items()}
         return self._at_sides(term, product.weight)
 
