@@ -69,7 +69,7 @@ _cuts: weakref.WeakKeyDictionary[nn.Module, Cut] = weakref.WeakKeyDictionary()
 
 
 class AnyNetwork(Space):
-    """The members of a network with choice points: a user's own class, function or module.
+    """The members of a network of one's own: by its choice points, else by widths, depth and kernels.
 
     Args:
         network: What makes it, which may take `num_classes` and `in_channels` (or `features`, for rows of a table); a
@@ -549,7 +549,7 @@ class AnyNetwork(Space):
             return None
         with seeded(0, "terms"):
             network = self._blueprint.make(sized({**self.shape, **shape}), {})
-        return terms_at(self._elastic, network, size, self._shares, self.multiple)
+        return terms_at(self._elastic, network, size)
 
 
 def _with_norms(network: nn.Module, norms: str) -> nn.Module:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ramify.architecture import Value
 from ramify.elastic import Active, Cut, Elastic, ElasticNetwork, Terms
-from ramify.elastic.groups import find_units, plan_groups
 from ramify.elastic.labels import trace_labels
 from ramify.elastic.rules import RULES
 from ramify.elastic.terms import Counting
@@ -154,26 +153,21 @@ def cut_of_values(elastic: Elastic, knobs: Sequence[Knob], values: Mapping[str, 
     return elastic.cut(chosen[WIDTH], chosen[DEPTH], chosen[KERNEL])
 
 
-def terms_at(
-    elastic: Elastic, network: nn.Module, size: Sequence[int], widths: Sequence[float], multiple: int
-) -> tuple[Terms, Terms] | None:
-    """Return what members cost in parameters and multiply-adds for inputs of a size; None if they are other members.
+def terms_at(elastic: Elastic, network: nn.Module, size: Sequence[int]) -> tuple[Terms, Terms]:
+    """Return what members cost in parameters and multiply-adds for inputs of a size.
 
     Args:
         elastic: What was found.
         network: For the shape of the task.
         size: Of one input.
-        widths: Shares of units.
-        multiple: Of kept channels.
+
+    Raises:
+        ConfigurationError: If the network cannot run on such inputs.
     """
     network = network.cpu().eval()
     trace = trace_labels(network, (torch.zeros(1, *size),), RULES)
-    found = [one for one in find_units(trace) if not (one.reason or one.name in elastic.whole)]
-    plan = plan_groups(trace, found, widths, multiple)
-    if [(group.name, group.shares) for group in plan.groups] != [(g.name, g.shares) for g in elastic.groups]:
-        return None
-    counting = Counting(network, plan, elastic.stages, elastic.convolutions)
-    return counting.params(), counting.macs(trace, parameters=True)
+    counting = Counting(network, elastic.plan, elastic.stages, elastic.convolutions)
+    return counting.params(), counting.macs(trace, elastic.plan.units_of(trace), parameters=True)
 
 
 class ElasticSupernet(nn.Module):
