@@ -58,7 +58,7 @@ class Knob:
 
     def candidate(self, value: Value) -> Candidate:
         """Return the candidate that stands for a number."""
-        return self.kind, self.row, self.columns.index(value)  # type: ignore[arg-type]
+        return self.kind, self.row, self.columns.index(value)
 
     def is_read(self, values: Mapping[str, Value]) -> bool:
         """Return whether a member has what is decided, for the values of all decisions."""
@@ -248,7 +248,7 @@ def table_of(elastic: Elastic, size: int, networks: int) -> str:
     sides = [kernel.sides[-1] for kernel in elastic.convolutions]
     costs = (elastic.params, elastic.macs)
     whole = [terms.exact(*full, sides) for terms in costs]
-    rows = [("group", "units", "kept", "in", "at half: params", "macs")]
+    rows: list[tuple[str, ...]] = [("group", "units", "kept", "in", "at half: params", "macs")]
     for number, group in enumerate(elastic.groups):
         half = [min(group.kept, key=lambda n: abs(2 * n - group.units)) if k == number else other.units
                 for k, other in enumerate(elastic.groups)]  # fmt: skip
