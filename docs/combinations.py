@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ramify import files
-from ramify.spaces import SPACES, DARTSCells, Space
+from ramify.spaces import SPACES, DARTSCells, Space, example
 from ramify.strategies import STRATEGIES, compatible
 
 PAGE = Path(__file__).with_name("combinations.md")
@@ -38,7 +38,7 @@ def searched() -> dict[str, Space]:
     """Return the spaces of the table by what they are called there."""
     spaces: dict[str, Space] = {}
     for name, kind in SPACES.items():
-        spaces[f"`{name}`"] = kind()
+        spaces[f"`{name}`"] = example(kind)
         if kind is DARTSCells:
             spaces["`DARTSCells`, 12 operations of NASP"] = DARTSCells(operations=NASP_OPERATIONS)
             spaces["`DARTSCells`, fixed reduction cell (FRC)"] = DARTSCells(reduction="frc")

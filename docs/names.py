@@ -74,7 +74,7 @@ def page() -> str:
 
 def offered() -> list[str]:
     """Return the table of who offers and who needs each capability."""
-    offers = {f"`{name}`": kind().offers for name, kind in spaces.SPACES.items()}
+    offers = {f"`{name}`": spaces.example(kind).offers for name, kind in spaces.SPACES.items()}
     takers: dict[str, Any] = {f"`{name}`": kind() for name, kind in strategies.STRATEGIES.items()} | SETTINGS
     lines = ["| name | what it is | offered by | needed by | saves work for |", "|---|---|---|---|---|"]
     for capability in CAPABILITIES:

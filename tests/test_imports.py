@@ -29,13 +29,13 @@ LEVELS = (
     ("tasks",),
     ("benchmarks", "data", "executors", "spaces", "zoo"),
     ("execution",),
-    ("supernet", "kernels"),
+    ("supernet", "kernels", "elastic"),
     ("ops",),
     ("architecture",),
     ("imports",),
     ("registry",),
     ("delimited", "files", "parallel", "pickled", "reading"),
-    ("capabilities", "errors", "interruption", "orders", "seeding", "signals", "wording"),
+    ("capabilities", "errors", "interruption", "orders", "points", "seeding", "signals", "wording"),
 )
 LEVEL = {part: number for number, level in enumerate(LEVELS) for part in level}
 

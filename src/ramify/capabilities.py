@@ -45,6 +45,11 @@ SUPERNET = Capability(
     "a network of all members, whose weights they share",
     "`_supernet`, and the class attribute `one_shot`, which is true by default",
 )
+MIXTURES = Capability(
+    "mixtures",
+    "a supernet that weighs several candidates of an edge at once",
+    "a supernet, unless something in it has no mixture",
+)
 ACTIVE = Capability(
     "active",
     "a supernet that computes only the candidates that are asked for",

@@ -196,8 +196,8 @@ def check(recorded: Any, where: str | Path, *, error: type[RamifyError] = Config
 
 def _digests(given: str, names: Sequence[str]) -> list[str]:
     """Return the hashes of what this process has of a file or module: what `--import` brought, or Python itself."""
-    label = _label(given)
-    digests = [imported.sha256 for imported in _imported.values() if _label(imported.given) == label]
+    label = label_of(given)
+    digests = [imported.sha256 for imported in _imported.values() if label_of(imported.given) == label]
     for plugin, points_at in plugins().items():
         packages = {re.split("[.:]", point)[0] for point in points_at}
         if given not in sys.modules and given.partition(".")[0] in packages:
@@ -233,6 +233,18 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     file = f", or --import {source}.py of a file," if ":" in name and "." not in source else ""
     call = f"add --import {source}{file} and call it {reading.shown(last)!r}"
     return f"unknown {kind} {text!r}; names import nothing: {call}"
+
+
+def found(given: str) -> ModuleType | None:
+    """Return what a file or a module is in this process, `--import`'s first; None where nothing has imported it."""
+    label = label_of(given)
+    named = (imported.module for imported in _imported.values() if label_of(imported.given) == label)
+    return sys.modules.get(next(named, given))
+
+
+def is_brought(given: str) -> bool:
+    """Return whether `--import` has imported a file or a module."""
+    return any(label_of(imported.given) == label_of(given) for imported in _imported.values())
 
 
 def forget() -> None:
@@ -281,7 +293,7 @@ def _take(imported: Imported, path: str = "") -> None:
         if imported.sha256 not in ("", digest):
             raise _refusal(imported.given, "it is another one in this process")
         imported = Imported(imported.given, imported.module, digest, None)
-    label = _label(imported.given)
+    label = label_of(imported.given)
     if label in brought.values():
         raise _refusal(imported.given, f"another import is called {label} already; rename one of them")
     _imported[imported.module], brought[imported.module] = imported, label
@@ -291,7 +303,7 @@ def _take(imported: Imported, path: str = "") -> None:
             raise _refusal(imported.given, f"the library has a {entry.name} already; rename the class")
 
 
-def _label(given: str) -> str:
+def label_of(given: str) -> str:
     """Return how people call an import: `mine` for `mine.py`."""
     return Path(given).stem if given.endswith(".py") else given
 
@@ -315,7 +327,7 @@ def _digest(module: ModuleType, names: Sequence[str] = ()) -> str:
     A script or notebook is what runs: it changes in other places, and has no file or another one.
     """
     if module.__name__ == MAIN:
-        sources = {entry.name: _source_of(entry.code) for entry in _users() if entry.module == MAIN}
+        sources = {entry.name: source_of(entry.code) for entry in _users() if entry.module == MAIN}
         return hashlib.sha256("\0".join(sources[name] for name in sorted(names)).encode()).hexdigest()
     origin = getattr(module.__spec__, "origin", None)
     folders: Sequence[str] = list(getattr(module, "__path__", ()))
@@ -328,7 +340,7 @@ def _digest(module: ModuleType, names: Sequence[str] = ()) -> str:
     return digest.hexdigest()
 
 
-def _source_of(item: Any) -> str:
+def source_of(item: Any) -> str:
     """Return the source of a class or function; where Python does not have it, what its functions do."""
     try:
         return inspect.getsource(item)

@@ -106,7 +106,7 @@ def plain(value) -> bytes:
 
 def members() -> list[bytes]:
     rng = random.Random(0)
-    kinds = (kind() for kind in spaces.SPACES.values())
+    kinds = (spaces.example(kind) for kind in spaces.SPACES.values())
     return [space.sample(rng).to_json().encode() for space in kinds]
 
 
@@ -130,7 +130,7 @@ ARGUMENTS = [
 def descriptions() -> list[bytes]:
     found = [plain({"space": name, "arguments": arguments}) for name, arguments in ARGUMENTS]
     for kind in spaces.SPACES.values():
-        space = kind()
+        space = spaces.example(kind)
         name, choice = next(iter(space.choices.items()))
         restricted = space.restrict({name: choice.mask.tolist()})
         found += [plain(space.to_dict()), plain({**restricted.to_dict(), "restriction": {name: choice.mask.tolist()}})]

@@ -43,7 +43,7 @@ class TestFields:
 
     @every_space
     def test_nothing_is_left_open(self, kind):
-        space = kind()
+        space = spaces.example(kind)
         for of in ("member", "supernet"):
             found = space.layout(kind=of)
             assert None not in vars(found).values()

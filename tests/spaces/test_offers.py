@@ -88,8 +88,17 @@ def one_less(space):
     return space.restrict({"cell": mask})
 
 
+class SinglePaths(Without):
+    """A space whose supernet has a part that cannot be mixed."""
+
+    @property
+    def offers(self):
+        return super().offers - {"mixtures"}
+
+
 CASES = {  # capability → a space that lacks it, and a strategy that needs it
     "supernet": (Baselines(["ResNet8", "WRN-10-1"]), STRATEGIES["GDAS"]),
+    "mixtures": (SinglePaths(), STRATEGIES["GDAS"]),
     "dropout": (Without(lacking="dropout"), STRATEGIES["PDARTS"]),
     "constants": (Without(lacking="constants"), GDAS(unselected="constant")),
     "taps": (Without(lacking="taps"), CDARTS()),
@@ -157,7 +166,15 @@ def test_the_classes_that_the_library_says_show_what_their_networks_do(name, mon
 
 
 def test_nothing_more_is_offered_than_what_shows():
-    assert Plain().offers == {"supernet", "inheritance", "same widths", "additive cost", "budget", "even candidates"}
+    assert Plain().offers == {
+        "supernet",
+        "mixtures",
+        "inheritance",
+        "same widths",
+        "additive cost",
+        "budget",
+        "even candidates",
+    }
     assert NASBench201().offers - {"skips"} == Without(operations=("none", "nor_conv_1x1")).offers
     assert "budget" in CellDistribution().offers
     assert "angle" not in CellDistribution().offers
@@ -257,6 +274,7 @@ def test_needs_follow_settings():
     assert "even candidates" in FairNAS().needs
     assert DARTS(regularization=Regularization(weights={"depth": 1.0}, target=1e6)).needs == {
         "supernet",
+        "mixtures",
         "terms",
         "budget",
     }

@@ -44,28 +44,29 @@ CHAINS = {"CDARTSChain", "FairMobileChain", "MobileChain", "ShuffleChain"}
 CELLS = {"DARTSCells", NASP_CELLS, "DARTSCells, fixed reduction cell (FRC)", "NASBench201", "StageCells"}
 GRAPHS = {"CellDistribution", "StageGraph"}
 SIZE = {"NATSBenchSize"}
-UNEVEN = {"CDARTSChain", "CellDistribution", NASP_CELLS, "MobileChain"}
+ANY = {"AnyNetwork"}  # an example with points that share a decision, and one in a candidate
+UNEVEN = {*ANY, "CDARTSChain", "CellDistribution", NASP_CELLS, "MobileChain"}
 REFUSED = {
-    "CDARTS": SIZE,
-    "DARTSPlus": {*GRAPHS, *SIZE, "FairMobileChain", "ShuffleChain"},
+    "CDARTS": ANY | SIZE,
+    "DARTSPlus": {*ANY, *GRAPHS, *SIZE, "FairMobileChain", "ShuffleChain"},
     "FairNAS": UNEVEN,
-    "PCDARTS": CHAINS | SIZE,
-    "PDARTS": CHAINS | SIZE | GRAPHS,
+    "PCDARTS": ANY | CHAINS | SIZE,
+    "PDARTS": ANY | CHAINS | SIZE | GRAPHS,
     "ProxylessNAS": SIZE | GRAPHS,
 }
 VARIANTS = {
-    "DARTS with a term": (DARTS(regularization=Regularization(weights={"depth": 1.0})), CHAINS | CELLS | SIZE),
+    "DARTS with a term": (DARTS(regularization=Regularization(weights={"depth": 1.0})), ANY | CHAINS | CELLS | SIZE),
     "GDAS with two terms": (
         GDAS(regularization=Regularization(weights={"depth": 1.0, "cells": 0.4})),
-        CHAINS | CELLS | SIZE | {"StageGraph"},
+        ANY | CHAINS | CELLS | SIZE | {"StageGraph"},
     ),
-    "SETN with a target": (SETN(regularization=Regularization(target=1e6)), SIZE | {"StageGraph"}),
+    "SETN with a target": (SETN(regularization=Regularization(target=1e6)), ANY | SIZE | {"StageGraph"}),
     "GDAS with constants": (GDAS(unselected="constant"), set()),
     "ProxylessNAS without a cost": (ProxylessNAS(cost=CostTerm(of="nothing")), set()),
     "ProxylessNAS with latency": (ProxylessNAS(cost=CostTerm(of="latency_ms")), SIZE | GRAPHS),
-    "CDARTS with one classifier": (CDARTS(share_classifier=True), SIZE),
-    "PCDARTS with all channels": (PCDARTS(partial_channels=1), CHAINS | SIZE),
-    "PDARTS without dropout": (PDARTS(skip_dropout=(0.0, 0.0, 0.0)), CHAINS | SIZE | GRAPHS),
+    "CDARTS with one classifier": (CDARTS(share_classifier=True), ANY | SIZE),
+    "PCDARTS with all channels": (PCDARTS(partial_channels=1), ANY | CHAINS | SIZE),
+    "PDARTS without dropout": (PDARTS(skip_dropout=(0.0, 0.0, 0.0)), ANY | CHAINS | SIZE | GRAPHS),
     "RandomSearch by inherited weights": (RandomSearch(evaluator=InheritedWeights()), set()),
     "FairNAS with two objectives": (FairNAS(objectives=("error", "macs")), UNEVEN),
     "SPOS with bins": (SPOS(bins=(1e6, 2e6)), set()),

@@ -58,7 +58,8 @@ def _built(cls: type, arguments: Mapping[str, Any], place: Place, default: Any =
         name: object_of(value, known[name].kind, place / name, known[name].default) for name, value in arguments.items()
     }
     try:
-        return dataclasses.replace(default, **fields) if changed else cls(**fields)
+        make = getattr(cls, "of_file", cls)
+        return dataclasses.replace(default, **fields) if changed else make(**fields)
     except RamifyError:
         raise
     except (TypeError, ValueError) as error:

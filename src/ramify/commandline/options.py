@@ -172,9 +172,16 @@ def add_space(
         Space if required else Space | None,
         f"{text}: {', '.join(SPACES)}{', or the file of a space' if files else ''}",
         required=required,
-        readers={"cell": as_architecture},
+        readers={"cell": as_architecture, "network": _as_network},
         expand=(lambda text, items: _shrunk(text, items, command)) if files else None,
     )
+
+
+def _as_network(text: str) -> str:
+    """Return the name of a network, having imported a user's file if a word of the command line names it."""
+    from ramify.spaces.naming import brought
+
+    return brought(str(text)) if isinstance(text, Word) else text
 
 
 def as_architecture(text: str) -> dict[str, Any]:

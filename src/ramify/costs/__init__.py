@@ -9,10 +9,12 @@ space costs, `ExpectedCost` what one that is drawn will, `Limits` which member i
 from ramify.costs.budget import Budget, StageBudget, SumBudget, budget
 from ramify.costs.chain import ChainCosts
 from ramify.costs.drawing import draw_within
+from ramify.costs.elastic import PolynomialCost
 from ramify.costs.expected import ExpectedCost, expected_cost
 from ramify.costs.inputs import Inputs
 from ramify.costs.limits import Limits, check_limits
 from ramify.costs.members import Costs, EstimatedCosts, MemberCosts, member_costs
+from ramify.costs.nested import NestedCost
 from ramify.costs.networks import Networks
 from ramify.costs.profiling import Profile, images_for, latency_ms, profile
 from ramify.costs.record import COSTS, Cost, check_counted, cost, find, is_cost
@@ -30,7 +32,9 @@ __all__ = [
     "Inputs",
     "Limits",
     "MemberCosts",
+    "NestedCost",
     "Networks",
+    "PolynomialCost",
     "Profile",
     "StageBudget",
     "SumBudget",

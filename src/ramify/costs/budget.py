@@ -240,7 +240,7 @@ def budget(
     if isinstance(space, CellDistribution):
         return _stage_budget(space, target, of, inputs, layout)
     expected = expected_cost(Networks(space, inputs, layout), of)
-    if expected is None:
+    if not isinstance(expected, ExpectedCost):
         raise ConfigurationError(f"{of} of networks of {space.name} are no sums, so the expected cost is not known")
     if not expected.least <= target <= expected.most:
         raise ConfigurationError(

@@ -17,13 +17,15 @@ from torch import Tensor
 from ramify import parallel
 from ramify.architecture import Architecture, Value
 from ramify.costs.chain import LATENCY, ChainCosts
+from ramify.costs.elastic import PolynomialCost, polynomials
 from ramify.costs.members import EstimatedCosts, member_costs
+from ramify.costs.nested import NestedCost
 from ramify.costs.networks import Networks
 from ramify.costs.record import FILE, find
 from ramify.costs.table import OperatorTable
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
-from ramify.spaces import Space
+from ramify.spaces import AnyNetwork, Space
 from ramify.spaces.chain import ChainSpace
 
 _CHECKS = 4
@@ -99,8 +101,8 @@ class ExpectedCost:
         return self.base + sum(map(max, self.costs))
 
 
-def expected_cost(networks: Networks, name: str) -> ExpectedCost | None:
-    """Return the expectation of the named cost; None where that cost is no sum over decisions.
+def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | PolynomialCost | None:
+    """Return the expectation of the named cost; None where that cost is no sum over decisions, or over what is read.
 
     A cost that is measured on a device is estimated as a sum: in chains latencies are those of the operators, each
     measured alone, elsewhere a few networks are measured that together have all candidates. All processes take what the
@@ -123,6 +125,14 @@ def expected_cost(networks: Networks, name: str) -> ExpectedCost | None:
     cost = find(name)
     if cost is None:
         raise ConfigurationError(f"there is no cost {name!r}")
+    if isinstance(space, AnyNetwork) and space.nested:
+        if cost.on_device or not (space.additive and cost.additive):
+            return None
+        if space.knobs:
+            terms = polynomials(networks) or {}
+            return PolynomialCost(space, terms[name]) if name in terms else None
+        exact = member_costs(space, networks.inputs, networks.layout, [name])
+        return NestedCost.of(space, lambda arch: exact.of(arch)[0])
     if cost.on_device:
         if isinstance(space, ChainSpace) and name == LATENCY:
             chain = ChainCosts(space, networks.inputs, networks.layout)

@@ -87,9 +87,9 @@ class Limits:
         """
         if self._members is None:
             expected = {name: self._measured.get(name) or expected_cost(self.networks, name) for name in self.most}
-            sums = {name: cost for name, cost in expected.items() if cost is not None}
+            sums = {name: cost for name, cost in expected.items() if isinstance(cost, ExpectedCost)}
             self._measured = {name: cost for name, cost in sums.items() if not is_repeatable(name)}
-            for name, cost in sums.items():
+            for name, cost in ((name, cost) for name, cost in expected.items() if cost is not None):
                 if not cost.least <= self.most[name]:
                     raise out_of_reach(self.space, name, self.most[name], (cost.least, cost.most))
             if len(sums) < len(self.most):

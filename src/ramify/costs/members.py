@@ -10,10 +10,12 @@ import numpy as np
 
 from ramify.architecture import Architecture
 from ramify.costs.chain import ChainCosts
+from ramify.costs.elastic import PolynomialCost, polynomials
 from ramify.costs.inputs import Inputs
 from ramify.costs.networks import Networks
 from ramify.costs.record import FILE, Cost, find
 from ramify.costs.table import OperatorTable
+from ramify.elastic import Terms
 from ramify.errors import ConfigurationError, RunError
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
@@ -54,6 +56,7 @@ class SummedCosts(ABC):
 
     def of(self, arch: Architecture) -> tuple[float, ...]:
         """Return the costs of a member."""
+        arch = self.space.canonical(arch)
         costs = self._known.get(arch)
         if costs is None:
             costs = self._known[arch] = self._count(arch)
@@ -171,6 +174,19 @@ class ChainMemberCosts(MemberCosts):
         return tuple(costs[name] for name in self.names)
 
 
+class PolynomialMemberCosts(MemberCosts):
+    """Parameters and multiply-adds of the members of a network with elastic widths, from polynomials."""
+
+    def __init__(self, networks: Networks, names: Sequence[str], terms: Mapping[str, Terms]) -> None:
+        super().__init__(networks, names)
+        space: Any = networks.space
+        self._polynomials = [PolynomialCost(space, terms[name]) for name in names]
+
+    def of(self, arch: Architecture) -> tuple[float, ...]:
+        """Return the costs of a member."""
+        return tuple(float(cost.of(arch)) for cost in self._polynomials)
+
+
 class EstimatedCosts(SummedCosts):
     """A measured cost of members, estimated as a sum over candidates from the measurements of some members.
 
@@ -200,8 +216,10 @@ def member_costs(
     networks = Networks(space, inputs, layout)
     key = networks.key, tuple(_counted(name) for name in names)
     if key not in _SHARED:
-        kind = ChainMemberCosts if isinstance(space, ChainSpace) and set(names) <= set(COUNTED) else MemberCosts
-        _SHARED[key] = kind(networks, names)
+        counted = set(names) <= set(COUNTED)
+        kind = ChainMemberCosts if isinstance(space, ChainSpace) and counted else MemberCosts
+        terms = polynomials(networks) if counted else None
+        _SHARED[key] = kind(networks, names) if terms is None else PolynomialMemberCosts(networks, names, terms)
     return _SHARED[key]
 
 
@@ -231,6 +249,7 @@ class Costs:
         """Return the wanted costs of a member."""
         if not self.names:
             return {}
+        arch = self.networks.space.canonical(arch)
         costs = self._counts(arch) if self._counts is not None else {}
         if self._on_device:
             if arch not in self._measured:
@@ -248,4 +267,5 @@ class Costs:
     def remember(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
         """Restore the measured costs of a member when a search is continued."""
         if self.names and self._on_device and all(cost.name in metrics for cost in self._on_device):
+            arch = self.networks.space.canonical(arch)
             self._measured[arch] = {cost.name: metrics[cost.name] for cost in self._on_device}

@@ -217,12 +217,7 @@ def _inherited(network: nn.Module, space: Space, weights: Weights) -> Fit:
     Raises:
         WeightsError: Saying which names do not fit.
     """
-    wanted = network.state_dict()
-    state = {
-        name: space._inherited(weights.state[name], value.shape)
-        for name, value in wanted.items()
-        if name in weights.state
-    }
+    wanted, state = network.state_dict(), space.views(network, weights.state)
     norms = {path for path, module in network.named_modules() if isinstance(module, _BatchNorm)}
     auxiliary = [name for name in wanted if name.split("backbone.")[-1].startswith("auxiliary.")]
     fresh = [name for name in wanted if name not in state and (name.rpartition(".")[0] in norms or name in auxiliary)]

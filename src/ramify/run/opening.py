@@ -23,7 +23,7 @@ from ramify.run.environment import check_precision
 from ramify.run.folder import More, RunFolder
 from ramify.run.origin import told_of
 from ramify.run.processes import scratch
-from ramify.spaces import Space
+from ramify.spaces import AnyNetwork, Space
 from ramify.tasks import Classification, Regression, Task
 from ramify.training.session import DIVERGED
 
@@ -147,7 +147,11 @@ def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, space:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
     if data is None and not task.bound:
         raise ConfigurationError(f"{task.name} needs data, and none were named; name them with --data or `data=`")
-    return task.to(fabric.device) if data is None else task.on(loaded(data, fabric, targets=task.targets, quiet=quiet))
+    if data is not None:
+        task = task.on(loaded(data, fabric, targets=task.targets, quiet=quiet))
+    if isinstance(space, AnyNetwork):
+        space.fits(task.shape, task.title)
+    return task.to(fabric.device) if data is None else task
 
 
 @contextmanager

@@ -13,12 +13,14 @@ from ramify import imports, reading
 from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError, ConfigurationError
 from ramify.registry import Registry
+from ramify.spaces.any_network import AnyNetwork
 from ramify.spaces.base import Space
 from ramify.spaces.baselines import Baselines, is_baseline
 from ramify.spaces.cdarts_chain import CDARTSChain
 from ramify.spaces.cell_distribution import CellDistribution
 from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.darts import DARTSCells
+from ramify.spaces.examples import example
 from ramify.spaces.forms import GENOTYPE2, GENOTYPE3
 from ramify.spaces.genotype import form_of, is_compact, is_genotype, is_unnamed
 from ramify.spaces.literals import CutOffError
@@ -36,6 +38,7 @@ SPACES: Registry[type[Space]] = Registry("space", Space, package=__name__)
 
 __all__ = [
     "SPACES",
+    "AnyNetwork",
     "Baselines",
     "CDARTSChain",
     "CellDistribution",
@@ -50,6 +53,7 @@ __all__ = [
     "StageCells",
     "StageGraph",
     "create",
+    "example",
     "read_description",
     "recognize",
     "space_of",
@@ -88,7 +92,7 @@ def create(description: Mapping[str, Any] | str | Path) -> Space:
         kind = hints.get(argument, Any)
         reading.checked(value, kind, where=where, error=ArchitectureError, limit=MOST_CHARACTERS)
     try:
-        space = SPACES[name](**arguments)
+        space = SPACES[name].of_file(**arguments)
     except (TypeError, ConfigurationError) as error:
         raise ArchitectureError(f"space {name} with arguments {excerpt(arguments, 100)}: {error}") from None
     restriction = description.get("restriction")

@@ -25,12 +25,13 @@ from ramify.capabilities import Capability, in_words
 from ramify.errors import ArchitectureError, ConfigurationError, nearest
 from ramify.execution import executed
 from ramify.reading import shown
-from ramify.seeding import seeded
 from ramify.spaces import layout as layouts
 from ramify.spaces import offers as offering
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
 from ramify.spaces.cell_graph import CellGraph
+from ramify.spaces.inheriting import absorbed, extracted
 from ramify.spaces.layout import Kind, LayoutLike
+from ramify.spaces.plain import listed, plain, sized
 from ramify.supernet import Choice
 from ramify.supernet.checkpoint import with_checkpoints
 from ramify.supernet.contract import compute_everything, takes
@@ -62,6 +63,8 @@ class Space(ABC):
     """The layout keyword that says how many cells follow one another; None where that is fixed."""
     additive: ClassVar[bool] = True
     """Whether what the network of a member costs is a sum over the candidates that the member uses."""
+    nested: ClassVar[bool] = False
+    """Whether decisions may lie below others, so that not all of them are read."""
     same_widths: ClassVar[bool] = True
     """Whether the maps of a member have the widths of the supernet's."""
     one_shot: ClassVar[bool] = True
@@ -130,9 +133,7 @@ class Space(ABC):
         """The constructor arguments that differ from the defaults, as plain JSON values."""
         defaults = inspect.signature(type(self)).parameters
         current = {name: getattr(self, name) for name in defaults}
-        return {
-            name: _plain(value) for name, value in current.items() if _plain(value) != _plain(defaults[name].default)
-        }
+        return {name: plain(value) for name, value in current.items() if plain(value) != plain(defaults[name].default)}
 
     # What follows
 
@@ -189,9 +190,30 @@ class Space(ABC):
         return entry is not None and entry.make is type(self)
 
     @property
+    def title(self) -> str:
+        """What messages call the space: its name, and more where that does not say what is searched."""
+        return self.name
+
+    @property
     def size(self) -> int:
         """Exact number of members."""
         return math.prod(len(decision.choices) for decision in self.decisions)
+
+    def reads(self, arch: Architecture) -> Collection[str]:
+        """Return the decisions that a member's network depends on: all of them, in most spaces."""
+        return arch.choices
+
+    def canonical(self, arch: Architecture) -> Architecture:
+        """Return the member of the same network whose decisions that are not read have their first values."""
+        reads = self.reads(arch)
+        if len(reads) == len(arch.choices):
+            return arch
+        return self._member([arch[d.name] if d.name in reads else d.choices[0] for d in self.decisions])
+
+    @classmethod
+    def of_file(cls, **arguments: Any) -> Self:
+        """Return the space of arguments that may come from a file; whatever they name, nothing is imported."""
+        return cls(**arguments)
 
     def architecture(self, values: Mapping[str, Value] | Iterable[Value]) -> Architecture:
         """Return the member with these values, by decision name or in the order of the decisions."""
@@ -211,10 +233,10 @@ class Space(ABC):
         alike = (arch.space, arch.arguments, len(arch.choices)) == (self.name, self.arguments, len(self.decisions))
         if alike and all(arch.choices.get(decision.name) in decision for decision in self.decisions):
             return arch  # as nearly always: what follows says what is wrong
-        if not self._goes_by(arch.space) or _plain(arch.arguments) != self.arguments:
+        if not self._goes_by(arch.space) or plain(arch.arguments) != self.arguments:
             raise ArchitectureError(
-                f"architecture belongs to {arch.space}({excerpt(_listed(arch.arguments), 70)}), "
-                f"not to {self.name}({excerpt(_listed(self.arguments), 70)})"
+                f"architecture belongs to {arch.space}({excerpt(listed(arch.arguments), 70)}), "
+                f"not to {self.name}({excerpt(listed(self.arguments), 70)})"
             )
         if set(arch.choices) != {decision.name for decision in self.decisions}:
             wanted = [decision.name for decision in self.decisions]
@@ -262,7 +284,7 @@ class Space(ABC):
     def mix(self, arch: Architecture) -> dict[str, Tensor]:
         """Return the one-hot mixing weights of a member: choice → float (E, O); zero rows for unused edges."""
         weights = {name: torch.zeros(choice.shape, device="cpu") for name, choice in self.choices.items()}
-        for decision in self.checked(arch):
+        for decision in self.reads(self.checked(arch)):
             for name, edge, op in self.candidates(decision, arch[decision]):
                 weights[name][edge, op] = 1.0
         return weights
@@ -328,8 +350,8 @@ class Space(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain form from which `ramify.spaces.create` makes an equal space."""
-        plain: dict[str, Any] = {"space": self.name, "arguments": self.arguments}
-        return plain | ({"restriction": self.restriction} if self.restriction else {})
+        described: dict[str, Any] = {"space": self.name, "arguments": self.arguments}
+        return described | ({"restriction": self.restriction} if self.restriction else {})
 
     # Networks
 
@@ -348,10 +370,8 @@ class Space(ABC):
 
     def _laid_out(self, given: LayoutLike, keywords: Mapping[str, Any], kind: Kind) -> layouts.Layout:
         base = given if isinstance(given, layouts.Layout) else None
-        if isinstance(given, Mapping):
-            keywords = {**given, **keywords}
-        elif base is None and given is not None:  # the keyword that some spaces call `layout`
-            keywords = {"layout": given, **keywords}
+        if base is None and given is not None:  # a text is the keyword that some spaces call `layout`
+            keywords = {**(given if isinstance(given, Mapping) else {"layout": given}), **keywords}
         if "__dataclass_fields__" not in vars(self.Layout):
             raise ConfigurationError(f"{self.name}.Layout must be a dataclass: @dataclass(frozen=True, kw_only=True)")
         layout = self.Layout.of(keywords, kind, self.name, base)
@@ -376,7 +396,7 @@ class Space(ABC):
             keywords: Further ones of both; they win.
         """
         complete, demanded = self._sorted(layout, shape, keywords, "member")
-        return executed(self._ended(self._build(self.checked(arch), complete, _built(demanded)), complete, demanded))
+        return executed(self._ended(self._build(self.checked(arch), complete, sized(demanded)), complete, demanded))
 
     def supernet(
         self, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
@@ -388,7 +408,7 @@ class Space(ABC):
         the same, and those that are not active count nothing.
         """
         complete, demanded = self._sorted(layout, shape, keywords, "supernet")
-        supernet: Any = executed(self._ended(self._supernet(complete, _built(demanded)), complete, demanded))
+        supernet: Any = executed(self._ended(self._supernet(complete, sized(demanded)), complete, demanded))
         if not takes(supernet, "active"):
             supernet.register_forward_pre_hook(compute_everything, with_kwargs=True)
         supernet.choices, supernet.layout, supernet.shape = self.choices, complete, demanded
@@ -427,25 +447,26 @@ class Space(ABC):
         own = {name: value for name, value in keywords.items() if name not in self.shape}
         return self._laid_out(layout, own, kind), demanded
 
+    def held(self, network: nn.Module) -> Mapping[str, str]:
+        """Return name → name in the supernet of what the state of a member's network holds: mostly the same."""
+        return {name: name for name in network.state_dict()}
+
+    def views(self, network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return name → the part of a supernet's state that a member's network has, as far as that is there."""
+        names = self.held(network)
+        return {
+            name: self._inherited(state[names[name]], value.shape)
+            for name, value in network.state_dict().items()
+            if names[name] in state
+        }
+
     def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
-        """Return the built member with the supernet's layout, shape and weights, at the same parameter paths.
+        """Return the built member with the supernet's layout, shape and weights.
 
         Raises:
             ArchitectureError: If the supernet is laid out as no member is.
         """
-        supernet: Any = sup
-        if foreign := supernet.layout.foreign("member"):
-            settings = ", ".join(f"{name}={getattr(supernet.layout, name)!r}" for name in foreign)
-            raise ArchitectureError(f"a supernet with {settings} holds no member: built networks have no such thing")
-        with seeded(0, "extract"):  # the weights are replaced, and no draw of anybody else's moves
-            network = self.build(arch, layout=supernet.layout, shape=supernet.shape)
-        parameter = next(sup.parameters())
-        network.to(device=parameter.device, dtype=parameter.dtype)
-        held = sup.state_dict()
-        network.load_state_dict(
-            {name: self._inherited(held[name], v.shape) for name, v in network.state_dict().items()}
-        )
-        return network.train(sup.training)
+        return extracted(self, sup, arch)
 
     def absorb(self, sup: nn.Module, network: nn.Module) -> None:
         """Copy the weights of a member back into the supernet: the inverse of `extract`.
@@ -453,16 +474,10 @@ class Space(ABC):
         Raises:
             ArchitectureError: If the network has parameters that the supernet lacks.
         """
-        held, given = sup.state_dict(), network.state_dict()
-        for name, value in given.items():
-            if name not in held or self._inherited(held[name], value.shape).shape != value.shape:
-                raise ArchitectureError(f"the supernet has no parameter {name!r} of shape {tuple(value.shape)}")
-        with torch.no_grad():
-            for name, value in given.items():
-                self._inherited(held[name], value.shape).copy_(value)
+        absorbed(self, sup, network)
 
     def __repr__(self) -> str:
-        return f"{self.name}({_listed(self.arguments)})"
+        return f"{self.name}({listed(self.arguments)})"
 
 
 def argmax_existing(scores: Tensor, choice: Choice) -> list[int]:
@@ -481,19 +496,3 @@ def check_scores(scores: Mapping[str, Tensor], choices: Mapping[str, Choice]) ->
             )
         if bool(torch.isnan(scores[name]).any()):
             raise ArchitectureError(f"scores[{name!r}] contain NaN: the search has diverged; lower the learning rates")
-
-
-def _built(shape: Mapping[str, int]) -> dict[str, int]:
-    """Return the shape that a network is built by; a classifier that is taken off afterwards has one output."""
-    return {name: value or 1 for name, value in shape.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` with tuples as lists, as it comes back from JSON."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _listed(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())

@@ -15,6 +15,7 @@ from ramify.capabilities import (
     DEPTH,
     EVEN_CANDIDATES,
     INHERITANCE,
+    MIXTURES,
     PARTIAL_CHANNELS,
     SAME_WIDTHS,
     SKIPS,
@@ -40,6 +41,7 @@ def shown_by_space(space: Space) -> Iterator[Capability]:
     """Yield the capabilities that the class of a space and its candidates show."""
     if space.one_shot:
         yield SUPERNET
+        yield MIXTURES
     if "partial_channels" in space.Layout.keywords("supernet"):
         yield PARTIAL_CHANNELS
     if space.depth is not None:
@@ -100,11 +102,8 @@ def _class_of(method: Callable[..., nn.Module]) -> type[nn.Module] | None:
 
 def _inherits(space: Space, supernet: nn.Module, member: nn.Module) -> bool:
     """Return whether all that a member's state holds is in the supernet's."""
-    held = supernet.state_dict()
-    return all(
-        name in held and space._inherited(held[name], value.shape).shape == value.shape
-        for name, value in member.state_dict().items()
-    )
+    found = space.views(member, supernet.state_dict())
+    return all(name in found and found[name].shape == value.shape for name, value in member.state_dict().items())
 
 
 def used_candidates(space: Space) -> Mapping[str, list[list[int]]]:

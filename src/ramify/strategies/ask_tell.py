@@ -201,7 +201,7 @@ class AskTellSession:
             evaluations.submit(number, *key)
 
     def _key(self, proposal: Proposal) -> _Key:
-        return proposal.architecture, self._epochs(proposal)
+        return self.space.canonical(proposal.architecture), self._epochs(proposal)
 
     def _learn(self, key: _Key, done: Done) -> None:
         """Keep what became of an evaluation: metrics, or why it failed. What is not finite is no result."""
@@ -296,7 +296,7 @@ class AskTellSession:
 
     def _measured(self, trial: Trial) -> Mapping[str, float]:
         """Return the metrics without what only stands for a failure."""
-        return self._known[trial.architecture, trial.epochs][0] if trial.failed else trial.metrics
+        return self._known[self.space.canonical(trial.architecture), trial.epochs][0] if trial.failed else trial.metrics
 
     def architecture(self) -> Architecture:
         """Return the architecture with the best score so far; of a front, the one with the best first objective."""
@@ -372,7 +372,7 @@ class AskTellSession:
             if not failed and (failed := fault(metrics)):  # what an earlier version took for a result
                 metrics = _finite({name: metrics[name] for name in self.costs.names})
             self.costs.remember(arch, metrics)
-            self._known.setdefault((arch, epochs), (metrics, failed))
+            self._known.setdefault((self.space.canonical(arch), epochs), (metrics, failed))
             if grown:
                 self._again.append(Proposal(arch, epochs, memo))
             else:

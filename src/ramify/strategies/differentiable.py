@@ -14,7 +14,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from ramify.capabilities import SUPERNET, Capability
+from ramify.capabilities import MIXTURES, SUPERNET, Capability
 from ramify.errors import ConfigurationError
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession, Strategy
@@ -90,8 +90,8 @@ class Differentiable(Limited, WeightSettings, Strategy):
 
     @property
     def needs(self) -> frozenset[Capability]:
-        """A supernet, and the needs of the regularization."""
-        return self.regularization.needs | {SUPERNET}
+        """A supernet of mixtures, and the needs of the regularization."""
+        return self.regularization.needs | {SUPERNET, MIXTURES}
 
     def compatible(self, space: Space) -> Compatibility:
         """Return whether the space offers what the settings need."""

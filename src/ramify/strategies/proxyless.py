@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramify.capabilities import ACTIVE, ADDITIVE_COST, Capability
-from ramify.costs import ExpectedCost, expected_cost
+from ramify.costs import ExpectedCost, NestedCost, PolynomialCost, expected_cost
 from ramify.costs.record import is_repeatable
 from ramify.errors import ConfigurationError
 from ramify.seeding import seeded
@@ -260,13 +260,14 @@ class ProxylessSession(Bilevel):
         self.latencies: tuple[float, list[list[float]]] | None = None  # latencies, of a search that is continued
 
     @cached_property
-    def expected(self) -> ExpectedCost:
+    def expected(self) -> ExpectedCost | NestedCost | PolynomialCost:
         """The expected cost of a network.
 
         Raises:
             ConfigurationError: If it is no sum, or the form of the loss does not fit it.
         """
         term, space = self.strategy.cost, self.space
+        expected: ExpectedCost | NestedCost | PolynomialCost
         if self.latencies is not None:
             expected = ExpectedCost(space, *self.latencies)
         else:
@@ -274,7 +275,8 @@ class ProxylessSession(Bilevel):
             if measured is None:
                 raise ConfigurationError(f"{term.of} of a network of {space.name} are no sum over its candidates")
             expected = measured
-            self.latencies = None if is_repeatable(term.of) else (expected.base, expected.costs)
+            if isinstance(expected, ExpectedCost) and not is_repeatable(term.of):
+                self.latencies = expected.base, expected.costs
         cheapest = expected.least
         if (
             self.strategy.learning == "gradient"

@@ -45,11 +45,14 @@ def _names(grown: Grown) -> Iterator[str]:
     sup = grown.shared
     held = sup.state_dict()
     for arch in grown.members(2):
-        for name, value in grown.space.build(arch, sup.layout, shape=sup.shape).state_dict().items():
-            if name not in held:
-                yield f"the supernet has no {name!r}"
-            elif not without(SAME_WIDTHS, grown) and held[name].shape != value.shape:
-                yield f"{name!r} is {tuple(value.shape)} in a member and {tuple(held[name].shape)} in the supernet"
+        member = grown.space.build(arch, sup.layout, shape=sup.shape)
+        names = grown.space.held(member)
+        for name, value in member.state_dict().items():
+            there = held.get(names[name])
+            if there is None:
+                yield f"the supernet has no {names[name]!r}"
+            elif not without(SAME_WIDTHS, grown) and there.shape != value.shape:
+                yield f"{name!r} is {tuple(value.shape)} in a member and {tuple(there.shape)} in the supernet"
 
 
 @OFFERS.promise("offers no more than its networks show", mend="`offers`, or the networks of `_supernet` and `_build`")
@@ -92,8 +95,9 @@ def _extracted(grown: Grown) -> Iterator[str]:
                 network = grown.extract(sup.train(training), arch)
                 if network.training is not training:
                     yield "`extract` returns a network in another mode than the supernet's"
+                taken = grown.space.views(network, held)
                 for name, value in network.state_dict().items():
-                    if not torch.equal(value, grown.space._inherited(held[name], value.shape)):
+                    if not torch.equal(value, taken[name]):
                         yield f"`extract` forgets the weight {name!r}"
                         return
                 found, wanted = output(network(x)), output(sup(x, grown.space.mix(arch)))
@@ -118,13 +122,13 @@ def _absorbed(grown: Grown) -> Iterator[str]:
     if any(not torch.equal(value, before[name]) for name, value in sup.state_dict().items()):
         yield "a member that is extracted shares its weights with the supernet before it is absorbed"
     grown.space.absorb(sup, network)
-    wanted = network.state_dict()
+    wanted, taken = network.state_dict(), set(grown.space.held(network).values())
     for name, value in grown.extract(sup, arch).state_dict().items():
         if not torch.equal(value, wanted[name]):
             yield f"{name!r} is not written back"
             return
     for name, value in sup.state_dict().items():
-        if name not in wanted and not torch.equal(value, before[name]):
+        if name not in taken and not torch.equal(value, before[name]):
             yield f"{name!r} changes, which the member does not have"
 
 
@@ -251,6 +255,10 @@ def _additive(grown: Grown) -> Iterator[str]:
     for _ in range(3):
         one, other = rng.sample(free, 2)
         first, second = ({each.name: rng.choice(each.neighbors(base[each.name]))} for each in (one, other))
+        changes: list[dict[str, Any]] = [{}, first, second, {**first, **second}]
+        four = [space.architecture(dict(base.choices) | change) for change in changes]
+        if len({frozenset(space.reads(arch)) for arch in four}) > 1:
+            continue  # what is used is more than these two
         if not torch.equal(cost() + cost(**first, **second), cost(**first) + cost(**second)):
             yield f"what {one.name!r} costs depends on {other.name!r}"
 

@@ -17,7 +17,7 @@ from ramify.errors import ConfigurationError, RamifyError
 from ramify.evaluators import TrainFromScratch
 from ramify.run import make_fabric
 from ramify.seeding import seeded, stream
-from ramify.spaces import SPACES, DARTSCells, NASBench201, NATSBenchSize, Space
+from ramify.spaces import SPACES, DARTSCells, NASBench201, NATSBenchSize, Space, example
 from ramify.tasks import Classification, Task
 from ramify.training import Work
 
@@ -226,6 +226,6 @@ def spaces_for(compatible: Callable[[Space], Any], most: int = 2) -> list[tuple[
     for entry in SPACES.own.values():
         if found:
             break
-        space = entry.make()
+        space = example(entry.make)
         found = [(space, small_layout(space))] if compatible(space) else []
     return found[:most]

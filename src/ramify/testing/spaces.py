@@ -244,7 +244,7 @@ def _mix(grown: Grown) -> Iterator[str]:
         if mix.keys() != space.choices.keys():
             yield f"`mix` has the keys {sorted(mix)} and the choices are {sorted(space.choices)}"
             return
-        used = {use for name in arch for use in space.candidates(name, arch[name])}
+        used = {use for name in space.reads(arch) for use in space.candidates(name, arch[name])}
         for name, weights in mix.items():
             choice = space.choices[name]
             if tuple(weights.shape) != choice.shape:

@@ -13,7 +13,7 @@ from torch import nn
 
 from ramify.architecture import Architecture
 from ramify.errors import ConfigurationError
-from ramify.spaces import SPACES, Space
+from ramify.spaces import SPACES, Space, example
 from ramify.strategies import Strategy, compatible
 from ramify.testing.bits import differences, drawn_from, packed, restored, saved, seed_globally, watched
 from ramify.testing.contract import Contract, broken, called, unfrozen
@@ -235,7 +235,7 @@ def _source(strategy: Strategy) -> Iterator[str]:
 )
 def _verdicts(strategy: Strategy) -> Iterator[str]:
     for entry in SPACES.own.values():
-        whole = entry.make()
+        whole = example(entry.make)
         for space in (whole, only(whole, whole.sample(Random(0)))):
             try:
                 verdict = strategy.compatible(space)

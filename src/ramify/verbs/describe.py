@@ -19,7 +19,7 @@ from ramify.costs import profile
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.run.origin import network_of
 from ramify.run.sources import read
-from ramify.spaces import Space, space_of
+from ramify.spaces import AnyNetwork, Space, space_of
 from ramify.verbs.retrain import RetrainResult
 from ramify.verbs.search import SearchResult
 from ramify.wording import excerpt
@@ -143,12 +143,12 @@ def describe(
 
 
 def run(command: Command) -> int:
-    """Run `ramify describe`."""
+    """Run `ramify describe`: of an architecture, or of what an `AnyNetwork` can search."""
     command.take_classes()
     command.add(
-        "source", str, "notation, run folder, zoo:NAME, or a file with one: architecture, log, genotypes.py:NAME"
+        "source", str | None, "notation, run folder, zoo:NAME, or a file with one: architecture, log, genotypes.py:NAME"
     )
-    add_space(command, "what a notation belongs to, if it is not evident", files=True)
+    add_space(command, "what a notation belongs to, if it is not evident; alone, an AnyNetwork to describe", files=True)
     add_network(command, "layout of the network, as --network.channels 36; overrides that of the run")
     command.add(
         "--input_size",
@@ -159,6 +159,13 @@ def run(command: Command) -> int:
     command.add("--pictures", bool | str, "folder for the pictures; false: none are drawn", default="pictures")
     add_json(command)
     options = command.parse()
+    if options.source is None:
+        if not isinstance(options.space, AnyNetwork):
+            raise RamifyError(
+                "describe needs a run folder, an architecture file, a notation, zoo:NAME, or an AnyNetwork"
+            )
+        print(options.space.describe())
+        return 0
     pictures = "pictures" if options.pictures is True else options.pictures or None
     chosen = {name: options[name] for name in ("network", "input_size", "num_classes")}
     description = describe(options.source, options.space, pictures=pictures, **chosen)

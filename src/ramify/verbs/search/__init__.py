@@ -160,7 +160,7 @@ def search(
         raise ConfigurationError(f"search takes a space and a strategy, got {space!r:.60} and {strategy!r:.60}")
     verdict = compatible(space, strategy)
     if not verdict:
-        raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.name}: {verdict.reason}")
+        raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.title}: {verdict.reason}")
     if strategy.evaluates:
         executor = (executor or InProcess()).with_threads(threads)
     elif executor is not None:

@@ -1,0 +1,120 @@
+"""Networks whose code writes sizes down: their members run the exported graph with other sizes."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ramify.costs import profile
+from ramify.elastic import Active, find_elastic
+from ramify.elastic.proof import apart, candidates, one_hot
+
+
+class Window(nn.Module):
+    """An attention that writes its sizes, after a grouped convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv2d(16, 16, 3, padding=1, groups=4)
+        self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.norm = nn.LayerNorm(16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.norm(self.mix(x).flatten(2).mT)
+        q, k, v = self.qkv(tokens).reshape(-1, 16, 3, 4, 4).permute(2, 0, 3, 1, 4)
+        y = ((q @ k.mT) / 2).softmax(-1) @ v
+        return x + self.proj(y.transpose(1, 2).reshape(-1, 16, 16)).mT.reshape(-1, 16, 4, 4)
+
+
+class Parts(nn.Module):
+    """Parts of a split, each with a convolution of its own, as in MixNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(8, 6, 1)
+        self.norm = nn.BatchNorm2d(14)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = torch.split(self.wide(x), [8, 8], 1)
+        return self.norm(torch.cat([a.relu(), self.narrow(b)], 1))
+
+
+def written() -> nn.Module:
+    torch.manual_seed(0)
+    body = nn.Sequential(Window(), Window())
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 2, stride=2), body, Parts(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(14, 5)
+    )
+
+
+@pytest.fixture(scope="module")
+def elastic():
+    return find_elastic(written(), torch.randn(1, 3, 8, 8), multiple=1)
+
+
+def test_all_groups_are_searched_through_the_graph(elastic):
+    assert elastic.graphs is not None
+    assert "its code writes the width" in elastic.written
+    assert {group.name: group.units for group in elastic.groups} == {
+        "0": 4,
+        "1.0.qkv": 4,
+        "1.1.qkv": 4,
+        "2.wide": 8,
+        "2.wide:2": 8,
+        "2.narrow": 6,
+    }
+    assert elastic.whole == {"5": "output"}
+    assert elastic.proof.removed <= 1e-9
+
+
+def test_members_sliced_and_masked_passes_agree(elastic):
+    supernet, generator = elastic.supernet().double().eval(), torch.Generator().manual_seed(0)
+    numbers = candidates(elastic.plan, elastic.stages, elastic.convolutions)
+    for batch in (1, 3):
+        x = torch.randn(batch, 3, 8, 8, dtype=torch.double)
+        picks = [[int(torch.randint(len(row), (), generator=generator)) for row in rows] for rows in numbers]
+        decided = [[row[k] for row, k in zip(*pair, strict=True)] for pair in zip(numbers, picks, strict=True)]
+        member = elastic.member(
+            {group.name: kept for group, kept in zip(elastic.groups, decided[0], strict=True)}, {"1": decided[1][0]}
+        )
+        mix = one_hot(numbers, picks, torch.double)
+        with torch.no_grad():
+            expected = member.double().eval()(x)
+            assert apart(supernet(x, **mix), expected) <= 1e-12
+            alone = Active(*[[[pick] for pick in row] for row in picks])
+            assert apart(supernet(x, **mix, active=alone), expected) <= 1e-12
+        counted = profile(member.float(), (3, 8, 8))
+        assert (counted.params, counted.macs) == (elastic.params.exact(*decided), elastic.macs.exact(*decided))
+
+
+def test_a_member_is_the_users_class_and_trains(elastic):
+    member = elastic.member({"0": 2, "2.wide": 4}, {"1": 1})
+    assert isinstance(member, nn.Sequential)
+    assert {name for name, _ in member.named_parameters()} < {name for name, _ in written().named_parameters()}
+    before = member[2].norm.running_mean.clone()
+    member.train()(torch.randn(4, 3, 8, 8)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in member.parameters())
+    assert not torch.equal(member[2].norm.running_mean, before)
+    again = elastic.member({"0": 2, "2.wide": 4}, {"1": 1})
+    again.load_state_dict(member.state_dict())
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(again.eval()(x), member.eval()(x))
+
+
+class Undecided(nn.Module):
+    """Asks for numbers in its input, which no graph holds, and writes a size."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3), nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = -x if float(x.sum()) > 1e9 else x
+        x = self.b(self.a(x).view(-1, 8, 6, 6))
+        return self.head(x.mean((2, 3)))
+
+
+def test_a_network_that_is_refused_by_export_keeps_those_groups_whole():
+    elastic = find_elastic(Undecided(), torch.randn(1, 3, 8, 8), multiple=1)
+    assert [group.name for group in elastic.groups] == ["b"]
+    assert elastic.graphs is None
+    assert "its code writes the width, and torch.export refuses the network: " in elastic.whole["a"]
