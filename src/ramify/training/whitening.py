@@ -46,9 +46,10 @@ def whiten(network: nn.Module, batches: Iterator[Batch]) -> None:
 
 def whitening(images: Tensor, kernel: tuple[int, int]) -> Tensor:
     """Return the whitening of the patches of images (B, C, H, W): (D, D) float64, D = C·k·k, a filter a row."""
-    second, count = 0.0, 0
+    size = images.shape[1] * kernel[0] * kernel[1]
+    second, count = images.new_zeros(size, size, dtype=torch.float64), 0
     for part in images.split(256):
         patches = F.unfold(part.double(), kernel).transpose(1, 2).flatten(0, 1)
         second, count = second + patches.T @ patches, count + len(patches)
-    variances, directions = torch.linalg.eigh(torch.as_tensor(second) / count)
+    variances, directions = torch.linalg.eigh(second / count)
     return (directions / (variances + EPS).sqrt()).T
