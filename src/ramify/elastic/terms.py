@@ -36,6 +36,7 @@ class Terms:
     """
 
     def __init__(self, polynomial: Polynomial, plan: Plan, stages: Sequence[Stage], kernels: Sequence[Kernel]) -> None:
+        self._polynomial, self._plan = polynomial, plan
         self._groups, self._stages, self._kernels = plan.groups, tuple(stages), tuple(kernels)
         self._factors = sorted({factor for monomial in polynomial for factor in monomial})
         numbers = {factor: number for number, factor in enumerate(self._factors, 1)}
@@ -44,6 +45,12 @@ class Terms:
         padded = [row + [0] * (longest - len(row)) for row in rows]
         self._index = torch.tensor(padded, dtype=torch.long).view(len(rows), longest)
         self._coefficients = torch.tensor(list(polynomial.values()), dtype=torch.double)
+
+    def __add__(self, other: Terms) -> Terms:
+        """Return the sum of two costs of the same network."""
+        total = Counter(self._polynomial)
+        total.update(other._polynomial)
+        return Terms(total, self._plan, self._stages, self._kernels)
 
     def exact(self, kept: Sequence[int], depths: Sequence[int], sides: Sequence[int]) -> int:
         """Return the cost of the member with these numbers, in the order of groups, stages and convolutions."""

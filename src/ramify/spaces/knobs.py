@@ -167,7 +167,9 @@ def terms_at(elastic: Elastic, network: nn.Module, size: Sequence[int]) -> tuple
     network = network.cpu().eval()
     trace = trace_labels(network, (torch.zeros(1, *size),), RULES)
     counting = Counting(network, elastic.plan, elastic.stages, elastic.convolutions)
-    return counting.params(), counting.macs(trace, elastic.plan.units_of(trace), parameters=True)
+    units = elastic.plan.units_of(trace)
+    macs, attention_macs = (counting.macs(trace, units, parameters=among) for among in (True, False))
+    return counting.params(), macs + attention_macs
 
 
 class ElasticSupernet(nn.Module):
@@ -246,7 +248,7 @@ def table_of(elastic: Elastic, size: int, networks: int) -> str:
     """Return what can be searched, what stays whole and why, the proof, and the range of costs, for people."""
     full = [group.units for group in elastic.groups], [s.depths[-1] for s in elastic.stages]
     sides = [kernel.sides[-1] for kernel in elastic.convolutions]
-    costs = (elastic.params, elastic.macs)
+    costs = (elastic.params, elastic.macs + elastic.attention_macs)
     whole = [terms.exact(*full, sides) for terms in costs]
     rows: list[tuple[str, ...]] = [("group", "units", "kept", "in", "at half: params", "macs")]
     for number, group in enumerate(elastic.groups):
