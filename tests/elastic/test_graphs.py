@@ -100,6 +100,37 @@ def test_a_member_is_the_users_class_and_trains(elastic):
     assert torch.equal(again.eval()(x), member.eval()(x))
 
 
+class Encoder(nn.Module):
+    """PyTorch's own transformer layer, which writes its width and multiplies its heads with the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 16, 4, stride=4)
+        self.layer = nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.patch(x).flatten(2).mT).mean(1))
+
+
+def test_heads_of_pytorchs_own_attention_are_units():
+    torch.manual_seed(0)
+    elastic = find_elastic(Encoder(), torch.randn(1, 3, 8, 8), multiple=1)
+    assert elastic.graphs is not None
+    assert {group.name: group.units for group in elastic.groups} == {
+        "patch": 16,
+        "layer.self_attn": 4,
+        "layer.linear1": 24,
+    }
+    member, supernet = elastic.member({"patch": 8, "layer.self_attn": 2}), elastic.supernet().double().eval()
+    numbers = candidates(elastic.plan, elastic.stages, elastic.convolutions)
+    x = torch.randn(3, 3, 8, 8, dtype=torch.double)
+    with torch.no_grad():
+        mix = one_hot(numbers, [[1, 1, -1], [], []], torch.double)
+        assert apart(member.double().eval()(x), supernet(x, **mix)) <= 1e-12
+    assert member.layer.self_attn.in_proj_weight.shape == (2 * 3 * 4, 8)
+
+
 class Undecided(nn.Module):
     """Asks for numbers in its input, which no graph holds, and writes a size."""
 

@@ -249,14 +249,15 @@ def test_both_outputs_stay_whole():
     assert found(network) == ({"a": (8, 4)}, {"head": "output", "more": "output"})
 
 
-def test_a_network_that_mixes_tokens_lets_channels_through():
-    network = Net(
-        lambda s, x: s.head((s.b(s.a(x).flatten(2)) + s.a(x).flatten(2)).mean(2)),
-        a=conv(3, 8),
-        b=nn.Sequential(nn.Linear(64, 10), nn.GELU(), nn.Linear(10, 64)),
-        head=head(8),
-    )
-    assert found(network) == ({"a": (8, 3)}, OUTPUT)
+@pytest.mark.parametrize("tokens_first", [False, True])
+def test_a_network_that_mixes_tokens_lets_channels_through(tokens_first):
+    def forward(s, x: Tensor) -> Tensor:
+        x = s.a(x).flatten(2)
+        x = x.mT.contiguous().mT if tokens_first else x
+        return s.head((s.b(x) + x).mean(2))
+
+    mixing = nn.Sequential(nn.Linear(64, 10), nn.GELU(), nn.Linear(10, 64))
+    assert found(Net(forward, a=conv(3, 8), b=mixing, head=head(8))) == ({"a": (8, 3)}, OUTPUT)
 
 
 def test_an_image_that_is_added_keeps_its_layer_whole():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -157,10 +158,10 @@ def _resize(
     left = [{dim: int(stay[units].sum()) for dim, units in part} for part in lines[node.name]]
     args: list[Any] = list(node.args)
     if name in ("view", "reshape", "_unsafe_view", "expand"):
-        args[1] = [_written(size, left[0].get(dim)) for dim, size in enumerate(args[1])]
+        args[1] = [_written(node, size, left[0].get(dim), shape[dim]) for dim, size in enumerate(args[1])]
     elif name == "unflatten":
         first = args[1] % (len(shape) - len(args[2]) + 1)
-        args[2] = [_written(size, left[0].get(first + dim)) for dim, size in enumerate(args[2])]
+        args[2] = [_written(node, size, left[0].get(dim), shape[dim]) for dim, size in enumerate(args[2], start=first)]
     elif name in ("split", "split_with_sizes") and any(left):
         dim = (args[2] if len(args) > 2 else 0) % len(shape)
         sizes = [part.get(dim, size) for part, size in zip(left, _sizes(args[1], len(left)), strict=True)]
@@ -177,8 +178,15 @@ def _resize(
     node.args = tuple(args)
 
 
-def _written(size: Any, kept: int | None) -> Any:
-    return kept if kept is not None and isinstance(size, int) and size != -1 else size
+def _written(node: fx.Node, size: Any, kept: int | None, full: int) -> Any:
+    """Return what a size becomes of which `kept` of `full` are left; of one that the batch decides, as large a part."""
+    if kept is None or kept == full or size == -1:
+        return size
+    if not isinstance(size, fx.Node):
+        return kept
+    with node.graph.inserting_before(node):
+        times = node.graph.call_function(operator.mul, (size, kept))
+        return node.graph.call_function(operator.floordiv, (times, full))
 
 
 def _sizes(size: Any, count: int) -> list[int]:

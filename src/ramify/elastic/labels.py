@@ -283,15 +283,21 @@ def trace_labels(network: nn.Module, inputs: tuple[Any, ...], rules: Mapping[str
 
 
 @contextmanager
-def plain_attention() -> Iterator[None]:
-    """Attention as ordinary products."""
+def layer_by_layer() -> Iterator[None]:
+    """PyTorch's transformer layers as the layers that they consist of, not as one kernel for evaluation."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attention as ordinary products."""
+    with layer_by_layer(), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def _tensors(out: Any) -> list[Tensor]:

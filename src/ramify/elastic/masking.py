@@ -71,6 +71,9 @@ class ElasticNetwork(nn.Module):
         self._norms = {path: units for path, units in norms.items() if units.any()}
         for path, units in self._norms.items():
             with_measured_norm(network.get_submodule(path), len(units))
+        for module in network.modules():
+            if isinstance(module, nn.TransformerEncoderLayer):
+                module.activation_relu_or_gelu = 0  # no kernel for all of it, in which no norm can be measured
         for stage in self.stages:
             for path in stage.removable:
                 with_gate(network.get_submodule(path))

@@ -15,7 +15,7 @@ from ramify.elastic.blocks import Kernel, Stage
 from ramify.elastic.cutting import Cut, Slices, cut_network, cut_of, importance, ranks
 from ramify.elastic.graphs import Graphs
 from ramify.elastic.groups import Found, Plan, plan_groups
-from ramify.elastic.labels import first_line
+from ramify.elastic.labels import first_line, layer_by_layer
 from ramify.elastic.masking import ElasticNetwork
 from ramify.elastic.trace import Trace
 
@@ -287,7 +287,7 @@ class Prover:
         masked = self._supernet(self._network, plan, ranks(plan, None))
         numbers = candidates(plan, self.stages, self.kernels)
         mix = one_hot(numbers, [[-1] * len(rows) for rows in numbers], torch.float32)
-        with torch.no_grad():
+        with torch.no_grad(), layer_by_layer():
             return apart(masked(*self._inputs, **mix), self._network(*self._inputs)) == 0
 
     def _supernet(self, network: nn.Module, plan: Plan, places: Tensor) -> ElasticNetwork:

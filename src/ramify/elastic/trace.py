@@ -119,7 +119,7 @@ def _placed(trace: Trace, shapes: Mapping[str, Sequence[int]], entries: Entries,
     """Enter a use along the axis that decides its labels, if there is one."""
     labels = trace.ties.roots(labels)
     shape = shapes[entries.name]
-    if not labels.any() or math.prod(shape) == 1:
+    if not labels.any() or math.prod(shape) == 1 or not any(_beside(index, labels) for index in entries.axes):
         return True
     for axis, index in enumerate(entries.axes):
         if shape[axis] == 1:
@@ -131,3 +131,9 @@ def _placed(trace: Trace, shapes: Mapping[str, Sequence[int]], entries: Entries,
             enter(trace, entries.name, shape, axis, places, met)
             return True
     return False
+
+
+def _beside(index: Tensor, labels: Tensor) -> bool:
+    """Return whether the indices change along a dimension along which labels do; else all labels meet the same."""
+    aligned = index.shape[::-1] + (1,) * labels.dim()
+    return any(aligned[labels.dim() - 1 - dim] > 1 for dim in changing(labels))
