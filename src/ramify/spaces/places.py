@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 from math import prod
+from typing import cast
 
 from torch import nn
 
 from ramify.architecture import Value
 from ramify.errors import ConfigurationError
 from ramify.points import Inputs, OneOf, Point, Repeat
+from ramify.spaces.cell_graph import CellGraph
 from ramify.wording import listing
 
 Condition = tuple[str, frozenset[Value]]
@@ -43,6 +45,16 @@ class Place:
     join: str
     above: tuple[Condition, ...]
     below: tuple[tuple[frozenset[Value], Place], ...]
+
+    def inside(self) -> Iterator[tuple[str, Condition]]:
+        """Yield the path of each module of the point that may be out, with the values that take it."""
+        prefix = f"{self.path}.".removeprefix(".")
+        if self.kind == "OneOf":
+            yield from ((f"{prefix}{value}", (self.decision, frozenset([value]))) for value in self.values)
+        if self.kind == "Repeat":
+            depths = cast("tuple[int, ...]", self.values)
+            for number in range(depths[0], depths[-1]):
+                yield f"{prefix}{number}", (self.decision, frozenset(depth for depth in depths if depth > number))
 
     @property
     def all(self) -> Iterator[Place]:
@@ -161,3 +173,21 @@ def count_networks(places: Sequence[Place], values: Mapping[str, Collection[Valu
             sign = -1 if len(unread) % 2 else 1
             total += sign * prod(count(place, fixed, unread) for place in places)
     return total * prod(len(values[decision]) for decision in free)
+
+
+def short(value: Value) -> str:
+    """Return a value as it is listed."""
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def picture_of_point(place: Place | None, value: Value) -> CellGraph:
+    """Return the picture of what is decided: a chain of blocks, or what joins inputs and output."""
+    if place is not None and place.kind == "Repeat":
+        states = ("in", *(str(number + 1) for number in range(int(cast(int, value)))))
+        edges = tuple((number, number + 1, f"block {number}") for number in range(len(states) - 1))
+        return CellGraph(states, edges or ((0, 0, ""),), inputs=(0,), output=len(states) - 1)
+    if place is not None and place.kind == "Inputs":
+        rows = cast("tuple[int, ...]", value if isinstance(value, tuple) else (value,))
+        edges = tuple((row, place.n, place.join if len(rows) > 1 else "") for row in rows)
+        return CellGraph((*map(str, range(place.n)), "out"), edges, inputs=tuple(range(place.n)), output=place.n)
+    return CellGraph(("in", "out"), ((0, 1, str(value)),), inputs=(0,), output=1)
