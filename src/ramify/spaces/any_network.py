@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from typing import Any, Literal, Self, cast
@@ -50,14 +50,16 @@ from ramify.spaces.knobs import (
     knob_choices,
     knobs_of,
     picture_of,
+    points_as_knobs,
     table_of,
     terms_at,
 )
 from ramify.spaces.layout import Kind, LayoutLike, keyword
 from ramify.spaces.naming import importing_nothing, source_of
 from ramify.spaces.notation import read
-from ramify.spaces.places import Place, count_networks, picture_of_point, short
+from ramify.spaces.places import Place, conditions_of, count_networks, extreme_of
 from ramify.spaces.plain import sized
+from ramify.spaces.telling import picture_of_point, told
 from ramify.spaces.tracing import choices_of, looked_at
 from ramify.supernet import Choice
 from ramify.supernet.points import PointSupernet, Zeros, replaced
@@ -216,13 +218,7 @@ class AnyNetwork(Space):
         if not self._knobs or not self._places:
             members = count_members(self._knobs, self._allowed)
             return numbers * members * count_networks(self._blueprint.places, self._allowed)
-        above = [
-            Knob(name, "", 0, (), 0, tuple(place.above for place in self._places if place.decision == name))
-            for name in self._first
-        ]
-        return count_members(
-            [*(replace(k, around=() if () in k.around else k.around) for k in above), *self._knobs], self._allowed
-        )
+        return count_members([*points_as_knobs(self._places), *self._knobs], self._allowed)
 
     def values(self, name: str) -> tuple[Value, ...]:
         """Return the values that a decision may take."""
@@ -270,30 +266,14 @@ class AnyNetwork(Space):
 
     def conditions(self) -> dict[Hashable, dict[str, frozenset[Value]]]:
         """Return part → when a member's network has it: decision → values. The joining of inputs costs nothing."""
-        found: dict[Hashable, dict[str, frozenset[Value]]] = {}
-        for place in self._places if not self._numbers else ():
-            for value in place.values if place.kind != "Inputs" else ():
-                when: dict[str, frozenset[Value]] = {}
-                for name, values in (*place.above, (place.decision, frozenset([value]))):
-                    when[name] = when.get(name, values) & values
-                if all(when.values()):
-                    found[place.path, value] = when
-        return found
+        return {} if self._numbers else conditions_of(self._places)
 
     def extreme(self, costs: Mapping[Hashable, float], best: Callable[[Iterable[float]], float]) -> float:
         """Return the smallest (`min`) or largest (`max`) sum of the costs of parts that are used together.
 
         Where points share a decision, each of them is taken as if it did not: a bound.
         """
-
-        def at(place: Place, value: Value) -> float:
-            inside = (inner for reading, inner in place.below if value in reading)
-            return costs.get((place.path, value), 0.0) + sum(map(best_of, inside))
-
-        def best_of(place: Place) -> float:
-            return best(at(place, value) for value in self.values(place.decision))
-
-        return sum(map(best_of, self._blueprint.places))
+        return extreme_of(self._blueprint.places, costs, self._allowed, best)
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Take the candidate with the highest score at every point; of inputs the subset with the largest on − off."""
@@ -388,37 +368,13 @@ class AnyNetwork(Space):
         """Return the decisions and the number of members, a line each."""
         if self._elastic is not None:
             return table_of(self._elastic, self.size, self.networks)
-        rows = [(d.name, " ".join(map(short, d.choices)), self._kind(d)) for d in self.decisions]
-        first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
-        lines = [f"{name:{first}}  {values:{second}}  {kind}" for name, values, kind in rows]
-        return "\n".join([*lines, f"members: {self.size:,}, of which {self.networks:,} are different networks"])
-
-    def _kind(self, decision: Decision) -> str:
-        """Return what is decided, at how many places, and below what, for people."""
-        if decision.place is None:
-            return "number"
-        places = [place for place in self._places if place.decision == decision.name]
-        several = f" at {len(places)} places" if len(places) > 1 else ""
-        below = [
-            f"{name} = {' or '.join(short(value) for value in self.place(name).values if value in reading)}"
-            for name, reading in (places[0].above if len(places) == 1 else ())
-        ]
-        return decision.place.kind + several + (f" where {', '.join(below)}" if below else "")
+        return told(self.decisions, self._places, self.size, self.networks)
 
     # Networks
 
     def fits(self, shape: Mapping[str, int], data: str) -> None:
         """Raise `ConfigurationError` unless the network takes such inputs and puts out as many classes."""
-        taken, own, classes = self._blueprint.source.taken, self.input_size[0], shape.get("num_classes")
-        if "num_classes" not in taken and classes and classes != self._blueprint.outputs:
-            raise ConfigurationError(
-                f"the network has {self._blueprint.outputs:,} outputs, {data} has {classes:,} classes: replace its "
-                "last layer first, or hand in the constructor"
-            )
-        for name, what in (("in_channels", "images of {:,} channels"), ("features", "rows of {:,} features")):
-            free = not {name, "in_chans" if name == "in_channels" else name}.isdisjoint(taken)
-            if name in self.shape and not free and shape.get(name, own) != own:
-                raise ConfigurationError(f"{self._title} takes {what.format(own)}, {data} has {shape[name]:,}")
+        self._blueprint.check(shape, data, self._title)
 
     def _sorted(
         self, layout: LayoutLike, shape: Mapping[str, int] | None, keywords: Mapping[str, Any], kind: Kind

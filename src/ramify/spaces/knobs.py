@@ -150,6 +150,14 @@ def knob_choices(knobs: Sequence[Knob], widths: Sequence[float]) -> dict[str, Ch
     return choices
 
 
+def points_as_knobs(places: Sequence[Place]) -> list[Knob]:
+    """Return the decisions of choice points as far as it matters when they are read."""
+    above: dict[str, list[Around]] = {}
+    for place in places:
+        above.setdefault(place.decision, []).append(place.above)
+    return [Knob(name, "", 0, (), 0, () if () in around else tuple(around)) for name, around in above.items()]
+
+
 def count_members(knobs: Sequence[Knob], values: Mapping[str, Collection[Value]]) -> int:
     """Return the exact number of different members: of assignments that differ in what is read.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 from math import prod
@@ -13,7 +13,6 @@ from torch import nn
 from ramify.architecture import Value
 from ramify.errors import ConfigurationError
 from ramify.points import Inputs, OneOf, Point, Repeat
-from ramify.spaces.cell_graph import CellGraph
 from ramify.wording import listing
 
 Condition = tuple[str, frozenset[Value]]
@@ -175,19 +174,39 @@ def count_networks(places: Sequence[Place], values: Mapping[str, Collection[Valu
     return total * prod(len(values[decision]) for decision in free)
 
 
-def short(value: Value) -> str:
-    """Return a value as it is listed."""
-    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def conditions_of(places: Sequence[Place]) -> dict[Hashable, dict[str, frozenset[Value]]]:
+    """Return (path, value) → when a member's network has it: decision → values. The joining of inputs costs nothing."""
+    found: dict[Hashable, dict[str, frozenset[Value]]] = {}
+    for place in places:
+        for value in place.values if place.kind != "Inputs" else ():
+            when: dict[str, frozenset[Value]] = {}
+            for name, values in (*place.above, (place.decision, frozenset([value]))):
+                when[name] = when.get(name, values) & values
+            if all(when.values()):
+                found[place.path, value] = when
+    return found
 
 
-def picture_of_point(place: Place | None, value: Value) -> CellGraph:
-    """Return the picture of what is decided: a chain of blocks, or what joins inputs and output."""
-    if place is not None and place.kind == "Repeat":
-        states = ("in", *(str(number + 1) for number in range(int(cast(int, value)))))
-        edges = tuple((number, number + 1, f"block {number}") for number in range(len(states) - 1))
-        return CellGraph(states, edges or ((0, 0, ""),), inputs=(0,), output=len(states) - 1)
-    if place is not None and place.kind == "Inputs":
-        rows = cast("tuple[int, ...]", value if isinstance(value, tuple) else (value,))
-        edges = tuple((row, place.n, place.join if len(rows) > 1 else "") for row in rows)
-        return CellGraph((*map(str, range(place.n)), "out"), edges, inputs=tuple(range(place.n)), output=place.n)
-    return CellGraph(("in", "out"), ((0, 1, str(value)),), inputs=(0,), output=1)
+def extreme_of(
+    places: Sequence[Place],
+    costs: Mapping[Hashable, float],
+    values: Mapping[str, Collection[Value]],
+    best: Callable[[Iterable[float]], float],
+) -> float:
+    """Return the smallest (`min`) or largest (`max`) sum of costs that are used together, without shared decisions.
+
+    Args:
+        places: The points that lie in no other.
+        costs: (path, value) → cost.
+        values: Decision → the values that it may take.
+        best: `min` or `max`.
+    """
+
+    def at(place: Place, value: Value) -> float:
+        inside = (inner for reading, inner in place.below if value in reading)
+        return costs.get((place.path, value), 0.0) + sum(map(best_of, inside))
+
+    def best_of(place: Place) -> float:
+        return best(at(place, value) for value in values[place.decision])
+
+    return sum(map(best_of, places))
