@@ -137,3 +137,13 @@ class Joining(nn.Module):
 
     def forward(self, x):
         return self.classifier(self.merge([path(x) for path in self.paths]).mean((2, 3)))
+
+
+class Wide(Net):
+    """Points, and widths that can be searched beside them."""
+
+    def __init__(self, num_classes=10, in_channels=3, width=16):
+        super().__init__(num_classes, in_channels, width)
+        inner = OneOf({"plain": nn.Identity(), "norm": nn.BatchNorm2d(2 * width)})
+        conv = nn.Sequential(nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), inner)
+        self.down = OneOf({"conv": conv, "pool": nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(width, 2 * width, 1))})

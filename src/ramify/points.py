@@ -24,7 +24,7 @@ Number = TypeVar("Number", int, float, str)
 MOST_SUBSETS = 1024
 """Values that the decision of an `Inputs` may have."""
 
-RESERVED = ("choice", "mixture", "path", "zeros")
+RESERVED = ("board", "choice", "path", "zeros")
 """Names that candidates cannot have, because the points of supernets have such attributes."""
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import ramify
-from networks_of_users import Net
+from networks_of_users import Net, Wide
 from networks_without_points import Heads, Residual
 from ramify import spaces, strategies
 from ramify.costs import Inputs, MemberCosts, Networks, PolynomialCost, expected_cost, member_costs
@@ -179,8 +179,17 @@ def test_what_cannot_be_searched_is_refused(keywords, message):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 
 
-def test_points_and_widths_are_not_searched_together_yet():
-    with pytest.raises(ConfigurationError, match="has choice points, and widths, depth and kernels are searched in"):
+def test_points_and_widths_are_searched_in_one_supernet():
+    space = spaces.AnyNetwork(Wide, input_size=SIZE, widths=(0.5, 1.0))
+    assert list(space.choices)[-1] == "width" and space.place("down.conv.0").values == (16, 32)
+    supernet, x = space.supernet().double().eval(), torch.randn(2, *SIZE, dtype=torch.float64)
+    for seed in range(4):
+        arch = space.sample(Random(seed))
+        mix, wanted = space.mix(arch), space.extract(supernet, arch)(x)
+        torch.testing.assert_close(supernet(x, mix), wanted, rtol=1e-9, atol=1e-9)
+        sliced = supernet(x, mix, active={name: weights > 0 for name, weights in mix.items()})
+        torch.testing.assert_close(sliced, wanted, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ConfigurationError, match="down has a candidate that is None"):
         spaces.AnyNetwork(Net, input_size=SIZE, widths=(0.5, 1.0))
 
 

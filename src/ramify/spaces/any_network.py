@@ -31,7 +31,7 @@ from ramify.capabilities import (
     SUPERNET,
     Capability,
 )
-from ramify.elastic import Cut, Elastic, ElasticNetwork, Terms, find_elastic
+from ramify.elastic import Cut, ElasticNetwork, Terms
 from ramify.elastic.cutting import Slices
 from ramify.errors import ArchitectureError, ConfigurationError, nearest, shown
 from ramify.points import Inputs, Joined, OneOf, Repeat
@@ -41,6 +41,7 @@ from ramify.spaces import offers as offering
 from ramify.spaces.base import Candidate, Space, argmax_existing, check_scores
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
 from ramify.spaces.cell_graph import CellGraph
+from ramify.spaces.finding import WIDTHS, found_in
 from ramify.spaces.knobs import (
     ElasticSupernet,
     Knob,
@@ -49,14 +50,16 @@ from ramify.spaces.knobs import (
     knob_choices,
     knobs_of,
     picture_of,
+    points_as_knobs,
     table_of,
     terms_at,
 )
 from ramify.spaces.layout import Kind, LayoutLike, keyword
 from ramify.spaces.naming import importing_nothing, source_of
 from ramify.spaces.notation import read
-from ramify.spaces.places import Place, count_networks
+from ramify.spaces.places import Place, conditions_of, count_networks, extreme_of
 from ramify.spaces.plain import sized
+from ramify.spaces.telling import picture_of_point, told
 from ramify.spaces.tracing import choices_of, looked_at
 from ramify.supernet import Choice
 from ramify.supernet.points import PointSupernet, Zeros, replaced
@@ -142,12 +145,12 @@ class AnyNetwork(Space):
         self.kernels, self.only, self.whole = tuple(kernels), tuple(only), tuple(whole)
         self.multiple, self.order = multiple, order
         self.depth = depth  # type: ignore[misc, assignment]
-        self._elastic = self._found()
-        self._knobs = [] if self._elastic is None else knobs_of(self._elastic)
+        self._elastic = found_in(self, self._blueprint, self._title)
+        self._knobs = [] if self._elastic is None else knobs_of(self._elastic, self._places)
         self.shape = self._blueprint.shape  # type: ignore[misc]
         self.one_shot = not self._numbers  # type: ignore[misc]
         self.nested = any(place.above for place in self._places) or bool(self._knobs)  # type: ignore[misc]
-        self.additive = self.one_shot  # type: ignore[misc]
+        self.additive = self.one_shot and not (self._knobs and self._places)  # type: ignore[misc]
         self.same_widths = not self._knobs  # type: ignore[misc]
 
     @property
@@ -158,41 +161,9 @@ class AnyNetwork(Space):
     @property
     def _shares(self) -> tuple[float, ...]:
         """The shares of widths."""
-        return (0.25, 0.5, 0.75, 1.0) if self.widths is None else self.widths
-
-    def _found(self) -> Elastic | None:
-        """Return what is elastic in the network; None where nothing is to be.
-
-        Raises:
-            ConfigurationError: If there is nothing to search, or both points and widths.
-        """
-        points, asked = bool(self._places or self._numbers), bool(self.widths or self.depth or self.kernels)
-        if points and not asked:
-            return None
-        if points:
-            raise ConfigurationError(
-                f"{type(self).__name__}({self._title}) has choice points, and widths, depth and kernels are searched "
-                "in networks without any: leave them out"
-            )
-        if self.widths == () and self.depth is False and not self.kernels:
-            raise ConfigurationError(
-                f"{type(self).__name__}({self._title}) has no choice point, and widths, depth, kernels are empty: "
-                "there is nothing to search; try widths=(0.5, 0.75, 1.0)"
-            )
-        source = self._blueprint.source
-        with seeded(0, "elastic"):
-            network = self._blueprint.make(self._blueprint.shape, {})
-        return find_elastic(
-            network,
-            torch.zeros(1, *self._blueprint.size),
-            widths=self._shares,
-            multiple=self.multiple,
-            depth=self.depth is not False,
-            kernels=self.kernels,
-            only=self.only,
-            whole=self.whole,
-            order=self.order or ("given" if source.instance is None else "weights"),
-        )
+        if self.widths is None:
+            return () if self._places else WIDTHS
+        return self.widths
 
     @classmethod
     def of_file(cls, **arguments: Any) -> Self:
@@ -244,8 +215,10 @@ class AnyNetwork(Space):
     def networks(self) -> int:
         """Exact number of different networks."""
         numbers = prod(len(self.values(name)) for name in self._numbers)
-        members = count_members(self._knobs, self._allowed)
-        return numbers * members * count_networks(self._blueprint.places, self._allowed)
+        if not self._knobs or not self._places:
+            members = count_members(self._knobs, self._allowed)
+            return numbers * members * count_networks(self._blueprint.places, self._allowed)
+        return count_members([*points_as_knobs(self._places), *self._knobs], self._allowed)
 
     def values(self, name: str) -> tuple[Value, ...]:
         """Return the values that a decision may take."""
@@ -276,7 +249,7 @@ class AnyNetwork(Space):
             for name, values in self._allowed.items()
         }
         read = {place.decision for place in self._places if all(left[name] & reads for name, reads in place.above)}
-        read |= {knob.name for knob in self._knobs if knob.is_read({n: max(v, default=0) for n, v in left.items()})}
+        read |= {knob.name for knob in self._knobs if knob.may_be_read(left)}
         for name in (name for name, values in left.items() if not values and name not in read):
             for value in self.values(name):
                 for choice, row, op in self.candidates(name, value):
@@ -293,30 +266,14 @@ class AnyNetwork(Space):
 
     def conditions(self) -> dict[Hashable, dict[str, frozenset[Value]]]:
         """Return part → when a member's network has it: decision → values. The joining of inputs costs nothing."""
-        found: dict[Hashable, dict[str, frozenset[Value]]] = {}
-        for place in self._places if not self._numbers else ():
-            for value in place.values if place.kind != "Inputs" else ():
-                when: dict[str, frozenset[Value]] = {}
-                for name, values in (*place.above, (place.decision, frozenset([value]))):
-                    when[name] = when.get(name, values) & values
-                if all(when.values()):
-                    found[place.path, value] = when
-        return found
+        return {} if self._numbers else conditions_of(self._places)
 
     def extreme(self, costs: Mapping[Hashable, float], best: Callable[[Iterable[float]], float]) -> float:
         """Return the smallest (`min`) or largest (`max`) sum of the costs of parts that are used together.
 
         Where points share a decision, each of them is taken as if it did not: a bound.
         """
-
-        def at(place: Place, value: Value) -> float:
-            inside = (inner for reading, inner in place.below if value in reading)
-            return costs.get((place.path, value), 0.0) + sum(map(best_of, inside))
-
-        def best_of(place: Place) -> float:
-            return best(at(place, value) for value in self.values(place.decision))
-
-        return sum(map(best_of, self._blueprint.places))
+        return extreme_of(self._blueprint.places, costs, self._allowed, best)
 
     def discretize(self, scores: Mapping[str, Tensor]) -> Architecture:
         """Take the candidate with the highest score at every point; of inputs the subset with the largest on − off."""
@@ -363,7 +320,7 @@ class AnyNetwork(Space):
         self.checked(arch)
         if self._knobs:
             return {"network": picture_of(self._knobs, arch.choices)}
-        return {name: _picture(self.place(name), arch[name]) for name in self.reads(arch)}
+        return {name: picture_of_point(self.place(name), arch[name]) for name in self.reads(arch)}
 
     def disconnected(self, arch: Architecture) -> list[str]:
         """Return nothing: what a point that contributes nothing cuts off, only the network around it knows."""
@@ -411,37 +368,13 @@ class AnyNetwork(Space):
         """Return the decisions and the number of members, a line each."""
         if self._elastic is not None:
             return table_of(self._elastic, self.size, self.networks)
-        rows = [(d.name, " ".join(map(_short, d.choices)), self._kind(d)) for d in self.decisions]
-        first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
-        lines = [f"{name:{first}}  {values:{second}}  {kind}" for name, values, kind in rows]
-        return "\n".join([*lines, f"members: {self.size:,}, of which {self.networks:,} are different networks"])
-
-    def _kind(self, decision: Decision) -> str:
-        """Return what is decided, at how many places, and below what, for people."""
-        if decision.place is None:
-            return "number"
-        places = [place for place in self._places if place.decision == decision.name]
-        several = f" at {len(places)} places" if len(places) > 1 else ""
-        below = [
-            f"{name} = {' or '.join(_short(value) for value in self.place(name).values if value in reading)}"
-            for name, reading in (places[0].above if len(places) == 1 else ())
-        ]
-        return decision.place.kind + several + (f" where {', '.join(below)}" if below else "")
+        return told(self.decisions, self._places, self.size, self.networks)
 
     # Networks
 
     def fits(self, shape: Mapping[str, int], data: str) -> None:
         """Raise `ConfigurationError` unless the network takes such inputs and puts out as many classes."""
-        taken, own, classes = self._blueprint.source.taken, self.input_size[0], shape.get("num_classes")
-        if "num_classes" not in taken and classes and classes != self._blueprint.outputs:
-            raise ConfigurationError(
-                f"the network has {self._blueprint.outputs:,} outputs, {data} has {classes:,} classes: replace its "
-                "last layer first, or hand in the constructor"
-            )
-        for name, what in (("in_channels", "images of {:,} channels"), ("features", "rows of {:,} features")):
-            free = not {name, "in_chans" if name == "in_channels" else name}.isdisjoint(taken)
-            if name in self.shape and not free and shape.get(name, own) != own:
-                raise ConfigurationError(f"{self._title} takes {what.format(own)}, {data} has {shape[name]:,}")
+        self._blueprint.check(shape, data, self._title)
 
     def _sorted(
         self, layout: LayoutLike, shape: Mapping[str, int] | None, keywords: Mapping[str, Any], kind: Kind
@@ -456,10 +389,7 @@ class AnyNetwork(Space):
         if self._elastic is not None:
             cut = cut_of_values(self._elastic, self._knobs, arch.choices)
             with torch.device("cpu"):  # where what is kept is noted, wherever the tensors are
-                member = self._elastic._cut_out(network, cut)
-            _cuts[member] = cut
-            _held[member] = {name: f"network.network.{name}" for name in member.state_dict()}
-            return member
+                network = self._elastic._cut_out(network, cut)
         paths = {id(module): path for path, module in network.named_modules()}
         decided = {place.path: place.decision for place in self._places}
 
@@ -474,22 +404,26 @@ class AnyNetwork(Space):
             return self._blueprint.zeros(path) or Zeros((1,), (1,)) if module[value] is None else module[value]
 
         member = replaced(network, chosen)
+        prefix = ("network",) if self._elastic is None else ("network", "network")
         homes = {path: paths.get(id(module), "") for path, module in member.named_modules(remove_duplicate=False)}
         _held[member] = {
-            name: ".".join(filter(None, ("network", homes[home], last)))
+            name: ".".join(filter(None, (*prefix, homes[home], last)))
             for name in member.state_dict()
             for home, _, last in [name.rpartition(".")]
         }
+        if self._elastic is not None:
+            _cuts[member] = cut
         return member
 
     def _supernet(self, layout: Any, shape: Mapping[str, int]) -> nn.Module:
         network = _with_norms(self._blueprint.make(shape, {}), layout.norms)
+        mixed = self._blueprint.mixed(network)
         if self._elastic is None:
-            return self._blueprint.mixed(network)
+            return mixed
         found = self._elastic
         with torch.device("cpu"):
             parts = (found.plan, found.places, found.stages, found.convolutions, found.norms)
-            return ElasticSupernet(ElasticNetwork(network, *parts, found.graphs), self._knobs)
+            return ElasticSupernet(ElasticNetwork(mixed.network, *parts, found.graphs), self._knobs, mixed.board)
 
     def _ended(self, network: nn.Module, layout: Any, shape: Mapping[str, int]) -> nn.Module:
         inner: nn.Module = network
@@ -520,23 +454,28 @@ class AnyNetwork(Space):
         """Return name → the part of a supernet's state that a member's network has, as far as that is there."""
         if self._elastic is None:
             return super().views(network, state)
-        backbone = self._backbone(network)
-        with torch.device("cpu"):
-            slices = Slices(self._elastic.plan, self._elastic.places, _cuts[backbone])
-        prefix = "" if backbone is network else "backbone."
+        slices = self._slices(network)
         return {
-            name: slices.of(name.removeprefix(prefix), state[there])
+            name: slices.of(_own_name(there), state[there])
             for name, there in self.held(network).items()
             if there in state
         }
+
+    def _slices(self, network: nn.Module) -> Slices:
+        """Return what a member's network keeps of each tensor."""
+        assert self._elastic is not None
+        with torch.device("cpu"):
+            return Slices(self._elastic.plan, self._elastic.places, _cuts[self._backbone(network)])
 
     def absorb(self, sup: nn.Module, network: nn.Module) -> None:
         """Copy the weights of a member back into the supernet: the inverse of `extract`."""
         if self._elastic is None:
             super().absorb(sup, network)
         else:
-            inner: Any = sup
-            self._elastic.absorb(inner.network, network, _cuts[network])
+            slices, held, state = self._slices(network), self.held(network), sup.state_dict()
+            with torch.no_grad():
+                for name, value in network.state_dict().items():
+                    slices.write(_own_name(held[name]), state[held[name]], value)
 
     def terms(self, size: Sequence[int], shape: Mapping[str, int]) -> tuple[Terms, Terms] | None:
         """Return parameters and multiply-adds of members as polynomials of widths, depths and kernels.
@@ -545,11 +484,16 @@ class AnyNetwork(Space):
             size: Of one input.
             shape: What the task demands.
         """
-        if self._elastic is None:
+        if self._elastic is None or self._places:
             return None
         with seeded(0, "terms"):
             network = self._blueprint.make(sized({**self.shape, **shape}), {})
         return terms_at(self._elastic, network, size)
+
+
+def _own_name(name: str) -> str:
+    """Return how the user's network calls a tensor of the supernet."""
+    return name.removeprefix("backbone.").removeprefix("network.network.")
 
 
 def _with_norms(network: nn.Module, norms: str) -> nn.Module:
@@ -559,20 +503,3 @@ def _with_norms(network: nn.Module, norms: str) -> nn.Module:
             module.track_running_stats = False
             module.running_mean = module.running_var = module.num_batches_tracked = None
     return network
-
-
-def _short(value: Value) -> str:
-    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _picture(place: Place | None, value: Value) -> CellGraph:
-    """Return the picture of what is decided: a chain of blocks, or what joins inputs and output."""
-    if place is not None and place.kind == "Repeat":
-        states = ("in", *(str(number + 1) for number in range(int(cast(int, value)))))
-        edges = tuple((number, number + 1, f"block {number}") for number in range(len(states) - 1))
-        return CellGraph(states, edges or ((0, 0, ""),), inputs=(0,), output=len(states) - 1)
-    if place is not None and place.kind == "Inputs":
-        rows = cast("tuple[int, ...]", value if isinstance(value, tuple) else (value,))
-        edges = tuple((row, place.n, place.join if len(rows) > 1 else "") for row in rows)
-        return CellGraph((*map(str, range(place.n)), "out"), edges, inputs=tuple(range(place.n)), output=place.n)
-    return CellGraph(("in", "out"), ((0, 1, str(value)),), inputs=(0,), output=1)

@@ -18,12 +18,14 @@ from ramify.elastic.rules import RULES
 from ramify.elastic.terms import Counting
 from ramify.spaces.base import Candidate
 from ramify.spaces.cell_graph import CellGraph
+from ramify.spaces.places import Place
 from ramify.supernet import Choice, Mix, Mixture, mixtures
+from ramify.supernet.points import Board, like
 
 WIDTH, DEPTH, KERNEL = "width", "depth", "kernel"
 
-Blocks = tuple[tuple[str, int], ...]
-"""Blocks around a layer that may be out: (decision of the stage, number of the block)."""
+Around = tuple[tuple[str, frozenset[Value]], ...]
+"""What a layer lies in that may be out: (decision, the values with which it is there)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Knob:
         row: Of the choice.
         columns: What the columns of the row stand for; None for what the row does not have.
         total: The largest number.
-        around: The blocks around each of its tensors; empty if one of them is always there.
+        around: What each of its tensors lies in; empty if one of them is always there.
     """
 
     name: str
@@ -44,7 +46,7 @@ class Knob:
     row: int
     columns: tuple[int | None, ...]
     total: int
-    around: tuple[Blocks, ...] = ()
+    around: tuple[Around, ...] = ()
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -62,24 +64,44 @@ class Knob:
 
     def is_read(self, values: Mapping[str, Value]) -> bool:
         """Return whether a member has what is decided, for the values of all decisions."""
-        return not self.around or any(all(values[stage] > block for stage, block in out) for out in self.around)  # type: ignore[operator]
+        return not self.around or any(all(values[name] in there for name, there in each) for each in self.around)
+
+    def may_be_read(self, left: Mapping[str, Collection[Value]]) -> bool:
+        """Return whether a member may have what is decided, for the values that are left of all decisions."""
+        return not self.around or any(
+            all(not there.isdisjoint(left[name]) for name, there in each) for each in self.around
+        )
 
 
-def knobs_of(elastic: Elastic) -> list[Knob]:
-    """Return what is decided in a network, in order: widths, depth, kernels."""
+def knobs_of(elastic: Elastic, places: Sequence[Place] = ()) -> list[Knob]:
+    """Return what is decided in a network, in order: widths, depth, kernels.
+
+    Args:
+        elastic: What was found.
+        places: Its choice points.
+    """
     stages = [(stage.name or DEPTH, stage) for stage in elastic.stages]
+    out: list[tuple[str, Around]] = [
+        (block, ((name, frozenset(depth for depth in stage.depths if depth > number)),))
+        for name, stage in stages
+        for number, block in enumerate(stage.blocks)
+        if block in stage.removable
+    ]
+    out += [(path, (*place.above, condition)) for place in places for path, condition in place.inside()]
 
-    def around(paths: Iterable[str]) -> tuple[Blocks, ...]:
+    def around(paths: Iterable[str]) -> tuple[Around, ...]:
         found = {
             tuple(
-                (name, stage.blocks.index(block))
-                for name, stage in stages
-                for block in stage.removable
-                if path == block or path.startswith(f"{block}.")
+                dict.fromkeys(
+                    condition
+                    for block, conditions in out
+                    if path == block or path.startswith(f"{block}.")
+                    for condition in conditions
+                )
             )
             for path in paths
         }
-        return () if () in found else tuple(sorted(found))
+        return () if () in found else tuple(sorted(found, key=str))
 
     tensors: dict[int, set[str]] = {number: set() for number in range(len(elastic.groups))}
     for (path, _), units in elastic.plan.axes.items():
@@ -105,7 +127,7 @@ def knobs_of(elastic: Elastic) -> list[Knob]:
     ]
 
 
-def _aligned(kind: str, rows: Sequence[tuple[str, tuple[int, ...], tuple[Blocks, ...]]]) -> list[Knob]:
+def _aligned(kind: str, rows: Sequence[tuple[str, tuple[int, ...], tuple[Around, ...]]]) -> list[Knob]:
     """Return knobs whose columns stand for the same numbers in all rows."""
     columns = sorted({number for _, numbers, _ in rows for number in numbers})
     return [
@@ -128,13 +150,27 @@ def knob_choices(knobs: Sequence[Knob], widths: Sequence[float]) -> dict[str, Ch
     return choices
 
 
+def points_as_knobs(places: Sequence[Place]) -> list[Knob]:
+    """Return the decisions of choice points as far as it matters when they are read."""
+    above: dict[str, list[Around]] = {}
+    for place in places:
+        above.setdefault(place.decision, []).append(place.above)
+    return [Knob(name, "", 0, (), 0, () if () in around else tuple(around)) for name, around in above.items()]
+
+
 def count_members(knobs: Sequence[Knob], values: Mapping[str, Collection[Value]]) -> int:
-    """Return the exact number of different members: of assignments that differ in what is read."""
-    stages = [knob for knob in knobs if knob.kind == DEPTH]
-    others = [knob for knob in knobs if knob.kind != DEPTH]
+    """Return the exact number of different members: of assignments that differ in what is read.
+
+    Args:
+        knobs: What is decided.
+        values: Decision → the values that it may take, also of those that say what is read.
+    """
+    deciding = dict.fromkeys(name for knob in knobs for each in knob.around for name, _ in each)
+    stages = [knob for knob in knobs if knob.name in deciding]
+    others = [knob for knob in knobs if knob.name not in deciding]
     total = 0
-    for depths in product(*(values[stage.name] for stage in stages)):
-        at = dict(zip((stage.name for stage in stages), depths, strict=True))
+    for chosen in product(*(values[name] for name in deciding)):
+        at = dict(zip(deciding, chosen, strict=True))
         if all(stage.is_read(at) or at[stage.name] == next(iter(values[stage.name])) for stage in stages):
             total += prod(len(values[knob.name]) for knob in others if knob.is_read(at))
     return total
@@ -178,15 +214,16 @@ class ElasticSupernet(nn.Module):
     Args:
         network: Of all members.
         knobs: What is decided in it.
+        board: Where its choice points read their weights.
     """
 
     choices: Mapping[str, Choice]
     layout: Any
     shape: Mapping[str, int]
 
-    def __init__(self, network: ElasticNetwork, knobs: Sequence[Knob]) -> None:
+    def __init__(self, network: ElasticNetwork, knobs: Sequence[Knob], board: Board) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.board = network, board
         self._knobs = {kind: [knob for knob in knobs if knob.kind == kind] for kind in (WIDTH, DEPTH, KERNEL)}
 
     @property
@@ -205,12 +242,12 @@ class ElasticSupernet(nn.Module):
         Raises:
             ArchitectureError: If a name or a shape does not fit `choices`.
         """
-        like = x if isinstance(x, Tensor) and x.is_floating_point() else next(self.parameters())
-        mixed = mixtures(self.choices, mix, like, active=active)
-        rows = {kind: self._rows(kind, mixed[kind]) for kind in mixed}
+        mixed = mixtures(self.choices, mix, like(x, self), active=active)
+        rows = {kind: self._rows(kind, mixed[kind]) for kind in self._knobs if kind in mixed}
         computed = None if active is None else Active(*(self._active(kind, mixed) for kind in self._knobs))
         weights = {f"{kind}s": rows.get(kind) for kind in self._knobs}
-        return self.network(x, **weights, active=computed)
+        with self.board.showing(mixed):
+            return self.network(x, **weights, active=computed)
 
     def _rows(self, kind: str, mixture: Mixture) -> Tensor:
         """Return weights (E, O') by the candidates that each row has, the first ones; what is not read is whole."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 from math import prod
+from typing import cast
 
 from torch import nn
 
@@ -43,6 +44,16 @@ class Place:
     join: str
     above: tuple[Condition, ...]
     below: tuple[tuple[frozenset[Value], Place], ...]
+
+    def inside(self) -> Iterator[tuple[str, Condition]]:
+        """Yield the path of each module of the point that may be out, with the values that take it."""
+        prefix = f"{self.path}.".removeprefix(".")
+        if self.kind == "OneOf":
+            yield from ((f"{prefix}{value}", (self.decision, frozenset([value]))) for value in self.values)
+        if self.kind == "Repeat":
+            depths = cast("tuple[int, ...]", self.values)
+            for number in range(depths[0], depths[-1]):
+                yield f"{prefix}{number}", (self.decision, frozenset(depth for depth in depths if depth > number))
 
     @property
     def all(self) -> Iterator[Place]:
@@ -161,3 +172,41 @@ def count_networks(places: Sequence[Place], values: Mapping[str, Collection[Valu
             sign = -1 if len(unread) % 2 else 1
             total += sign * prod(count(place, fixed, unread) for place in places)
     return total * prod(len(values[decision]) for decision in free)
+
+
+def conditions_of(places: Sequence[Place]) -> dict[Hashable, dict[str, frozenset[Value]]]:
+    """Return (path, value) → when a member's network has it: decision → values. The joining of inputs costs nothing."""
+    found: dict[Hashable, dict[str, frozenset[Value]]] = {}
+    for place in places:
+        for value in place.values if place.kind != "Inputs" else ():
+            when: dict[str, frozenset[Value]] = {}
+            for name, values in (*place.above, (place.decision, frozenset([value]))):
+                when[name] = when.get(name, values) & values
+            if all(when.values()):
+                found[place.path, value] = when
+    return found
+
+
+def extreme_of(
+    places: Sequence[Place],
+    costs: Mapping[Hashable, float],
+    values: Mapping[str, Collection[Value]],
+    best: Callable[[Iterable[float]], float],
+) -> float:
+    """Return the smallest (`min`) or largest (`max`) sum of costs that are used together, without shared decisions.
+
+    Args:
+        places: The points that lie in no other.
+        costs: (path, value) → cost.
+        values: Decision → the values that it may take.
+        best: `min` or `max`.
+    """
+
+    def at(place: Place, value: Value) -> float:
+        inside = (inner for reading, inner in place.below if value in reading)
+        return costs.get((place.path, value), 0.0) + sum(map(best_of, inside))
+
+    def best_of(place: Place) -> float:
+        return best(at(place, value) for value in values[place.decision])
+
+    return sum(map(best_of, places))

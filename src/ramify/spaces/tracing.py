@@ -88,6 +88,25 @@ class Blueprint:
             )
         return network if self.on_meta or device.type != "meta" else network.to(device)
 
+    def check(self, shape: Mapping[str, int], data: str, title: str) -> None:
+        """Raise `ConfigurationError` unless the network takes such inputs and puts out as many classes.
+
+        Args:
+            shape: What the task demands.
+            data: Their name, for the message.
+            title: That of the network.
+        """
+        taken, own, classes = self.source.taken, self.size[0], shape.get("num_classes")
+        if "num_classes" not in taken and classes and classes != self.outputs:
+            raise ConfigurationError(
+                f"the network has {self.outputs:,} outputs, {data} has {classes:,} classes: replace its last layer "
+                "first, or hand in the constructor"
+            )
+        for name, what in (("in_channels", "images of {:,} channels"), ("features", "rows of {:,} features")):
+            free = not {name, "in_chans" if name == "in_channels" else name}.isdisjoint(taken)
+            if name in self.shape and not free and shape.get(name, own) != own:
+                raise ConfigurationError(f"{title} takes {what.format(own)}, {data} has {shape[name]:,}")
+
     def zeros(self, path: str) -> Zeros | None:
         """Return what a candidate that is None puts out; None where no pass has shown its shape."""
         return Zeros(*self.shapes[path]) if path in self.shapes else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -43,24 +44,47 @@ class Zeros(nn.Module):
         return torch.zeros_like(x[:, :1]).repeat(1, self.given[1], *([1] * len(self.strides)))
 
 
+class Board:
+    """Where the points of a supernet, and of copies of parts of it, read the weights of a forward pass."""
+
+    def __init__(self) -> None:
+        self._mixed: Mapping[str, Mixture] | None = None
+
+    def __deepcopy__(self, memo: Any) -> Board:
+        return self
+
+    @contextmanager
+    def showing(self, mixed: Mapping[str, Mixture]) -> Iterator[None]:
+        """Show the mixtures of all choices within a block."""
+        self._mixed = mixed
+        try:
+            yield
+        finally:
+            self._mixed = None
+
+    def of(self, point: Mixing) -> Mixture:
+        """Return the weights that a point reads in this pass."""
+        if self._mixed is None:
+            raise ArchitectureError(f"{point.path}: outside a forward pass of the supernet a point has no weights")
+        return self._mixed[point.choice]
+
+
 class Mixing:
     """What points that weigh have in common.
 
     Attributes:
         path: Of the point in the network.
         choice: Name of the choice that it reads.
-        mixture: Its weights, which the supernet sets for the time of a forward pass.
+        board: Shows its weights during a forward pass.
     """
 
     path: str
     choice: str
-    mixture: Mixture | None = None
+    board: Board
 
     def weights(self) -> Mixture:
         """Return the weights of this pass."""
-        if self.mixture is None:
-            raise ArchitectureError(f"{self.path}: outside a forward pass of the supernet a point has no weights")
-        return self.mixture
+        return self.board.of(self)
 
 
 class MixedOneOf(Mixing, nn.ModuleDict):
@@ -200,9 +224,10 @@ class PointSupernet(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
-        self._points = [module for module in network.modules() if isinstance(module, Mixing)]
+        self.network, self.board = network, Board()
         for module in network.modules():
+            if isinstance(module, Mixing):
+                module.board = self.board
             if getattr(module, "inplace", False) is True:  # what one candidate overwrites, the next one reads
                 module.inplace = False  # type: ignore[assignment]
 
@@ -230,20 +255,16 @@ class PointSupernet(nn.Module):
         Raises:
             ArchitectureError: If a name or a shape does not fit `choices`.
         """
-        mixed = mixtures(self.choices, mix, self._like(x), active=active, constants=constants)
-        try:
-            for point in self._points:
-                point.mixture = mixed[point.choice]
+        mixed = mixtures(self.choices, mix, like(x, self), active=active, constants=constants)
+        with self.board.showing(mixed):
             return self.network(x)
-        finally:
-            for point in self._points:
-                point.mixture = None
 
-    def _like(self, x: Any) -> Tensor:
-        """Return a tensor of the type in which outputs are weighed."""
-        if isinstance(x, Tensor) and x.is_floating_point():
-            return x
-        return next(parameter for parameter in self.parameters() if parameter.is_floating_point())
+
+def like(x: Any, network: nn.Module) -> Tensor:
+    """Return a tensor of the type in which a network's outputs are weighed for inputs."""
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return x
+    return next(parameter for parameter in network.parameters() if parameter.is_floating_point())
 
 
 Replace = Callable[[nn.Module, str], nn.Module]
