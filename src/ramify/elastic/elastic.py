@@ -87,7 +87,7 @@ class Elastic:
     ) -> nn.Module:
         """Return a copy of the network cut to size: the same classes and paths, smaller tensors; as `cut`."""
         cut = self.cut(kept, depths, sides)
-        return self._cut_out(self.network, cut)
+        return self.cut_out(self.network, cut)
 
     def supernet(self) -> ElasticNetwork:
         """Return a supernet that begins with the network's weights."""
@@ -99,7 +99,7 @@ class Elastic:
         """Return a member with the weights of a supernet."""
         network = copy.deepcopy(self.network)
         network.load_state_dict(supernet.network.state_dict())
-        return self._cut_out(network, cut)
+        return self.cut_out(network, cut)
 
     def macs_at(self, inputs: Tensor | tuple[Any, ...]) -> tuple[Terms, Terms]:
         """Return `macs` and `attention_macs` for inputs of another size, by another label pass.
@@ -112,7 +112,8 @@ class Elastic:
         units = self.plan.units_of(trace)
         return counting.macs(trace, units, parameters=True), counting.macs(trace, units, parameters=False)
 
-    def _cut_out(self, network: nn.Module, cut: Cut) -> nn.Module:
+    def cut_out(self, network: nn.Module, cut: Cut) -> nn.Module:
+        """Return a member of a network like this one, with its weights."""
         slices = Slices(self.plan, self.places, cut)
         if self.graphs is None:
             return cut_network(network, slices, cut)

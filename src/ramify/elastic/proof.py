@@ -242,7 +242,7 @@ class Prover:
         except Exception as error:  # of whatever kind: it is another program that fails on the user's code
             self._refusal = f", and torch.export refuses the network: {first_line(error)[:80]}"
 
-    def _cut_out(self, plan: Plan, slices: Slices, cut: Cut) -> nn.Module:
+    def cut_out(self, plan: Plan, slices: Slices, cut: Cut) -> nn.Module:
         if self.graphs is None:
             return cut_network(self._copy, slices, cut)
         return self.graphs.member(self._copy, plan, slices, cut)
@@ -271,14 +271,14 @@ class Prover:
         numbers = candidates(plan, self.stages, self.kernels)
         picked = [[row[k] for row, k in zip(*pair, strict=True)] for pair in zip(numbers, member, strict=True)]
         cut = cut_of(plan, self.stages, self.kernels, *picked)
-        network = self._cut_out(plan, Slices(plan, places, cut), cut).train().eval()
+        network = self.cut_out(plan, Slices(plan, places, cut), cut).train().eval()
         masked = self._supernet(self._copy, plan, places)
         return apart(self._run(network), self._run(masked, 1, **one_hot(numbers, member, self._dtype)))
 
     def _trained(self, plan: Plan) -> float:
         """Run the smallest member in training mode, in which networks may have further branches."""
         cut = Cut(tuple(group.kept[0] for group in plan.groups))
-        network = self._cut_out(plan, Slices(plan, ranks(plan, None), cut), cut).train()
+        network = self.cut_out(plan, Slices(plan, ranks(plan, None), cut), cut).train()
         with torch.random.fork_rng(devices=[]):
             self._run(network, copies=2)
         return 0.0

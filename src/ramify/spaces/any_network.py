@@ -389,7 +389,7 @@ class AnyNetwork(Space):
         if self._elastic is not None:
             cut = cut_of_values(self._elastic, self._knobs, arch.choices)
             with torch.device("cpu"):  # where what is kept is noted, wherever the tensors are
-                network = self._elastic._cut_out(network, cut)
+                network = self._elastic.cut_out(network, cut)
         paths = {id(module): path for path, module in network.named_modules()}
         decided = {place.path: place.decision for place in self._places}
 
