@@ -146,17 +146,12 @@ class AnyNetwork(Space):
         self.multiple, self.order = multiple, order
         self.depth = depth  # type: ignore[misc, assignment]
         self._elastic = found_in(self, self._blueprint, self._title)
-        self._knobs = [] if self._elastic is None else knobs_of(self._elastic, self._places)
+        self.knobs = [] if self._elastic is None else knobs_of(self._elastic, self._places)
         self.shape = self._blueprint.shape  # type: ignore[misc]
         self.one_shot = not self._numbers  # type: ignore[misc]
-        self.nested = any(place.above for place in self._places) or bool(self._knobs)  # type: ignore[misc]
-        self.additive = self.one_shot and not (self._knobs and self._places)  # type: ignore[misc]
-        self.same_widths = not self._knobs  # type: ignore[misc]
-
-    @property
-    def knobs(self) -> Sequence[Knob]:
-        """The widths, depths and kernels that are decided."""
-        return tuple(self._knobs)
+        self.nested = any(place.above for place in self._places) or bool(self.knobs)  # type: ignore[misc]
+        self.additive = self.one_shot and not (self.knobs and self._places)  # type: ignore[misc]
+        self.same_widths = not self.knobs  # type: ignore[misc]
 
     @property
     def _shares(self) -> tuple[float, ...]:
@@ -189,10 +184,10 @@ class AnyNetwork(Space):
     def _all_decisions(self) -> list[Decision]:
         numbers = [Decision(name, values) for name, values in self._numbers.items()]
         points = [Decision(name, place.values, place) for name, place in self._first.items()]
-        return [*numbers, *points, *(Decision(knob.name, knob.values, knob) for knob in self._knobs)]
+        return [*numbers, *points, *(Decision(knob.name, knob.values, knob) for knob in self.knobs)]
 
     def _all_choices(self) -> dict[str, Choice]:
-        return choices_of(list(self._first.values())) | knob_choices(self._knobs, self._shares)
+        return choices_of(list(self._first.values())) | knob_choices(self.knobs, self._shares)
 
     def candidates(self, decision: str, value: Value) -> list[Candidate]:
         """Return the candidates of the value of a point; a number has none."""
@@ -208,17 +203,17 @@ class AnyNetwork(Space):
     def reads(self, arch: Architecture) -> Collection[str]:
         """Return the numbers, and the decisions of points that lie in what is chosen."""
         reads = {place.decision for place in self._places if place.is_read(arch.choices)}
-        reads |= {knob.name for knob in self._knobs if knob.is_read(arch.choices)}
+        reads |= {knob.name for knob in self.knobs if knob.is_read(arch.choices)}
         return [name for name in arch if name in reads or name in self._numbers]
 
     @property
     def networks(self) -> int:
         """Exact number of different networks."""
         numbers = prod(len(self.values(name)) for name in self._numbers)
-        if not self._knobs or not self._places:
-            members = count_members(self._knobs, self._allowed)
+        if not self.knobs or not self._places:
+            members = count_members(self.knobs, self._allowed)
             return numbers * members * count_networks(self._blueprint.places, self._allowed)
-        return count_members([*points_as_knobs(self._places), *self._knobs], self._allowed)
+        return count_members([*points_as_knobs(self._places), *self.knobs], self._allowed)
 
     def values(self, name: str) -> tuple[Value, ...]:
         """Return the values that a decision may take."""
@@ -249,7 +244,7 @@ class AnyNetwork(Space):
             for name, values in self._allowed.items()
         }
         read = {place.decision for place in self._places if all(left[name] & reads for name, reads in place.above)}
-        read |= {knob.name for knob in self._knobs if knob.may_be_read(left)}
+        read |= {knob.name for knob in self.knobs if knob.may_be_read(left)}
         for name in (name for name, values in left.items() if not values and name not in read):
             for value in self.values(name):
                 for choice, row, op in self.candidates(name, value):
@@ -260,7 +255,7 @@ class AnyNetwork(Space):
 
     def parts(self, arch: Architecture) -> list[Hashable]:
         """Return what is chosen at every place that is read; with numbers the member is one part."""
-        if self._numbers or self._knobs:
+        if self._numbers or self.knobs:
             return [tuple(self.canonical(arch).choices.items())]
         return [(place.path, arch[place.decision]) for place in self._places if place.is_read(arch.choices)]
 
@@ -318,8 +313,8 @@ class AnyNetwork(Space):
     def graphs(self, arch: Architecture) -> dict[str, CellGraph]:
         """Return a small picture of every decision that is read."""
         self.checked(arch)
-        if self._knobs:
-            return {"network": picture_of(self._knobs, arch.choices)}
+        if self.knobs:
+            return {"network": picture_of(self.knobs, arch.choices)}
         return {name: picture_of_point(self.place(name), arch[name]) for name in self.reads(arch)}
 
     def disconnected(self, arch: Architecture) -> list[str]:
@@ -339,7 +334,7 @@ class AnyNetwork(Space):
 
     @cached_property
     def _of_networks(self) -> frozenset[Capability]:
-        if not self._knobs:
+        if not self.knobs:
             return offering.shown_by_networks(self)
         assert self._elastic is not None
         ends = isinstance(getattr(self._elastic.network, "classifier", None), nn.Module)
@@ -387,7 +382,7 @@ class AnyNetwork(Space):
         network = self._blueprint.make(shape, {name: arch[name] for name in self._numbers})
         network = _with_norms(network, layout.norms)
         if self._elastic is not None:
-            cut = cut_of_values(self._elastic, self._knobs, arch.choices)
+            cut = cut_of_values(self._elastic, self.knobs, arch.choices)
             with torch.device("cpu"):  # where what is kept is noted, wherever the tensors are
                 network = self._elastic.cut_out(network, cut)
         paths = {id(module): path for path, module in network.named_modules()}
@@ -423,7 +418,7 @@ class AnyNetwork(Space):
         found = self._elastic
         with torch.device("cpu"):
             parts = (found.plan, found.places, found.stages, found.convolutions, found.norms)
-            return ElasticSupernet(ElasticNetwork(mixed.network, *parts, found.graphs), self._knobs, mixed.board)
+            return ElasticSupernet(ElasticNetwork(mixed.network, *parts, found.graphs), self.knobs, mixed.board)
 
     def _ended(self, network: nn.Module, layout: Any, shape: Mapping[str, int]) -> nn.Module:
         inner: nn.Module = network
