@@ -196,3 +196,12 @@ def test_points_and_widths_are_searched_in_one_supernet():
 def test_members_of_other_spaces_are_none_of_it(space):
     with pytest.raises(ArchitectureError):
         space.architecture({decision.name: 5 for decision in space.decisions})
+
+
+def test_what_limits_call_multiply_adds_includes_attention(heads):
+    sizes = Inputs({"num_classes": 10, "in_channels": 3}, SIZE)
+    counted = member_costs(heads, sizes)
+    arch = heads.sample(Random(3))
+    cost = ramify.profile(heads.build(arch), SIZE)
+    assert cost.attention_macs > 0
+    assert counted(arch) == {"params": cost.params, "macs": cost.macs + cost.attention_macs}
