@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,27 @@ from torch import Tensor, nn
 OPTIMIZERS = ("sgd", "rmsprop", "muon")
 
 
-class RMSPropTF(torch.optim.Optimizer):
+class _ByParameter(torch.optim.Optimizer, ABC):
+    """An optimizer whose step is a step of each parameter that has a gradient."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Take a step; `closure` recomputes the loss, if given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._descend(parameter, parameter.grad, group)
+        return loss
+
+    @abstractmethod
+    def _descend(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None: ...
+
+
+class RMSPropTF(_ByParameter):
     """RMSProp as in TensorFlow, which published settings of mobile networks refer to.
 
     Unlike PyTorch's, ε is added under the root, the mean of squares starts at 1, and the learning rate is in the
@@ -40,19 +61,6 @@ class RMSPropTF(torch.optim.Optimizer):
         defaults = {"lr": lr, "alpha": alpha, "eps": eps, "momentum": momentum, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Take a step; `closure` recomputes the loss, if given."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._descend(parameter, parameter.grad, group)
-        return loss
-
     def _descend(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
@@ -65,7 +73,7 @@ class RMSPropTF(torch.optim.Optimizer):
         parameter.sub_(state["momentum"])
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(_ByParameter):
     """Momentum that is orthogonalized for matrices, and Adam for all else (Jordan et al., Muon, 2024).
 
     A matrix W (rows, columns), to which the filters of a convolution are flattened, goes along the nearest
@@ -91,24 +99,17 @@ class Muon(torch.optim.Optimizer):
         momentum: float,
         weight_decay: float = 0.0,
     ) -> None:
-        groups = [{"params": list(matrices), "rate": 1.0}, {"params": list(others), "rate": rest_lr / lr}]
+        groups = [
+            {"params": list(matrices), "turned": True, "rate": 1.0},
+            {"params": list(others), "turned": False, "rate": rest_lr / lr},
+        ]
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        """Take a step; `closure` recomputes the loss, if given."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        matrices, others = self.param_groups
-        for weight in matrices["params"]:
-            if weight.grad is not None:
-                self._turn(weight, weight.grad, matrices)
-        for parameter in others["params"]:
-            if parameter.grad is not None:
-                self._adapt(parameter, parameter.grad, others["lr"] * others["rate"])
-        return loss
+    def _descend(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        if group["turned"]:
+            self._turn(parameter, gradient, group)
+        else:
+            self._adapt(parameter, gradient, group["lr"] * group["rate"])
 
     def _turn(self, weight: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
         state, lr, momentum = self.state[weight], group["lr"], group["momentum"]
