@@ -386,7 +386,9 @@ def at(found, path):
 
 
 def test_every_recipe_is_in_the_table():
-    assert sorted(PUBLISHED) == sorted(recipe.name for recipe in recipes.entries())
+    assert sorted(PUBLISHED) == sorted(
+        recipe.name for recipe in recipes.entries() if not recipe.name.startswith("fast-")
+    )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -574,11 +574,6 @@ class Shrinking(nn.Module):
     ("network", "message"),
     [
         (
-            "torchvision:resnet18",
-            "AnyNetwork(torchvision:resnet18) has no choice point, and widths, depth, kernels are empty: there is "
-            "nothing to search; try widths=(0.5, 0.75, 1.0)",
-        ),
-        (
             Disagreeing,
             "body: candidates k3 and pool return (1, 32, 8, 8) and (1, 32, 4, 4); the candidates of one point must "
             "agree",
@@ -602,6 +597,15 @@ def test_what_cannot_be_searched_is_refused_by_its_text(network, message):
         space_of(network)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_nothing_to_search_is_refused():
+    with pytest.raises(ConfigurationError) as caught:
+        spaces.AnyNetwork("torchvision:resnet18", widths=(), depth=False)
+    assert str(caught.value) == (
+        "AnyNetwork(torchvision:resnet18) has no choice point, and widths, depth, kernels are empty: there is nothing to "
+        "search; try widths=(0.5, 0.75, 1.0)"
+    )
 
 
 class Fixed(nn.Module):

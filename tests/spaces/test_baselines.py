@@ -166,7 +166,9 @@ class TestSearch:
 
     def test_what_needs_a_supernet_is_refused_with_the_reason(self):
         verdict = ramify.compatible(SPACE, strategies.DARTS)
-        assert not verdict and verdict.reason.startswith("Baselines lacks `supernet`, a network of all members")
+        assert not verdict and verdict.reason.startswith(
+            "Baselines lacks `supernet` (and `mixtures`), a network of all"
+        )
         with pytest.raises(ArchitectureError, match=r"^Baselines has no supernet"):
             SPACE.supernet()
 

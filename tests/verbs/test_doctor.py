@@ -26,7 +26,7 @@ def test_what_it_says_is_so(monkeypatch, tmp_path):
     assert found.versions["python"] == ".".join(map(str, sys.version_info[:3]))
     versions = {package.name: package.version for package in found.packages}
     assert versions["torch"] == metadata.version("torch") and versions["scipy"] == metadata.version("scipy")
-    assert {package.extra for package in found.packages} == {"", "onnx", "datasets", "nats", "ray"}
+    assert {package.extra for package in found.packages} == {"", "onnx", "datasets", "nats", "ray", "timm"}
     cpu, *others = found.devices
     assert cpu.device == "cpu" and cpu.precisions == ("32-true", "64-true", "bf16-mixed")
     assert cpu.free <= cpu.memory

@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import flop_registry
 
 from ramify.ops.shapes import BATCH_NORMS, ShapesOnly
 
@@ -31,6 +29,9 @@ class Counter(ShapesOnly):
 
     def __init__(self, weights: Iterable[Tensor]) -> None:
         super().__init__()
+        from torch.utils.flop_counter import flop_registry  # brings Triton
+
+        self._formulas = flop_registry
         self._weights = {_storage(weight) for weight in weights}
         self.macs = self.attention_macs = self.norms = self.pools = 0
 
@@ -43,8 +44,8 @@ class Counter(ShapesOnly):
             self.norms += 2 * args[0].numel()
         elif packet in _POOLS and args[0].dim() == 4:
             self.pools += args[0].numel() + out.numel()
-        elif packet in flop_registry:
-            macs = flop_registry[packet](*args, **(kwargs or {}), out_val=out) // 2
+        elif packet in self._formulas:
+            macs = self._formulas[packet](*args, **(kwargs or {}), out_val=out) // 2
             if any(isinstance(x, Tensor) and _storage(x) in self._weights for x in args):
                 self.macs += macs
             else:
@@ -60,6 +61,8 @@ def _storage(tensor: Tensor) -> int:
 @contextmanager
 def written_out() -> Iterator[None]:
     """Let attention be products and a softmax instead of one operation that hides them."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify import parallel
+from ramify.costs.counting import Counter, written_out
 from ramify.supernet import auxiliary_parameters, existing
 from ramify.tasks.batch import Nested, mapped, tensors
 
@@ -62,8 +63,6 @@ def profile(network: nn.Module, input_size: Size = (3, 32, 32)) -> Profile:
         name: tensor.detach().to("meta") for name, tensor in (*network.named_parameters(), *network.named_buffers())
     }
     inputs, mix = images_for(network, input_size), _mix_for(network, _precision(network))
-    from ramify.costs.counting import Counter, written_out  # brings Triton
-
     with _evaluating(network), torch.no_grad(), written_out(), Counter(state.values()) as counter:
         torch.func.functional_call(network, state, (inputs, *mix))
     return Profile(

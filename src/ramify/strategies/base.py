@@ -82,7 +82,7 @@ class Strategy(ABC):
 
         Strategies extend this by what no name says, such as that a term which the settings name is one of the space's.
         """
-        if space.size == 1:
+        if space.size == 1 or getattr(space, "networks", 0) == 1:  # of which others are another name
             return Compatibility(False, f"{space.name} has a single member here, so there is nothing to search")
         lacking = space.lacks(self.needs)
         return Compatibility(not lacking, lacking)
