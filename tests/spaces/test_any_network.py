@@ -603,8 +603,8 @@ def test_nothing_to_search_is_refused():
     with pytest.raises(ConfigurationError) as caught:
         spaces.AnyNetwork("torchvision:resnet18", widths=(), depth=False)
     assert str(caught.value) == (
-        "AnyNetwork(torchvision:resnet18) has no choice point, and widths, depth, kernels are empty: there is nothing to "
-        "search; try widths=(0.5, 0.75, 1.0)"
+        "AnyNetwork(torchvision:resnet18) has no choice point, and widths, depth, kernels are empty: there is "
+        "nothing to search; try widths=(0.5, 0.75, 1.0)"
     )
 
 
