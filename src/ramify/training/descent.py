@@ -28,6 +28,7 @@ from ramify.training.measure import MEASURED_BATCH, Measurement, measure, single
 from ramify.training.recalibration import CALIBRATION_BATCH, recalibrated
 from ramify.training.session import (
     Averages,
+    Loss,
     Metrics,
     Work,
     check_smoothing,
@@ -185,12 +186,25 @@ class Weights(Stateful):
         called, numbers = (self.supernet if supernet is None else supernet).train(), count()
         for path in paths:
             for part, share in self.parts(batch):
-                mix, active = path() if callable(path) else path
-                with seeded(self.work.seed, *key, next(numbers)):
-                    output = called(part.inputs, mix, active=active, **options)
-                loss = lost(self.task, output, part, share, smoothing=smoothing)
+                output, loss = self._passed(called, path, part, share, (*key, next(numbers)), smoothing, options)
                 averages.add(output, part, loss)
                 yield loss.part
+
+    def _passed(
+        self,
+        called: nn.Module,
+        path: Path | DrawPath,
+        part: Batch,
+        share: float,
+        key: tuple[str | int, ...],
+        smoothing: float,
+        options: Mapping[str, Any],
+    ) -> tuple[Any, Loss]:
+        """Return what a path says of a part of a batch, and what it loses there; `key` names its randomness."""
+        mix, active = path() if callable(path) else path
+        with seeded(self.work.seed, *key):
+            output = called(part.inputs, mix, active=active, **options)
+        return output, lost(self.task, output, part, share, smoothing=smoothing)
 
     def taught_losses(
         self,
@@ -210,10 +224,7 @@ class Weights(Stateful):
         for part, share in self.parts(batch):
             teacher: Tensor | None = None
             for path in paths:
-                mix, active = path() if callable(path) else path
-                with seeded(self.work.seed, *key, next(numbers)):
-                    output = called(part.inputs, mix, active=active, **options)
-                loss = lost(self.task, output, part, share, smoothing=smoothing)
+                output, loss = self._passed(called, path, part, share, (*key, next(numbers)), smoothing, options)
                 averages.add(output, part, loss)
                 if teacher is not None:
                     loss = replace(loss, mean=distillation(output, teacher, distance="kl_batchmean", temperature=1.0))

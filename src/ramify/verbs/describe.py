@@ -27,8 +27,6 @@ from ramify.wording import excerpt
 if TYPE_CHECKING:
     from ramify.commandline import Command
 
-    pass
-
 
 @dataclass(frozen=True)
 class Description:
