@@ -47,11 +47,6 @@ class PolynomialCost:
         return self.terms.expected(*rows)
 
     @property
-    def base(self) -> float:
-        """The least cost."""
-        return self.least
-
-    @property
     def least(self) -> float:
         """The least cost of a member."""
         return float(self.terms.range()[0])
