@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,15 +30,22 @@ ARCH = "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|none~1|
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("processes")
+def folder(tmp_path_factory, worker_id):
+    """One folder for all processes that share the tests."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "processes"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def found(folder):
     """What one process, and each of two, has come to."""
-    everything(str(folder))
-    spread(PROCESSES, everything, (str(folder),))
+    with FileLock(folder / "lock"):
+        if not (done := folder / "done").exists():
+            everything(str(folder))
+            spread(PROCESSES, everything, (str(folder),))
+            done.touch()
     load = {path.stem: torch.load(path) for path in folder.glob("*.pt")}
     return load["0-of-1"], [load[f"{rank}-of-{PROCESSES}"] for rank in range(PROCESSES)]
 

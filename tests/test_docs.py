@@ -2,16 +2,15 @@
 
 import doctest
 import importlib
-import os
 import pkgutil
 import re
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 
 import pytest
 
 import ramify
+from killing import forked
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,12 +29,13 @@ def test_python_snippet(code, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("script", [p for p in snippets("bash") if p.id.startswith("guide")])
-def test_shell_snippet(script, tmp_path):
-    alias = f'ramify() {{ "{sys.executable}" -m ramify "$@"; }}\n'
-    done = subprocess.run(
-        ["bash", "-euc", alias + script], cwd=tmp_path, capture_output=True, text=True, env=os.environ, check=False
-    )
-    assert done.returncode == 0, done.stderr
+def test_shell_snippet(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for line in script.replace("\\\n", "").splitlines():
+        program, *words = shlex.split(line, comments=True)
+        assert program == "ramify"
+        code, said = forked(words, tmp_path)
+        assert code == 0, said
     for folder in re.findall(r"ramify report (\S+)", script):
         assert (tmp_path / folder / "report.html").exists()
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch.utils.data import TensorDataset
 
 from pictures import picture
-from ramify.data import Augmentation, Data, DataSpec, Distortion, load
+from ramify.data import Augmentation, Data, DataSpec, Distortion, load, named
 from ramify.data import loading as module
 from ramify.data.distortion import rectangles
 from ramify.data.encoded import Arrays
@@ -48,6 +49,14 @@ def refused(*args, **options) -> str:
         load(*args, **options)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_digits_are_those_of_scikit_learn():
+    found, expected = named._digits("digits", DataSpec()), load_digits()
+    assert isinstance(found.train.images, Arrays)
+    assert np.array_equal(found.train.images.pixels, np.rint(expected.images * (255 / 16)))
+    assert found.train.labels == expected.target.tolist()
+    assert found.class_names == tuple(map(str, expected.target_names))
 
 
 def test_digits():

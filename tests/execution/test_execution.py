@@ -16,6 +16,20 @@ from ramify.supernet import Choice, FixedGraph, MixedGraph, mixtures
 from space_cases import CASES
 
 EVERY = pytest.mark.parametrize("case", CASES, ids=repr)
+
+
+def every_other_way(name):
+    """Mark a test to run on every case with a flag; in a short run it is on for every second one alone."""
+    return pytest.mark.parametrize(
+        ("case", name),
+        [
+            pytest.param(case, on, marks=[pytest.mark.slow] if (number % 2 == 0) == on else [], id=f"{case}-{on}")
+            for number, case in enumerate(CASES)
+            for on in (False, True)
+        ],
+    )
+
+
 OTHERS = sorted(set(EXECUTIONS) - {"plain"})
 
 
@@ -66,16 +80,14 @@ def compared(network, *inputs, wanted=(), **options):
 
 
 class TestEquality:
-    @EVERY
-    @pytest.mark.parametrize("affine", [False, True])
+    @every_other_way("affine")
     def test_of_mixtures(self, case, affine):
         supernet, x = case.supernet(affine=affine), images(case)
         mix = {name: weights.requires_grad_() for name, weights in random_mix(case.space).items()}
         for training in (True, False):
             compared(supernet.train(training), x, mix, wanted=(x, *mix.values()))
 
-    @EVERY
-    @pytest.mark.parametrize("constants", [False, True])
+    @every_other_way("constants")
     def test_of_active_candidates(self, case, constants):
         supernet, x = case.supernet(), images(case)
         mix = {name: weights.requires_grad_() for name, weights in random_mix(case.space).items()}

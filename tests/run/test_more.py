@@ -93,17 +93,22 @@ def words_of_recipe(recipe):
     return [word for name in names for word in (f"--recipe.{name}", str(getattr(recipe, name)))]
 
 
-@pytest.mark.parametrize("job", [retrain, search], ids=["retrain", "search"])
+STRIKES = (
+    Strike("after remove result.json", KILL),
+    Strike("before rename provenance.json", KILL),
+    Strike("before rename history.jsonl", KILL),
+    Strike("before rename config.yaml", KILL),
+    Strike("after append history.jsonl", TERM),
+)
+
+
 @pytest.mark.parametrize(
-    "strike",
+    ("job", "strike"),
     [
-        Strike("after remove result.json", KILL),
-        Strike("before rename provenance.json", KILL),
-        Strike("before rename history.jsonl", KILL),
-        Strike("before rename config.yaml", KILL),
-        Strike("after append history.jsonl", TERM),
+        pytest.param(job, strike, marks=[pytest.mark.slow] if (at + number) % 2 else [], id=f"{job.__name__}-{strike}")
+        for at, strike in enumerate(STRIKES)
+        for number, job in enumerate((retrain, search))
     ],
-    ids=str,
 )
 def test_killed_while_it_grows(job, strike, tmp_path):
     run, whole = tmp_path / "run", tmp_path / "whole"

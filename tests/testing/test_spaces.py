@@ -16,12 +16,12 @@ from space_cases import CASES
 from tasks.toys import Unnormed
 from testing.faulty_spaces import FAULTS, Renamed
 
-REPEATED = {"MobileChain restricted", "FairMobileChain", "DARTSCells restricted", "DARTSCells FRC"}
-"""Cases whose whole contract others show as well; the tests of `spaces` go through them one by one."""
+SHORT = {"NASBench201", "DARTSCells with 2 nodes", "NATSBenchSize", "CellDistribution", "ShuffleChain"}
+"""Cases of a short run; the tests of `spaces` go through all of them one by one."""
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=[pytest.mark.slow] if c.name in REPEATED else [], id=c.name) for c in CASES]
+    "case", [pytest.param(c, marks=[] if c.name in SHORT else [pytest.mark.slow], id=c.name) for c in CASES]
 )
 def test_the_librarys_spaces(case):
     check_space(case.space, case.layout)

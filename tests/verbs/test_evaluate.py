@@ -46,6 +46,16 @@ def test_an_evaluation_is_a_measurement_with_its_cost(tmp_path):
     assert ramify.evaluate(trained, split="train", threads=1).images == 64
 
 
+def test_scores_are_averaged_over_views(tmp_path):
+    trained = retrained(searched(out=tmp_path))
+    one, two = (ramify.evaluate(trained, threads=1, views=views) for views in ("none", "mirror"))
+    assert (one.views, two.views) == ("none", "mirror")
+    assert one.loss != two.loss and one.macs == two.macs
+    assert json.loads((tmp_path / "retrain" / "evaluation.json").read_text())["views"] == "mirror"
+    with pytest.raises(ramify.RamifyError, match="views must be one of"):
+        ramify.evaluate(trained, views="flip")
+
+
 def test_evaluating_leaves_the_result_alone():
     trained = retrained(searched())
     before = {name: value.clone() for name, value in trained.network.state_dict().items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,18 @@ def not_there(name: str, root: Path, spec: DataSpec, error: Exception) -> DataEr
 
 @source("digits", paper="Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI 1998")
 def _digits(given: str, spec: DataSpec) -> Parts:
-    """Handwritten digits of 8×8 pixels, part of scikit-learn."""
-    from sklearn.datasets import load_digits
+    """Handwritten digits of 8×8 pixels, part of scikit-learn, whose import would take longer than a small search."""
+    rows = np.loadtxt(_part_of_scikit_learn("datasets/data/digits.csv.gz"), np.uint8, delimiter=",")
+    images, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+    pixels = np.rint(images * (255 / 16)).astype(np.uint8)  # from 0..16
+    return Parts("digits", Part(Arrays(pixels, "digits"), labels.tolist()), class_names=tuple("0123456789"))
 
-    digits = load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8), values 0..16
-    names = tuple(str(name) for name in digits.target_names)
-    return Parts("digits", Part(Arrays(pixels, "digits"), digits.target.tolist()), class_names=names)
+
+def _part_of_scikit_learn(name: str) -> Path:
+    """Return the path of a file of scikit-learn, without importing it."""
+    found = find_spec("sklearn")
+    assert found is not None and found.origin is not None
+    return Path(found.origin).parent / name
 
 
 def _scikit_learn(loader: str, targets: str, **options: Any) -> Callable[[str, DataSpec], Parts]:

@@ -28,6 +28,7 @@ from ramify.run.trained import network_of
 from ramify.spaces import Space, space_of
 from ramify.tasks import Task
 from ramify.training import measure
+from ramify.training.views import WAYS, averaged
 from ramify.verbs.retrain import RetrainResult
 from ramify.verbs.search import SearchResult
 
@@ -54,6 +55,7 @@ class EvaluationResult:
         latency_ms: Median time of one image on this device.
         device: What it was measured on.
         precision: What it computed in.
+        views: What the class scores are averaged over.
     """
 
     split: str
@@ -64,6 +66,7 @@ class EvaluationResult:
     latency_ms: float
     device: str
     precision: str
+    views: str = "none"
 
     @classmethod
     def of(cls, metrics: Mapping[str, float], **values: Any) -> EvaluationResult:
@@ -103,6 +106,7 @@ def evaluate(
     device: str = "auto",
     precision: str = "32-true",
     threads: int | None = None,
+    views: str = "none",
 ) -> EvaluationResult:
     """Measure a retrained network, or weights from elsewhere; reads of the test split are in the run's `reads.jsonl`.
 
@@ -122,6 +126,8 @@ def evaluate(
         device: `auto`, `cpu`, `cuda`, …
         precision: `32-true`, `64-true`, `bf16-mixed` (`bf16` for short) or `16-mixed`, however it was trained.
         threads: Threads of CPU operations.
+        views: Average the class scores of each image over itself and its mirror image (`mirror`), or over six views of
+            it (`shifts`, see `ramify.training.views`), which takes so many times as long; the cost remains that of one.
 
     Raises:
         RamifyError: If there is no retrained network, the weights do not fit the architecture, or the data do not.
@@ -131,7 +137,7 @@ def evaluate(
         found = find(source, space)
         task = bound(None, "digits" if data is None else data, fabric, space_of(found.architecture))
         built = from_file(weights, found, task, network)
-        return _measured(built, task, split, fabric, precision, None)
+        return _measured(built, task, split, fabric, precision, views, None)
     if space is not None or network is not None:
         raise ConfigurationError(
             "`space` and `network` are for `weights` from elsewhere; a retrained network has its own"
@@ -147,18 +153,19 @@ def evaluate(
             raise ConfigurationError(f"the network is for {needed}, but {task.title} has {given}")
     elif data is not None:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")
-    return _measured(built, task, split, fabric, precision, path)
+    return _measured(built, task, split, fabric, precision, views, path)
 
 
 def _measured(
-    network: nn.Module, task: Task, split: str, fabric: Fabric, precision: str, path: Path | None
+    network: nn.Module, task: Task, split: str, fabric: Fabric, precision: str, views: str, path: Path | None
 ) -> EvaluationResult:
     """Measure a network, and record that in its run folder, if it has one."""
+    forward = averaged(fabric.setup_module(network), views, task)
     before = len(task.data.reads) if task.needs_data else 0
     inputs = task.split(split, "evaluate")
     if path is not None and task.needs_data:
         RunFolder(path).record_reads(task.data.reads[before:])
-    measurement = measure(fabric.setup_module(network), inputs, device=fabric.device).checked(inputs)
+    measurement = measure(network, inputs, device=fabric.device, forward=forward).checked(inputs)
     size = task.input_size if task.needs_data else task.example(1, "cpu").inputs
     cost = profile(network, size)
     with fabric.autocast():
@@ -173,6 +180,7 @@ def _measured(
         latency_ms=round(latency, 4),
         device=str(fabric.device),
         precision=check_precision(precision),
+        views=views,
     )
     if path is not None:
         if measurement.details:
@@ -372,13 +380,14 @@ def run(command: Command) -> int:
     command.add("--split", str, "test, train, search_train or search_validation", default="test")
     add_machine(command, "device", "precision", "threads")
     add_checkpoint(command)
+    command.add("--views", str, f"average class scores over views of an image: {', '.join(WAYS)}", default="none")
     options = command.parse()
     source = options.source or options.architecture
     if source is None:
         raise ConfigurationError("evaluate needs the run folder of a retraining, or --weights and their architecture")
     chosen = {
         name: options[name]
-        for name in ("weights", "space", "network", "split", "checkpoint", "device", "precision", "threads")
+        for name in ("weights", "space", "network", "split", "checkpoint", "device", "precision", "threads", "views")
     }
     result = evaluate(source, options.data, **chosen)
     print(json.dumps(result.as_dict(), indent=2))
