@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import ramify
+from killing import forked
 from ramify import spaces
 from ramify.cli import main
 from ramify.costs import ChainCosts
@@ -20,7 +21,6 @@ from ramify.seeding import rng
 from ramify.shrinking import Shrinking, ShrinkSession, convert
 from ramify.strategies import RandomSearch
 from small_runs import differences, images, restored, saved, timeless, work_of
-from small_runs import ramify as process
 
 SMALL = Shrinking(
     first_epochs=1, next_epochs=1, batch_size=16, threshold=100, drop=4, samples=60, min_samples=2, iterations=9
@@ -258,7 +258,8 @@ def words(out, **options):
 
 
 def test_shrink_and_search_in_processes(tmp_path):
-    code, out, err = process(*words(tmp_path / "small"), "--progress", "false")
+    code, err = forked([*words(tmp_path / "small"), "--progress", "false"], tmp_path)
+    out = (tmp_path / "stdout").read_text()
     assert code == 0, err
     assert out.startswith(f"{tmp_path}/small/space.json: ") and out.endswith("of 15,625 members are left\n")
     history = [json.loads(line) for line in (tmp_path / "small" / "history.jsonl").read_text().splitlines()]
@@ -270,7 +271,8 @@ def test_shrink_and_search_in_processes(tmp_path):
     search += ["--strategy.evaluations", "3", "--strategy.evaluator", "InheritedWeights"]
     search += ["--strategy.evaluator.epochs", "1", "--strategy.evaluator.batch_size", "16", "--data", "digits"]
     search += ["--data.subset", "64", "--network.channels", "4", "--network.cells", "1", "--threads", "1"]
-    code, out, err = process(*search, "--progress", "false", "--out", str(tmp_path / "found"))
+    code, err = forked([*search, "--progress", "false", "--out", str(tmp_path / "found")], tmp_path)
+    out = (tmp_path / "stdout").read_text()
     assert code == 0, err
     assert here.space.parse(out.strip()) in here.space
 

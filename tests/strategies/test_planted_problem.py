@@ -55,7 +55,7 @@ def test_every_strategy_has_its_settings():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("GDAS", "RSPS") else pytest.mark.slow) for n in planted.QUICK]
+    "name", [pytest.param(n, marks=[] if n == "RSPS" else pytest.mark.slow) for n in planted.QUICK]
 )
 def test_the_planted_operation_is_found_among_three(name):
     assert planted.search(planted.QUICK[name], seed=0, operations=planted.FEW) == PLANTED

@@ -40,21 +40,28 @@ def outcomes(folder):
     return {name: outcome(folder / name) for name in ("cells", "stages", "distribution", "retrain")}
 
 
-def test_every_level_searches_around_what_the_first_found(tmp_path):
-    result = run(tmp_path)
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder with every level, and what that search returned."""
+    folder = tmp_path_factory.mktemp("levels")
+    return folder, run(folder)
+
+
+def test_every_level_searches_around_what_the_first_found(searched):
+    folder, result = searched
     cells = result.levels["cells"]
     for name in ("stages", "distribution"):
         assert result.levels[name].space.cell == cells.notation
     assert result.architecture == result.levels["distribution"].architecture
     assert result.trained.architecture == result.architecture
-    assert Architecture.from_json(json.loads((tmp_path / "architecture.json").read_text())) == result.architecture
+    assert Architecture.from_json(json.loads((folder / "architecture.json").read_text())) == result.architecture
 
 
-def test_the_folder_serves_the_other_verbs(tmp_path):
-    result = run(tmp_path)
-    assert ramify.describe(tmp_path).notation == space_of(result.architecture).format(result.architecture)
-    assert ramify.evaluate(tmp_path).images > 0
-    page = ramify.write_report(tmp_path).read_text()
+def test_the_folder_serves_the_other_verbs(searched):
+    folder, result = searched
+    assert ramify.describe(folder).notation == space_of(result.architecture).format(result.architecture)
+    assert ramify.evaluate(folder).images > 0
+    page = ramify.write_report(folder).read_text()
     for name in ("cells", "stages", "distribution"):
         assert f'<section id="Level-{name}">' in page
     assert '<section id="Retraining">' in page
@@ -65,12 +72,12 @@ def test_without_a_recipe_nothing_is_trained(tmp_path):
     assert not (tmp_path / "retrain").exists()
 
 
-def test_the_written_configuration_repeats_it(tmp_path):
-    run(tmp_path / "python")
-    words = ["search", "--config", str(tmp_path / "python" / "config.yaml"), "--out", str(tmp_path / "shell")]
+def test_the_written_configuration_repeats_it(searched, tmp_path):
+    folder, _ = searched
+    words = ["search", "--config", str(folder / "config.yaml"), "--out", str(tmp_path / "shell")]
     assert main([*words, "--progress", "false"]) == 0
-    assert not differences(outcomes(tmp_path / "shell"), outcomes(tmp_path / "python"))
-    configurations = [yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in ("python", "shell")]
+    assert not differences(outcomes(tmp_path / "shell"), outcomes(folder))
+    configurations = [yaml.safe_load((place / "config.yaml").read_text()) for place in (folder, tmp_path / "shell")]
     assert configurations[0] == configurations[1]
 
 
