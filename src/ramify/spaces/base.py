@@ -230,22 +230,23 @@ class Space(ABC):
         Raises:
             ArchitectureError: If it belongs elsewhere, misses a decision, or takes a value that does not exist.
         """
+        if vars(arch).get("_member_of") is self:
+            return arch
         alike = (arch.space, arch.arguments, len(arch.choices)) == (self.name, self.arguments, len(self.decisions))
         if alike and all(arch.choices.get(decision.name) in decision for decision in self.decisions):
-            return arch  # as nearly always: what follows says what is wrong
+            vars(arch)["_member_of"] = self  # as nearly always: what follows says what is wrong
+            return arch
         if not self._goes_by(arch.space) or plain(arch.arguments) != self.arguments:
             raise ArchitectureError(
                 f"architecture belongs to {arch.space}({excerpt(listed(arch.arguments), 70)}), "
                 f"not to {self.name}({excerpt(listed(self.arguments), 70)})"
             )
         if set(arch.choices) != {decision.name for decision in self.decisions}:
-            wanted = [decision.name for decision in self.decisions]
-            raise ArchitectureError(f"architecture must decide [{listing(wanted)}], got [{listing(arch.choices)}]")
+            wanted = listing(decision.name for decision in self.decisions)
+            raise ArchitectureError(f"architecture must decide [{wanted}], got [{listing(arch.choices)}]")
         for decision in self.decisions:
-            if arch[decision.name] not in decision:
-                raise ArchitectureError(
-                    f"{arch[decision.name]!r} is not a choice of decision {decision.name!r} of {self.name}"
-                )
+            if (value := arch[decision.name]) not in decision:
+                raise ArchitectureError(f"{value!r} is not a choice of decision {decision.name!r} of {self.name}")
         return arch if arch.space == self.name else Architecture(self.name, arch.choices, arch.arguments)
 
     def __contains__(self, arch: Architecture) -> bool:

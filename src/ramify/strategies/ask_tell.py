@@ -163,7 +163,7 @@ class AskTellSession:
                 while key not in self._known:
                     done = evaluations.next()
                     self._learn(under_way.pop(done.number), done)
-                self._record(self._pending.popleft())
+                self._record(self._pending.popleft(), *self._known[key])
                 if self.strategy.wall_seconds:
                     seconds = parallel.of_first([time.monotonic() - before])[0]
                     self.spent = self.spent._replace(wall_seconds=seconds)
@@ -243,10 +243,8 @@ class AskTellSession:
     def _allowed(self, arch: Architecture) -> bool:
         return not self.strategy.limits or self.strategy.within(self.costs(arch))
 
-    def _record(self, proposal: Proposal) -> None:
-        metrics, failed = self._known[self._key(proposal)]
-        epochs, memo = self._epochs(proposal), dict(proposal.memo)
-        self._add(proposal.architecture, metrics, epochs, memo, failed)
+    def _record(self, proposal: Proposal, metrics: Mapping[str, float], failed: str) -> None:
+        self._add(proposal.architecture, metrics, self._epochs(proposal), dict(proposal.memo), failed)
 
     def _add(
         self, arch: Architecture, found: Mapping[str, float], epochs: int | None, memo: Mapping[str, Any], failed: str
