@@ -114,7 +114,7 @@ class HOAG:
         ...     outer=lambda w: (w[0].sum() - 1).square() / 2,
         ... )
         >>> rows = list(HOAG(step="fixed", smoothness=0.25, iterations=15).descend(losses))
-        >>> round(float(rows[0].gradient), 3), round(float(penalty), 4)
+        >>> round(rows[0].gradient.item(), 3), round(penalty.item(), 4)
         (-0.123, 0.6931)
     """
 

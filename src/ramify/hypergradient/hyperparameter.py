@@ -32,7 +32,7 @@ class HyperParameter(nn.Parameter):
     Example:
         >>> from ramify.hypergradient import HyperParameter
         >>> decay = HyperParameter(1.0, name="decay", log=True)
-        >>> float(2 * decay), [round(end, 2) for end in decay.box]
+        >>> (2 * decay).item(), [round(end, 2) for end in decay.box]
         (2.0, [-6.0, 6.0])
     """
 

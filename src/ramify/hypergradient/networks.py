@@ -167,7 +167,7 @@ class NetworkRegularization(Problem):
             recipe["weight_decay"] = values["weight_decay"]["all"]
         if self.smoothing:
             recipe["label_smoothing"] = values["label_smoothing"][0]
-        options: dict[str, Any] = {"recipe": recipe} if recipe else {}
+        options: dict[str, Any] = {"architecture": self.architecture, **({"recipe": recipe} if recipe else {})}
         if self.class_weights:
             settings = {"class_weights": dict(values["class_weights"])}
             options["task"] = {"class_path": "Classification", "init_args": settings}

@@ -249,21 +249,27 @@ class _OwnLoop(InnerSolver):
 def polished(losses: Losses, reached: Reached) -> Reached:
     """Take Newton steps from where a solver came to, until ‖∇h‖ is rounding alone.
 
+    A step is halved until ‖∇h‖ falls.
+
     Raises:
         RunError: If the Hessian is singular or not positive definite.
     """
-    steps, norm = reached
+    steps, _ = reached
     _, gradient = losses.inner_gradient()
-    for _ in range(20):
-        before = losses.vector()
+    norm = float(gradient.norm())
+    for _ in range(100):
+        before, length = losses.vector(), 1.0
         step = conjugate_gradients(losses.curvature().times, gradient, tolerance=1e-8).q
-        losses.set(before - step)
-        value, ahead = losses.inner_gradient()
-        check_finite("inner", value, ahead)
-        steps += 1
-        if not float(ahead.norm()) < 0.5 * norm:
-            if float(ahead.norm()) > norm:
+        while True:
+            losses.set(before - length * step)
+            value, ahead = losses.inner_gradient()
+            steps += 1
+            if float(ahead.norm()) <= (1 - 0.2 * length) * norm:
+                break
+            length /= 2
+            if length < 1e-3:
                 losses.set(before)
-            break
+                return Reached(steps, norm)
+        check_finite("inner", value, ahead)
         gradient, norm = ahead, float(ahead.norm())
     return Reached(steps, norm)

@@ -28,6 +28,8 @@ EXECUTION = "plain"
 """How networks are executed: second derivatives go through every operation."""
 
 TUNED, RECIPE = "tuned.json", "recipe.yaml"
+"""What was tuned; and what `ramify retrain --config` takes of it."""
+
 _MACHINE = ("seed", "device", "threads", "devices", "precision", "progress")
 
 
@@ -131,7 +133,7 @@ def tune(
             found = problem.found(values)
             folder.write_json(TUNED, {"values": values, "found": found})
             if found:
-                folder.write(RECIPE, yaml_text(found))
+                folder.write(RECIPE, yaml_text({**found, "network": dict(network or {})}))
             for name, content in problem.files(session.losses, work).items():
                 folder.write_json(name, content)
             folder.finish({**summary, "seconds": round(seconds, 3)})
