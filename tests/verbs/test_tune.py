@@ -1,6 +1,7 @@
 """`ramify tune`: a run like all others, whose result goes back into a recipe."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -82,7 +83,8 @@ def test_it_prints_what_was_reached(tmp_path, capsys):
     assert capsys.readouterr().out == out
 
 
-def test_the_report(run, capsys):
+def test_the_report(run, tmp_path):
+    run = shutil.copytree(run, tmp_path / "run")
     assert main(["report", str(run)]) == 0
     page = (run / "report.html").read_text()
     for text in ("How the hyper-parameters were tuned", "Best validation loss by cost", "What everybody reached"):
@@ -141,12 +143,12 @@ def test_more_classes_than_two():
 
 def test_wrong_labels_lose_their_weight(tmp_path):
     hoag = HOAG(iterations=5, step="secant", schedule="quadratic", epsilon=3e-3)
-    data = DataSpec(subset=400)
+    data = DataSpec(subset=800)
     result = ramify.tune(DataCleaning(), data, hoag=hoag, out=tmp_path / "run", **EXACT)
     assert result.summary["precision"] >= 0.8
     rows = json.loads((tmp_path / "run" / "weights.json").read_text())
     assert [row["weight"] for row in rows] == sorted(row["weight"] for row in rows)
-    assert len(rows) == 200 and sum(row["made_wrong"] for row in rows) == 40
+    assert len(rows) == 400 and sum(row["made_wrong"] for row in rows) == 80
     assert {"lowest_value", "mean_value", "highest_value"} <= result.history[0].keys()
 
 
@@ -183,7 +185,8 @@ def test_rivals_of_networks_train_new_ones(tmp_path):
     [
         (["--problem.start", "1000"], "starts at 1000, outside of its box"),
         (["--problem.penalties", "31"], "`penalties` must be at most the number of features, 30"),
-        (["--problem", "RidgeRegression"], "learns values"),
+        (["--problem", "RidgeRegression"], "its targets are classes"),
+        (["--problem", "RidgeRegression", "--task", "Classification"], "RidgeRegression learns values, and"),
         (["--hoag.step", "adaptiv"], "did you mean 'adaptive'"),
         (["--hoag.method", "Newton"], "unknown method 'Newton'"),
         (["--against.rivals", "gird"], "did you mean 'grid'"),

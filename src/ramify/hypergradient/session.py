@@ -53,9 +53,9 @@ class TuningSession:
             yield Metrics("tune", row.number, self.settings.iterations, self._row(row))
         for rival in self.against.rivals:
             yield from self._rival(rival)
-        self.tuner.finish()
         if self.problem.convex:
             yield from self._measure()
+        self.tuner.finish()
 
     def _row(self, row: Iteration) -> dict[str, Any]:
         """Return the row of an iteration, measured where it was: at λ_k and x_k."""
@@ -111,11 +111,12 @@ class TuningSession:
             yield Metrics(rival, min(self.spent[rival], budget), budget, row)
 
     def _measure(self) -> Iterator[Metrics]:
-        """Solve the inner problem as well as can be where each has found the least loss; ours last."""
-        ways = [*self.against.rivals, OURS]
+        """Solve the inner problem as well as can be where each has found the least loss."""
+        ways = [OURS, *self.against.rivals]
         for number, way in enumerate(ways, start=1):
             if way in self.exact:
                 continue
+            self.tuner.finish()  # so that it does not matter what was measured before
             place(self.tuned, self._best(way))
             polished(self.losses, LBFGS().solve(self.losses, CLOSE * (self.tuner.scale or 1.0)))
             self.exact[way] = self.losses.outer_value()
