@@ -187,7 +187,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("verb", ["search", "shrink", "retrain", "tune", "evaluate", "export", "report", "describe", "bench"])
+@pytest.mark.parametrize(
+    "verb", ["search", "shrink", "retrain", "tune", "evaluate", "export", "report", "describe", "bench"]
+)
 def test_configurations_that_are_none(verb, line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()

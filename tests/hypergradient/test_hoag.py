@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
+from reference_problems import CASES, losses_of
 
 from ramify.errors import ConfigurationError, RunError
 from ramify.hypergradient import HOAG, LBFGS, ConjugateGradients, HyperParameter, Losses, Unrolled, own_loop
 from ramify.hypergradient.hoag import Tuner
 from ramify.testing.bits import differences
-from reference_problems import CASES, losses_of
 
 
 def settings_of(case, **changed):
@@ -25,7 +25,9 @@ LONG = ("hoag-011", "hoag-023")
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, id=f"{case['id']}-{case['arch']['problem']}", marks=[pytest.mark.slow] * (case["id"] in LONG))
+        pytest.param(
+            case, id=f"{case['id']}-{case['arch']['problem']}", marks=[pytest.mark.slow] * (case["id"] in LONG)
+        )
         for case in CASES
     ],
 )

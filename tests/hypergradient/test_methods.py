@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from reference_problems import formula, losses_of
 from torch import nn
 
 from ramify.errors import ConfigurationError, RunError
@@ -18,7 +19,6 @@ from ramify.hypergradient import (
 from ramify.hypergradient.hyperparameter import place, positions
 from ramify.hypergradient.solvers import polished
 from ramify.strategies.darts import VirtualStep, unrolled_gradient
-from reference_problems import formula, losses_of
 
 
 def solved(losses):
@@ -143,9 +143,7 @@ def test_the_identity_is_the_first_term_of_the_series():
     found = Identity(lr=0.02).gradient(losses).gradient
     assert torch.equal(found, Neumann(terms=0, lr=0.02).gradient(losses).gradient)
     exact = ConjugateGradients().gradient(losses).gradient
-    errors = [
-        float((Neumann(terms=terms, lr=0.02).gradient(losses).gradient - exact).norm()) for terms in (0, 10, 100)
-    ]
+    errors = [float((Neumann(terms=terms, lr=0.02).gradient(losses).gradient - exact).norm()) for terms in (0, 10, 100)]
     assert errors == sorted(errors, reverse=True) and errors[-1] < 0.1 * errors[0]
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from reference_problems import losses_of
 from scipy.optimize import minimize, rosen, rosen_der
 
 from ramify.errors import ConfigurationError, RunError
 from ramify.hypergradient import LBFGS, Descent, HyperParameter, Losses
 from ramify.hypergradient.conjugate_gradients import conjugate_gradients
 from ramify.hypergradient.solvers import polished
-from reference_problems import losses_of
 
 
 def losses_at(start, inner):

@@ -208,9 +208,7 @@ def test_what_cannot_work_ends_in_a_line(more, message, tmp_path, capsys):
 def test_an_indefinite_hessian_ends_in_a_line():
     hoag = HOAG(iterations=2, solver=Descent(steps=2))
     with pytest.raises(RunError, match="singular or not positive definite"):
-        ramify.tune(
-            NetworkRegularization(decay="one"), DataSpec(subset=40), hoag=hoag, network=NETWORK, **SMALL
-        )
+        ramify.tune(NetworkRegularization(decay="one"), DataSpec(subset=40), hoag=hoag, network=NETWORK, **SMALL)
 
 
 def test_several_seeds(tmp_path, capsys):

@@ -32,7 +32,9 @@ class DataCleaning(Problem):
         start: Weight of an example at first.
     """
 
-    source = "Franceschi et al., Forward and Reverse Gradient-Based Hyperparameter Optimization, ICML 2017, arXiv:1703.01785"  # noqa: E501
+    source = (
+        "Franceschi et al., Forward and Reverse Gradient-Based Hyperparameter Optimization, ICML 2017, arXiv:1703.01785"
+    )
     convex = True
 
     wrong: float = 0.2
@@ -96,7 +98,11 @@ class DataCleaning(Problem):
         wrong = self.shifts(work.seed, weight.numel(), work.task.shape["num_classes"]) != 0
         values = weight.detach().cpu()
         rows = [
-            {"example": int(row), "weight": float(values[row]), **({"made_wrong": bool(wrong[row])} if self.wrong else {})}
+            {
+                "example": int(row),
+                "weight": float(values[row]),
+                **({"made_wrong": bool(wrong[row])} if self.wrong else {}),
+            }
             for row in _ranked(weight)
         ]
         return {"weights.json": rows}

@@ -11,8 +11,8 @@ from torch import Tensor
 from ramify.errors import RunError
 
 SINGULAR = (
-    "the Hessian of the inner loss is singular or not positive definite at the solution, so there is no hyper-gradient: "
-    "give `damping`, penalize all weights, or raise the lower end of the box"
+    "the Hessian of the inner loss is singular or not positive definite at the solution, so there is no gradient: give "
+    "`damping`, penalize all weights, or raise the lower end of the box"
 )
 
 

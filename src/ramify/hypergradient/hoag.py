@@ -10,9 +10,9 @@ It converges if the ε_k are summable and h has an invertible Hessian at the sol
 are relative here: to the gradient at the start of the first inner problem, and to the right-hand side.
 
 Where released code differs. Its test of the step uses the length of the step that comes next, a rejected point is kept,
-accepted steps are taken twice, and the second time behind the projection: from λ = 0 it leaves its box and ends at 1e10.
-Here the test is on the step that was made, a rejection returns to the last accepted point, with its weights, and every
-step is projected. A power schedule of the released code begins with ε_0 twice; here it does not.
+and accepted steps are taken twice, the second time behind the projection: from λ = 0 it leaves its box and ends at
+1e10. Here the test is on the step that was made, a rejection returns to the last accepted point, with its weights, and
+every step is projected. A power schedule of the released code begins with ε_0 twice; here it does not.
 """
 
 # No postponed annotations: the command line reads the types of the fields.
@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ramify.errors import ConfigurationError, nearest
@@ -142,8 +141,8 @@ class HOAG:
             )
         if not (isinstance(self.method, Method) and isinstance(self.solver, InnerSolver)):
             raise ConfigurationError(
-                f"`method` and `solver` must be some of the library's classes, or one's own, got {self.method!r:.60} and "
-                f"{self.solver!r:.60}; `own_loop` makes a solver of a function"
+                f"`method` and `solver` must be some of the library's classes, or one's own, got {self.method!r:.60} "
+                f"and {self.solver!r:.60}; `own_loop` makes a solver of a function"
             )
 
     def tolerance(self, k: int, rejections: int) -> float:
@@ -265,7 +264,9 @@ class Tuner:
         square = float(step.square().sum())
         curvature = float(step @ turned) / square if square else self.smoothness
         least, most = (0.1 * self.smoothness, 10 * self.smoothness)
-        self.smoothness = min(max(curvature, least), most) if accepted else min(max(curvature, 2 * self.smoothness), most)
+        self.smoothness = (
+            min(max(curvature, least), most) if accepted else min(max(curvature, 2 * self.smoothness), most)
+        )
         gradient = here["gradient"] if accepted else last["gradient"]
         self.smoothness = max(self.smoothness, float(gradient.square().mean().sqrt()) / LONGEST)
         self.rejections += not accepted

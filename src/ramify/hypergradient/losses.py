@@ -139,7 +139,9 @@ class Losses:
     def _value(self, function: Loss, weights: Sequence[Tensor], which: str) -> Tensor:
         loss = function(weights)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
-            raise ConfigurationError(f"the {which} loss must be a single number, as a tensor, got {type(loss).__name__}")
+            raise ConfigurationError(
+                f"the {which} loss must be a single number, as a tensor, got {type(loss).__name__}"
+            )
         if not loss.requires_grad:
             raise ConfigurationError(f"the {which} loss does not depend on the weights, nor on any hyper-parameter")
         return loss
@@ -204,9 +206,7 @@ def mixed_product(
     if not live:
         return [torch.zeros_like(each) for each in inputs]
     outputs, vectors = zip(*live, strict=True)
-    products = torch.autograd.grad(
-        outputs, inputs, grad_outputs=vectors, retain_graph=retain_graph, allow_unused=True
-    )
+    products = torch.autograd.grad(outputs, inputs, grad_outputs=vectors, retain_graph=retain_graph, allow_unused=True)
     return or_zeros(products, inputs)
 
 

@@ -113,7 +113,10 @@ class Neumann(Implicit):
         lr: Below 2 divided by the largest eigenvalue of the Hessian, or the series diverges.
     """
 
-    source = "Lorraine, Vicol & Duvenaud, Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020, arXiv:1911.02590"  # noqa: E501
+    source = (
+        "Lorraine, Vicol & Duvenaud, Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020, "
+        "arXiv:1911.02590"
+    )
 
     terms: int = 20
     lr: float = 0.1
@@ -133,7 +136,9 @@ class Neumann(Implicit):
             total = total + term
         length = b.norm()
         if not bool(term.norm() <= 1e3 * length):
-            raise RunError(f"the Neumann series diverges: `lr` {self.lr:g} is above 2 / the largest eigenvalue; lower it")
+            raise RunError(
+                f"the Neumann series diverges: `lr` {self.lr:g} is above 2 / the largest eigenvalue; lower it"
+            )
         left = float(term.norm() / length) if float(length) else 0.0  # H q - b is minus the next term, or nearly
         return Solved(self.lr * total, self.terms, left)
 
@@ -146,7 +151,10 @@ class Identity(Implicit):
         lr: The factor.
     """
 
-    source = "Luketina et al., Scalable Gradient-Based Tuning of Continuous Regularization Hyperparameters, ICML 2016, arXiv:1511.06727"  # noqa: E501
+    source = (
+        "Luketina et al., Scalable Gradient-Based Tuning of Continuous Regularization Hyperparameters, ICML 2016, "
+        "arXiv:1511.06727"
+    )
 
     lr: float = 0.1
 
@@ -174,7 +182,10 @@ class Unrolled(Method):
         restart: Whether the steps always begin at the weights that there were at first, instead of going on.
     """
 
-    source = "Maclaurin, Duvenaud & Adams, Gradient-based Hyperparameter Optimization through Reversible Learning, ICML 2015, arXiv:1502.03492"  # noqa: E501
+    source = (
+        "Maclaurin, Duvenaud & Adams, Gradient-based Hyperparameter Optimization through Reversible Learning, "
+        "ICML 2015, arXiv:1502.03492"
+    )
     solves = True
 
     steps: int = 100

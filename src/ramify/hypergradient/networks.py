@@ -33,9 +33,9 @@ DECAYS = ("parts", "one", "none")
 class NetworkRegularization(Problem):
     """How a network is regularized; it is the member of a space, with the layout that is given beside.
 
-    h = Σ c_{y_i} · loss_i / Σ c_{y_i} + Σ_p d_p ‖x_p‖² / 2, where loss_i is the cross-entropy of input i with noise, by a
-    label that is smoothed, and d is the weight decay as a `Recipe` has it; g is the mean cross-entropy of the validation
-    data. Norms use the statistics of all of a half, and their running statistics are left alone.
+    h = Σ c_{y_i} · loss_i / Σ c_{y_i} + Σ_p d_p ‖x_p‖² / 2, where loss_i is the cross-entropy of input i with noise, by
+    a label that is smoothed, and d is the weight decay as a `Recipe` has it; g is the mean cross-entropy of the
+    validation data. Norms use the statistics of all of a half, and their running statistics are left alone.
 
     Args:
         architecture: The member: its JSON form, `zoo:NAME`, or its notation.
@@ -49,7 +49,10 @@ class NetworkRegularization(Problem):
         upper: Largest weight decay.
     """
 
-    source = "Lorraine, Vicol & Duvenaud, Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020, arXiv:1911.02590"  # noqa: E501
+    source = (
+        "Lorraine, Vicol & Duvenaud, Millions of Hyperparameters by Implicit Differentiation, AISTATS 2020, "
+        "arXiv:1911.02590"
+    )
 
     architecture: dict[str, Any] | str = "zoo:NB201_0"
     decay: str = "parts"

@@ -67,8 +67,8 @@ def half(work: Work, name: str) -> tuple[Tensor, Tensor, int]:
     numbers = count * max(1, int(torch.tensor(task.input_size).prod()))
     if numbers > MOST_NUMBERS:
         raise ConfigurationError(
-            f"{task.title}: the {count:,} inputs of {name} are looked at all at once, and have {numbers:,} numbers, more "
-            f"than {MOST_NUMBERS:,}; take fewer with --data.subset"
+            f"{task.title}: the {count:,} inputs of {name} are looked at all at once, and have {numbers:,} numbers, "
+            f"more than {MOST_NUMBERS:,}; take fewer with --data.subset"
         )
     if count < parallel.world():
         raise ConfigurationError(f"the {count} inputs of {name} are too few for {parallel.world()} devices")

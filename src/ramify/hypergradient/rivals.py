@@ -119,8 +119,8 @@ class Against:
         """Raise `ConfigurationError` if there are too many hyper-parameters for what has no gradients."""
         if self.rivals and count > MOST:
             raise ConfigurationError(
-                f"{', '.join(self.rivals)}: at most {MOST} hyper-parameters can be searched without gradients, and there "
-                f"are {count}; leave out `rivals`"
+                f"{', '.join(self.rivals)}: at most {MOST} hyper-parameters can be searched without gradients, and "
+                f"there are {count}; leave out `rivals`"
             )
 
 

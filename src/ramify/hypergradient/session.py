@@ -83,7 +83,11 @@ class TuningSession:
         if self.count <= MOST_SHOWN:
             return {"values": {each.name: each.numbers for each in self.tuned}}
         spread = torch.cat([each.detach().reshape(-1).cpu() for each in self.tuned])
-        return {"lowest_value": float(spread.min()), "mean_value": float(spread.mean()), "highest_value": float(spread.max())}
+        return {
+            "lowest_value": float(spread.min()),
+            "mean_value": float(spread.mean()),
+            "highest_value": float(spread.max()),
+        }
 
     def _rival(self, rival: str) -> Iterator[Metrics]:
         """Let a rival try points until it has used its share of passes; the last may go beyond it."""

@@ -1,4 +1,4 @@
-"""The report's section on tuning: where the hyper-parameters went, and what that cost beside grid, random search, TPE."""
+"""The report's section on tuning: where the hyper-parameters went, and what that cost beside its rivals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ramify.hypergradient.rivals import RIVALS
 from ramify.hypergradient.session import OURS
-from ramify.report.curves import dress, draw_panels, new_figure
+from ramify.report.curves import draw_panels, dress, new_figure
 from ramify.report.elements import card, grid, spaced, table, titled
 from ramify.report.figures import curve, new_plot
 from ramify.report.folder import RunFolder, number
@@ -79,7 +79,9 @@ def story(run: RunFolder) -> Tuning | None:
     reached = run.result.get("reached")
     costs = {OURS: _best_so_far([row for row in rows if row.get("accepted", True)])}
     costs |= {rival: _best_so_far(run.rows(rival)) for rival in RIVALS if run.rows(rival)}
-    known = {who: one for who, one in reached.items() if isinstance(one, Mapping)} if isinstance(reached, Mapping) else {}
+    known = (
+        {who: one for who, one in reached.items() if isinstance(one, Mapping)} if isinstance(reached, Mapping) else {}
+    )
     return Tuning(values, panels, {who: line for who, line in costs.items() if line[0]}, known)
 
 
@@ -120,15 +122,13 @@ def section(
         plot: Takes the name of an interactive figure and the figure, and returns its place.
         still: Takes the name of a picture, what it shows, and the picture, and returns its place on paper.
     """
-    if tuning is None:
+    if tuning is None or not tuning.costs:
         return ""
     cards = [card("Best validation loss by cost", plot("tuning-cost", _lines(tuning.costs, "passes", stairs=True)))]
     if tuning.values:
         figure = _lines(tuning.values, "iteration", log=_is_wide(tuning.values))
         cards.append(card("Where the hyper-parameters went", plot("tuning-values", figure)))
-    small = [
-        card(sentence(panel.title), plot(f"tuning-{at}", curve(panel))) for at, panel in enumerate(tuning.panels)
-    ]
+    small = [card(sentence(panel.title), plot(f"tuning-{at}", curve(panel))) for at, panel in enumerate(tuning.panels)]
     rows = [
         (
             escape(who),

@@ -52,8 +52,8 @@ class Recipe:
         momentum: Of the optimizer.
         nesterov: Whether the momentum of SGD is Nesterov's; that of Muon always is.
         weight_decay: Of the optimizer. Of Muon it is decoupled, and on what is orthogonalized alone.
-        part_decay: Weight decay of parts of the network that have one of their own, by the beginning of their parameters'
-            names, such as `stem` or `cells.0`; that of `weight_decay` is for the others.
+        part_decay: Weight decay of parts of the network that have one of their own, by the beginning of the names of
+            their parameters, such as `stem` or `cells.0`; `weight_decay` is that of the others.
         decay_norms: Whether the decay is also on norms and biases, which are tensors of rank 1.
         clip: Largest L2 norm of the gradient; 0 leaves it.
         accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the

@@ -108,7 +108,9 @@ def tune(
     """
     hoag, against = hoag or HOAG(), against or Against()
     if not (isinstance(problem, Problem) and isinstance(hoag, HOAG) and isinstance(against, Against)):
-        raise ConfigurationError(f"tune takes a problem and settings, got {problem!r:.60}, {hoag!r:.60}, {against!r:.60}")
+        raise ConfigurationError(
+            f"tune takes a problem and settings, got {problem!r:.60}, {hoag!r:.60}, {against!r:.60}"
+        )
     fabric = make_fabric(device, precision, threads)
     if "true" not in fabric.strategy.precision.precision:
         raise ConfigurationError(f"second derivatives need full precision: take 32-true or 64-true, not {precision}")
@@ -128,7 +130,9 @@ def tune(
     with place_of(out) as path, RunFolder(path) as folder:
         session = TuningSession(problem, hoag, against, work)  # before anything is written
         if opened(folder, config, seed, learned, progress):
-            seconds = drive(session, folder, fabric.device, title="tune", progress=progress, shown=("loss", "precision"))
+            seconds = drive(
+                session, folder, fabric.device, title="tune", progress=progress, shown=("loss", "precision")
+            )
             summary, values = session.summary(), session.values()
             found = problem.found(values)
             folder.write_json(TUNED, {"values": values, "found": found})
