@@ -113,8 +113,8 @@ class HOAG:
         ...     outer=lambda w: (w[0].sum() - 1).square() / 2,
         ... )
         >>> rows = list(HOAG(step="fixed", smoothness=0.25, iterations=15).descend(losses))
-        >>> round(rows[0].gradient.item(), 3), round(penalty.item(), 4)
-        (-0.123, 0.6931)
+        >>> round(rows[0].gradient.item(), 3), round(penalty.item(), 3)
+        (-0.123, 0.693)
     """
 
     iterations: int = 20

@@ -74,9 +74,14 @@ class HyperParameter(nn.Parameter):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         if id(self) not in memo:
-            names = {"name": self.name, "labels": self.labels}
-            box = {"lower": self.lower, "upper": self.upper, "log": self.is_log}
-            memo[id(self)] = type(self)(self.detach(), **names, **box)
+            memo[id(self)] = type(self)(
+                self.detach(),
+                name=self.name,
+                labels=self.labels,
+                lower=self.lower,
+                upper=self.upper,
+                log=self.is_log,
+            )
         return memo[id(self)]
 
     @property

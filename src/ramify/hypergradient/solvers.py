@@ -200,9 +200,11 @@ class Descent(InnerSolver):
         Raises:
             RunError: If the loss is not finite any more.
         """
-        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.SGD
-        options = {} if self.optimizer == "adam" else {"momentum": self.momentum}
-        optimizer = kind(losses.weights, lr=self.lr, **options)
+        optimizer: torch.optim.Optimizer = (
+            torch.optim.Adam(losses.weights, lr=self.lr)
+            if self.optimizer == "adam"
+            else torch.optim.SGD(losses.weights, lr=self.lr, momentum=self.momentum)
+        )
         steps = 0
         while True:
             value, gradient = losses.inner_gradient()
