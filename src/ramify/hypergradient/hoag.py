@@ -94,7 +94,8 @@ class HOAG:
             ε_k is for the test of the step alone.
         step: `adaptive`, L falls by 5 % where g falls as it should, and doubles where g rises by 20 %, which rejects
             the step and halves all later tolerances; `secant`, ours, L is the curvature that the last two gradients
-            show, no step is longer than 2 (root mean square), and one is rejected where g rises at all; or `fixed`.
+            show, no step is longer than 2 (root mean square), and one is rejected where g rises by more than ten times
+            the tolerance; or `fixed`.
         smoothness: L at first; 0 for ‖p_1‖/√D, with which the first step has a length of 1 (root mean square).
 
     Raises:
@@ -258,7 +259,7 @@ class Tuner:
         return True
 
     def _secant(self, here: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
-        """Take L from the change of the gradient along the step, and return whether g did not rise."""
+        """Take L from the change of the gradient along the step, and return whether g rose no more than errors of it do."""
         step, turned = here["position"] - last["position"], here["gradient"] - last["gradient"]
         accepted = here["outer"] <= last["outer"] + 10 * last["epsilon"] * abs(last["outer"])
         square = float(step.square().sum())

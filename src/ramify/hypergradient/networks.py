@@ -138,9 +138,9 @@ class NetworkRegularization(Problem):
         if "weight_decay" not in settings:
             return 0.0
         parameters = dict(network.named_parameters())
-        squares = [sum(parameters[name].square().sum() for name in names) for names in groups.values()]
-        decays = settings["weight_decay"].to(squares[0])  # type: ignore[call-overload]
-        return (decays.expand(len(squares)) * torch.stack(squares)).sum() / 2  # type: ignore[arg-type]
+        squares = [torch.stack([parameters[name].square().sum() for name in names]).sum() for names in groups.values()]
+        decays = settings["weight_decay"].to(squares[0])
+        return (decays.expand(len(squares)) * torch.stack(squares)).sum() / 2
 
     def _hyperparameters(
         self, network: nn.Module, classes: Sequence[str], device: torch.device
