@@ -259,7 +259,7 @@ class Tuner:
         return True
 
     def _secant(self, here: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
-        """Take L from the change of the gradient along the step, and return whether g rose no more than errors of it do."""
+        """Take L from the change of the gradient along the step; return whether g rose no more than its errors do."""
         step, turned = here["position"] - last["position"], here["gradient"] - last["gradient"]
         accepted = here["outer"] <= last["outer"] + 10 * last["epsilon"] * abs(last["outer"])
         square = float(step.square().sum())
