@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ramify import costs, data, evaluators, execution, executors, files, ops, spaces, strategies, tasks
+from ramify import costs, data, evaluators, execution, executors, files, hypergradient, ops, spaces, strategies, tasks
 from ramify.capabilities import CAPABILITIES
 from ramify.registry import Registry
 from ramify.shrinking import Shrinking
@@ -35,6 +35,9 @@ TITLES: dict[str, Registry] = {
     "Executors": executors.EXECUTORS,
     "Executions": execution.EXECUTIONS,
     "Costs": costs.COSTS,
+    "Problems of `ramify tune`": hypergradient.PROBLEMS,
+    "Ways to the hyper-gradient": hypergradient.METHODS,
+    "Solvers of inner problems": hypergradient.SOLVERS,
 }
 
 OFFERED = """\

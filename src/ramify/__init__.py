@@ -14,7 +14,10 @@ if TYPE_CHECKING:  # loading it would take longer than all else here
 __version__ = "0.1.0"
 
 _HOMES = {
-    **{verb: f"ramify.verbs.{verb}" for verb in ("search", "shrink", "retrain", "evaluate", "export", "describe")},
+    **{
+        verb: f"ramify.verbs.{verb}"
+        for verb in ("search", "shrink", "retrain", "evaluate", "export", "describe", "tune")
+    },
     "write_report": "ramify.verbs.report",
     "load_network": "ramify.run.trained",
     "build_table": "ramify.building",
@@ -36,6 +39,7 @@ _PACKAGES = (
     "data",
     "evaluators",
     "executors",
+    "hypergradient",
     "ops",
     "recipes",
     "report",

@@ -187,7 +187,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("verb", ["search", "shrink", "retrain", "evaluate", "export", "report", "describe", "bench"])
+@pytest.mark.parametrize(
+    "verb", ["search", "shrink", "retrain", "tune", "evaluate", "export", "report", "describe", "bench"]
+)
 def test_configurations_that_are_none(verb, line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
@@ -245,13 +247,13 @@ VALUES = [
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.sampled_from(["search", "shrink", "retrain", "evaluate", "export", "report", "describe", "bench build"]),
+    st.sampled_from(["search", "shrink", "retrain", "tune", "evaluate", "export", "report", "describe", "bench build"]),
     st.lists(st.sampled_from(OPTIONS) | st.sampled_from(VALUES) | st.text(max_size=8), max_size=6),
 )
 def test_any_words_are_answered(capfd, tmp_path_factory, verb, given):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.getbasetemp())
-        for name in ("search.search", "search.levels.search_levels", "shrink.shrink", "retrain.retrain"):
+        for name in ("search.search", "search.levels.search_levels", "shrink.shrink", "retrain.retrain", "tune.tune"):
             patch.setattr(f"ramify.verbs.{name}", _work)
         capfd.readouterr()
         try:

@@ -4,6 +4,7 @@ A key is a path into what `recipes.load` returns. A number here is never copied 
 the description decides which one is wrong.
 """
 
+import math
 from dataclasses import fields
 
 import pytest
@@ -376,7 +377,18 @@ TRAININGS |= {
     | under("recipe.distortion", COLORED | {"lighting": 0.1}),
 }
 
-PUBLISHED = SEARCHES | SHRINKINGS | TRAININGS
+# HOAG: λ are exponents of e in [-6, 6] from 0, to the precision of ε_k; wrong labels are a fifth
+
+BOX = {"problem.start": 1, "problem.lower": pytest.approx(math.exp(-6)), "problem.upper": pytest.approx(math.exp(6))}
+SOLVED = {"hoag.method.damping": 0, "hoag.method.iterations": 0, "hoag.exact": False, "precision": "64-true"}
+TUNINGS = {
+    "hoag-logistic": BOX | SOLVED | {"problem.penalties": 1, "data.source": "breast-cancer"},
+    "hoag-ridge": BOX | SOLVED | {"data.source": "diabetes"},
+    "data-cleaning": SOLVED | {"problem.wrong": 0.2, "data.source": "digits"},
+    "network-weight-decay": {"problem.decay": "parts", "hoag.method.damping": 0.1, "hoag.method.iterations": 5},
+}
+
+PUBLISHED = SEARCHES | SHRINKINGS | TRAININGS | TUNINGS
 
 
 def at(found, path):

@@ -44,6 +44,7 @@ def asked(monkeypatch, capsys):
     monkeypatch.setattr("ramify.verbs.search.levels.search_levels", stop)
     monkeypatch.setattr("ramify.verbs.retrain.retrain", stop)
     monkeypatch.setattr("ramify.verbs.shrink.shrink", stop)
+    monkeypatch.setattr("ramify.verbs.tune.tune", stop)
 
     def call(*words):
         with pytest.raises(Done):
@@ -52,6 +53,9 @@ def asked(monkeypatch, capsys):
         if "space" not in named and isinstance(positional[0], dict):
             levels = {name: vars(level) for name, level in positional[0].items()}
             return {"levels": levels, "data": positional[1], "recipe": named["recipe"], "network": named["network"]}
+        if words[0] == "tune":
+            found = {name: named[name] for name in ("hoag", "against", "network", "precision")}
+            return {"problem": positional[0], "data": positional[1], **found}
         if words[0] == "shrink":
             found = {name: named[name] for name in ("shrinking", "network")}
             return {"space": positional[0], "data": positional[1], **found}
@@ -81,7 +85,7 @@ def same(found, settings):
             return {key: plain(item) for key, item in value.items() if item is not None}
         return value.to_dict() if isinstance(value, Space) else value
 
-    return plain(found) == plain(settings)
+    return plain(found) == plain({"precision": found.get("precision"), **settings})
 
 
 # The files
@@ -101,7 +105,7 @@ class TestEveryRecipe:
 
     def test_what_it_is_about(self, name):
         recipe = recipes.get(name)
-        assert recipe.verb in ("search", "shrink", "retrain")
+        assert recipe.verb in ("search", "shrink", "retrain", "tune")
         assert recipe.title and recipe.source
         assert [other.name for other in recipes.entries() if other.title == recipe.title] == [name]
 
@@ -116,7 +120,7 @@ class TestEveryRecipe:
                 yield value
 
         for text in leaves(recipes.get(name).options):
-            assert not text[0].isdigit(), text
+            assert not text[0].isdigit() or text == "64-true", text
 
     def test_networks_take_its_layout(self, name):
         settings = recipes.load(name)
@@ -199,6 +203,8 @@ def test_one_recipe_for_every_published_setting():
     shrinkings = ["abs-darts", "abs-fairnas", "abs-mobile", "abs-nasbench201"]
     assert (searches, sorted(trainings + OWN), PIPELINES) == (SEARCHES, TRAININGS, ["h-das-full"])
     assert [recipe.name for recipe in recipes.entries("shrink")] == shrinkings
+    tunings = ["data-cleaning", "hoag-logistic", "hoag-ridge", "network-weight-decay"]
+    assert [recipe.name for recipe in recipes.entries("tune")] == tunings
 
 
 @pytest.mark.parametrize(

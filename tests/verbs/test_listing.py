@@ -53,6 +53,6 @@ def test_every_verb_says_what_it_does_and_can_be_run():
         assert not about.endswith(".")
 
 
-@pytest.mark.parametrize("name", ["search", "shrink", "retrain", "evaluate", "export", "describe"])
+@pytest.mark.parametrize("name", ["search", "shrink", "retrain", "evaluate", "export", "describe", "tune"])
 def test_a_verb_is_a_function_of_the_library(name):
     assert getattr(ramify, name).__module__ == f"ramify.verbs.{name}"

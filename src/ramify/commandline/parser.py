@@ -127,10 +127,11 @@ def _with_full_names(value: Any) -> Any:
 def _known_paths() -> set[str]:
     """Return by which paths the classes may be named: those that the library's packages offer, and those of users."""
     import ramify
-    from ramify import benchmarks, data, evaluators, executors, shrinking, spaces, strategies, training
+    from ramify import benchmarks, data, evaluators, executors, hypergradient, shrinking, spaces, strategies, training
 
     paths: set[str] = set()
-    for package in (benchmarks, data, evaluators, executors, shrinking, spaces, strategies, training):
+    packages = (benchmarks, data, evaluators, executors, hypergradient, shrinking, spaces, strategies, training)
+    for package in packages:
         for name in package.__all__:
             kind = getattr(package, name)
             if inspect.isclass(kind):

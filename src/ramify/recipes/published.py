@@ -1,7 +1,7 @@
 """Reading the recipes. A further one is a further file NAME.yaml, a configuration for one verb as `--config` takes it:
 
     # title: what it is, in a line
-    # verb: search, shrink, or retrain
+    # verb: search, shrink, retrain, or tune
     # source: paper and arXiv number
 
     # Where it differs from what is published, and other remarks.
@@ -46,7 +46,7 @@ class PublishedSetting:
     Args:
         name: Of its file.
         title: What it is, in a line.
-        verb: What it configures, `search`, `shrink` or `retrain`.
+        verb: What it configures, `search`, `shrink`, `retrain` or `tune`.
         source: The paper.
         text: The file.
     """
@@ -112,13 +112,14 @@ def _objects(options: dict[str, Any]) -> dict[str, Any]:
     from jsonargparse import ArgumentParser
 
     from ramify.data import DataSpec
+    from ramify.hypergradient import HOAG, Against, Problem
     from ramify.shrinking import Shrinking
     from ramify.spaces import Space
     from ramify.strategies import Strategy
     from ramify.training import Recipe
 
     kinds = {"space": Space, "strategy": Strategy, "data": DataSpec, "network": dict, "recipe": Recipe, "around": str}
-    kinds["shrinking"] = Shrinking
+    kinds |= {"shrinking": Shrinking, "problem": Problem, "hoag": HOAG, "against": Against, "precision": str}
     parser = ArgumentParser(exit_on_error=False)
     for name in options:
         parser.add_argument(f"--{name}", type=kinds[name])
@@ -172,7 +173,8 @@ def get(name: str, verb: str | None = None) -> PublishedSetting:
 
 
 def load(name: str, data: str | Path | None = None) -> dict[str, Any]:
-    """Return a recipe as keyword arguments of its verb: `search`, `search_levels`, `shrink` or `retrain`.
+    """Return a recipe as keyword arguments of its verb: `search`, `search_levels`, `shrink`, `retrain`
+    or `tune`.
 
     Args:
         name: Of the recipe.

@@ -29,7 +29,7 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
             gapless = [(x, y) for x, y in zip(panel.positions, values, strict=True) if y is not None]
             marker = "o" if len(gapless) < 40 else None
             axes.plot(*zip(*gapless, strict=True), color=SPLITS[split], label=split, lw=1.6, marker=marker, ms=3)
-        _dress(axes, panel.title, panel.axis)
+        dress(axes, panel.title, panel.axis)
         if len(panel.series) > 1:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return figure
@@ -55,7 +55,7 @@ def draw_mixing(mixing: MixingHistory) -> Figure:
             axes.fill_between(x, low, high, color=color, alpha=0.1, lw=0)
             axes.plot(x, mean, color=color, lw=1.8, label=choice.name)
     axes.set_ylim(0, 1.03)
-    _dress(axes, "entropy of the edges (1: undecided)", mixing.axis)
+    dress(axes, "entropy of the edges (1: undecided)", mixing.axis)
     if axes.lines and len(choices) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return figure
@@ -69,7 +69,7 @@ def draw_trials(trials: Sequence[Trial]) -> Figure:
     axes.scatter(numbers, [trial.score for trial in trials], s=14, color=SERIES[0], alpha=0.5, lw=0, label="trial")
     axes.step(numbers, [trial.best for trial in trials], where="post", color=ACCENT, lw=1.8, label="best so far")
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right")
-    _dress(axes, "score", "trial")
+    dress(axes, "score", "trial")
     return figure
 
 
@@ -84,7 +84,7 @@ def draw_front(front: FrontStory, labels: Sequence[str]) -> Figure:
         axes.step(*zip(*front.stairs(other), strict=True), where="post", color=ACCENT, lw=1.4)
         chosen = [x[at] for at in front.members], [y[at] for at in front.members]
         axes.scatter(*chosen, s=30, color=ACCENT, edgecolor=PAPER, lw=0.8, label="front", zorder=3)
-        _dress(axes, labels[0], labels[other])
+        dress(axes, labels[0], labels[other])
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper right")
@@ -120,7 +120,8 @@ def _draw_heatmap(axes: Axes, choice: ChoiceHistory, highest: float) -> None:
     axes.set_title(choice.name, fontsize=10, color=INK, loc="left", weight="bold", parse_math=False)
 
 
-def _dress(axes: Axes, title: str, axis: str) -> None:
+def dress(axes: Axes, title: str, axis: str) -> None:
+    """Give axes a title, a label, and the look that all have."""
     axes.set_title(title, fontsize=10, color=INK, loc="left", parse_math=False)
     axes.set_xlabel(axis, fontsize=8.5, color=MUTED)
     axes.tick_params(length=0, labelsize=8, labelcolor=MUTED)

@@ -236,7 +236,7 @@ def again(config: Mapping[str, Any], directory: Any) -> list[str]:
         place = Path(str(directory), str(path))
         return str(place) if files.is_there(place) else str(path)
 
-    verb = "shrink" if "shrinking" in config else "retrain" if "recipe" in config else "search"
+    verb = next((verb for key, verb in _VERBS.items() if key in config), "search")
     words = [verb, "--config", "config.yaml"]
     for record in config.get("import") or ():
         words += ["--import", located(record["file"]) if "file" in record else str(record.get("module"))]
@@ -244,6 +244,10 @@ def again(config: Mapping[str, Any], directory: Any) -> list[str]:
     if source is not None and located(source) != source:
         words += ["--data", located(source)]
     return [*words, "--out", "../again"]
+
+
+_VERBS = {"problem": "tune", "shrinking": "shrink", "recipe": "retrain"}
+"""What a configuration says that has these."""
 
 
 def name_of(setting: Any) -> str:

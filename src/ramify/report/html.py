@@ -16,7 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from ramify import files
 from ramify.costs.record import known_costs
-from ramify.report import curves, details, figures, shrinking
+from ramify.report import curves, details, figures, shrinking, tuning
 from ramify.report.cells import draw_cell
 from ramify.report.elements import (
     card,
@@ -117,6 +117,7 @@ class _Page:
             "Decision": self._decision(),
             "Cycles": self._cycles(),
             "Shrinking": self._shrinking(),
+            "Tuning": tuning.section(tuning.story(self.run), self._plot, self._still),
             "Front": self._front(),
             "Trials": self._trials(),
             "Search" if self.run.config.get("strategy") else "Training": self._curves(self.run),
@@ -157,6 +158,8 @@ class _Page:
     def _headline(self) -> str:
         config = self.run.config
         names = [name_of(config.get("strategy")), name_of(config.get("space") or config.get("architecture"))]
+        if config.get("problem"):
+            names = [name_of(config["problem"]), name_of(config.get("data"))]
         return " on ".join(filter(None, names)) or self._folder_name
 
     def _story(self) -> str:
@@ -166,6 +169,8 @@ class _Page:
         story = "A run"
         if space:
             story = f"A member of <strong>{space}</strong>, trained from scratch"
+        if config.get("problem"):
+            story = f"The hyper-parameters of <strong>{escape(name_of(config['problem']))}</strong> were tuned"
         if config.get("shrinking"):
             story = f"<strong>{space}</strong> was shrunk by the angles of a supernet"
         if strategy:
@@ -379,7 +384,7 @@ class _Page:
         """Return the curves of every phase of a run but trials and shrinking, which have sections of their own."""
         content = ""
         for phase in run.phases:
-            drawn = panels(run.rows(phase)) if phase not in ("trial", "shrink") else []
+            drawn = panels(run.rows(phase)) if phase not in ("trial", "shrink", *tuning.PHASES) else []
             if not drawn:
                 continue
             stem = slug(f"{before}{phase}")

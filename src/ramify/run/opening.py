@@ -119,14 +119,16 @@ def loaded(data: AnyData, fabric: Fabric, **options: Any) -> Data:
         return load_data(data, device=fabric.device, **options)
 
 
-def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, space: Space, *, quiet: bool = False) -> Task:
+def bound(
+    task: Task | None, data: AnyData | Task | None, fabric: Fabric, space: Space | None, *, quiet: bool = False
+) -> Task:
     """Return the task bound to its data, for networks of a space, on the device.
 
     Args:
         task: The task; when None classification, or regression of data that says that it has values.
         data: What it learns from, or a task that is bound already; None for one that makes its own batches.
         fabric: Says where the data are kept.
-        space: Has to offer what the task needs.
+        space: Has to offer what the task needs; None where no network of a space is meant.
         quiet: Whether nothing is said of what is not used.
 
     Raises:
@@ -141,7 +143,7 @@ def bound(task: Task | None, data: AnyData | Task | None, fabric: Fabric, space:
     task = task or (Regression() if _says_values(data) else Classification())
     if _says_values(data) and task.targets != "values":
         raise ConfigurationError(f"{task.name} learns classes, and the targets of the data are said to be values")
-    if lacking := space.lacks(task.needs):
+    if space is not None and (lacking := space.lacks(task.needs)):
         raise ConfigurationError(f"{task.name} cannot be learned here: {lacking}")
     if data is not None and not task.needs_data:
         raise ConfigurationError(f"{task.name} makes its own batches, so it takes no data; leave them out")

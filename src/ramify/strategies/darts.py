@@ -39,6 +39,7 @@ from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.errors import ConfigurationError
+from ramify.hypergradient.losses import mixed_product, or_zeros
 from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.strategies.base import SearchSession
@@ -250,7 +251,7 @@ def unrolled_gradient(
     R = 0.01 / ‖v‖ over all weights together (`difference`), or, with the kinks of the network held where they are at w
     (`held`), [∇_α L_train(w + R·v, α) - ∇_α L_train(w, α)] / R with R = 2√ε / ‖v‖, where ε is the precision of v. A
     loss may come in parts, whose graphs are then built one after the other, and several processes average every
-    gradient. Nothing is changed.
+    gradient. Nothing is changed. With α for hyper-parameters, this is `hypergradient.Unrolled` with one step.
 
     Args:
         train: The parts whose sum is L_train.
@@ -284,18 +285,8 @@ def unrolled_gradient(
         product = _held_difference(train, kinks, weights, alphas, v, _sum(at_once))
     else:
         again = gradients or (_gradients(loss(weights, alphas), weights, create_graph=True) for loss in train)
-        product = _sum([_mixed_product(part, alphas, v) for part in again])
+        product = _sum([mixed_product(part, alphas, v) for part in again])
     return [d - step.xi * p for d, p in zip(direct, parallel.averaged(product), strict=True)]
-
-
-def _mixed_product(gradients: Sequence[Tensor], alphas: Sequence[Tensor], v: Sequence[Tensor]) -> list[Tensor]:
-    """∂/∂α of ⟨∇_w L, v⟩, from gradients that carry their graph."""
-    live = [(g, u) for g, u in zip(gradients, v, strict=True) if g.requires_grad]
-    if not live:
-        return [torch.zeros_like(a) for a in alphas]
-    outputs, vectors = zip(*live, strict=True)
-    products = torch.autograd.grad(outputs, alphas, grad_outputs=vectors, allow_unused=True)
-    return _or_zeros(products, alphas)
 
 
 def _central_difference(
@@ -342,11 +333,7 @@ def _moved(weights: Sequence[Tensor], v: Sequence[Tensor], r: Tensor) -> list[Te
 def _gradients(loss: Tensor, inputs: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
     """Gradients with zeros for inputs that the loss does not depend on."""
     gradients = torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
-    return _or_zeros(gradients, inputs)
-
-
-def _or_zeros(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor]:
-    return [torch.zeros_like(x) if g is None else g for x, g in zip(like, gradients, strict=True)]
+    return or_zeros(gradients, inputs)
 
 
 def _sum(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:

@@ -11,7 +11,10 @@ import torch
 
 from ramify.benchmarks import open_table
 
-_WHOLE = ("architecture.json", "network.json", "space.json", "model.safetensors", "supernet.safetensors")
+_WHOLE = (
+    *("architecture.json", "network.json", "space.json", "model.safetensors", "supernet.safetensors"),
+    *("tuned.json", "recipe.yaml", "weights.json"),
+)
 """Files whose bytes are compared."""
 
 

@@ -52,6 +52,8 @@ class Recipe:
         momentum: Of the optimizer.
         nesterov: Whether the momentum of SGD is Nesterov's; that of Muon always is.
         weight_decay: Of the optimizer. Of Muon it is decoupled, and on what is orthogonalized alone.
+        part_decay: Weight decay of parts of the network that have one of their own, by the beginning of the names of
+            their parameters, such as `stem` or `cells.0`; `weight_decay` is that of the others.
         decay_norms: Whether the decay is also on norms and biases, which are tensors of rank 1.
         clip: Largest L2 norm of the gradient; 0 leaves it.
         accumulate: Parts that every batch is sent through the network in, to save memory; gradients are those of the
@@ -100,6 +102,7 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
+    part_decay: dict[str, float] = field(default_factory=dict, metadata={"later": True})
     decay_norms: bool = True
     clip: float = 5.0
     accumulate: int = 1
@@ -151,6 +154,11 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {value}")
+        for name, decay in self.part_decay.items():
+            if not (_is_number(decay) and 0 <= decay < inf):
+                raise ConfigurationError(f"`part_decay`: {name!r:.40} must be a number from 0, got {decay!r:.40}")
+        if self.part_decay and self.optimizer == "muon":
+            raise ConfigurationError("`part_decay` is for the optimizers 'sgd' and 'rmsprop'")
         if self.warmup_lr > self.lr:
             raise ConfigurationError(f"`warmup_lr` must be at most `lr`, {self.lr}, got {self.warmup_lr}")
         if self.nesterov and self.momentum == 0:

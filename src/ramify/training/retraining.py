@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify import parallel
-from ramify.errors import ConfigurationError, RamifyError
+from ramify.errors import ConfigurationError, RamifyError, nearest
 from ramify.execution import prepare
 from ramify.ops import DropPath
 from ramify.ops.shapes import ShapesOnly
@@ -374,14 +374,33 @@ def _taught_by(teacher: nn.Module | None, recipe: Recipe, work: Work) -> Any:
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "muon":
         return _muon(network, recipe)
-    decayed = [p for p in network.parameters() if recipe.decay_norms or p.ndim > 1]
-    groups: list[dict[str, Any]] = [{"params": decayed}]
+    apart = _decayed_apart(network, recipe)
+    own = {id(p) for group in apart for p in group["params"]}
+    decayed = [p for p in network.parameters() if (recipe.decay_norms or p.ndim > 1) and id(p) not in own]
+    groups: list[dict[str, Any]] = [{"params": decayed}, *apart]
     if not recipe.decay_norms:
         groups.append({"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0})
     settings: dict[str, Any] = {"lr": recipe.lr, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "rmsprop":
         return RMSPropTF(groups, **settings)
     return torch.optim.SGD(groups, nesterov=recipe.nesterov, **settings)
+
+
+def _decayed_apart(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the parts of a network with a weight decay of their own, the longest beginning of a name first.
+
+    Raises:
+        ConfigurationError: If the network has no such part.
+    """
+    left = {name: p for name, p in network.named_parameters() if recipe.decay_norms or p.ndim > 1}
+    groups = []
+    for part in sorted(recipe.part_decay, key=len, reverse=True):
+        names = [name for name in left if f"{name}.".startswith(f"{part}.")]
+        if not names:
+            parts = {".".join(name.split(".")[:2]) for name, _ in network.named_parameters()}
+            raise ConfigurationError(f"`part_decay`: the network has no part {part!r:.40}; {nearest(part, parts)}")
+        groups.append({"params": [left.pop(name) for name in names], "weight_decay": recipe.part_decay[part]})
+    return groups
 
 
 def _muon(network: nn.Module, recipe: Recipe) -> Muon:

@@ -1,4 +1,4 @@
-"""List the published settings; --recipe NAME searches or retrains with them."""
+"""List the published settings; --recipe NAME takes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(command: Command) -> int:
         ]
         print(json.dumps(listed, indent=2))
         return 0
-    for verb in ("search", "shrink", "retrain"):
+    for verb in ("search", "shrink", "retrain", "tune"):
         rows = [(recipe.name, recipe.title, recipe.source) for recipe in recipes.entries(verb)]
         print_table(f"ramify {verb} --recipe NAME", ("name", "what it is", "source"), rows)
     return 0

@@ -12,6 +12,7 @@ from ramify.spaces import create, space_of
 from ramify.verbs.retrain import RetrainResult
 from ramify.verbs.search import SearchResult
 from ramify.verbs.shrink import ShrinkResult
+from ramify.verbs.tune import TuneResult
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     pass
 
 
-def write_report(source: SearchResult | ShrinkResult | RetrainResult | str | Path) -> Path:
+def write_report(source: SearchResult | ShrinkResult | RetrainResult | TuneResult | str | Path) -> Path:
     """Write `report.html` and the pictures into a run folder and return the page's path."""
     from ramify import report
 
@@ -27,6 +28,8 @@ def write_report(source: SearchResult | ShrinkResult | RetrainResult | str | Pat
     if path is None:
         raise ConfigurationError("a report needs a run folder; search with `out`")
     RunFolder(path).check_imports()
+    if "problem" in RunFolder(path).config():
+        return report.write_report(path, graphs={}, choices=None)
     levels = {}
     for name in RunFolder(path).config().get("levels") or ():
         result, _ = read(path / name)
