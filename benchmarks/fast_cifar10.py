@@ -1,11 +1,11 @@
-"""What each part of the recipe `fast-cifar10` brings: every arm has the same time, on one thread.
+"""What each part of the recipe `fast-cifar10` brings: every arm has the same CPU time, on one thread.
 
     python benchmarks/fast_cifar10.py --data cifar10-train.parquet
         [--minutes 10] [--arms all "random flip" …] [--seed 0] [--json FILE]
 
-An arm is the recipe with something left out or added. Its steps are timed first, and it trains for as many whole epochs
-as its minutes hold, by a schedule that ends with them. What is compared is the accuracy on 5,000 training images that
-are held out; the test split is not looked at.
+An arm is the recipe with something left out or added. CPU time is measured, so that other work on the machine counts
+little. Its steps are timed first, and it trains for as many whole epochs as its minutes hold, by a schedule that ends
+with them. What is compared is the accuracy on 5,000 training images that are held out; the test split is not looked at.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ARMS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """An arm: epochs that its time held, seconds, and the share of held-out images that it gets right, in percent."""
+    """An arm: epochs that its time held, seconds of CPU, and the percentage of held-out images that it gets right."""
 
     arm: str
     epochs: int
@@ -76,14 +76,14 @@ def trained(arm: str, data: Any, options: argparse.Namespace) -> Row:
     timed = session(1)
     steps = timed.run()
     next(steps)  # which prepares much
-    start = time.perf_counter()
+    start = time.process_time()
     count = len(list(islice(steps, 3)))
-    per_epoch = (time.perf_counter() - start) / count * timed.steps_per_epoch
+    per_epoch = (time.process_time() - start) / count * timed.steps_per_epoch
     whole = session(max(1, math.floor(60 * options.minutes / per_epoch)))
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in whole.run():
         pass
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert whole.validation is not None
     accuracy = measure(whole.trained, whole.validation, device=fabric.device).score
     return Row(arm, whole.recipe.epochs, seconds, 100 * accuracy)

@@ -15,7 +15,7 @@ from ramify.execution.shared import weighted
 from ramify.ops import DropPath, dropout, synchronize
 from ramify.run import make_fabric
 from ramify.seeding import rng, seeded
-from ramify.strategies import DARTS, GDAS
+from ramify.strategies import DARTS, GDAS, TAS, TuNAS
 from ramify.tasks import Batch
 from ramify.training import Distillation, Recipe, TrainingSession, measure
 from small_runs import DATA, SPACES, STRATEGIES, loaded, restored, saved, session_of, work_of
@@ -34,6 +34,8 @@ CASES = {  # name: space, strategy, precision, steps
     "PCDARTS": ("nasbench201", "PCDARTS", DOUBLE, 3),
     "RSPS": ("nasbench201", "RSPS", DOUBLE, 3),
     "ENAS": ("nasbench201", "ENAS", DOUBLE, 5),  # two steps, two updates of the controller, and a step
+    "TAS": ("prunable", TAS(epochs=2, batch_size=16, target=0.4), DOUBLE, 3),  # norms of slices, and a cost
+    "TuNAS": ("size", TuNAS(epochs=2, batch_size=16, warmup_share=0), DOUBLE, 3),  # a policy, and rewards
     "CDARTS": ("nasbench201", "CDARTS", DOUBLE, 5),  # two steps of each part, and one together
     # batches of 16, 16 and 5 images, of which two processes have 3 and 2, then a step of the next epoch
     "last-batch": ("nasbench201", replace(LAST, legacy_clip=True, arch_clip=1e-3), DOUBLE, 4),

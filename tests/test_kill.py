@@ -18,10 +18,12 @@ from ramify.strategies import (
     RSPS,
     SETN,
     SPOS,
+    TAS,
     DARTSPlus,
     FairNAS,
     ProxylessNAS,
     RandomSearch,
+    TuNAS,
 )
 from ramify.testing.kills import INT, KILL, MOMENTS, Strike, chaos, drawn, started
 from ramify.testing.runs import outcomes
@@ -68,6 +70,8 @@ RUNS = {
     "FairNAS": searching(
         "nasbench201", FairNAS(epochs=20, batch_size=16, recalibrate=16, evaluations=20, population=5, crossovers=2)
     ),
+    "TAS": searching("prunable", TAS(epochs=15, batch_size=16, target=0.4)),
+    "TuNAS": searching("size", TuNAS(epochs=40, batch_size=16)),
     "ProxylessNAS": searching("nasbench201", ProxylessNAS(epochs=30, warmup_epochs=5, batch_size=16, arch_every=1)),
 }
 QUICK = ("GDAS", "trained", "retrain", "CDARTS")  # slow tests take all

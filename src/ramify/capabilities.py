@@ -112,6 +112,11 @@ ADDITIVE_COST = Capability(
     "members whose cost is a sum over the candidates that they use",
     "the class attribute `additive`, which is true by default",
 )
+EXPECTED_COST = Capability(
+    "expected cost",
+    "members whose cost has a known expectation where their decisions are drawn",
+    "the class attribute `additive`, or what it costs as a polynomial, as in `PrunableResNet`",
+)
 LAYER_COSTS = Capability(
     "layer costs",
     "candidates whose cost depends on their layer alone, so that members below a limit can be counted",

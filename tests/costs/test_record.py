@@ -43,7 +43,7 @@ def own():
 
 
 def test_the_library_has_three():
-    assert set(COSTS) == {"latency_ms", "macs", "params"}
+    assert set(COSTS) == {"latency_ms", "macs", "params", "tas_macs"}
     assert [find(name).label for name in ("params", "macs", "latency_ms")] == [
         "parameters",
         "multiply-adds",

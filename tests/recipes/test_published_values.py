@@ -259,6 +259,28 @@ SEARCHES |= {
     | {"network.layout": "imagenet"},
 }
 
+# Widths and depths: TAS, and its relatives in the size space
+
+TAS = {"epochs": 600, "batch_size": 256, "lr": 0.1, "min_lr": 0, "nesterov": True, "weight_decay": 5e-4, "clip": 0}
+TAS |= ADAM | {"arch_lr": 1e-3, "momentum": 0.9, "first": "weights", "arch_start": 0}
+TAS |= {"tau_start": 5, "tau_end": 0.1, "tau_schedule": "cosine", "tolerance": 0.05, "target_weight": 2}
+SIZES = SGD | AUTODL | ADAM | {"epochs": 100, "batch_size": 64, "clip": 0, "first": "weights", "arch_start": 0}
+SIZES = under("strategy", SIZES) | under("strategy.distortion", PLAIN) | LISTS
+SIZES |= {"space.name": "NATSBenchSize", "network.affine": False, "network.track_running_stats": False}
+SEARCHES |= {
+    "tas-cifar10": strategy("TAS", **TAS)
+    | under("strategy.distortion", PLAIN)
+    | WHOLE_CIFAR
+    | {"data.split": "random", "data.validation_fraction": 0.5, "space.plan.blocks": (3, 3, 3)},
+    "tas-natsbench-size": SIZES
+    | strategy("TAS", tau_start=10, tau_end=0.1, tau_schedule="linear", target=0)
+    | {"network.combine": "interpolate"},
+    "fbnetv2-natsbench-size": SIZES | strategy("FBNetV2", tau_start=10, tau_end=0.1) | {"network.combine": "layers"},
+    "tunas-natsbench-size": SIZES
+    | strategy("TuNAS", arch_weight_decay=0, baseline_momentum=0.95, warmup_share=0.25)
+    | {"network.combine": "layers"},
+}
+
 # Searches on tables, and their budgets in seconds
 
 TRIALS = {
@@ -372,6 +394,9 @@ TRAININGS |= {
     },
     "autodl-retrain-resnet-cifar10": WHOLE_CIFAR
     | under("recipe", BENCHMARK | {"epochs": 300, "warmup_epochs": 5, "cutout": 0}),
+    "tas-retrain-cifar10": WHOLE_CIFAR
+    | under("recipe", BENCHMARK | {"epochs": 300, "warmup_epochs": 5, "cutout": 0})
+    | {"recipe.distillation.alpha": 0.9, "recipe.distillation.temperature": 4},
     "autodl-retrain-resnet-imagenet": WHOLE_IMAGENET
     | under("recipe", BENCHMARK | {"epochs": 120, "warmup_epochs": 5, "weight_decay": 1e-4})
     | under("recipe.distortion", COLORED | {"lighting": 0.1}),
@@ -426,7 +451,7 @@ def test_the_table_holds_how_weights_and_architectures_learn(name):
 
 
 CHAINS = ("cdarts-retrain-chain", "spos", "fairnas", "proxylessnas")
-NO_CUTOUT = (*CHAINS, "nasbench201", "natsbench", "autodl-retrain-resnet")
+NO_CUTOUT = (*CHAINS, "nasbench201", "natsbench", "autodl-retrain-resnet", "tas-retrain")
 
 
 @pytest.mark.parametrize("name", [name for name in TRAININGS if not name.startswith(NO_CUTOUT)])

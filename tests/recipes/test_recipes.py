@@ -173,6 +173,7 @@ def test_one_recipe_for_every_published_setting():
         *("darts-cifar10", "darts-nasbench201", "darts-natsbench", "darts-plus-cifar10", "darts-shrunk-cifar10"),
         *("darts-v2-cifar10", "darts-v2-nasbench201", "darts-v2-natsbench", "enas-nasbench201", "enas-natsbench"),
         "fairnas-imagenet",
+        "fbnetv2-natsbench-size",
         *("gdas-cifar10", "gdas-frc-cifar10", "gdas-nasbench201", "gdas-natsbench"),
         *("h-das-cell-cifar10", "h-das-cell-cifar10-released", "h-das-cell-imagenet", "h-das-distribution-cifar10"),
         *("h-das-distribution-cifar10-released", "h-das-stage-cifar10", "h-das-stage-cifar10-released"),
@@ -182,7 +183,8 @@ def test_one_recipe_for_every_published_setting():
         *("rea-nasbench201", "rea-natsbench", "rea-natsbench-size"),
         *("reinforce-nasbench201", "reinforce-natsbench", "reinforce-natsbench-size"),
         *("rsps-nasbench201", "rsps-natsbench", "setn-nasbench201", "setn-natsbench"),
-        *("spos-mobile-imagenet", "spos-shuffle-imagenet"),
+        *("spos-mobile-imagenet", "spos-shuffle-imagenet", "tas-cifar10", "tas-natsbench-size"),
+        "tunas-natsbench-size",
     ]
     trainings = [
         *("abs-retrain-imagenet", "autodl-retrain-cifar10", "autodl-retrain-cifar10-600", "autodl-retrain-imagenet"),
@@ -198,7 +200,7 @@ def test_one_recipe_for_every_published_setting():
         *("natsbench-size-retrain-1", "natsbench-size-retrain-12", "natsbench-size-retrain-90"),
         *("p-darts-retrain-cifar10", "p-darts-retrain-cifar100", "p-darts-retrain-imagenet"),
         *("pc-darts-retrain-cifar10", "pc-darts-retrain-imagenet", "proxylessnas-retrain-imagenet"),
-        *("spos-retrain-mobile-imagenet", "spos-retrain-shuffle-imagenet"),
+        *("spos-retrain-mobile-imagenet", "spos-retrain-shuffle-imagenet", "tas-retrain-cifar10"),
     ]
     shrinkings = ["abs-darts", "abs-fairnas", "abs-mobile", "abs-nasbench201"]
     assert (searches, sorted(trainings + OWN), PIPELINES) == (SEARCHES, TRAININGS, ["h-das-full"])
@@ -534,7 +536,9 @@ DISTORTIONS = {
 def test_the_augmentation_of_trainings(name):
     side = 224 if "imagenet" in name else 32
     own = Augmentation(crop=side // 8, flip=True)  # what a data set of colored images brings
-    cut = ("cifar10" in name and "resnet" not in name) or (name.startswith("h-das") and "distributed" not in name)
+    cut = ("cifar10" in name and "resnet" not in name and not name.startswith("tas")) or (
+        name.startswith("h-das") and "distributed" not in name
+    )
     cutout = 16 if cut else 0
     distortion = DISTORTIONS.get(name, Distortion())
     crop = 0 if distortion.resized else side // 8

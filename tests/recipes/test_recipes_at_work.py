@@ -25,6 +25,7 @@ ARCHITECTURES = {  # by the first letters of the recipe's name
     "nasbench201": "zoo:NB201_0",
     "natsbench-size": "8:8:16:8:8",
     "autodl-retrain-resnet-cifar10": "zoo:ResNet8",
+    "tas-retrain-cifar10": "zoo:TAS-ResNet20",
     "autodl-retrain-resnet-imagenet": "zoo:ResNet18-avg",
     "h-das-retrain-cell": "zoo:HC_DAS",
     "h-das-retrain-stage-cifar10": "zoo:HS_DAS_cifar",
@@ -43,6 +44,7 @@ SEARCH = {  # where a strategy has them
     **{"epochs": 1, "warmup_epochs": 1, "arch_start": 0, "recalibrate": 16, "limits": "{}", "bins": "[]"},
     **{"evaluations": 4, "population": 3, "parents": 2, "crossovers": 1, "selected": 2, "candidates": 2},
     **{"controller_updates": 1, "samples": 1, "added_depth": "[0,0,0]", "depth": 3, "cost.reference": 1e6},
+    **{"target": 0},
 }
 CYCLES = {"cycles": 1, "pretrain_epochs": 0, "evaluation.layers": 3}
 SHRINKING = {"first_epochs": 1, "next_epochs": 1, "warmup_epochs": 1, "iterations": 1, "samples": 40, "min_samples": 1}
@@ -113,7 +115,7 @@ def small_network(space, layout):
         return {"channels": 8, "resolution": 8}
     if "201" in space:
         return {"channels": 4, "cells": 1}
-    if ":8:" in space or "ResNet" in space:
+    if any(part in space for part in (":8:", "ResNet", "Size")):
         return {}
     return {"channels": 4} | ({"layers": 3} if "layers" in layout else {})
 

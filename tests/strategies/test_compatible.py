@@ -43,9 +43,9 @@ NASP_CELLS = "DARTSCells, 12 operations of NASP"
 CHAINS = {"CDARTSChain", "FairMobileChain", "MobileChain", "ShuffleChain"}
 CELLS = {"DARTSCells", NASP_CELLS, "DARTSCells, fixed reduction cell (FRC)", "NASBench201", "StageCells"}
 GRAPHS = {"CellDistribution", "StageGraph"}
-SIZE = {"NATSBenchSize"}
+SIZE = {"NATSBenchSize", "PrunableResNet"}
 ANY = {"AnyNetwork"}  # an example with points that share a decision, and one in a candidate
-UNEVEN = {*ANY, "CDARTSChain", "CellDistribution", NASP_CELLS, "MobileChain"}
+UNEVEN = {*ANY, "CDARTSChain", "CellDistribution", NASP_CELLS, "MobileChain", "PrunableResNet"}
 REFUSED = {
     "CDARTS": ANY | SIZE,
     "DARTSPlus": {*ANY, *GRAPHS, *SIZE, "FairMobileChain", "ShuffleChain"},
@@ -53,6 +53,7 @@ REFUSED = {
     "PCDARTS": ANY | CHAINS | SIZE,
     "PDARTS": ANY | CHAINS | SIZE | GRAPHS,
     "ProxylessNAS": SIZE | GRAPHS,
+    "TAS": {"NATSBenchSize"} | GRAPHS,
 }
 VARIANTS = {
     "DARTS with a term": (DARTS(regularization=Regularization(weights={"depth": 1.0})), ANY | CHAINS | CELLS | SIZE),

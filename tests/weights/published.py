@@ -11,7 +11,7 @@ import torch
 from ramify import spaces
 from ramify import weights as foreign
 
-UNBUILT = ("cdarts-detection", "cdarts-seg", "tas-infer")
+UNBUILT = ("cdarts-detection", "cdarts-seg")
 """Families whose networks are no members of a space here."""
 
 

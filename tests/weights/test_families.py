@@ -13,7 +13,7 @@ from ramify.weights import Weights, WeightsError
 QUICK = {
     *("angle-mbconv-proxyless-s1", "cdarts-chain-s1", "cdarts-eval-s2", "darts-cifar-s1", "darts-imagenet-s1"),
     *("h-das-cell-s1", "h-das-stage-s1", "nasbench201-s2", "nasnet-infer-s1", "nasnet-infer-s3", "nats-bench-size-s1"),
-    "shufflenet-oneshot-s1",
+    *("shufflenet-oneshot-s1", "tas-infer-s1", "tas-infer-s3"),
 }
 KNOWN = [network for network in networks() if network["family"] not in UNBUILT]
 KEYED = [

@@ -10,15 +10,17 @@ from ramify.costs.budget import Budget, StageBudget, SumBudget, budget
 from ramify.costs.chain import ChainCosts
 from ramify.costs.drawing import draw_within
 from ramify.costs.elastic import PolynomialCost
-from ramify.costs.expected import ExpectedCost, expected_cost
+from ramify.costs.expected import Expectation, ExpectedCost, expected_cost
 from ramify.costs.inputs import Inputs
 from ramify.costs.limits import Limits, check_limits
 from ramify.costs.members import Costs, EstimatedCosts, MemberCosts, member_costs
 from ramify.costs.nested import NestedCost
 from ramify.costs.networks import Networks
 from ramify.costs.profiling import Profile, images_for, latency_ms, profile
+from ramify.costs.prunable import PrunableCost
 from ramify.costs.record import COSTS, Cost, check_counted, cost, find, is_cost
 from ramify.costs.sampling import ConstrainedSampler
+from ramify.costs.target import Target
 
 __all__ = [
     "COSTS",
@@ -28,6 +30,7 @@ __all__ = [
     "Cost",
     "Costs",
     "EstimatedCosts",
+    "Expectation",
     "ExpectedCost",
     "Inputs",
     "Limits",
@@ -36,8 +39,10 @@ __all__ = [
     "Networks",
     "PolynomialCost",
     "Profile",
+    "PrunableCost",
     "StageBudget",
     "SumBudget",
+    "Target",
     "budget",
     "check_counted",
     "check_limits",

@@ -102,17 +102,29 @@ class SumBudget(Budget):
 
     def best(self, scores: Mapping[str, Tensor], count: int, space: Space) -> list[Architecture]:
         """Return members that meet the target with the largest sums of scores (E, O), or the one that is nearest."""
-        rows = [np.array([[self._costs[d.name, value]] for value in d.choices]) for d in space.decisions]
-        room = self.target - self.expected.base
-        window = [room + TOLERANCE * self.target, TOLERANCE * self.target - room]
-        both = [np.hstack([row, -row]) for row in rows]
-        choices = best_choices(value_scores(space, scores), both, window, count)
-        if not choices:  # the member with the largest cost up to the target, or the one with the least cost from it on
-            below = best_choices([row[:, 0].tolist() for row in rows], rows, [room])
-            above = best_choices([(-row[:, 0]).tolist() for row in rows], [-row for row in rows], [-room])
-            nearest = (member_of(space, picks) for picks in (*below, *above))
-            return [min(nearest, key=lambda arch: abs(self.cost(arch) - self.target))]
-        return [member_of(space, picks) for picks in choices]
+        margin = TOLERANCE * self.target
+        return best_between(self.expected, self.target - margin, self.target + margin, scores, count, space)
+
+
+def best_between(
+    expected: ExpectedCost, low: float, high: float, scores: Mapping[str, Tensor], count: int, space: Space
+) -> list[Architecture]:
+    """Return the members that cost from `low` to `high` with the largest sums of scores (E, O), best first.
+
+    Where there is none, it is the one that costs most up to the middle or least from it on, whichever is nearer.
+    """
+    costs, middle = expected.by_value(), (low + high) / 2
+    rows = [np.array([[costs[d.name, value]] for value in d.choices]) for d in space.decisions]
+    both = [np.hstack([row, -row]) for row in rows]
+    window = [high - expected.base, expected.base - low]
+    choices = best_choices(value_scores(space, scores), both, window, count)
+    if not choices:
+        room = middle - expected.base
+        below = best_choices([row[:, 0].tolist() for row in rows], rows, [room])
+        above = best_choices([(-row[:, 0]).tolist() for row in rows], [-row for row in rows], [-room])
+        nearest = [member_of(space, picks) for picks in (*below, *above)]
+        return [min(nearest, key=lambda a: abs(expected.base + sum(costs[name, a[name]] for name in a) - middle))]
+    return [member_of(space, picks) for picks in choices]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ramify.costs.elastic import PolynomialCost, polynomials
 from ramify.costs.members import EstimatedCosts, member_costs
 from ramify.costs.nested import NestedCost
 from ramify.costs.networks import Networks
+from ramify.costs.prunable import PrunableCost, prunable_cost
 from ramify.costs.record import FILE, find
 from ramify.costs.table import OperatorTable
 from ramify.errors import ConfigurationError
@@ -101,7 +102,11 @@ class ExpectedCost:
         return self.base + sum(map(max, self.costs))
 
 
-def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | PolynomialCost | None:
+Expectation = ExpectedCost | NestedCost | PolynomialCost | PrunableCost
+"""What a cost of members is where their decisions are drawn: probabilities (E, O) of every choice → scalar."""
+
+
+def expected_cost(networks: Networks, name: str) -> Expectation | None:
     """Return the expectation of the named cost; None where that cost is no sum over decisions, or over what is read.
 
     A cost that is measured on a device is estimated as a sum: in chains latencies are those of the operators, each
@@ -125,6 +130,8 @@ def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | 
     cost = find(name)
     if cost is None:
         raise ConfigurationError(f"there is no cost {name!r}")
+    if (pruned := prunable_cost(networks, name)) is not None:
+        return pruned
     if isinstance(space, AnyNetwork) and space.nested:
         if cost.on_device or not (space.additive and cost.additive):
             return None

@@ -13,9 +13,9 @@ from ramify.costs.chain import ChainCosts
 from ramify.costs.elastic import PolynomialCost, polynomials
 from ramify.costs.inputs import Inputs
 from ramify.costs.networks import Networks
+from ramify.costs.prunable import ExactCost, prunable_cost
 from ramify.costs.record import FILE, Cost, find
 from ramify.costs.table import OperatorTable
-from ramify.elastic import Terms
 from ramify.errors import ConfigurationError, RunError
 from ramify.spaces import Space
 from ramify.spaces.chain import ChainSpace
@@ -174,17 +174,22 @@ class ChainMemberCosts(MemberCosts):
         return tuple(costs[name] for name in self.names)
 
 
-class PolynomialMemberCosts(MemberCosts):
-    """Parameters and multiply-adds of the members of a network with elastic widths, from polynomials."""
+class ExactMemberCosts(MemberCosts):
+    """Costs of members that have a closed form, such as a polynomial of elastic widths.
 
-    def __init__(self, networks: Networks, names: Sequence[str], terms: Mapping[str, Terms]) -> None:
+    Args:
+        networks: Of the members.
+        names: Of costs.
+        exact: The costs, in the same order.
+    """
+
+    def __init__(self, networks: Networks, names: Sequence[str], exact: Sequence[ExactCost]) -> None:
         super().__init__(networks, names)
-        space: Any = networks.space
-        self._polynomials = [PolynomialCost(space, terms[name]) for name in names]
+        self._exact = exact
 
     def of(self, arch: Architecture) -> tuple[float, ...]:
         """Return the costs of a member."""
-        return tuple(float(cost.of(arch)) for cost in self._polynomials)
+        return tuple(float(cost.of(arch)) for cost in self._exact)
 
 
 class EstimatedCosts(SummedCosts):
@@ -216,11 +221,20 @@ def member_costs(
     networks = Networks(space, inputs, layout)
     key = networks.key, tuple(_counted(name) for name in names)
     if key not in _SHARED:
-        counted = set(names) <= set(COUNTED)
-        kind = ChainMemberCosts if isinstance(space, ChainSpace) and counted else MemberCosts
-        terms = polynomials(networks) if counted else None
-        _SHARED[key] = kind(networks, names) if terms is None else PolynomialMemberCosts(networks, names, terms)
+        exact = _exact(networks, names)
+        kind = ChainMemberCosts if isinstance(space, ChainSpace) and set(names) <= set(COUNTED) else MemberCosts
+        _SHARED[key] = kind(networks, names) if exact is None else ExactMemberCosts(networks, names, exact)
     return _SHARED[key]
+
+
+def _exact(networks: Networks, names: Sequence[str]) -> list[ExactCost] | None:
+    """Return the closed forms of costs; None where one of them has none."""
+    pruned = [prunable_cost(networks, name) for name in names]
+    if all(cost is not None for cost in pruned):
+        return [cost for cost in pruned if cost is not None]
+    terms = polynomials(networks) if set(names) <= set(COUNTED) else None
+    space: Any = networks.space
+    return None if terms is None else [PolynomialCost(space, terms[name]) for name in names]
 
 
 class Costs:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ramify.execution.execution import EXECUTIONS, Form, definition_of
 from ramify.ops import Operation, Prelude, dropout, is_synchronized, synchronized_norm
 from ramify.registry import named
-from ramify.supernet import FixedGraph, MixedGraph, MixedLayer, Mixture, WidthMask
+from ramify.supernet import FixedGraph, MixedGraph, MixedLayer, MixedWidths, Mixture, WidthMask
 from ramify.supernet.graph import Source
 from ramify.supernet.mixture import Term, accumulate, weighted_sum
 
@@ -27,7 +27,7 @@ from ramify.supernet.mixture import Term, accumulate, weighted_sum
 @named(EXECUTIONS, "shared")
 def shared(module: nn.Module) -> type[nn.Module] | None:
     """What edges and candidates have in common computed once; the default."""
-    return _FORMS.get(definition_of(module))
+    return definition_of(module) if isinstance(module, MixedWidths) else _FORMS.get(definition_of(module))
 
 
 class SharedSource(Source):

@@ -12,7 +12,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from ramify.report.palette import ACCENT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, WASH, operation_color
+from ramify.report.palette import ACCENT, HEAT, INK, LINE, MUTED, PAPER, SERIES, WASH, line_color, operation_color
+from ramify.report.sizes import SizeHistory
 from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial
 
 HEAT_MAP = LinearSegmentedColormap.from_list("mixing", HEAT)
@@ -25,10 +26,12 @@ def draw_panels(panels: Sequence[Panel]) -> Figure:
     figure = new_figure(3.6 * columns, 2.6 * rows)
     for at, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, at)
-        for split, values in panel.series.items():
+        for number, (split, values) in enumerate(panel.series.items()):
             gapless = [(x, y) for x, y in zip(panel.positions, values, strict=True) if y is not None]
             marker = "o" if len(gapless) < 40 else None
-            axes.plot(*zip(*gapless, strict=True), color=SPLITS[split], label=split, lw=1.6, marker=marker, ms=3)
+            axes.plot(
+                *zip(*gapless, strict=True), color=line_color(split, number), label=split, lw=1.6, marker=marker, ms=3
+            )
         dress(axes, panel.title, panel.axis)
         if len(panel.series) > 1:
             axes.legend(frameon=False, fontsize=8, labelcolor=INK)
@@ -58,6 +61,28 @@ def draw_mixing(mixing: MixingHistory) -> Figure:
     dress(axes, "entropy of the edges (1: undecided)", mixing.axis)
     if axes.lines and len(choices) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return figure
+
+
+def draw_sizes(sizes: SizeHistory) -> Figure:
+    """Draw the mean share that every convolution keeps, and the mean depth of every stage, over the search."""
+    figure = new_figure(7.2, 1.4 + 0.1 * len(sizes.rows) + (2.4 if sizes.depths else 0))
+    drawn = [bool(sizes.rows), sizes.depths is not None]
+    heights = [height for height, on in zip((1 + 0.1 * len(sizes.rows), 2.4), drawn, strict=True) if on]
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    if sizes.rows:
+        axes = figure.add_subplot(grid[0, 0])
+        axes.pcolormesh([list(row) for row in sizes.shares], cmap=HEAT_MAP, vmin=0, vmax=1)
+        axes.invert_yaxis()
+        _dress(axes, "share of its channels that a convolution keeps", sizes.axis)
+        axes.set_yticks([])
+    if sizes.depths is not None:
+        axes = figure.add_subplot(grid[-1, 0])
+        for at, (stage, values) in enumerate(sizes.depths.series.items()):
+            gapless = [(x, y) for x, y in zip(sizes.depths.positions, values, strict=True) if y is not None]
+            axes.plot(*zip(*gapless, strict=True), color=line_color(stage, at), label=stage, lw=1.6)
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+        _dress(axes, sizes.depths.title, sizes.axis)
     return figure
 
 

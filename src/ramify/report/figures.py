@@ -8,7 +8,8 @@ from textwrap import wrap
 
 import plotly.graph_objects as go
 
-from ramify.report.palette import ACCENT, FAINT, HEAT, INK, LINE, MUTED, PAPER, SERIES, SPLITS, operation_color
+from ramify.report.palette import ACCENT, FAINT, HEAT, INK, LINE, MUTED, PAPER, SERIES, line_color, operation_color
+from ramify.report.sizes import SizeHistory
 from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial
 
 _FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -18,13 +19,13 @@ def curve(panel: Panel) -> go.Figure:
     """Draw one quantity over a run."""
     figure = new_plot(260, panel.axis)
     few = len(panel.positions) < 40
-    for split, values in panel.series.items():
+    for at, (split, values) in enumerate(panel.series.items()):
         figure.add_scatter(
             x=panel.positions,
             y=values,
             name=split,
             mode="lines+markers" if few else "lines",
-            line={"color": SPLITS[split], "width": 2},
+            line={"color": line_color(split, at), "width": 2},
             marker={"size": 5},
             connectgaps=True,
             hovertemplate=f"%{{y:,.4~g}}<extra>{split}</extra>",
@@ -66,6 +67,22 @@ def heatmap(choice: ChoiceHistory, highest: float) -> go.Figure:
     )
     longest = max(map(len, choice.operations))  # leaning labels: 5 pixels to the right and 4 up for each letter
     return figure.update_layout(margin={"t": 20 + 4 * longest, "b": 8, "r": 12 + 5 * len(choice.operations[-1])})
+
+
+def size_map(sizes: SizeHistory) -> go.Figure:
+    """Draw the mean share that every convolution keeps, over the search."""
+    figure = new_plot(92 + 15 * len(sizes.rows), sizes.axis)
+    figure.add_heatmap(
+        z=sizes.shares,
+        x=sizes.positions,
+        zmin=0,
+        zmax=1,
+        colorscale=[[at / (len(HEAT) - 1), color] for at, color in enumerate(HEAT)],
+        showscale=False,
+        text=[[row] * len(sizes.positions) for row in map(escape, sizes.rows)],
+        hovertemplate=f"%{{text}}, {sizes.axis} %{{x}}<br><b>%{{z:.2f}}</b><extra></extra>",
+    )
+    return figure.update_yaxes(autorange="reversed", showticklabels=False)
 
 
 def edge_lines(mixing: MixingHistory) -> go.Figure:

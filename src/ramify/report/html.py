@@ -37,6 +37,7 @@ from ramify.report.folder import DETAILS, RunFolder, number, read_folder
 from ramify.report.palette import HEAT, colors_in, on_dark, operation_color
 from ramify.report.phrases import edges_in_words, ending, objective_label
 from ramify.report.pictures import save_figure, svg
+from ramify.report.sizes import size_history
 from ramify.report.story import (
     MixingHistory,
     cycle_panels,
@@ -102,7 +103,7 @@ class _Page:
         levels: Mapping[str, tuple[Mapping[str, CellGraph], Mapping[str, Choice]]],
     ) -> None:
         self.run, self.levels = run, levels
-        self.graphs = graphs
+        self.graphs, self.choices = graphs, choices
         self.mixing = mixing_history(run, graphs, choices)
         self.shrunk = shrinking.shrunk(run.rows("shrink"), choices)
         self.trials = trials(run.rows("trial"))
@@ -114,6 +115,7 @@ class _Page:
         sections = {
             "Architecture": self._architecture(),
             **{f"Level {name}": self._level(name) for name in self.levels},
+            "Sizes": self._sizes(),
             "Decision": self._decision(),
             "Cycles": self._cycles(),
             "Shrinking": self._shrinking(),
@@ -217,6 +219,21 @@ class _Page:
         drawing = inline_svg(svg(figure, text=True), prefix=slug(name), width=figure.get_figwidth())
         shown = f'<div class="drawing" role="img" aria-label="{escape(edges_in_words(graph))}">{drawing}</div>'
         return card(name, shown, f'<span class="downloads">{buttons}</span>')
+
+    def _sizes(self) -> str:
+        """Return widths and depths over a search that chooses them."""
+        sizes = size_history(self.run.rows("search"), self.choices)
+        if sizes is None:
+            return ""
+        plots = [card("Widths", self._plot("sizes", figures.size_map(sizes)))] if sizes.rows else []
+        if sizes.depths is not None:
+            plots.append(card("Depths", self._plot("depths", figures.curve(sizes.depths))))
+        lead = (
+            "The share of its channels that every convolution keeps, the first one on top, and the blocks that every "
+            "stage keeps: means over what is probable at the time."
+        )
+        still = self._still("sizes", "Widths and depths over the search", curves.draw_sizes(sizes))
+        return titled("Widths and depths over the search", lead, grid(plots, wide=True, screen=True) + still)
 
     def _decision(self) -> str:
         mixing = self.mixing

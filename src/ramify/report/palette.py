@@ -15,6 +15,7 @@ ACCENT = "#1c7a5a"
 # lines that are not operations
 SERIES = ("#2f6690", "#cf5c36", "#5f8f3e", "#8367c7", "#b0892a", "#c2447e", "#3a9d9d", "#7a5c3e")
 SPLITS = dict(zip(("training", "validation", "test", "evaluation network", "search network"), SERIES, strict=False))
+AIMS = {"expected": SERIES[0], "derived": SERIES[1], "target": ACCENT}
 HEAT = ("#ffffff", "#dbe3ec", "#9fb3c8", "#56708f", "#1f3a5a")  # a mixing weight from nothing to everything
 
 _LISTED_ON_DARK = {
@@ -60,6 +61,11 @@ def operation_color(name: str) -> str:
     family, variant = zlib.crc32(re.split(r"[\d_]", name, maxsplit=1)[0].encode()), zlib.crc32(name.encode())
     hue = _FREE_HUES[family % len(_FREE_HUES)] + variant % 21 - 10
     return _to_hex(hue / 360, 0.3 + variant // 21 % 20 / 100, 0.55)
+
+
+def line_color(name: str, at: int) -> str:
+    """Return the color of a line: that of its name, where the name has one, else that of its place."""
+    return {**SPLITS, **AIMS}.get(name, SERIES[at % len(SERIES)])
 
 
 def on_dark(color: str) -> str:

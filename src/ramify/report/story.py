@@ -25,6 +25,7 @@ _POSITIONS = (  # where a row stands, not what it measured
     "phase", "step", "steps", "epoch", "seconds", "trial", "stage", "returned_to_epoch", "cycle",
 )  # fmt: skip
 _SPLITS = {"validation_": "validation", "test_": "test", "train_": "training", "evaluation_": "evaluation network"}
+_AIMS = {"expected_": "expected", "derived_": "derived", "target_": "target"}  # where there is a target
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,11 @@ def panels(rows: Sequence[Row]) -> list[Panel]:
     rows = thin(rows, _POINTS)
     keys = dict.fromkeys(key for row in rows for key in row if key not in _POSITIONS)
     groups: dict[str, dict[str, str]] = {"accuracy": {}, "loss": {}}  # these two first
+    names = _SPLITS | (_AIMS if any(key.startswith("target_") for key in keys) else {})
     for key in keys:
-        prefix = next((prefix for prefix in _SPLITS if key.startswith(prefix)), "")
-        groups.setdefault(key.removeprefix(prefix), {})[_SPLITS.get(prefix, "training")] = key
-    axis, positions = _positions(rows)
+        prefix = next((prefix for prefix in names if key.startswith(prefix)), "")
+        groups.setdefault(key.removeprefix(prefix), {})[names.get(prefix, "training")] = key
+    axis, positions = positions_of(rows)
     drawn = []
     for quantity, splits in groups.items():
         percent = quantity.endswith("accuracy")
@@ -191,7 +193,7 @@ def cycle_panels(rows: Sequence[Row]) -> list[Panel]:
     rows = [row for row in rows if number(row.get("cycle")) is not None and "distillation" in row]
     rows = thin(rows, _POINTS)
     each = len({row["cycle"] for row in rows}) == len(rows)
-    axis, positions = ("cycle", tuple(row["cycle"] for row in rows)) if each else _positions(rows)
+    axis, positions = ("cycle", tuple(row["cycle"] for row in rows)) if each else positions_of(rows)
 
     def column(key: str, factor: float = 1) -> tuple[float | None, ...]:
         return tuple(_scaled(row.get(key), factor) for row in rows)
@@ -230,7 +232,7 @@ def mixing_history(
         _choice_history(run, name, [row["mixing"][name] for row in rows], graphs.get(name), (choices or {}).get(name))
         for name in names
     ]
-    return MixingHistory(*_positions(rows), tuple(histories))
+    return MixingHistory(*positions_of(rows), tuple(histories))
 
 
 def thin(rows: Sequence[Row], limit: int) -> Sequence[Row]:
@@ -259,7 +261,7 @@ def last_change(rows: Iterable[Row]) -> Row | None:
     return changed
 
 
-def _positions(rows: Sequence[Row]) -> tuple[str, tuple[float, ...]]:
+def positions_of(rows: Sequence[Row]) -> tuple[str, tuple[float, ...]]:
     """Return what the rows are counted in, epochs if every row has its own, and where each stands."""
     for key in ("epoch", "step"):
         values = [value for row in rows if (value := number(row.get(key))) is not None]

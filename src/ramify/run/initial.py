@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ramify import files
 from ramify.architecture import Architecture
+from ramify.capabilities import INHERITANCE
 from ramify.errors import ConfigurationError, shown
 from ramify.parallel import say
 from ramify.run.checkpoint import read_checkpoint
@@ -217,6 +218,8 @@ def _inherited(network: nn.Module, space: Space, weights: Weights) -> Fit:
     Raises:
         WeightsError: Saying which names do not fit.
     """
+    if lacking := space.lacks({INHERITANCE}):
+        raise WeightsError(f"{weights.source} holds a supernet, and {lacking}; train the member from scratch")
     wanted, state = network.state_dict(), space.views(network, weights.state)
     norms = {path for path, module in network.named_modules() if isinstance(module, _BatchNorm)}
     auxiliary = [name for name in wanted if name.split("backbone.")[-1].startswith("auxiliary.")]

@@ -28,6 +28,7 @@ from ramify.spaces.mobile import FairMobileChain, MobileChain
 from ramify.spaces.nasbench201 import INDEX, NASBench201, is_structure
 from ramify.spaces.nats_size import LAYERS, WIDTHS, NATSBenchSize
 from ramify.spaces.notation import OP_INDICES, UnknownNotationError, read
+from ramify.spaces.prunable import PrunableResNet, is_pruned
 from ramify.spaces.shuffle import ShuffleChain
 from ramify.spaces.stage_cells import StageCells
 from ramify.spaces.stage_graph import StageGraph
@@ -48,6 +49,7 @@ __all__ = [
     "MobileChain",
     "NASBench201",
     "NATSBenchSize",
+    "PrunableResNet",
     "ShuffleChain",
     "Space",
     "StageCells",
@@ -128,6 +130,8 @@ def recognize(notation: Any) -> Space:
     notation = read(notation)
     if _is_nasbench101(notation):
         raise ArchitectureError("a matrix with operations is a cell of NAS-Bench-101, which is none of the spaces here")
+    if is_pruned(notation):
+        return PrunableResNet.covering(notation)
     if is_baseline(notation):
         return Baselines.covering(notation)
     if isinstance(notation, str):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -42,7 +42,6 @@ Candidate = tuple[str, int, int]
 
 Regularizer = Callable[[Mapping[str, Tensor]], Tensor]
 """Raw architecture parameters (E, O) of every choice → a term (scalar) of the loss of the architecture."""
-
 
 _INPUTS = {"in_channels": "images", "features": "rows of a table"}
 """What a shape says of the inputs, by the name that only they have."""
@@ -282,6 +281,10 @@ class Space(ABC):
         named = {decision.name: value for decision, value in zip(self.decisions, values, strict=True)}
         return Architecture(self.name, named, self.arguments)
 
+    def drawn(self, rows: Mapping[str, Tensor]) -> Iterator[tuple[str, Choice, Tensor]]:
+        """Yield name, choice and rows (E, O) of what a forward pass may draw apart: of every choice, and maybe more."""
+        yield from ((name, choice, rows[name]) for name, choice in self.choices.items())
+
     def mix(self, arch: Architecture) -> dict[str, Tensor]:
         """Return the one-hot mixing weights of a member: choice → float (E, O); zero rows for unused edges."""
         weights = {name: torch.zeros(choice.shape, device="cpu") for name, choice in self.choices.items()}
@@ -454,12 +457,8 @@ class Space(ABC):
 
     def views(self, network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return name → the part of a supernet's state that a member's network has, as far as that is there."""
-        names = self.held(network)
-        return {
-            name: self._inherited(state[names[name]], value.shape)
-            for name, value in network.state_dict().items()
-            if names[name] in state
-        }
+        names, own = self.held(network), network.state_dict().items()
+        return {n: self._inherited(state[names[n]], value.shape) for n, value in own if names[n] in state}
 
     def extract(self, sup: nn.Module, arch: Architecture) -> nn.Module:
         """Return the built member with the supernet's layout, shape and weights.

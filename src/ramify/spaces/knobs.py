@@ -146,7 +146,7 @@ def knob_choices(knobs: Sequence[Knob], widths: Sequence[float]) -> dict[str, Ch
             ops = tuple(f"{share:g}" for share in widths) if kind == WIDTH else tuple(map(str, columns))
             mask = [[column is not None for column in row.columns] for row in rows]
             edges = tuple((number, number + 1) for number in range(len(rows)))
-            choices[kind] = Choice(edges, ops).restricted(mask, kind)
+            choices[kind] = Choice(edges, ops, role=kind).restricted(mask, kind)
     return choices
 
 

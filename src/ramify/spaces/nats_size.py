@@ -9,14 +9,19 @@ The supernet is the network with every layer as wide as its widest candidate. Th
 a mixture of masks, each of which lets the first channels of a candidate through (Wan et al., FBNetV2, CVPR 2020). It is
 applied behind every norm, so channels that no weight lets through are zero everywhere, and a one-hot mix is the built
 network with the leading part of every weight. Nothing is computed beyond the widest active candidate.
+
+The released searches of NATS-Bench have another supernet: the widest network, whose features are masked, or narrowed
+and interpolated (Dong & Yang, TAS, NeurIPS 2019), behind the stem and behind every layer alone (`combine`). There the
+norm behind the last mask undoes it where it takes statistics of the batch: the last width learns nothing from masks and
+stays near where it began. The default mends that, by masking once more behind that norm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,7 +43,19 @@ from ramify.spaces.cell_graph import CellGraph
 from ramify.spaces.layout import NormedLayout, keyword
 from ramify.spaces.nasbench201 import Reduction
 from ramify.spaces.notation import read
-from ramify.supernet import Built, Choice, FixedGraph, Mixture, Skeleton, Supernet, WidthMask, tapped
+from ramify.supernet import (
+    Built,
+    Candidates,
+    Choice,
+    FixedGraph,
+    Mix,
+    Mixture,
+    Skeleton,
+    Supernet,
+    WidthMask,
+    mixtures,
+    tapped,
+)
 from ramify.supernet.network import RunCell
 
 WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64)
@@ -46,6 +63,8 @@ LAYERS = 5
 MOST_WIDTHS = 256
 """That a layer may have to choose from."""
 CHANNELS = "channels"
+STEM = "stem"
+"""What a mix may hold beside the choice: the width of the stem (1, O), where it is not that of the first cell."""
 
 _RESIDUAL = (1, 3)
 """The layers that are residual blocks of stride 2."""
@@ -79,8 +98,13 @@ class NATSBenchSize(Space):
             checkpoint_cells: Whether training computes cells twice instead of keeping what lies inside them: the same
                 numbers in less memory and more time.
             drop_path: Probability of dropping an operation's output in training; of built networks.
+            combine: How supernets mix widths. `mask`: masks behind every norm, so that a one-hot mix is a member. As in
+                the released searches, where affine and track_running_stats hold for stem and last norm as well, and a
+                one-hot mix is no member: `layers`, masks behind the stem and every layer, or `interpolate`, the
+                leading channels of each candidate interpolated to the widest.
         """
 
+        combine: Literal["mask", "layers", "interpolate"] = keyword("mask", only="supernet")
         drop_path: float = keyword(0.0, only="member")
 
     source = "Dong et al., NATS-Bench, TPAMI 2021, arXiv:2009.00437"
@@ -115,6 +139,11 @@ class NATSBenchSize(Space):
         """Take the width with the highest score in every layer."""
         check_scores(scores, self.choices)
         return self.architecture([self.widths[i] for i in argmax_existing(scores[CHANNELS], self.choices[CHANNELS])])
+
+    def drawn(self, rows: Mapping[str, Tensor]) -> Iterator[tuple[str, Choice, Tensor]]:
+        """Yield what is drawn on its own: the layers, and the stem, which has its row in common with the first cell."""
+        yield from super().drawn(rows)
+        yield STEM, _of_stem(self.choices[CHANNELS]), rows[CHANNELS][:1]
 
     # Notation: 8:8:40:32:64
 
@@ -166,6 +195,8 @@ class NATSBenchSize(Space):
     def _supernet(self, layout: Layout, shape: Mapping[str, int]) -> _Supernet:
         norm = layout.norm
         widest = [max(w for w, on in zip(self.widths, row, strict=True) if on) for row in self.choices[CHANNELS].mask]
+        if layout.combine != "mask":
+            return self._layered(layout, shape, widest)
         layers: list[nn.Module] = []
         for layer, (c_in, c_out) in enumerate(pairwise([widest[0], *widest])):
             masks = WidthMask(layer, self.widths)
@@ -177,6 +208,18 @@ class NATSBenchSize(Space):
         stem = _MaskedStem(shape["in_channels"], widest[0], WidthMask(0, self.widths))
         return _Supernet(stem, layers, _MaskedHead(widest[-1], shape["num_classes"], masks))
 
+    def _layered(self, layout: Layout, shape: Mapping[str, int], widest: Sequence[int]) -> _Supernet:
+        """Return the supernet of the released searches."""
+        norm, bias = layout.norm, not layout.affine
+        layers = [
+            Reduction(c_in, c_out) if layer in _RESIDUAL else _Cell(c_in, c_out, norm, bias=bias)
+            for layer, (c_in, c_out) in enumerate(pairwise([widest[0], *widest]))
+        ]
+        kind = _MaskedLayer if layout.combine == "layers" else _InterpolatedLayer
+        stem = kind(_Stem(shape["in_channels"], widest[0], norm, bias), 0, self.widths, STEM)
+        mixed = [kind(layer, number, self.widths, CHANNELS) for number, layer in enumerate(layers)]
+        return _Supernet(stem, mixed, _Head(widest[-1], shape["num_classes"], norm))
+
     def _inherited(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
         """Return the leading part."""
         return weight[tuple(slice(size) for size in shape)]
@@ -185,10 +228,10 @@ class NATSBenchSize(Space):
 class _Stem(nn.Module):
     """3×3 convolution and norm."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, norm: Norm | None = None, bias: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
-        self.norm = standard_norm()(c_out)
+        self.conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=bias)
+        self.norm = (norm or standard_norm())(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
@@ -197,14 +240,14 @@ class _Stem(nn.Module):
 class _Cell(nn.Module):
     """The benchmark's fixed cell, (B, C_in, H, W) → (B, C_out, H, W)."""
 
-    def __init__(self, c_in: int, c_out: int, norm: Norm, drop_path: float = 0.0) -> None:
+    def __init__(self, c_in: int, c_out: int, norm: Norm, drop_path: float = 0.0, bias: bool = False) -> None:
         super().__init__()
 
         def candidate(source: int, op: str) -> Operation:
             c = c_out if source else c_in
             if op == _CONV:
-                return Operation(Prelude("relu"), nn.Conv2d(c, c_out, 3, padding=1, bias=False), norm(c_out))
-            return _projection(c_in, c_out, norm) if c_in != c_out else make_operation(_SKIP, c_out, 1, norm)
+                return Operation(Prelude("relu"), nn.Conv2d(c, c_out, 3, padding=1, bias=bias), norm(c_out))
+            return _projection(c_in, c_out, norm, bias) if c_in != c_out else make_operation(_SKIP, c_out, 1, norm)
 
         self.graph = FixedGraph(_EDGES, _CELL, inputs=1, states=4, candidate=candidate, drop_path=drop_path)
 
@@ -212,17 +255,17 @@ class _Cell(nn.Module):
         return self.graph([x])[-1]
 
 
-def _projection(c_in: int, c_out: int, norm: Norm) -> Operation:
+def _projection(c_in: int, c_out: int, norm: Norm, bias: bool = False) -> Operation:
     """The skip of a cell whose width changes: a 1×1 convolution and a norm, without an activation before them."""
-    return Operation(Prelude("identity"), nn.Conv2d(c_in, c_out, 1, bias=False), norm(c_out))
+    return Operation(Prelude("identity"), nn.Conv2d(c_in, c_out, 1, bias=bias), norm(c_out))
 
 
 class _Head(nn.Module):
     """Norm, ReLU, global average pool, linear: (B, C, H, W) → (B, classes)."""
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    def __init__(self, channels: int, num_classes: int, norm: Norm | None = None) -> None:
         super().__init__()
-        self.norm = standard_norm()(channels)
+        self.norm = (norm or standard_norm())(channels)
         self.classifier = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -233,15 +276,14 @@ class _Head(nn.Module):
 
 
 class _MaskedStem(_Stem):
-    kind = CHANNELS
+    kind = STEM
 
     def __init__(self, c_in: int, c_out: int, masks: WidthMask) -> None:
         super().__init__(c_in, c_out)
         self.masks = masks
 
     def forward(self, x: Tensor, mixture: Mixture) -> Tensor:  # type: ignore[override]
-        if any(mixture.dropout):
-            raise ArchitectureError("dropout: numbers of channels cannot be dropped, only operations")
+        _refuse_dropout(mixture)
         mask = self.masks.of(mixture)
         return _norm(self.norm, _conv(self.conv, x, mask.shape[1])) * mask
 
@@ -296,7 +338,8 @@ class _MaskedCell(nn.Module):
     def _skip(self, x: Tensor, mixture: Mixture) -> Tensor:
         now = self.masks.weights(mixture)
         if self.before is None:
-            return x * self.masks(now)
+            mask = self.masks(now)
+            return _resized(x, mask.shape[1]) * mask
         earlier = self.before.weights(mixture)
         zero = x.new_zeros(())
         equal = {index: earlier.get(index, zero) for index in now}
@@ -347,6 +390,45 @@ def _resized(x: Tensor, width: int) -> Tensor:
     return x[:, :width] if x.shape[1] >= width else F.pad(x, (0, 0, 0, 0, 0, width - x.shape[1]))
 
 
+# The same network as wide as it gets, whose features are mixed behind the stem and every layer.
+
+
+class _MaskedLayer(nn.Module):
+    """Stem or layer, behind which the mixture of masks lets the first channels through.
+
+    Args:
+        inner: The stem or the layer.
+        layer: Row of its width.
+        widths: The candidates' numbers of channels, ascending.
+        kind: Which mixture that is a row of.
+    """
+
+    def __init__(self, inner: nn.Module, layer: int, widths: Sequence[int], kind: str) -> None:
+        super().__init__()
+        self.inner, self.masks, self.kind = inner, WidthMask(layer, widths), kind
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+        _refuse_dropout(mixture)
+        x = self.inner(x)
+        mask = self.masks.of(mixture)
+        return self.masks.constants(x * F.pad(mask, (0, 0, 0, 0, 0, x.shape[1] - mask.shape[1])), mixture)
+
+
+class _InterpolatedLayer(_MaskedLayer):
+    """Stem or layer, behind which the leading channels of the candidates are interpolated to the widest and mixed."""
+
+    def forward(self, x: Tensor, mixture: Mixture) -> Tensor:
+        _refuse_dropout(mixture)
+        x = self.inner(x)
+        maps = {index: x[:, : self.masks.widths[index]] for index in self.masks.weights(mixture)}
+        return _resized(Candidates.of(mixture, self.masks.layer).mixed(maps), x.shape[1])
+
+
+def _refuse_dropout(mixture: Mixture) -> None:
+    if any(mixture.dropout):
+        raise ArchitectureError("dropout: numbers of channels cannot be dropped, only operations")
+
+
 class _Skeleton(Skeleton):
     """Stem, cell, residual block, cell, residual block, cell, head."""
 
@@ -372,4 +454,14 @@ class _Network(Built, _Skeleton):
 
 
 class _Supernet(Supernet, _Skeleton):
-    """The skeleton with masked layers."""
+    """The skeleton with mixed layers. A mix may say the width of the stem apart, as `stem` (1, O)."""
+
+    def _mixed(self, mix: Mix, x: Tensor, **options: Any) -> dict[str, Mixture]:
+        stem = {STEM: _of_stem(self.choices[CHANNELS])} if STEM in mix else {}
+        mixed = mixtures({**self.choices, **stem}, mix, x, **options, counted=True)
+        return {STEM: mixed[CHANNELS], **mixed}
+
+
+def _of_stem(choice: Choice) -> Choice:
+    """Return the choice of the stem's width, given that of the layers'."""
+    return Choice(choice.edges[:1], choice.ops, choice.mask[:1])

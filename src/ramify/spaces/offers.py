@@ -14,6 +14,7 @@ from ramify.capabilities import (
     BUDGET,
     DEPTH,
     EVEN_CANDIDATES,
+    EXPECTED_COST,
     INHERITANCE,
     MIXTURES,
     PARTIAL_CHANNELS,
@@ -50,6 +51,7 @@ def shown_by_space(space: Space) -> Iterator[Capability]:
         yield SAME_WIDTHS
     if space.additive:
         yield ADDITIVE_COST
+        yield EXPECTED_COST
         yield BUDGET
     if space.regularizers:
         yield TERMS

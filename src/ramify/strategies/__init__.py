@@ -15,6 +15,7 @@ from ramify.strategies.differentiable import Differentiable
 from ramify.strategies.enas import ENAS
 from ramify.strategies.evolution import Evolution
 from ramify.strategies.fairnas import FairNAS
+from ramify.strategies.fbnet_v2 import FBNetV2
 from ramify.strategies.gdas import GDAS
 from ramify.strategies.local_search import LocalSearch
 from ramify.strategies.nasp import NASP
@@ -29,6 +30,8 @@ from ramify.strategies.reinforce import Reinforce
 from ramify.strategies.rsps import RSPS
 from ramify.strategies.setn import SETN
 from ramify.strategies.spos import SPOS
+from ramify.strategies.tas import TAS
+from ramify.strategies.tunas import TuNAS
 
 STRATEGIES: Registry[type[Strategy]] = Registry("strategy", Strategy, package=__name__)
 """Every strategy by name."""
@@ -46,6 +49,7 @@ __all__ = [
     "SETN",
     "SPOS",
     "STRATEGIES",
+    "TAS",
     "AskTell",
     "BayesianOptimization",
     "Bilevel",
@@ -55,6 +59,7 @@ __all__ = [
     "DARTSPlus",
     "Differentiable",
     "Evolution",
+    "FBNetV2",
     "FairNAS",
     "LocalSearch",
     "Moment",
@@ -69,5 +74,6 @@ __all__ = [
     "Strategy",
     "Trial",
     "Trials",
+    "TuNAS",
     "compatible",
 ]

@@ -28,7 +28,7 @@ from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.costs import Budget, Limits
 from ramify.errors import ConfigurationError
-from ramify.seeding import stream
+from ramify.seeding import seeded, stream
 from ramify.spaces import Space
 from ramify.strategies.collapse import MEASURES
 from ramify.strategies.hessian import largest_eigenvalue
@@ -38,6 +38,7 @@ from ramify.supernet import require
 from ramify.tasks import Batch
 from ramify.training import Averages, Metrics, Weights, Work, lost, single_path
 from ramify.training.descent import Alphas, DrawPath
+from ramify.training.measure import scored
 from ramify.training.stateful import Feed, Stateful
 
 if TYPE_CHECKING:
@@ -200,6 +201,22 @@ class Bilevel(Stateful):
         """Yield the parts of a path's loss on a batch of the architecture, at the current weights, and record them."""
         key = ("architecture", self.step)
         return self.weights.losses(batch, path, key=key, averages=self.averages, **options)
+
+    def score(self, batch: Batch, mix: Mapping[str, Tensor], active: Mapping[str, Tensor] | None, number: int) -> float:
+        """Return the score of a path on a batch, with the statistics of the batch, and count it.
+
+        Args:
+            batch: Of the architecture.
+            mix, active: The path.
+            number: Of the path in this step; its randomness follows from it.
+        """
+        supernet, outputs = self.weights.supernet.train(), []
+        with torch.no_grad(), seeded(self.work.seed, "sample", self.step, number):
+            for part, share in self.weights.parts(batch):
+                output = supernet(part.inputs, mix, active=active)
+                self.averages.add(output, part, lost(self.work.task, output, part, share))
+                outputs.append((output, part))
+        return scored(self.work.task, outputs)
 
     def until(self, stop: Stop) -> None:
         """End the search after an epoch if `stop` says so."""

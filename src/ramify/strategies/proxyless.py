@@ -17,7 +17,7 @@ which therefore is not repeatable to the bit. The program counts the steps betwe
 every epoch (`arch_counted="epoch"`), and its norms have ε = 0.001 (the layout's `norm_eps`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import inf
@@ -28,10 +28,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ramify.capabilities import ACTIVE, ADDITIVE_COST, Capability
-from ramify.costs import ExpectedCost, NestedCost, PolynomialCost, expected_cost
+from ramify.costs import Expectation, ExpectedCost, expected_cost
 from ramify.costs.record import is_repeatable
 from ramify.errors import ConfigurationError
-from ramify.seeding import seeded
 from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession
 from ramify.strategies.bilevel import Bilevel, Moment, Step
@@ -41,8 +40,7 @@ from ramify.strategies.gdas import gumbel_like
 from ramify.strategies.limited import networks_of
 from ramify.supernet import Choice
 from ramify.tasks import Batch
-from ramify.training import Metrics, Work, lost
-from ramify.training.measure import scored
+from ramify.training import Metrics, Work
 from ramify.training.schedules import learning_rate
 
 
@@ -260,14 +258,14 @@ class ProxylessSession(Bilevel):
         self.latencies: tuple[float, list[list[float]]] | None = None  # latencies, of a search that is continued
 
     @cached_property
-    def expected(self) -> ExpectedCost | NestedCost | PolynomialCost:
+    def expected(self) -> Expectation:
         """The expected cost of a network.
 
         Raises:
             ConfigurationError: If it is no sum, or the form of the loss does not fit it.
         """
         term, space = self.strategy.cost, self.space
-        expected: ExpectedCost | NestedCost | PolynomialCost
+        expected: Expectation
         if self.latencies is not None:
             expected = ExpectedCost(space, *self.latencies)
         else:
@@ -331,7 +329,7 @@ class ProxylessSession(Bilevel):
         rewards, log_probabilities = [], []
         for sample in range(strategy.samples):
             mix, active = path(self.space, self.alphas, turn, str(sample))
-            score = self._score(valid, mix, active, sample)
+            score = self.score(valid, mix, active, sample)
             cost = float(self.expected(mix)) if self._charges else 0.0
             rewards.append(strategy.cost.reward(score, cost, self.reference) if self._charges else score)
             log_probabilities.append(
@@ -346,16 +344,6 @@ class ProxylessSession(Bilevel):
         terms = [-(r - self.baseline) * p for r, p in zip(rewards, log_probabilities, strict=True)]
         self.alphas.forget()
         self.alphas.follow(torch.stack(terms).sum() / strategy.samples)
-
-    def _score(self, valid: Batch, mix: Mapping[str, Tensor], active: Mapping[str, Tensor], sample: int) -> float:
-        """Return the score of a path on a batch, with the statistics of the batch, and count it."""
-        supernet, outputs = self.weights.supernet.train(), []
-        with torch.no_grad(), seeded(self.work.seed, "sample", self.step, sample):
-            for part, share in self.weights.parts(valid):
-                output = supernet(part.inputs, mix, active=active)
-                self.averages.add(output, part, lost(self.work.task, output, part, share))
-                outputs.append((output, part))
-        return scored(self.work.task, outputs)
 
     def told(self) -> dict[str, float]:
         """Return further values for a row of the history: the expected cost, and the baseline."""

@@ -16,6 +16,7 @@ from ramify.errors import ConfigurationError
 from ramify.seeding import rng as generator
 from ramify.spaces import Space
 from ramify.strategies.ask_tell import AskTell, Trial, Trials
+from ramify.training.stateful import Stateful
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Reinforce(AskTell):
         return policy.sample(rng)
 
 
-class Baseline:
+class Baseline(Stateful):
     """An exponential moving average, corrected for its start at zero.
 
     Args:
@@ -56,6 +57,8 @@ class Baseline:
         >>> [round(baseline.update(reward), 4) for reward in (60, 80, 70)]
         [60.0, 70.5263, 70.3321]
     """
+
+    kept = ("sum", "weight")
 
     def __init__(self, momentum: float) -> None:
         self.momentum, self.sum, self.weight = momentum, 0.0, 0.0

@@ -7,10 +7,11 @@ from ramify.supernet.layer import MixedLayer
 from ramify.supernet.mixture import Mixed, Mixture, mixtures, weighted_sum
 from ramify.supernet.network import Built, Skeleton, Supernet, auxiliary_parameters, tapped
 from ramify.supernet.vector import Ends, Piece, WeightVector, piece_of, vector_of_cells
-from ramify.supernet.widths import WidthMask
+from ramify.supernet.widths import Candidates, MixedWidths, WidthMask
 
 __all__ = [
     "Built",
+    "Candidates",
     "Choice",
     "Ends",
     "FixedGraph",
@@ -19,6 +20,7 @@ __all__ = [
     "MixedGraph",
     "MixedLayer",
     "MixedNetwork",
+    "MixedWidths",
     "Mixture",
     "Piece",
     "Skeleton",

@@ -34,6 +34,7 @@ class Mixture:
             weights enter as constants where `constants` was asked for; empty otherwise.
         dropout: Probability for every operation index.
         totals: Scalars, the sum of each edge's weights.
+        counted: For every edge the candidates to compute whose weight is not 0; empty unless somebody asked.
     """
 
     weights: tuple[tuple[Tensor, ...], ...]
@@ -41,6 +42,7 @@ class Mixture:
     dropped: tuple[tuple[int, ...], ...]
     dropout: tuple[float, ...]
     totals: tuple[Tensor, ...]
+    counted: tuple[tuple[int, ...], ...] = ()
 
     def terms(self, edge: int, candidate: Callable[[int], Term]) -> Iterator[tuple[Term, Tensor]]:
         """Yield the term of each active candidate of an edge, `candidate(index)`, with its weight."""
@@ -65,10 +67,12 @@ def mixtures(
     active: Mapping[str, Tensor] | None = None,
     dropout: Mapping[str, float] | None = None,
     constants: bool = False,
+    counted: bool = False,
 ) -> dict[str, Mixture]:
     """Return the mixtures of all choices from validated arguments of a forward pass, on the device of `like`.
 
-    `active` stays on the host, so the path is known without a device synchronization.
+    `active` stays on the host, so the path is known without a device synchronization. What is `counted` is looked up in
+    `mix`, which is on the host as well where architecture parameters are.
 
     Raises:
         ArchitectureError: If a name or a shape does not fit the choices.
@@ -91,6 +95,7 @@ def mixtures(
             None if active is None else active.get(name),
             dropout or {},
             constants,
+            counted,
         )
         for name, choice in choices.items()
     }
@@ -104,6 +109,7 @@ def _mixture(
     active: Tensor | None,
     dropout: Mapping[str, float],
     constants: bool,
+    counted: bool,
 ) -> Mixture:
     if mix.shape != choice.shape:
         raise ArchitectureError(f"mix[{name!r}] must have shape (E, O) = {choice.shape}, got {tuple(mix.shape)}")
@@ -115,14 +121,17 @@ def _mixture(
     count = len(choice.ops)
     computed = choice.mask if active is None else choice.mask & active
     runs = [op != NONE for op in choice.ops]
+    rows = tuple(tuple(o for o, on in enumerate(row) if on and runs[o]) for row in computed.tolist())
+    values = (mix.detach() != 0).tolist() if counted else []
     return Mixture(
         weights=tuple(scalars[row * count : (row + 1) * count] for row in range(len(choice.edges))),
-        active=tuple(tuple(o for o, on in enumerate(row) if on and runs[o]) for row in computed.tolist()),
+        active=rows,
         dropped=tuple(
             tuple(o for o, on in enumerate(row) if on and constants) for row in (choice.mask & ~computed).tolist()
         ),
         dropout=tuple(float(dropout.get(op, 0.0)) for op in choice.ops),
         totals=on_device.sum(dim=1).unbind(),
+        counted=tuple(tuple(o for o in row if value[o]) for row, value in zip(rows, values, strict=False)),
     )
 
 

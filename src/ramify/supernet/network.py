@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from ramify.errors import ArchitectureError, nearest
 from ramify.supernet.checkpoint import recomputed
 from ramify.supernet.choice import Choice, Mix
-from ramify.supernet.mixture import mixtures
+from ramify.supernet.mixture import Mixture, mixtures
 
 RunCell = Callable[..., Tensor]
 """`run(cell, *states)`: how a skeleton calls a cell."""
@@ -119,7 +119,7 @@ class Supernet:
         Raises:
             ArchitectureError: If a name or a shape does not fit `choices`.
         """
-        mixed = mixtures(self.choices, mix, x, active=active, dropout=dropout, constants=constants)
+        mixed = self._mixed(mix, x, active=active, dropout=dropout, constants=constants)
 
         def run_mixed(cell: nn.Module, *states: Tensor) -> Tensor:
             kind: Any = getattr(cell, "kind", None)  # a fixed cell has none: there is nothing to mix in it
@@ -128,3 +128,7 @@ class Supernet:
 
         skeleton: Any = self
         return skeleton.run(x, skeleton.called(run_mixed), taps)
+
+    def _mixed(self, mix: Mix, x: Tensor, **options: Any) -> dict[str, Mixture]:
+        """Return the mixtures of a forward pass on `x`, by the names that cells have as their `kind`."""
+        return mixtures(self.choices, mix, x, **options)

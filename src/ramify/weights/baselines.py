@@ -11,8 +11,8 @@ from ramify.weights.cells import Pairs
 from ramify.weights.written import Written
 
 
-def cifar_resnet(network: nn.Module, nodes: Written) -> Pairs:
-    """The residual networks of AutoDL-Projects for CIFAR, whose norms are called otherwise."""
+def residual(network: nn.Module, nodes: Written) -> Pairs:
+    """The residual networks of AutoDL-Projects for CIFAR, and its pruned ones, whose norms are called otherwise."""
     yield "classifier", "classifier"
     for path, module in network.named_modules():
         if isinstance(module, ConvNorm):

@@ -137,10 +137,10 @@ FAMILIES = (
     ),
     Family(
         name="resnet-cifar",
-        about="AutoDL-Projects' residual networks for CIFAR",
+        about="AutoDL-Projects' residual networks for CIFAR, or its pruned ones",
         marks=(r"layers\.0\.bn\.", r"layers\.\d+\.conv_(a|1x1)\."),
-        spaces=("Baselines",),
-        names=baselines.cifar_resnet,
+        spaces=("Baselines", "PrunableResNet"),
+        names=baselines.residual,
     ),
     Family(
         name="resnet-imagenet",
