@@ -74,7 +74,7 @@ def draw_sizes(sizes: SizeHistory) -> Figure:
         axes = figure.add_subplot(grid[0, 0])
         axes.pcolormesh([list(row) for row in sizes.shares], cmap=HEAT_MAP, vmin=0, vmax=1)
         axes.invert_yaxis()
-        _dress(axes, "share of its channels that a convolution keeps", sizes.axis)
+        dress(axes, "share of its channels that a convolution keeps", sizes.axis)
         axes.set_yticks([])
     if sizes.depths is not None:
         axes = figure.add_subplot(grid[-1, 0])
@@ -82,7 +82,7 @@ def draw_sizes(sizes: SizeHistory) -> Figure:
             gapless = [(x, y) for x, y in zip(sizes.depths.positions, values, strict=True) if y is not None]
             axes.plot(*zip(*gapless, strict=True), color=line_color(stage, at), label=stage, lw=1.6)
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
-        _dress(axes, sizes.depths.title, sizes.axis)
+        dress(axes, sizes.depths.title, sizes.axis)
     return figure
 
 
