@@ -330,6 +330,14 @@ def test_it_keeps_the_contract_of_spaces(space):
     check_space(space, inheritance=False)
 
 
+@pytest.mark.parametrize("depths", [(1, 2, 2), (2, 2, 2)])
+def test_the_picture_begins_no_row_with_its_last_state(depths):
+    stages = {f"stage{number}": depth for number, depth in enumerate(depths, start=1)}
+    (graph,) = SMALL.graphs(SMALL.architecture(dict(SMALL.full.choices) | stages)).values()
+    assert len(graph.states) == 2 + sum(depths) and graph.passes
+    assert all(0 < row < graph.output for row in graph.rows)
+
+
 def test_published_networks_are_in_the_zoo():
     entries = [entry for entry in zoo.entries() if isinstance(entry.space, PrunableResNet)]
     assert len(entries) == 6

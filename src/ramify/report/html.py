@@ -225,7 +225,7 @@ class _Page:
         sizes = size_history(self.run.rows("search"), self.choices)
         if sizes is None:
             return ""
-        plots = [card("Widths", self._plot("sizes", figures.size_map(sizes)))] if sizes.rows else []
+        plots = [card("Widths", self._plot("widths", figures.size_map(sizes)))] if sizes.rows else []
         if sizes.depths is not None:
             plots.append(card("Depths", self._plot("depths", figures.curve(sizes.depths))))
         lead = (

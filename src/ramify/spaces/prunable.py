@@ -306,7 +306,7 @@ class PrunableResNet(Space):
                 states.append("·".join(str(widths[row]) for row in block.rows))
                 edges.append(f"{self.block} ↓" if block.stride == 2 else self.block)
         chain = tuple((number, number + 1, edge) for number, edge in enumerate(edges))
-        rows = tuple(range(_IN_ROW, len(states), _IN_ROW))
+        rows = tuple(range(_IN_ROW, len(states) - 1, _IN_ROW))
         return {"network": CellGraph(tuple(states), chain, inputs=(0,), output=len(states) - 1, rows=rows)}
 
     # What it offers
