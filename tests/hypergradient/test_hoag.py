@@ -19,7 +19,7 @@ def settings_of(case, **changed):
     return HOAG(**(settings | changed))
 
 
-LONG = ("hoag-011", "hoag-023")
+LONG = ("hoag-009", "hoag-011", "hoag-015", "hoag-019", "hoag-023")
 
 
 @pytest.mark.parametrize(
