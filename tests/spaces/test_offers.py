@@ -23,6 +23,7 @@ from ramify.strategies import (
     PDARTS,
     SETN,
     SPOS,
+    TAS,
     DARTSPlus,
     Evolution,
     FairNAS,
@@ -111,6 +112,7 @@ CASES = {  # capability → a space that lacks it, and a strategy that needs it
     "same widths": (Bare(), CDARTS()),
     "additive cost": (Bare(), ProxylessNAS()),
     "layer costs": (Without(), Shrinking(at_most=1)),
+    "expected cost": (Bare(), TAS()),
     "budget": (Bare(), DARTS(regularization=Regularization(target=1e6))),
     "terms": (Without(), DARTS(regularization=Regularization(weights={"depth": 1.0}))),
     "even candidates": (one_less(Without()), Evolution(evaluator=InheritedWeights(paths="fair"))),
@@ -172,6 +174,7 @@ def test_nothing_more_is_offered_than_what_shows():
         "inheritance",
         "same widths",
         "additive cost",
+        "expected cost",
         "budget",
         "even candidates",
     }

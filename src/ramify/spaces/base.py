@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Self
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -229,11 +230,11 @@ class Space(ABC):
         Raises:
             ArchitectureError: If it belongs elsewhere, misses a decision, or takes a value that does not exist.
         """
-        if vars(arch).get("_member_of") is self:
+        if vars(arch).get("_member_of") is ref(self):
             return arch
         alike = (arch.space, arch.arguments, len(arch.choices)) == (self.name, self.arguments, len(self.decisions))
         if alike and all(arch.choices.get(decision.name) in decision for decision in self.decisions):
-            vars(arch)["_member_of"] = self  # as nearly always: what follows says what is wrong
+            vars(arch)["_member_of"] = ref(self)  # as nearly always: what follows says what is wrong
             return arch
         if not self._goes_by(arch.space) or plain(arch.arguments) != self.arguments:
             raise ArchitectureError(
