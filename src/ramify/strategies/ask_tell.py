@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.capabilities import Capability
 from ramify.costs import Costs
+from ramify.costs.filling import Filling
 from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import Evaluations, Evaluator, TrainFromScratch
 from ramify.executors import Done
@@ -129,8 +130,15 @@ class AskTellSession:
         strategy.check(self.evaluation)
         networks = networks_of(space, work, work.layout, self.evaluation.inputs) if strategy.costs else None
         self.costs = Costs(networks, strategy.costs)
+        self.filling: Filling | None = None
+        if strategy.fill:
+            self.filling = Filling(space, self.costs, strategy.limits, strategy.fill)
+            self.filling.check()
         self.trials = Trials(
-            objectives=strategy.objectives, fidelities=self.evaluation.fidelities, allows=self._allowed
+            objectives=strategy.objectives,
+            fidelities=self.evaluation.fidelities,
+            allows=self._allowed,
+            fitted=self._fitted,
         )
         self.front = Front(strategy.reference)
         self.spent = Spent()
@@ -231,17 +239,27 @@ class AskTellSession:
                     return None
                 break
             proposal = asked if isinstance(asked, Proposal) else Proposal(asked)
-            if self._allowed(proposal.architecture):
-                return proposal
+            fitted = self._fitted(proposal.architecture, rng(seed, "fitted", number, attempt))
+            if fitted is not None:
+                return replace(proposal, architecture=fitted)
         for attempt in range(_DRAWN):
-            arch = self.space.sample(rng(seed, "within the limits", number, attempt))
-            if self._allowed(arch):
-                return Proposal(arch, None if proposal is None else proposal.epochs)
+            generator = rng(seed, "within the limits", number, attempt)
+            fitted = self._fitted(self.space.sample(generator), generator)
+            if fitted is not None:
+                return Proposal(fitted, None if proposal is None else proposal.epochs)
         limits = ", ".join(f"{name} ≤ {limit:,.6g}" for name, limit in self.strategy.limits.items())
         raise RunError(f"none of {_DRAWN:,} members of {self.space.name} keeps the limits {limits}; allow more")
 
     def _allowed(self, arch: Architecture) -> bool:
-        return not self.strategy.limits or self.strategy.within(self.costs(arch))
+        if not self.strategy.limits:
+            return True
+        return self.strategy.within(self.costs(arch)) and (self.filling is None or self.filling.fills(arch))
+
+    def _fitted(self, arch: Architecture, generator: Random) -> Architecture | None:
+        """Return a member within the limits for one that is asked for, None if there is none."""
+        if self.filling is not None:
+            return self.filling(arch, generator)
+        return arch if self._allowed(arch) else None
 
     def _record(self, proposal: Proposal, metrics: Mapping[str, float], failed: str) -> None:
         self._add(proposal.architecture, metrics, self._epochs(proposal), dict(proposal.memo), failed)

@@ -46,12 +46,21 @@ class Level:
         strategy: How.
         network: Layout keywords of the supernet, or of the networks that are trained.
         around: Name of an earlier level whose result becomes the space's `cell`; None where the space is complete.
+        after: Name of an earlier level whose supernet's weights this one's begins with; None for new ones.
+        restriction: What is left of the space, masks by choice; None for all of it.
     """
 
     space: Space
     strategy: Strategy
     network: Mapping[str, Any] = field(default_factory=dict)
     around: str | None = None
+    after: str | None = None
+    restriction: Mapping[str, Any] | None = None
+
+    @property
+    def restricted(self) -> Space:
+        """What is searched of the space."""
+        return self.space.restrict(self.restriction) if self.restriction else self.space
 
 
 @dataclass(frozen=True)
@@ -138,12 +147,18 @@ def search_levels(
         folder.open(config, seed)
         for number, (name, level) in enumerate(named.items(), start=1):
             say(f"level {number} of {len(levels)}: {name}", enabled=progress)
-            space = level.space
+            space = level.restricted
             if level.around is not None:
                 space = with_cell(space, results[level.around].architecture)
-            layout = dict(level.network)
             results[name] = search(
-                space, level.strategy, data, task=task, network=layout, out=files.inner(folder.path, name), **machine
+                space,
+                level.strategy,
+                data,
+                task=task,
+                network=dict(level.network),
+                init=None if level.after is None else results[level.after].out,
+                out=files.inner(folder.path, name),
+                **machine,
             )
         result = results[name]
         if not folder.finished:
@@ -185,7 +200,9 @@ def _check(levels: Mapping[str, Level]) -> None:
                 raise ConfigurationError(f"level {name!r} is around {level.around!r}, which must be one of {earlier}")
             if "cell" not in inspect.signature(type(level.space)).parameters:
                 raise ConfigurationError(f"level {name!r}: {level.space.name} has no `cell` to be around of")
-        verdict = compatible(level.space, level.strategy)
+        if level.after is not None and level.after not in earlier:
+            raise ConfigurationError(f"level {name!r} begins after {level.after!r}, which must be one of {earlier}")
+        verdict = compatible(level.restricted, level.strategy)
         if not verdict:
             kind = type(level.strategy).__name__
             raise ConfigurationError(f"level {name!r}: {kind} cannot search {level.space.name}: {verdict.reason}")
@@ -193,11 +210,13 @@ def _check(levels: Mapping[str, Level]) -> None:
 
 
 def _described(level: Level) -> dict[str, Any]:
+    later = {"after": level.after, "restriction": described(level.restriction)}
     return {
         "space": described(level.space),
         "strategy": described(level.strategy),
         "network": described(dict(level.network)),
         "around": level.around,
+        **{name: value for name, value in later.items() if value},
     }
 
 
@@ -211,6 +230,9 @@ def run(command: Command, names: Sequence[str]) -> int:
         command.add(f"--levels.{name}.strategy", Strategy, "how", required=True)
         add_network(command, "layout of its supernet", f"--levels.{name}.network")
         command.add(f"--levels.{name}.around", str | None, "the level whose result are its cells")
+        command.add(f"--levels.{name}.after", str | None, "the level whose weights its supernet begins with")
+        text = "choice → table of the candidates that exist (edges × operations)"
+        command.add(f"--levels.{name}.restriction", dict | None, text)
     command.add(f"--{TRAINING}.recipe", Recipe | None, "how the last level's architecture is trained")
     add_network(command, "layout of the trained network", f"--{TRAINING}.network")
     add_data(command)
@@ -219,7 +241,7 @@ def run(command: Command, names: Sequence[str]) -> int:
     add_run(command)
     options = command.parse()
     levels = {
-        name: Level(given.space, given.strategy, given.network or {}, given.around)
+        name: Level(given.space, given.strategy, given.network or {}, given.around, given.after, given.restriction)
         for name, given in ((name, options.levels[name]) for name in names)
     }
     training = options[TRAINING]
