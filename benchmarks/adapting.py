@@ -40,7 +40,8 @@ from ramify.spaces import AnyNetwork
 from ramify.spaces.sorting import sorted_start
 from ramify.tasks import Classification
 from ramify.training import Recipe, TrainingSession, Work, measure
-from ramify.verbs.adapt import RECIPE, STRATEGY, TRAINING, fitted_to, limited
+from ramify.verbs.adapt import RECIPE, STRATEGY, TRAINING
+from ramify.verbs.adapt.fitted import fitted_to, limited
 from ramify.verbs.search import search
 from ramify.weights import read
 
@@ -134,7 +135,7 @@ class Bench:
         start = time.perf_counter()
         whole, elastic = copy.deepcopy(self.original), {"depth": self.options.depth}
         fitted = fitted_to(whole, elastic, {"macs": limit}, data=self.data, fabric=self.fabric)
-        space, strategy = fitted.space, limited(replace(STRATEGY, epochs=self.options.epochs), fitted.most)
+        space, strategy = fitted.space, limited(replace(STRATEGY, epochs=self.options.epochs), fitted)
         with seeded(0, "original"):
             ordered = sorted_start(space, space.build(fitted.largest, shape=self.task.shape))
         with tempfile.TemporaryDirectory() as folder:

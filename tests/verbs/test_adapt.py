@@ -20,6 +20,7 @@ from ramify.seeding import seeded
 from ramify.spaces.sorting import sorted_start
 from ramify.training import Recipe
 from ramify.verbs import adapt as verb
+from ramify.verbs.adapt.fitted import GRIDS, fitted_to
 
 DIGITS = DataSpec(source="digits", subset=96)
 SHORT = strategies.SPOS(
@@ -118,13 +119,12 @@ def test_limits_that_cannot_be_met_are_refused_before_anything_is_written(limits
     assert not (tmp_path / "run").exists()
 
 
-def test_widths_become_finer_only_where_the_limit_needs_it(tmp_path):
-    fits = {"data": DIGITS, "task": None, "fabric": ramify.run.make_fabric("cpu", "32-true", 1)}
-    folder = ramify.run.RunFolder(tmp_path / "none")
-    coarse = verb.fitted_to(whole(), {"depth": False}, {"macs": 1.0}, folder=folder, **fits)
+def test_widths_become_finer_only_where_the_limit_needs_it():
+    fits = {"data": DIGITS, "fabric": ramify.run.make_fabric("cpu", "32-true", 1)}
+    coarse = fitted_to(whole(), {"depth": False}, {"macs": 1.0}, **fits)
     assert coarse.space.widths is None
-    fine = verb.fitted_to(whole(), {"depth": False}, {"macs": 0.31}, folder=folder, **fits)
-    assert fine.space.widths in [grid["widths"] for grid in verb.GRIDS[1:]]
+    fine = fitted_to(whole(), {"depth": False}, {"macs": 0.31}, **fits)
+    assert fine.space.widths in [grid["widths"] for grid in GRIDS[1:]]
 
 
 def test_points_are_for_search(tmp_path):

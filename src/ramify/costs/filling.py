@@ -7,7 +7,8 @@ from functools import cached_property
 from itertools import product
 from random import Random
 
-from ramify.architecture import Architecture
+from ramify.architecture import Architecture, Value
+from ramify.costs.limits import within
 from ramify.costs.members import Costs
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
@@ -25,20 +26,19 @@ _BEGINNINGS = 32
 class Filling:
     """Moves members to where the tightest limit is used to a share at least, and none is exceeded.
 
-    One decision after the other is drawn anew, and kept where that brings the member nearer; where none does, some
-    change anyway.
+    Without a share they stay where they are. Else one decision after the other is drawn anew, and kept where that
+    brings the member nearer; where none does, some change anyway.
 
     Args:
         space: Whose members.
         costs: Of them; all are counted.
         most: Cost → the most that is allowed.
-        share: Of the tightest limit, that is used at least.
+        share: Of the tightest limit, that is used at least; 0 for none.
     """
 
     def __init__(self, space: Space, costs: Costs, most: Mapping[str, float], share: float) -> None:
         self.space, self.most, self.share = space, dict(most), share
         self._costs = costs
-        self._changes = [(d.name, value) for d in space.decisions for value in d.choices]
 
     def used(self, arch: Architecture) -> float:
         """Return the share of the tightest limit that a member uses, above 1 where it exceeds it."""
@@ -47,21 +47,32 @@ class Filling:
 
     def fills(self, arch: Architecture) -> bool:
         """Return whether a member keeps the limits and uses them."""
-        return self._off(arch) == 0
+        if not self.most:
+            return True
+        return within(self._costs(arch), self.most) and (not self.share or self.used(arch) >= self.share)
 
     def __call__(self, arch: Architecture, generator: Random) -> Architecture | None:
         """Return a member within the limits that uses them, near another one; None where none is found."""
+        if self.fills(arch):
+            return arch
+        if not self.share:
+            return None
         if self._all is not None:
             return self._nearest_of_all(arch, generator)
         for shaken in range(_SHAKEN):
             off = self._off(arch)
-            while off and (nearer := self._nearer(arch, off, generator)) is not None:
+            while not self.fills(arch) and (nearer := self._nearer(arch, off, generator)) is not None:
                 arch, off = nearer
-            if not off:
+            if self.fills(arch):
                 return arch
             for name, value in generator.sample(self._changes, min(3 + shaken, len(self._changes))):
-                arch = self.space.architecture({**arch.choices, name: value})
+                arch = self.space.architecture(dict(arch.choices) | {name: value})
         return None
+
+    @cached_property
+    def _changes(self) -> list[tuple[str, Value]]:
+        """Every decision with each of its values."""
+        return [(d.name, value) for d in self.space.decisions for value in d.choices]
 
     @cached_property
     def _all(self) -> list[Architecture] | None:
@@ -73,14 +84,16 @@ class Filling:
 
     def _nearest_of_all(self, arch: Architecture, generator: Random) -> Architecture | None:
         """Return the member that differs least from another one, any of those; None where there is none."""
-        if not self._all or self.fills(arch):
-            return arch if self._all else None
+        if not self._all:
+            return None
         differing = [sum(arch[name] != value for name, value in other.choices.items()) for other in self._all]
         least = min(differing)
         return generator.choice([other for other, many in zip(self._all, differing, strict=True) if many == least])
 
     def check(self) -> None:
         """Raise `ConfigurationError` if no member is found that uses the limits, saying what members cost."""
+        if not self.share:
+            return
         nearest: Architecture | None = None
         for number in range(_BEGINNINGS):
             generator = rng(0, "filling", number)
@@ -108,7 +121,7 @@ class Filling:
         """Return a member that differs in one decision and is nearer, and how far it is off; None if there is none."""
         for name, value in generator.sample(self._changes, len(self._changes)):
             if arch[name] != value:
-                changed = self.space.architecture({**arch.choices, name: value})
+                changed = self.space.architecture(dict(arch.choices) | {name: value})
                 if (now := self._off(changed)) < off:
                     return changed, now
         return None
@@ -117,7 +130,7 @@ class Filling:
         """Return the member where moving ends that counts only what exceeds the limits."""
         while (used := self.used(arch)) > 1:
             for name, value in generator.sample(self._changes, len(self._changes)):
-                changed = self.space.architecture({**arch.choices, name: value})
+                changed = self.space.architecture(dict(arch.choices) | {name: value})
                 if self.used(changed) < used:
                     arch = changed
                     break

@@ -151,8 +151,8 @@ class Facts:
             return ""
         rows = []
         for name, value in before.items():
-            ends = number(value), number(after.get(name))
-            if None not in ends:
+            ends = [end for end in (number(value), number(after.get(name))) if end is not None]
+            if len(ends) == 2:
                 shown = [" ".join(percent(end)) if name in _SHARES else f"{end:,.6g}" for end in ends]
                 rows.append((escape(_SHARES.get(name, sentence(spaced(name)))), *shown))
         lead = "The network that was handed in, and what was made of it; metrics are those of the test split."

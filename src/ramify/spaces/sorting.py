@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from ramify.elastic.cutting import sort_units
-from ramify.tasks import backbone_of
 
 if TYPE_CHECKING:
     from ramify.spaces.any_network import AnyNetwork
@@ -27,5 +26,5 @@ def sorted_start(space: AnyNetwork, network: nn.Module, *, sort: bool = True) ->
     """
     held, ordered = space.held(network), copy.deepcopy(network)
     if sort and space._elastic is not None:
-        sort_units(backbone_of(ordered), space._elastic.plan)
+        sort_units(getattr(ordered, "backbone", ordered), space._elastic.plan)
     return {held[name]: value.contiguous() for name, value in ordered.state_dict().items()}

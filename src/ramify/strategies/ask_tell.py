@@ -130,16 +130,10 @@ class AskTellSession:
         strategy.check(self.evaluation)
         networks = networks_of(space, work, work.layout, self.evaluation.inputs) if strategy.costs else None
         self.costs = Costs(networks, strategy.costs)
-        self.filling: Filling | None = None
-        if strategy.fill:
-            self.filling = Filling(space, self.costs, strategy.limits, strategy.fill)
-            self.filling.check()
-        self.trials = Trials(
-            objectives=strategy.objectives,
-            fidelities=self.evaluation.fidelities,
-            allows=self._allowed,
-            fitted=self._fitted,
-        )
+        self.filling = Filling(space, self.costs, strategy.limits, strategy.fill)
+        self.filling.check()
+        objectives, fidelities, allows = strategy.objectives, self.evaluation.fidelities, self.filling.fills
+        self.trials = Trials(objectives=objectives, fidelities=fidelities, allows=allows, fitted=self.filling)
         self.front = Front(strategy.reference)
         self.spent = Spent()
         self._pending: deque[Proposal] = deque()
@@ -239,27 +233,16 @@ class AskTellSession:
                     return None
                 break
             proposal = asked if isinstance(asked, Proposal) else Proposal(asked)
-            fitted = self._fitted(proposal.architecture, rng(seed, "fitted", number, attempt))
+            fitted = self.filling(proposal.architecture, rng(seed, "fitted", number, attempt))
             if fitted is not None:
                 return replace(proposal, architecture=fitted)
         for attempt in range(_DRAWN):
             generator = rng(seed, "within the limits", number, attempt)
-            fitted = self._fitted(self.space.sample(generator), generator)
+            fitted = self.filling(self.space.sample(generator), generator)
             if fitted is not None:
                 return Proposal(fitted, None if proposal is None else proposal.epochs)
         limits = ", ".join(f"{name} ≤ {limit:,.6g}" for name, limit in self.strategy.limits.items())
         raise RunError(f"none of {_DRAWN:,} members of {self.space.name} keeps the limits {limits}; allow more")
-
-    def _allowed(self, arch: Architecture) -> bool:
-        if not self.strategy.limits:
-            return True
-        return self.strategy.within(self.costs(arch)) and (self.filling is None or self.filling.fills(arch))
-
-    def _fitted(self, arch: Architecture, generator: Random) -> Architecture | None:
-        """Return a member within the limits for one that is asked for, None if there is none."""
-        if self.filling is not None:
-            return self.filling(arch, generator)
-        return arch if self._allowed(arch) else None
 
     def _record(self, proposal: Proposal, metrics: Mapping[str, float], failed: str) -> None:
         self._add(proposal.architecture, metrics, self._epochs(proposal), dict(proposal.memo), failed)

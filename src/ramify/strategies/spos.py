@@ -98,8 +98,7 @@ class SPOS(WeightSettings, Strategy):
         """Return the equivalent evolution by inherited weights."""
         weights = {item.name: getattr(self, item.name) for item in fields(WeightSettings)}
         paths = {name: getattr(self, name) for name in ("bins", "bins_of", "paths", "samples", "recalibrate")}
-        names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits")
-        names = (*names, "fill", "objectives")
+        names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits", "fill", "objectives")
         settings = {name: getattr(self, name) for name in names}
         return Evolution(**settings, evaluator=SinglePath(**weights, **paths))
 

@@ -7,9 +7,9 @@ it, which continues where it was stopped: `original`, the network with its weigh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save
 from torch import nn
@@ -17,14 +17,12 @@ from torch import nn
 from ramify import files, parallel
 from ramify.architecture import Architecture
 from ramify.commandline.options import add_data, add_init, add_recipe, add_run, add_task, as_network, of_run
-from ramify.costs import Costs, Inputs, Networks, check_limits, profile
-from ramify.costs.filling import Filling
-from ramify.costs.record import is_repeatable
+from ramify.costs import check_limits, profile
 from ramify.errors import ConfigurationError, DataError, RunError
 from ramify.run import RunFolder, data_parallel, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.initial import from_file
-from ramify.run.opening import bound, common_settings, data_settings, execution_of, loaded, task_settings
+from ramify.run.opening import common_settings, data_settings, execution_of, task_settings
 from ramify.run.sources import Found
 from ramify.run.trained import LAST, load_network
 from ramify.seeding import seeded
@@ -35,6 +33,7 @@ from ramify.strategies import SPOS, Strategy, compatible
 from ramify.tasks import Task
 from ramify.training import Recipe, Work, measure
 from ramify.training.distillation import Distillation
+from ramify.verbs.adapt.fitted import fitted_to, limited
 from ramify.verbs.export import export
 from ramify.verbs.report import write_report
 from ramify.verbs.retrain import RetrainResult, record_of, retrain
@@ -48,16 +47,6 @@ if TYPE_CHECKING:
 
 SORTED = "sorted.safetensors"
 """What the supernet begins with: the weights of the original, its units sorted."""
-
-TOLERANCE = 0.02
-"""Share of the tightest limit that may be left over."""
-
-GRIDS: tuple[dict[str, Any], ...] = (
-    {},
-    {"widths": tuple(n / 8 for n in range(1, 9)), "multiple": 4},
-    {"widths": tuple(n / 16 for n in range(1, 17)), "multiple": 1},
-)
-"""Widths where none are named: the first of these in which a member meets the limits."""
 
 TRAINING = Recipe(
     epochs=30,
@@ -188,7 +177,7 @@ def adapt(
     space, learned, most = fitted.space, fitted.task, fitted.most
     if (strategy or STRATEGY) == STRATEGY and "classes" not in learned.offers:
         strategy = replace(STRATEGY, paths="uniform")
-    strategy = limited(strategy or STRATEGY, most)
+    strategy = limited(strategy or STRATEGY, fitted)
     if not (verdict := compatible(space, strategy)):
         raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.title}: {verdict.reason}")
     execution = execution_of(execution, out, learned, fabric, precision, progress)
@@ -253,133 +242,6 @@ def adapt(
         return AdaptResult(space, found, trained, folder.path / "retrain" / "export", page, figures)
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A network whose members meet limits.
-
-    Args:
-        space: Of its members.
-        task: Bound to its data.
-        most: Cost → the most that is allowed.
-        largest: The member that is the network.
-        costs: Of members.
-    """
-
-    space: AnyNetwork
-    task: Task
-    most: Mapping[str, float]
-    largest: Architecture
-    costs: Costs
-
-
-def fitted_to(
-    network: Any,
-    elastic: Mapping[str, Any],
-    limits: Mapping[str, float],
-    *,
-    data: Any,
-    fabric: Fabric,
-    task: Task | None = None,
-    folder: RunFolder | None = None,
-) -> Fitted:
-    """Return a network with widths that are fine enough for its limits.
-
-    Args:
-        network: As `adapt` takes it.
-        elastic: Arguments of `AnyNetwork`.
-        limits: As they were given.
-        data: What is learned from.
-        fabric: Of the run.
-        task: What is learned.
-        folder: Of the run, which may be one that is continued.
-
-    Raises:
-        ConfigurationError: If no member meets them, with the range of what members cost.
-    """
-    if isinstance(network, AnyNetwork) and elastic:
-        raise ConfigurationError(f"an AnyNetwork has its own {', '.join(elastic)}; leave them out")
-    if data is not None and not isinstance(data, Task):
-        targets = getattr(data, "targets", "classes") if task is None else task.targets
-        data = loaded(data, fabric, quiet=True, targets=targets)
-    size = (task if data is None else data).input_size  # type: ignore[union-attr]
-    grids = GRIDS if "widths" not in elastic and not isinstance(network, AnyNetwork) else ({},)
-    for number, grid in enumerate(grids, start=1):
-        space = network
-        if not isinstance(network, AnyNetwork):
-            space = AnyNetwork(network, **{"input_size": size, "order": "given", **elastic, **grid})
-        if len(space.knobs) < len(space.decisions):
-            raise ConfigurationError(
-                f"{space.title} has choice points, so there is no network yet that could be adapted; `search` decides "
-                "them"
-            )
-        learned = bound(task, data, fabric, space, quiet=number > 1)
-        networks = Networks(space, Inputs(learned.shape, learned.input_size), None, device=fabric.device)
-        costs = Costs(networks, list(limits))
-        largest = space.architecture([max(decision.choices) for decision in space.decisions])
-        most = _absolute(limits, costs(largest), {} if folder is None else _measured_before(folder))
-        _check_range(space, costs, most, largest)
-        try:
-            if all(map(is_repeatable, most)):
-                Filling(space, costs, most, 1 - TOLERANCE).check()
-        except ConfigurationError:
-            if number == len(grids):
-                raise
-            continue
-        return Fitted(space, learned, most, largest, costs)
-    raise AssertionError("there is a grid")
-
-
-def _absolute(
-    limits: Mapping[str, float], whole: Mapping[str, float], measured: Mapping[str, float]
-) -> dict[str, float]:
-    """Return limits with shares of what the whole network costs as costs.
-
-    Args:
-        limits: As they were given.
-        whole: What the network costs.
-        measured: The limits of a run that is continued, which hold where a cost is measured on a device.
-    """
-    most = {name: limit * whole[name] if limit <= 1 else float(limit) for name, limit in limits.items()}
-    return {name: limit if is_repeatable(name) else measured.get(name, limit) for name, limit in most.items()}
-
-
-def _measured_before(folder: RunFolder) -> Mapping[str, float]:
-    """Return the limits of the search of a run that is continued, none of a new one."""
-    searched = folder.section("levels").get("search", {})
-    limits: Mapping[str, float] = searched.get("strategy", {}).get("init_args", {}).get("limits", {})
-    return limits
-
-
-def _check_range(space: AnyNetwork, costs: Costs, most: Mapping[str, float], largest: Architecture) -> None:
-    """Raise `ConfigurationError` if a limit on what is counted is out of reach."""
-    counted = [name for name in most if is_repeatable(name)]
-    if not counted:
-        return
-    smallest = space.architecture([min(decision.choices) for decision in space.decisions])
-    low, high = costs(smallest), costs(largest)
-    for name in counted:
-        if not low[name] <= most[name] <= high[name]:
-            raise ConfigurationError(
-                f"limits.{name} {most[name]:,.10g}: members of {space.title} have {low[name]:,.10g} to "
-                f"{high[name]:,.10g} {name}"
-            )
-
-
-def limited(strategy: Strategy, most: Mapping[str, float]) -> Strategy:
-    """Return a strategy whose results are within limits and use them, as far as it can.
-
-    Raises:
-        ConfigurationError: If it knows no limits, or has some.
-    """
-    settings, name = {item.name for item in fields(cast(Any, strategy))}, type(strategy).__name__
-    if "limits" not in settings:
-        raise ConfigurationError(f"{name} knows no limits, so it cannot adapt a network; take SPOS, or leave it out")
-    if cast(Any, strategy).limits:
-        raise ConfigurationError(f"{name} has limits of its own: name them as the `limits` of the adaptation")
-    fills = {"fill": 1 - TOLERANCE} if "fill" in settings and all(map(is_repeatable, most)) else {}
-    return cast(Strategy, replace(cast(Any, strategy), limits=dict(most), **fills))
-
-
 def _given(
     space: AnyNetwork, largest: Architecture, init: str | Path | None, task: Task, out: Path
 ) -> nn.Module | None:
@@ -427,7 +289,7 @@ def _taught(recipe: Recipe, task: Task, original: Path) -> Recipe:
 def _told(network: nn.Module, task: Task, fabric: Fabric, path: Path) -> dict[str, float]:
     """Return what a network costs, and its metrics on the test split, whose reading the run at `path` records."""
     cost = profile(network, task.input_size)
-    costs = {"params": cost.params, "macs": cost.macs}
+    costs: dict[str, float] = {"params": cost.params, "macs": cost.macs}
     before = len(task.data.reads) if task.needs_data else 0
     try:
         inputs = task.split("test", "adapt")
