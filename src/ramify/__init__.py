@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     **{
         verb: f"ramify.verbs.{verb}"
-        for verb in ("search", "shrink", "retrain", "evaluate", "export", "describe", "tune")
+        for verb in ("search", "shrink", "retrain", "adapt", "evaluate", "export", "describe", "tune")
     },
     "write_report": "ramify.verbs.report",
     "load_network": "ramify.run.trained",

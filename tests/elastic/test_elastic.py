@@ -1,3 +1,4 @@
+import copy
 import re
 
 import pytest
@@ -7,7 +8,8 @@ from torch import Tensor, nn
 
 from ramify.costs import profile
 from ramify.elastic import Active, find_elastic
-from ramify.elastic.proof import apart, candidates, one_hot
+from ramify.elastic.cutting import Slices, cut_network, importance, ranks, sort_units
+from ramify.elastic.proof import apart, candidates, one_hot, unsettled
 from ramify.errors import ConfigurationError
 
 NETWORKS = {  # groups, units, removable blocks in stages, params at full width
@@ -233,6 +235,21 @@ def test_units_with_the_largest_weights_are_kept():
     assert torch.equal(elastic.member({"0.0": 4})[0][0].weight, network[0][0].weight[[3, 5, 7, 11]])
     given = find_elastic(network, torch.randn(1, 3, 12, 12), multiple=4, order="given")
     assert torch.equal(given.member({"0.0": 4})[0][0].weight, network[0][0].weight[:4])
+
+
+def test_sorted_units_are_the_same_function_and_the_first_are_kept(elastic):
+    network, plan = unsettled(elastic.network, torch.Generator().manual_seed(3)).double(), elastic.plan
+    ordered = copy.deepcopy(network)
+    sort_units(ordered, plan)
+    x = torch.randn(2, 3, 12, 12, dtype=torch.double)
+    assert apart(ordered(x), network(x)) < 1e-9
+    given, sorted_ = ranks(plan, None), ranks(plan, importance(network, plan))
+    assert not torch.equal(given, sorted_)
+    cut = elastic.cut({group.name: group.kept[0] for group in elastic.groups})
+    first, largest = (
+        cut_network(whole, Slices(plan, places, cut), cut) for whole, places in ((ordered, given), (network, sorted_))
+    )
+    assert apart(first(x), largest(x)) < 1e-9
 
 
 def test_patterns_say_what_may_be_elastic():

@@ -125,6 +125,28 @@ FULL |= {"levels.cells.network.layers": 8, "levels.stages.around": "cells", "lev
 FULL |= {"levels.distribution.strategy.regularization.weights": {"depth": 1.0, "cells": 0.4}}
 SEARCHES["h-das-full"] = FULL
 
+# Once-for-All
+
+OFA = {"batch_size": 2048, "min_lr": 0, "schedule": "cosine", "momentum": 0.9, "nesterov": True, "weight_decay": 3e-5}
+OFA |= {
+    "drop_last": False,
+    "decay_norms": False,
+    "clip": 0,
+    "label_smoothing": 0.1,
+    "recalibrate": 2000,
+    "paths": "sandwich",
+}
+SEARCHES["ofa"] = {"strategy.name": "SPOS", "data.source": "imagenet", "data.image_size": 224}
+for level, epochs, lr, samples, largest in (
+    ("kernels", 120, 0.03, 1, {"depth": 1, "width": 1}),
+    ("shallow", 25, 0.0025, 2, {"depth": 2, "width": 1}),
+    ("shallower", 120, 0.0075, 2, {"depth": 3, "width": 1}),
+    ("narrower", 25, 0.0025, 4, {"depth": 3, "width": 2}),
+    ("narrow", 120, 0.0075, 4, {"depth": 3, "width": 3}),
+):
+    SEARCHES["ofa"] |= under(f"levels.{level}.strategy", OFA | {"epochs": epochs, "lr": 32 * lr, "samples": samples})
+    SEARCHES["ofa"] |= {f"levels.{level}.largest": largest, f"levels.{level}.strategy.distortion.resized": 0.08}
+
 # CDARTS
 
 CDARTS = {"pretrain_epochs": 2, "cycles": 30, "warmup_epochs": 1, "joint_epochs": 1, "sample_ratio": 1}

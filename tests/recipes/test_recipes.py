@@ -203,7 +203,7 @@ def test_one_recipe_for_every_published_setting():
         *("spos-retrain-mobile-imagenet", "spos-retrain-shuffle-imagenet", "tas-retrain-cifar10"),
     ]
     shrinkings = ["abs-darts", "abs-fairnas", "abs-mobile", "abs-nasbench201"]
-    assert (searches, sorted(trainings + OWN), PIPELINES) == (SEARCHES, TRAININGS, ["h-das-full"])
+    assert (searches, sorted(trainings + OWN), PIPELINES) == (SEARCHES, TRAININGS, ["h-das-full", "ofa"])
     assert [recipe.name for recipe in recipes.entries("shrink")] == shrinkings
     tunings = ["data-cleaning", "hoag-logistic", "hoag-ridge", "network-weight-decay"]
     assert [recipe.name for recipe in recipes.entries("tune")] == tunings

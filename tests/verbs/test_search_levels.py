@@ -6,14 +6,16 @@ import time
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 import ramify
+from networks_without_points import Residual
 from ramify.architecture import Architecture
 from ramify.cli import main
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError
-from ramify.spaces import CellDistribution, DARTSCells, StageCells, StageGraph, space_of
-from ramify.strategies import DARTS
+from ramify.spaces import AnyNetwork, CellDistribution, DARTSCells, StageCells, StageGraph, space_of
+from ramify.strategies import DARTS, SPOS
 from ramify.training import Recipe
 from ramify.verbs.search.levels import Level, search_levels, with_cell
 from small_runs import differences, outcome, process
@@ -55,6 +57,38 @@ def test_every_level_searches_around_what_the_first_found(searched):
     assert result.architecture == result.levels["distribution"].architecture
     assert result.trained.architecture == result.architecture
     assert Architecture.from_json(json.loads((folder / "architecture.json").read_text())) == result.architecture
+
+
+def test_levels_begin_with_the_weights_of_others_and_grow(tmp_path):
+    space = AnyNetwork(Residual, input_size=(1, 8, 8), widths=(0.5, 1.0), kernels=(3,))
+    settings = {"epochs": 1, "batch_size": 32, "lr": 0.0, "weight_decay": 0.0, "recalibrate": 32, "evaluations": 1}
+    strategy = SPOS(paths="sandwich", **settings)
+    levels = {
+        "kernels": Level(space, strategy, largest={"depth": 1, "width": 1}),
+        "narrow": Level(space, strategy, after="kernels", largest={"depth": 2}),
+    }
+    result = search_levels(levels, DataSpec(source="digits", subset=64), out=tmp_path, threads=1, progress=False)
+    full = {name: decision[-1] for name, decision in ((d.name, d.choices) for d in space.decisions)}
+    first, last = (result.levels[name] for name in levels)
+    differing = {name for name, value in first.architecture.choices.items() if value != full[name]}
+    assert differing <= {"stem.kernel_size"}
+    assert {d.name: d.choices for d in last.space.decisions}["layers"] == (2, 3)
+    weights = [load_file(tmp_path / name / "supernet.safetensors") for name in levels]
+    assert all(
+        weights[0][name].equal(weights[1][name]) for name in weights[0] if "running" not in name and "num" not in name
+    )
+    assert weights[0]["network.network.stem.weight"].abs().max() > 0
+
+
+def test_a_level_without_a_space_or_after_a_later_one_is_refused(tmp_path):
+    strategy = SPOS(epochs=1)
+    with pytest.raises(ConfigurationError, match="no space is named; name one for each level, or --space"):
+        search_levels({"a": Level(None, strategy)}, out=tmp_path / "a")
+    later = {"a": Level(StageCells(), strategy, after="b"), "b": Level(StageCells(), strategy)}
+    with pytest.raises(ConfigurationError, match="begins after 'b', which must be one of"):
+        search_levels(later, out=tmp_path / "b")
+    with pytest.raises(ConfigurationError, match="has no choice 'width'"):
+        search_levels({"a": Level(StageCells(), strategy, largest={"width": 1})}, out=tmp_path / "c")
 
 
 def test_the_folder_serves_the_other_verbs(searched):

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ramify.commandline import words as given
-from ramify.commandline.classes import classes
+from ramify.commandline.classes import classes, kind_of
+from ramify.commandline.kinds import members
 from ramify.commandline.objects import object_of
 from ramify.commandline.values import Reader, Readers, UnnamedError
 from ramify.commandline.words import Given, Place, Word
@@ -55,6 +56,20 @@ class Option:
     first: bool
     explain: Explain | None
     arguments: Mapping[str, Any] = field(repr=False)
+
+    def beginning(self, below: Sequence[str], place: Place) -> Any:
+        """Return what a first value for something `below` the option changes: nothing, or what holds by default.
+
+        That is a list to which something is added, or an object of a class.
+        """
+        default = self.arguments.get("default")
+        if below == ["+"]:
+            return default
+        if not below or default is None or not any(map(kind_of, members(self.kind))):
+            return None
+        from ramify.run.configuration import described
+
+        return self.reader.merged(None, self.kind, [], described(default), place)
 
 
 class Options(dict[str, Any]):
@@ -280,8 +295,9 @@ class Command:
             value = True
         if plus:
             rest = [*rest[:-1], f"{rest[-1]}+"] if rest else ["+"]
-        before = values.get(name, option.arguments.get("default") if rest == ["+"] else None)
-        values[name] = option.reader.merged(before, option.kind, rest, value, Place(name, item.file))
+        place = Place(name, item.file)
+        before = values[name] if name in values else option.beginning(rest, place)
+        values[name] = option.reader.merged(before, option.kind, rest, value, place)
 
     def _resolved(self, item: Given, path: str) -> tuple[str, list[str]]:
         """Return the option that a path begins with, and the names that lead on from it."""

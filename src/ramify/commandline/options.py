@@ -172,12 +172,12 @@ def add_space(
         Space if required else Space | None,
         f"{text}: {', '.join(SPACES)}{', or the file of a space' if files else ''}",
         required=required,
-        readers={"cell": as_architecture, "network": _as_network},
+        readers={"cell": as_architecture, "network": as_network},
         expand=(lambda text, items: _shrunk(text, items, command)) if files else None,
     )
 
 
-def _as_network(text: str) -> str:
+def as_network(text: str) -> str:
     """Return the name of a network, having imported a user's file if a word of the command line names it."""
     from ramify.spaces.naming import brought
 

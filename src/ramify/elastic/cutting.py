@@ -59,6 +59,34 @@ def ranks(plan: Plan, scores: Tensor | None) -> Tensor:
     return places
 
 
+def rearrange(network: nn.Module, plan: Plan, taken: Tensor) -> None:
+    """Put units of a network into each other's places, in all tensors, in place.
+
+    Args:
+        network: Which computes the same afterwards.
+        plan: Its groups.
+        taken: Unit (count,) that takes the place of each, one of the same group.
+    """
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    with torch.no_grad():
+        for (name, axis), units in plan.axes.items():
+            source = torch.empty_like(units)
+            source[taken[units].argsort(stable=True)] = units.argsort(stable=True)
+            tensors[name].copy_(tensors[name].index_select(axis, source.to(tensors[name].device)))
+
+
+def sort_units(network: nn.Module, plan: Plan) -> None:
+    """Put the units of every group in the order of their falling sums of absolute weights, in place.
+
+    So the first ones, which members keep, are those that a pruning by magnitude keeps (Cai et al., Once-for-All, ICLR
+    2020, section 3.3, sorts channels so, by the L1 norm of their kernels).
+    """
+    places, taken = ranks(plan, importance(network, plan)), torch.arange(plan.count)
+    for group in plan.groups:
+        taken[group.span] = taken[group.span][places[group.span].argsort()]
+    rearrange(network, plan, taken)
+
+
 def keeping(plan: Plan, places: Tensor, kept: Sequence[int]) -> Tensor:
     """Return which units (count,) stay where the first ones of each group do."""
     stay = torch.ones(plan.count, dtype=torch.bool)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ramify.elastic.blocks import Kernel, Stage
-from ramify.elastic.cutting import Cut, Slices, cut_network, cut_of, importance, ranks
+from ramify.elastic.cutting import Cut, Slices, cut_network, cut_of, importance, ranks, rearrange
 from ramify.elastic.graphs import Graphs
 from ramify.elastic.groups import Found, Plan, plan_groups
 from ramify.elastic.labels import first_line, layer_by_layer
@@ -81,12 +81,7 @@ def permute_units(network: nn.Module, plan: Plan, groups: Sequence[int], generat
     for number in groups:
         span = plan.groups[number].span
         shuffled[span] = shuffled[span][torch.randperm(plan.groups[number].units, generator=generator)]
-    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    with torch.no_grad():
-        for (name, axis), units in plan.axes.items():
-            source = torch.empty_like(units)
-            source[shuffled[units].argsort(stable=True)] = units.argsort(stable=True)
-            tensors[name].copy_(tensors[name].index_select(axis, source))
+    rearrange(network, plan, shuffled)
 
 
 def apart(a: Any, b: Any) -> float:

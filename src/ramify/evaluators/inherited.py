@@ -9,6 +9,7 @@ from torch import nn
 from ramify.architecture import Architecture
 from ramify.capabilities import ACTIVE, EVEN_CANDIDATES, SUPERNET, Capability
 from ramify.costs import check_counted, draw_within
+from ramify.costs.drawing import Draw
 from ramify.errors import ConfigurationError, nearest
 from ramify.evaluators.base import Evaluator, names_of, values_of
 from ramify.spaces import Space
@@ -44,7 +45,8 @@ class InheritedWeights(WeightSettings, Evaluator):
             US-Nets, ICCV 2019), where all decisions are about numbers, such as widths.
         samples: Random members in a sandwich.
         bins: Ascending bounds of a cost, for uniform paths: a path is drawn within two neighboring ones, which are
-            drawn uniformly. Two bounds are a constraint.
+            drawn uniformly. Two bounds are a constraint. So are the random members of a sandwich, in which the smallest
+            takes no part then.
         bins_of: What they bound, a cost that needs no device such as `macs`, of the network that the layout of the
             search builds.
         recalibrate: Training images on which the running statistics of norms are computed anew for each member that
@@ -69,7 +71,7 @@ class InheritedWeights(WeightSettings, Evaluator):
         check_counted(self.bins_of, "bins_of")
         if len(self.bins) == 1 or not all(0 <= a < b for a, b in pairwise(self.bins)):
             raise ConfigurationError(f"`bins` must be ascending bounds from 0, two or more, got {list(self.bins)}")
-        if self.bins and self.paths != "uniform":
+        if self.bins and self.paths == "fair":
             raise ConfigurationError(f"`bins` are for uniform paths: {self.paths} ones are drawn whatever they cost")
         if self.recalibrate < 0 or self.recalibrate == 1:
             raise ConfigurationError(f"`recalibrate` must be 0, or 2 images or more, got {self.recalibrate}")
@@ -99,13 +101,16 @@ class InheritedWeights(WeightSettings, Evaluator):
         if self.paths == "sandwich":
             if "classes" not in work.task.offers:
                 raise ConfigurationError(f"a sandwich compares logits of classes, and {work.task.name} has none")
-            return SandwichPaths(space, work.seed, self.samples)
+            return SandwichPaths(space, work.seed, self.samples, self._draws(space, work))
         if self.paths == "fair":
             return FairPaths(space, work.seed)
+        return UniformPaths(space, work.seed, self._draws(space, work))
+
+    def _draws(self, space: Space, work: Work) -> list[Draw]:
+        """Return what draws members within each two neighboring bounds."""
         layout = space.layout(work.layout) if self.bins else None
         bounds = pairwise(self.bins)
-        draws = [draw_within(space, self.bins_of, low, high, work.inputs, layout) for low, high in bounds]
-        return UniformPaths(space, work.seed, draws)
+        return [draw_within(space, self.bins_of, low, high, work.inputs, layout) for low, high in bounds]
 
 
 class Inherited(Stateful):

@@ -120,6 +120,7 @@ def _objects(options: dict[str, Any]) -> dict[str, Any]:
 
     kinds = {"space": Space, "strategy": Strategy, "data": DataSpec, "network": dict, "recipe": Recipe, "around": str}
     kinds |= {"shrinking": Shrinking, "problem": Problem, "hoag": HOAG, "against": Against, "precision": str}
+    kinds |= {"after": str, "largest": dict}
     parser = ArgumentParser(exit_on_error=False)
     for name in options:
         parser.add_argument(f"--{name}", type=kinds[name])

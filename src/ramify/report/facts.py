@@ -144,6 +144,22 @@ class Facts:
         )
         return titled("Cost and quality", "", grid(cards, wide=True))
 
+    def adapted(self) -> str:
+        """Return the section on what became of a network that was adapted."""
+        before, after = (self.run.result.get(name) for name in ("original", "adapted"))
+        if not isinstance(before, dict) or not isinstance(after, dict):
+            return ""
+        rows = []
+        for name, value in before.items():
+            ends = [end for end in (number(value), number(after.get(name))) if end is not None]
+            if len(ends) == 2:
+                shown = [" ".join(percent(end)) if name in _SHARES else f"{end:,.6g}" for end in ends]
+                rows.append((escape(_SHARES.get(name, sentence(spaced(name)))), *shown))
+        lead = "The network that was handed in, and what was made of it; metrics are those of the test split."
+        return titled(
+            "Adapted", lead, f'<div class="card">{table(("", "original", "adapted"), rows, numbers=(1, 2))}</div>'
+        )
+
     def baseline(self) -> str:
         """Return the section on what was trained beside the network by the same recipe."""
         beside = self.final.baseline

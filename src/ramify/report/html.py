@@ -114,6 +114,7 @@ class _Page:
     def render(self, title: str | None) -> str:
         sections = {
             "Architecture": self._architecture(),
+            "Adapted": self.facts.adapted(),
             **{f"Level {name}": self._level(name) for name in self.levels},
             "Sizes": self._sizes(),
             "Decision": self._decision(),

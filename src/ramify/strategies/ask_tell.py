@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from ramify import parallel
 from ramify.architecture import Architecture
 from ramify.capabilities import Capability
 from ramify.costs import Costs
+from ramify.costs.filling import Filling
 from ramify.errors import ConfigurationError, RunError
 from ramify.evaluators import Evaluations, Evaluator, TrainFromScratch
 from ramify.executors import Done
@@ -129,9 +130,10 @@ class AskTellSession:
         strategy.check(self.evaluation)
         networks = networks_of(space, work, work.layout, self.evaluation.inputs) if strategy.costs else None
         self.costs = Costs(networks, strategy.costs)
-        self.trials = Trials(
-            objectives=strategy.objectives, fidelities=self.evaluation.fidelities, allows=self._allowed
-        )
+        self.filling = Filling(space, self.costs, strategy.limits, strategy.fill)
+        self.filling.check()
+        objectives, fidelities, allows = strategy.objectives, self.evaluation.fidelities, self.filling.fills
+        self.trials = Trials(objectives=objectives, fidelities=fidelities, allows=allows, fitted=self.filling)
         self.front = Front(strategy.reference)
         self.spent = Spent()
         self._pending: deque[Proposal] = deque()
@@ -231,17 +233,16 @@ class AskTellSession:
                     return None
                 break
             proposal = asked if isinstance(asked, Proposal) else Proposal(asked)
-            if self._allowed(proposal.architecture):
-                return proposal
+            fitted = self.filling(proposal.architecture, rng(seed, "fitted", number, attempt))
+            if fitted is not None:
+                return replace(proposal, architecture=fitted)
         for attempt in range(_DRAWN):
-            arch = self.space.sample(rng(seed, "within the limits", number, attempt))
-            if self._allowed(arch):
-                return Proposal(arch, None if proposal is None else proposal.epochs)
+            generator = rng(seed, "within the limits", number, attempt)
+            fitted = self.filling(self.space.sample(generator), generator)
+            if fitted is not None:
+                return Proposal(fitted, None if proposal is None else proposal.epochs)
         limits = ", ".join(f"{name} ≤ {limit:,.6g}" for name, limit in self.strategy.limits.items())
         raise RunError(f"none of {_DRAWN:,} members of {self.space.name} keeps the limits {limits}; allow more")
-
-    def _allowed(self, arch: Architecture) -> bool:
-        return not self.strategy.limits or self.strategy.within(self.costs(arch))
 
     def _record(self, proposal: Proposal, metrics: Mapping[str, float], failed: str) -> None:
         self._add(proposal.architecture, metrics, self._epochs(proposal), dict(proposal.memo), failed)

@@ -80,8 +80,9 @@ class Evolution(AskTell):
                 child = way()
                 if child in seen or child in pending:
                     continue
-                arch = space.architecture(child)
-                if trials.allows(arch):
+                arch = trials.fitted(space.architecture(child), rng)
+                found = None if arch is None else values_of(space, arch)
+                if found is not None and found not in seen and found not in pending:
                     return arch
         return None
 

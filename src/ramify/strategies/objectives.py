@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ramify.costs import COSTS, check_limits, is_cost
+from ramify.costs import COSTS, check_counted, check_limits, is_cost
 from ramify.costs.limits import within
 from ramify.errors import ConfigurationError, nearest
 from ramify.evaluators import Evaluation
+from ramify.training.recipe import later
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class Objectives:
             another one is asked for.
         targets: Objective or cost → the most that is wanted.
         penalty: Score that is lost where a target is exceeded by its whole; in proportion where it is by a part.
+        fill: Share of the tightest of the limits that members use at least; what is proposed is moved there, one
+            decision after the other. For limits of what is counted, such as `macs`; 0 for no such bound.
     """
 
     takes_several: ClassVar[bool] = False
@@ -35,6 +38,7 @@ class Objectives:
     limits: dict[str, float] = field(default_factory=dict)
     targets: dict[str, float] = field(default_factory=dict)
     penalty: float = 0.5
+    fill: float = later(0.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "objectives", tuple(self.objectives))
@@ -62,6 +66,12 @@ class Objectives:
         for name, value in self.targets.items():
             if not value > 0:
                 raise ConfigurationError(f"`targets`: {name} must be above 0, got {value}")
+        if not 0 <= self.fill <= 1:
+            raise ConfigurationError(f"`fill` must be a share from 0 to 1, got {self.fill}")
+        if self.fill and not self.limits:
+            raise ConfigurationError("`fill` is a share of `limits`, and none are named")
+        for name in self.limits if self.fill else ():
+            check_counted(name, "fill")
         if min(self.reference or (1,)) <= 0 or not self.penalty >= 0:
             wrong = f"`penalty` must be 0 or more, got {self.penalty}"
             raise ConfigurationError(

@@ -53,6 +53,8 @@ class SPOS(WeightSettings, Strategy):
         crossovers: Children of a generation that take every decision from one of two parents; the others mutate.
         mutation_rate: Probability with which a mutation draws a decision anew.
         limits: `params`, `macs` or `latency_ms` → the most that a member may have.
+        fill: Share of the tightest of the limits that members use at least; 0 for no such bound.
+        objectives: What members are compared by: `error`, or one of `loss`, costs, and the metrics of the task.
 
     Example:
         >>> from ramify import strategies
@@ -85,6 +87,8 @@ class SPOS(WeightSettings, Strategy):
     crossovers: int = 25
     mutation_rate: float = 0.1
     limits: dict[str, float] = field(default_factory=dict)
+    fill: float = later(0.0)
+    objectives: tuple[str, ...] = later(("error",))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,7 +98,7 @@ class SPOS(WeightSettings, Strategy):
         """Return the equivalent evolution by inherited weights."""
         weights = {item.name: getattr(self, item.name) for item in fields(WeightSettings)}
         paths = {name: getattr(self, name) for name in ("bins", "bins_of", "paths", "samples", "recalibrate")}
-        names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits")
+        names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits", "fill", "objectives")
         settings = {name: getattr(self, name) for name in names}
         return Evolution(**settings, evaluator=SinglePath(**weights, **paths))
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
+from random import Random
 from typing import Any, TypeVar, overload
 
 from ramify.architecture import Architecture
@@ -106,6 +107,8 @@ class Trials(Sequence[Trial]):
         objectives: Names of what is minimized.
         fidelities: Epochs after which the evaluator can evaluate, ascending; empty where it knows no epochs.
         allows: Whether a member keeps the limits of the search; all do by default.
+        fitted: Returns a member that keeps them for another one, itself or one near it, with a generator of random
+            numbers; None if there is none. By default a member itself, if it keeps them.
 
     Attributes:
         pending: What was asked for since, oldest first, and is not evaluated yet.
@@ -120,8 +123,10 @@ class Trials(Sequence[Trial]):
         objectives: Sequence[str] = ("error",),
         fidelities: Sequence[int] = (),
         allows: Callable[[Architecture], bool] = lambda arch: True,
+        fitted: Callable[[Architecture, Random], Architecture | None] | None = None,
     ) -> None:
         self.objectives, self.fidelities, self.allows = tuple(objectives), tuple(fidelities), allows
+        self.fitted = fitted or (lambda arch, rng: arch if self.allows(arch) else None)
         self._trials: list[Trial] = []
         self._folded: dict[str, tuple[int, Any]] = {}
         self._best: Trial | None = None

@@ -48,25 +48,33 @@ class SandwichPaths:
         space: Whose paths.
         seed: Of the run.
         samples: Random members of a step.
+        draws: What draws them, one of these each time. Then the smallest does not take part: what is trained is what
+            may be chosen, and the largest, which teaches it.
 
     Raises:
         ConfigurationError: If a decision is not about a number.
     """
 
-    def __init__(self, space: Space, seed: int, samples: int) -> None:
-        self.space, self.seed, self.samples = space, seed, samples
+    def __init__(self, space: Space, seed: int, samples: int, draws: Sequence[Draw] = ()) -> None:
+        self.space, self.seed, self.samples, self.draws = space, seed, samples, tuple(draws)
         for decision in space.decisions:
             if not all(type(value) in (int, float) for value in decision.choices):
                 raise ConfigurationError(
                     f"a sandwich needs decisions about numbers, such as widths: in {space.name} {decision.name} is one "
                     f"of {listing(decision.choices)}; take `paths` uniform"
                 )
-        self.ends = [space.architecture([pick(d.choices) for d in space.decisions]) for pick in (max, min)]
+        ends = (max,) if draws else (max, min)
+        self.ends = [space.architecture([pick(d.choices) for d in space.decisions]) for pick in ends]
 
     def __call__(self, step: int) -> list[Path]:
         """Return the paths of a step, the largest first."""
-        drawn = (self.space.sample(rng(self.seed, "path", step, number)) for number in range(self.samples))
+        drawn = (self._drawn(step, number) for number in range(self.samples))
         return [single_path(self.space, member) for member in (*self.ends, *drawn)]
+
+    def _drawn(self, step: int, number: int) -> Architecture:
+        """Return a random member of a step."""
+        generator = rng(self.seed, "path", step, number)
+        return generator.choice(self.draws)(generator) if self.draws else self.space.sample(generator)
 
 
 class FairPaths:

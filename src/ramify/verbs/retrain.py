@@ -211,7 +211,7 @@ def retrain(
             weights = _written(folder, LAST, session.trained.state_dict())
             best = {name: session.best[name] for name in ("epoch", "score") if session.best}
             folder.write_json("architecture.json", arch.to_dict())
-            record = {"layout": keywords, **_record_of(learned, task_settings(learned))}
+            record = {"layout": keywords, **record_of(learned, task_settings(learned))}
             network_file = {"architecture": arch.to_dict(), **record, "sha256": weights}
             if best:
                 network_file["best_sha256"] = _written(folder, BEST, session.best["state"])
@@ -311,7 +311,7 @@ def _searched_task(source: Any, home: Path | None) -> Task | None:
     return None if record is None else task_told({"task": record})
 
 
-def _record_of(task: Task, settings: Any) -> dict[str, Any]:
+def record_of(task: Task, settings: Any) -> dict[str, Any]:
     """Return what `network.json` says of the inputs and outputs of a trained network."""
     record: dict[str, Any] = dict(task.shape)
     if set(record) != {"num_classes", "in_channels"}:

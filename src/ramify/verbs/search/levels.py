@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from ramify import files
 from ramify.architecture import Architecture
 from ramify.commandline.command import printed
 from ramify.commandline.options import add_data, add_network, add_recipe, add_run, add_space, add_task, of_run
-from ramify.errors import ConfigurationError
+from ramify.errors import ConfigurationError, nearest
 from ramify.run import RunFolder, data_parallel, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.opening import bound, common_settings, data_settings, execution_of, task_settings
@@ -42,16 +42,43 @@ class Level:
     """One search of a pipeline.
 
     Args:
-        space: What is searched.
+        space: What is searched; None where one space is named for all levels.
         strategy: How.
         network: Layout keywords of the supernet, or of the networks that are trained.
         around: Name of an earlier level whose result becomes the space's `cell`; None where the space is complete.
+        after: Name of an earlier level whose supernet's weights this one's begins with; None for new ones.
+        largest: Choice → how many of the last candidates are left in each of its rows, of those that exist; what is not
+            named stays whole. So a search is about small kernels first, then depth, then width (Once-for-All).
     """
 
-    space: Space
+    space: Space | None
     strategy: Strategy
     network: Mapping[str, Any] = field(default_factory=dict)
     around: str | None = None
+    after: str | None = None
+    largest: Mapping[str, int] | None = None
+
+    @property
+    def searched(self) -> Space:
+        """What is searched of the space.
+
+        Raises:
+            ConfigurationError: If there is no space, or it has no such choice.
+        """
+        if self.space is None:
+            raise ConfigurationError("no space is named; name one for each level, or --space for all of them")
+        if not self.largest:
+            return self.space
+        choices = self.space.choices
+        if unknown := next((name for name in self.largest if name not in choices), None):
+            raise ConfigurationError(f"{self.space.title} has no choice {unknown!r}; {nearest(unknown, choices)}")
+        if wrong := next((name for name, count in self.largest.items() if count < 1), None):
+            raise ConfigurationError(f"of {wrong!r} at least 1 candidate is left, got {self.largest[wrong]}")
+        masks = {}
+        for name, count in self.largest.items():
+            mask = choices[name].mask
+            masks[name] = mask & (mask.flip(1).cumsum(1).flip(1) <= count)
+        return self.space.restrict(masks)
 
 
 @dataclass(frozen=True)
@@ -81,6 +108,7 @@ def search_levels(
     *,
     task: Task | None = None,
     out: str | Path,
+    space: Space | None = None,
     recipe: Recipe | None = None,
     network: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -98,6 +126,7 @@ def search_levels(
         data: As for `search`; what the last level's architecture is trained on, too.
         task: What is learned; classification when None.
         out: The run folder; each level gets a folder of its name in it.
+        space: What levels search that name no space of their own.
         recipe: How the last level's architecture is trained; it is not trained when None.
         network: Layout keywords of the trained network.
         seed: All randomness follows from it.
@@ -112,17 +141,20 @@ def search_levels(
     Raises:
         RamifyError: If anything handed in cannot work; nothing has been trained then.
     """
-    named = {name: level if isinstance(level, Level) else Level(**level) for name, level in levels.items()}
+    named = {
+        name: level if isinstance(level, Level) else Level(**{"space": None, **level}) for name, level in levels.items()
+    }
+    named = {name: level if level.space else replace(level, space=space) for name, level in named.items()}
     _check(named)
-    last = list(named.values())[-1]
+    last = list(named.values())[-1].searched
     fabric = make_fabric(device, precision, threads)
     if data is None and task is None and any(level.strategy.needs_data for level in named.values()):
         data = "digits"
-    learned = None if data is None and task is None else bound(task, data, fabric, last.space)
+    learned = None if data is None and task is None else bound(task, data, fabric, last)
     if recipe is not None:  # what cannot work at the end is refused at the beginning
         if learned is None:
             raise without_images("the training at the end", None)
-        last.space.layout(network)
+        last.layout(network)
         recipe.augmented(learned)
     settings = None if data is None else data_settings(data)
     execution = execution_of(execution, out, learned, fabric, precision, progress)
@@ -138,12 +170,18 @@ def search_levels(
         folder.open(config, seed)
         for number, (name, level) in enumerate(named.items(), start=1):
             say(f"level {number} of {len(levels)}: {name}", enabled=progress)
-            space = level.space
+            searched = level.searched
             if level.around is not None:
-                space = with_cell(space, results[level.around].architecture)
-            layout = dict(level.network)
+                searched = with_cell(searched, results[level.around].architecture)
             results[name] = search(
-                space, level.strategy, data, task=task, network=layout, out=files.inner(folder.path, name), **machine
+                searched,
+                level.strategy,
+                data,
+                task=task,
+                network=dict(level.network),
+                init=None if level.after is None else results[level.after].out,
+                out=files.inner(folder.path, name),
+                **machine,
             )
         result = results[name]
         if not folder.finished:
@@ -180,24 +218,29 @@ def _check(levels: Mapping[str, Level]) -> None:
     for name, level in levels.items():
         if not re.fullmatch(r"[A-Za-z][\w-]*", name) or name == TRAINING:
             raise ConfigurationError(f"level {name!r}: a name is letters, digits, `-` and `_`, and not `{TRAINING}`")
+        space = level.searched
         if level.around is not None:
             if level.around not in earlier:
                 raise ConfigurationError(f"level {name!r} is around {level.around!r}, which must be one of {earlier}")
-            if "cell" not in inspect.signature(type(level.space)).parameters:
-                raise ConfigurationError(f"level {name!r}: {level.space.name} has no `cell` to be around of")
-        verdict = compatible(level.space, level.strategy)
+            if "cell" not in inspect.signature(type(space)).parameters:
+                raise ConfigurationError(f"level {name!r}: {space.name} has no `cell` to be around of")
+        if level.after is not None and level.after not in earlier:
+            raise ConfigurationError(f"level {name!r} begins after {level.after!r}, which must be one of {earlier}")
+        verdict = compatible(space, level.strategy)
         if not verdict:
             kind = type(level.strategy).__name__
-            raise ConfigurationError(f"level {name!r}: {kind} cannot search {level.space.name}: {verdict.reason}")
+            raise ConfigurationError(f"level {name!r}: {kind} cannot search {space.name}: {verdict.reason}")
         earlier.append(name)
 
 
 def _described(level: Level) -> dict[str, Any]:
+    later = {"after": level.after, "largest": described(level.largest)}
     return {
         "space": described(level.space),
         "strategy": described(level.strategy),
         "network": described(dict(level.network)),
         "around": level.around,
+        **{name: value for name, value in later.items() if value},
     }
 
 
@@ -206,11 +249,15 @@ def _described(level: Level) -> dict[str, Any]:
 
 def run(command: Command, names: Sequence[str]) -> int:
     """Run `ramify search` where a configuration gives levels."""
+    add_space(command, "what levels search that name no space of their own")
     for name in names:
-        add_space(command, f"what level {name} searches", f"--levels.{name}.space", required=True)
+        add_space(command, f"what level {name} searches", f"--levels.{name}.space")
         command.add(f"--levels.{name}.strategy", Strategy, "how", required=True)
         add_network(command, "layout of its supernet", f"--levels.{name}.network")
         command.add(f"--levels.{name}.around", str | None, "the level whose result are its cells")
+        command.add(f"--levels.{name}.after", str | None, "the level whose weights its supernet begins with")
+        text = "choice → how many of the last candidates are left in each row"
+        command.add(f"--levels.{name}.largest", dict[str, int] | None, text)
     command.add(f"--{TRAINING}.recipe", Recipe | None, "how the last level's architecture is trained")
     add_network(command, "layout of the trained network", f"--{TRAINING}.network")
     add_data(command)
@@ -219,7 +266,9 @@ def run(command: Command, names: Sequence[str]) -> int:
     add_run(command)
     options = command.parse()
     levels = {
-        name: Level(given.space, given.strategy, given.network or {}, given.around)
+        name: Level(
+            given.space or options.space, given.strategy, given.network or {}, given.around, given.after, given.largest
+        )
         for name, given in ((name, options.levels[name]) for name in names)
     }
     training = options[TRAINING]

@@ -1,0 +1,177 @@
+"""Making a network that exists smaller: one command that goes on, with the network's weights, and its budgets."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import ramify
+from networks_of_users import Net
+from networks_without_points import Residual
+from ramify import spaces, strategies
+from ramify.cli import main
+from ramify.data import DataSpec
+from ramify.errors import ConfigurationError, RamifyError
+from ramify.run.trained import load_network
+from ramify.seeding import seeded
+from ramify.spaces.sorting import sorted_start
+from ramify.training import Recipe
+from ramify.verbs import adapt as verb
+from ramify.verbs.adapt.fitted import GRIDS, fitted_to
+
+DIGITS = DataSpec(source="digits", subset=96)
+SHORT = strategies.SPOS(
+    paths="sandwich",
+    epochs=1,
+    batch_size=32,
+    lr=0.01,
+    recalibrate=32,
+    evaluations=6,
+    population=4,
+    parents=2,
+    crossovers=1,
+)
+TRAINING = Recipe(epochs=1, batch_size=32, auxiliary=False, drop_path=0.0, cutout=0)
+WORDS = (
+    *("--data", "digits", "--data.subset", "96", "--threads", "1", "--progress", "false", "--device", "cpu"),
+    *("--strategy.epochs", "1", "--strategy.recalibrate", "32", "--strategy.evaluations", "4"),
+    *("--recipe.epochs", "1", "--training.epochs", "1"),
+)
+
+
+def adapted(network, out, **changed):
+    settings = {"limits": {"macs": 0.4}, "strategy": SHORT, "recipe": TRAINING, "training": TRAINING, "threads": 1}
+    return ramify.adapt(network, DIGITS, out=out, device="cpu", progress=False, **settings | changed)
+
+
+def whole(seed=0):
+    with seeded(seed, "whole"):
+        return Residual(10, 1)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return adapted(whole(), tmp_path_factory.mktemp("adapt") / "run")
+
+
+def test_a_network_becomes_as_small_as_its_limit_asks(run):
+    most, cost = (run.figures["limits"]["macs"][name] for name in ("most", "cost"))
+    assert most == 0.4 * run.figures["original"]["macs"]
+    assert 0.98 * most <= cost <= most
+    assert cost == run.figures["adapted"]["macs"] == ramify.profile(run.network, (1, 8, 8)).macs
+    assert type(run.network) is Residual
+    assert {"model.py", "model.safetensors"} <= {path.name for path in run.exported.iterdir()}
+    assert "Adapted" in run.report.read_text()
+
+
+def test_the_original_teaches_and_is_what_was_handed_in(run):
+    out = run.report.parent
+    teacher = (out / "retrain/config.yaml").read_text()
+    assert "original" in json.loads((out / "retrain/provenance.json").read_text())["teacher"]["source"]
+    assert "distillation" in teacher
+    kept, given = load_network(out / "original")[0].state_dict(), whole().state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in given.items())
+
+
+def test_the_supernet_begins_with_the_sorted_weights(run):
+    started = load_file(run.report.parent / "original/sorted.safetensors")
+    network = load_network(run.report.parent / "original")[0]
+    assert {name: value.tolist() for name, value in sorted_start(run.space, network).items()} == {
+        name: value.tolist() for name, value in started.items()
+    }
+    weight = started["network.network.stem.weight"]
+    given = whole().stem.weight
+    assert sorted(weight.flatten().tolist()) == sorted(given.flatten().tolist())
+    assert not torch.equal(weight, given)
+
+
+def test_the_same_call_does_nothing_again(run, monkeypatch):
+    monkeypatch.setattr(verb, "export", lambda *_: pytest.fail("it is exported again"))
+    again = adapted(whole(), run.report.parent)
+    assert again.architecture == run.architecture and again.figures == run.figures
+
+
+def test_another_network_in_the_same_folder_is_refused(run):
+    with pytest.raises(RamifyError, match="began with other weights of the network; choose another --out"):
+        adapted(whole(1), run.report.parent)
+
+
+def test_other_limits_in_the_same_folder_are_refused(run):
+    with pytest.raises(RamifyError, match=r"limits\.macs"):
+        adapted(whole(), run.report.parent, limits={"macs": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({}, "`limits` say how small the network shall be"),
+        ({"macs": 100.0}, r"limits.macs 100: members of AnyNetwork\(Residual\) have [\d,]+ to [\d,]+ macs"),
+        ({"params": 1e9}, r"limits.params 1,000,000,000: members of AnyNetwork\(Residual\) have [\d,]+ to"),
+        ({"flops": 0.5}, "not 'flops'"),
+    ],
+)
+def test_limits_that_cannot_be_met_are_refused_before_anything_is_written(limits, message, tmp_path):
+    with pytest.raises(ConfigurationError, match=message):
+        adapted(whole(), tmp_path / "run", limits=limits)
+    assert not (tmp_path / "run").exists()
+
+
+def test_widths_become_finer_only_where_the_limit_needs_it():
+    fits = {"data": DIGITS, "fabric": ramify.run.make_fabric("cpu", "32-true", 1)}
+    coarse = fitted_to(whole(), {"depth": False}, {"macs": 1.0}, **fits)
+    assert coarse.space.widths is None
+    fine = fitted_to(whole(), {"depth": False}, {"macs": 0.31}, **fits)
+    assert fine.space.widths in [grid["widths"] for grid in GRIDS[1:]]
+
+
+def test_points_are_for_search(tmp_path):
+    with pytest.raises(ConfigurationError, match="has choice points, so there is no network yet"):
+        adapted(Net, tmp_path / "run", elastic={"input_size": (1, 8, 8)})
+
+
+def test_a_strategy_without_limits_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="RSPS knows no limits"):
+        adapted(whole(), tmp_path / "run", strategy=strategies.RSPS())
+    with pytest.raises(ConfigurationError, match="SPOS has limits of its own"):
+        adapted(whole(), tmp_path / "run", strategy=strategies.SPOS(limits={"macs": 1e5}))
+
+
+def test_a_space_has_its_own_arguments(tmp_path):
+    space = spaces.AnyNetwork(whole(), input_size=(1, 8, 8))
+    with pytest.raises(ConfigurationError, match="an AnyNetwork has its own depth; leave them out"):
+        adapted(space, tmp_path / "run", elastic={"depth": False})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    shutil.copy(Path(__file__).parents[1] / "networks_without_points.py", tmp_path / "mine.py")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_command_line_trains_a_network_without_weights_first_and_goes_on(folder, capsys):
+    command = ["adapt", "mine.py:Residual", *WORDS, "--limits", "{macs: 0.4}", "--out", "run"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "macs: " in said and "run/report.html" in said
+    assert load_network("run/original")[0].stem.in_channels == 1
+    state = load_file("run/retrain/model.safetensors")
+    (folder / "run/result.json").unlink()
+    for name in ("retrain/result.json", "search/result.json"):  # as if it had been stopped behind the last step
+        (folder / "run" / name).unlink()
+    assert main(command) == 0
+    assert all(torch.equal(value, state[name]) for name, value in load_file("run/retrain/model.safetensors").items())
+
+
+def test_the_command_line_takes_weights_of_a_file(folder):
+    save_file(whole().state_dict(), "whole.safetensors")
+    command = ["adapt", "mine.py:Residual", *WORDS, "--init", "whole.safetensors", "--limits", '{"params": 0.5}']
+    assert main([*command, "--out", "run", "--depth", "false"]) == 0
+    kept = load_network("run/original")[0].state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in whole().state_dict().items())
+    limits = json.loads((folder / "run/result.json").read_text())["limits"]["params"]
+    assert 0.98 <= limits["cost"] / limits["most"] <= 1
