@@ -21,8 +21,8 @@ from ramify.costs.elastic import PolynomialCost, polynomials
 from ramify.costs.members import EstimatedCosts, member_costs
 from ramify.costs.nested import NestedCost
 from ramify.costs.networks import Networks
+from ramify.costs.predicting import PredictedLatency, of_file
 from ramify.costs.record import FILE, find
-from ramify.costs.table import OperatorTable
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import AnyNetwork, Space
@@ -117,8 +117,9 @@ def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | 
     """
     space = networks.space
     if name.startswith(FILE):
-        table = OperatorTable.of(name)
-        table.check(space)
+        table = of_file(name, networks)
+        if isinstance(table, PredictedLatency):
+            return _predicted(space, table)
         rows = table.rows(space)
         cheapest = table.fixed + math.fsum(map(min, rows))  # a first one that costs much would leave no digits
         return ExpectedCost(space, cheapest, [[value - min(row) for value in row] for row in rows])
@@ -148,10 +149,30 @@ def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | 
     if counted.additive:
         expected = ExpectedCost.of(space, lambda arch: counted.of(arch)[0])
         looked = [counted.of(arch)[0] for arch in drawn]
-    if not counted.additive:
-        summed = EstimatedCosts(space, lambda arch: networks.measured([cost], arch)[0])
-        expected = ExpectedCost.of(space, lambda arch: summed.of(arch)[0])
-        looked = [networks.measured([cost], arch)[0] for arch in drawn]
+    if counted.additive:
+        return _if_sum(space, expected, drawn, looked)
+    return _estimated(space, lambda arch: networks.measured([cost], arch)[0])
+
+
+def _predicted(space: Space, of: Callable[[Architecture], float]) -> ExpectedCost | NestedCost | None:
+    """Return the expectation of what is predicted of members' networks; None where that is no sum."""
+    if isinstance(space, AnyNetwork) and space.nested:
+        return None if space.knobs else NestedCost.of(space, of)
+    return _estimated(space, of) if space.additive else None
+
+
+def _estimated(space: Space, of: Callable[[Architecture], float]) -> ExpectedCost | None:
+    """Return the expectation of a cost that is no whole number, if it is a sum over decisions."""
+    summed = EstimatedCosts(space, of)
+    expected = ExpectedCost.of(space, lambda arch: summed.of(arch)[0])
+    drawn = [space.sample(rng(0, "sums", number)) for number in range(_CHECKS)]
+    return _if_sum(space, expected, drawn, [of(arch) for arch in drawn])
+
+
+def _if_sum(
+    space: Space, expected: ExpectedCost, drawn: Sequence[Architecture], looked: Sequence[float]
+) -> ExpectedCost | None:
+    """Return an expectation if it is what was found of members by a look."""
     sums = (float(expected(space.mix(arch))) for arch in drawn)
     return expected if all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(sums, looked, strict=True)) else None
 

@@ -275,6 +275,11 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         say(f"the budget is missed: {cost} {budget['of']}, where {target} were asked for")
     for name, limit in result.get("limits", {}).items():
         say(f"{name}: {limit['cost']:,.10g}, of {limit['most']:,.10g} that are allowed")
+    for name, cost in {**result.get("limits", {}), **result.get("predicted", {})}.items():
+        if "measured" in cost:
+            say(f"{name}: {cost['measured']:,.4g} measured, {cost['off']:+.1%} from the {cost['cost']:,.4g} predicted")
+        elif "differs" in cost:
+            say(f"{name}: of another device, so nothing is measured here: {cost['differs']}")
     for number, member in enumerate(result.get("front", ())):
         folder.write_json(f"front/{number:02}.json", member["architecture"])
     folder.finish(result)
