@@ -1,9 +1,9 @@
 """What networks cost, before they are trained: records, tables, expectations, limits.
 
 A cost is a record, `Cost(name, unit, measure, additive)`; the library has parameters, multiply-adds and latencies, a
-file can hold a table of operators, or of the leaf calls of a device (`file:PATH`), and `@cost` adds one's own. `MemberCosts` says what every member of a
-space costs, `ExpectedCost` what one that is drawn will, `Limits` which member is the best within limits, and
-`ConstrainedSampler` draws uniformly among those.
+file can hold a table of operators, or of the leaf calls of a device (`file:PATH`), and `@cost` adds one's own.
+`MemberCosts` says what every member of a space costs, `ExpectedCost` what one that is drawn will, `Limits` which member
+is the best within limits, and `ConstrainedSampler` draws uniformly among those.
 """
 
 from ramify.costs.budget import Budget, StageBudget, SumBudget, budget

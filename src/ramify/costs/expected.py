@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,8 @@ from ramify.spaces.chain import ChainSpace
 
 _CHECKS = 4
 """Members drawn at random whose sums are compared with a look, where none have been before."""
+_DRAWN = 200
+"""Members to whose predictions a sum is fitted, at most."""
 
 
 class ExpectedCost:
@@ -101,7 +104,9 @@ class ExpectedCost:
         return self.base + sum(map(max, self.costs))
 
 
-def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | PolynomialCost | None:
+def expected_cost(
+    networks: Networks, name: str, *, nearest: bool = True
+) -> ExpectedCost | NestedCost | PolynomialCost | None:
     """Return the expectation of the named cost; None where that cost is no sum over decisions, or over what is read.
 
     A cost that is measured on a device is estimated as a sum: in chains latencies are those of the operators, each
@@ -111,6 +116,7 @@ def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | 
     Args:
         networks: Of the members.
         name: Of a cost, or of a table in a file.
+        nearest: Whether a latency that a table predicts, and that is no sum, is taken for the nearest sum.
 
     Raises:
         TableError: If the file is damaged, or does not fit the space.
@@ -119,7 +125,8 @@ def expected_cost(networks: Networks, name: str) -> ExpectedCost | NestedCost | 
     if name.startswith(FILE):
         table = of_file(name, networks)
         if isinstance(table, PredictedLatency):
-            return _predicted(space, table)
+            found = _predicted(space, table)
+            return _nearest(space, table) if found is None and nearest else found
         rows = table.rows(space)
         cheapest = table.fixed + math.fsum(map(min, rows))  # a first one that costs much would leave no digits
         return ExpectedCost(space, cheapest, [[value - min(row) for value in row] for row in rows])
@@ -159,6 +166,22 @@ def _predicted(space: Space, of: Callable[[Architecture], float]) -> ExpectedCos
     if isinstance(space, AnyNetwork) and space.nested:
         return None if space.knobs else NestedCost.of(space, of)
     return _estimated(space, of) if space.additive else None
+
+
+def _nearest(space: Space, of: Callable[[Architecture], float]) -> ExpectedCost:
+    """Return the sum over decisions that is nearest to the costs of members that are drawn."""
+    first = {d.name: d.choices[0] for d in space.decisions}
+    columns = {(d.name, value): 0 for d in space.decisions for value in d.choices[1:]}
+    columns = {key: at for at, key in enumerate(columns, start=1)}
+    drawn = [space.sample(rng(0, "nearest", number)) for number in range(min(_DRAWN, 64 + 2 * len(columns)))]
+    uses = np.zeros((len(drawn), len(columns) + 1))
+    uses[:, 0] = 1.0
+    for row, arch in zip(uses, drawn, strict=True):
+        row[[columns[name, arch[name]] for name in space.reads(arch) if arch[name] != first[name]]] = 1.0
+    fitted = np.linalg.lstsq(uses, np.array([of(arch) for arch in drawn]), rcond=None)[0].tolist()
+    costs = [[fitted[columns[d.name, value]] if value != first[d.name] else 0.0 for value in d.choices]
+             for d in space.decisions]  # fmt: skip
+    return ExpectedCost(space, fitted[0], costs)
 
 
 def _estimated(space: Space, of: Callable[[Architecture], float]) -> ExpectedCost | None:

@@ -171,7 +171,7 @@ class LatencyTable:
     # Where it is from
 
     def differs(self, machine: Mapping[str, Any]) -> str:
-        """Return in words in what the device that was measured is another than that of a machine; empty if it is not."""
+        """Return in words in what the device of the table is another than that of a machine; empty if it is not."""
         names = ("processor", "device", "runtime", "threads")
         return ", ".join(
             f"{name} {shown(self.machine[name])} instead of {shown(machine[name])}"
@@ -233,9 +233,7 @@ def _check(content: _Json, where: str) -> None:
         raise TableError(f"{where}: there is no scale {shown(unknown)}; known: {', '.join((*FAMILIES, CALL, NETWORK))}")
     for call, (ms, work) in content["calls"].items():
         if len(call) > LONGEST or not 0 <= ms <= _LARGEST or not 0 <= work <= 2**60:
-            raise TableError(
-                f"{where}: call {shown(call)}: milliseconds from 0 to {_LARGEST:g} and its work are wanted"
-            )
+            raise TableError(f"{where}: call {shown(call)}: milliseconds and work must be 0 or more, and within bounds")
     numbers = [content["noise"], content["probe_ms"], *content["scales"].values(), *content["residuals"]]
     if not all(abs(number) <= _LARGEST for number in numbers):
         raise TableError(f"{where}: numbers must be from {-_LARGEST:g} to {_LARGEST:g}")

@@ -8,7 +8,8 @@ strongest edges of a node are the pair with the largest sum.
 Where costs are sums over decisions, that member is found exactly (`costs/best.py`). This includes costs that are
 measured on a device: they are estimated as sums, once, before anything learns, and the limit holds for the estimate;
 what the network of the result takes in the end is measured once more and reported. Elsewhere members are looked at
-(`costs/searching.py`); latencies are predicted there from the calls of some networks that are measured. Limits that no member keeps are refused before anything learns.
+(`costs/searching.py`); latencies are predicted there from the calls of some networks that are measured. Limits that no
+member keeps are refused before anything learns.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ class Limits:
             ConfigurationError: If no member keeps the limits, saying what members cost.
         """
         if self._members is None:
-            expected = {name: self._measured.get(name) or expected_cost(self.networks, name) for name in self.most}
+            expected = {
+                name: self._measured.get(name) or expected_cost(self.networks, name, nearest=False)
+                for name in self.most
+            }
             sums = {name: cost for name, cost in expected.items() if isinstance(cost, ExpectedCost)}
             self._measured = {name: cost for name, cost in sums.items() if not is_repeatable(name)}
             for name, cost in ((name, cost) for name, cost in expected.items() if cost is not None):

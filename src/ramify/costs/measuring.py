@@ -26,6 +26,7 @@ from ramify.costs.latency_table import CALL, NETWORK, RUNTIMES, LatencyTable, Ti
 from ramify.costs.networks import Networks
 from ramify.costs.profiling import images_for, timed_inputs, wait_for
 from ramify.errors import ConfigurationError, MissingExtraError, nearest
+from ramify.ops.shapes import ShapesOnly
 from ramify.parallel import processor
 from ramify.seeding import rng
 
@@ -162,12 +163,12 @@ def _fit(table: LatencyTable, observed: Sequence[Observed]) -> LatencyTable:
     table = replace(table, calls=calls)
     names = (*FAMILIES, CALL, NETWORK)
     sums = np.array([[table.sums(one.calls.elements())[0][name] for name in names] for one in observed])
-    times = np.array([one.ms for one in observed])
-    shared = float(np.median(times / sums[:, : len(FAMILIES)].sum(axis=1)))
+    taken = np.array([one.ms for one in observed])
+    shared = float(np.median(taken / sums[:, : len(FAMILIES)].sum(axis=1)))
     prior = np.array([shared] * len(FAMILIES) + [0.0, 0.0])
-    shares = sums / times[:, None]
-    weights = np.diag(np.sqrt(_RIDGE * len(times)) * shares.mean(axis=0))
-    rows, wanted = np.vstack([shares, weights]), np.concatenate([np.ones(len(times)), weights @ prior])
+    shares = sums / taken[:, None]
+    weights = np.diag(np.sqrt(_RIDGE * len(taken)) * shares.mean(axis=0))
+    rows, wanted = np.vstack([shares, weights]), np.concatenate([np.ones(len(taken)), weights @ prior])
     scales = np.linalg.lstsq(rows, wanted, rcond=None)[0]
     scales = np.where(shares.any(axis=0), scales, prior)
     return replace(table, scales=dict(zip(names, map(float, scales), strict=True)))
@@ -244,7 +245,7 @@ def _passes(network: nn.Module, inputs: Any, whole: Step) -> tuple[list[float], 
     device = next(network.parameters()).device
     times, by_call = [], []
     with torch.inference_mode():
-        for repeat in range(_WARMUP + _PASSES):
+        for _ in range(_WARMUP + _PASSES):
             wait_for(device)
             start = time.perf_counter()
             whole()
@@ -316,4 +317,5 @@ def seen_on_meta(networks: Networks, arch: Architecture, batch: int) -> list[Cal
     """Return the calls of a member's network, which is not run."""
     network = networks.shapes(arch)
     inputs = images_for(network, networks.inputs.size, batch)
-    return calls_of(network, inputs)
+    with ShapesOnly():
+        return calls_of(network, inputs)

@@ -81,7 +81,7 @@ def of_file(name: str, networks: Networks) -> PredictedLatency | OperatorTable:
     path = expanded(name.removeprefix(FILE))
     text = reading.text_of(path, error=TableError)
     if text.lstrip().startswith("{"):
-        content = reading.json_value(text, where=shown(path), error=TableError)
+        content: dict[str, Any] = reading.json_value(text, where=shown(path), error=TableError)
         if "calls" in content:
             return PredictedLatency(networks, LatencyTable.of_text(text, shown(path)))
     table = OperatorTable.of(name)

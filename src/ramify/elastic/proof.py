@@ -18,6 +18,7 @@ from ramify.elastic.groups import Found, Plan, plan_groups
 from ramify.elastic.labels import first_line, layer_by_layer
 from ramify.elastic.masking import ElasticNetwork
 from ramify.elastic.trace import Trace
+from ramify.elastic.verdicts import Verdict
 
 EXACT, ROUNDED = 1e-9, 1e-5
 """Relative differences that are allowed: in float64, and in float32 where the user's code makes constants of it."""
@@ -214,6 +215,24 @@ class Prover:
         every = self._member(rest, 0, range(len(self.stages)), range(len(self.kernels)))
         removed = max(self._removed(rest, member) for member in (every, self._drawn(rest)))
         return found, Proof(self._permuted(rest), removed, self._full(rest), self._dtype)
+
+    def verdict(self, key: str, found: Sequence[Found], widths: Sequence[float], multiple: int) -> Verdict:
+        """Prove groups, and return what is found under a key; the other arguments are those of `prove`."""
+        proved, proof = self.prove(found, widths, multiple)
+        before = {one.name for one in found if one.reason}
+        return Verdict(
+            key=key,
+            reasons={one.name: one.reason for one in proved if one.reason and one.name not in before},
+            stages=[stage.name for stage in self.stages],
+            kernels=[kernel.name for kernel in self.kernels],
+            dropped=self.dropped,
+            permuted=proof.permuted,
+            removed=proof.removed,
+            full=proof.full,
+            dtype=str(proof.dtype).removeprefix("torch."),
+            graphs=self.graphs is not None,
+            written=self.written if self.graphs is not None else "",
+        )
 
     def _says(self, what: str, measure: Callable[[], float]) -> str:
         """Return what is wrong, empty where what is measured is within the bar."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ramify import files
 from ramify.commandline.options import add_machine, add_network, add_restriction, add_space, restricted
 from ramify.costs import Inputs, LatencyTable, Networks, measure_latency
 from ramify.costs.latency_table import RUNTIMES
 from ramify.costs.measuring import noisy
+from ramify.errors import RamifyError, TableError
 from ramify.run import make_fabric, say
 
 if TYPE_CHECKING:
@@ -47,6 +49,11 @@ def run(command: Command) -> int:
     add_machine(command, "seed", text="decides which members are drawn")
     add_machine(command, "out", text="the table's file", required=True)
     options = command.parse()
+    if files.is_there(options.out):
+        try:
+            LatencyTable.read(options.out)
+        except TableError:
+            raise RamifyError(f"--out {options.out} exists and is no table of latencies; choose another") from None
     chosen = {name: options[name] for name in ("members", "rounds", "batch", "runtime", "seed")}
     table: LatencyTable = measure_latency(networks_of(options), **chosen)
     table.save(options.out)

@@ -47,6 +47,7 @@ from ramify.run.opening import (
     task_settings,
 )
 from ramify.run.origin import SUPERNET, in_words, shape_of, told_of
+from ramify.run.proofs import keep_proof, recall_proof
 from ramify.run.sources import Result
 from ramify.spaces import Space
 from ramify.spaces.layout import Kind
@@ -211,6 +212,7 @@ def search(
         of_table = None if annotate is None else annotate.table
         more = _more(folder, strategy)
         if opened(folder, config, seed, learned, progress, of_table, lookup, more=more, origins=[initial]):
+            keep_proof(folder, space)
             title = type(strategy).__name__
             shown = () if learned is None else learned.shown
             seconds = drive(
@@ -322,6 +324,7 @@ def run(command: Command) -> int:
     add_recipe(command, "search")
     add_run(command)
     add_seeds(command)
+    recall_proof(next((item.value for item in command.given() if item.option == "out"), None))
     options = command.parse()
     space = restricted(options)
     chosen = {name: options[name] for name in ("task", "network", "init", "init_alphas", "table", "executor")}
