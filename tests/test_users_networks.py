@@ -70,6 +70,7 @@ def test_a_search_that_is_killed_comes_to_the_same_bits(network, strategy, folde
     strikes = STRIKES[:1] if (network, strategy) == ("heads", "GDAS") else STRIKES
     found = chaos(searching(network, strategy), strikes=strikes, folder=folder / "runs")
     assert found.ended[0][1] == -KILL
+    assert (found.out / "proof.json").exists() == (network == "heads")
 
 
 @pytest.mark.slow
