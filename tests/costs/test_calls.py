@@ -17,11 +17,12 @@ from small_runs import SPACES, images
 ANY = {
     "residual": (spaces.AnyNetwork(Residual, input_size=(3, 8, 8)), {}),
     "heads": (spaces.AnyNetwork(Heads, input_size=(3, 8, 8)), {}),
+    "instance": (spaces.AnyNetwork(Residual(), input_size=(3, 8, 8)), {}),
 }
 SEEN = images(10, 3, 8, 8)
 
 
-@pytest.mark.parametrize("name", ["nasbench201", "darts", "size", "stage-graph", "residual", "heads"])
+@pytest.mark.parametrize("name", ["nasbench201", "darts", "size", "stage-graph", "residual", "heads", "instance"])
 def test_they_are_the_same_on_the_meta_device(name):
     space, layout = (SPACES | ANY)[name]
     networks = Networks(space, SEEN, layout)

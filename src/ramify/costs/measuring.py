@@ -206,6 +206,7 @@ def observe(
             network = networks.network(members[number])
             inputs = timed_inputs(network, networks.inputs.size, batch)
             if number not in calls:
+                calls_of(network, inputs)  # in which networks may make what they keep
                 calls[number] = calls_of(network, inputs)
             whole = executed.get(number) or _whole(network, inputs, runtime)
             if runtime != "pytorch":

@@ -76,7 +76,7 @@ class Networks:
     def shapes(self, arch: Architecture) -> nn.Module:
         """Return a member's network on the meta device, in evaluation mode: nothing is initialized or computed."""
         with torch.device("meta"):
-            return self.space.build(arch, self.layout, shape=dict(self.inputs.shape)).eval()
+            return self.space.build(arch, self.layout, shape=dict(self.inputs.shape)).to("meta").eval()
 
 
 def _number(cost: Cost, network: nn.Module, inputs: torch.Tensor) -> float:

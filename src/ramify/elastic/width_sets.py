@@ -1,8 +1,9 @@
 """Batch norms with weights and statistics of their own for every width, as in slimmable networks.
 
 Yu et al., Slimmable Neural Networks, ICLR 2019, arXiv:1812.08928. A supernet's norm keeps its own tensors for the full
-width; those of the other shares lie beside them, (K − 1, C) for K shares. A channel takes those of the share that its
-group has. In a mixture the outputs of the sets are weighted by the mixing weights, which is one norm again.
+width; those of the other shares lie beside them, ((K − 1)·C,) for K shares: of rank 1, as norms are. A channel takes
+those of the share that its group has. In a mixture the outputs of the sets are weighted by the mixing weights, which is
+one norm again.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class WidthSets:
             for kind in KINDS:
                 own = getattr(norm, kind, None)
                 if own is not None:
-                    others = own.detach().expand(self.count - 1, *own.shape).clone()
+                    others = own.detach().repeat(self.count - 1)
                     if isinstance(own, nn.Parameter):
                         norm.register_parameter(f"{BESIDE}{kind}", nn.Parameter(others))
                     else:
@@ -156,12 +157,13 @@ class WidthSets:
 
 def _stacked(state: Mapping[str, Tensor], path: str, kind: str) -> Tensor:
     """Return the sets (K, C) of a norm; its own, of the full width, is the last one."""
-    return torch.cat([state[f"{path}.{BESIDE}{kind}"], state[f"{path}.{kind}"][None]])
+    own = state[f"{path}.{kind}"]
+    return torch.cat([state[f"{path}.{BESIDE}{kind}"], own]).view(-1, *own.shape)
 
 
 def _store(state: Mapping[str, Tensor], path: str, kind: str, both: Tensor) -> None:
     with torch.no_grad():
-        state[f"{path}.{BESIDE}{kind}"].copy_(both[:-1])
+        state[f"{path}.{BESIDE}{kind}"].copy_(both[:-1].flatten())
         state[f"{path}.{kind}"].copy_(both[-1])
 
 
