@@ -15,7 +15,8 @@ from ramify.data import DataSpec, data_set_names
 from small_runs import DATA, SPACES, STRATEGIES, differences, outcome, ramify, timeless, words_of
 
 VERBS = verbs.listed()
-SUBVERBS = verbs.listed("bench")
+OUTER = ("bench", "latency")
+SUBVERBS = {(outer, name): about for outer in OUTER for name, about in verbs.listed(outer).items()}
 PARQUET = Path(__file__).parents[2] / "shared" / "data" / "cifar10-train.parquet"
 
 
@@ -52,12 +53,12 @@ def test_the_version(capsys):
     assert capsys.readouterr().out == f"ramify {library.__version__}\n"
 
 
-@pytest.mark.parametrize("name", SUBVERBS)
-def test_every_sub_verb_explains_itself(name, capsys):
-    assert called("bench", name, "--help") == 0
+@pytest.mark.parametrize("words", SUBVERBS, ids=" ".join)
+def test_every_sub_verb_explains_itself(words, capsys):
+    assert called(*words, "--help") == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert out.startswith(f"usage: ramify bench {name} ")
-    assert f"{SUBVERBS[name][0].upper()}{SUBVERBS[name][1:]}." in out
+    assert out.startswith(f"usage: ramify {' '.join(words)} ")
+    assert f"{SUBVERBS[words][0].upper()}{SUBVERBS[words][1:]}." in out
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -79,9 +80,7 @@ def test_help_names_what_can_be_chosen(capsys):
     assert "τ in the first epoch" in out
 
 
-@pytest.mark.parametrize(
-    "words", [*([verb] for verb in VERBS if verb != "bench"), *(["bench", name] for name in SUBVERBS)], ids=" ".join
-)
+@pytest.mark.parametrize("words", [*([verb] for verb in VERBS if verb not in OUTER), *SUBVERBS], ids=" ".join)
 def test_every_verb_prints_its_configuration(words, capsys):
     assert called(*words, "--print_config") == 0
     printed = yaml.safe_load(capsys.readouterr().out)

@@ -149,3 +149,47 @@ def test_a_network_that_is_refused_by_export_keeps_those_groups_whole():
     assert [group.name for group in elastic.groups] == ["b"]
     assert elastic.graphs is None
     assert "its code writes the width, and torch.export refuses the network: " in elastic.whole["a"]
+
+
+class Constant(nn.Module):
+    """An embedding in the precision of the weights, which an export writes down."""
+
+    def __init__(self):
+        super().__init__()
+        self.place, self.wide, self.narrow = nn.Conv2d(1, 16, 1), nn.Conv2d(16, 16, 1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = torch.arange(16, dtype=torch.float32).view(1, 1, 4, 4).sin()
+        x = x + self.place(places.to(self.place.weight.dtype))
+        return self.narrow(self.wide(x).reshape(-1, 4, 4, 4, 4).flatten(1, 2)).flatten(1)
+
+
+def test_a_graph_with_constants_of_another_precision_is_proved_exactly():
+    torch.manual_seed(0)
+    found = find_elastic(nn.Sequential(nn.Conv2d(3, 16, 1), Constant()), torch.randn(1, 3, 4, 4), multiple=1)
+    assert found.graphs is not None and found.groups
+    assert found.proof.dtype == torch.double and found.proof.removed <= 1e-9
+    member = found.member({group.name: group.kept[0] for group in found.groups})
+    assert member.eval()(torch.randn(2, 3, 4, 4)).shape == (2, 64)
+
+
+class Chunks(nn.Module):
+    """Parts of a chunk that cannot be equal, each with a layer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Conv2d(3, 10, 1)
+        self.parts = nn.ModuleList(nn.Conv2d(n, n, 3, padding=1, groups=n) for n in (4, 4, 2))
+        self.narrow = nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.wide(x).chunk(3, dim=1)
+        x = torch.cat([part(y) for part, y in zip(self.parts, parts, strict=True)], 1)
+        return self.narrow(x.mean((2, 3)))
+
+
+def test_unequal_chunks_become_a_split():
+    torch.manual_seed(0)
+    found = find_elastic(Chunks(), torch.randn(1, 3, 4, 4), multiple=1)
+    assert {group.name: group.units for group in found.groups} == {"wide": 4, "wide:2": 4, "wide:3": 2}
+    assert found.graphs is not None and found.proof.removed <= 1e-9

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,9 +22,9 @@ from ramify.costs.elastic import PolynomialCost, polynomials
 from ramify.costs.members import EstimatedCosts, member_costs
 from ramify.costs.nested import NestedCost
 from ramify.costs.networks import Networks
+from ramify.costs.predicting import PredictedLatency, of_file
 from ramify.costs.prunable import PrunableCost, prunable_cost
 from ramify.costs.record import FILE, find
-from ramify.costs.table import OperatorTable
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from ramify.spaces import AnyNetwork, Space
@@ -31,6 +32,8 @@ from ramify.spaces.chain import ChainSpace
 
 _CHECKS = 4
 """Members drawn at random whose sums are compared with a look, where none have been before."""
+_DRAWN = 200
+"""Members to whose predictions a sum is fitted, at most."""
 
 
 class ExpectedCost:
@@ -106,7 +109,7 @@ Expectation = ExpectedCost | NestedCost | PolynomialCost | PrunableCost
 """What a cost of members is where their decisions are drawn: probabilities (E, O) of every choice → scalar."""
 
 
-def expected_cost(networks: Networks, name: str) -> Expectation | None:
+def expected_cost(networks: Networks, name: str, *, nearest: bool = True) -> Expectation | None:
     """Return the expectation of the named cost; None where that cost is no sum over decisions, or over what is read.
 
     A cost that is measured on a device is estimated as a sum: in chains latencies are those of the operators, each
@@ -116,14 +119,17 @@ def expected_cost(networks: Networks, name: str) -> Expectation | None:
     Args:
         networks: Of the members.
         name: Of a cost, or of a table in a file.
+        nearest: Whether a latency that a table predicts, and that is no sum, is taken for the nearest sum.
 
     Raises:
         TableError: If the file is damaged, or does not fit the space.
     """
     space = networks.space
     if name.startswith(FILE):
-        table = OperatorTable.of(name)
-        table.check(space)
+        table = of_file(name, networks)
+        if isinstance(table, PredictedLatency):
+            found = _predicted(space, table)
+            return _nearest(space, table) if found is None and nearest else found
         rows = table.rows(space)
         cheapest = table.fixed + math.fsum(map(min, rows))  # a first one that costs much would leave no digits
         return ExpectedCost(space, cheapest, [[value - min(row) for value in row] for row in rows])
@@ -155,10 +161,46 @@ def expected_cost(networks: Networks, name: str) -> Expectation | None:
     if counted.additive:
         expected = ExpectedCost.of(space, lambda arch: counted.of(arch)[0])
         looked = [counted.of(arch)[0] for arch in drawn]
-    if not counted.additive:
-        summed = EstimatedCosts(space, lambda arch: networks.measured([cost], arch)[0])
-        expected = ExpectedCost.of(space, lambda arch: summed.of(arch)[0])
-        looked = [networks.measured([cost], arch)[0] for arch in drawn]
+    if counted.additive:
+        return _if_sum(space, expected, drawn, looked)
+    return _estimated(space, lambda arch: networks.measured([cost], arch)[0])
+
+
+def _predicted(space: Space, of: Callable[[Architecture], float]) -> ExpectedCost | NestedCost | None:
+    """Return the expectation of what is predicted of members' networks; None where that is no sum."""
+    if isinstance(space, AnyNetwork) and space.nested:
+        return None if space.knobs else NestedCost.of(space, of)
+    return _estimated(space, of) if space.additive else None
+
+
+def _nearest(space: Space, of: Callable[[Architecture], float]) -> ExpectedCost:
+    """Return the sum over decisions that is nearest to the costs of members that are drawn."""
+    first = {d.name: d.choices[0] for d in space.decisions}
+    columns = {(d.name, value): 0 for d in space.decisions for value in d.choices[1:]}
+    columns = {key: at for at, key in enumerate(columns, start=1)}
+    drawn = [space.sample(rng(0, "nearest", number)) for number in range(min(_DRAWN, 64 + 2 * len(columns)))]
+    uses = np.zeros((len(drawn), len(columns) + 1))
+    uses[:, 0] = 1.0
+    for row, arch in zip(uses, drawn, strict=True):
+        row[[columns[name, arch[name]] for name in space.reads(arch) if arch[name] != first[name]]] = 1.0
+    fitted = np.linalg.lstsq(uses, np.array([of(arch) for arch in drawn]), rcond=None)[0].tolist()
+    costs = [[fitted[columns[d.name, value]] if value != first[d.name] else 0.0 for value in d.choices]
+             for d in space.decisions]  # fmt: skip
+    return ExpectedCost(space, fitted[0], costs)
+
+
+def _estimated(space: Space, of: Callable[[Architecture], float]) -> ExpectedCost | None:
+    """Return the expectation of a cost that is no whole number, if it is a sum over decisions."""
+    summed = EstimatedCosts(space, of)
+    expected = ExpectedCost.of(space, lambda arch: summed.of(arch)[0])
+    drawn = [space.sample(rng(0, "sums", number)) for number in range(_CHECKS)]
+    return _if_sum(space, expected, drawn, [of(arch) for arch in drawn])
+
+
+def _if_sum(
+    space: Space, expected: ExpectedCost, drawn: Sequence[Architecture], looked: Sequence[float]
+) -> ExpectedCost | None:
+    """Return an expectation if it is what was found of members by a look."""
     sums = (float(expected(space.mix(arch))) for arch in drawn)
     return expected if all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(sums, looked, strict=True)) else None
 

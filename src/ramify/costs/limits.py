@@ -8,7 +8,8 @@ strongest edges of a node are the pair with the largest sum.
 Where costs are sums over decisions, that member is found exactly (`costs/best.py`). This includes costs that are
 measured on a device: they are estimated as sums, once, before anything learns, and the limit holds for the estimate;
 what the network of the result takes in the end is measured once more and reported. Elsewhere members are looked at
-(`costs/searching.py`). Limits that no member keeps are refused before anything learns.
+(`costs/searching.py`); latencies are predicted there from the calls of some networks that are measured. Limits that no
+member keeps are refused before anything learns.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from torch import Tensor
 
 from ramify.architecture import Architecture
 from ramify.costs.best import best_choices
+from ramify.costs.chain import LATENCY
 from ramify.costs.expected import ExpectedCost, expected_cost
+from ramify.costs.latency_table import LatencyTable
 from ramify.costs.members import Costs
 from ramify.costs.networks import Networks
+from ramify.costs.predicting import PredictedLatency, measured_alike
 from ramify.costs.record import COSTS, is_cost, is_repeatable
 from ramify.costs.searching import Searching, out_of_reach
 from ramify.costs.sums import member_of, value_scores
@@ -70,6 +74,7 @@ class Limits:
         self.networks, self.most = networks, dict(most)
         self.space = networks.space
         self._measured: dict[str, ExpectedCost] = {}
+        self._predicted: dict[str, PredictedLatency] = {}
         self._members: _Members | None = None
 
     def __bool__(self) -> bool:
@@ -86,14 +91,19 @@ class Limits:
             ConfigurationError: If no member keeps the limits, saying what members cost.
         """
         if self._members is None:
-            expected = {name: self._measured.get(name) or expected_cost(self.networks, name) for name in self.most}
+            expected = {
+                name: self._measured.get(name) or expected_cost(self.networks, name, nearest=False)
+                for name in self.most
+            }
             sums = {name: cost for name, cost in expected.items() if isinstance(cost, ExpectedCost)}
             self._measured = {name: cost for name, cost in sums.items() if not is_repeatable(name)}
             for name, cost in ((name, cost) for name, cost in expected.items() if cost is not None):
                 if not cost.least <= self.most[name]:
                     raise out_of_reach(self.space, name, self.most[name], (cost.least, cost.most))
             if len(sums) < len(self.most):
-                self._members = Searching(self.networks, self.most, sums)
+                if LATENCY in self.most and LATENCY not in (*sums, *self._predicted):
+                    self._predicted[LATENCY] = measured_alike(self.networks)
+                self._members = Searching(self.networks, self.most, sums, self._predicted)
             else:
                 self._members = _Sums(self.most, sums)
                 if not self._members.best(None, 1, self.space):
@@ -144,29 +154,37 @@ class Limits:
             raise ConfigurationError(f"no member of what is left of {space.name} keeps the limits {self}")
         return members
 
-    def report(self, arch: Architecture) -> dict[str, dict[str, float]]:
-        """Return limit and cost of a result, by cost; costs on a device are measured again.
+    def report(self, arch: Architecture) -> dict[str, dict[str, Any]]:
+        """Return limit and cost of a result, by cost; what depends on a device is measured again.
 
         Raises:
             RunError: If a look at the network finds another cost than the sums said.
         """
-        costs, looked = self.members.costs(arch), Costs(self.networks, list(self.most))(arch)
-        report = {}
+        known = Costs(self.networks, list(self.most), self._predicted)
+        costs, looked, compared = self.members.costs(arch), known(arch), known.compared(arch)
+        report: dict[str, dict[str, Any]] = {}
         for name, limit in self.most.items():
-            report[name] = {"most": limit, "cost": looked[name]}
-            if not is_repeatable(name):
-                report[name] = {"most": limit, "cost": costs[name], "measured": looked[name]}
-            elif looked[name] > limit:
+            report[name] = {"most": limit, "cost": looked[name], **compared.get(name, {})}
+            if not is_repeatable(name) and name not in compared:
+                measured, cost = looked[name], costs[name]
+                report[name] |= {"cost": cost, "measured": measured, "off": measured / cost - 1 if cost else 0.0}
+            elif is_repeatable(name) and looked[name] > limit:
                 raise RunError(f"{name} of {self.space.name} is no sum over candidates, though members said so")
         return report
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the costs measured on a device, which would differ if measured again."""
-        return {name: [cost.base, cost.costs] for name, cost in self._measured.items()}
+        """Return the costs measured on a device, which would differ if measured again, and tables of calls as text."""
+        tables = {name: predicted.table.to_json() for name, predicted in self._predicted.items()}
+        return tables | {name: [cost.base, cost.costs] for name, cost in self._measured.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the measured costs."""
-        self._measured = {name: ExpectedCost(self.space, base, costs) for name, (base, costs) in state.items()}
+        sums = {name: value for name, value in state.items() if not isinstance(value, str)}
+        self._measured = {name: ExpectedCost(self.space, base, costs) for name, (base, costs) in sums.items()}
+        self._predicted = {
+            name: PredictedLatency(self.networks, LatencyTable.of_text(state[name], f"limits.{name}"))
+            for name in state.keys() - sums.keys()
+        }
         self._members = None
 
 

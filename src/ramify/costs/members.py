@@ -13,6 +13,7 @@ from ramify.costs.chain import ChainCosts
 from ramify.costs.elastic import PolynomialCost, polynomials
 from ramify.costs.inputs import Inputs
 from ramify.costs.networks import Networks
+from ramify.costs.predicting import PredictedLatency, of_file
 from ramify.costs.prunable import ExactCost, prunable_cost
 from ramify.costs.record import FILE, Cost, find
 from ramify.costs.table import OperatorTable
@@ -243,17 +244,20 @@ class Costs:
     Args:
         networks: Of the members; None where no cost is wanted.
         names: Of costs, or of tables in files.
+        predicted: Name → what is predicted instead of measured.
     """
 
-    def __init__(self, networks: Networks | None, names: Sequence[str]) -> None:
+    def __init__(
+        self, networks: Networks | None, names: Sequence[str], predicted: Mapping[str, PredictedLatency] = {}
+    ) -> None:
         self.names = tuple(names)
+        self._tables: dict[str, PredictedLatency | OperatorTable] = {}
         if networks is None:
             return
         self.networks = networks
-        self._tables = {name: OperatorTable.of(name) for name in names if name.startswith(FILE)}
-        for table in self._tables.values():
-            table.check(networks.space)
-        records = {name: record for name in names if (record := find(name)) is not None}
+        self._tables |= {name: of_file(name, networks) for name in names if name.startswith(FILE)}
+        self._tables |= {name: predicted[name] for name in names if name in predicted}
+        records = {name: record for name in names if name not in predicted and (record := find(name)) is not None}
         counted = [name for name, cost in records.items() if not cost.on_device]
         self._counts = member_costs(networks.space, networks.inputs, networks.layout, counted) if counted else None
         self._on_device = [cost for cost in records.values() if cost.on_device]
@@ -270,8 +274,15 @@ class Costs:
                 values = self.networks.measured(self._on_device, arch)
                 self._measured[arch] = dict(zip((cost.name for cost in self._on_device), values, strict=True))
             costs |= self._measured[arch]
-        costs |= {name: table(self.networks.space, arch) for name, table in self._tables.items()}
+        for name, table in self._tables.items():
+            operators = isinstance(table, OperatorTable)
+            costs[name] = table(self.networks.space, arch) if operators else table(arch)  # type: ignore[call-arg, arg-type]
         return {name: costs[name] for name in self.names}
+
+    def compared(self, arch: Architecture) -> dict[str, dict[str, Any]]:
+        """Return the latencies of a member that are predicted beside what its network takes, by name."""
+        tables = {name: table for name, table in self._tables.items() if isinstance(table, PredictedLatency)}
+        return {name: table.compared(arch) for name, table in tables.items()}
 
     def verify(self, arch: Architecture, metrics: Mapping[str, float]) -> None:
         """Compare the counted costs of a search's result with those of its network."""

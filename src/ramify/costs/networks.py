@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from torch import nn
 
 from ramify import parallel
 from ramify.architecture import Architecture
@@ -57,24 +58,28 @@ class Networks:
         Raises:
             ConfigurationError: If a cost cannot be measured, or is no finite number.
         """
-        shape = dict(self.inputs.shape)
-        if costs[0].on_device:
-            with seeded(self.seed, "network"):
-                network = self.space.build(arch, self.layout, shape=shape)
-            network.to(self.device)
-        else:
-            with torch.device("meta"):
-                network = self.space.build(arch, self.layout, shape=shape)
+        network = self.network(arch) if costs[0].on_device else self.shapes(arch)
         tensors = (*network.parameters(), *network.buffers())
         floating = next((tensor for tensor in tensors if tensor.is_floating_point()), None)
         dtype = torch.get_default_dtype() if floating is None else floating.dtype
         device = self.device if costs[0].on_device else torch.device("meta")
         inputs = self.inputs.example(device=device, dtype=dtype)
-        values = [_number(cost, network.eval(), inputs) for cost in costs]
+        values = [_number(cost, network, inputs) for cost in costs]
         return tuple(parallel.of_first(values) if costs[0].on_device else values)
 
+    def network(self, arch: Architecture) -> nn.Module:
+        """Return a member's network on the device, in evaluation mode."""
+        with seeded(self.seed, "network"):
+            network = self.space.build(arch, self.layout, shape=dict(self.inputs.shape))
+        return network.to(self.device).eval()
 
-def _number(cost: Cost, network: torch.nn.Module, inputs: torch.Tensor) -> float:
+    def shapes(self, arch: Architecture) -> nn.Module:
+        """Return a member's network on the meta device, in evaluation mode: nothing is initialized or computed."""
+        with torch.device("meta"):
+            return self.space.build(arch, self.layout, shape=dict(self.inputs.shape)).to("meta").eval()
+
+
+def _number(cost: Cost, network: nn.Module, inputs: torch.Tensor) -> float:
     """Return what a network costs. Costs are anybody's code, so whatever is wrong with one becomes one line."""
     try:
         with torch.no_grad():

@@ -128,23 +128,29 @@ def latency_ms(
         repeats: Timed passes.
         warmup: Passes before them.
     """
-    parameter = next(network.parameters())
-    inputs = mapped(
-        lambda x: x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous(),
-        _inputs(input_size, batch_size, parameter.device, parameter.dtype),
-    )
+    device, inputs = next(network.parameters()).device, timed_inputs(network, input_size, batch_size)
     times = []
     with _evaluating(network), torch.inference_mode():
         for repeat in range(warmup + repeats):
-            _wait_for(parameter.device)
+            wait_for(device)
             start = time.perf_counter()
             network(inputs)
-            _wait_for(parameter.device)
+            wait_for(device)
             if repeat >= warmup:
                 times.append(time.perf_counter() - start)
     return parallel.of_first([1000 * statistics.median(times)])[0]
 
 
-def _wait_for(device: torch.device) -> None:
+def timed_inputs(network: nn.Module, input_size: Size, count: int = 1) -> Nested:
+    """Return inputs (N, …) on a network's device, in its precision and laid out as passes are timed."""
+    parameter = next(network.parameters())
+    return mapped(
+        lambda x: x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous(),
+        _inputs(input_size, count, parameter.device, parameter.dtype),
+    )
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

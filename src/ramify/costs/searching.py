@@ -21,6 +21,7 @@ from ramify.costs.best import best_choices
 from ramify.costs.expected import ExpectedCost
 from ramify.costs.members import Costs
 from ramify.costs.networks import Networks
+from ramify.costs.predicting import PredictedLatency
 from ramify.costs.sums import member_of, value_scores
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.seeding import rng
@@ -51,14 +52,21 @@ class Searching:
         networks: Of the members.
         most: Cost → the most that is allowed.
         sums: The costs that are sums.
+        predicted: Those that are predicted instead of measured.
 
     Raises:
         ConfigurationError: If no member within the limits is found.
     """
 
-    def __init__(self, networks: Networks, most: Mapping[str, float], sums: Mapping[str, ExpectedCost]) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        most: Mapping[str, float],
+        sums: Mapping[str, ExpectedCost],
+        predicted: Mapping[str, PredictedLatency] = {},
+    ) -> None:
         self.space, self.most, self.sums = networks.space, most, sums
-        self._costs = Costs(networks, [name for name in most if name not in sums])
+        self._costs = Costs(networks, [name for name in most if name not in sums], predicted)
         self._seen: dict[Architecture, dict[str, float]] = {}
         sampled = [self.space.sample(rng(0, "limits", number)) for number in range(_SAMPLED)]
         self._base, self._estimates = self._fitted(sampled)

@@ -20,6 +20,7 @@ from ramify.elastic.masking import ElasticNetwork
 from ramify.elastic.proof import Proof, Prover
 from ramify.elastic.rules import RULES
 from ramify.elastic.terms import Counting, Terms
+from ramify.elastic.verdicts import Verdict, key_of, remember, verdict_of
 from ramify.errors import ConfigurationError, nearest
 
 
@@ -41,6 +42,7 @@ class Elastic:
         attention_macs: Those of products without.
         graphs: What members run in the second form, the exported graph; None in the first, the network's own code.
         written: Why they need it: what the network's own code said to narrower tensors.
+        verdict: What the proof found, as a run's folder keeps it.
     """
 
     network: nn.Module
@@ -56,6 +58,7 @@ class Elastic:
     attention_macs: Terms
     graphs: Graphs | None = None
     written: str = ""
+    verdict: Verdict | None = None
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -177,28 +180,39 @@ def find_elastic(
         found = [replace(one, reason=one.reason or "widths are not searched") for one in found]
     stages = [s for s in find_stages(network, trace) if depth and not _excluded((s.name,), only, whole)]
     smaller = [k for k in find_kernels(network, trace, kernels) if not _excluded((k.name,), only, whole)]
-    prover = Prover(network, inputs, trace, stages, smaller)
-    found, proof = prover.prove(found, widths or (1.0,), multiple)
-    reasons = {one.name: one.reason for one in found if one.reason} | prover.dropped
+    settings = {"widths": widths, "multiple": multiple, "depth": depth, "kernels": kernels}
+    key = key_of(network, inputs, {**settings, "only": only, "whole": whole})
+    verdict = verdict_of(key)
+    if verdict is None:
+        prover = Prover(network, inputs, trace, stages, smaller)
+        verdict, graphs = prover.verdict(key, found, widths or (1.0,), multiple), prover.graphs
+        remember(verdict)
+    else:
+        graphs = Graphs(network, inputs) if verdict.graphs else None
+    found = [replace(one, reason=one.reason or verdict.reasons.get(one.name, "")) for one in found]
+    stages = [stage for stage in stages if stage.name in verdict.stages]
+    smaller = [kernel for kernel in smaller if kernel.name in verdict.kernels]
+    reasons = {one.name: one.reason for one in found if one.reason} | dict(verdict.dropped)
     plan = plan_groups(trace, [one for one in found if not one.reason], widths, multiple)
-    if not any(len(group.kept) > 1 for group in plan.groups) and not prover.stages and not prover.kernels:
+    if not any(len(group.kept) > 1 for group in plan.groups) and not stages and not smaller:
         raise ConfigurationError(_nothing_left(network, reasons, bool(widths)))
     places = ranks(plan, importance(network, plan) if order == "weights" else None)
-    counting = Counting(network, plan, prover.stages, prover.kernels)
+    counting = Counting(network, plan, tuple(stages), tuple(smaller))
     return Elastic(
         network=network,
         plan=plan,
-        stages=prover.stages,
-        convolutions=prover.kernels,
+        stages=tuple(stages),
+        convolutions=tuple(smaller),
         whole=reasons,
         places=places,
         norms={path: plan.units[labels] for path, labels in trace.norms.items()},
-        proof=proof,
+        proof=Proof(verdict.permuted, verdict.removed, verdict.full, getattr(torch, verdict.dtype)),
         params=counting.params(),
         macs=counting.macs(trace, parameters=True),
         attention_macs=counting.macs(trace, parameters=False),
-        graphs=prover.graphs,
-        written=prover.written if prover.graphs is not None else "",
+        graphs=graphs,
+        written=verdict.written,
+        verdict=verdict,
     )
 
 

@@ -141,7 +141,7 @@ def _resized(exported: _Exported, lines: Mapping[str, list[list[Line]]], stay: T
         _bypass(graph.graph, block)
     for node in graph.graph.nodes:
         if node.name in lines:
-            _resize(node, lines, exported.seen[node.name][0][1], stay, dict(cut.sides))
+            _resize(node, lines, [shape for _, shape in exported.seen[node.name]], stay, dict(cut.sides))
     graph.recompile()
     return graph
 
@@ -149,11 +149,12 @@ def _resized(exported: _Exported, lines: Mapping[str, list[list[Line]]], stay: T
 def _resize(
     node: fx.Node,
     lines: Mapping[str, list[list[Line]]],
-    shape: Sequence[int],
+    shapes: Sequence[Sequence[int]],
     stay: Tensor,
     sides: Mapping[str, int],
 ) -> None:
-    """Write into a node's arguments what its sizes become."""
+    """Write into a node's arguments what its sizes become, for the shapes that it returned."""
+    shape = shapes[0]
     name = node.target.overloadpacket.__name__ if isinstance(node.target, torch._ops.OpOverload) else ""
     left = [{dim: int(stay[units].sum()) for dim, units in part} for part in lines[node.name]]
     args: list[Any] = list(node.args)
@@ -166,6 +167,10 @@ def _resize(
         dim = (args[2] if len(args) > 2 else 0) % len(shape)
         sizes = [part.get(dim, size) for part, size in zip(left, _sizes(args[1], len(left)), strict=True)]
         args[1] = sizes if isinstance(args[1], list | tuple) else sizes[0]
+    elif name == "chunk" and any(left):  # into parts that were not equal, or are no longer
+        dim = (args[2] if len(args) > 2 else 0) % len(shape)
+        node.target = torch.ops.aten.split_with_sizes.default
+        args = [args[0], [part.get(dim, size[dim]) for part, size in zip(left, shapes, strict=True)], dim]
     elif name == "layer_norm":
         start = len(shape) - len(args[1])
         args[1] = [left[0].get(start + dim, size) for dim, size in enumerate(args[1])]

@@ -10,7 +10,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,9 @@ from ramify.elastic.blocks import Kernel, Stage
 from ramify.elastic.cutting import Cut, Slices, centered, cut_network, cut_of
 from ramify.elastic.graphs import Graphs
 from ramify.elastic.groups import Plan
+from ramify.elastic.interpolating import interpolated, matrices
 from ramify.elastic.measured import GATE, MASK, with_gate, with_measured_norm
+from ramify.elastic.width_sets import BESIDE, WidthSets
 
 _SHELLS = 64  # that are kept
 
@@ -50,6 +52,9 @@ class ElasticNetwork(nn.Module):
         kernels: Its convolutions that may shrink.
         norms: Path of a norm → unit (n,) of each channel that it measures over.
         graphs: What is run on slices where the network's own code writes sizes down.
+        sets: Whether batch norms have a set of weights and statistics for every width.
+        combine: How widths are mixed: `mask` multiplies what layers read by the mixture of masks, `interpolate`
+            brings all of them to the widest one (`interpolating.py`).
     """
 
     def __init__(
@@ -61,13 +66,19 @@ class ElasticNetwork(nn.Module):
         kernels: Sequence[Kernel],
         norms: Mapping[str, Tensor],
         graphs: Graphs | None = None,
+        *,
+        sets: bool = False,
+        combine: Literal["mask", "interpolate"] = "mask",
     ) -> None:
         super().__init__()
         self._within: Tensor
         self._owner: Tensor
         self.network = network
         self.plan, self.places, self.stages, self.kernels = plan, places, tuple(stages), tuple(kernels)
-        self._graphs = graphs
+        self._graphs, self.combine = graphs, combine
+        self.sets = WidthSets(network, plan) if sets and plan.groups else None
+        if self.sets is not None:
+            self.sets.give(network)
         self._norms = {path: units for path, units in norms.items() if units.any()}
         for path, units in self._norms.items():
             with_measured_norm(network.get_submodule(path), len(units))
@@ -112,27 +123,37 @@ class ElasticNetwork(nn.Module):
             kernels: Weights (convolutions, K) of each one's sides.
             active: What to compute; None for all of it.
         """
+        if self.combine == "interpolate" and active is None and widths is not None:
+            active = _positive(widths)  # the widest of which is what all are brought to
         if active is not None and self._graphs is not None and not active.single:
             active = None  # an exported graph has no norms to measure and no blocks to blend
         masks = None if widths is None else self._masks(widths)
         gates = {} if depths is None else self._gates(depths)
         cut, exact = self._cut(active)
         network, slices = (self.network, None) if active is None else self._shell(cut, exact)
+        own = dict((*self.network.named_parameters(), *self.network.named_buffers()))
+        normed: dict[str, Tensor] = {}
+        computed = None if active is None else active.widths
+        if self.sets is not None and widths is not None:
+            normed = self.sets.called(self.network, own, widths, computed)
         state = {
-            name: tensor
-            for name, tensor in (*self.network.named_parameters(), *self.network.named_buffers())
-            if not name.endswith((MASK, GATE)) and not any(_within(name, block) for block in cut.out)
+            name: normed.get(name, tensor)
+            for name, tensor in own.items()
+            if not name.rpartition(".")[2].startswith(BESIDE) and not any(_within(name, block) for block in cut.out)
         }
         called = dict(state) if slices is None else {name: slices.of(name, tensor) for name, tensor in state.items()}
         written = {name: x for name, x in called.items() if slices is not None and name in slices.names}
         if kernels is not None:
             self._ring(called, kernels)
-        if masks is not None:
-            self._mask(called, masks, slices, cut.out)
+        if masks is not None and widths is not None:
+            by_group = matrices(self.plan.groups, cut.kept, widths) if self.combine == "interpolate" else None
+            self._mask(called, masks, slices, cut.out, by_group)
         called |= {f"{path}.{GATE}": gate for path, gate in gates.items() if path not in cut.out}
         result = functional_call(network, called, inputs)
         if slices is not None:
             self._write_back(slices, state, written)
+        if self.sets is not None and normed:
+            self.sets.keep(self.network, own, {name: state[name] for name in normed if name in state}, computed)
         return result
 
     def _masks(self, widths: Tensor) -> Tensor:
@@ -161,12 +182,25 @@ class ElasticNetwork(nn.Module):
                 mask = mask + weight * nn.functional.pad(weights.new_ones(side, side), [rim] * 4)
             called[kernel.weight] = tensor * centered(mask, tensor.shape[-1]).to(tensor.dtype)
 
-    def _mask(self, called: dict[str, Tensor], masks: Tensor, slices: Slices | None, out: Sequence[str]) -> None:
-        """Multiply what layers read along by the masks, and hand these to norms."""
+    def _mask(
+        self,
+        called: dict[str, Tensor],
+        masks: Tensor,
+        slices: Slices | None,
+        out: Sequence[str],
+        by_group: Mapping[int, Tensor] | None,
+    ) -> None:
+        """Multiply what layers read along by the masks, or by the matrices of groups; norms get the masks."""
         for number, (name, axis) in enumerate(self._read):
             if name not in called:
                 continue
             units, tensor = getattr(self, f"_units_{number}"), called[name]
+            if by_group is not None:
+                units = self.plan.axes[name, axis]
+                if slices is not None and (name, axis) in slices.positions:
+                    units = units[slices.positions[name, axis]]
+                called[name] = interpolated(tensor, axis, units, self.plan, self.places, by_group)
+                continue
             if slices is not None and (name, axis) in slices.positions:
                 units = units[slices.on((name, axis), units.device)]
             shape = [-1 if other == axis else 1 for other in range(tensor.dim())]
@@ -222,6 +256,11 @@ class ElasticNetwork(nn.Module):
             if self.training and written[name].data_ptr() != state[name].data_ptr():
                 with torch.no_grad():
                     slices.write(name, state[name], written[name])
+
+
+def _positive(widths: Tensor) -> Active:
+    """Return the candidates of widths (groups, shares) that have any weight."""
+    return Active([[k for k, weight in enumerate(row) if weight != 0] for row in widths.tolist()])
 
 
 def _largest(numbers: Sequence[Sequence[int]], active: Sequence[Sequence[int]]) -> list[int]:

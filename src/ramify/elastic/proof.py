@@ -18,6 +18,7 @@ from ramify.elastic.groups import Found, Plan, plan_groups
 from ramify.elastic.labels import first_line, layer_by_layer
 from ramify.elastic.masking import ElasticNetwork
 from ramify.elastic.trace import Trace
+from ramify.elastic.verdicts import Verdict
 
 EXACT, ROUNDED = 1e-9, 1e-5
 """Relative differences that are allowed: in float64, and in float32 where the user's code makes constants of it."""
@@ -150,6 +151,7 @@ class Prover:
         self.stages, self.kernels = tuple(stages), tuple(kernels)
         self.dropped: dict[str, str] = {}
         self.graphs: Graphs | None = None
+        self._proved: Graphs | None = None  # the same, in the precision of the proof
         self.written = self._refusal = ""
         self._generator = torch.Generator().manual_seed(0)
         self._copy = unsettled(network, self._generator)
@@ -199,6 +201,8 @@ class Prover:
             self._export()
             for check in checks:
                 drop(*check)
+            if not left():
+                self.graphs = self._proved = None
         rest = plan(left())
 
         def shrunk(depths: Iterable[int] = (), kernels: Iterable[int] = ()) -> float:
@@ -209,6 +213,24 @@ class Prover:
         every = self._member(rest, 0, range(len(self.stages)), range(len(self.kernels)))
         removed = max(self._removed(rest, member) for member in (every, self._drawn(rest)))
         return found, Proof(self._permuted(rest), removed, self._full(rest), self._dtype)
+
+    def verdict(self, key: str, found: Sequence[Found], widths: Sequence[float], multiple: int) -> Verdict:
+        """Prove groups, and return what is found under a key; the other arguments are those of `prove`."""
+        proved, proof = self.prove(found, widths, multiple)
+        before = {one.name for one in found if one.reason}
+        return Verdict(
+            key=key,
+            reasons={one.name: one.reason for one in proved if one.reason and one.name not in before},
+            stages=[stage.name for stage in self.stages],
+            kernels=[kernel.name for kernel in self.kernels],
+            dropped=self.dropped,
+            permuted=proof.permuted,
+            removed=proof.removed,
+            full=proof.full,
+            dtype=str(proof.dtype).removeprefix("torch."),
+            graphs=self.graphs is not None,
+            written=self.written if self.graphs is not None else "",
+        )
 
     def _says(self, what: str, measure: Callable[[], float]) -> str:
         """Return what is wrong, empty where what is measured is within the bar."""
@@ -227,20 +249,31 @@ class Prover:
 
     def _run(self, network: nn.Module, copies: int = 1, **keywords: Any) -> Any:
         inputs = [torch.cat([x] * copies) if isinstance(x, Tensor) and x.dim() else x for x in self._inputs]
-        inputs = [x.to(self._dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs]
         with torch.no_grad():
-            return network(*inputs, **keywords)
+            return network(*map(self._cast, inputs), **keywords)
+
+    def _cast(self, x: Any) -> Any:
+        return x.to(self._dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
 
     def _export(self) -> None:
         try:
-            self.graphs = Graphs(self._network, self._inputs)
+            self.graphs = self._proved = Graphs(self._network, self._inputs)
+            if self._says("exported", self._exported):  # with constants of another precision
+                self._proved = Graphs(self._copy, tuple(map(self._cast, self._inputs)))
         except Exception as error:  # of whatever kind: it is another program that fails on the user's code
+            self.graphs = self._proved = None
             self._refusal = f", and torch.export refuses the network: {first_line(error)[:80]}"
 
+    def _exported(self) -> float:
+        """Compare the graph at full width with the network."""
+        plan, cut = plan_groups(self._trace, (), (1.0,), 1), Cut(())
+        network = self.cut_out(plan, Slices(plan, ranks(plan, None), cut), cut)
+        return apart(self._run(network.eval()), self._reference)
+
     def cut_out(self, plan: Plan, slices: Slices, cut: Cut) -> nn.Module:
-        if self.graphs is None:
+        if self._proved is None:
             return cut_network(self._copy, slices, cut)
-        return self.graphs.member(self._copy, plan, slices, cut)
+        return self._proved.member(self._copy, plan, slices, cut)
 
     def _permuted(self, plan: Plan) -> float:
         network = copy.deepcopy(self._copy)

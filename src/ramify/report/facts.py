@@ -107,8 +107,17 @@ class Facts:
         limits = self.run.result.get("limits")
         for name, row in limits.items() if isinstance(limits, dict) else ():
             if isinstance(row, dict) and (most := number(row.get("most"))) is not None:
-                cost = number(row.get("cost"))
-                yield name, f"{most:,.6g}" if cost is None else f"{cost:,.6g} of {most:,.6g}"
+                cost, measured = number(row.get("cost")), number(row.get("measured"))
+                text = f"{most:,.6g}" if cost is None else f"{cost:,.6g} of {most:,.6g}"
+                yield name, text if measured is None else f"{text}, measured {measured:,.6g}"
+
+    def _predicted(self) -> Iterator[tuple[str, str]]:
+        """Yield the costs of the result that were predicted, and in words by how much that is off."""
+        rows = self.run.result.get("predicted")
+        for name, row in rows.items() if isinstance(rows, dict) else ():
+            if isinstance(row, dict) and (cost := number(row.get("cost"))) is not None:
+                measured = number(row.get("measured"))
+                yield name, f"{cost:,.6g}" if measured is None else f"{cost:,.6g}, measured {measured:,.6g}"
 
     def cost(self) -> str:
         """Return the section on the network's cost and metrics."""
@@ -120,6 +129,7 @@ class Facts:
         for name, milliseconds in self._latencies().items():
             takes.append((f"Latency {name}".strip(), f"{milliseconds:.4g} ms"))
         takes += [(f"Limit of {name}", limit) for name, limit in self._limits()]
+        takes += [(f"Predicted {name}", text) for name, text in self._predicted()]
         for run, label in (
             (self.run, "Search" if self.run.config.get("strategy") else "Time"),
             (self.run.retrain, "Retraining"),

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 import ramify
+from ramify.parallel import processor
 
 _PACKAGES = ("torchvision", "lightning-fabric", "numpy", "scikit-learn", "optuna", "jsonargparse")
 
@@ -67,12 +68,3 @@ def _revision(folder: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return described.stdout.strip() or None
-
-
-def processor() -> str:
-    """Return the name of the processor, empty if the system does not report it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -14,6 +14,7 @@ from ramify.architecture import Architecture
 from ramify.errors import ArchitectureError
 from ramify.parallel import say
 from ramify.run.folder import RunFolder
+from ramify.run.proofs import recall_proof
 from ramify.spaces import Space, notation, recognize, space_of
 
 
@@ -66,6 +67,7 @@ def find(source: Any, space: Space | None = None) -> Found:
     path = Path(text)
     if files.is_folder(path):
         content = RunFolder(path).architecture()
+        recall_proof(path)
         try:
             return Found(Architecture.from_json(content), path)
         except ArchitectureError as error:

@@ -17,7 +17,6 @@ from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ramify.architecture import Architecture, Decision, Value
 from ramify.capabilities import (
@@ -32,7 +31,6 @@ from ramify.capabilities import (
     Capability,
 )
 from ramify.elastic import Cut, ElasticNetwork, Terms
-from ramify.elastic.cutting import Slices
 from ramify.errors import ArchitectureError, ConfigurationError, nearest, shown
 from ramify.points import Inputs, Joined, OneOf, Repeat
 from ramify.seeding import seeded
@@ -41,6 +39,7 @@ from ramify.spaces import offers as offering
 from ramify.spaces.base import Candidate, Space, argmax_existing, check_scores
 from ramify.spaces.bounds import LARGEST_WIDTH, check_most
 from ramify.spaces.cell_graph import CellGraph
+from ramify.spaces.elastic_parts import ElasticParts
 from ramify.spaces.finding import WIDTHS, found_in
 from ramify.spaces.knobs import (
     ElasticSupernet,
@@ -60,7 +59,7 @@ from ramify.spaces.notation import read
 from ramify.spaces.places import Place, conditions_of, count_networks, extreme_of
 from ramify.spaces.plain import sized
 from ramify.spaces.telling import picture_of_point, told
-from ramify.spaces.tracing import choices_of, looked_at
+from ramify.spaces.tracing import choices_of, looked_at, with_norms
 from ramify.supernet import Choice
 from ramify.supernet.points import PointSupernet, Zeros, replaced
 from ramify.wording import excerpt
@@ -111,10 +110,14 @@ class AnyNetwork(Space):
 
         Args:
             norms: Whether batch norms are as the network has them, `own`, or use statistics of the batch always,
-                `batch`, for searches of mixtures on few images.
+                `batch`, for searches of mixtures on few images. In supernets `per_width` gives every width weights
+                and statistics of its own (slimmable networks, arXiv:1812.08928).
+            combine: How supernets mix widths: `mask` multiplies what layers read by the mixture of the masks,
+                `interpolate` brings all widths to the widest one (TAS, arXiv:1905.09717).
         """
 
-        norms: Literal["own", "batch"] = keyword("own", apart=True)
+        norms: Literal["own", "batch", "per_width"] = keyword("own", apart=True)
+        combine: Literal["mask", "interpolate"] = keyword("mask", apart=True)
 
     source = "ours; candidates in a network of one's own as in NNI (Microsoft, 2023) and archai (Microsoft, 2022)"
 
@@ -359,6 +362,12 @@ class AnyNetwork(Space):
             )
         return super().lacks(needs)
 
+    @property
+    def proof(self) -> dict[str, Any] | None:
+        """What was proved of the network, as plain JSON values; None where nothing is elastic."""
+        verdict = None if self._elastic is None else self._elastic.verdict
+        return None if verdict is None else verdict.to_json()
+
     def describe(self) -> str:
         """Return the decisions and the number of members, a line each."""
         if self._elastic is not None:
@@ -376,11 +385,14 @@ class AnyNetwork(Space):
     ) -> tuple[layouts.Layout, dict[str, int]]:
         complete, demanded = super()._sorted(layout, shape, keywords, kind)
         self.fits(demanded, "the data")
+        mixed: Any = complete
+        if self._elastic is None and (mixed.norms == "per_width" or mixed.combine == "interpolate"):
+            raise ConfigurationError(f"{self.title} searches no widths, which norms='per_width' and combine are for")
         return complete, demanded
 
     def _build(self, arch: Architecture, layout: Any, shape: Mapping[str, int]) -> nn.Module:
         network = self._blueprint.make(shape, {name: arch[name] for name in self._numbers})
-        network = _with_norms(network, layout.norms)
+        network = with_norms(network, layout.norms)
         if self._elastic is not None:
             cut = cut_of_values(self._elastic, self.knobs, arch.choices)
             with torch.device("cpu"):  # where what is kept is noted, wherever the tensors are
@@ -411,14 +423,16 @@ class AnyNetwork(Space):
         return member
 
     def _supernet(self, layout: Any, shape: Mapping[str, int]) -> nn.Module:
-        network = _with_norms(self._blueprint.make(shape, {}), layout.norms)
+        network = with_norms(self._blueprint.make(shape, {}), layout.norms)
         mixed = self._blueprint.mixed(network)
         if self._elastic is None:
             return mixed
         found = self._elastic
         with torch.device("cpu"):
             parts = (found.plan, found.places, found.stages, found.convolutions, found.norms)
-            return ElasticSupernet(ElasticNetwork(mixed.network, *parts, found.graphs), self.knobs, mixed.board)
+            sets, combine = layout.norms == "per_width", layout.combine
+            elastic = ElasticNetwork(mixed.network, *parts, found.graphs, sets=sets, combine=combine)
+            return ElasticSupernet(elastic, self.knobs, mixed.board)
 
     def _ended(self, network: nn.Module, layout: Any, shape: Mapping[str, int]) -> nn.Module:
         inner: nn.Module = network
@@ -449,28 +463,20 @@ class AnyNetwork(Space):
         """Return name → the part of a supernet's state that a member's network has, as far as that is there."""
         if self._elastic is None:
             return super().views(network, state)
-        slices = self._slices(network)
-        return {
-            name: slices.of(_own_name(there), state[there])
-            for name, there in self.held(network).items()
-            if there in state
-        }
+        return self._parts.of(self.held(network), state, _cuts[self._backbone(network)])
 
-    def _slices(self, network: nn.Module) -> Slices:
-        """Return what a member's network keeps of each tensor."""
+    @cached_property
+    def _parts(self) -> ElasticParts:
         assert self._elastic is not None
-        with torch.device("cpu"):
-            return Slices(self._elastic.plan, self._elastic.places, _cuts[self._backbone(network)])
+        return ElasticParts(self._elastic)
 
     def absorb(self, sup: nn.Module, network: nn.Module) -> None:
         """Copy the weights of a member back into the supernet: the inverse of `extract`."""
         if self._elastic is None:
             super().absorb(sup, network)
         else:
-            slices, held, state = self._slices(network), self.held(network), sup.state_dict()
-            with torch.no_grad():
-                for name, value in network.state_dict().items():
-                    slices.write(_own_name(held[name]), state[held[name]], value)
+            cut = _cuts[self._backbone(network)]
+            self._parts.write(self.held(network), sup.state_dict(), cut, network.state_dict())
 
     def terms(self, size: Sequence[int], shape: Mapping[str, int]) -> tuple[Terms, Terms] | None:
         """Return parameters and multiply-adds of members as polynomials of widths, depths and kernels.
@@ -484,17 +490,3 @@ class AnyNetwork(Space):
         with seeded(0, "terms"):
             network = self._blueprint.make(sized({**self.shape, **shape}), {})
         return terms_at(self._elastic, network, size)
-
-
-def _own_name(name: str) -> str:
-    """Return how the user's network calls a tensor of the supernet."""
-    return name.removeprefix("backbone.").removeprefix("network.network.")
-
-
-def _with_norms(network: nn.Module, norms: str) -> nn.Module:
-    """Let the batch norms of a network, in place, use statistics of the batch, if that is wanted."""
-    for module in network.modules() if norms == "batch" else ():
-        if isinstance(module, _BatchNorm):
-            module.track_running_stats = False
-            module.running_mean = module.running_var = module.num_batches_tracked = None
-    return network

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ramify.architecture import Value
 from ramify.errors import ConfigurationError, RamifyError
@@ -237,3 +238,12 @@ def _told_where(network: nn.Module, what: str) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def with_norms(network: nn.Module, norms: str) -> nn.Module:
+    """Let the batch norms of a network, in place, use statistics of the batch, if that is wanted."""
+    for module in network.modules() if norms == "batch" else ():
+        if isinstance(module, _BatchNorm):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+    return network

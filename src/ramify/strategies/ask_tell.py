@@ -329,6 +329,8 @@ class AskTellSession:
             ]
         for trial in [self.trials[number] for number in self.front.members] or [self.trials.best]:
             self.costs.verify(trial.architecture, trial.metrics)
+        if predicted := self.costs.compared(self.architecture()):
+            summary["predicted"] = predicted
         return summary
 
     @property

@@ -34,6 +34,24 @@ def run(command: Command) -> int:
     return int(importlib.import_module(module).run(command))
 
 
+def run_below(command: Command) -> int:
+    """Run the sub-verb that the first word of a command names, or list what there is, and return the exit code."""
+    from ramify.errors import RamifyError, nearest
+    from ramify.wording import sentence
+
+    summaries = listed(command.name)
+    name = command.words[0] if command.words else "help"
+    if name in ("-h", "--help", "help"):
+        width = max(map(len, summaries))
+        listing = "\n".join(f"  {verb:<{width}}  {text}" for verb, text in summaries.items())
+        print(f"usage: ramify {command.name} SUBVERB [options]\n\n{sentence(command.summary)}.\n\n{listing}\n")
+        print(f"`ramify {command.name} SUBVERB --help` lists the options of a sub-verb.")
+        return 0
+    if name not in summaries:
+        raise RamifyError(f"unknown sub-verb {name!r} of {command.name}; {nearest(name, summaries)}")
+    return run(command.below(name, summaries[name]))
+
+
 def _summary(line: str) -> str:
     """Return the first line of a docstring as it stands in a list: without a period, names with their capitals."""
     parts = _FIRST_LINE.match(line)

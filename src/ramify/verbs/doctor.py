@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import ramify
 from ramify.commandline.options import add_json
-from ramify.parallel import usable_cores
+from ramify.parallel import processor, usable_cores
 
 _LIBRARIES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "NUMEXPR_")
 """Begin the names of environment variables that say how libraries use threads."""
@@ -224,8 +224,6 @@ def _requirements() -> list[tuple[str, str]]:
 
 def _devices() -> Iterator[Device]:
     import torch
-
-    from ramify.run.provenance import processor
 
     memory, free = _memory()
     capability = torch.backends.cpu.get_cpu_capability()

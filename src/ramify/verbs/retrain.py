@@ -42,6 +42,7 @@ from ramify.run.opening import (
     task_settings,
 )
 from ramify.run.origin import SUPERNET, data_of, directory_of, layout_of, located, task_told, without_images
+from ramify.run.proofs import keep_proof
 from ramify.run.sources import find
 from ramify.run.teacher import teacher_of
 from ramify.run.trained import BEST, LAST, TrainedNetwork, load_network
@@ -203,6 +204,7 @@ def retrain(
         more = _more(folder, session)
         origins = [initial, teacher]
         if opened(folder, config, seed, learned, progress, directory=directory, more=more, origins=origins):
+            keep_proof(folder, space)
             if progress:
                 epoch = session.seconds_per_step() * session.steps_per_epoch
                 per, whole = (" ".join(duration(seconds)) for seconds in (epoch, epoch * session.recipe.epochs))

@@ -47,6 +47,7 @@ from ramify.run.opening import (
     task_settings,
 )
 from ramify.run.origin import SUPERNET, in_words, shape_of, told_of
+from ramify.run.proofs import keep_proof, recall_proof
 from ramify.run.sources import Result
 from ramify.spaces import Space
 from ramify.spaces.layout import Kind
@@ -211,6 +212,7 @@ def search(
         of_table = None if annotate is None else annotate.table
         more = _more(folder, strategy)
         if opened(folder, config, seed, learned, progress, of_table, lookup, more=more, origins=[initial]):
+            keep_proof(folder, space)
             title = type(strategy).__name__
             shown = () if learned is None else learned.shown
             seconds = drive(
@@ -275,6 +277,11 @@ def _write_search(folder: RunFolder, space: Space, session: Any, seconds: float,
         say(f"the budget is missed: {cost} {budget['of']}, where {target} were asked for")
     for name, limit in result.get("limits", {}).items():
         say(f"{name}: {limit['cost']:,.10g}, of {limit['most']:,.10g} that are allowed")
+    for name, cost in {**result.get("limits", {}), **result.get("predicted", {})}.items():
+        if "measured" in cost:
+            say(f"{name}: {cost['measured']:,.4g} measured, {cost['off']:+.1%} from the {cost['cost']:,.4g} predicted")
+        elif "differs" in cost:
+            say(f"{name}: of another device, so nothing is measured here: {cost['differs']}")
     for number, member in enumerate(result.get("front", ())):
         folder.write_json(f"front/{number:02}.json", member["architecture"])
     folder.finish(result)
@@ -317,6 +324,7 @@ def run(command: Command) -> int:
     add_recipe(command, "search")
     add_run(command)
     add_seeds(command)
+    recall_proof(next((item.value for item in command.given() if item.option == "out"), None))
     options = command.parse()
     space = restricted(options)
     chosen = {name: options[name] for name in ("task", "network", "init", "init_alphas", "table", "executor")}
