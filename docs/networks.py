@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("networks.md")
@@ -23,8 +22,8 @@ network's own class with smaller tensors, 2 its exported graph, where its code w
 that stay whole, without the output; *removed* is the largest relative difference between members cut out and masked.
 The page is written by `python docs/networks.py`.
 
-| network | groups | units | form | whole | stages | removed | params at the least | seconds |
-|---|---|---|---|---|---|---|---|---|
+| network | groups | units | form | whole | stages | removed | params at the least |
+|---|---|---|---|---|---|---|---|
 """
 
 HOMES = {
@@ -48,18 +47,17 @@ def row(name: str) -> str:
     """Return the row of a network, or why it has none."""
     from ramify.spaces import AnyNetwork
 
-    begun = time.monotonic()
     try:
         found = AnyNetwork(NAMES[name])._elastic
     except Exception as error:  # whatever is wrong with it stands on the page
-        return f"| `{name}` | {str(error).replace('|', '/')} | | | | | | | |"
+        return f"| `{name}` | {str(error).replace('|', '/')} | | | | | | |"
     assert found is not None
     units = sum(group.units for group in found.groups)
     whole = [group for group, reason in found.whole.items() if reason != "output"]
     share = found.params.range()[0] / found.params.range()[1]
     cells = (
         *(f"`{name}`", len(found.groups), f"{units:,}", 1 if found.graphs is None else 2, ", ".join(whole) or "–"),
-        *(len(found.stages), f"{found.proof.removed:.0e}", f"{share:.0%}", f"{time.monotonic() - begun:.0f}"),
+        *(len(found.stages), f"{found.proof.removed:.0e}", f"{share:.0%}"),
     )
     return f"| {' | '.join(map(str, cells))} |"
 
@@ -79,7 +77,7 @@ def main(names: list[str]) -> None:
             done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True)
             line = done.stdout.splitlines()[-1]
         except (subprocess.SubprocessError, IndexError) as error:
-            line = f"| `{name}` | {type(error).__name__} | | | | | | | |"
+            line = f"| `{name}` | {type(error).__name__} | | | | | | |"
         found = rows() | {name: line}
         PAGE.write_text(HEAD + "".join(f"{found[known]}\n" for known in NAMES if known in found))
         print(line, flush=True)
