@@ -33,17 +33,20 @@ from ramify.strategies import (
     RSPS,
     SETN,
     SPOS,
+    TAS,
     BayesianOptimization,
     CostTerm,
     DARTSPlus,
     Evolution,
     FairNAS,
+    FBNetV2,
     LocalSearch,
     OptunaSampler,
     ProxylessNAS,
     RandomSearch,
     RegularizedEvolution,
     Reinforce,
+    TuNAS,
 )
 from ramify.tasks import Classification
 from ramify.training import Recipe, TrainingSession, Work, measure
@@ -87,6 +90,7 @@ STRATEGIES = {
     "Evolution": Evolution(population=4, parents=2, crossovers=1, **ASKED),
     # An epoch learns on every candidate.
     "FairNAS": FairNAS(epochs=6, recalibrate=256, evaluations=30, population=4, parents=2, crossovers=1, **WEIGHTS),
+    "FBNetV2": FBNetV2(epochs=10, **WEIGHTS, **PARAMETERS),
     "GDAS": GDAS(epochs=14, **WEIGHTS, **PARAMETERS),
     "LocalSearch": LocalSearch(**ASKED),
     # Without weight decay parameters gather at the end of their box, and the lead goes on changing.
@@ -104,6 +108,8 @@ STRATEGIES = {
     "Reinforce": Reinforce(**ASKED),
     "SPOS": SPOS(epochs=14, recalibrate=256, evaluations=30, population=4, parents=2, crossovers=1, **WEIGHTS),
     "SETN": SETN(epochs=12, selected=2, **WEIGHTS, **PARAMETERS),
+    "TAS": TAS(epochs=14, target=0, **WEIGHTS, **PARAMETERS),
+    "TuNAS": TuNAS(epochs=16, warmup_share=0.5, **WEIGHTS, **PARAMETERS),
 }
 
 # One of each way to search, for `FEW` operations: enough to find the right one of three within seconds.

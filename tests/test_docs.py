@@ -28,10 +28,15 @@ def test_python_snippet(code, tmp_path, monkeypatch):
     exec(compile(code, "snippet", "exec"), {"__name__": "snippet"})
 
 
+HERE_DOCUMENT = re.compile(r"^cat > (\S+) <<'END'\n(.*?)^END\n", re.S | re.M)
+
+
 @pytest.mark.parametrize("script", [p for p in snippets("bash") if p.id.startswith("guide")])
 def test_shell_snippet(script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for line in script.replace("\\\n", "").splitlines():
+    for name, content in HERE_DOCUMENT.findall(script):
+        Path(name).write_text(content)
+    for line in HERE_DOCUMENT.sub("", script).replace("\\\n", "").splitlines():
         program, *words = shlex.split(line, comments=True)
         assert program == "ramify"
         code, said = forked(words, tmp_path)

@@ -60,7 +60,7 @@ def assert_one_line(err):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("serch", "unknown verb 'serch'; did you mean 'search'? Known: bench,"),
+        ("serch", "unknown verb 'serch'; did you mean 'search'? Known: adapt,"),
         ("search", "missing: --space, --strategy, --out; see --help"),
         ("evaluate", "evaluate needs the run folder of a retraining, or --weights and their architecture"),
         ("search --space NASBench20 --strategy GDAS --out OUT", "--space: unknown space 'NASBench20'; did you mean"),
@@ -78,7 +78,7 @@ def assert_one_line(err):
         ),
         (
             "search --space NASBench201 --strategy.epochs 3 --out OUT",
-            f"--strategy: name the strategy before its options; known: {', '.join(sorted(STRATEGIES))}",
+            f"--strategy: name the strategy before its options; known: {', '.join(sorted(STRATEGIES)[:8])}",
         ),
         (f"{SEARCH} --strategy.epoch 3", "--strategy: unknown option 'epoch'; did you mean 'epochs'?"),
         (f"{SEARCH} --space.node 3", "--space: unknown option 'node'; did you mean 'nodes'?"),

@@ -650,7 +650,7 @@ def test_data_that_nobody_has_by_name(name, capsys, tmp_path, monkeypatch):
 
 def test_every_recipe_for_imagenet_says_so():
     of_it = [name for name in NAMES if "imagenet" in name and not name.startswith("h-das-stage-imagenet")]
-    assert sorted([*of_it, "abs-darts", "abs-fairnas", "abs-mobile"]) == sorted(IMAGENET)
+    assert sorted([*of_it, "abs-darts", "abs-fairnas", "abs-mobile", "ofa"]) == sorted(IMAGENET)
 
 
 def test_help_needs_no_data(capsys):

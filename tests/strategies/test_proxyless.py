@@ -265,7 +265,7 @@ def test_reinforce_finds_the_candidate_that_is_rewarded(monkeypatch):
     def score(valid, mix, active, sample):
         return float(mix["cell"][:, 2].mean())
 
-    monkeypatch.setattr(session, "_score", score)
+    monkeypatch.setattr(session, "score", score)
     finish(session)
     assert session.architecture() == session.space.architecture([session.space.choices["cell"].ops[2]] * 6)
 

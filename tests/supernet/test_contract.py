@@ -37,7 +37,8 @@ def test_a_library_supernet_has_it_all():
 def test_all_library_supernets_keep_the_contract(name):
     returned = SPACES[name]()._supernet.__func__
     kind = returned.__globals__[returned.__annotations__["return"]]
-    assert {"active", "dropout", "constants", "taps", "stems"} <= shown_by(kind)
+    stems = set() if name == "PrunableResNet" else {"stems"}  # its networks have one stem, whose width is decided
+    assert {"active", "dropout", "constants", "taps", *stems} <= shown_by(kind)
 
 
 def test_requirements_name_the_first_that_is_lacking():

@@ -9,7 +9,7 @@ from dense import Dense
 from mine import Mine
 from plain_space import Plain
 from ramify.errors import ConfigurationError
-from ramify.spaces import SPACES, AnyNetwork, Baselines, CellDistribution, MobileChain, NASBench201
+from ramify.spaces import SPACES, AnyNetwork, Baselines, CellDistribution, MobileChain, NASBench201, PrunableResNet
 from ramify.testing import ContractError, check_space
 from ramify.testing.small import small_layout
 from space_cases import CASES
@@ -28,9 +28,13 @@ def test_the_librarys_spaces(case):
 
 
 def test_there_is_a_case_of_every_class():
-    assert {type(case.space) for case in CASES} | {AnyNetwork, Baselines} == {
+    assert {type(case.space) for case in CASES} | {AnyNetwork, Baselines, PrunableResNet} == {
         entry.make for entry in SPACES.own.values()
     }
+
+
+def test_networks_whose_shortcuts_the_supernet_lacks():
+    check_space(PrunableResNet(depth=8, shares=(0.5, 1)), inheritance=False)
 
 
 def test_a_space_without_a_supernet():

@@ -141,7 +141,7 @@ class _Page:
             f'<div class="brand">{_LOGO}{brand}</div><h1>{escape(headline)}</h1>{self._story()}{self.facts.tiles()}'
         )
         body = "\n".join(f'<section id="{slug(label)}">{html}</section>' for label, html in sections.items())
-        return _DOCUMENT.format(
+        return _asset("page.html").format(
             title=escape(f"{headline} · Ramify"),
             style=color_rules(body) + _asset("style.css"),
             header=header,
@@ -455,35 +455,6 @@ _SLIDER = """<div class="card scrub screen"><button id="play" aria-label="Play o
 <svg class="pause" viewBox="0 0 16 16"><path d="M3 2h4v12H3zM9 2h4v12H9z"/></svg></button>
 <input id="slider" type="range" min="0" max="{last}" value="{last}" aria-label="{axis}">\
 <output id="position" for="slider"></output></div>"""
-
-_DOCUMENT = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; \
-style-src 'unsafe-inline'; img-src data: blob:">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>
-{style}</style>
-<noscript><style>.print {{ display: block }} .screen {{ display: none !important }}</style></noscript>
-</head>
-<body>
-<header><div>{header}</div></header>
-<nav aria-label="Sections"><div>{links}</div></nav>
-<main>
-{body}
-</main>
-<footer>Written by Ramify. This page is one file and loads nothing; its pictures lie beside it in
-<code>pictures/</code>.</footer>
-<script type="application/json" id="data">{data}</script>
-<script>{plotly}</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""
 
 
 def _asset(name: str) -> str:

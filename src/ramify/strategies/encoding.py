@@ -48,7 +48,10 @@ class Encoding:
         return self.space.architecture(decision.choices[at] for decision, at in chosen)
 
     def features(self, indices: np.ndarray) -> np.ndarray:
-        """Return the used candidates of members (N, D), float (N, F): `space.mix` without what no member uses."""
+        """Return the candidates of members (N, D), float (N, F): `space.mix` without what no member uses.
+
+        Decisions that a member does not read have theirs, too.
+        """
         return sum(rows[column] for rows, column in zip(self._rows, indices.T, strict=True))
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:

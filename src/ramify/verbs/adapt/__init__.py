@@ -1,4 +1,4 @@
-"""Make a network that exists as small as limits ask: describe, search, fine-tune, export, in one command.
+"""Make a network that exists as small as limits ask: describe, search, train and export it in one command.
 
 The folder is that of a pipeline with one level, `search`: the other verbs take it. Every step is a run of its own in
 it, which continues where it was stopped: `original`, the network with its weights, `search`, `retrain`.
