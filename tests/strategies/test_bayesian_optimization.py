@@ -1,7 +1,7 @@
 """Bayesian optimization: the process against textbook formulas, and candidates that are new and near."""
 
-import math
 import itertools
+import math
 import random
 
 import numpy as np
