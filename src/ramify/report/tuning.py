@@ -177,7 +177,17 @@ def _lines(lines: Mapping[str, Line], axis: str, *, stairs: bool = False, log: b
             hovertemplate="%{y:,.5~g}",
         )
     figure.update_layout(hovermode="x unified", legend={"y": -0.18, "yanchor": "top"})
+    if stairs:
+        figure.update_yaxes(range=_range(lines))
     return figure.update_yaxes(type="log") if log else figure
+
+
+def _range(lines: Mapping[str, Line]) -> tuple[float, float]:
+    """Return the ends of an axis on which what the tuning won can be seen; poor first points are above it."""
+    values = [value for _, line in lines.values() for value in line]
+    lowest, begun = min(values), lines[OURS][1][0] if OURS in lines else max(values)
+    won = begun - lowest or abs(lowest) or 1.0
+    return lowest - 0.1 * won, lowest + 1.6 * won
 
 
 def _draw(tuning: Tuning) -> Figure:
@@ -192,7 +202,9 @@ def _draw(tuning: Tuning) -> Figure:
                 axes.step(x, y, where="post", color=_color(at, name), lw=1.6, label=name)
             else:
                 axes.plot(x, y, color=_color(at, name), lw=1.6, marker="o", ms=3, label=name)
-        if axis == "iteration" and _is_wide(lines):
+        if axis == "passes":
+            axes.set_ylim(*_range(lines))
+        elif _is_wide(lines):
             axes.set_yscale("log")
         dress(axes, title, axis)
         if len(lines) > 1:
