@@ -53,7 +53,7 @@ class Target(Budget):
         least, most = expected.least, expected.most
         if not (least <= self.target and self.target - self.tolerance <= most):
             raise ConfigurationError(
-                f"no member of {self.space.name} has {self.target - self.tolerance:,.6g} to {self.target:,.6g} {of}: "
+                f"no member of {self.space.name} has {max(0.0, self.target - self.tolerance):,.6g} to {self.target:,.6g} {of}: "
                 f"they have {least:,.6g} to {most:,.6g}"
             )
 
