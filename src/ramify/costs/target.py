@@ -51,9 +51,10 @@ class Target(Budget):
         self.target = float(target * self.whole if target <= 1 else target)
         self.tolerance = tolerance * self.whole
         least, most = expected.least, expected.most
+        low = max(0.0, self.target - self.tolerance)
         if not (least <= self.target and self.target - self.tolerance <= most):
             raise ConfigurationError(
-                f"no member of {self.space.name} has {max(0.0, self.target - self.tolerance):,.6g} to {self.target:,.6g} {of}: "
+                f"no member of {self.space.name} has {low:,.6g} to {self.target:,.6g} {of}: "
                 f"they have {least:,.6g} to {most:,.6g}"
             )
 
