@@ -1,6 +1,7 @@
 """Every recipe through the command line, on tiny settings and digits; the whole sweep is for `make test-all`."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ QUICK = (
 )
 ARCHITECTURES = {  # by the first letters of the recipe's name
     "nasbench201": "zoo:NB201_0",
+    "fast-table": "zoo:NB201_0",
+    "fast-cifar10": "zoo:Airbench94",
     "natsbench-size": "8:8:16:8:8",
     "autodl-retrain-resnet-cifar10": "zoo:ResNet8",
     "tas-retrain-cifar10": "zoo:TAS-ResNet20",
@@ -36,6 +39,19 @@ ARCHITECTURES = {  # by the first letters of the recipe's name
     "fairnas-retrain": "zoo:FairNAS_ABS",
     "proxylessnas-retrain": "zoo:ProxylessNAS_ABS",
     "": "zoo:DARTS_V2",
+}
+MORE = {  # what a recipe leaves to its user, or what digits are too small for
+    "fast-cifar10": ("--data.image_size", "32"),
+    "ofa": (
+        *(
+            "--space",
+            "AnyNetwork",
+            "--space.network",
+            f"{Path(__file__).parents[1] / 'networks_without_points.py'}:Residual",
+        ),
+        *("--space.input_size", "[3,8,8]", "--space.kernels", "[1]", "--space.depth", "true"),
+    ),
+    **dict.fromkeys(("cdarts-imagenet", "h-das-cell-imagenet", "pc-darts-imagenet"), ("--network.layout=cifar",)),
 }
 CHAINS = ("chain", "spos-", "fairnas-", "proxylessnas-")
 TABLES = [name for name in (recipe.name for recipe in recipes.entries()) if "data" not in recipes.get(name).options]
@@ -67,7 +83,8 @@ def tiny(name):
         words.append(entry_of(name))
     for level, options in (recipe.options.get("levels") or {"": recipe.options}).items():
         prefix = f"levels.{level}." if level else ""
-        space = options.get("space", "Chain" if any(word in name for word in CHAINS) else entry_of(name))
+        known = "Chain" if any(word in name for word in CHAINS) else entry_of(name)
+        space = options.get("space", "AnyNetwork" if name == "ofa" else known)
         space = space if isinstance(space, str) else space["class_path"]
         values |= {f"{prefix}network.{key}": value for key, value in small_network(space, options["network"]).items()}
         if "strategy" in options:
@@ -115,7 +132,7 @@ def small_network(space, layout):
         return {"channels": 8, "resolution": 8}
     if "201" in space:
         return {"channels": 4, "cells": 1}
-    if any(part in space for part in (":8:", "ResNet", "Size")):
+    if any(part in space for part in (":8:", "ResNet", "Size", "Airbench", "AnyNetwork")):
         return {}
     return {"channels": 4} | ({"layers": 3} if "layers" in layout else {})
 
@@ -131,9 +148,7 @@ def test_every_recipe_runs(name, tmp_path, capsys):
     else:
         data = "diabetes" if name == "hoag-ridge" else "digits"
         words = [*tiny(name), "--data", data, "--data.subset", "48", "--threads", "1", "--progress", "false"]
-    if name in ("cdarts-imagenet", "h-das-cell-imagenet", "pc-darts-imagenet"):
-        words.append("--network.layout=cifar")  # the stem of ImageNet leaves a single pixel of a digit
-    assert main([*words, "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
+    assert main([*words, *MORE.get(name, ()), "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     if name in TABLES:  # the evaluation that reaches the budget counts
         budget = recipes.get(name).options["strategy"]["init_args"]["seconds"]

@@ -47,7 +47,8 @@ def normalizes_one(network: nn.Module, *arguments: Any, training: bool = True, *
             statistics can.
     """
     modes = {module: module.training for module in network.modules()}
-    state = {name: value.to("meta") for name, value in network.state_dict().items()}
+    tensors = (*network.named_parameters(), *network.named_buffers())  # those too that no state holds
+    state = {name: value.to("meta") for name, value in tensors}
     try:
         with torch.no_grad(), ShapesOnly():
             torch.func.functional_call(network.train(training), state, arguments, options)
