@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from ramify import parallel
 from ramify.cli import main
@@ -116,6 +117,14 @@ def test_the_trial_on_the_meta_device_agrees_with_what_pytorch_does(name):
         supernet.load_state_dict(before)
         supernet.train()
     assert said == (name == "one-pixel")
+
+
+def test_buffers_that_no_state_holds_are_on_the_meta_device_too():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    network.register_buffer("scale", torch.ones(3, 1, 1), persistent=False)
+    network.register_forward_pre_hook(lambda module, inputs: (inputs[0] * module.scale,))
+    assert normalizes_one(network, torch.empty(1, 3, 1, 1, device="meta"))
+    assert not normalizes_one(network, torch.empty(1, 3, 2, 2, device="meta"))
 
 
 @pytest.mark.parametrize(
