@@ -165,7 +165,8 @@ class AskTellSession:
                 while key not in self._known:
                     done = evaluations.next()
                     self._learn(under_way.pop(done.number), done)
-                self._record(self._pending.popleft(), *self._known[key])
+                proposal, (metrics, failed) = self._pending.popleft(), self._known[key]
+                self._add(proposal.architecture, metrics, self._epochs(proposal), dict(proposal.memo), failed)
                 if self.strategy.wall_seconds:
                     seconds = parallel.of_first([time.monotonic() - before])[0]
                     self.spent = self.spent._replace(wall_seconds=seconds)
@@ -233,6 +234,8 @@ class AskTellSession:
                     return None
                 break
             proposal = asked if isinstance(asked, Proposal) else Proposal(asked)
+            if self.filling.fills(proposal.architecture):
+                return proposal
             fitted = self.filling(proposal.architecture, rng(seed, "fitted", number, attempt))
             if fitted is not None:
                 return replace(proposal, architecture=fitted)
@@ -243,9 +246,6 @@ class AskTellSession:
                 return Proposal(fitted, None if proposal is None else proposal.epochs)
         limits = ", ".join(f"{name} ≤ {limit:,.6g}" for name, limit in self.strategy.limits.items())
         raise RunError(f"none of {_DRAWN:,} members of {self.space.name} keeps the limits {limits}; allow more")
-
-    def _record(self, proposal: Proposal, metrics: Mapping[str, float], failed: str) -> None:
-        self._add(proposal.architecture, metrics, self._epochs(proposal), dict(proposal.memo), failed)
 
     def _add(
         self, arch: Architecture, found: Mapping[str, float], epochs: int | None, memo: Mapping[str, Any], failed: str

@@ -12,15 +12,13 @@ whatever the candidates are.
 """
 
 from dataclasses import dataclass
-from math import inf
 
 from torch import Tensor
 
-from ramify.errors import ConfigurationError
 from ramify.spaces import Space
 from ramify.strategies.bilevel import Moment
 from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
-from ramify.strategies.gdas import gumbel_like
+from ramify.strategies.gdas import check_temperatures, gumbel_like, linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +47,11 @@ class FBNetV2(Differentiable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not all(0 < tau < inf for tau in (self.tau_start, self.tau_end)):
-            raise ConfigurationError(f"temperatures must be above 0, got {self.tau_start} and {self.tau_end}")
+        check_temperatures(self.tau_start, self.tau_end)
 
     def temperature(self, epoch: int) -> float:
         """Return τ of an epoch: linear from `tau_start` to `tau_end`."""
-        return self.tau_start + (self.tau_end - self.tau_start) * epoch / max(1, self.epochs - 1)
+        return linear(self.tau_start, self.tau_end, epoch, self.epochs)
 
     def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """Weigh all candidates by softmax((α + noise) / τ) (Eq. 5)."""

@@ -57,8 +57,7 @@ class GDAS(Differentiable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not all(0 < tau < inf for tau in (self.tau_start, self.tau_end)):
-            raise ConfigurationError(f"temperatures must be above 0, got {self.tau_start} and {self.tau_end}")
+        check_temperatures(self.tau_start, self.tau_end)
         if self.unselected not in ("absent", "constant"):
             raise ConfigurationError(f"`unselected` must be 'absent' or 'constant', got {self.unselected!r}")
 
@@ -74,7 +73,7 @@ class GDAS(Differentiable):
 
     def temperature(self, epoch: int) -> float:
         """Return τ of an epoch: linear from `tau_start` to `tau_end`."""
-        return self.tau_start + (self.tau_end - self.tau_start) * epoch / max(1, self.epochs - 1)
+        return linear(self.tau_start, self.tau_end, epoch, self.epochs)
 
     def mixing(self, space: Space, alphas: AlphaValues, moment: Moment) -> tuple[dict[str, Tensor], Active]:
         """One straight-through one-hot per edge; only the drawn candidates are computed."""
@@ -99,6 +98,17 @@ class GDAS(Differentiable):
     def constants(self, *, learned: bool) -> dict[str, bool]:
         """Return the options that treat the weights of undrawn candidates as constants, if they have a gradient."""
         return {"constants": True} if self.unselected == "constant" and learned else {}
+
+
+def check_temperatures(start: float, end: float) -> None:
+    """Raise `ConfigurationError` unless both temperatures are above 0."""
+    if not all(0 < tau < inf for tau in (start, end)):
+        raise ConfigurationError(f"temperatures must be above 0, got {start} and {end}")
+
+
+def linear(start: float, end: float, epoch: int, epochs: int) -> float:
+    """Return what falls linearly from `start` in the first epoch to `end` in the last one."""
+    return start + (end - start) * epoch / max(1, epochs - 1)
 
 
 def gumbel_one_hot(choice: Choice, alpha: Tensor, tau: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

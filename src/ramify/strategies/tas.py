@@ -33,7 +33,7 @@ from ramify.spaces import Space
 from ramify.strategies.base import Compatibility, SearchSession
 from ramify.strategies.bilevel import Bilevel, Moment
 from ramify.strategies.differentiable import Active, AlphaValues, Differentiable
-from ramify.strategies.gdas import gumbel_like
+from ramify.strategies.gdas import check_temperatures, gumbel_like, linear
 from ramify.strategies.limited import lasting, networks_of
 from ramify.strategies.proxyless import drawn_from
 from ramify.supernet import Choice
@@ -85,8 +85,7 @@ class TAS(Differentiable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not all(0 < tau < inf for tau in (self.tau_start, self.tau_end)):
-            raise ConfigurationError(f"temperatures must be above 0, got {self.tau_start} and {self.tau_end}")
+        check_temperatures(self.tau_start, self.tau_end)
         if self.tau_schedule not in ("cosine", "linear"):
             raise ConfigurationError(f"`tau_schedule` must be 'cosine' or 'linear', got {self.tau_schedule!r}")
         check_counted(self.target_of, "target_of")
@@ -123,7 +122,7 @@ class TAS(Differentiable):
     def temperature(self, epoch: int) -> float:
         """Return τ of an epoch."""
         if self.tau_schedule == "linear":
-            return self.tau_start + (self.tau_end - self.tau_start) * epoch / max(1, self.epochs - 1)
+            return linear(self.tau_start, self.tau_end, epoch, self.epochs)
         return self.tau_end + (self.tau_start - self.tau_end) * (1 + cos(pi * epoch / self.epochs)) / 2
 
     def initial(self, space: Space, generator: Callable[[str], torch.Generator]) -> dict[str, Tensor]:
