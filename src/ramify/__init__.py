@@ -6,6 +6,8 @@ Names are imported when they are first used, so `import ramify` and `ramify --he
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # loading it would take longer than all else here
@@ -32,6 +34,7 @@ _HOMES = {
     "Space": "ramify.spaces",
     "profile": "ramify.costs",
     "latency_ms": "ramify.costs",
+    "Backbone": "ramify.supernet",
 }
 _PACKAGES = (
     "benchmarks",
@@ -68,3 +71,29 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Timm:
+    """Registers the networks of the zoo when timm is imported, so that nobody waits for timm before."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Return how timm is imported, with the registration behind it; None for every other module."""
+        if name != "timm":
+            return None
+        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            loaded = spec.loader.exec_module
+
+            def load(module: Any) -> None:
+                loaded(module)
+                importlib.import_module("ramify.zoo.timm_models").register()
+
+            spec.loader.exec_module = load  # type: ignore[method-assign]
+        return spec
+
+
+if "timm" in sys.modules:
+    importlib.import_module("ramify.zoo.timm_models").register()
+else:
+    sys.meta_path.insert(0, _Timm())  # type: ignore[arg-type]

@@ -13,17 +13,20 @@ from ramify.data.dataset import Data, Split, arranged, colored, numbered, scale_
 from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
 from ramify.data.loading import load
+from ramify.data.masks import IGNORED, Masks
 from ramify.data.parts import Part, Parts
 from ramify.data.rows import Rows
 from ramify.data.source import SOURCES, Source, data_set_names, in_words, source
 from ramify.data.spec import DataSpec, spec_of
 
 __all__ = [
+    "IGNORED",
     "SOURCES",
     "Augmentation",
     "Data",
     "DataSpec",
     "Distortion",
+    "Masks",
     "Part",
     "Parts",
     "Rows",

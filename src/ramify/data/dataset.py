@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -142,8 +142,9 @@ class Split:
         first = None  # who is mirrored in even passes
         if augmentation.flip == ALTERNATING:
             first = torch.randint(2, (len(pixels),), generator=stream(seed, "flip", self.name))
-        batches = zip(chunks, mine, pixels.padded(mine, augmentation.crop), strict=True)
-        for (number, whole), chunk, (images, rows) in batches:
+        images_of, targets_of = pixels.padded(mine, augmentation.crop), self._targets(mine, augmentation)
+        batches = zip(chunks, mine, images_of, targets_of, strict=True)
+        for (number, whole), chunk, (images, rows), targets in batches:
             # Drawn on the CPU, and in one tensor, so that a GPU gets one small copy and never waits.
             generator = stream(seed, "augment", self.name, epoch, number)
             draws = augmentation.draw(len(whole), pixels.size, generator)[:, part[0] :: part[1]]
@@ -157,9 +158,16 @@ class Split:
             if augmentation.cutout:
                 x = cut_out(x, draws, augmentation.cutout)
             x = finish(x)
-            y = self._labels[chunk.to(here, non_blocking=True)]
+            y = targets(draws)
             # (B, H, W, C) in memory is (B, C, H, W) in channels_last: the permutation moves nothing.
             yield x.permute(0, 3, 1, 2).to(device or here, dtype, non_blocking=True), y.to(device or here)
+
+    def _targets(
+        self, chunks: Sequence[Tensor], augmentation: Augmentation
+    ) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Yield for every batch a function from the draws of its augmentation to its targets."""
+        here = self._labels.device
+        return ((lambda _, rows=rows: self._labels[rows.to(here, non_blocking=True)]) for rows in chunks)
 
     def _distorting(
         self, distortion: Distortion, count: int, seed: int, epoch: int, number: int, part: tuple[int, int]
@@ -213,13 +221,13 @@ class Data:
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
     reads: list[dict[str, str | int]] = field(default_factory=list)
-    _stores: Mapping[str, tuple[Store, Tensor]] = field(repr=False)
+    _stores: Mapping[str, tuple[Store, Any]] = field(repr=False)
     _rows: Mapping[str, Tensor] = field(repr=False)
     _scale: Scale | None = field(default=None, repr=False)
 
     @property
     def targets(self) -> str:
-        """The kind of targets: `classes`, or `values`."""
+        """The kind of targets: `classes`, `values`, or of a subclass `masks`."""
         return "values" if self.target_names else "classes"
 
     @property
@@ -264,6 +272,9 @@ class Data:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             self.reads.append({"split": name, "purpose": purpose, "images": len(rows), "time": now})
         inputs, labels = self._stores["test" if name == "test" else "pool"]
+        return self._split(name, inputs, labels, rows)
+
+    def _split(self, name: str, inputs: Store, labels: Any, rows: Tensor) -> Split:
         return Split(name, inputs, labels, rows, self.mean, self.std)
 
     def holding_out(self, share: float) -> Data:
@@ -276,7 +287,7 @@ class Data:
             DataError: If one of the parts would be empty.
         """
         rows, (_, labels) = self._rows["train"], self._stores["pool"]
-        strata = labels.cpu()[rows] if self.classes else torch.zeros(len(rows), dtype=torch.int64)
+        strata = labels.cpu()[rows] if self.targets == "classes" else torch.zeros(len(rows), dtype=torch.int64)
         kept, held = stratified(strata, share, stream(0, "held-out validation"))
         if not (len(kept) and len(held)):
             raise DataError(f"{self.name}: a share of {share:g} of {len(rows)} leaves nothing to learn or to measure")
@@ -353,6 +364,8 @@ def numbered(data: Data, classes: Sequence[str]) -> Data:
             f"{data.name} has the classes {listed(strange)}, but the network knows {listed(list(classes))}; "
             "classes are matched by their names"
         )
+    if data.targets == "masks":
+        return cast(Any, data).numbered(classes)
     numbers = torch.tensor([classes.index(name) for name in data.classes], dtype=torch.int64)
     stores = {name: (inputs, numbers.to(y.device)[y]) for name, (inputs, y) in data._stores.items()}
     return replace(data, classes=tuple(classes), _stores=stores)

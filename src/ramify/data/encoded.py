@@ -376,6 +376,20 @@ def _channels(image: Image | np.ndarray) -> int:
     return 1 if image.mode in GREY_MODES else 3
 
 
+def opened(images: Encoded, row: int, use: Callable[[Any], T]) -> T:
+    """Apply `use` to image `row`, a PIL image or an array, and return the result.
+
+    Raises:
+        DataError: If it cannot be read, saying where it is.
+    """
+    return _read(images, row, use)
+
+
+def upright_size(images: Encoded, row: int) -> tuple[int, int]:
+    """Return the (height, width) of image `row`, turned upright, from its header."""
+    return _read(images, row, _upright_size)
+
+
 def is_deep(images: Encoded, row: int) -> bool:
     """Return whether image `row` has more than 8 bits per value."""
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,26 +18,18 @@ from ramify.data.augmentation import Augmentation
 from ramify.data.columns import check_for_images
 from ramify.data.dataset import Data, Store, scale_of
 from ramify.data.depth import Scale
-from ramify.data.encoded import Encoded
+from ramify.data.dividing import divided, thinned
+from ramify.data.encoded import Encoded, Form, join as joined
 from ramify.data.labels import Label, values_of
+from ramify.data.masks import ClassMaps, SegmentedData, classes_of, load_masks
 from ramify.data.objects import from_objects
 from ramify.data.parts import Part, Parts, join
 from ramify.data.pixels import InMemory, Pixels, load_pixels, sample
 from ramify.data.rows import Rows
 from ramify.data.sources import open_source, open_to_measure, to_measure, to_train
 from ramify.data.spec import DataSpec
-from ramify.data.splits import (
-    CIFAR10_TRAIN,
-    CIFAR100_TEST,
-    balanced,
-    nasbench201_cifar10,
-    nasbench201_test,
-    read_split_file,
-    stratified,
-)
 from ramify.errors import DataError, nearest
 from ramify.parallel import say_once
-from ramify.seeding import stream
 
 PUBLISHED = {  # side, mean and standard deviation times 255, as in the DARTS and AutoDL-Projects repositories
     "cifar10": (32, (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)),
@@ -179,18 +171,22 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
     _check_options(parts.name, images, spec)
     classes: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
+    codes: dict[int, int] | None = None
     if spec.targets == "values":
         target_names, by_part = _values(present)
+    elif spec.targets == "masks":
+        classes, codes = classes_of(present, parts.class_names, spec.ignore_label)
+        by_part = {name: torch.zeros(len(part.images), dtype=torch.int64) for name, part in present.items()}
     else:
         classes, by_part = _number(present, parts.class_names, least=1 if measured else 2)
 
     # From here on, images are numbered through all parts.
     labels = torch.cat(list(by_part.values()))
-    # Values are divided as if all were of one class: at random.
-    strata = labels if classes else torch.zeros(len(labels), dtype=torch.int64)
+    # Values and masks are divided as if all were of one class: at random.
+    strata = labels if spec.targets == "classes" else torch.zeros(len(labels), dtype=torch.int64)
     ends = torch.tensor([len(part) for part in by_part.values()]).cumsum(0).tolist()
     ranges = {name: torch.arange(end - len(by_part[name]), end) for name, end in zip(by_part, ends, strict=True)}
-    chosen = _subset(_split(parts.name, classes, strata, ranges, spec), strata, spec)
+    chosen = thinned(divided(parts.name, classes, strata, ranges, spec), strata, spec)
 
     pool = torch.cat([chosen["search_train"], chosen["search_validation"]]).sort().values
     test = chosen["test"]
@@ -213,8 +209,16 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
         input_size, mean, std = _measured(of_pool if len(pool) else of_test, parts.name)
         augmentation = Augmentation(crop=max(1, min(input_size[1:]) // 8), flip=parts.name not in HANDED)
     target_mean, target_std = _moments(labels[known_by].numpy()) if target_names else ((), ())
-    stores = {"pool": (of_pool, labels[pool]), "test": (of_test, labels[test])}
-    return Data(
+    stores: dict[str, tuple[Store, Any]] = {"pool": (of_pool, labels[pool]), "test": (of_test, labels[test])}
+    kind = Data
+    if spec.targets == "masks":
+        masks = _masks(present, cast(Encoded, images), codes, spec)
+        form = Form(*input_size[1:], 1, resized=spec.size is not None)
+        streamed = not isinstance(of_pool, InMemory)
+        both = load_masks(masks, pool, test, form, device, streamed)
+        stores = {name: (stores[name][0], kept) for name, kept in zip(("pool", "test"), both, strict=True)}
+        kind = SegmentedData
+    return kind(
         name=parts.name,
         classes=classes,
         input_size=input_size,
@@ -230,6 +234,14 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
         _rows=rows,
         _scale=scale,
     )
+
+
+def _masks(present: dict[str, Part], images: Encoded, codes: dict[int, int] | None, spec: DataSpec) -> ClassMaps:
+    """Return the masks of all parts as class maps, numbered through all parts."""
+    masks = [part.masks for part in present.values() if part.masks is not None]
+    known = masks[0].codes if codes is None else codes
+    ignored = spec.ignore_label if masks[0].codes is None else None
+    return ClassMaps(joined([each.files for each in masks]), images, cast("dict[int, int]", known), ignored, spec.size)
 
 
 def _check_options(name: str, images: Encoded | Rows, spec: DataSpec) -> None:
@@ -330,111 +342,6 @@ def _number(
     return names, labels
 
 
-def _split(
-    name: str, classes: tuple[str, ...], labels: Tensor, ranges: dict[str, Tensor], spec: DataSpec
-) -> dict[str, Tensor]:
-    """Divide the images, numbered as in `labels`, whose parts are `ranges`; every value is sorted."""
-    train, validation, test = (ranges.get(part) for part in ("train", "validation", "test"))
-    if train is None:
-        none = torch.arange(0)
-        return {"train": none, "search_train": none, "search_validation": none, "test": ranges["test"]}
-    if test is None:
-        # The seed is fixed: with another one for each split, test images of one run would train another.
-        kept, held = stratified(labels[train], spec.test_fraction, stream(0, "held-out test"))
-        train, test = train[kept], train[held]
-
-    lists = read_split_file(spec.split_file) if spec.split_file else None
-    if spec.split == "nasbench201":
-        lists = _nasbench201(name, classes, labels, ranges, lists)
-    if lists is not None and "xvalid" in lists:
-        if "test" not in ranges:
-            raise DataError(f"{spec.split_file}: divides test images, and {name} brings none")
-        checked = [_within(lists[key], ranges["test"], key, name) for key in ("xvalid", "xtest")]
-        # As in the benchmark, retraining never sees x-valid: here `train` is not the union of both.
-        return {"train": train, "search_train": train, "search_validation": checked[0], "test": checked[1]}
-    if lists is not None:
-        search = [_within(lists[key], train, key, name, ranges["train"]) for key in ("train", "valid")]
-    elif validation is not None and spec.split == "auto":
-        search = [train, validation]
-    else:
-        pool = train if validation is None else torch.cat([train, validation])
-        if spec.split == "ordered":
-            last = round(len(pool) * spec.validation_fraction)
-            halves: tuple[Tensor, ...] = torch.arange(len(pool)).split([len(pool) - last, last])
-        else:
-            halves = stratified(labels[pool], spec.validation_fraction, stream(spec.seed, "split"))
-        search = [pool[half] for half in halves]
-    whole = torch.cat(search).sort().values
-    return {"train": whole, "search_train": search[0], "search_validation": search[1], "test": test}
-
-
-def _within(index: Tensor, allowed: Tensor, key: str, name: str, part: Tensor | None = None) -> Tensor:
-    """Translate indices within `part` (default: `allowed`) to image numbers, all of which must be `allowed`."""
-    part = allowed if part is None else part
-    if len(index) and int(index[-1]) >= len(part):
-        raise DataError(f"{name}: the list {key!r} has index {int(index[-1])}, and there are only {len(part)} images")
-    numbers = part[index]
-    if not bool(torch.isin(numbers, allowed).all()):
-        raise DataError(f"{name}: the list {key!r} has images held out for testing; set `test` or `test_fraction` 0")
-    return numbers
-
-
-def _nasbench201(
-    name: str,
-    classes: Sequence[str],
-    labels: Tensor,
-    ranges: dict[str, Tensor],
-    lists: dict[str, Tensor] | None,
-) -> dict[str, Tensor]:
-    """Return the benchmark's lists for CIFAR-10, CIFAR-100 or ImageNet16-120, if that is what the images are."""
-    sizes = {part: len(numbers) for part, numbers in ranges.items()}
-    first: tuple[int, ...] = ()
-    if sizes == {"train": 50_000, "test": 10_000} and len(classes) in (10, 100):
-        part, first = ("train", CIFAR10_TRAIN) if len(classes) == 10 else ("test", CIFAR100_TEST)
-        source = f"cifar{len(classes)}"
-    elif sizes == {"train": 151_700, "test": 6_000} and len(classes) == 120:
-        part, source = "test", "imagenet16-120"  # whose order the checksums of its files tell
-    else:
-        raise DataError(
-            f"{name}: split 'nasbench201' is for CIFAR-10 and CIFAR-100, with 50000 training and 10000 test images, "
-            "and for imagenet16-120, with 151700 and 6000"
-        )
-    ours = labels[ranges[part]][: len(first)].tolist()
-    if tuple(ours) != first:
-        raise DataError(
-            f"{name}: the {part} images are not in the published order (labels start {ours}, not {list(first)}), in "
-            f"which split 'nasbench201' numbers them; take source {source}, or split 'random'"
-        )
-    wanted = ("train", "valid") if part == "train" else ("xvalid", "xtest")
-    if lists is not None and set(lists) != set(wanted):
-        raise DataError(f"{name}: split 'nasbench201' needs a split file with {' and '.join(sorted(wanted))}")
-    if lists is None:
-        halves = nasbench201_cifar10() if part == "train" else nasbench201_test(source)
-        lists = dict(zip(wanted, halves, strict=True))
-    return lists
-
-
-def _subset(chosen: dict[str, Tensor], labels: Tensor, spec: DataSpec) -> dict[str, Tensor]:
-    """Thin the splits to `spec.subset` training images, in the proportion they have, and as many for testing."""
-    if spec.subset is None:
-        return chosen
-    parts = [chosen["search_train"], chosen["search_validation"]]
-    if not any(map(len, parts)):
-        test = chosen["test"]
-        return {**chosen, "test": test[balanced(labels[test], spec.subset, stream(spec.seed, "subset", "test"))]}
-    count = min(spec.subset, len(parts[0]) + len(parts[1]))
-    if count < 2:
-        raise DataError(f"`subset` must be at least 2 for a training and a validation image, got {spec.subset}")
-    second = min(len(parts[1]), count - 1, max(1, round(count * len(parts[1]) / (len(parts[0]) + len(parts[1])))))
-    sizes = {"search_train": count - second, "search_validation": second, "test": min(count, len(chosen["test"]))}
-    thin = {
-        name: chosen[name][balanced(labels[chosen[name]], size, stream(spec.seed, "subset", name))]
-        for name, size in sizes.items()
-    }
-    whole = torch.cat([thin["search_train"], thin["search_validation"]]).sort().values
-    return {"train": whole[torch.isin(whole, chosen["train"])], **thin}
-
-
 def _sample(pixels: Store) -> list[Tensor]:
     """Return the images, or a fixed sample of streamed ones, as uint8 (n, H, W, C) chunks, or rows as one chunk."""
     if isinstance(pixels, Tensor):
@@ -469,14 +376,15 @@ def _moments(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(exact.mean(axis=0).tolist()), tuple(np.where(constant, 1.0, std).tolist())
 
 
-def _fingerprint(stores: dict[str, tuple[Store, Tensor]], rows: dict[str, Tensor]) -> str:
+def _fingerprint(stores: dict[str, tuple[Store, Any]], rows: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, (pixels, labels) in stores.items():
         size = pixels.shape[1:] if isinstance(pixels, Tensor) else (*pixels.size, pixels.channels)
         digest.update("x".join([f"{name} {len(pixels)}", *map(str, size)]).encode())
         for chunk in _sample(pixels):
             digest.update(chunk.contiguous().numpy().data)
-        digest.update(labels.numpy().data)
+        for chunk in [labels] if isinstance(labels, Tensor) else _sample(labels):
+            digest.update(chunk.cpu().contiguous().numpy().data)
     for name in sorted(rows):
         digest.update(name.encode())
         digest.update(rows[name].numpy().data)

@@ -6,12 +6,16 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from ramify.data import encoded, rows
 from ramify.data.encoded import Encoded
 from ramify.data.labels import Label
 from ramify.data.rows import Rows
 from ramify.errors import DataError
+
+if TYPE_CHECKING:
+    from ramify.data.masks import Masks
 
 CLUTTER = frozenset({"__MACOSX", "@eaDir", "lost+found", "Thumbs.db", "desktop.ini"})  # systems leave these anywhere
 COMPANIONS = frozenset({"readme", "license", "licence", "dataset_infos"})  # texts about the data, no data
@@ -25,11 +29,19 @@ class Part:
         images: Encoded images, or rows.
         labels: Class numbers, class names, or values to be learned; None where one is hidden.
         target_names: What the source calls the values to be learned.
+        masks: The class of every pixel, where images have masks; then there are no labels.
     """
 
     images: Encoded | Rows
     labels: Sequence[Label]
     target_names: tuple[str, ...] = ()
+    masks: Masks | None = None
+
+    def chosen(self, rows: Sequence[int]) -> Part:
+        """Return some images of the part with what belongs to them."""
+        images = encoded.Chosen(cast(Encoded, self.images), rows)
+        masks = self.masks and replace(self.masks, files=encoded.Chosen(self.masks.files, rows))
+        return replace(self, images=images, labels=[self.labels[row] for row in rows if self.labels], masks=masks)
 
     def by_names(self, names: Sequence[str] | None, known: Sequence[str] | None) -> Part:
         """Return the part with class names as labels, where its numbers refer to other `names` than `known`."""

@@ -107,6 +107,15 @@ class Streamed:
         self._decode = _Decoder(images, rows, form, scale)
         self._rows = rows
 
+    @property
+    def images(self) -> Encoded:
+        """The encoded images, of which these are some."""
+        return self._decode.images
+
+    def changed(self, images: Encoded) -> Streamed:
+        """Return the same rows of other images of this form."""
+        return Streamed(images, self._rows, self._decode.form, self.device, self._decode.scale)
+
     def __len__(self) -> int:
         return len(self._rows)
 
@@ -198,7 +207,7 @@ def load_pixels(
         if streamed:
             first, second = (Streamed(images, rows, form, device, scale) for rows in (pool, test))
             return first, second, scale
-        both = [_decode_all(images, rows, form, scale) for rows in (pool, test)]
+        both = [arranged_pixels(images, rows, form, scale) for rows in (pool, test)]
         return InMemory(both[0].to(device)), InMemory(both[1].to(device)), scale
 
     try:
@@ -247,7 +256,7 @@ def _refuse_constant(pixels: Pixels, where: str, scale: Scale | None) -> None:
         )
 
 
-def _decode_all(images: Encoded, rows: Tensor, form: Form, scale: Scale | None) -> Tensor:
+def arranged_pixels(images: Encoded, rows: Tensor, form: Form, scale: Scale | None = None) -> Tensor:
     """Decode `rows` to one tensor (n, H, W, C) uint8, with worker processes where they are worth their start."""
     if isinstance(images, Arrays) or len(rows) < WORTH_WORKERS:
         return _decode_some(images, rows, form, scale)

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ramify.data.encoded import Chosen
 from ramify.data.folder_tables import table_folder
 from ramify.data.folders import holds_images, image_folder
 from ramify.data.hugging_face import hugging_face_folder
+from ramify.data.mask_folders import mask_folder
 from ramify.data.named import BY_FOLDER
 from ramify.data.overlap import rows_apart
 from ramify.data.parquet import parquet_files, parquet_folder
@@ -111,8 +111,7 @@ def _apart(parts: Parts, spec: DataSpec) -> Parts:
         if len(rows) == len(part.images):
             continue
         gone += len(part.images) - len(rows)
-        left = replace(part, images=Chosen(part.images, rows), labels=[part.labels[row] for row in rows])
-        parts = parts.having(name, left if rows else None)
+        parts = parts.having(name, part.chosen(rows) if rows else None)
     if not gone:
         return parts
     if "train" in present and parts.train is None:
@@ -165,6 +164,8 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
 
 
 def _folder(path: Path, spec: DataSpec) -> Parts:
+    if spec.targets == "masks":
+        return mask_folder(path)
     if any((path / marker).is_file() for marker in ("state.json", "dataset_dict.json")):
         return hugging_face_folder(path, spec)
     if (path / "val_data").is_file() and (path / "train_data_batch_1").is_file():

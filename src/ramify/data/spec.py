@@ -16,7 +16,7 @@ SPLITS = ("auto", "random", "ordered", "nasbench201")
 
 AXES = ("first", "last")
 
-TARGETS = ("classes", "values")
+TARGETS = ("classes", "values", "masks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class DataSpec:
         source: A name such as digits or cifar10 (docs/data.md), a folder of images with one subfolder per class or a
             table of their labels, a Parquet file (or folder or glob of them), another file with images or rows
             (docs/data.md), or a Hugging Face data set: `hf:NAME`, a clone of it, or a folder written by `save_to_disk`.
-        targets: What is learned: `classes`, or `values`, which are numbers, one or several for each image or row.
+        targets: What is learned: `classes`; `values`, which are numbers, one or several for each image or row; or
+            `masks`, the class of every pixel.
         test: The file or folder of the test images, when it is another one; images that are also in `source` are
             taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
             train, val and test of an image folder, by these names or others (docs/data.md), and the splits of a
@@ -48,6 +49,7 @@ class DataSpec:
             (docs/data.md).
         image_size: What images are brought to, in pixels: the side of squares, or height and width, as 24,16. They are
             resized until they cover it, then the center is cropped. Needed when images differ in size. At most 8192.
+        ignore_label: The value of pixels in masks that do not count; -1 where all values are classes.
         subset: Use this many training images, the same number of each class as far as possible, and at most as
             many test images.
         test_fraction: Share of each class that is held out for testing when the source has no test images.
@@ -76,6 +78,7 @@ class DataSpec:
     feature_columns: str | tuple[str, ...] | None = None
     channel_axis: str | None = None
     image_size: int | tuple[int, int] | None = None
+    ignore_label: int = 255
     subset: int | None = None
     test_fraction: float = 0.2
     validation_fraction: float = 0.5
@@ -97,6 +100,8 @@ class DataSpec:
         for name in ("test_fraction", "validation_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"`{name}` must be at least 0 and below 1, got {getattr(self, name)}")
+        if not (type(self.ignore_label) is int and -1 <= self.ignore_label < 2**32):
+            raise DataError(f"`ignore_label` must be a value of pixels, or -1, got {self.ignore_label!r:.40}")
         if self.channel_axis is not None and self.channel_axis not in AXES:
             raise DataError(f"unknown channel_axis {self.channel_axis!r}: {nearest(self.channel_axis, AXES)}")
         if self.subset is not None:

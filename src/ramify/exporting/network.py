@@ -153,7 +153,7 @@ def _cases(network: nn.Module, card: Card) -> list[tuple[Tensor, Tensor]]:
         if not outputs.isfinite().all():
             raise RamifyError("the network's own outputs on random images are not finite")
         cases.append((images, outputs))
-    if card.classes and outputs.shape[1:] != (len(card.classes),):
+    if card.classes and outputs.shape[1:2] != (len(card.classes),):
         raise ConfigurationError(
             f"`classes` has {len(card.classes)} names, but the output for an image has size {tuple(outputs.shape[1:])}"
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 from ramify import reading
 from ramify.errors import RunError
 from ramify.report.curves import HEAT_MAP, new_figure
-from ramify.report.elements import card, facts, percent, table
+from ramify.report.elements import card, data_url, facts, percent, table
 from ramify.report.folder import number
 from ramify.report.palette import HEAT, INK
 from ramify.tasks.classification import MOST_CONFUSED
@@ -24,6 +24,10 @@ MOST_DRAWN = 100
 """The most classes whose confusions are drawn: the names of more could not be read."""
 MOST_LISTED = 200
 """The most classes that are listed: those with the lowest accuracies."""
+PREDICTIONS = "predictions.png"
+"""The picture of predictions in a run folder."""
+LARGEST_PICTURE = 2**20
+"""Bytes of a picture, above which it is left out."""
 
 
 class Confusions(TypedDict):
@@ -33,6 +37,7 @@ class Confusions(TypedDict):
     accuracy: list[float | None]
     items: list[int]
     confusion: list[list[int]]
+    iou: NotRequired[list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -42,18 +47,27 @@ class ByClass:
     Args:
         classes: Names of the K classes.
         taken: How many inputs of a class (row) are taken for another (column), int64 (K, K).
-        items: How many inputs each class has, int64 (K,).
+        items: How many inputs each class has, int64 (K,); of segmentation how many pixels.
+        of_pixels: Whether these are pixels.
     """
 
     classes: tuple[str, ...]
     taken: np.ndarray
     items: np.ndarray
+    of_pixels: bool = False
 
     @property
     def accuracy(self) -> np.ndarray:
         """The accuracy of each class, (K,); NaN for a class that does not occur."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.diag(self.taken) / self.items
+
+    @property
+    def overlap(self) -> np.ndarray:
+        """The pixels of a class that are taken for it, of those that are either, (K,); NaN where there are none."""
+        both = np.diag(self.taken)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return both / (self.taken.sum(axis=0) + self.taken.sum(axis=1) - both)
 
     def confused_with(self, row: int) -> tuple[int, int] | None:
         """Return the class that a class is most often mistaken for, and how often; None if it never is."""
@@ -74,17 +88,18 @@ def by_class(details: Mapping[str, Any], where: Path) -> ByClass | None:
     confusions: Confusions = reading.checked(dict(details), Confusions, where=str(where), error=RunError)
     names, rows, items = confusions["classes"], confusions["confusion"], confusions["items"]
     count = len(names)
-    counts = [*items, *(value for row in rows for value in row)]
+    numbers = [*items, *(value for row in rows for value in row)]
     if not 1 <= count <= MOST_CONFUSED or len(items) != count or {len(rows), *map(len, rows)} != {count}:
         raise RunError(f"{where}: `confusion` must have a row and a column for each of {count} classes")
-    if not all(0 <= value < 2**53 for value in counts):
+    if not all(0 <= value < 2**53 for value in numbers):
         raise RunError(f"{where}: `confusion` and `items` must be numbers of inputs, 0 or more")
-    return ByClass(tuple(names), np.array(rows, dtype=np.int64), np.array(items, dtype=np.int64))
+    taken, counts = np.array(rows, dtype=np.int64), np.array(items, dtype=np.int64)
+    return ByClass(tuple(names), taken, counts, of_pixels="iou" in confusions)
 
 
 def listing(confusions: ByClass) -> str:
     """Return a table of the classes, the worst first."""
-    accuracy = confusions.accuracy
+    accuracy = confusions.overlap if confusions.of_pixels else confusions.accuracy
     order = sorted(
         (row for row in range(len(confusions.classes)) if confusions.items[row]), key=lambda row: accuracy[row]
     )
@@ -98,7 +113,8 @@ def listing(confusions: ByClass) -> str:
             )
         share = " ".join(percent(float(accuracy[row])))
         rows.append((escape(confusions.classes[row]), f"{int(confusions.items[row]):,}", share, mistaken))
-    return table(("class", "inputs", "accuracy", "most often taken for"), rows, numbers=(1, 2))
+    titles = ("pixels", "overlap (IoU)") if confusions.of_pixels else ("inputs", "accuracy")
+    return table(("class", *titles, "most often taken for"), rows, numbers=(1, 2))
 
 
 def draw_confusions(confusions: ByClass) -> Figure:
@@ -125,6 +141,15 @@ def draw_confusions(confusions: ByClass) -> Figure:
             text = str(confusions.taken[row, column])
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=color)
     return figure
+
+
+def predictions(folder: Path) -> str:
+    """Return the picture of predictions beside the truth in a run folder, if an evaluation has drawn one."""
+    file = folder / PREDICTIONS
+    if not file.is_file() or file.stat().st_size > LARGEST_PICTURE:
+        return ""
+    told = "Some inputs, what is true of them, and what the network says"
+    return card(told, f'<img alt="{told}" src="{data_url(file)}" style="max-width: 100%">')
 
 
 def plain(details: Mapping[str, Any]) -> str:

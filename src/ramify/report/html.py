@@ -324,9 +324,10 @@ class _Page:
         """Return what the evaluation says beside its metrics: by class, by value, or whatever its meter says."""
         run = self.facts.final
         confusions = details.by_class(run.details, run.path / DETAILS)
+        picture = details.predictions(run.path)
         if confusions is None:
-            return titled("What it reaches, value by value", "", details.plain(run.details))
-        cards = [card("Every class, the worst first", details.listing(confusions))]
+            return titled("What it reaches, value by value", "", details.plain(run.details)) + picture
+        cards = [card("Every class, the worst first", details.listing(confusions)), picture]
         if 2 <= len(confusions.classes) <= details.MOST_DRAWN:
             figure = details.draw_confusions(confusions)
             save_figure(figure, self._picture("confusions"))

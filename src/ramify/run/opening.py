@@ -108,6 +108,8 @@ def data_settings(data: Any) -> dict[str, Any] | None:
         settings = fields_of(spec_of(data))
         if settings["targets"] == "classes":  # as in folders of runs that knew nothing else, and are taken up
             del settings["targets"]
+        if settings["ignore_label"] == DataSpec().ignore_label:
+            del settings["ignore_label"]
         return settings
     name = data.name if isinstance(data, Data) else type(data).__name__
     return {"source": f"python:{name}"}

@@ -214,6 +214,7 @@ class CellSkeleton(Skeleton):
         final_norm: Whether a batch norm and a ReLU precede the pooling.
     """
 
+    ends = ("auxiliary", "last_norm", "classifier")
     classifier: nn.Linear
 
     def __init__(

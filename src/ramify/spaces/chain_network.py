@@ -78,6 +78,7 @@ class ChainSkeleton(Skeleton):
     The stages are those of the layers, and the last convolution.
     """
 
+    ends = ("neck", "classifier")
     classifier: nn.Linear
 
     def __init__(

@@ -348,6 +348,7 @@ class _Skeleton(Skeleton):
     """Stem, N cells, reduction, N cells, reduction, N cells, BN-ReLU unless left out, global average, linear."""
 
     stages = 3
+    ends = ("last_norm", "classifier")
     classifier: nn.Linear
 
     def __init__(

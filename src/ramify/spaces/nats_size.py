@@ -433,6 +433,7 @@ class _Skeleton(Skeleton):
     """Stem, cell, residual block, cell, residual block, cell, head."""
 
     stages = 3
+    ends = ("head",)
 
     def __init__(self, stem: nn.Module, layers: Sequence[nn.Module], head: nn.Module) -> None:
         super().__init__()

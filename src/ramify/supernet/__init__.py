@@ -2,6 +2,7 @@
 
 from ramify.supernet.choice import Choice, Mix, as_mask, existing
 from ramify.supernet.contract import MixedNetwork, Staged, Weighed, require, vector_of
+from ramify.supernet.features import Backbone, FeatureMap, feature_maps, featured, without_end
 from ramify.supernet.graph import FixedGraph, MixedGraph, edge_names, needed_states
 from ramify.supernet.layer import MixedLayer
 from ramify.supernet.mixture import Mixed, Mixture, mixtures, weighted_sum
@@ -10,10 +11,12 @@ from ramify.supernet.vector import Ends, Piece, WeightVector, piece_of, vector_o
 from ramify.supernet.widths import Candidates, MixedWidths, WidthMask
 
 __all__ = [
+    "Backbone",
     "Built",
     "Candidates",
     "Choice",
     "Ends",
+    "FeatureMap",
     "FixedGraph",
     "Mix",
     "Mixed",
@@ -33,6 +36,8 @@ __all__ = [
     "auxiliary_parameters",
     "edge_names",
     "existing",
+    "feature_maps",
+    "featured",
     "mixtures",
     "needed_states",
     "piece_of",
@@ -41,4 +46,5 @@ __all__ = [
     "vector_of",
     "vector_of_cells",
     "weighted_sum",
+    "without_end",
 ]

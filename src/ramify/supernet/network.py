@@ -26,12 +26,14 @@ class Skeleton(nn.Module):
     Attributes:
         stages: How many there are.
         stems: Names of the submodules that images pass first, before anything that is searched.
+        ends: Names of the submodules behind the last stage.
         checkpoint_cells: Whether the backward pass computes cells again, so that their inside is not kept.
     """
 
     checkpoint_cells: bool = False
     stages: int
     stems: tuple[str, ...] = ("stem",)
+    ends: tuple[str, ...] = ("classifier",)
 
     @property
     def distilled(self) -> tuple[str, ...]:

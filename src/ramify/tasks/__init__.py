@@ -13,6 +13,7 @@ from ramify.tasks.headed import Headed, backbone_of
 from ramify.tasks.meter import Meter, SumMeter
 from ramify.tasks.portion import Portion
 from ramify.tasks.regression import Regression
+from ramify.tasks.segmentation import Segmentation
 
 TASKS: Registry[type[Task]] = Registry("task", Task, package=__name__)
 """Every task by name."""
@@ -26,6 +27,7 @@ __all__ = [
     "Metric",
     "Portion",
     "Regression",
+    "Segmentation",
     "SumMeter",
     "Task",
     "backbone_of",

@@ -41,8 +41,8 @@ class Metric:
 class Task(ABC):
     """A task to learn. Subclasses are frozen dataclasses of settings; the state of learning is elsewhere."""
 
-    targets: ClassVar[Literal["classes", "values"]] = "classes"
-    """What the targets of its data are: numbers of classes, or values."""
+    targets: ClassVar[Literal["classes", "values", "masks"]] = "classes"
+    """What the targets of its data are: numbers of classes, values, or the class of every pixel."""
     metrics: ClassVar[tuple[Metric, ...]]
     """What is measured; the first is the score of an architecture."""
     whole_batch: ClassVar[bool] = False
@@ -52,6 +52,8 @@ class Task(ABC):
     """Whether it has to be bound to a data set."""
     smooths: ClassVar[bool] = False
     """Whether `smoothing` means anything to its loss."""
+    cuts_out: ClassVar[bool] = True
+    """Whether a square is cut out of small training images where a recipe says nothing about it."""
     offers: ClassVar[frozenset[str]] = frozenset()
     """What strategies may build on beside the loss; `classes`: outputs (B, K) are logits of K classes."""
 
@@ -96,6 +98,10 @@ class Task(ABC):
         """Return a new meter of all `metrics`, for evaluation."""
         return self.meter()
 
+    def picture(self, output: Any, batch: Batch) -> Tensor | None:
+        """Return a picture of what a network says of a few items beside what is true, (H, W, 3) uint8; None for none."""
+        return None
+
     def network(self, backbone: nn.Module) -> nn.Module:
         """Return backbone and head as one module (`Headed`); the backbone alone where its output is the network's.
 
@@ -125,7 +131,7 @@ class Task(ABC):
             ConfigurationError: If the targets of the data are not what it learns.
         """
         if data.targets != self.targets:
-            words = {"classes": "numbers of classes", "values": "values"}
+            words = {"classes": "numbers of classes", "values": "values", "masks": "classes of pixels"}
             raise ConfigurationError(
                 f"{type(self).__name__} learns {words[self.targets]}, but {data.name} was loaded with "
                 f"{words[data.targets]}; load(…, targets={self.targets!r}) reads them so"

@@ -206,14 +206,19 @@ class Recipe:
         Raises:
             RamifyError: If that is about images, and the inputs are none.
         """
-        return self.augmentation(task.augmentation, task.input_size) or True
+        if task.augmentation is not None:
+            task.distorted(self.distortion)  # refuses what does not fit the targets
+        return self.augmentation(task.augmentation, task.input_size, cuts_out=task.cuts_out) or True
 
-    def augmentation(self, default: Augmentation | None, input_size: Sequence[int]) -> Augmentation | None:
+    def augmentation(
+        self, default: Augmentation | None, input_size: Sequence[int], *, cuts_out: bool = True
+    ) -> Augmentation | None:
         """Return the augmentation of training images, `default` where the recipe sets none.
 
         Args:
             default: Of the data set; None for rows of a table, which are not augmented.
             input_size: (C, H, W) of an image.
+            cuts_out: Whether a square is cut out of small images where the recipe says nothing.
 
         Raises:
             ConfigurationError: If the cutout would leave nothing of an image, or the distortion is for other channels.
@@ -224,7 +229,7 @@ class Recipe:
             return None
         channels, *sides = input_size
         side = min(sides)
-        cutout = self.cutout if self.cutout is not None else side // 2 if side <= 64 else 0
+        cutout = self.cutout if self.cutout is not None else side // 2 if cuts_out and side <= 64 else 0
         if cutout >= side:
             raise ConfigurationError(f"`cutout` must be below the side of the images, {side}, got {cutout}")
         self.distortion.check(channels)

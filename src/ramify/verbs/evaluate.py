@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import nn
 
 from ramify import files
@@ -26,7 +28,7 @@ from ramify.run.origin import data_of, located, named_data, network_shape, task_
 from ramify.run.sources import find
 from ramify.run.trained import network_of
 from ramify.spaces import Space, space_of
-from ramify.tasks import Task
+from ramify.tasks import Portion, Task
 from ramify.training import measure
 from ramify.training.views import WAYS, averaged
 from ramify.verbs.retrain import RetrainResult
@@ -92,6 +94,11 @@ class EvaluationResult:
 
 DETAILS = "evaluation-details.json"
 """What there is beside the metrics, in the run folder: accuracy and confusions of classes, or metrics of each value."""
+
+PREDICTIONS = "predictions.png"
+"""What the network says of a few inputs beside the truth, in the run folder, for tasks that can be drawn."""
+DRAWN = 6
+"""How many inputs that are."""
 
 
 def evaluate(
@@ -186,7 +193,26 @@ def _measured(
         if measurement.details:
             RunFolder(path).write_json(DETAILS, dict(measurement.details))
         RunFolder(path).write_json("evaluation.json", result.as_dict())
+        if (picture := _picture(network, inputs, forward, fabric)) is not None:
+            RunFolder(path).write(PREDICTIONS, picture)
     return result
+
+
+def _picture(network: nn.Module, inputs: Portion, forward: Callable[[Any], Any], fabric: Fabric) -> bytes | None:
+    """Return a picture of what the network says of the first inputs, as PNG; None where a task draws nothing."""
+    if type(inputs.task).picture is Task.picture:
+        return None
+    from PIL import Image
+
+    batch = next(inputs.batches(DRAWN, seed=0, device=fabric.device))
+    network.eval()
+    with torch.no_grad():
+        picture = inputs.task.picture(forward(batch.inputs), batch)
+    if picture is None:
+        return None
+    buffer = io.BytesIO()
+    Image.fromarray(picture.numpy()).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _measured_data(
@@ -208,7 +234,7 @@ def _measured_data(
     wanted = network_shape(shape)
     if features := shape.get("features"):
         loaded = arranged(loaded, features)
-    if targets == "classes":
+    if targets != "values":
         loaded = _numbered(loaded, shape["classes"])
     elif len(names := shape.get("target_names", ())) > 1:
         loaded = targeted(loaded, names)
