@@ -49,3 +49,23 @@ def assert_close(actual, expected, amplification, *, gradient=False):
         bound = bound + 1e-12
     assert actual.shape == expected.shape
     assert (actual.detach() - expected).abs().max() <= bound
+
+
+def assert_summary(found, expected, amplification):
+    """Compare a large output with its summary."""
+    flat, count = found.flatten(), found.numel()
+    assert list(found.shape) == expected["shape"]
+    largest = torch.tensor(expected["max_abs"], dtype=torch.float64)
+    for value, told in ((flat.abs().max(), expected["max_abs"]), (flat.square().mean().sqrt(), expected["rms"])):
+        assert_near(value, told, largest, amplification)
+    assert_near(found.mean(dim=(2, 3))[:, :24], expected["means"], largest, amplification)
+    for index, told in expected["samples"].items():
+        assert int(index) < count
+        assert_near(flat[int(index)], told, largest, amplification)
+
+
+def assert_near(found, told, largest, amplification):
+    """Compare numbers of a tensor whose largest one is `largest`."""
+    bound = largest * (1e-9 + 2e-14 * amplification)
+    bound = bound + 1e-12 if bound > 1e-12 else bound
+    assert (found.detach() - torch.as_tensor(told, dtype=torch.float64)).abs().max() <= bound

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 import torch
-from reference import cases, image, set_weights
+from reference import assert_summary, cases, image, set_weights
 from torch import nn
 
 import ramify
@@ -21,31 +21,21 @@ def network(case, **shape):
     return zoo.get(BACKBONES[case["arch"]["network"]]).build(**shape)
 
 
-def check(found, expected, amplification):
-    """Compare a map with its summary."""
-    flat, count = found.flatten(), found.numel()
-    assert list(found.shape) == expected["shape"]
-    largest = torch.tensor(expected["max_abs"], dtype=torch.float64)
-    for value, told in ((flat.abs().max(), expected["max_abs"]), (flat.square().mean().sqrt(), expected["rms"])):
-        near(value, told, largest, amplification)
-    near(found.mean(dim=(2, 3))[:, :24], expected["means"], largest, amplification)
-    for index, told in expected["samples"].items():
-        assert int(index) < count
-        near(flat[int(index)], told, largest, amplification)
-
-
-def near(found, told, largest, amplification):
-    bound = largest * (1e-9 + 2e-14 * amplification)
-    bound = bound + 1e-12 if bound > 1e-12 else bound
-    assert (found.detach() - torch.as_tensor(told, dtype=torch.float64)).abs().max() <= bound
-
-
 def amplified(case, mode):
     value = case["amplification"]
     return value[mode] if isinstance(value, dict) else value
 
 
-@pytest.mark.parametrize("case", [c for c in cases("cdarts-det-backbone") if "outputs" in c], ids=lambda c: c["id"])
+def some(quick, wanted=lambda case: True):
+    """The cases; all but the numbers in `quick` are slow."""
+    return [
+        pytest.param(case, id=case["id"], marks=() if int(case["id"][-3:]) in quick else pytest.mark.slow)
+        for case in cases("cdarts-det-backbone")
+        if wanted(case)
+    ]
+
+
+@pytest.mark.parametrize("case", some({7}, lambda case: "outputs" in case))
 def test_maps_and_levels_are_those_of_the_original(case):
     for mode, outputs in case["outputs"].items():
         backbone = Backbone(network(case), (4, 8, 16, 32)).double().train(mode == "train")
@@ -63,10 +53,10 @@ def test_maps_and_levels_are_those_of_the_original(case):
                         found[f"{kind}{number}"] = last(part.conv(level))
         for name, expected in outputs.items():
             key = name if name in found else next(k for k in found if k[:3] == name[:3] and k[-1] == name[-1])
-            check(found[key], expected, amplified(case, mode))
+            assert_summary(found[key], expected, amplified(case, mode))
 
 
-@pytest.mark.parametrize("case", cases("cdarts-det-backbone"), ids=lambda c: c["id"])
+@pytest.mark.parametrize("case", some({17}))
 def test_counts_are_those_of_the_original(case):
     size = (case["config"].get("counts") or case["config"])["input"][1:]
     with torch.device("meta"):
@@ -93,7 +83,9 @@ def test_counts_are_those_of_the_original(case):
     assert ramify.profile(Whole(), size).macs == case["macs"]["total"]
 
 
-@pytest.mark.parametrize(("name", "kept"), [("cdarts_a", 4_476_648), ("cdarts_b", 3_954_144)])
+@pytest.mark.parametrize(
+    ("name", "kept"), [("cdarts_a", 4_476_648), pytest.param("cdarts_b", 3_954_144, marks=pytest.mark.slow)]
+)
 def test_shapes_at_800_by_1280(name, kept):
     with torch.device("meta"):
         backbone = Backbone(zoo.get(name).build())

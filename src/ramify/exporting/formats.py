@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -16,7 +17,12 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.func import functional_call
 
-Function = Callable[[Tensor], Tensor]
+Function = Callable[[Tensor], Any]
+
+
+def outputs_of(found: Any) -> list[Tensor]:
+    """Return what a network gives as a list of tensors: the only one, or several."""
+    return list(found) if isinstance(found, list | tuple) else [found]
 
 
 @dataclass(frozen=True)
@@ -108,10 +114,16 @@ def _write_onnx(subject: Subject, path: Path) -> None:
             (),
             path,
             input_names=["images"],
-            output_names=["outputs"],
+            output_names=_names(program),
             external_data=False,
             verbose=False,
         )
+
+
+def _names(program: ExportedProgram) -> list[str]:
+    """Return the names of the outputs: `outputs`, or `outputs0` and so on of several."""
+    count = len(program.graph_signature.user_outputs)
+    return ["outputs"] if count == 1 else [f"outputs{number}" for number in range(count)]
 
 
 def _read_onnx(subject: Subject, path: Path) -> Function:
@@ -123,8 +135,9 @@ def _read_onnx(subject: Subject, path: Path) -> Function:
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {"images": images.float().numpy()})[0])
+    def run(images: Tensor) -> list[Tensor]:
+        found = session.run(None, {"images": images.float().numpy()})
+        return [torch.from_numpy(each) for each in found]
 
     return run
 

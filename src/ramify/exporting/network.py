@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ramify.errors import ConfigurationError, MissingExtraError, RamifyError, nearest
 from ramify.exporting.card import Card
-from ramify.exporting.formats import FORMATS, Format, Function, Subject
+from ramify.exporting.formats import FORMATS, Format, Function, Subject, outputs_of
 from ramify.exporting.placing import replacing
 from ramify.exporting.source import write_source
 from ramify.exporting.tracing import reason, trace
@@ -66,7 +66,7 @@ def export_network(
     anything appears in `folder`. An earlier export there is replaced as a whole, or stays untouched.
 
     Args:
-        network: Maps images (B, C, H, W) to one tensor; its parameters are float32 or float64. It is not changed.
+        network: Maps images (B, C, H, W) to one tensor, or to a list of them, as a `Backbone` does; its parameters are float32 or float64. It is not changed.
         folder: New, empty, or holding an earlier export.
         input_size: Channels, height and width of an image, or what else the shape of one input is.
         mean: Per channel, of the training images scaled to 0..1; written down for whoever prepares images.
@@ -136,7 +136,7 @@ def _select(formats: Sequence[str]) -> dict[str, Format]:
     return {name: FORMATS[name] for name in names}
 
 
-def _cases(network: nn.Module, card: Card) -> list[tuple[Tensor, Tensor]]:
+def _cases(network: nn.Module, card: Card) -> list[tuple[Tensor, list[Tensor]]]:
     """Return random images, and what the network makes of them."""
     floating = (t for t in chain(network.parameters(), network.buffers()) if t.is_floating_point())
     dtype = next((tensor.dtype for tensor in floating), torch.float32)
@@ -147,16 +147,16 @@ def _cases(network: nn.Module, card: Card) -> list[tuple[Tensor, Tensor]]:
     for batch in (1, 3):
         images = torch.randn(batch, *card.input_size, generator=generator, dtype=dtype)
         with _explained(f"the network cannot process images of size {tuple(images.shape)}"), torch.no_grad():
-            outputs = network(images.clone())
-        if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
-            raise RamifyError(f"the network must return one floating-point tensor, not {_kind(outputs)}")
-        if not outputs.isfinite().all():
+            found = network(images.clone())
+        outputs = outputs_of(found) if not isinstance(found, tuple) else []  # a pair is of training
+        if not outputs or not all(isinstance(each, Tensor) and each.is_floating_point() for each in outputs):
+            raise RamifyError(f"the network must return one floating-point tensor, not {_kind(found)}")
+        if not all(bool(each.isfinite().all()) for each in outputs):
             raise RamifyError("the network's own outputs on random images are not finite")
         cases.append((images, outputs))
-    if card.classes and outputs.shape[1:2] != (len(card.classes),):
-        raise ConfigurationError(
-            f"`classes` has {len(card.classes)} names, but the output for an image has size {tuple(outputs.shape[1:])}"
-        )
+    if card.classes and outputs[0].shape[1:2] != (len(card.classes),):
+        size = tuple(outputs[0].shape[1:])
+        raise ConfigurationError(f"`classes` has {len(card.classes)} names, but the output for an image has size {size}")
     return cases
 
 
@@ -187,7 +187,7 @@ def _imported(source: str) -> ModuleType:
     return module
 
 
-def _difference(run: Function, cases: list[tuple[Tensor, Tensor]], file: str) -> float:
+def _difference(run: Function, cases: list[tuple[Tensor, list[Tensor]]], file: str) -> float:
     """Return the largest absolute difference from the network's outputs.
 
     Raises:
@@ -196,16 +196,18 @@ def _difference(run: Function, cases: list[tuple[Tensor, Tensor]], file: str) ->
     differences = []
     for images, expected in cases:
         with torch.no_grad():
-            outputs = run(images.clone())
-        if outputs.shape != expected.shape:
-            raise RamifyError(f"`{file}` returns size {tuple(outputs.shape)}, the network {tuple(expected.shape)}")
-        differences.append((outputs.to(expected.dtype) - expected).abs().max().item())
-        allowed = TOLERANCE[outputs.dtype] * (expected.abs().max().item() or 1.0)
-        if not differences[-1] <= allowed:  # nor NaN
-            raise RamifyError(
-                f"`{file}` does not agree with the network: largest difference {differences[-1]:.2g}, "
-                f"allowed {allowed:.2g}"
-            )
+            outputs = outputs_of(run(images.clone()))
+        found, wanted = ([tuple(each.shape) for each in several] for several in (outputs, expected))
+        if found != wanted:
+            raise RamifyError(f"`{file}` returns size {', '.join(map(str, found))}, the network {', '.join(map(str, wanted))}")
+        for output, told in zip(outputs, expected, strict=True):
+            differences.append((output.to(told.dtype) - told).abs().max().item())
+            allowed = TOLERANCE[output.dtype] * (told.abs().max().item() or 1.0)
+            if not differences[-1] <= allowed:  # nor NaN
+                raise RamifyError(
+                    f"`{file}` does not agree with the network: largest difference {differences[-1]:.2g}, "
+                    f"allowed {allowed:.2g}"
+                )
     return max(differences)
 
 

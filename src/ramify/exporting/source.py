@@ -25,18 +25,24 @@ def write_source(trace: Trace, card: Card, dtype: torch.dtype) -> str:
     """Return the text of `model.py` for a traced network whose parameters have type `dtype`."""
     output = trace.observed[trace.graph.output_node()].value
     operations = "\n".join(_forward(trace))
-    result = "logits" if output.ndim == 2 else "output"
+    several = isinstance(output, list | tuple)
+    outputs = list(output) if several else [output]
+    has_classes = not several and output.ndim == 2
+    result = "maps" if several else "logits" if has_classes else "output"
+    shapes = ", ".join(_shape(("B", *each.shape[1:])) for each in outputs)
     return MODEL.substitute(
         name=card.name,
         result=result,
         call=f"{f'{result} = network(images)':<32}",
-        shapes=f"{_shape(('B', *card.input_size))} -> {_shape(('B', *output.shape[1:]))}",
+        kind=f"{type(output).__name__}[Tensor{', ...' * isinstance(output, tuple)}]" if several else "Tensor",
+        sizes=f"[tuple(each.shape) for each in {result}]" if several else f"tuple({result}.shape)",
+        shapes=f"{_shape(('B', *card.input_size))} -> {shapes}",
         math="import math\n" if re.search(r"\bmath\.", operations) else "",
         functional="import torch.nn.functional as F\n" if re.search(r"\bF\.", operations) else "",
         constants="\n".join(_constants(card, dtype)),
         layers="".join(f"\n{line}" for line in _constructor(trace, dtype)),
         operations=operations,
-        report=REPORT if output.ndim == 2 else "",
+        report=REPORT if has_classes else "",
     )
 
 

@@ -37,7 +37,7 @@ class $name(nn.Module):
     def __init__(self) -> None:
         super().__init__()$layers
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> $kind:
 $operations
 
     def __setitem__(self, path: str, layer: nn.Module | Tensor) -> None:
@@ -85,7 +85,7 @@ def main() -> None:
     with torch.inference_mode():
         $result = network(images)
     count = sum(parameter.numel() for parameter in network.parameters())
-    print(f"$name: {count:,} parameters, {tuple(images.shape)} -> {tuple($result.shape)}")
+    print(f"$name: {count:,} parameters, {tuple(images.shape)} -> {$sizes}")
 $report
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ def tapped(output: Any, features: Mapping[str, Tensor], taps: Collection[str]) -
 
 
 def auxiliary_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of a built network's auxiliary head, which takes part in training only."""
-    head = getattr(network, "auxiliary", None)
-    return list(head.parameters()) if isinstance(head, nn.Module) else []
+    """Return the parameters of auxiliary heads, a built network's and a task's, which take part in training only."""
+    heads = [getattr(each, "auxiliary", None) for each in (network, getattr(network, "head", None))]
+    return [parameter for head in heads if isinstance(head, nn.Module) for parameter in head.parameters()]
 
 
 class Built:

@@ -30,11 +30,11 @@ def conv_relu(c_in: int, c_out: int, kernel: int = 1) -> nn.Sequential:
 
 def enlarged(x: Tensor, size: Sequence[int]) -> Tensor:
     """Return a map (B, C, H, W) at another size (H', W'), bilinearly, corners not aligned."""
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def _aligned(x: Tensor, size: Sequence[int]) -> Tensor:
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 class NonLocal(nn.Module):
