@@ -80,7 +80,7 @@ class _Timm:
         """Return how timm is imported, with the registration behind it; None for every other module."""
         if name != "timm":
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
             loaded = spec.loader.exec_module
@@ -96,4 +96,4 @@ class _Timm:
 if "timm" in sys.modules:
     importlib.import_module("ramify.zoo.timm_models").register()
 else:
-    sys.meta_path.insert(0, _Timm())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Timm())

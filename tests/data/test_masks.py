@@ -111,9 +111,9 @@ def test_parts_in_either_order(tmp_path):
     for part, count in (("train", 4), ("val", 2), ("test", 3)):
         for number in range(count):
             for folder in (tmp_path / "a" / part / "{}", tmp_path / "b" / "{}" / part):
-                save(folder.parent / folder.name.format("images") / f"{number}.png" if "{}" == folder.name else
+                save(folder.parent / folder.name.format("images") / f"{number}.png" if folder.name == "{}" else
                      tmp_path / "b" / "images" / part / f"{number}.png", pixels(number))  # fmt: skip
-                save(folder.parent / "masks" / f"{number}.png" if "{}" == folder.name else
+                save(folder.parent / "masks" / f"{number}.png" if folder.name == "{}" else
                      tmp_path / "b" / "masks" / part / f"{number}.png", mask_of(number).astype(np.uint8))  # fmt: skip
     for name in ("a", "b"):
         data = read(tmp_path / name)

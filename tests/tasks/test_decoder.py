@@ -62,11 +62,7 @@ def test_counts(case):
 
 @pytest.mark.parametrize(
     "case",
-    [
-        pytest.param(c, id=c["id"], marks=() if c["id"] in QUICK else pytest.mark.slow)
-        for c in WHOLE
-        if "outputs" in c
-    ],
+    [pytest.param(c, id=c["id"], marks=() if c["id"] in QUICK else pytest.mark.slow) for c in WHOLE if "outputs" in c],
 )
 def test_logits(case):
     size, classes = case["config"]["input"], case["config"]["num_classes"]

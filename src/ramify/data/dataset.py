@@ -162,9 +162,7 @@ class Split:
             # (B, H, W, C) in memory is (B, C, H, W) in channels_last: the permutation moves nothing.
             yield x.permute(0, 3, 1, 2).to(device or here, dtype, non_blocking=True), y.to(device or here)
 
-    def _targets(
-        self, chunks: Sequence[Tensor], augmentation: Augmentation
-    ) -> Iterator[Callable[[Tensor], Tensor]]:
+    def _targets(self, chunks: Sequence[Tensor], augmentation: Augmentation) -> Iterator[Callable[[Tensor], Tensor]]:
         """Yield for every batch a function from the draws of its augmentation to its targets."""
         here = self._labels.device
         return ((lambda _, rows=rows: self._labels[rows.to(here, non_blocking=True)]) for rows in chunks)

@@ -19,7 +19,8 @@ from ramify.data.columns import check_for_images
 from ramify.data.dataset import Data, Store, scale_of
 from ramify.data.depth import Scale
 from ramify.data.dividing import divided, thinned
-from ramify.data.encoded import Encoded, Form, join as joined
+from ramify.data.encoded import Encoded, Form
+from ramify.data.encoded import join as joined
 from ramify.data.labels import Label, values_of
 from ramify.data.masks import ClassMaps, SegmentedData, classes_of, load_masks
 from ramify.data.objects import from_objects

@@ -140,7 +140,9 @@ def _covered(numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return numbers[rows[:, None], columns[None, :]]
 
 
-def classes_of(present: Mapping[str, Part], names: Sequence[str] | None, ignored: int) -> tuple[tuple[str, ...], dict[int, int] | None]:
+def classes_of(
+    present: Mapping[str, Part], names: Sequence[str] | None, ignored: int
+) -> tuple[tuple[str, ...], dict[int, int] | None]:
     """Return the names of the classes, and value → number where the training masks say it.
 
     Args:
@@ -258,7 +260,9 @@ class _Renumbered:
         return self.table[np.asarray(self.maps.open(row))]
 
 
-def load_masks(maps: Encoded, pool: Tensor, test: Tensor, form: Form, device: torch.device, streamed: bool) -> tuple[Pixels, Pixels]:
+def load_masks(
+    maps: Encoded, pool: Tensor, test: Tensor, form: Form, device: torch.device, streamed: bool
+) -> tuple[Pixels, Pixels]:
     """Decode the masks of the training images `pool` (n,) and of the `test` images (m,), or set up streaming them."""
     form = replace(form, channels=1)
     if streamed:

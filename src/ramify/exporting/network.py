@@ -66,7 +66,8 @@ def export_network(
     anything appears in `folder`. An earlier export there is replaced as a whole, or stays untouched.
 
     Args:
-        network: Maps images (B, C, H, W) to one tensor, or to a list of them, as a `Backbone` does; its parameters are float32 or float64. It is not changed.
+        network: Maps images (B, C, H, W) to one tensor, or to a list of them, as a `Backbone` does; its parameters are
+            float32 or float64. It is not changed.
         folder: New, empty, or holding an earlier export.
         input_size: Channels, height and width of an image, or what else the shape of one input is.
         mean: Per channel, of the training images scaled to 0..1; written down for whoever prepares images.
@@ -156,7 +157,9 @@ def _cases(network: nn.Module, card: Card) -> list[tuple[Tensor, list[Tensor]]]:
         cases.append((images, outputs))
     if card.classes and outputs[0].shape[1:2] != (len(card.classes),):
         size = tuple(outputs[0].shape[1:])
-        raise ConfigurationError(f"`classes` has {len(card.classes)} names, but the output for an image has size {size}")
+        raise ConfigurationError(
+            f"`classes` has {len(card.classes)} names, but the output for an image has size {size}"
+        )
     return cases
 
 
@@ -199,7 +202,9 @@ def _difference(run: Function, cases: list[tuple[Tensor, list[Tensor]]], file: s
             outputs = outputs_of(run(images.clone()))
         found, wanted = ([tuple(each.shape) for each in several] for several in (outputs, expected))
         if found != wanted:
-            raise RamifyError(f"`{file}` returns size {', '.join(map(str, found))}, the network {', '.join(map(str, wanted))}")
+            raise RamifyError(
+                f"`{file}` returns size {', '.join(map(str, found))}, the network {', '.join(map(str, wanted))}"
+            )
         for output, told in zip(outputs, expected, strict=True):
             differences.append((output.to(told.dtype) - told).abs().max().item())
             allowed = TOLERANCE[output.dtype] * (told.abs().max().item() or 1.0)

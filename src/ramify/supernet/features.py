@@ -96,7 +96,11 @@ def featured(network: nn.Module, names: Sequence[str], *inputs: Any, **options: 
 def without_end(network: nn.Module) -> nn.Module:
     """Return a network that shares all modules with this one but those behind its last stage, which it lacks."""
     shorter = copy.copy(network)
-    ends = [name for name in getattr(network, "ends", ("classifier",)) if isinstance(getattr(network, name, None), nn.Module)]
+    ends = [
+        name
+        for name in getattr(network, "ends", ("classifier",))
+        if isinstance(getattr(network, name, None), nn.Module)
+    ]
     shorter._modules = {**network._modules, **{name: nn.Identity() for name in ends}}
     return shorter
 

@@ -99,7 +99,7 @@ class Task(ABC):
         return self.meter()
 
     def picture(self, output: Any, batch: Batch) -> Tensor | None:
-        """Return a picture of what a network says of a few items beside what is true, (H, W, 3) uint8; None for none."""
+        """Return a picture of what a network says of a few items beside the truth, (H, W, 3) uint8; None for none."""
         return None
 
     def network(self, backbone: nn.Module) -> nn.Module:

@@ -37,9 +37,7 @@ class CoarserLevels(ExtraFPNBlock):
             nn.init.xavier_uniform_(conv.weight)
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
-    def forward(
-        self, results: list[Tensor], x: list[Tensor], names: list[str]
-    ) -> tuple[list[Tensor], list[str]]:
+    def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:
         """Return the levels with two more, and their names."""
         coarser = self.first(x[-1])
         return [*results, coarser, self.second(coarser)], [*names, "P6", "P7"]
