@@ -38,6 +38,14 @@ def retraining(out):
     return ["retrain", ARCH, *words, "--threads", "1", "--progress", "false", "--out", str(out)]
 
 
+def segmenting(out):
+    words = ["--task", "segmentation", "--task.factor", "1", "--data", "shapes", "--data.subset", "32"]
+    words += ["--recipe.epochs", "12", "--recipe.batch_size", "16", "--network.channels", "4"]
+    chain = "[[0], [0, -1, -1, -1], [1, -1, -1, -1], [0, -1, -1, -1, -1], [0, -1, -1, -1], [1, -1, -1, -1], [0]]"
+    words += ["--threads", "1", "--progress", "false", "--out", str(out)]
+    return ["retrain", chain, "--space", "CDARTSChain", *words]
+
+
 def searching(space, strategy):
     return lambda out: ["search", *words_of(space, strategy, out)]
 
@@ -55,6 +63,7 @@ RUNS = {
         "nasbench201", RandomSearch(evaluations=40, evaluator=InheritedWeights(epochs=100, batch_size=16))
     ),
     "retrain": retraining,
+    "segmentation": segmenting,
     "CDARTS": searching("darts", CDARTS(cycles=4, pretrain_epochs=2, batch_size=16)),
     "ENAS": searching("nasbench201", ENAS(epochs=12, batch_size=16, controller_updates=3, samples=4, selected=4)),
     "PDARTS": searching("nasbench201", PDARTS(**PROGRESSIVE, epochs=6, batch_size=16, arch_start=1, depth=1)),

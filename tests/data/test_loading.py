@@ -20,6 +20,7 @@ from ramify.data import loading as module
 from ramify.data.distortion import rectangles
 from ramify.data.encoded import Arrays
 from ramify.data.parts import Part, Parts
+from ramify.data.splits import CIFAR10_TRAIN, CIFAR100_TEST
 from ramify.errors import DataError
 from ramify.seeding import stream
 
@@ -290,13 +291,13 @@ def cifar(classes: int, first_train: tuple[int, ...], first_test: tuple[int, ...
 
 def test_nasbench201_protocol(monkeypatch, tmp_path):
     spec = DataSpec(split="nasbench201")
-    monkeypatch.setattr(module, "open_source", lambda spec: cifar(10, module.CIFAR10_TRAIN, (3,)))
+    monkeypatch.setattr(module, "open_source", lambda spec: cifar(10, CIFAR10_TRAIN, (3,)))
     data = load(spec)
     assert sizes(data) == [50_000, 25_000, 25_000, 10_000]
     assert labels_of(data, "search_train")[:4] == [6, 1, 7, 1]  # images 0, 5, 7, 11
     assert labels_of(data, "search_validation")[:4] == [9, 9, 4, 1]  # images 1, 2, 3, 4
 
-    monkeypatch.setattr(module, "open_source", lambda spec: cifar(100, (19,), module.CIFAR100_TEST))
+    monkeypatch.setattr(module, "open_source", lambda spec: cifar(100, (19,), CIFAR100_TEST))
     published = load(spec)
     assert sizes(published) == [50_000, 50_000, 5_000, 5_000]  # retraining never sees x-valid
     assert labels_of(published, "search_validation")[:4] == [33, 51, 71, 92]  # images 1, 3, 4, 5

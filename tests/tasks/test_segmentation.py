@@ -57,6 +57,12 @@ def test_every_head_says_the_class_of_every_pixel(shapes, head):
     assert not any("classifier" in name or "neck" in name for name in network.backbone.state_dict())
 
 
+def test_networks_without_taps_have_maps_as_well(shapes):
+    space, task = spaces.Baselines(), Segmentation(factor=1).on(shapes)
+    network = task.network(space.build(space.architecture(["MobileNetV3-Small"]), shape=task.shape)).eval()
+    assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 4, 64, 64)
+
+
 @pytest.mark.slow
 def test_maps_of_256_by_512():
     task = Segmentation(classes=19)

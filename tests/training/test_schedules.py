@@ -3,6 +3,7 @@
 import pytest
 
 from ramify import recipes
+from ramify.errors import ConfigurationError
 from ramify.strategies import DARTS
 from ramify.training import Recipe
 from ramify.training.schedules import cosine, learning_rate
@@ -133,3 +134,35 @@ def test_the_last_epochs_fall_step_by_step_where_the_schedule_does():
     recipe = Recipe(epochs=6, lr=1.0, schedule="linear", stepwise=True, last_epochs=2)
     found = [recipe.lr_at(step, 2) for step in range(12)]
     assert found == pytest.approx([1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 1 / 8, 3 / 32, 2 / 32, 1 / 32])
+
+
+def test_segmentation_of_cdarts():
+    """Check 17 of its specification: exponential warm-up of 1000 steps, then polynomial, 4000 epochs of 93 steps."""
+    recipe = Recipe(
+        epochs=4000,
+        lr=0.05,
+        schedule="polynomial",
+        stepwise=True,
+        warmup="exponential",
+        warmup_lr=5e-6,
+        warmup_steps=1000,
+    )
+    found = [recipe.lr_at(step, 93) for step in (0, 500, 1000, 186_000)]
+    assert found == pytest.approx([5e-6, 5e-4, 0.05, 0.026859], rel=2e-5)
+    assert 0 < recipe.lr_at(371_999, 93) < 1e-5
+    plain = Recipe(epochs=10, lr=1.0, schedule="polynomial", power=1.0)
+    assert [plain.lr_at(step, 1) for step in (0, 5)] == pytest.approx([1.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"warmup": "exponential"}, "needs a `warmup_lr` above 0"),
+        ({"warmup_steps": 3, "warmup_epochs": 1}, "the same in two ways"),
+        ({"warmup_steps": 3, "warmup": "epoch"}, "the same in two ways"),
+        ({"power": -1.0}, "`power`"),
+    ],
+)
+def test_warm_ups_that_cannot_be(options, says):
+    with pytest.raises(ConfigurationError, match=says):
+        Recipe(**options)

@@ -87,6 +87,3 @@ def _inside(shape: str, y: Tensor, x: Tensor, angle: float) -> Tensor:
     turns = [angle + 2 * math.pi * corner / corners for corner in range(corners)]
     sides = [math.cos(turn) * y + math.sin(turn) * x <= inner for turn in turns]
     return torch.stack(sides).all(dim=0)
-
-
-__all__ = ["COUNTS", "SHAPES", "SIDE", "drawn"]

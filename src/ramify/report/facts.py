@@ -28,7 +28,10 @@ from ramify.report.folder import RunFolder, number
 from ramify.report.story import Trial
 from ramify.wording import duration, sentence
 
-_SHARES = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "balanced_accuracy": "Balanced accuracy"}
+_SHARES = {
+    **{"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "balanced_accuracy": "Balanced accuracy"},
+    **{"miou": "Mean overlap of classes", "pixel_accuracy": "Pixel accuracy"},
+}
 """Metrics that are shown in per cent."""
 
 
@@ -57,7 +60,8 @@ class Facts:
             name, value = next(iter(metrics.items()))
             count = number(evaluation.get("images"))
             note = f"of the {split} split" + (f", {count:,.0f} inputs" if count else "")
-            tiles.append((sentence(spaced(name)), (f"{value:.4g}", ""), note))
+            shown = percent(value) if name in _SHARES else (f"{value:.4g}", "")
+            tiles.append((_SHARES.get(name, sentence(spaced(name))), shown, note))
         if (score := number(self.run.result.get("score"))) is not None:
             note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
             tiles.append(("Score of the search", (f"{score:.4g}", ""), note))

@@ -195,6 +195,3 @@ def _caught(network: nn.Module, names: Sequence[str], look: Callable[[str, Any, 
     finally:
         for hook in hooks:
             hook.remove()
-
-
-__all__ = ["Backbone", "FeatureMap", "feature_maps", "featured", "without_end"]

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ramify.capabilities import SAME_WIDTHS, TAPS
+from ramify.capabilities import SAME_WIDTHS
 from ramify.data import IGNORED, Augmentation, Data, Distortion
 from ramify.errors import ConfigurationError, nearest
 from ramify.seeding import stream
-from ramify.supernet import FeatureMap, feature_maps, without_end
+from ramify.supernet import FeatureMap, feature_maps, featured, without_end
 from ramify.tasks.base import Metric, Task
 from ramify.tasks.batch import Batch, tensors
 from ramify.tasks.decoder import AttentionDecoder, enlarged
@@ -60,7 +60,7 @@ class Segmentation(Task):
     short = "segmentation"
     metrics = (Metric("miou", "fraction"), Metric("pixel_accuracy", "fraction"))
     cuts_out = False
-    needs = frozenset({TAPS, SAME_WIDTHS})
+    needs = frozenset({SAME_WIDTHS})
     source = "Yu et al., Cyclic Differentiable Architecture Search, TPAMI 2022, arXiv:2006.10724, section 5"
 
     def __post_init__(self) -> None:
@@ -214,7 +214,7 @@ class Segmenter(nn.Module):
     Args:
         backbone: Built by a space, or its supernet.
         head: Maps a list of maps to logits (B, K, H', W'), or a list of them.
-        taps: Stages of the backbone whose maps the head reads.
+        taps: Names of the backbone's maps that the head reads.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, taps: tuple[str, ...]) -> None:
@@ -222,8 +222,8 @@ class Segmenter(nn.Module):
         self.backbone, self.head, self.taps = backbone, head, taps
 
     def forward(self, x: Tensor, *mix: Any, **options: Any) -> Any:
-        _, features = self.backbone(x, *mix, taps=self.taps, **options)
-        found = self.head([features[tap] for tap in self.taps])
+        _, features = featured(self.backbone, self.taps, x, *mix, **options)
+        found = self.head(list(features.values()))
         logits = tuple(enlarged(each, x.shape[2:]) for each in found)
         return logits if len(logits) > 1 else logits[0]
 
@@ -313,8 +313,8 @@ class LRASPP(nn.Module):
 
 
 def _lraspp(task: Segmentation, maps: Sequence[FeatureMap], name: str) -> Made:
-    high = min((each for each in maps), key=lambda each: abs(each.stride - 16))
-    low = min((each for each in maps), key=lambda each: abs(each.stride - high.stride / 2))
+    high = min(maps, key=lambda each: abs(each.stride - 16))
+    low = min(maps, key=lambda each: abs(each.stride - high.stride / 2))
     return [low, high], LRASPP(low.channels, high.channels, task.classes)
 
 

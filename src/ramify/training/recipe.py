@@ -34,12 +34,14 @@ class Recipe:
         batch_size: Images in a step.
         lr: Highest learning rate.
         min_lr: Lowest, where the schedule ends.
-        schedule: `cosine`, `linear`, `exponential` or `constant`.
+        schedule: `cosine`, `linear`, `polynomial`, `exponential` or `constant`.
         stepwise: Whether the rate falls with every step, or is constant inside an epoch.
         decay: Factor of each epoch of the exponential schedule.
+        power: Of what is left of the polynomial one.
         warmup_epochs: Epochs in which the rate rises linearly.
-        warmup: `step`, the rate rises with every step and the schedule begins afterwards; or `epoch`, the schedule
-            begins at once, and of its rate epoch e of W takes (e + 1) / W.
+        warmup_steps: The same in steps, where it is no number of epochs.
+        warmup: `step`, the rate rises with every step and the schedule begins afterwards; `exponential`, so by equal
+            factors; or `epoch`, the schedule begins at once, and of its rate epoch e of W takes (e + 1) / W.
         warmup_lr: Where the warm-up begins; 0 for one that is above 0 in its first step, or epoch, already.
         span: `rest`, the schedule ends with the training; or `all`, a schedule that begins after the warm-up is as long
             as the whole training nevertheless, so that its end is not reached (H-DAS on several devices, as released).
@@ -91,7 +93,9 @@ class Recipe:
     schedule: str = "cosine"
     stepwise: bool = later(False)
     decay: float = 0.97
+    power: float = later(0.9)
     warmup_epochs: int = 0
+    warmup_steps: int = later(0)
     warmup: str = "step"
     warmup_lr: float = later(0.0)
     span: str = later("rest")
@@ -133,6 +137,10 @@ class Recipe:
                 raise ConfigurationError(f"`{name}` must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ConfigurationError(f"`warmup_epochs` must be in [0, {self.epochs}), got {self.warmup_epochs}")
+        if self.warmup_steps and (self.warmup_epochs or self.warmup == "epoch"):
+            raise ConfigurationError("`warmup_steps` and `warmup_epochs` say the same in two ways: leave out one")
+        if self.warmup == "exponential" and not self.warmup_lr:
+            raise ConfigurationError("the warm-up 'exponential' needs a `warmup_lr` above 0, from which the rate rises")
         if not 0 <= self.last_epochs < self.epochs - self.warmup_epochs:
             most = self.epochs - self.warmup_epochs
             raise ConfigurationError(
@@ -150,7 +158,17 @@ class Recipe:
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be in [0, 1), got {getattr(self, name)}")
         numbers = ("lr", "min_lr", "decay", "momentum", "weight_decay", "clip", "mixup", "auxiliary_weight")
-        for name in (*numbers, "warmup_lr", "rest_lr", "whiten", "recalibrate", "crop", "cutout"):
+        for name in (
+            *numbers,
+            "power",
+            "warmup_steps",
+            "warmup_lr",
+            "rest_lr",
+            "whiten",
+            "recalibrate",
+            "crop",
+            "cutout",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 <= value < inf:
                 raise ConfigurationError(f"`{name}` must be a number from 0, got {value}")
@@ -198,6 +216,8 @@ class Recipe:
             span=self.span,
             last_epochs=self.last_epochs,
             ending=self.ending,
+            power=self.power,
+            first_steps=self.warmup_steps,
         )
 
     def augmented(self, task: Task) -> bool | Augmentation:

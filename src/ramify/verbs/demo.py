@@ -1,19 +1,23 @@
-"""Search, retrain, evaluate, export and report on handwritten digits, in a minute or two and without a download."""
+"""Search, retrain, evaluate, export and report in minutes and without a download: on handwritten digits, or shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 from ramify import files
 from ramify.commandline.options import add_machine
+from ramify.data import DataSpec
+from ramify.errors import ConfigurationError, nearest
 from ramify.ops import make_operation
 from ramify.run import RunFolder
 from ramify.run.speed import by_threads, fastest_count
-from ramify.spaces import DARTSCells
-from ramify.strategies import DARTS
+from ramify.spaces import CDARTSChain, DARTSCells, Space
+from ramify.strategies import DARTS, GDAS, Strategy
+from ramify.tasks import Classification, Segmentation, Task
 from ramify.training import Recipe
 from ramify.verbs.evaluate import evaluate
 from ramify.verbs.export import export
@@ -25,18 +29,75 @@ if TYPE_CHECKING:
     from ramify.commandline import Command
 
 _NETWORK = {"channels": 8, "layers": 3}
-"""The supernet."""
+"""The supernet of cells."""
 
 
-def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = None) -> Path:
+@dataclass(frozen=True)
+class Demonstration:
+    """What a demonstration does.
+
+    Args:
+        says: What is searched for, and on what.
+        space, strategy, task, data: Of the search.
+        network: Layout of the supernet.
+        recipe: Of the training.
+        trained: Layout of the network that is trained.
+    """
+
+    says: str
+    space: Space
+    strategy: Strategy
+    task: Task
+    data: DataSpec
+    network: Mapping[str, int]
+    recipe: Recipe
+    trained: Mapping[str, int]
+
+
+DEMONSTRATIONS: Mapping[str, Callable[[], Demonstration]] = {
+    "classification": lambda: Demonstration(
+        "DARTS looks for a cell on real handwritten digits",
+        DARTSCells(),
+        DARTS(epochs=6, lr=0.05, arch_lr=0.03),
+        Classification(),
+        DataSpec(source="digits"),
+        _NETWORK,
+        Recipe(epochs=12, batch_size=64, lr=0.05, drop_path=0.1, cutout=2),
+        {"channels": 16, "layers": 4},
+    ),
+    "segmentation": lambda: Demonstration(
+        "GDAS looks for a chain by the loss of pixels, on shapes that are made here",
+        CDARTSChain(blocks=(1, 1, 1, 1, 1), absent=False),
+        GDAS(epochs=4, batch_size=16, lr=0.05, arch_lr=0.01),
+        Segmentation(factor=2),
+        DataSpec(source="shapes", targets="masks"),
+        {"channels": 4},
+        Recipe(epochs=40, batch_size=16, lr=0.1, warmup_epochs=2, weight_decay=1e-4, drop_path=0.0),
+        {"channels": 8},
+    ),
+}
+"""By what is learned."""
+
+
+def demo(
+    out: str | Path | None = None, *, task: str = "classification", seed: int = 0, threads: int | None = None
+) -> Path:
     """Run the demonstration and return the path of its report. It continues where it was stopped.
 
     Args:
-        out: The run folder.
+        out: The run folder; `runs/demo`, or `runs/demo-segmentation`, when None.
+        task: What is learned: `classification` of handwritten digits, or `segmentation` of shapes.
         seed: All randomness follows from it.
         threads: Of CPU operations. By default as many as the run has that is continued, and in a new one as many as
             take the steps of the search fastest, which is measured first.
+
+    Raises:
+        ConfigurationError: If there is no such demonstration.
     """
+    if task.lower() not in DEMONSTRATIONS:
+        raise ConfigurationError(f"no demonstration of {task!r:.40}; {nearest(task, DEMONSTRATIONS)}")
+    shown = DEMONSTRATIONS[task.lower()]()
+    out = out or ("runs/demo" if task.lower() == "classification" else f"runs/demo-{task.lower()}")
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -46,30 +107,27 @@ def demo(out: str | Path = "runs/demo", *, seed: int = 0, threads: int | None = 
         times = by_threads(_step(), seconds=3)
         threads = fastest_count(times)
         console.print(f"{_in_words(times)}: taking {threads}")
-    console.print("[bold]1. Search[/]: DARTS looks for a cell on real handwritten digits")
+    console.print(f"[bold]1. Search[/]: {shown.says}")
     result = search(
-        DARTSCells(),
-        DARTS(epochs=6, lr=0.05, arch_lr=0.03),
+        shown.space,
+        shown.strategy,
+        shown.data,
+        task=shown.task,
         out=out,
-        network=_NETWORK,
+        network=shown.network,
         seed=seed,
         threads=threads,
     )
-    console.print("[bold]2. Retrain[/]: the found cell is trained from scratch")
-    trained = retrain(
-        result,
-        recipe=Recipe(epochs=12, batch_size=64, lr=0.05, drop_path=0.1, cutout=2),
-        network={"channels": 16, "layers": 4},
-        seed=seed,
-        threads=threads,
-    )
+    console.print("[bold]2. Retrain[/]: what was found is trained from scratch")
+    trained = retrain(result, recipe=shown.recipe, network=shown.trained, seed=seed, threads=threads)
     console.print("[bold]3. Evaluate[/]: the test split is read, for the first time")
     reached = evaluate(trained, threads=threads)
     console.print("[bold]4. Export[/] and [bold]report[/]")
     exported = export(trained)
     page = write_report(result)
+    name = shown.task.metrics[0].name
     console.print(
-        f"\nTest accuracy [bold]{reached.top1:.2%}[/] with {reached.params:,} parameters and "
+        f"\nTest {name} [bold]{reached.metrics[name]:.2%}[/] with {reached.params:,} parameters and "
         f"{reached.macs:,} multiply-adds; {reached.latency_ms:.1f} ms an image on this {reached.device}."
     )
     console.print(f"The network without Ramify: {exported.folder}")
@@ -97,9 +155,11 @@ def _in_words(times: Mapping[int, Sequence[float]]) -> str:
 
 def run(command: Command) -> int:
     """Run `ramify demo`."""
-    add_machine(command, "out", default="runs/demo")
+    add_machine(command, "out", kind=str | None, text="run folder; default: runs/demo")
+    text = f"what is learned: {' or '.join(DEMONSTRATIONS)}"
+    command.add("--task", str, text, default="classification")
     add_machine(command, "seed")
     add_machine(command, "threads", text="threads of CPU operations; default: as many as are fastest here, measured")
     options = command.parse()
-    demo(options.out, seed=options.seed, threads=options.threads)
+    demo(options.out, task=options.task, seed=options.seed, threads=options.threads)
     return 0

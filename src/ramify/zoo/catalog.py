@@ -43,6 +43,8 @@ METRICS = {
     "top-5 error": "%",
     "top-1 accuracy": "%",
     "top-5 accuracy": "%",
+    "AP": "%",
+    "mIoU": "%",
     "parameters": "M",
     "multiply-adds": "M",
     "search cost": "GPU-days",
