@@ -1,6 +1,7 @@
 """Segmentation: its heads, its metrics, what a search by its loss learns, and the verbs from search to report."""
 
 import json
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -40,7 +41,10 @@ def test_it_keeps_the_promises_of_tasks(shapes):
 def test_it_counts_the_classes_of_its_data(shapes):
     task = Segmentation().on(shapes)
     assert task.classes == 4 and task.shape == {"num_classes": 0, "in_channels": 3}
-    assert task.input_size == (3, 64, 64)
+    assert task.input_size == (3, 64, 64) and task.at_once == 256
+    assert Segmentation().on(replace(shapes, input_size=(3, 512, 1024))).at_once == 32
+    with pytest.raises(ConfigurationError, match="knows its classes from data"):
+        Segmentation().network(CHAIN.build(CHAIN.sample(Random(0)), **LAYOUT))
     with pytest.raises(ConfigurationError, match="the task has 3 classes, and shapes has 4"):
         Segmentation(classes=3).on(shapes)
 

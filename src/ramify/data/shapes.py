@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ramify.data.encoded import Arrays
+from ramify.data.encoded import RESIZED_BY_SPEC
 from ramify.data.masks import Masks
 from ramify.data.parts import Part, Parts
 from ramify.data.source import source
@@ -42,10 +43,29 @@ def _shapes(given: str, spec: DataSpec) -> Parts:
 
 
 def _part(name: str, count: int, size: tuple[int, int]) -> Part:
-    images, masks = zip(*(drawn(name, number, size) for number in range(count)), strict=True)
     codes = {number: number for number in range(len(SHAPES) + 1)}
-    pixels = Arrays(torch.stack(images).numpy(), "shapes")
-    return Part(pixels, [], masks=Masks(Arrays(torch.stack(masks).numpy(), "shapes"), codes))
+    images, masks = (_Drawn(name, count, size, of_classes) for of_classes in (False, True))
+    return Part(images, [], masks=Masks(masks, codes))
+
+
+class _Drawn:
+    """Images, or masks, that are drawn when they are opened."""
+
+    advice = RESIZED_BY_SPEC
+
+    def __init__(self, part: str, count: int, size: tuple[int, int], of_classes: bool) -> None:
+        self.part, self.count, self.size, self.of_classes = part, count, size, of_classes
+
+    def __len__(self) -> int:
+        return self.count
+
+    def open(self, row: int) -> np.ndarray:
+        """Return image, or mask, `row`."""
+        return drawn(self.part, row, self.size)[self.of_classes].numpy()
+
+    def where(self, row: int) -> str:
+        """Return a description of where image `row` is, for messages."""
+        return f"shapes, {self.part} image {row}"
 
 
 def drawn(part: str, number: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ def write_source(trace: Trace, card: Card, dtype: torch.dtype) -> str:
         name=card.name,
         result=result,
         call=f"{f'{result} = network(images)':<32}",
-        kind=f"{type(output).__name__}[Tensor{', ...' * isinstance(output, tuple)}]" if several else "Tensor",
+        kind="list[Tensor]" if several else "Tensor",
         sizes=f"[tuple(each.shape) for each in {result}]" if several else f"tuple({result}.shape)",
         shapes=f"{_shape(('B', *card.input_size))} -> {shapes}",
         math="import math\n" if re.search(r"\bmath\.", operations) else "",

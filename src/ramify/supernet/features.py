@@ -84,7 +84,7 @@ class Backbone(nn.Module):
 
 def featured(network: nn.Module, names: Sequence[str], *inputs: Any, **options: Any) -> tuple[Any, dict[str, Tensor]]:
     """Return the output of a network, and its maps by name, in the order of `names`."""
-    if takes(network, "taps"):
+    if _has_taps(network):
         output, features = network(*inputs, taps=tuple(names), **options)
         return output, {name: features[name] for name in names}
     caught: dict[str, Tensor] = {}
@@ -126,7 +126,7 @@ def feature_maps(network: nn.Module, input_size: Sequence[int] | None = None) ->
     choices: Any = getattr(network, "choices", None)
     mix = () if choices is None else ({name: each.to("meta", dtype) for name, each in existing(choices).items()},)
     with torch.no_grad():
-        if takes(network, "taps") and hasattr(network, "stages"):
+        if _has_taps(network):
             names = [f"stage{number}" for number in range(1, copied.stages + 1)]  # type: ignore[operator]
             shapes = {name: each.shape for name, each in featured(copied, names, x, *mix)[1].items()}
         else:
@@ -139,6 +139,10 @@ def feature_maps(network: nn.Module, input_size: Sequence[int] | None = None) ->
     if not by_stride:
         raise ArchitectureError(f"{type(network).__name__} gives no maps of images of {size[1]}x{size[2]} pixels")
     return tuple(by_stride[stride] for stride in sorted(by_stride))
+
+
+def _has_taps(network: nn.Module) -> bool:
+    return hasattr(network, "stages") and takes(network, "taps")
 
 
 def _meta(each: Tensor) -> Tensor:

@@ -204,6 +204,11 @@ class Task(ABC):
         return tuple(tensors(self.example(1).inputs)[0].shape[1:])
 
     @property
+    def at_once(self) -> int:
+        """The most inputs that are measured at a time; fewer where they are large."""
+        return 256
+
+    @property
     def augmentation(self) -> Augmentation | None:
         """The default augmentation of training images; None where inputs are no images of a data set."""
         return None if self._data is None else self._data.augmentation

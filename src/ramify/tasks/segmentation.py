@@ -26,6 +26,8 @@ STRIDES = (4, 8, 16, 32)
 """Of the maps that the decoder reads."""
 MOST_CLASSES = 255
 """A class more would be the number of pixels that do not count."""
+PIXELS_AT_ONCE = 2**24
+"""Of images that are measured together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +111,21 @@ class Segmentation(Task):
         """The arguments of network builders: no classes, because the head follows."""
         return {**super().shape, "num_classes": 0}
 
+    @property
+    def at_once(self) -> int:
+        """The most images that are measured at a time: as many as have 16 million pixels."""
+        height, width = self.input_size[1:]
+        return max(1, min(super().at_once, PIXELS_AT_ONCE // (height * width)))
+
     def example(self, size: int, device: torch.device | str = "meta") -> Batch:
         """Return a batch of zeros of the right shapes."""
         inputs = torch.zeros((size, *self.data.input_size), device=device)
         return Batch(inputs, torch.zeros((size, *self.data.input_size[1:]), dtype=torch.int64, device=device))
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """(C, H, W) of an image."""
+        return self.data.input_size
 
     def distorted(self, distortion: Distortion) -> bool | Augmentation:
         """Return the augmentation of training inputs; whatever would move pixels and not their classes is refused."""
@@ -146,8 +159,10 @@ class Segmentation(Task):
         """Return the backbone, without what follows its last stage, and the head.
 
         Raises:
-            ConfigurationError: If the backbone lacks maps that the head reads.
+            ConfigurationError: If the backbone lacks maps that the head reads, or nothing says which classes there are.
         """
+        if not self.classes:
+            raise ConfigurationError(f"{self.name} knows its classes from data: `on(data)`, or `classes` of a number")
         maps = feature_maps(backbone)
         chosen, head = HEADS[self.head](self, maps, type(backbone).__name__)
         supernet = hasattr(backbone, "choices")  # whole, so that its members can be taken out

@@ -68,7 +68,7 @@ def measure(
         network: Put into evaluation mode for the time being.
         split: What to evaluate on.
         device: Where the network is.
-        batch_size: Inputs at a time.
+        batch_size: Inputs at a time, if the task has no fewer.
         batches: Stop after so many; 0 for all.
         forward: What to call instead of the network, for instance a supernet with fixed weights.
 
@@ -76,6 +76,7 @@ def measure(
         ConfigurationError: If a single input is left for the last batch, and a norm on a 1×1 map has nothing else.
     """
     task, forward = split.task, forward or network
+    batch_size = min(batch_size, task.at_once)
     was_training = network.training
     network.eval()
     meter = task.evaluation_meter()
