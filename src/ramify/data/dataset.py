@@ -165,7 +165,11 @@ class Split:
     def _targets(self, chunks: Sequence[Tensor], augmentation: Augmentation) -> Iterator[Callable[[Tensor], Tensor]]:
         """Yield for every batch a function from the draws of its augmentation to its targets."""
         here = self._labels.device
-        return ((lambda _, rows=rows: self._labels[rows.to(here, non_blocking=True)]) for rows in chunks)
+
+        def of(rows: Tensor) -> Callable[[Tensor], Tensor]:
+            return lambda draws: self._labels[rows.to(here, non_blocking=True)]
+
+        return map(of, chunks)
 
     def _distorting(
         self, distortion: Distortion, count: int, seed: int, epoch: int, number: int, part: tuple[int, int]

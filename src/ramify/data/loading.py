@@ -211,10 +211,10 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
         augmentation = Augmentation(crop=max(1, min(input_size[1:]) // 8), flip=parts.name not in HANDED)
     target_mean, target_std = _moments(labels[known_by].numpy()) if target_names else ((), ())
     stores: dict[str, tuple[Store, Any]] = {"pool": (of_pool, labels[pool]), "test": (of_test, labels[test])}
-    kind = Data
+    kind: type[Data] = Data
     if spec.targets == "masks":
         masks = _masks(present, cast(Encoded, images), codes, spec)
-        form = Form(*input_size[1:], 1, resized=spec.size is not None)
+        form = Form(*cast(Pixels, of_pool).size, 1, resized=spec.size is not None)
         streamed = not isinstance(of_pool, InMemory)
         both = load_masks(masks, pool, test, form, device, streamed)
         stores = {name: (stores[name][0], kept) for name, kept in zip(("pool", "test"), both, strict=True)}

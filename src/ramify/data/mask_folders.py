@@ -58,7 +58,11 @@ def mask_folder(path: Path) -> Parts:
     if "train" not in inside or inside["train"] is None:
         raise DataError(f"{path}: no images with masks; {WANTED}, or VOC, Cityscapes, ADE20K")
     found = {part: _part(*pair) for part, pair in inside.items() if pair is not None}
-    return Parts(path.name, **found, class_names=_class_names(path))
+    return _of_parts(path, found, _class_names(path))
+
+
+def _of_parts(path: Path, found: Mapping[str, Part], names: tuple[str, ...] | None) -> Parts:
+    return Parts(path.name, found.get("train"), found.get("validation"), found.get("test"), class_names=names)
 
 
 def _pair(names: Mapping[str, Path]) -> tuple[Path, Path] | None:
@@ -79,8 +83,8 @@ def _paired(path: Path, images: Path, masks: Path) -> Parts:
         codes = {value: value - 1 for value in range(1, ADE20K + 1)}
         found = {part: _part(*pair, codes=codes) for part, pair in divided.items()}
         listed = path / "objectInfo150.txt"
-        return Parts(path.name, **found, class_names=_objects(listed) if listed.is_file() else _numbers(ADE20K))
-    return Parts(path.name, **{part: _part(*pair) for part, pair in divided.items()}, class_names=_class_names(path))
+        return _of_parts(path, found, _objects(listed) if listed.is_file() else _numbers(ADE20K))
+    return _of_parts(path, {part: _part(*pair) for part, pair in divided.items()}, _class_names(path))
 
 
 def _numbers(count: int) -> tuple[str, ...]:

@@ -60,8 +60,8 @@ class Facts:
             name, value = next(iter(metrics.items()))
             count = number(evaluation.get("images"))
             note = f"of the {split} split" + (f", {count:,.0f} inputs" if count else "")
-            shown = percent(value) if name in _SHARES else (f"{value:.4g}", "")
-            tiles.append((_SHARES.get(name, sentence(spaced(name))), shown, note))
+            amount_of = percent(value) if name in _SHARES else (f"{value:.4g}", "")
+            tiles.append((_SHARES.get(name, sentence(spaced(name))), amount_of, note))
         if (score := number(self.run.result.get("score"))) is not None:
             note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
             tiles.append(("Score of the search", (f"{score:.4g}", ""), note))

@@ -9,6 +9,7 @@ joins; inside the attention block corners are aligned, nowhere else.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -167,4 +168,4 @@ def start_convolutions(head: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
     for module in head.modules():
         if isinstance(module, AttentionBlock):
-            nn.init.zeros_(module.after[1].weight)
+            nn.init.zeros_(cast(nn.BatchNorm2d, module.after[1]).weight)

@@ -48,8 +48,8 @@ def rescaled(
     )
     windows = F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
     rows, columns = y.round().long(), x.round().long()
-    high, wide = images.shape[2:]
-    inside = ((rows >= 0) & (rows < high))[:, :, None] & ((columns >= 0) & (columns < wide))[:, None, :]
-    each = torch.arange(len(labels), device=labels.device)[:, None, None]
-    found = labels[each, rows.clamp(0, high - 1)[:, :, None], columns.clamp(0, wide - 1)[:, None, :]]
+    height, width = images.shape[2:]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    image = torch.arange(len(labels), device=labels.device)[:, None, None]
+    found = labels[image, rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None, :]]
     return windows.contiguous(memory_format=torch.channels_last), found.masked_fill(~inside, IGNORED)

@@ -149,7 +149,8 @@ class Segmentation(Task):
         def changed(number: int, batch: Batch) -> Batch:
             generator = stream(seed, "scale", split, options.get("epoch", 0), number)
             draws = torch.rand(3, size, dtype=torch.float64, generator=generator)[:, of::step][:, : len(batch)]
-            return Batch(*rescaled(*batch, draws, (self.smallest, self.largest), self.crop or self.input_size[1:]))
+            scales, window = (self.smallest, self.largest), self.crop or self.input_size[1:]
+            return Batch(*rescaled(batch.inputs, batch.targets, draws, scales, window))
 
         return (changed(number, batch) for number, batch in zip(numbers, batches, strict=False))
 
