@@ -38,12 +38,21 @@ def retraining(out):
     return ["retrain", ARCH, *words, "--threads", "1", "--progress", "false", "--out", str(out)]
 
 
+CHAIN = "[[0], [0, -1, -1, -1], [1, -1, -1, -1], [0, -1, -1, -1, -1], [0, -1, -1, -1], [1, -1, -1, -1], [0]]"
+
+
 def segmenting(out):
     words = ["--task", "segmentation", "--task.factor", "1", "--data", "shapes", "--data.subset", "32"]
     words += ["--recipe.epochs", "12", "--recipe.batch_size", "16", "--network.channels", "4"]
-    chain = "[[0], [0, -1, -1, -1], [1, -1, -1, -1], [0, -1, -1, -1, -1], [0, -1, -1, -1], [1, -1, -1, -1], [0]]"
     words += ["--threads", "1", "--progress", "false", "--out", str(out)]
-    return ["retrain", chain, "--space", "CDARTSChain", *words]
+    return ["retrain", CHAIN, "--space", "CDARTSChain", *words]
+
+
+def detecting(out):
+    words = ["--task", "detection", "--task.width", "8", "--task.base", "2", "--data", "shapes", "--data.subset", "32"]
+    words += ["--recipe.epochs", "12", "--recipe.batch_size", "16", "--network.channels", "4"]
+    words += ["--threads", "1", "--progress", "false", "--out", str(out)]
+    return ["retrain", CHAIN, "--space", "CDARTSChain", *words]
 
 
 def searching(space, strategy):
@@ -64,6 +73,7 @@ RUNS = {
     ),
     "retrain": retraining,
     "segmentation": segmenting,
+    "detection": detecting,
     "CDARTS": searching("darts", CDARTS(cycles=4, pretrain_epochs=2, batch_size=16)),
     "ENAS": searching("nasbench201", ENAS(epochs=12, batch_size=16, controller_updates=3, samples=4, selected=4)),
     "PDARTS": searching("nasbench201", PDARTS(**PROGRESSIVE, epochs=6, batch_size=16, arch_start=1, depth=1)),

@@ -154,10 +154,20 @@ def test_segmentation_of_cdarts():
     assert [plain.lr_at(step, 1) for step in (0, 5)] == pytest.approx([1.0, 0.5])
 
 
+def test_detection_of_cdarts():
+    """12 epochs of 7330 steps: from a third in 500 steps, a tenth from epochs 8 and 11 on."""
+    found = rates("cdarts-detect-coco", 7330, 0, 250, 500, 8 * 7330 - 1, 8 * 7330, 11 * 7330, 12 * 7330 - 1)
+    assert found == pytest.approx([0.02 / 3, 0.04 / 3, 0.02, 0.02, 0.002, 0.0002, 0.0002])
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"warmup": "exponential"}, "needs a `warmup_lr` above 0"),
+        ({"schedule": "steps"}, "need each other"),
+        ({"milestones": (2,)}, "need each other"),
+        ({"schedule": "steps", "milestones": (3, 2)}, "must ascend"),
+        ({"schedule": "steps", "milestones": (600,)}, "must ascend"),
         ({"warmup_steps": 3, "warmup_epochs": 1}, "the same in two ways"),
         ({"warmup_steps": 3, "warmup": "epoch"}, "the same in two ways"),
         ({"power": -1.0}, "`power`"),

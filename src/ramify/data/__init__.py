@@ -9,6 +9,7 @@ Images are kept as bytes (uint8) until a batch is asked for, rows as float32; te
 """
 
 from ramify.data.augmentation import Augmentation
+from ramify.data.boxes import Boxes
 from ramify.data.dataset import Data, Split, arranged, colored, numbered, scale_of, targeted
 from ramify.data.depth import Scale
 from ramify.data.distortion import Distortion
@@ -23,6 +24,7 @@ __all__ = [
     "IGNORED",
     "SOURCES",
     "Augmentation",
+    "Boxes",
     "Data",
     "DataSpec",
     "Distortion",

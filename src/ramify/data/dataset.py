@@ -229,7 +229,7 @@ class Data:
 
     @property
     def targets(self) -> str:
-        """The kind of targets: `classes`, `values`, or of a subclass `masks`."""
+        """The kind of targets: `classes`, `values`, or of a subclass `masks` or `boxes`."""
         return "values" if self.target_names else "classes"
 
     @property
@@ -366,7 +366,7 @@ def numbered(data: Data, classes: Sequence[str]) -> Data:
             f"{data.name} has the classes {listed(strange)}, but the network knows {listed(list(classes))}; "
             "classes are matched by their names"
         )
-    if data.targets == "masks":
+    if data.targets in ("masks", "boxes"):
         return cast(Any, data).numbered(classes)
     numbers = torch.tensor([classes.index(name) for name in data.classes], dtype=torch.int64)
     stores = {name: (inputs, numbers.to(y.device)[y]) for name, (inputs, y) in data._stores.items()}

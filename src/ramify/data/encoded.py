@@ -18,7 +18,7 @@ import torch
 
 from ramify.data.arrays import MAX_PIXELS, channels_first, check_sides, read_npy
 from ramify.data.depth import Extent, Scale, UnmeasuredError, is_signed, is_wide, values_of
-from ramify.data.framing import SIDEWAYS, covered, covered_by_channel, turn_of
+from ramify.data.framing import SIDEWAYS, by_channel, contained, covered, turn_of
 from ramify.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -49,12 +49,14 @@ class Form:
         width: W, in pixels.
         channels: C.
         resized: Whether images of other sizes are resized and cropped; else they are refused.
+        whole: Whether they are resized to fit into the size instead, so that nothing is cropped.
     """
 
     height: int
     width: int
     channels: int
     resized: bool = False
+    whole: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -461,11 +463,12 @@ def decode(images: Encoded, row: int, form: Form, scale: Scale | None = None) ->
                 f"width); images of one data set have one size: {images.advice}",
                 "image_size",
             )
+        frame = contained if form.whole else covered
         if isinstance(shallow, np.ndarray):
-            return covered_by_channel(shallow, form.size)
+            return by_channel(shallow, form.size, frame)
         if "transparency" in shallow.info:
             shallow = shallow.convert("RGBA")
-        return np.asarray(covered(shallow.convert("RGB" if form.channels == 3 else "L"), form.size))
+        return np.asarray(frame(shallow.convert("RGB" if form.channels == 3 else "L"), form.size))
 
     return _read(images, row, pixels).reshape(form.shape)
 

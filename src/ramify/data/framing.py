@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,11 +50,27 @@ def covered(image: Image, size: tuple[int, int]) -> Image:
     return image.resize((wide, high), factory.Resampling.BILINEAR).crop((left, top, left + width, top + height))
 
 
-def covered_by_channel(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Apply `covered` to every channel of an image (H, W, C) uint8."""
+def contained(image: Image, size: tuple[int, int]) -> Image:
+    """Resize an image to fit into `size` (H, W) with its aspect ratio kept; what is left right and below is black."""
+    from PIL import Image as factory
+
+    height, width = size
+    if image.size == (width, height):
+        return image
+    ratio = min(width / image.width, height / image.height)
+    wide, high = min(width, max(1, round(image.width * ratio))), min(height, max(1, round(image.height * ratio)))
+    whole = factory.new(image.mode, (width, height))
+    whole.paste(image.resize((wide, high), factory.Resampling.BILINEAR), (0, 0))
+    return whole
+
+
+def by_channel(
+    image: np.ndarray, size: tuple[int, int], frame: Callable[[Image, tuple[int, int]], Image]
+) -> np.ndarray:
+    """Apply `covered` or `contained` to every channel of an image (H, W, C) uint8."""
     from PIL import Image as factory
 
     if image.shape[:2] == size:
         return image
     channels = (factory.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(image, 2, 0))
-    return np.stack([np.asarray(covered(channel, size)) for channel in channels], axis=2)
+    return np.stack([np.asarray(frame(channel, size)) for channel in channels], axis=2)

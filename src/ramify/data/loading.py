@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ramify.data.augmentation import Augmentation
+from ramify.data.boxes import BoxedData, checked, laid_out
 from ramify.data.columns import check_for_images
 from ramify.data.dataset import Data, Store, scale_of
 from ramify.data.depth import Scale
@@ -117,7 +118,7 @@ def load(
     else:
         parts = from_objects(spec, chosen)
         parts = to_measure(parts) if measured else to_train(parts)
-    parts = _without_hidden(parts, chosen)
+    parts = checked(parts) if chosen.targets == "boxes" else _without_hidden(parts, chosen)
     data = _assemble(parts, chosen, torch.device(device), scale, measured)
     for note in (*parts.notes, *_trained_on(data)):
         say_once(note, enabled=not quiet)
@@ -175,15 +176,17 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
     codes: dict[int, int] | None = None
     if spec.targets == "values":
         target_names, by_part = _values(present)
-    elif spec.targets == "masks":
-        classes, codes = classes_of(present, parts.class_names, spec.ignore_label)
+    elif spec.targets in ("masks", "boxes"):
+        classes = parts.class_names or ()
+        if spec.targets == "masks":
+            classes, codes = classes_of(present, parts.class_names, spec.ignore_label)
         by_part = {name: torch.zeros(len(part.images), dtype=torch.int64) for name, part in present.items()}
     else:
         classes, by_part = _number(present, parts.class_names, least=1 if measured else 2)
 
     # From here on, images are numbered through all parts.
     labels = torch.cat(list(by_part.values()))
-    # Values and masks are divided as if all were of one class: at random.
+    # Values, masks and boxes are divided as if all were of one class: at random.
     strata = labels if spec.targets == "classes" else torch.zeros(len(labels), dtype=torch.int64)
     ends = torch.tensor([len(part) for part in by_part.values()]).cumsum(0).tolist()
     ranges = {name: torch.arange(end - len(by_part[name]), end) for name, end in zip(by_part, ends, strict=True)}
@@ -219,6 +222,10 @@ def _assemble(parts: Parts, spec: DataSpec, device: torch.device, known: Scale |
         both = load_masks(masks, pool, test, form, device, streamed)
         stores = {name: (stores[name][0], kept) for name, kept in zip(("pool", "test"), both, strict=True)}
         kind = SegmentedData
+    elif spec.targets == "boxes":
+        boxes = laid_out(present, cast(Pixels, of_pool).size)
+        stores = {"pool": (of_pool, boxes[pool]), "test": (of_test, boxes[test])}
+        kind = BoxedData
     return kind(
         name=parts.name,
         classes=classes,
@@ -259,9 +266,10 @@ def _pixels(
     images: Encoded, pool: Tensor, test: Tensor, spec: DataSpec, device: torch.device, known: Scale | None
 ) -> tuple[Pixels, Pixels, Scale | None]:
     """Decode the training images `pool` and the `test` images; what they are like is said by the former, if any."""
+    whole = spec.targets == "boxes"
     if len(pool):
-        return load_pixels(images, pool, test, spec.size, device, known)
-    of_test, of_pool, scale = load_pixels(images, test, pool, spec.size, device, known)
+        return load_pixels(images, pool, test, spec.size, device, known, whole)
+    of_test, of_pool, scale = load_pixels(images, test, pool, spec.size, device, known, whole)
     return of_pool, of_test, scale
 
 

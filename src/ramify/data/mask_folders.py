@@ -23,6 +23,7 @@ MASKS = (
 )
 WANTED = "wanted are a folder `images` and one `masks` with a file of the same name for each image"
 _MARKS = re.compile(r"[-_. ]?(masks?|labels?|seg(mentation)?|gt|annotations?|trainids|l)$", re.I)
+IMAGE_FILES = (".jpg", ".png", ".jpeg", ".bmp", ".tif", ".npy")
 _CLASS_NAMES = 2**16  # characters of a file of names
 
 VOC = (
@@ -163,7 +164,9 @@ def _voc(path: Path, names: Mapping[str, Path]) -> Parts:
         if not file.is_file():
             return None
         stems = [line.strip() for line in reading.text_of(file, error=DataError).splitlines() if line.strip()]
-        return _of_pairs([_existing(file, names["jpegimages"], stem, masks, stem) for stem in stems], codes)
+        return _of_pairs(
+            [(existing(file, names["jpegimages"], one), existing(file, masks, one)) for one in stems], codes
+        )
 
     train, validation = part("train"), part("val")
     if train is None:
@@ -171,22 +174,19 @@ def _voc(path: Path, names: Mapping[str, Path]) -> Parts:
     return Parts(path.name, train, test=validation, class_names=VOC)
 
 
-def _existing(where: Path, images: Path, image: str, masks: Path, mask: str) -> tuple[Path, Path]:
-    """Return an image and its mask by their names without endings.
+def existing(where: Path, folder: Path, name: str, suffixes: Sequence[str] = IMAGE_FILES) -> Path:
+    """Return a file of a folder by its name without ending, which the file `where` says.
 
     Raises:
-        DataError: If one of them is not there, or its name leads out of the folder.
+        DataError: If it is not there, or its name leads out of the folder.
     """
-    found = []
-    for folder, name in ((images, image), (masks, mask)):
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise DataError(f"{where}: {name!r:.60} is no name of a file")
-        files = [folder / f"{name}{suffix}" for suffix in (".jpg", ".png", ".jpeg", ".bmp", ".tif", ".npy")]
-        there = next((file for file in files if file.is_file()), None)
-        if there is None:
-            raise DataError(f"{where}: names {name}, and {folder} has no file of this name; add it, or take it out")
-        found.append(there)
-    return found[0], found[1]
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise DataError(f"{where}: {name!r:.60} is no name of a file")
+    files = [folder / f"{name}{suffix}" for suffix in suffixes]
+    there = next((file for file in files if file.is_file()), None)
+    if there is None:
+        raise DataError(f"{where}: names {name}, and {folder} has no file of this name; add it, or take it out")
+    return there
 
 
 def _cityscapes(path: Path, images: Path, masks: Path | None) -> Parts:

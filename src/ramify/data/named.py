@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -120,5 +121,30 @@ for _name, _class, _paper in (
     source(_name, paper=_paper)(_torchvision(_name, _class))
 
 
-BY_FOLDER = {"imagenet": "ImageNet"}
-"""Data sets that everybody has to fetch on their own: the name that stands for them, and what they are called."""
+@dataclass(frozen=True)
+class ByFolder:
+    """A data set that everybody has to fetch on their own.
+
+    Args:
+        title: What it is called.
+        folders: What its folder holds.
+        image_size: What its images are usually brought to; empty where they have one size.
+    """
+
+    title: str
+    folders: str
+    image_size: str = ""
+
+    def wanted(self, name: str) -> str:
+        """Return the end of a message that asks for the folder."""
+        size = self.image_size and f" --data.image_size {self.image_size}"
+        return f"give its folder ({self.folders}) with --data, e.g. --data /data/{name}{size}"
+
+
+BY_FOLDER = {
+    "imagenet": ByFolder("ImageNet", "train/ and val/", "224"),
+    "coco": ByFolder("COCO", "train2017/, val2017/ and annotations/", "800,1344"),
+    "cityscapes": ByFolder("Cityscapes", "leftImg8bit/ and gtFine/"),
+    "ade20k": ByFolder("ADE20K", "images/ and annotations/", "640"),
+}
+"""Such data sets, by the name that stands for them."""

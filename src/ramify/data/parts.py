@@ -15,6 +15,7 @@ from ramify.data.rows import Rows
 from ramify.errors import DataError
 
 if TYPE_CHECKING:
+    from ramify.data.boxes import Boxes
     from ramify.data.masks import Masks
 
 CLUTTER = frozenset({"__MACOSX", "@eaDir", "lost+found", "Thumbs.db", "desktop.ini"})  # systems leave these anywhere
@@ -30,18 +31,21 @@ class Part:
         labels: Class numbers, class names, or values to be learned; None where one is hidden.
         target_names: What the source calls the values to be learned.
         masks: The class of every pixel, where images have masks; then there are no labels.
+        boxes: Where the objects are, where images have boxes; then there are no labels.
     """
 
     images: Encoded | Rows
     labels: Sequence[Label]
     target_names: tuple[str, ...] = ()
     masks: Masks | None = None
+    boxes: Boxes | None = None
 
     def chosen(self, rows: Sequence[int]) -> Part:
         """Return some images of the part with what belongs to them."""
         images = encoded.Chosen(cast(Encoded, self.images), rows)
         masks = self.masks and replace(self.masks, files=encoded.Chosen(self.masks.files, rows))
-        return replace(self, images=images, labels=[self.labels[row] for row in rows if self.labels], masks=masks)
+        labels, boxes = [self.labels[row] for row in rows if self.labels], self.boxes and self.boxes.chosen(rows)
+        return replace(self, images=images, labels=labels, masks=masks, boxes=boxes)
 
     def by_names(self, names: Sequence[str] | None, known: Sequence[str] | None) -> Part:
         """Return the part with class names as labels, where its numbers refer to other `names` than `known`."""

@@ -194,13 +194,15 @@ def load_pixels(
     size: tuple[int, int] | None,
     device: torch.device,
     known: Scale | None = None,
+    whole: bool = False,
 ) -> tuple[Pixels, Pixels, Scale | None]:
     """Decode the training images `pool` (n,) and the `test` images (m,), or set up streaming them.
 
     Size, unless it is given, and channels are those of the training images. Deep images are scaled by a scale that is
     `known` from others, where there is one; what they were scaled by is returned, None where all images are bytes.
+    Images of other sizes fit into the size as a `whole`, or cover it.
     """
-    form = probe(images, pool.tolist(), size)
+    form = replace(probe(images, pool.tolist(), size), whole=whole)
     streamed = (len(pool) + len(test)) * math.prod(form.shape) > memory_limit
 
     def arranged(scale: Scale | None) -> tuple[Pixels, Pixels, Scale | None]:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from ramify.data.box_folders import box_folder
 from ramify.data.folder_tables import table_folder
 from ramify.data.folders import holds_images, image_folder
 from ramify.data.hugging_face import hugging_face_folder
@@ -152,8 +153,8 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
         return parquet_files(matching(Path(path.anchor), str(path.relative_to(path.anchor))), source, spec)
     if (name := source.lower()) in BY_FOLDER:
         raise DataError(
-            f"{BY_FOLDER[name]} cannot be had by name; give its folder (train/ and val/) with --data, e.g. --data "
-            f"/data/{name} --data.image_size 224, from Python DataSpec(source='/data/{name}', image_size=224)"
+            f"{BY_FOLDER[name].title} cannot be had by name; {BY_FOLDER[name].wanted(name)}, from Python "
+            f"DataSpec(source='/data/{name}', …)"
         )
     if os.sep in source or path.suffix:
         here = "" if path.is_absolute() else f" in {Path.cwd()}, where it was looked for"
@@ -166,6 +167,8 @@ def _open_path(source: str, path: Path, spec: DataSpec) -> Parts:
 def _folder(path: Path, spec: DataSpec) -> Parts:
     if spec.targets == "masks":
         return mask_folder(path)
+    if spec.targets == "boxes":
+        return box_folder(path)
     if any((path / marker).is_file() for marker in ("state.json", "dataset_dict.json")):
         return hugging_face_folder(path, spec)
     if (path / "val_data").is_file() and (path / "train_data_batch_1").is_file():

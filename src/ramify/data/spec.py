@@ -16,7 +16,7 @@ SPLITS = ("auto", "random", "ordered", "nasbench201")
 
 AXES = ("first", "last")
 
-TARGETS = ("classes", "values", "masks")
+TARGETS = ("classes", "values", "masks", "boxes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class DataSpec:
         source: A name such as digits or cifar10 (docs/data.md), a folder of images with one subfolder per class or a
             table of their labels, a Parquet file (or folder or glob of them), another file with images or rows
             (docs/data.md), or a Hugging Face data set: `hf:NAME`, a clone of it, or a folder written by `save_to_disk`.
-        targets: What is learned: `classes`; `values`, which are numbers, one or several for each image or row; or
-            `masks`, the class of every pixel.
+        targets: What is learned: `classes`; `values`, which are numbers, one or several for each image or row;
+            `masks`, the class of every pixel; or `boxes` around objects.
         test: The file or folder of the test images, when it is another one; images that are also in `source` are
             taken out there. By themselves are found: `X-test.parquet` beside `X-train.parquet`, the subfolders
             train, val and test of an image folder, by these names or others (docs/data.md), and the splits of a
@@ -48,7 +48,8 @@ class DataSpec:
         channel_axis: Where the channels of arrays stand, `first` or `last`; for shapes that do not tell it
             (docs/data.md).
         image_size: What images are brought to, in pixels: the side of squares, or height and width, as 24,16. They are
-            resized until they cover it, then the center is cropped. Needed when images differ in size. At most 8192.
+            resized until they cover it, then the center is cropped; those with boxes are resized to fit into it, with
+            black beside or below. Needed when images differ in size. At most 8192.
         ignore_label: The value of pixels in masks that do not count; -1 where all values are classes.
         subset: Use this many training images, the same number of each class as far as possible, and at most as
             many test images.

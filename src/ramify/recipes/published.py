@@ -90,11 +90,8 @@ class PublishedSetting:
         own = self.options.get("data", {}).get("source")
         wanted = own if source is None else str(source)
         if own in BY_FOLDER and wanted.lower() == own and not Path(wanted).exists():
-            size = self.options["data"].get("image_size")
-            more = "" if size is None else f" --data.image_size {size}"
             raise ConfigurationError(
-                f"the recipe {self.name} is for {BY_FOLDER[own]}; give its folder (train/ and val/) with --data, e.g. "
-                f"--data /data/{own}{more}"
+                f"the recipe {self.name} is for {BY_FOLDER[own].title}; {BY_FOLDER[own].wanted(own)}"
             )
 
     def arguments(self, source: str | Path | None = None) -> dict[str, Any]:
@@ -116,10 +113,18 @@ def _objects(options: dict[str, Any]) -> dict[str, Any]:
     from ramify.shrinking import Shrinking
     from ramify.spaces import Space
     from ramify.strategies import Strategy
+    from ramify.tasks import Task
     from ramify.training import Recipe
 
     kinds = {"space": Space, "strategy": Strategy, "data": DataSpec, "network": dict, "recipe": Recipe, "around": str}
-    kinds |= {"shrinking": Shrinking, "problem": Problem, "hoag": HOAG, "against": Against, "precision": str}
+    kinds |= {
+        "shrinking": Shrinking,
+        "problem": Problem,
+        "hoag": HOAG,
+        "against": Against,
+        "precision": str,
+        "task": Task,
+    }
     kinds |= {"after": str, "largest": dict}
     parser = ArgumentParser(exit_on_error=False)
     for name in options:

@@ -24,6 +24,8 @@ MOST_DRAWN = 100
 """The most classes whose confusions are drawn: the names of more could not be read."""
 MOST_LISTED = 200
 """The most classes that are listed: those with the lowest accuracies."""
+_KINDS = {"values": "value", "by_class": "class"}
+"""What details tell apart, by their name in the file."""
 PREDICTIONS = "predictions.png"
 """The picture of predictions in a run folder."""
 LARGEST_PICTURE = 2**20
@@ -154,7 +156,7 @@ def predictions(folder: Path) -> str:
 
 def plain(details: Mapping[str, Any]) -> str:
     """Return details other than confusions: a table of the metrics of each value, or whatever a user's meter wrote."""
-    values = details.get("values")
+    what, values = next(((kind, details[key]) for key, kind in _KINDS.items() if key in details), ("", None))
     whole = isinstance(values, Mapping) and values and all(isinstance(each, Mapping) for each in values.values())
     if not whole:
         return card("Further", facts(details)) if details else ""
@@ -166,4 +168,4 @@ def plain(details: Mapping[str, Any]) -> str:
         return ["–" if value is None else f"{value:,.6g}" for value in numbers]
 
     rows = ([escape(str(name)), *cells(each)] for name, each in values.items())
-    return card("Each value", table(("value", *names), rows, numbers=range(1, len(names) + 1)))
+    return card(f"Each {what}", table((what, *names), rows, numbers=range(1, len(names) + 1)))

@@ -31,6 +31,7 @@ from ramify.wording import duration, sentence
 _SHARES = {
     **{"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "balanced_accuracy": "Balanced accuracy"},
     **{"miou": "Mean overlap of classes", "pixel_accuracy": "Pixel accuracy"},
+    **{"map": "Average precision", "map50": "Average precision at an overlap of 0.5"},
 }
 """Metrics that are shown in per cent."""
 

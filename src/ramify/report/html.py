@@ -326,7 +326,8 @@ class _Page:
         confusions = details.by_class(run.details, run.path / DETAILS)
         picture = details.predictions(run.path)
         if confusions is None:
-            return titled("What it reaches, value by value", "", details.plain(run.details)) + picture
+            parts = "class by class" if "by_class" in run.details else "value by value"
+            return titled(f"What it reaches, {parts}", "", details.plain(run.details)) + picture
         cards = [card("Every class, the worst first", details.listing(confusions)), picture]
         if 2 <= len(confusions.classes) <= details.MOST_DRAWN:
             figure = details.draw_confusions(confusions)

@@ -9,6 +9,7 @@ from ramify.registry import Registry
 from ramify.tasks.base import Metric, Task
 from ramify.tasks.batch import Batch
 from ramify.tasks.classification import Classification
+from ramify.tasks.detection import Detection
 from ramify.tasks.headed import Headed, backbone_of
 from ramify.tasks.meter import Meter, SumMeter
 from ramify.tasks.portion import Portion
@@ -22,6 +23,7 @@ __all__ = [
     "TASKS",
     "Batch",
     "Classification",
+    "Detection",
     "Headed",
     "Meter",
     "Metric",

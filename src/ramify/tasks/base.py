@@ -41,8 +41,8 @@ class Metric:
 class Task(ABC):
     """A task to learn. Subclasses are frozen dataclasses of settings; the state of learning is elsewhere."""
 
-    targets: ClassVar[Literal["classes", "values", "masks"]] = "classes"
-    """What the targets of its data are: numbers of classes, values, or the class of every pixel."""
+    targets: ClassVar[Literal["classes", "values", "masks", "boxes"]] = "classes"
+    """What the targets of its data are: numbers of classes, values, the class of every pixel, or boxes."""
     metrics: ClassVar[tuple[Metric, ...]]
     """What is measured; the first is the score of an architecture."""
     whole_batch: ClassVar[bool] = False
@@ -131,7 +131,8 @@ class Task(ABC):
             ConfigurationError: If the targets of the data are not what it learns.
         """
         if data.targets != self.targets:
-            words = {"classes": "numbers of classes", "values": "values", "masks": "classes of pixels"}
+            words = {"classes": "numbers of classes", "values": "values"}
+            words |= {"masks": "classes of pixels", "boxes": "boxes around objects"}
             raise ConfigurationError(
                 f"{type(self).__name__} learns {words[self.targets]}, but {data.name} was loaded with "
                 f"{words[data.targets]}; load(…, targets={self.targets!r}) reads them so"

@@ -32,15 +32,60 @@ def side_by_side(images: Tensor, maps: Sequence[Tensor], ignored: int) -> Tensor
     Returns:
         (H', W', 3) uint8.
     """
-    shown = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
+    shown = _colored(images)
     known = max([0, *(int(each[each != ignored].max()) for each in maps if bool((each != ignored).any()))])
     palette = torch.cat([colors(known + 1), torch.zeros(1, 3)])  # whatever is above is black
     columns = [shown]
     for each in maps:
         painted = palette[each.clamp(max=known + 1)].permute(0, 3, 1, 2)
         columns.append(0.35 * shown + 0.65 * painted)
+    return _beside([_shrunk(each) for each in columns])
+
+
+def outlined(images: Tensor, sets: Sequence[Sequence[tuple[Tensor, Tensor]]], classes: int) -> Tensor:
+    """Return a row for every image: as it is, then with each of its sets of boxes, in the colors of their classes.
+
+    Args:
+        images: (B, C, H, W) in 0..1; of other channels than three, the first is shown.
+        sets: For every image its boxes (n, 4) in pixels, and the numbers of their classes (n,).
+        classes: How many there are.
+
+    Returns:
+        (H', W', 3) uint8.
+    """
+    shown = _shrunk(_colored(images))
+    palette, factor = colors(classes + 1)[1:], shown.shape[3] / images.shape[3]
+    columns = [shown]
+    for boxes_of in sets:
+        column = shown.clone()
+        for image, (boxes, numbers) in zip(column, boxes_of, strict=True):
+            for box, number in zip((boxes * factor).round().long().tolist(), numbers.tolist(), strict=True):
+                _outline(image, box, palette[number])
+        columns.append(column)
+    return _beside(columns)
+
+
+def _outline(image: Tensor, box: Sequence[int], color: Tensor) -> None:
+    """Draw a box (left, top, right, bottom) into an image (3, H, W)."""
+    height, width = image.shape[1:]
+    left, top = (min(max(at, 0), side - 1) for at, side in zip(box[:2], (width, height), strict=True))
+    right, bottom = (min(max(at, 1), side) for at, side in zip(box[2:], (width, height), strict=True))
+    for row in (top, bottom - 1):
+        image[:, row, left:right] = color[:, None]
+    for column in (left, right - 1):
+        image[:, top:bottom, column] = color[:, None]
+
+
+def _colored(images: Tensor) -> Tensor:
+    return images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
+
+
+def _shrunk(images: Tensor) -> Tensor:
     factor = min(1.0, LARGEST / max(images.shape[2:]))
-    small = [F.interpolate(each, scale_factor=factor, mode="area") if factor < 1 else each for each in columns]
-    padded = [F.pad(each, (0, GAP, 0, GAP), value=1.0) for each in small]
-    rows = torch.cat(padded, dim=3)  # (B, 3, H', 3·W')
+    return F.interpolate(images, scale_factor=factor, mode="area") if factor < 1 else images
+
+
+def _beside(columns: Sequence[Tensor]) -> Tensor:
+    """Return images (B, 3, H, W) of several columns as one picture (H', W', 3) uint8."""
+    rows = torch.cat([F.pad(each, (0, GAP, 0, GAP), value=1.0) for each in columns], dim=3)
     return (rows.permute(0, 2, 3, 1).reshape(-1, rows.shape[3], 3) * 255).round().to(torch.uint8)

@@ -1,24 +1,36 @@
-"""A feature pyramid and the head of RetinaNet over it, of torchvision's parts (Lin et al., CVPR and ICCV 2017).
+"""Feature pyramids and the heads over them, of torchvision's parts: RetinaNet and SSDLite.
 
-As in the detectors of CDARTS: five levels, P3 to P7, of 256 channels, of which P6 comes from the coarsest map of the
-backbone and P7 from P6, without a ReLU between them, which torchvision's own extra levels have.
+RetinaNet (Lin et al., CVPR and ICCV 2017) as in the detectors of CDARTS: five levels, P3 to P7, of 256 channels, of
+which P6 comes from the coarsest map of the backbone and P7 from P6, without a ReLU between them, which torchvision's
+own extra levels have. SSDLite (Sandler et al., CVPR 2018) predicts by depthwise convolutions, from two maps of the
+backbone and two more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
+from ramify.tasks.anchors import Level
+
 WIDTH = 256
-"""Channels of every level."""
+"""Channels of every level of the published RetinaNet."""
 RATIOS = (0.5, 1.0, 2.0)
-"""Height to width of anchors."""
+"""Height to width of RetinaNet's anchors."""
 SCALES = 3
-"""Sizes of anchors within an octave."""
+"""Sizes of its anchors within an octave."""
+SSD_RATIOS = (1.0, 2.0, 0.5, 3.0, 1 / 3)
+"""Height to width of SSDLite's anchors, to which one comes that is as large as between two levels."""
+PRIOR = 0.01
+"""Probability of every class at every anchor in the beginning (RetinaNet, section 4.1)."""
 
 
 class CoarserLevels(ExtraFPNBlock):
@@ -63,3 +75,66 @@ class Pyramid(nn.Module):
 def retina_head(classes: int, width: int = WIDTH) -> RetinaNetHead:
     """Return four 3×3 convolutions for classes and four for boxes, for nine anchors at each place."""
     return RetinaNetHead(width, len(RATIOS) * SCALES, classes)
+
+
+def retina_levels(base: float) -> tuple[Level, ...]:
+    """Return P3 to P7 with nine anchors at a place: three shapes, each of three sizes in an octave.
+
+    Args:
+        base: Side of the smallest square anchor of a level, in strides.
+    """
+    sizes = [base * 2 ** (number / SCALES) for number in range(SCALES)]
+    around = [(size / math.sqrt(ratio), size * math.sqrt(ratio)) for ratio in RATIOS for size in sizes]
+    return tuple(
+        Level(stride, tuple((stride * wide, stride * high) for wide, high in around)) for stride in (8, 16, 32, 64, 128)
+    )
+
+
+def _depthwise(c_in: int, c_out: int, norm: Any) -> nn.Sequential:
+    """Return what halves a map: 1×1 to half the channels, depthwise 3×3 of stride 2, 1×1; each with norm and ReLU6."""
+    inner = c_out // 2
+    return nn.Sequential(
+        *(nn.Conv2d(c_in, inner, 1, bias=False), norm(inner), nn.ReLU6()),
+        *(nn.Conv2d(inner, inner, 3, stride=2, padding=1, groups=inner, bias=False), norm(inner), nn.ReLU6()),
+        *(nn.Conv2d(inner, c_out, 1, bias=False), norm(c_out), nn.ReLU6()),
+    )
+
+
+class CoarserMaps(nn.Module):
+    """The maps of strides 16 and 32, and two coarser ones: [(B, C, H, W), …] → four maps, the finest first.
+
+    Args:
+        channels: Of the coarsest map.
+        width: Of those that are added.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+        self.first, self.second = _depthwise(channels, width, norm), _depthwise(width, width // 2, norm)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        coarser = self.first(maps[-1])
+        return [*maps, coarser, self.second(coarser)]
+
+
+def ssdlite_head(channels: Sequence[int], classes: int) -> SSDLiteHead:
+    """Return a depthwise 3×3 and a 1×1 convolution for classes and for boxes of each map, with six anchors a place."""
+    norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+    head = SSDLiteHead(list(channels), [len(SSD_RATIOS) + 1] * len(channels), classes, norm)
+    for block in head.classification_head.module_list:
+        nn.init.constant_(block[-1].bias, -math.log((1 - PRIOR) / PRIOR))
+    return head
+
+
+def ssdlite_levels(base: float) -> tuple[Level, ...]:
+    """Return four levels with six anchors at a place: five shapes of one size, and a larger square.
+
+    Args:
+        base: Side of the square anchor of a level, in strides.
+    """
+    around = [(base / math.sqrt(ratio), base * math.sqrt(ratio)) for ratio in SSD_RATIOS]
+    around.append((base * math.sqrt(2), base * math.sqrt(2)))
+    return tuple(
+        Level(stride, tuple((stride * wide, stride * high) for wide, high in around)) for stride in (16, 32, 64, 128)
+    )

@@ -115,11 +115,17 @@ def shapes() -> Data:
     return load(DataSpec(source="shapes", targets="masks", subset=64))
 
 
+@cache
+def boxed() -> Data:
+    """Return 32 images of shapes to train on and 32 to validate on, with boxes around the shapes."""
+    return load(DataSpec(source="shapes", targets="boxes", subset=64))
+
+
 def bound(task: Task) -> Task:
-    """Return a task with few digits, or shapes where it learns from masks, unless it has data."""
+    """Return a task with few digits, or shapes where it learns from masks or boxes, unless it has data."""
     if task.bound:
         return task
-    return task.on({"classes": digits, "values": values, "masks": shapes}[task.targets]())
+    return task.on({"classes": digits, "values": values, "masks": shapes, "boxes": boxed}[task.targets]())
 
 
 def work_of(layout: Mapping[str, Any], *, seed: int = 0, task: Task | None = None, data: bool = True) -> Work:

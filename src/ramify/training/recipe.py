@@ -34,9 +34,10 @@ class Recipe:
         batch_size: Images in a step.
         lr: Highest learning rate.
         min_lr: Lowest, where the schedule ends.
-        schedule: `cosine`, `linear`, `polynomial`, `exponential` or `constant`.
+        schedule: `cosine`, `linear`, `polynomial`, `exponential`, `steps` or `constant`.
         stepwise: Whether the rate falls with every step, or is constant inside an epoch.
-        decay: Factor of each epoch of the exponential schedule.
+        decay: Factor of each epoch of the exponential schedule, and of each milestone of that of steps.
+        milestones: Epochs at whose beginnings the schedule of steps falls, ascending.
         power: Of what is left of the polynomial one.
         warmup_epochs: Epochs in which the rate rises linearly.
         warmup_steps: The same in steps, where it is no number of epochs.
@@ -93,6 +94,7 @@ class Recipe:
     schedule: str = "cosine"
     stepwise: bool = later(False)
     decay: float = 0.97
+    milestones: tuple[int, ...] = later(())
     power: float = later(0.9)
     warmup_epochs: int = 0
     warmup_steps: int = later(0)
@@ -154,6 +156,13 @@ class Recipe:
             raise ConfigurationError(f"`patience` must be at least 0, and needs `validation`, got {self.patience}")
         if self.patience and self.recalibrate:
             raise ConfigurationError("`recalibrate` follows the last step, which `patience` may never reach: take one")
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        if (self.schedule == "steps") != bool(self.milestones):
+            raise ConfigurationError("the schedule 'steps' and `milestones`, where it falls, need each other")
+        if list(self.milestones) != sorted({one for one in self.milestones if 0 < one < self.epochs}):
+            raise ConfigurationError(
+                f"`milestones` must ascend within (0, {self.epochs}), the epochs, got {list(self.milestones)}"
+            )
         for name in ("drop_path", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigurationError(f"`{name}` must be in [0, 1), got {getattr(self, name)}")
@@ -218,6 +227,7 @@ class Recipe:
             ending=self.ending,
             power=self.power,
             first_steps=self.warmup_steps,
+            milestones=self.milestones,
         )
 
     def augmented(self, task: Task) -> bool | Augmentation:

@@ -291,7 +291,8 @@ class TrainingSession:
 
     def _is_auxiliary(self, output: Any) -> bool:
         """Return whether an output has that of an auxiliary head beside it."""
-        return self.recipe.auxiliary and isinstance(output, tuple) and len(output) == 2
+        may = self.recipe.auxiliary and self.task.takes_auxiliary
+        return may and isinstance(output, tuple) and len(output) == 2
 
     def _mixed(self, part: Batch, key: tuple[int, ...]) -> tuple[Any, list[tuple[Batch, float]]]:
         """Return inputs, and the batches whose targets each of them has with their shares (mixup)."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-SCHEDULES = ("cosine", "linear", "polynomial", "exponential", "constant")
+SCHEDULES = ("cosine", "linear", "polynomial", "exponential", "steps", "constant")
 WHOLE = ("cosine", "linear", "polynomial")
 """Those that span all epochs."""
 WARMUPS = ("step", "epoch", "exponential")
@@ -35,6 +36,7 @@ def learning_rate(
     ending: str = "falling",
     power: float = 0.9,
     first_steps: int = 0,
+    milestones: Sequence[int] = (),
 ) -> float:
     """Return the learning rate of a step.
 
@@ -47,6 +49,9 @@ def learning_rate(
 
     With `warmup="exponential"` (CDARTS, segmentation) the rate of a warm-up is multiplied by the same factor in every
     step, from `warmup_lr` up to `lr`. `first_steps` is its length where that is no number of epochs.
+
+    With `schedule="steps"` the rate is multiplied by `decay` at the beginning of each of the epochs `milestones`,
+    counted from the first of all.
 
     The `last_epochs` have a rule of their own. With `ending="falling"` (P-DARTS) the schedule ends before them, and its
     last rate falls to `min_lr` in equal parts. With `"lowest"` they have `min_lr`, whatever the schedule says: in
@@ -82,4 +87,6 @@ def learning_rate(
         lr = min_lr + (lr - min_lr) * (1 - progress) ** power
     elif schedule == "exponential":
         lr = max(min_lr, lr * decay**after)
+    elif schedule == "steps":
+        lr = max(min_lr, lr * decay ** sum(epoch >= milestone for milestone in milestones))
     return lr if left == 1 else min_lr + left * (lr - min_lr)

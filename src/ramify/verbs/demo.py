@@ -17,7 +17,7 @@ from ramify.run import RunFolder
 from ramify.run.speed import by_threads, fastest_count
 from ramify.spaces import CDARTSChain, DARTSCells, Space
 from ramify.strategies import DARTS, GDAS, Strategy
-from ramify.tasks import Classification, Segmentation, Task
+from ramify.tasks import Classification, Detection, Segmentation, Task
 from ramify.training import Recipe
 from ramify.verbs.evaluate import evaluate
 from ramify.verbs.export import export
@@ -75,6 +75,16 @@ DEMONSTRATIONS: Mapping[str, Callable[[], Demonstration]] = {
         Recipe(epochs=40, batch_size=16, lr=0.1, warmup_epochs=2, weight_decay=1e-4, drop_path=0.0),
         {"channels": 8},
     ),
+    "detection": lambda: Demonstration(
+        "GDAS looks for a chain by the loss of boxes, on shapes that are made here",
+        CDARTSChain(blocks=(1, 1, 1, 1, 1), absent=False),
+        GDAS(epochs=4, batch_size=16, lr=0.01, arch_lr=0.01),
+        Detection(width=32, base=2.0),
+        DataSpec(source="shapes", targets="boxes"),
+        {"channels": 4},
+        Recipe(epochs=60, batch_size=16, lr=0.05, warmup_epochs=2, weight_decay=1e-4, drop_path=0.0),
+        {"channels": 8},
+    ),
 }
 """By what is learned."""
 
@@ -85,8 +95,8 @@ def demo(
     """Run the demonstration and return the path of its report. It continues where it was stopped.
 
     Args:
-        out: The run folder; `runs/demo`, or `runs/demo-segmentation`, when None.
-        task: What is learned: `classification` of handwritten digits, or `segmentation` of shapes.
+        out: The run folder; `runs/demo`, or `runs/demo-segmentation` and the like, when None.
+        task: What is learned: `classification` of handwritten digits, `segmentation` or `detection` of shapes.
         seed: All randomness follows from it.
         threads: Of CPU operations. By default as many as the run has that is continued, and in a new one as many as
             take the steps of the search fastest, which is measured first.
