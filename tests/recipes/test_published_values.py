@@ -424,6 +424,28 @@ TRAININGS |= {
     | under("recipe.distortion", COLORED | {"lighting": 0.1}),
 }
 
+# At work: networks with a head, in the settings of CDARTS
+
+AT_WORK = {"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 1e-4, "drop_path": 0}
+AT_WORK |= {"label_smoothing": 0, "crop": 0, "flip": True, "cutout": 0, "warmup_epochs": 0}
+RETINANET = {"head": "retinanet", "width": 256, "base": 4, "gamma": 2, "alpha": 0.25, "beta": 0.11, "positive": 0.5}
+RETINANET |= {"negative": 0.4, "confidence": 0.05, "candidates": 1000, "overlap": 0.5, "most": 100}
+DECODER = {"head": "attention", "auxiliary": 0.2, "threshold": 0.7}
+POLYNOMIAL = {"batch_size": 32, "lr": 0.05, "schedule": "polynomial", "power": 0.9, "stepwise": True, "clip": 0}
+POLYNOMIAL |= {"warmup": "exponential", "warmup_steps": 1000, "warmup_lr": 5e-6, "ema": 0.9998}
+TRAININGS |= {
+    "cdarts-detect-coco": under("task", RETINANET)
+    | under("recipe", AT_WORK | {"epochs": 12, "batch_size": 16, "lr": 0.02, "clip": 35, "schedule": "steps"})
+    | under("recipe", {"milestones": (8, 11), "decay": 0.1, "warmup_steps": 500, "warmup_lr": pytest.approx(0.02 / 3)})
+    | under("data", {"source": "coco", "image_size": (800, 1344)}),
+    "cdarts-segment-cityscapes": under("task", DECODER | {"factor": 6, "hardest": 131_072, "crop": (512, 1024)})
+    | under("recipe", AT_WORK | POLYNOMIAL | {"epochs": 4000})
+    | {"data.source": "cityscapes", "network.last_channels": 320},
+    "cdarts-segment-ade20k": under("task", DECODER | {"factor": 16, "hardest": 102_400, "crop": (640, 640)})
+    | under("recipe", AT_WORK | POLYNOMIAL | {"epochs": 1000})
+    | {"data.source": "ade20k", "data.image_size": 640, "network.last_channels": 320},
+}
+
 # HOAG: λ are exponents of e in [-6, 6] from 0, to the precision of ε_k; wrong labels are a fifth
 
 BOX = {"problem.start": 1, "problem.lower": pytest.approx(math.exp(-6)), "problem.upper": pytest.approx(math.exp(6))}
@@ -473,7 +495,15 @@ def test_the_table_holds_how_weights_and_architectures_learn(name):
 
 
 CHAINS = ("cdarts-retrain-chain", "spos", "fairnas", "proxylessnas")
-NO_CUTOUT = (*CHAINS, "nasbench201", "natsbench", "autodl-retrain-resnet", "tas-retrain")
+NO_CUTOUT = (
+    *CHAINS,
+    "cdarts-detect",
+    "cdarts-segment",
+    "nasbench201",
+    "natsbench",
+    "autodl-retrain-resnet",
+    "tas-retrain",
+)
 
 
 @pytest.mark.parametrize("name", [name for name in TRAININGS if not name.startswith(NO_CUTOUT)])

@@ -11,6 +11,7 @@ import ramify
 from ramify import recipes, zoo
 from ramify.cli import main
 from ramify.data import Augmentation, DataSpec, Distortion
+from ramify.data.named import BY_FOLDER
 from ramify.errors import ConfigurationError, DataError
 from ramify.spaces import DARTSCells, NATSBenchSize, Space
 from ramify.strategies import CDARTS, STRATEGIES, CostTerm, Regularization
@@ -25,6 +26,7 @@ SEARCHES = [recipe.name for recipe in recipes.entries("search") if recipe.name n
 TRAININGS = [recipe.name for recipe in recipes.entries("retrain")]
 TABLES = [name for name in SEARCHES if "data" not in recipes.get(name).options]
 IMAGENET = [recipe.name for recipe in recipes.entries() if recipe.options.get("data", {}).get("source") == "imagenet"]
+FETCHED = [recipe.name for recipe in recipes.entries() if recipe.options.get("data", {}).get("source") in BY_FOLDER]
 SMALL = ["--data", "digits", "--data.subset", "64", "--threads", "1", "--progress", "false"]
 
 
@@ -62,7 +64,8 @@ def asked(monkeypatch, capsys):
         if words[0] == "search":
             space, strategy, data = positional
             return {"space": space, "strategy": strategy, "data": data, "network": named["network"]}
-        return {"recipe": named["recipe"], "data": positional[1], "network": named["network"]}
+        found = {name: named[name] for name in ("recipe", "network", "task") if named.get(name) is not None}
+        return {"data": positional[1], **found}
 
     return call
 
@@ -74,7 +77,7 @@ def words_for(name, *more):
 
 def given_data(name):
     """Return the folder of the data of a recipe whose data has no name, and the words that give it."""
-    return ("in", ["--data", "in"]) if name in IMAGENET else (None, [])
+    return ("in", ["--data", "in"]) if name in FETCHED else (None, [])
 
 
 def same(found, settings):
@@ -130,7 +133,8 @@ class TestEveryRecipe:
                 assert "strategy" not in level or ramify.compatible(level["space"], level["strategy"])
         if "recipe" in settings:
             trained = {"nasbench201": "NB201_0", "h-das-retrain-stage": "HS_DAS_cifar", "h-das-full": "HS_DAS_cifar"}
-            trained |= {"cdarts-retrain-chain": "cdarts_a", "h-das-retrain-cell": "HC_DAS", "spos-retrain": "SPOS_ABS"}
+            trained |= {"cdarts-detect": "cdarts_a", "cdarts-segment": "cdarts_b", "cdarts-retrain-chain": "cdarts_a"}
+            trained |= {"h-das-retrain-cell": "HC_DAS", "spos-retrain": "SPOS_ABS"}
             trained |= {"fast-table": "NB201_0", "fairnas": "FairNAS_ABS", "proxylessnas": "ProxylessNAS_ABS"}
             entry = zoo.get(next((e for start, e in trained.items() if name.startswith(start)), "DARTS_V2"))
             space = NATSBenchSize() if name.startswith("natsbench-size") else entry.space
@@ -189,8 +193,10 @@ def test_one_recipe_for_every_published_setting():
     trainings = [
         *("abs-retrain-imagenet", "autodl-retrain-cifar10", "autodl-retrain-cifar10-600", "autodl-retrain-imagenet"),
         *("autodl-retrain-resnet-cifar10", "autodl-retrain-resnet-imagenet"),
+        "cdarts-detect-coco",
         *("cdarts-retrain-chain-imagenet", "cdarts-retrain-cifar10", "cdarts-retrain-cifar10-4-gpus"),
         *("cdarts-retrain-cifar100", "cdarts-retrain-cifar100-4-gpus", "cdarts-retrain-imagenet"),
+        *("cdarts-segment-ade20k", "cdarts-segment-cityscapes"),
         "darts-retrain-cifar10",
         *("darts-retrain-imagenet", "fairnas-retrain-imagenet", "gdas-retrain-cifar10", "gdas-retrain-cifar10-128"),
         *("gdas-retrain-imagenet", "h-das-retrain-cell-cifar10", "h-das-retrain-cell-imagenet"),
@@ -333,7 +339,10 @@ def _parts(settings):
 def test_the_last_batch_is_kept_where_the_program_has_an_ordinary_loader(name):
     """Programs that draw images with replacement, or by timm's loader, have no smaller one."""
     drawn = ("abs-darts", "abs-fairnas", "abs-mobile", "abs-retrain", "fairnas", "spos", "proxyless")
-    drawn = name.startswith((*drawn, "cdarts-retrain-chain")) and name != "spos-retrain-shuffle-imagenet"
+    drawn = (
+        name.startswith((*drawn, "cdarts-retrain-chain", "cdarts-segment-ade20k"))
+        and name != "spos-retrain-shuffle-imagenet"
+    )
     for part in _parts(recipes.load(name)):
         kind = type(part).__name__
         if kind != "CDARTS" and name not in TABLES:  # keeps it always, and trains nothing
@@ -541,7 +550,7 @@ def test_the_augmentation_of_trainings(name):
     )
     cutout = 16 if cut else 0
     distortion = DISTORTIONS.get(name, Distortion())
-    crop = 0 if distortion.resized else side // 8
+    crop = 0 if distortion.resized or name.startswith(("cdarts-detect", "cdarts-segment")) else side // 8
     expected = Augmentation(crop=crop, flip=True, cutout=cutout, distortion=distortion)
     assert recipes.load(name)["recipe"].augmentation(own, (3, side, side)) == expected
 
@@ -635,14 +644,22 @@ def test_data_of_a_configuration_counts_as_given(asked, tmp_path):
     assert (found.source, found.image_size) == ("digits", None)
 
 
-@pytest.mark.parametrize("name", IMAGENET)
+@pytest.mark.parametrize("name", FETCHED)
 def test_data_that_nobody_has_by_name(name, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    expected = (
-        f"ramify: the recipe {name} is for ImageNet; give its folder (train/ and val/) with --data, e.g. "
-        "--data /data/imagenet --data.image_size 224\n"
-    )
-    for more in ([], ["--data", "imagenet"], ["--data", "ImageNet"], ["--data.image_size", "32"]):
+    wanted = {
+        "imagenet": "ImageNet; give its folder (train/ and val/) with --data, e.g. --data /data/imagenet "
+        "--data.image_size 224",
+        "coco": "COCO; give its folder (train2017/, val2017/ and annotations/) with --data, e.g. --data /data/coco "
+        "--data.image_size 800,1344",
+        "cityscapes": "Cityscapes; give its folder (leftImg8bit/ and gtFine/) with --data, e.g. "
+        "--data /data/cityscapes",
+        "ade20k": "ADE20K; give its folder (images/ and annotations/) with --data, e.g. --data /data/ade20k "
+        "--data.image_size 640",
+    }
+    own = recipes.get(name).options["data"]["source"]
+    expected = f"ramify: the recipe {name} is for {wanted[own]}\n"
+    for more in ([], ["--data", own], ["--data", own.upper()], ["--data.image_size", "32"]):
         assert main(words_for(name, "--recipe", name, *more)) == 2
         assert capsys.readouterr().err == expected
     assert not Path("runs").exists()

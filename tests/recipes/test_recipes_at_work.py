@@ -33,6 +33,8 @@ ARCHITECTURES = {  # by the first letters of the recipe's name
     "h-das-retrain-cell": "zoo:HC_DAS",
     "h-das-retrain-stage-cifar10": "zoo:HS_DAS_cifar",
     "h-das-retrain-stage-imagenet": "zoo:HS_DAS_imagenet",
+    "cdarts-detect": "zoo:cdarts_a",
+    "cdarts-segment": "zoo:cdarts_b",
     "cdarts-retrain-chain": "zoo:cdarts_a",
     "spos-retrain-mobile": "zoo:SPOS_ABS",
     "spos-retrain-shuffle": "zoo:SPOS_ShuffleNet",
@@ -52,6 +54,11 @@ MORE = {  # what a recipe leaves to its user, or what digits are too small for
         *("--space.input_size", "[3,8,8]", "--space.kernels", "[1]", "--space.depth", "true"),
     ),
     **dict.fromkeys(("cdarts-imagenet", "h-das-cell-imagenet", "pc-darts-imagenet"), ("--network.layout=cifar",)),
+}
+DENSE = {
+    "cdarts-detect-coco": {"task.width": 8, "recipe.schedule": "constant", "recipe.milestones": "[]"},
+    "cdarts-segment-cityscapes": {"task.factor": 1, "task.hardest": 100, "task.crop": "[64,64]"},
+    "cdarts-segment-ade20k": {"task.factor": 1, "task.hardest": 100, "task.crop": "[64,64]"},
 }
 CHAINS = ("chain", "spos-", "fairnas-", "proxylessnas-")
 TABLES = [name for name in (recipe.name for recipe in recipes.entries()) if "data" not in recipes.get(name).options]
@@ -101,6 +108,9 @@ def tiny(name):
     prefix = "retrain." if "retrain" in recipe.options else ""
     if recipe.verb == "retrain" or prefix:
         values |= {f"{prefix}recipe.{key}": value for key, value in TRAINING.items()}
+        if name in DENSE:
+            del values["network.resolution"]
+            values |= {"network.channels": 4, "recipe.warmup_steps": 1} | DENSE[name]
         if "recalibrate" in recipe.options.get("recipe", {}):
             values["recipe.recalibrate"] = 24
     if prefix:
@@ -146,7 +156,7 @@ def test_every_recipe_runs(name, tmp_path, capsys):
     if name in TABLES:
         words = on_a_table(name, tmp_path)
     else:
-        data = "diabetes" if name == "hoag-ridge" else "digits"
+        data = {"hoag-ridge": "diabetes"}.get(name, "shapes" if name in DENSE else "digits")
         words = [*tiny(name), "--data", data, "--data.subset", "48", "--threads", "1", "--progress", "false"]
     assert main([*words, *MORE.get(name, ()), "--out", str(tmp_path / "run")]) == 0, capsys.readouterr().err
     result = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 
 import numpy as np
 import pytest
@@ -110,3 +111,38 @@ def test_every_class_has_its_own():
     details = measured(some(5)).details()["by_class"]
     assert list(details) == list(CLASSES)
     assert all(set(each) == {"boxes", "ap", "ap50"} and each["ap"] <= each["ap50"] for each in details.values())
+
+
+def test_processes_gather_what_they_have_found(monkeypatch):
+    """Two threads stand for two processes, of which one has measured more images."""
+    from ramify import parallel
+
+    own, barrier, told = threading.local(), threading.Barrier(2, timeout=60), {}
+
+    def exchanged(value):
+        told[own.rank] = value
+        barrier.wait()
+        both = [told[0], told[1]]
+        barrier.wait()
+        return both
+
+    monkeypatch.setattr(parallel, "world", lambda: 2)
+    monkeypatch.setattr(parallel, "rank", lambda: own.rank)
+    monkeypatch.setattr(parallel, "counted", exchanged)
+    monkeypatch.setattr(parallel, "total", lambda x: sum(exchanged(x)))
+    targets, found = some(9, images=11)
+    shares, results = [slice(0, 11, 2), slice(1, 11, 2)], {}
+
+    def measure(rank):
+        own.rank = rank
+        meter = measured((targets[shares[rank]], found[shares[rank]]))
+        results[rank] = meter.compute(), meter.details()
+
+    threads = [threading.Thread(target=measure, args=(rank,)) for rank in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    monkeypatch.undo()
+    whole = measured((targets, found))
+    assert results[0] == results[1] == (whole.compute(), whole.details())

@@ -237,10 +237,10 @@ def _folder_of(names: Sequence[str], places: Sequence[Path], file: Path) -> Path
 
 
 def _side(record: Mapping[str, Any], name: str, file: Path) -> int:
-    found = record.get(name, 0)
-    if type(found) is not int or not 0 <= found < 2**31:
+    found = record.get(name) or 0
+    if not _is_number(found) or not 0 <= found < 2**31 or found != int(found):
         raise DataError(f"{file}: `{name}` of the image {shown(record.get('file_name'))} must be a number of pixels")
-    return found
+    return int(found)
 
 
 def _box(found: Any, file: Path, where: str) -> tuple[float, float, float, float]:
@@ -301,8 +301,8 @@ def _xml(file: Path) -> tuple[tuple[int, int], list[tuple[float, float, float, f
         DataError: If the file is no XML, defines entities, or a box is none.
     """
     text = reading.text_of(file, error=DataError, limit=LARGEST_XML)
-    if "<!" in text.replace("<!--", ""):
-        raise DataError(f"{file}: defines a type of document, which no annotation needs; take `<!…>` out")
+    if "<!DOCTYPE" in text.upper():
+        raise DataError(f"{file}: defines a type of document, which no annotation needs; take `<!DOCTYPE …>` out")
     try:
         whole = ElementTree.fromstring(text)  # noqa: S314 -- small, and without entities
     except (ElementTree.ParseError, ValueError) as problem:

@@ -66,8 +66,9 @@ class Anchors(nn.Module):
 @lru_cache(maxsize=8)
 def anchors_of(levels: tuple[Level, ...], height: int, width: int) -> Tensor:
     """Return the anchors (A, 4) float32 of images of H × W pixels."""
-    maps = [torch.zeros(1, 1, *level.places(height, width)) for level in levels]
-    return Anchors(levels)(maps)[0]
+    with torch.device("cpu"):  # whatever the default is where they are asked for first
+        maps = [torch.zeros(1, 1, *level.places(height, width)) for level in levels]
+        return Anchors(levels)(maps)[0]
 
 
 def counts_of(levels: Sequence[Level], height: int, width: int) -> list[int]:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ramify import parallel
 from ramify.data.boxes import AREA, CLASS, CROWD, SCALE
-from ramify.errors import MissingExtraError
 from ramify.tasks.batch import Batch
 from ramify.tasks.meter import Meter
 
@@ -139,10 +138,7 @@ def _tabulated(images: Sequence[np.ndarray], classes: int) -> dict[str, Any]:
         images: For each its rows: position, class, area or score, whether it is found, whether it is a crowd.
         classes: K.
     """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise MissingExtraError("faster-coco-eval", "detection", "detection") from error
+    from faster_coco_eval import COCO, COCOeval_faster
 
     annotations, found = [], []
     for image, rows in enumerate(images, start=1):

@@ -30,9 +30,10 @@ from ramify.tasks.pyramid import (
     ssdlite_head,
     ssdlite_levels,
 )
-from ramify.tasks.segmentation import PIXELS_AT_ONCE
 
 MOST_CLASSES = 10_000
+PIXELS_AT_ONCE = 2**22
+"""Of images that are measured together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ class Detection(Task):
 
     @property
     def at_once(self) -> int:
-        """The most images that are measured at a time: as many as have 16 million pixels."""
+        """The most images that are measured at a time: as many as have 4 million pixels."""
         height, width = self.input_size[1:]
         return max(1, min(super().at_once, PIXELS_AT_ONCE // (height * width)))
 
