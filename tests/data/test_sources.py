@@ -257,4 +257,4 @@ def test_without_the_extra_its_name_is_told(monkeypatch):
 
 def test_every_name_has_a_reader():
     images = {"digits", "cifar10", "cifar100", "imagenet16", "imagenet16-120", "mnist", "fashion-mnist", "svhn"}
-    assert set(data_set_names()) == images | {"breast-cancer", "diabetes", "iris", "wine"}
+    assert set(data_set_names()) == images | {"breast-cancer", "diabetes", "iris", "shapes", "wine"}

@@ -55,7 +55,7 @@ def _boxed(name: str, count: int, size: tuple[int, int]) -> Part:
 
 def _boxes(mask: Tensor, owners: Tensor) -> list[tuple[float, ...]]:
     """Return for each shape that can be seen: left, top, right, bottom, class, area, and that it counts."""
-    rows = []
+    rows: list[tuple[float, ...]] = []
     for owner in range(1, int(owners.max()) + 1):
         y, x = (owners == owner).nonzero(as_tuple=True)
         if len(y) >= LEAST_SEEN:

@@ -140,7 +140,8 @@ def _tabulated(images: Sequence[np.ndarray], classes: int) -> dict[str, Any]:
     """
     from faster_coco_eval import COCO, COCOeval_faster
 
-    annotations, found = [], []
+    annotations: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for image, rows in enumerate(images, start=1):
         for left, top, right, bottom, number, amount, is_found, crowd in rows.tolist():
             box = [left, top, right - left, bottom - top]

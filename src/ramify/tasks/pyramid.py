@@ -73,8 +73,18 @@ class Pyramid(nn.Module):
 
 
 def retina_head(classes: int, width: int = WIDTH) -> RetinaNetHead:
-    """Return four 3×3 convolutions for classes and four for boxes, for nine anchors at each place."""
-    return RetinaNetHead(width, len(RATIOS) * SCALES, classes)
+    """Return four 3×3 convolutions for classes and four for boxes, for nine anchors at each place.
+
+    They begin as published, with a deviation of 0.01, where they have the published width. Through narrower ones
+    nothing would get that way: these begin as He et al. (ICCV 2015) say.
+    """
+    head = RetinaNetHead(width, len(RATIOS) * SCALES, classes)
+    if width < WIDTH:
+        for part in (head.classification_head, head.regression_head):
+            for conv in part.conv.modules():
+                if isinstance(conv, nn.Conv2d):
+                    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    return head
 
 
 def retina_levels(base: float) -> tuple[Level, ...]:
