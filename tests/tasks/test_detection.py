@@ -247,3 +247,10 @@ def test_a_batch_with_no_box_at_all(shapes):
     empty[..., CLASS] = -1
     total, weight = task.loss(built(task)(batch.inputs), Batch(batch.inputs, empty))
     assert bool(total.isfinite()) and bool(total > 0) and float(weight) == 3
+
+
+@measures
+def test_a_training_is_validated_by_its_score(shapes):
+    arch, recipe = CHAIN.sample(Random(0)), Recipe(epochs=1, batch_size=8, validation=0.5)
+    found = ramify.retrain(arch, shapes, task=TINY, recipe=recipe, network=LAYOUT, **OPTIONS)
+    assert {"anchor_accuracy", "validation_map", "validation_loss"} <= found.history[-1].keys()

@@ -52,6 +52,8 @@ class Task(ABC):
     """Whether it has to be bound to a data set."""
     smooths: ClassVar[bool] = False
     """Whether `smoothing` means anything to its loss."""
+    meters_score: ClassVar[bool] = True
+    """Whether `meter()`, of what is learning, measures the score first, by whatever name; not where that takes long."""
     cuts_out: ClassVar[bool] = True
     """Whether a square is cut out of small training images where a recipe says nothing about it."""
     offers: ClassVar[frozenset[str]] = frozenset()

@@ -76,7 +76,7 @@ class Detection(Task):
     targets = "boxes"
     short = "detection"
     metrics = (Metric("map", "fraction"), Metric("map50", "fraction"), Metric("map75", "fraction"))
-    cuts_out = False
+    cuts_out = meters_score = False
     needs = frozenset({SAME_WIDTHS})
     source = "Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, arXiv:1708.02002"
 

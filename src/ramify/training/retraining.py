@@ -186,8 +186,8 @@ class TrainingSession:
                 if self.step % self.steps_per_epoch == 0:
                     averages = self.averages.take()
                     values = {"epoch": epoch, **averages, "lr": rate, "drop_path": drop_path}
-                    name = next((name for name in averages if name != "loss"), self.task.metrics[0].name)
-                    values |= self._validated(epoch, name)
+                    own = (name for name in averages if name != "loss" and self.task.meters_score)
+                    values |= self._validated(epoch, next(own, self.task.metrics[0].name))
                 yield Metrics("train", self.step, self.steps, values)
 
     def _batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -229,7 +229,7 @@ class TrainingSession:
 
         Args:
             epoch: That has ended.
-            name: What the training calls the first metric of the task.
+            name: What to call the first metric of the task: as the training does, where it measures that.
         """
         if self.validation is None:
             return {}

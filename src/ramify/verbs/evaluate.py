@@ -258,7 +258,7 @@ def _check_told(shape: Mapping[str, Any], path: Path | None, targets: str) -> No
 def _in_words(shape: Mapping[str, int], targets: str) -> str:
     """Say what a shape is for people: `3 channels and 10 classes`."""
     units = {"num_classes": targets, "in_channels": "channels"}
-    return " and ".join(f"{shape[name]} {units.get(name, name)}" for name in sorted(shape))
+    return " and ".join(f"{shape[name]} {units.get(name, name)}" for name in sorted(shape) if shape[name])
 
 
 def _retrained_data(source: Any, path: Path) -> AnyData:
