@@ -204,7 +204,10 @@ def test_what_is_no_table(written, text, said):
         ({"label_column": "labels"}, "no column 'labels'; did you mean 'label'?"),
         ({"label_column": "b,label"}, "classes are in one column, got b, label; several are for targets='values'"),
         ({"image_size": 8}, "holds rows of a table, and `image_size` is for images"),
-        ({"targets": "numbers"}, "unknown targets 'numbers': known: boxes, classes, masks, values"),
+        (
+            {"targets": "numbers"},
+            "unknown targets 'numbers': did you mean 'boxes'? Known: boxes, classes, masks, values",
+        ),
         ({"image_column": "a"}, "mine.csv: 20 of the 20 images that column 'a' lists are not below "),
     ],
 )
