@@ -372,12 +372,15 @@ class RunFolder:
         Raises:
             RunError: If it is damaged, or a finished run has another number of rows than it had at its end.
         """
-        rows = self._parsed(self._lines(), kind)
-        if self.finished:
-            expected = self.read_json(RESULT, Result).get("history_rows", len(rows))
-            if expected != len(rows):
-                raise self._damaged_history(f"it has {len(rows)} rows where {RESULT} counts {expected}")
-        return rows
+        return self._parsed(self._whole(), kind)
+
+    def rows(self) -> Callable[[], list[dict[str, Any]]]:
+        """Return what parses the complete rows as they are now, which this process has written or looked at.
+
+        Raises:
+            RunError: As `history`, as far as it is seen without parsing.
+        """
+        return functools.partial(self._parsed, self._whole())
 
     def last_row(self) -> dict[str, Any]:
         """Return the last row of the history, which has one; the others are not looked at.
@@ -403,6 +406,15 @@ class RunFolder:
     def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace the history."""
         self.write("history.jsonl", "".join(f"{files.to_json(row)}\n" for row in rows))
+
+    def _whole(self) -> list[str]:
+        """Return all complete lines, as many as a finished run has had at its end."""
+        lines = self._lines()
+        if self.finished:
+            expected = self.read_json(RESULT, Result).get("history_rows", len(lines))
+            if expected != len(lines):
+                raise self._damaged_history(f"it has {len(lines)} rows where {RESULT} counts {expected}")
+        return lines
 
     def _lines(self) -> list[str]:
         path = self.path / "history.jsonl"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -66,7 +67,7 @@ class SearchResult(Result):
 
     Args:
         architecture: The member it stands for at the end.
-        history: The rows of `history.jsonl`.
+        rows: Returns the rows of `history.jsonl`.
         space: What was searched.
         out: The run folder; None where nothing was kept.
         task: What was learned, with its data, for the verbs that follow; None where nothing was learned.
@@ -77,7 +78,7 @@ class SearchResult(Result):
     """
 
     architecture: Architecture
-    history: list[dict[str, Any]] = field(repr=False)
+    rows: Callable[[], list[dict[str, Any]]] = field(repr=False)
     space: Space
     out: Path | None
     task: Task | None = field(repr=False)
@@ -85,6 +86,11 @@ class SearchResult(Result):
     network: Mapping[str, Any] = field(default_factory=dict, repr=False)
     lookup: Mapping[str, Any] | None = field(default=None, repr=False)
     laid_out: Kind = field(default="member", repr=False)
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of `history.jsonl`, parsed when they are asked for: of a search in a table they are many."""
+        return self.rows()
 
     @property
     def data(self) -> Data | None:
@@ -220,11 +226,14 @@ def search(
             )
             _write_search(folder, space, session, seconds, annotate)
             parallel.wait()
+            rows = folder.rows()
+        else:
+            rows = partial(list, folder.history())
         arch = space.checked(Architecture.from_json(folder.architecture()))
         kept = None if out is None else folder.path
         laid_out: Kind = "member" if session.supernet is None else "supernet"
         given = dict(network or {})
-        return SearchResult(arch, folder.history(), space, kept, learned, settings, given, lookup, laid_out)
+        return SearchResult(arch, rows, space, kept, learned, settings, given, lookup, laid_out)
 
 
 def _more(folder: RunFolder, strategy: Strategy) -> More:
