@@ -16,7 +16,7 @@ from small_runs import DATA, SPACES, STRATEGIES, differences, outcome, ramify, t
 
 VERBS = verbs.listed()
 OUTER = ("bench", "latency")
-SUBVERBS = {(outer, name): about for outer in OUTER for name, about in verbs.listed(outer).items()}
+SUBVERBS = {(outer, name): about for outer in (*OUTER, "runs") for name, about in verbs.listed(outer).items()}
 PARQUET = Path(__file__).parents[2] / "shared" / "data" / "cifar10-train.parquet"
 
 

@@ -61,6 +61,9 @@ class More:
     refused: str = ""
 
 
+_OF_MACHINE = {"execution", "threads", "precision", "device", "devices", "seed"}
+"""Options with which a run goes on as it was begun, where another machine has other defaults."""
+
 _BEFORE = {"execution": "shared"}
 """What configurations meant that are older than an option."""
 
@@ -128,8 +131,9 @@ class RunFolder:
             changed = list(differences(held, compared, free=lambda name: name in more.values or free(name)))
             if changed:
                 rest = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-                same = len(changed) == 1 and held.get("execution") != compared.get("execution")
-                way = f"go on with --execution {held['execution']}, or " if same else ""
+                names = [one.partition(" is ")[0] for one in changed]
+                kept = " ".join(f"--{name} {held[name]}" for name in names if held.get(name) is not None)
+                way = f"go on with {kept}, or " if kept and set(names) <= _OF_MACHINE else ""
                 why = too = ""
                 if more.refused and len(changed) == 1:
                     why, too = f": {more.refused}", ", where --init with this folder begins with its weights"
@@ -381,6 +385,11 @@ class RunFolder:
             RunError: As `history`, as far as it is seen without parsing.
         """
         return functools.partial(self._parsed, self._whole())
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the history has a complete row."""
+        return bool(self._lines())
 
     def last_row(self) -> dict[str, Any]:
         """Return the last row of the history, which has one; the others are not looked at.

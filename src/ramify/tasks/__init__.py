@@ -12,6 +12,7 @@ from ramify.tasks.classification import Classification
 from ramify.tasks.headed import Headed, backbone_of
 from ramify.tasks.meter import Meter, SumMeter
 from ramify.tasks.portion import Portion
+from ramify.tasks.prediction import Prediction, Ranking, Values
 from ramify.tasks.regression import Regression
 
 TASKS: Registry[type[Task]] = Registry("task", Task, package=__name__)
@@ -25,8 +26,11 @@ __all__ = [
     "Meter",
     "Metric",
     "Portion",
+    "Prediction",
+    "Ranking",
     "Regression",
     "SumMeter",
     "Task",
+    "Values",
     "backbone_of",
 ]

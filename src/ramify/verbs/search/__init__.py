@@ -28,12 +28,13 @@ from ramify.commandline.options import (
     of_run,
     restricted,
 )
+from ramify.commandline.plans import add_plan, say_plan
 from ramify.commandline.seeds import add_seeds, with_seeds
 from ramify.data import Data
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.executors import Executor, InProcess
 from ramify.reading import shown
-from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
+from ramify.run import RunFolder, data_parallel, drive, make_fabric, planning, say
 from ramify.run.configuration import described
 from ramify.run.folder import More
 from ramify.run.initial import Initial
@@ -205,6 +206,12 @@ def search(
         **common_settings(settings, network, seed, fabric, precision, execution, threads, devices),
         **({} if init is None else {"init": str(init), "init_alphas": init_alphas}),
     }
+
+    def planned(seconds: float) -> planning.Plan:
+        sessions = {"": lambda: strategy.session(space, work)}
+        return planning.measured("the search", sessions, out, fabric.device, seconds)
+
+    planning.foresee(planned)
     with place_of(out) as path, RunFolder(path) as folder:
         if executor is not None and not folder.finished:
             executor.check(fabric.device)
@@ -219,6 +226,7 @@ def search(
         more = _more(folder, strategy)
         if opened(folder, config, seed, learned, progress, of_table, lookup, more=more, origins=[initial]):
             keep_proof(folder, space)
+            planning.tell(planned, folder.path, progress=progress and learned is not None)
             title = type(strategy).__name__
             shown = () if learned is None else learned.shown
             seconds = drive(
@@ -333,6 +341,7 @@ def run(command: Command) -> int:
     add_recipe(command, "search")
     add_run(command)
     add_seeds(command)
+    add_plan(command)
     recall_proof(next((item.value for item in command.given() if item.option == "out"), None))
     options = command.parse()
     space = restricted(options)
@@ -341,6 +350,8 @@ def run(command: Command) -> int:
     def searched(**changed: Any) -> SearchResult:
         return search(space, options.strategy, options.data, **chosen, **(of_run(options) | changed))
 
+    if options.plan:
+        return say_plan(searched)
     if options.seeds:
 
         def figures(seed: int, folder: Path) -> dict[str, float]:
