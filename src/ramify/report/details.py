@@ -17,6 +17,7 @@ from ramify.errors import RunError
 from ramify.report.curves import HEAT_MAP, new_figure
 from ramify.report.elements import card, facts, percent, table
 from ramify.report.folder import number
+from ramify.report.heat import HeatMap
 from ramify.report.palette import HEAT, INK
 from ramify.tasks.classification import MOST_CONFUSED
 
@@ -99,6 +100,29 @@ def listing(confusions: ByClass) -> str:
         share = " ".join(percent(float(accuracy[row])))
         rows.append((escape(confusions.classes[row]), f"{int(confusions.items[row]):,}", share, mistaken))
     return table(("class", "inputs", "accuracy", "most often taken for"), rows, numbers=(1, 2))
+
+
+def confusion_map(confusions: ByClass) -> HeatMap:
+    """Draw the confusion matrix on the page, in numbers where there are few classes."""
+    count = len(confusions.classes)
+    shares = confusions.taken / np.maximum(confusions.items, 1)[:, None]
+    written = [[str(value or "") for value in row] for row in confusions.taken.tolist()] if count <= 12 else []
+    told = [
+        [f"{value:,}, {' '.join(percent(share))} of the class" for value, share in zip(*row, strict=True)]
+        for row in zip(confusions.taken.tolist(), shares.tolist(), strict=True)
+    ]
+    heads = confusions.classes if count <= 30 else [""] * count
+    return HeatMap(
+        [f"is {name}" for name in confusions.classes],
+        heads,
+        shares.tolist(),
+        0,
+        max(float(shares.max()), 0.01),
+        written=written,
+        told=told,
+        names=[f"taken for {name}" for name in confusions.classes],
+        tall=max(6, min(26, 520 / count)),
+    )
 
 
 def draw_confusions(confusions: ByClass) -> Figure:
