@@ -155,7 +155,8 @@ class Chart:
         return "; ".join(ends[:12]) + ("." if ends else "")
 
     def _legend(self) -> str:
-        named = [it for it in (*self.lines, *self.points) if it.name] if self.legend else []
+        every: list[Line | Points] = [*self.lines, *self.points]
+        named = [it for it in every if it.name] if self.legend else []
         if not named:
             return ""
         kinds = ["dot" if isinstance(it, Points) else "dash" for it in named]

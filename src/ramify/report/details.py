@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -25,6 +26,10 @@ MOST_DRAWN = 100
 """The most classes whose confusions are drawn: the names of more could not be read."""
 MOST_LISTED = 200
 """The most classes that are listed: those with the lowest accuracies."""
+MOST_SHOWN = 24
+"""The most images that are shown."""
+LARGEST_PICTURE = 400_000
+"""Letters of a picture, above which it is left out."""
 
 
 class Confusions(TypedDict):
@@ -123,6 +128,30 @@ def confusion_map(confusions: ByClass) -> HeatMap:
         names=[f"taken for {name}" for name in confusions.classes],
         tall=max(6, min(26, 520 / count)),
     )
+
+
+def worst_images(worst: Mapping[str, Any]) -> str:
+    """Return the images on which a network is most wrong, nothing where an evaluation kept none."""
+    images, picture = worst.get("images"), str(worst.get("picture"))
+    height, width = (number(worst.get(key)) for key in ("height", "width"))
+    known = re.fullmatch(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]+", picture)
+    if not images or not known or len(picture) > LARGEST_PICTURE or not height or not width:
+        return ""
+    shown = images[:MOST_SHOWN]
+    items = []
+    for at, one in enumerate(shown):
+        box = f'viewBox="0 {height * at:g} {width:g} {height:g}"'
+        source = f'<image id="worst" href="{picture}" width="{width:g}" height="{height * len(images):g}"/>'
+        drawn = source if at == 0 else '<use href="#worst"/>'
+        right = one["class"] == one["taken_for"]
+        said = f"taken for <b>{escape(one['taken_for'])}</b> with {' '.join(percent(one['of_taken']))}"
+        told = "right, though little more likely than others" if right else said
+        items.append(
+            f'<li><svg {box} role="img" aria-label="Number {one["position"]} of the split">{drawn}</svg>'
+            f"is <b>{escape(one['class'])}</b> ({' '.join(percent(one['probability']))}), {told}; "
+            f"number {one['position']:,}</li>"
+        )
+    return card("The worst images, by the probability of their own class", f'<ul class="thumbs">{"".join(items)}</ul>')
 
 
 def draw_confusions(confusions: ByClass) -> Figure:

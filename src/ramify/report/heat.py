@@ -85,7 +85,7 @@ class HeatMap:
 
     def data(self) -> Mapping[str, Any]:
         """Return what the script of the page needs to say values."""
-        values = self.told or [[None if it is None else short(it) for it in row] for row in self.values]
+        values: Any = self.told or [[None if it is None else short(it) for it in row] for row in self.values]
         return {
             "kind": "heat",
             "rows": list(self.rows),
@@ -126,10 +126,9 @@ class HeatMap:
     def _heads(self) -> Iterator[str]:
         """Yield the labels of columns, leaning above them; of positions the ends, below."""
         if self.axis:
-            for at, place in ((0, "start"), (len(self.columns) - 1, "end")):
-                x = 100 * at / max(len(self.columns) - 1, 1)
+            for at, x, side in ((0, 0, "start"), (-1, 100, "end")):
                 text = escape(self.columns[at])
-                yield f'<text class="below" x="{x:.0f}%" y="100%" style="text-anchor:{place}">{text}</text>'
+                yield f'<text class="below" x="{x}%" y="100%" style="text-anchor:{side}">{text}</text>'
             yield f'<text class="title" x="50%" y="100%">{escape(self.axis)}</text>'
             return
         for at, column in enumerate(self.columns):

@@ -270,7 +270,8 @@ class _Report:
             title = "Which share of each class is taken for what"
             cards.append(self.page.plot("confusions", title, details.confusion_map(confusions)))
         split = str(run.evaluation.get("split", "test"))
-        return titled("What it reaches, class by class", f"On the {split} split.", grid(cards, wide=True))
+        body = grid(cards, wide=True) + details.worst_images(run.worst)
+        return titled("What it reaches, class by class", f"On the {split} split.", body)
 
     def _front(self) -> str:
         front = self.front

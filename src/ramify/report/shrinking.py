@@ -148,7 +148,8 @@ def _story(rows: Sequence[Row], choice: Choice, names: Sequence[str]) -> Shrunk:
 
 def lives(story: Shrunk, iterations: int) -> HeatMap:
     """Draw (edges × operations) by the iteration in which they were dropped; those that stayed are marked."""
-    values, texts, told, framed = [], [], [], {}
+    values, texts, told = [], [], []
+    framed: dict[tuple[int, int], str] = {}
     for edge, (exists, row) in enumerate(zip(story.exists, story.went, strict=True)):
         values.append([(at or None) if there else None for at, there in zip(row, exists, strict=True)])
         texts.append([str(at or "✓") if there else "" for at, there in zip(row, exists, strict=True)])
@@ -174,8 +175,8 @@ def angles(story: Shrunk) -> HeatMap:
         del told[-1][-1]
     names = [f"{op}, iteration {number}" for op in story.ops for number in (*range(1, count + 1), 0)][:-1]
     heads = [""] * len(names)
-    for op, middle in zip(story.ops, story.middles, strict=True):
-        heads[round(middle)] = op
+    for name, middle in zip(story.ops, story.middles, strict=True):
+        heads[round(middle)] = name
     colors = [operation_color(story.ops[at // (count + 1)]) for at in range(len(names))]
     return HeatMap(
         story.edges, heads, story.strips, -0.2, 1, colors=colors, told=told, names=names, written=[], tall=25

@@ -246,14 +246,14 @@ def mixing_history(
     if not rows:
         return None
     each = sum(len(weights) for matrix in rows[0]["mixing"].values() for weights in matrix)
-    rows = thin(rows, min(_FRAMES, max(2, _WEIGHTS // max(each, 1))))
+    shown = thin(rows, min(_FRAMES, max(2, _WEIGHTS // max(each, 1))))
     histories = [
-        _choice_history(run, name, [row["mixing"][name] for row in rows], graphs.get(name), (choices or {}).get(name))
+        _choice_history(run, name, [row["mixing"][name] for row in shown], graphs.get(name), (choices or {}).get(name))
         for name in names
     ]
-    derived = (row.get("architecture") for row in rows)
+    derived = (row.get("architecture") for row in shown)
     told = tuple(one if isinstance(one, dict) else None for one in derived)
-    return MixingHistory(*positions_of(rows), tuple(histories), told)
+    return MixingHistory(*positions_of(shown), tuple(histories), told)
 
 
 def thin(rows: Sequence[Row], limit: int) -> Sequence[Row]:

@@ -26,9 +26,10 @@ from ramify.run.origin import check_told, data_of, located, named_data, network_
 from ramify.run.sources import find
 from ramify.run.trained import network_of
 from ramify.spaces import Space, space_of
-from ramify.tasks import Task
+from ramify.tasks import Classification, Task
 from ramify.training import measure
 from ramify.training.views import WAYS, averaged
+from ramify.training.worst import WorstImages
 from ramify.verbs.retrain import RetrainResult
 from ramify.verbs.search import SearchResult
 
@@ -92,6 +93,9 @@ class EvaluationResult:
 
 DETAILS = "evaluation-details.json"
 """What there is beside the metrics, in the run folder: accuracy and confusions of classes, or metrics of each value."""
+
+WORST = "evaluation-worst.json"
+"""The images on which the network is most wrong, small, in the run folder, where inputs are images with classes."""
 
 
 def evaluate(
@@ -165,7 +169,9 @@ def _measured(
     inputs = task.split(split, "evaluate")
     if path is not None and task.needs_data:
         RunFolder(path).record_reads(task.data.reads[before:])
-    measurement = measure(network, inputs, device=fabric.device, forward=forward).checked(inputs)
+    worst = _worst_images(task)
+    watch = None if worst is None else worst.update
+    measurement = measure(network, inputs, device=fabric.device, forward=forward, watch=watch).checked(inputs)
     size = task.input_size if task.needs_data else task.example(1, "cpu").inputs
     cost = profile(network, size)
     with fabric.autocast():
@@ -185,8 +191,18 @@ def _measured(
     if path is not None:
         if measurement.details:
             RunFolder(path).write_json(DETAILS, dict(measurement.details))
+        if worst is not None:
+            worst.merge()
+            RunFolder(path).write_json(WORST, worst.as_dict(task.data.classes))
         RunFolder(path).write_json("evaluation.json", result.as_dict())
     return result
+
+
+def _worst_images(task: Task) -> WorstImages | None:
+    """Return what keeps the images on which a network is most wrong; None where inputs are no images with classes."""
+    if not (isinstance(task, Classification) and task.needs_data and len(task.input_size) == 3):
+        return None
+    return WorstImages(task.data.mean, task.data.std)
 
 
 def _measured_data(
