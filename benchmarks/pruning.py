@@ -1,12 +1,14 @@
-"""Widths and depths that TAS finds, against a uniform width of the same cost, after equal training.
+"""Widths and depths that TAS finds, against a uniform width and a random member of that cost, after equal training.
 
     python benchmarks/pruning.py [--data digits] [--seeds 20] [--first 0] [--depth 20] [--target 0.5]
         [--search 40] [--train 40] [--teacher] [--out runs/pruning] [--json FILE]
 
 For each seed: a search of ResNet-20 by TAS; the member of one share of all widths, at full depth, whose multiply-adds
-are nearest to those of what was found; both trained anew on the same images by the same recipe and seed, and tested.
-With `--teacher` the whole network is trained as well, and teaches both. Everything is kept in run folders, and the same
-command continues. Below the table stands the mean paired difference of the accuracy with its 95 % interval.
+are nearest to those of what was found; a member of random widths and depths that costs as much as what was found, or
+less by at most the tolerance of the target: what short trainings gain by shallow networks, it gains as well. All are
+trained anew on the same images by the same recipe and seed, and tested. With `--teacher` the whole network is trained
+as well, and teaches all. Everything is kept in run folders, and the same command continues. Below the table stand the
+mean paired differences of the accuracy with their 95 % intervals.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from machine import in_words, machine
 from ramify import files
 from ramify.architecture import Architecture
 from ramify.comparison.statistics import interval
-from ramify.costs import Inputs, member_costs
+from ramify.costs import Inputs, draw_within, member_costs
 from ramify.data import DataSpec
+from ramify.seeding import rng
 from ramify.spaces import PrunableResNet
 from ramify.strategies import TAS
 from ramify.training import Distillation, Recipe
@@ -93,13 +96,16 @@ def run(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     if options.teacher:
         teacher = home / "whole"
         ramify.retrain(space.full, data, out=teacher, recipe=recipe(options, None), **common)
+    within = (own - strategy(options).tolerance * whole, own)
+    drawn = draw_within(space, "macs", *within, inputs)(rng(seed, "random member"))
     tested = {}
-    for name, arch in (("found", found.architecture), ("uniform", other)):
+    for name, arch in (("found", found.architecture), ("uniform", other), ("random", drawn)):
         trained = ramify.retrain(arch, data, out=home / name, recipe=recipe(options, teacher), **common)
         tested[name] = 100 * ramify.evaluate(trained, device="cpu", threads=1).top1
     met = json.loads((home / "result.json").read_text())["budget"]["met"]
     record = space.format(found.architecture)
-    return {"seed": seed, "macs": own / whole, "uniform_macs": cost / whole, "met": met, **tested, "network": record}
+    shares = {"macs": own / whole, "uniform_macs": cost / whole, "random_macs": costs(drawn)["macs"] / whole}
+    return {"seed": seed, **shares, "met": met, **tested, "network": record}
 
 
 def main() -> None:
@@ -121,17 +127,21 @@ def main() -> None:
     options = parser.parse_args()
     print(in_words(machine()))
     print(f"ResNet-{options.depth} on {options.data}, target {options.target:g}")
-    print("seed   macs  uniform   met   found, %   uniform, %")
+    print("seed   macs  uniform   random   met   found, %   uniform, %   random, %")
     results = []
     for seed in range(options.first, options.first + options.seeds):
         result = run(seed, options)
         results.append(result)
-        numbers = f"{result['macs']:6.3f} {result['uniform_macs']:8.3f}   {result['met']!s:5}"
-        print(f"{seed:4} {numbers} {result['found']:10.2f} {result['uniform']:12.2f}", flush=True)
-    difference = np.array([result["found"] - result["uniform"] for result in results])
-    low, high = interval(difference) if len(results) > 1 else (np.nan, np.nan)
-    means = [np.mean([result[name] for result in results]) for name in ("found", "uniform")]
-    print(f"mean {means[0]:.2f} and {means[1]:.2f}: {difference.mean():+.2f} [{float(low):+.2f}, {float(high):+.2f}]")
+        numbers = (
+            f"{result['macs']:6.3f} {result['uniform_macs']:8.3f} {result['random_macs']:8.3f}   {result['met']!s:5}"
+        )
+        accuracies = f"{result['found']:10.2f} {result['uniform']:12.2f} {result['random']:11.2f}"
+        print(f"{seed:4} {numbers} {accuracies}", flush=True)
+    for other in ("uniform", "random"):
+        difference = np.array([result["found"] - result[other] for result in results])
+        low, high = interval(difference) if len(results) > 1 else (np.nan, np.nan)
+        means = " and ".join(f"{np.mean([result[name] for result in results]):.2f}" for name in ("found", other))
+        print(f"found and {other}: {means}, {difference.mean():+.2f} [{float(low):+.2f}, {float(high):+.2f}]")
     if options.json:
         files.write(
             Path(options.json), json.dumps({"machine": machine(), "options": vars(options), "results": results})

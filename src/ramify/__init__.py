@@ -18,10 +18,13 @@ __version__ = "0.1.0"
 _HOMES = {
     **{
         verb: f"ramify.verbs.{verb}"
-        for verb in ("search", "shrink", "retrain", "adapt", "evaluate", "export", "describe", "tune")
+        for verb in ("search", "shrink", "retrain", "adapt", "evaluate", "predict", "export", "describe", "tune")
     },
     "write_report": "ramify.verbs.report",
+    "best": "ramify.verbs.best",
+    "load": "ramify.run.loaded",
     "load_network": "ramify.run.trained",
+    "plan": "ramify.run.planning",
     "build_table": "ramify.building",
     "compare": "ramify.comparison",
     "search_levels": "ramify.verbs.search.levels",

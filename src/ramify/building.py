@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
@@ -25,11 +25,11 @@ from ramify.campaign import Campaign
 from ramify.data import DataSpec, spec_of
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
-from ramify.run import RunFolder, make_fabric, say
+from ramify.run import RunFolder, make_fabric, planning, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.environment import check_precision
-from ramify.run.opening import bound, data_settings, execution_of, task_settings
-from ramify.run.origin import told_of
+from ramify.run.opening import bound, data_settings, execution_of, free_places, task_settings
+from ramify.run.origin import places_of, told_of
 from ramify.run.provenance import now
 from ramify.run.records import Row
 from ramify.seeding import derive, rng, seeded
@@ -153,7 +153,9 @@ def build_table(
     members, named = _members(space, architectures, seed)
     execution = execution_of(execution, out, learned, fabric, precision, progress)
     plan = _Plan(space, spec, task, recipe, layout, str(fabric.device), precision, test, threads, execution)
-    _Trainer(plan, fabric, learned).session(members[0], 0).rehearse()
+    trainer = _Trainer(plan, fabric, learned)
+    trainer.session(members[0], 0).rehearse()
+    planning.foresee(lambda seconds: _planned(trainer, members, seeds, campaign, out, seconds))
     config = {
         "space": described(space),
         "restriction": space.restriction or None,
@@ -171,7 +173,7 @@ def build_table(
         "threads": threads,
     }
     with RunFolder(out) as folder:
-        folder.open(config, seed)
+        folder.open(config, seed, free=free_places(folder, learned))
         _keep_to(folder, learned)
         if folder.finished:
             say(f"{folder.path} is finished: this is its table, nothing is done again", enabled=progress)
@@ -194,11 +196,45 @@ def build_table(
         return table
 
 
+_LOOKED_AT = 3
+"""Members whose training is measured for a plan."""
+
+
+def _planned(
+    trainer: _Trainer,
+    members: Sequence[Architecture],
+    seeds: Sequence[int],
+    campaign: Campaign,
+    out: str | Path,
+    seconds: float,
+) -> planning.Plan:
+    """Return what a build will take, by some of its trainings."""
+    jobs, workers = len(members) * len(seeds), min(campaign.workers, len(members) * len(seeds))
+    some = members[:: -(-len(members) // _LOOKED_AT)]
+    sessions = {name: lambda arch=arch: trainer.session(arch, 0) for name, arch in zip("abc", some, strict=False)}
+    found = planning.measured("the table", sessions, None, trainer.fabric.device, seconds)
+    with torch.no_grad():
+        probe = planning.Probe(seconds, trainer.fabric.device)
+        validation = trainer.task.split("search_validation")
+        per_epoch, read = planning.measuring(probe, trainer.session(some[0], 0).trained, validation)
+    epochs = trainer.plan.recipe.epochs
+    each = found.seconds / len(some) + epochs * per_epoch
+    images = round(jobs * (found.images / len(some) + epochs * read))
+    part = planning.Stretch("build", jobs, jobs * each / workers, images)
+    return replace(found, parts=(part,), processes=workers, disk=jobs * epochs * _VALUE_BYTES)
+
+
+_VALUE_BYTES = 120
+"""That the values of an epoch take in the history and in the table, about."""
+
+
 def _keep_to(folder: RunFolder, task: Task) -> None:
     """Raise `RunError` if the folder was made with other data."""
     provenance = folder.provenance()
     if "data" not in provenance:
         provenance["data"] = told_of(task)
+        if places := places_of(folder.config().get("data"), folder.path, None):
+            provenance["data"]["places"] = places
         folder.write_json("provenance.json", provenance)
     if provenance["data"].get("fingerprint") != task.fingerprint:
         raise RunError(f"{folder.path} was made with other data than {task.title} holds now; choose another --out")

@@ -55,6 +55,15 @@ class Campaign(Generic[Job]):
             raise ConfigurationError(f"`processes` must not be negative, got {self.processes}")
         check_threads(self.threads)
 
+    @property
+    def _processes(self) -> int:
+        return max(1, (os.cpu_count() or 1) // self.threads) if self.processes is None else self.processes
+
+    @property
+    def workers(self) -> int:
+        """How many jobs are done at a time."""
+        return max(1, self._processes)
+
     def left(
         self,
         folder: RunFolder,
@@ -105,8 +114,7 @@ class Campaign(Generic[Job]):
             return
         folder.started(done)
         total, begun = done + len(jobs), time.monotonic()
-        count = max(1, (os.cpu_count() or 1) // self.threads) if self.processes is None else self.processes
-        results = run_jobs(jobs, self.begin, arguments, processes=count, threads=self.threads)
+        results = run_jobs(jobs, self.begin, arguments, processes=self._processes, threads=self.threads)
         with Progress(f"bench {self.phase}", enabled=self.progress) as bar, closing(results):
             try:
                 for job, outcome in results:

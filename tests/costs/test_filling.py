@@ -1,6 +1,7 @@
 """Members that are moved to where they use up limits."""
 
 import random
+from itertools import product
 
 import pytest
 
@@ -60,6 +61,17 @@ def test_what_no_member_uses_is_refused_with_the_nearest():
     with pytest.raises(ConfigurationError, match=f"the nearest that was found has {low:,.6g} macs") as refused:
         Filling(space, costs, {"macs": 1.05 * low}, 0.98).check()
     assert len(str(refused.value)) < 300
+
+
+def test_the_variety_of_a_limit_says_how_many_members_use_it(space, costs):
+    whole = costs(ends(space)[1])["macs"]
+    assert Filling(space, costs, {"macs": 0.4 * whole}, 0.9).variety() > 16
+    assert Filling(space, costs, {"macs": whole}, 0.999).variety() == 1
+    small = spaces.AnyNetwork(Residual, input_size=(1, 8, 8), widths=(0.5, 0.75, 1.0), multiple=1, depth=False)
+    counted = Costs(Networks(small, INPUTS), ["macs"])
+    filling = Filling(small, counted, {"macs": 0.6 * whole}, 0.8)
+    every = [small.architecture(values) for values in product(*(d.choices for d in small.decisions))]
+    assert filling.variety() == sum(0.48 * whole <= counted(arch)["macs"] <= 0.6 * whole for arch in every) > 1
 
 
 @pytest.mark.parametrize("strategy", [Evolution, RandomSearch])

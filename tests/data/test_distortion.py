@@ -303,6 +303,13 @@ def test_batches_follow_from_their_number_alone():
         assert all(torch.equal(a, b[first::2]) for a, b in zip(part, whole, strict=True))
 
 
+def test_no_images_are_distorted_to_none():
+    """As a process has them whose share of a last batch is empty."""
+    x, none = images(1, 16)[:0], uniform(53, 1)[:, :0]
+    assert EVERYTHING.before(x, none, []).shape == (0, 16, 16, 3)
+    assert EVERYTHING.after(x.float(), none, []).shape == (0, 16, 16, 3)
+
+
 def test_who_is_mirrored_alternates():
     items = TensorDataset(torch.rand(40, 3, 8, 8, generator=stream(0, "images")), torch.arange(40) % 2)
     split = load(items).split("train")

@@ -8,7 +8,8 @@ from dataclasses import fields, is_dataclass, replace
 import pytest
 import torch
 
-from ramify.execution import EXECUTIONS, executed
+from executions import HERE
+from ramify.execution import executed
 from ramify.supernet import FixedGraph, Mixed
 from space_cases import CASES
 
@@ -66,7 +67,7 @@ def assert_as_accurate(network, *inputs):
     for part in parts:
         truth = outcome(*part, "plain", torch.float64)
         plain = outcome(*part, "plain", torch.float32)
-        for execution in sorted(set(EXECUTIONS) - {"plain"}):
+        for execution in sorted(set(HERE) - {"plain"}):
             found = outcome(*part, execution, torch.float32)
             for exact, ours, theirs in zip(truth, found, plain, strict=True):
                 error, allowed = (ours - exact).norm(), (theirs - exact).norm()

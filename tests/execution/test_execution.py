@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from executions import HERE
 from ramify import parallel, spaces
 from ramify.errors import ConfigurationError
-from ramify.execution import EXECUTIONS, Form, definition_of, executed, prepare
+from ramify.execution import Form, definition_of, executed, prepare
 from ramify.execution.shared import SharedMixedGraph
 from ramify.ops import PointwiseConv2d
 from ramify.supernet import Choice, FixedGraph, MixedGraph, mixtures
@@ -30,7 +31,7 @@ def every_other_way(name):
     )
 
 
-OTHERS = sorted(set(EXECUTIONS) - {"plain"})
+OTHERS = sorted(set(HERE) - {"plain"})
 
 
 def random_mix(space):
@@ -132,7 +133,7 @@ class TestTheSeam:
     def test_parameters_keep_their_names_and_shapes(self, case):
         supernet = case.supernet()
         before = {name: (id(value), value.shape) for name, value in supernet.named_parameters()}
-        for execution in EXECUTIONS:
+        for execution in HERE:
             executed(supernet, execution)
             assert {name: (id(value), value.shape) for name, value in supernet.named_parameters()} == before
 
@@ -141,7 +142,7 @@ class TestTheSeam:
         supernet, mix, x = case.supernet(), random_mix(case.space), case.images()
         others = {name: value + 0.1 * torch.randn_like(value) for name, value in supernet.named_parameters()}
         found = []
-        for execution in EXECUTIONS:
+        for execution in HERE:
             executed(supernet, execution)
             before = supernet(x, mix)
             found.append(torch.func.functional_call(supernet, others, (x, mix)))

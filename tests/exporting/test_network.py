@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -118,11 +119,12 @@ def exported(small: nn.Module, tmp_path_factory: pytest.TempPathFactory):
         std=(0.2, 0.2, 0.1),
         classes=("ash", "beech", "oak", 'a "quoted" elm'),
         name="SmallNetwork",
+        formats=tuple(FORMATS),
     )
 
 
 def test_all_formats_agree_with_the_network(exported):
-    assert exported.differences.keys() == {"model.py", "safetensors", "torch.export", "onnx"}
+    assert exported.differences.keys() == {"model.py", "safetensors", "torch.export", "onnx", "onnx-uint8"}
     assert exported.differences["model.py"] < 1e-6  # where weights lie in memory may decide the last bit
     assert exported.differences["safetensors"] < 1e-6
     assert max(exported.differences.values()) < 1e-5
@@ -169,20 +171,53 @@ def test_model_py_needs_pytorch_only(exported):
     )
     assert done.returncode == 0, done.stderr
     assert "(1, 3, 16, 16) -> (1, 4)" in done.stdout
-    assert "%  beech" in done.stdout
+    assert "python model.py IMAGE" in done.stdout and "%" not in done.stdout
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_commands_in_the_manifest_run(exported, form, monkeypatch, capsys):
     monkeypatch.chdir(exported.folder)
     monkeypatch.syspath_prepend(exported.folder)
-    program, *arguments = shlex.split(FORMATS[form].command.format(size=(1, 3, 16, 16)))
+    monkeypatch.setattr(sys, "argv", ["model.py"])
+    program, *arguments = shlex.split(FORMATS[form].command.format(size=(1, 3, 16, 16), pixels=(1, 16, 16, 3)))
     assert program == "python"
     if arguments[0] == "-c":
         exec(arguments[1], {})
     else:
         runpy.run_path(arguments[0], run_name="__main__")
     assert re.search(r"\[\[|head.bias|-> \(1, 4\)", capsys.readouterr().out)
+
+
+def test_the_readme_shows_how_to_use_each_file(exported, monkeypatch, capsys):
+    monkeypatch.chdir(exported.folder)
+    monkeypatch.syspath_prepend(exported.folder)
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    Image.new("RGB", (40, 30), "green").save("cat.jpg")
+    text = (exported.folder / "README.md").read_text()
+    try:
+        for form in FORMATS.values():
+            code = re.search(rf"## `{re.escape(form.file)}`.*?```python\n(.*?)```", text, re.S)[1]
+            exec(code, {})
+            assert capsys.readouterr().out, form.file
+    finally:
+        (exported.folder / "cat.jpg").unlink()
+        sys.modules.pop("model", None)
+    assert "4 classes: ash, beech, oak" in text
+
+
+def test_the_onnx_file_says_what_it_takes_and_knows(exported):
+    import onnxruntime
+
+    for name in ("model.onnx", "model-uint8.onnx"):
+        session = onnxruntime.InferenceSession(exported.folder / name)
+        told = {key: json.loads(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
+        assert told["input_size"] == [3, 16, 16]
+        assert told["classes"] == ["ash", "beech", "oak", 'a "quoted" elm']
+        assert (told["mean"], told["std"]) == ([0.5, 0.4, 0.3], [0.2, 0.2, 0.1])
+    images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    (shares,) = session.run(["probabilities"], {"images": images.numpy()})
+    assert shares.sum(axis=1) == pytest.approx([1, 1])
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
@@ -235,18 +270,18 @@ def test_batch_statistics_are_allowed_with_a_warning(tmp_path):
 def test_without_model_py_nothing_is_pruned(tmp_path):
     result = export_network(Small(), tmp_path / "x", input_size=(3, 8, 8), formats=("safetensors",))
     assert load_file(tmp_path / "x" / "model.safetensors").keys() == Small().state_dict().keys()
-    assert [file.name for file in result.files] == ["model.safetensors", "manifest.json"]
+    assert [file.name for file in result.files] == ["model.safetensors", "README.md", "manifest.json"]
 
 
 def test_model_py_brings_its_weights_along(tmp_path):
     result = export_network(Small(), tmp_path / "x", input_size=(3, 8, 8), formats="model.py")
-    assert [file.name for file in result.files] == ["model.py", "model.safetensors", "manifest.json"]
+    assert [file.name for file in result.files] == ["model.py", "model.safetensors", "README.md", "manifest.json"]
 
 
 def test_a_new_export_replaces_the_old_one(tmp_path):
     export_network(Small(4), tmp_path / "x", input_size=(3, 8, 8), formats=CODE)
     export_network(Small(5), tmp_path / "x", input_size=(3, 8, 8), formats=("safetensors",))
-    assert {entry.name for entry in (tmp_path / "x").iterdir()} == {"model.safetensors", "manifest.json"}
+    assert {entry.name for entry in (tmp_path / "x").iterdir()} == {"model.safetensors", "README.md", "manifest.json"}
     assert load_file(tmp_path / "x" / "model.safetensors")["head.bias"].shape == (5,)
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -359,6 +394,7 @@ def test_networks_that_cannot_be_exported_are_refused_in_one_line(tmp_path, netw
         ({"mean": (0.5, 0.5, 0.5)}, "together"),
         ({"mean": (0, 0, 0), "std": (1, 1, 0)}, "`std` must be positive"),
         ({"classes": ("a", "b")}, r"2 names, but the output for an image has size \(4,\)"),
+        ({"formats": ("onnx-uint8",)}, "`onnx-uint8` normalizes grey or colored images"),
         ({"name": "two words"}, "free as the name of a class"),
         ({"name": "class"}, "free as the name of a class"),
         ({"name": "nn"}, "free as the name of a class"),

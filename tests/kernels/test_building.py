@@ -39,7 +39,8 @@ def nothing_known(monkeypatch, tmp_path):
         monkeypatch.setattr(building, memory.__name__, functools.cache(memory.__wrapped__))
     monkeypatch.setattr(building, "_failures", {})
     monkeypatch.setenv("RAMIFY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("CC", raising=False)
+    for switch in ("CC", building.SWITCH):
+        monkeypatch.delenv(switch, raising=False)
     return tmp_path
 
 

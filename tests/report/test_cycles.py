@@ -57,5 +57,5 @@ def test_the_page_shows_them(tmp_path: Path) -> None:
     page = Page(example.page)
     assert "How the two networks taught each other" in page.headings
     assert "as before" in page.text
-    assert {f"cycles-{n}" for n in range(3)} <= data_of(page)["figures"].keys()
+    assert {f"cycles-{n}" for n in range(3)} <= data_of(page)["charts"].keys()
     assert sum("alert" in script for script in page.scripts) == 0

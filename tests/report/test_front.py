@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from synthetic_runs import HOSTILE, make_trials, write_json, write_lines
 from test_html import Page, data_of, report
 
+from ramify.report.figures import front
 from ramify.report.story import pareto_front, trials
 
 POINTS = [(0.30, 10e6, 5e4), (0.20, 40e6, 3e4), (0.25, 50e6, 9e4), (0.15, 90e6, 9e4), (0.40, 20e6, 1e4)]
@@ -43,6 +43,15 @@ def test_the_front_is_what_the_result_says_and_errors_are_in_per_cent() -> None:
     assert found.stairs(2) == [(1e4, 40.0), (3e4, 20.0), (9e4, 15.0)]
 
 
+def test_the_chart_shows_the_steps_and_the_members() -> None:
+    found = pareto_front(result("error", "macs", "params"), trials(rows()))
+    assert found is not None
+    chart = front(found, 1, ("error, %", "multiply-adds"))
+    assert (chart.lines[0].x, chart.lines[0].y) == ([10e6, 40e6, 90e6], [30.0, 20.0, 15.0])
+    others, members = chart.points
+    assert sorted(members.x) == [10e6, 20e6, 40e6, 90e6] and others.x == [50e6]
+
+
 def test_a_metric_called_error_is_shown_as_it_is() -> None:
     given = [{**row, "metrics": {**row["metrics"], "error": 7.0}} for row in rows()]  # type: ignore[dict-item]
     found = pareto_front(result("error", "macs"), trials(given))
@@ -68,12 +77,10 @@ def test_the_page_draws_and_lists_it(tmp_path: Path) -> None:
     report(example)
     page = Page(example.page)
     assert page.headings[:3] == ["The architecture found", "Pareto front", "Trials"]
-    figures = data_of(page)["figures"]
-    assert set(figures) == {"front-1", "front-2", "trials"}
-    steps, others, members = figures["front-1"]["data"]
-    assert (steps["x"], steps["y"]) == ([10e6, 40e6, 90e6], [30.0, 20.0, 15.0])
-    assert (members["x"], others["x"]) == ([10e6, 40e6, 90e6, 20e6], [50e6])
-    assert "<script" not in json.dumps(figures)
+    charts = data_of(page)["charts"]
+    assert set(charts) == {"front-1", "front-2", "trials"}
+    assert len(charts["front-1"]["places"]) == len(POINTS)
+    assert "<script" not in page.scripts[0]
     assert "0.4321 of the box" in page.text and "90,000,000" in page.text
     for kind in ("svg", "png"):
         assert (example.folder / "pictures" / f"front.{kind}").stat().st_size > 1000

@@ -5,7 +5,7 @@ import re
 import pytest
 from synthetic_runs import DARTS_OPS, NB201_OPS
 
-from ramify.report.palette import PAPER, colors_in, on_dark, operation_color
+from ramify.report.palette import HEAT, LEVELS, PAPER, on_dark, operation_color, shades
 
 NAMES = [*DARTS_OPS, *NB201_OPS, "sep_conv_7x7", "conv_7x1_1x7", "conv_3x3", "mb_k3_e6", "shuffle_7x7", "mystery"]
 
@@ -40,5 +40,8 @@ def test_families_share_a_hue_and_kernels_a_shade() -> None:
     assert operation_color("mystery") == operation_color("mystery") != operation_color("mystery_2")
 
 
-def test_colors_are_found_in_text() -> None:
-    assert colors_in("fill: #aabbcc; stroke: #001122; #aabbcc #12") == ["#001122", "#aabbcc"]
+def test_shades_go_from_the_first_color_to_the_last() -> None:
+    found = shades(HEAT)
+    assert (found[0], found[-1], len(found)) == (HEAT[0], HEAT[-1], LEVELS)
+    darkness = [luminance(color) for color in found]
+    assert darkness == sorted(darkness, reverse=True)

@@ -62,10 +62,13 @@ def test_figures(space):
     edge, op = space.choices[name].edges[0], space.choices[name].ops[0]
     rows = rows_of(space, [(list(space.choices), edge, op)], [], [])
     (story,) = shrunk(rows, space.choices)
-    assert lives(story, 3).data[0].z[0][0] == 1
-    assert lives(story, 3).data[0].z[0][1] == 4  # is left
-    assert "iteration 3" in angles(story).data[0].customdata[0][2]
-    assert list(sizes(10**6, rows).data[0].y) == [10**6, 10**5, 10**4, 10**3]
+    shown = lives(story, 3)
+    assert shown.values[0][0] == 1 and shown.told[0][0] == "went in iteration 1"
+    assert (0, 1) in shown.framed and shown.told[0][1] == "is left"
+    ranks = angles(story)
+    assert ranks.names[2].endswith("iteration 3") and ranks.told[0][2].endswith("rad")
+    assert {len(row) for row in (*ranks.values, *ranks.told, ranks.names, ranks.columns)} == {len(ranks.names)}
+    assert list(sizes(10**6, rows).lines[0].y) == [10**6, 10**5, 10**4, 10**3]
     assert draw_shrunk([story], 3).axes[0].get_title(loc="left").endswith("iteration in which it went")
 
 

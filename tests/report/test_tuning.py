@@ -4,7 +4,20 @@ import json
 
 from ramify.report.curves import draw_panels
 from ramify.report.folder import read_folder
+from ramify.report.page import Page
 from ramify.report.tuning import section, story
+
+
+class Noting(Page):
+    """A page that notes its charts."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.plots = {}
+
+    def plot(self, name, title, drawing, aside=""):
+        self.plots[name] = drawing
+        return super().plot(name, title, drawing, aside)
 
 
 def written(folder, *rows, result=None):
@@ -36,29 +49,21 @@ def test_the_story(tmp_path):
 
 def test_the_section_shows_what_is_there(tmp_path):
     reached = {"reached": {"hoag": {"validation_loss": 2.0, "cost": 30, "exact": 2.5}, "<b>": "damaged"}}
-    plots, stills = {}, {}
-
-    def plot(name, figure):
-        plots[name] = figure
-        return f"[{name}]"
-
-    def still(name, what, figure):
-        stills[name] = figure
-        return f"({name})"
-
-    html = section(story(written(tmp_path, row(1, 3.0, 1.0), row(2, 2.0, 50.0), result=reached)), plot, still)
-    assert {"tuning-cost", "tuning-values", "tuning-0"} <= set(plots) and set(stills) == {"tuning", "tuning-curves"}
-    assert plots["tuning-values"].layout.yaxis.type == "log"
+    page = Noting(tmp_path)
+    html = section(story(written(tmp_path, row(1, 3.0, 1.0), row(2, 2.0, 50.0), result=reached)), page)
+    assert {"tuning-cost", "tuning-values", "tuning-0"} <= set(page.plots)
+    assert {path.stem for path in (tmp_path / "pictures").iterdir()} == {"tuning", "tuning-curves"}
+    assert page.plots["tuning-values"].y.log and not page.plots["tuning-cost"].y.log
     assert "2.5" in html and "damaged" not in html
-    assert all(f"[{name}]" in html for name in plots)
+    assert all(f'id="{name}"' in html for name in page.plots)
 
 
 def test_what_is_damaged_or_missing_is_left_out(tmp_path):
     bare = {"phase": "tune", "step": 1}
     found = story(written(tmp_path, bare, bare | {"values": {"a": "text", "b": [None, "x"]}, "cost": 5}))
     assert not found.values and not found.costs and not found.panels
-    assert section(found, lambda *_: "", lambda *_: "") == ""
-    assert section(None, lambda *_: "", lambda *_: "") == ""
+    assert section(found, Page(tmp_path)) == ""
+    assert section(None, Page(tmp_path)) == ""
 
 
 def test_many_hyper_parameters_are_not_drawn_one_by_one(tmp_path):

@@ -232,8 +232,8 @@ def test_the_command_line_takes_objectives_and_limits(tmp_path):
 )
 def test_the_command_line_says_what_is_wrong_in_one_line(words, message, tmp_path, capsys):
     begin = ["search", "--space", "NASBench201", "--strategy", "RegularizedEvolution"]
-    begin += ["--import", "small_runs", "--strategy.evaluator", "Guess", "--out", str(tmp_path / "out")]
-    assert main([*begin, *words]) == 2
+    begin += ["--import", "small_runs", "--strategy.evaluator", "Guess", "--execution", "shared"]
+    assert main([*begin, "--out", str(tmp_path / "out"), *words]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -193,7 +193,7 @@ def test_a_recipe_of_single_images_is_refused():
 def test_the_command_line_refuses_it_in_one_line_and_writes_nothing(tmp_path, capsys):
     words = "search --space CDARTSChain --space.blocks [1,1,1,1,1] --strategy GDAS --strategy.epochs 1 --threads 1"
     words += " --strategy.batch_size 8 --strategy.accumulate 8 --data digits --data.subset 64 --network.channels 4"
-    assert main([*words.split(), "--out", str(tmp_path / "out")]) == 2
+    assert main([*words.split(), "--execution", "shared", "--out", str(tmp_path / "out")]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert "lower `accumulate` to 4 or raise `batch_size` to 16" in err

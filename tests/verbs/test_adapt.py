@@ -13,6 +13,7 @@ from networks_of_users import Net
 from networks_without_points import Residual
 from ramify import spaces, strategies
 from ramify.cli import main
+from ramify.costs.filling import Filling
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.run.trained import load_network
@@ -20,7 +21,7 @@ from ramify.seeding import seeded
 from ramify.spaces.sorting import sorted_start
 from ramify.training import Recipe
 from ramify.verbs import adapt as verb
-from ramify.verbs.adapt.fitted import GRIDS, fitted_to
+from ramify.verbs.adapt.fitted import GRIDS, VARIETY, fitted_to
 
 DIGITS = DataSpec(source="digits", subset=96)
 SHORT = strategies.SPOS(
@@ -125,6 +126,17 @@ def test_widths_become_finer_only_where_the_limit_needs_it():
     assert coarse.space.widths is None
     fine = fitted_to(whole(), {"depth": False}, {"macs": 0.31}, **fits)
     assert fine.space.widths in [grid["widths"] for grid in GRIDS[1:]]
+
+
+def test_widths_become_finer_where_few_members_use_the_limit():
+    fits = {"data": DIGITS, "fabric": ramify.run.make_fabric("cpu", "32-true", 1)}
+
+    def variety(fitted):
+        return Filling(fitted.space, fitted.costs, fitted.most, 0.98).variety()
+
+    coarse = fitted_to(whole(), {"depth": False, **GRIDS[1]}, {"macs": 0.13}, **fits)
+    fine = fitted_to(whole(), {"depth": False}, {"macs": 0.13}, **fits)
+    assert fine.space.widths == GRIDS[2]["widths"] and variety(coarse) < VARIETY <= variety(fine)
 
 
 def test_points_are_for_search(tmp_path):

@@ -45,6 +45,7 @@ class Option:
         first: Whether these are overridden by all others, not only by those that come later.
         explain: Returns what lies below it, for help, where that depends on other options.
         arguments: How the parser declares it.
+        several: Whether its place takes all words that are left.
     """
 
     kind: Any
@@ -56,6 +57,7 @@ class Option:
     first: bool
     explain: Explain | None
     arguments: Mapping[str, Any] = field(repr=False)
+    several: bool = False
 
     def beginning(self, below: Sequence[str], place: Place) -> Any:
         """Return what a first value for something `below` the option changes: nothing, or what holds by default.
@@ -125,6 +127,7 @@ class Command:
         expand: Expand | None = None,
         first: bool = False,
         explain: Explain | None = None,
+        several: bool = False,
     ) -> None:
         """Declare an option.
 
@@ -139,12 +142,13 @@ class Command:
             expand: Returns what a text stands for where it is short for other options.
             first: Whether these are overridden by all others, not only by those that come later.
             explain: Returns what lies below it, for help, where that depends on other options.
+            several: Whether its place, the last one, takes all words that are left, as a list.
         """
         positional = not name.startswith("--")
         arguments: dict[str, Any] = {"type": kind, "help": text}
         if positional:
-            required = not isinstance(None, kind)
-            arguments |= {} if required else {"nargs": "?"}
+            required = several or not isinstance(None, kind)
+            arguments |= {"nargs": "+"} if several else {} if required else {"nargs": "?"}
         elif required:
             arguments["required"] = True
         else:
@@ -153,7 +157,7 @@ class Command:
             arguments |= {"nargs": "?", "const": True, "default": False}
         reader = Reader(readers or {})
         self._options[name.lstrip("-")] = Option(
-            kind, required, positional, flag, reader, expand, first, explain, arguments
+            kind, required, positional, flag, reader, expand, first, explain, arguments, several
         )
 
     def short_for(self, name: str, option: str) -> None:
@@ -241,6 +245,9 @@ class Command:
     def _placed(self) -> list[Given]:
         """Return the words that belong to no option as values of the places."""
         places = [name for name, option in self._options.items() if option.positional]
+        if places and self._options[places[-1]].several and len(self._others) >= len(places):
+            *single, last = places
+            return [*map(Given, single, self._others), Given(last, list(self._others[len(single) :]))]
         if len(self._others) > len(places):
             raise RamifyError(f"unrecognized arguments: {' '.join(map(shown, self._others[len(places) :]))}")
         return list(map(Given, places, self._others))

@@ -90,6 +90,13 @@ class Filling:
         least = min(differing)
         return generator.choice([other for other, many in zip(self._all, differing, strict=True) if many == least])
 
+    def variety(self) -> int:
+        """Return how many members use the limits in a small space, elsewhere how many 32 draws are moved to."""
+        if self._all is not None:
+            return len(self._all)
+        draws = (rng(0, "variety", number) for number in range(_BEGINNINGS))
+        return len({moved for draw in draws if (moved := self(self.space.sample(draw), draw)) is not None})
+
     def check(self) -> None:
         """Raise `ConfigurationError` if no member is found that uses the limits, saying what members cost."""
         if not self.share:

@@ -19,6 +19,7 @@ from ramify.data.parts import Part, Parts
 from ramify.data.rows import Rows
 from ramify.data.source import SOURCES, Source, data_set_names, in_words, source
 from ramify.data.spec import DataSpec, spec_of
+from ramify.data.unlabeled import unlabeled
 
 __all__ = [
     "IGNORED",
@@ -45,4 +46,5 @@ __all__ = [
     "source",
     "spec_of",
     "targeted",
+    "unlabeled",
 ]

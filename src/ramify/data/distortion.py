@@ -123,7 +123,7 @@ class Distortion:
             x = resized_crop(x, rectangles(draws[:22], (x.shape[1], x.shape[2]), (self.resized, 1.0), self.ratio))
         if any(self.jitter):
             x = jitter(x, self.jitter, draws[22:26], draws[26:30].argsort(dim=0))
-        return x if self.policy == "none" else self._policy(x, keys)
+        return self._policy(x, keys) if self.policy != "none" and len(x) else x
 
     def light(self, x: Tensor, draws: Tensor, std: Tensor) -> Tensor:
         """Add PCA lighting noise to normalized images (B, H, W, 3), in place.

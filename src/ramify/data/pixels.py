@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from ramify.data.encoded import Arrays, Encoded, Form, Items, Joined, decode, ex
 from ramify.errors import DataError
 from ramify.parallel import usable_cores
 from ramify.seeding import stream
+
+T = TypeVar("T")
 
 memory_limit = 4 * 2**30
 """Bytes of decoded pixels above which a data set is streamed from where it lies."""
@@ -212,15 +214,35 @@ def load_pixels(
         both = [arranged_pixels(images, rows, form, scale) for rows in (pool, test)]
         return InMemory(both[0].to(device)), InMemory(both[1].to(device)), scale
 
-    try:
-        if streamed and any(is_deep(images, row) for row in sample(images).tolist()):
-            loaded = arranged(_extent(images).scale(known))
-        else:
-            loaded = arranged(None)
-    except UnmeasuredError:  # met on the way, so that images of bytes are read only once
-        loaded = arranged(_extent(images).scale(known))
+    loaded = _scaled(images, arranged, known, streamed)
     _refuse_constant(loaded[0], images.where(int(pool[0])), loaded[2])
     return (*loaded[:2], None if loaded[2] == Scale() else loaded[2])
+
+
+def pixels_of(images: Encoded, form: Form, device: torch.device, known: Scale | None = None) -> Pixels:
+    """Decode all images to a form that is known already, or set up streaming them.
+
+    Deep images are scaled by the scale that is `known` from others, where there is one.
+    """
+    rows = torch.arange(len(images))
+    streamed = len(images) * math.prod(form.shape) > memory_limit
+
+    def arranged(scale: Scale | None) -> Pixels:
+        if streamed:
+            return Streamed(images, rows, form, device, scale)
+        return InMemory(arranged_pixels(images, rows, form, scale).to(device))
+
+    return _scaled(images, arranged, known, streamed)
+
+
+def _scaled(images: Encoded, arranged: Callable[[Scale | None], T], known: Scale | None, streamed: bool) -> T:
+    """Return what is arranged with the scale that deep images among these need; with None where all are bytes."""
+    try:
+        if streamed and any(is_deep(images, row) for row in sample(images).tolist()):
+            return arranged(_extent(images).scale(known))
+        return arranged(None)
+    except UnmeasuredError:  # met on the way, so that images of bytes are read only once
+        return arranged(_extent(images).scale(known))
 
 
 def sample(images: Sized) -> Tensor:

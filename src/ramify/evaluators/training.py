@@ -73,12 +73,12 @@ class _Training:
         self.inputs = work.inputs
         if fitting(recipe.batch_size, work.task.split("search_train")) == 1:  # not every norm can do with one image
             for number in range(_REHEARSED):
-                self._session(space.sample(rng(work.seed, "rehearsal", number)))
+                self.training_of(space.sample(rng(work.seed, "rehearsal", number)))
 
     def prepare(self) -> Iterator[Metrics]:
         yield from ()
 
-    def _session(self, arch: Architecture) -> TrainingSession:
+    def training_of(self, arch: Architecture) -> TrainingSession:
         """Return the training of a member."""
         work = self.work
         with seeded(work.seed, "network"):  # the same first weights for every candidate of one shape
@@ -87,7 +87,7 @@ class _Training:
         return TrainingSession(network, self.recipe, own, split="search_train")
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
-        work, session = self.work, self._session(arch)
+        work, session = self.work, self.training_of(arch)
         training: Mapping[str, Any] = {}
         for metrics in session.run():
             training = metrics.values or training

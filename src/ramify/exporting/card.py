@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ramify.errors import ConfigurationError
 from ramify.exporting.template import RESERVED
@@ -26,6 +28,29 @@ class Card:
 
     classes: tuple[str, ...]
     """The names of the outputs, in order."""
+
+    task: Mapping[str, Any] | None = None
+    """What was learned, as a configuration records it; None for classification."""
+
+    target_names: tuple[str, ...] = ()
+    """Of the values that are predicted, in order; empty for classes."""
+
+    scale: Mapping[str, Any] | None = None
+    """How images deeper than bytes became bytes in training: `bits` of integers, `white` of floats."""
+
+    whole: bool = False
+    """Whether pictures are resized to fit in as a whole, instead of being cut to the center."""
+
+    @property
+    def of_images(self) -> bool:
+        """Whether pictures can be prepared for the network as training prepared them."""
+        return self.mean is not None and len(self.input_size) == 3 and self.input_size[0] in (1, 3)
+
+    def told(self) -> dict[str, Any]:
+        """Return what a file says of inputs and outputs, as plain values."""
+        names = ("input_size", "mean", "std", "classes", "task", "target_names", "scale", "whole")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if name == "classes" or value not in (None, (), False)}
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in RESERVED:

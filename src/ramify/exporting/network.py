@@ -10,7 +10,7 @@ import importlib.util
 import json
 import platform
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -26,11 +26,11 @@ from ramify.errors import ConfigurationError, MissingExtraError, RamifyError, ne
 from ramify.exporting.card import Card
 from ramify.exporting.formats import FORMATS, Format, Function, Subject, outputs_of
 from ramify.exporting.placing import replacing
+from ramify.exporting.reading import MANIFEST
+from ramify.exporting.readme import README, readme
 from ramify.exporting.source import write_source
 from ramify.exporting.tracing import reason, trace
 from ramify.files import expanded
-
-MANIFEST = "manifest.json"
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 """Largest accepted difference from the network, relative to its largest output."""
@@ -43,7 +43,7 @@ class ExportResult:
     folder: Path
 
     files: tuple[Path, ...]
-    """In the order of `formats`, and the manifest last."""
+    """In the order of `formats`, then `README.md` and the manifest."""
 
     differences: dict[str, float]
     """Format → largest absolute difference between its outputs and the network's, on random images."""
@@ -57,6 +57,10 @@ def export_network(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     classes: Sequence[str] = (),
+    task: Mapping[str, Any] | None = None,
+    target_names: Sequence[str] = (),
+    scale: Mapping[str, Any] | None = None,
+    whole: bool = False,
     name: str = "Network",
     formats: Sequence[str] = ("model.py", "safetensors", "torch.export", "onnx"),
 ) -> ExportResult:
@@ -73,10 +77,17 @@ def export_network(
         mean: Per channel, of the training images scaled to 0..1; written down for whoever prepares images.
         std: As `mean`.
         classes: The names of the outputs, in order.
+        task: What was learned, as a configuration records it; classification when None.
+        target_names: Names of the values that are predicted, in order; empty for classes.
+        scale: How images deeper than bytes became bytes in training: `bits` of integers, `white` of floats.
+        whole: Whether pictures are resized to fit in as a whole, black right or below, instead of being cut to the
+            center, as those with boxes are.
         name: The class in `model.py`.
         formats: `model.py` is plain PyTorch code; it reads its weights from `safetensors`, and brings it along.
             With it, parameters that never influence the output (auxiliary heads) are left out of all files.
-            `torch.export` is a program with weights. `onnx` is always float32, for the sake of onnxruntime.
+            `torch.export` is a program with weights. `onnx` is always float32, for the sake of onnxruntime, and says
+            in its metadata what the network takes and knows. `onnx-uint8` takes images (B, H, W, C) uint8 and returns
+            probabilities. A `README.md` shows how each is used.
 
     Returns:
         The files, and how far the outputs of each format are from the network's.
@@ -97,9 +108,18 @@ def export_network(
         mean=None if mean is None else tuple(map(float, mean)),
         std=None if std is None else tuple(map(float, std)),
         classes=tuple(classes),
+        task=task,
+        target_names=tuple(target_names),
+        scale=scale,
+        whole=whole,
     )
+    if "onnx-uint8" in wanted and not card.of_images:
+        raise ConfigurationError(
+            "`onnx-uint8` normalizes grey or colored images, and this network takes none, or their `mean` and `std` "
+            "are not known; leave it out"
+        )
     folder = expanded(folder).resolve()
-    expected = [form.file for form in FORMATS.values()]
+    expected = [README, *(form.file for form in FORMATS.values())]
     with replacing(folder, mark=MANIFEST, known=expected) as staging:
         with _explained("the network cannot be copied to the CPU"):
             network = copy.deepcopy(network).cpu().eval()
@@ -111,11 +131,14 @@ def export_network(
         differences = {}
         for key, form in wanted.items():
             with _explained(f"`{form.file}` cannot be read back"):
-                differences[key] = _difference(form.read(subject, staging / form.file), cases, form.file)
+                differences[key] = _difference(
+                    form.read(subject, staging / form.file), form.cases(subject, cases), form.file
+                )
+        (staging / README).write_text(readme(card, subject, wanted), encoding="utf-8")
         manifest = _manifest(subject, card, wanted, staging) | {"differences": differences}
         text = json.dumps(manifest, indent=2, ensure_ascii=False)
         (staging / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    files = [*(form.file for form in wanted.values()), MANIFEST]
+    files = [*(form.file for form in wanted.values()), README, MANIFEST]
     return ExportResult(folder, tuple(folder / file for file in files), differences)
 
 
@@ -166,7 +189,7 @@ def _cases(network: nn.Module, card: Card) -> list[tuple[Tensor, list[Tensor]]]:
 def _subject(network: nn.Module, card: Card, images: Tensor, *, flat: bool) -> Subject:
     """Gather what the formats are written from; `flat`: from the class in `model.py` instead of the network."""
     if not flat:
-        return Subject(network, network, network.state_dict(), "", images)
+        return Subject(network, network, network.state_dict(), "", images, card)
     with _explained("`model.py` cannot be written"):
         operations = trace(network, images.clone())
         source = write_source(operations, card, images.dtype)
@@ -175,7 +198,7 @@ def _subject(network: nn.Module, card: Card, images: Tensor, *, flat: bool) -> S
         # Not from network.state_dict(), since constants become buffers.
         weights = {key: operations.tensor(key) for key in plain.state_dict()}
         plain.load_state_dict(weights)
-    return Subject(network, plain.eval(), weights, source, images)
+    return Subject(network, plain.eval(), weights, source, images, card)
 
 
 def _imported(source: str) -> ModuleType:
@@ -222,14 +245,14 @@ def _manifest(subject: Subject, card: Card, wanted: dict[str, Format], folder: P
     packages = ["ramify", "torch", "safetensors", *chain.from_iterable(form.packages for form in wanted.values())]
     return {
         **asdict(card),
-        "command": command.format(size=(1, *card.input_size)),
+        "command": command.format(size=(1, *card.input_size), pixels=(1, *card.input_size[1:], card.input_size[0])),
         "dtype": str(subject.images.dtype).removeprefix("torch."),
         "parameters": sum(parameter.numel() for parameter in subject.plain.parameters()),
         "unused": sorted(own - stored),
         "constants": sorted(stored - own),
         "warnings": _warnings(subject.plain),
         "versions": {"python": platform.python_version()} | {package: _version(package) for package in packages},
-        "files": {form.file: _fingerprint(folder / form.file) for form in wanted.values()},
+        "files": {file: _fingerprint(folder / file) for file in [*(form.file for form in wanted.values()), README]},
     }
 
 

@@ -6,6 +6,7 @@ import itertools
 import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from string import Template
 from typing import Any
 
 import torch
@@ -14,7 +15,18 @@ from torch import fx, nn
 from ramify.exporting import spelling
 from ramify.exporting.card import Card
 from ramify.exporting.spelling import FUNCTIONS, OPERATORS, PREFIXES, WIDTH, fold, literal
-from ramify.exporting.template import MODEL, REPORT
+from ramify.exporting.template import (
+    CHECK,
+    CONTAINED,
+    COVERED,
+    MAIN,
+    MAIN_OF_PICTURES,
+    MODEL,
+    READER,
+    REPORT,
+    REPORT_OF_SHAPE,
+    REPORT_OF_VALUES,
+)
 from ramify.exporting.tracing import Trace
 
 INDENT = 8  # of the lines in a method
@@ -27,23 +39,41 @@ def write_source(trace: Trace, card: Card, dtype: torch.dtype) -> str:
     operations = "\n".join(_forward(trace))
     several = isinstance(output, list | tuple)
     outputs = list(output) if several else [output]
-    has_classes = not several and output.ndim == 2
+    has_classes = not several and output.ndim == 2 and not card.target_names
     result = "maps" if several else "logits" if has_classes else "output"
     shapes = ", ".join(_shape(("B", *each.shape[1:])) for each in outputs)
+    sizes = f"[tuple(each.shape) for each in {result}]" if several else f"tuple({result}.shape)"
+    check = Template(CHECK).substitute(name=card.name, result=result, sizes=sizes)
+    if card.of_images:
+        form = REPORT if has_classes else REPORT_OF_VALUES if card.target_names else REPORT_OF_SHAPE
+        report = Template(form).substitute(result=result, sizes=sizes)
+        main = Template(MAIN_OF_PICTURES).substitute(result=result, report=report, check=check)
+        usage = "    python model.py cat.jpg          # what a picture shows"
+    else:
+        main = Template(MAIN).substitute(check=check)
+        usage = "    python model.py                  # build it, read its weights, run a blank input"
     return MODEL.substitute(
         name=card.name,
-        result=result,
+        usage=usage,
+        beside=", and Pillow for pictures" if card.of_images else "",
         call=f"{f'{result} = network(images)':<32}",
         kind="list[Tensor]" if several else "Tensor",
-        sizes=f"[tuple(each.shape) for each in {result}]" if several else f"tuple({result}.shape)",
         shapes=f"{_shape(('B', *card.input_size))} -> {shapes}",
         math="import math\n" if re.search(r"\bmath\.", operations) else "",
+        suppress="from contextlib import suppress\n" if card.of_images else "",
         functional="import torch.nn.functional as F\n" if re.search(r"\bF\.", operations) else "",
         constants="\n".join(_constants(card, dtype)),
         layers="".join(f"\n{line}" for line in _constructor(trace, dtype)),
         operations=operations,
-        report=REPORT if has_classes else "",
+        reader=_reader(card) if card.of_images else "",
+        main=main.rstrip("\n") + "\n",
     )
+
+
+def _reader(card: Card) -> str:
+    """Return the functions that read pictures as training images were read."""
+    framed, resized = ("as a whole, black beside it", CONTAINED) if card.whole else ("cut to the center", COVERED)
+    return Template(READER).substitute(size=_shape((1, *card.input_size)), framed=framed, resized=resized)
 
 
 def _constants(card: Card, dtype: torch.dtype) -> Iterator[str]:
@@ -53,6 +83,12 @@ def _constants(card: Card, dtype: torch.dtype) -> Iterator[str]:
     yield f"MEAN = {literal(card.mean)}  # {origin}"
     yield f"STD = {literal(card.std)}"
     yield f"DTYPE = {dtype}"
+    if card.of_images:
+        scale = card.scale or {}
+        yield f"BITS = {literal(scale.get('bits'))}  # of training images whose integers are deeper than bytes"
+        yield f"WHITE = {literal(scale.get('white'))}  # that training images of floats reach to"
+    if card.target_names:
+        yield f"VALUES = {literal(card.target_names)}"
     line = f"CLASSES: tuple[str, ...] = {literal(card.classes)}"
     if len(line) <= WIDTH:
         yield line

@@ -5,25 +5,28 @@ from __future__ import annotations
 from string import Template
 
 RESERVED = frozenset(
-    {"Any", "CLASSES", "DTYPE", "F", "INPUT_SIZE", "MEAN", "Path", "STD", "Tensor"}
-    | {"json", "load", "main", "math", "nn", "read_safetensors", "reduce", "torch"}
+    {"Any", "BITS", "CLASSES", "DTYPE", "F", "INPUT_SIZE", "MEAN", "Path", "STD", "Tensor", "VALUES", "WHITE"}
+    | {"json", "load", "main", "math", "nn", "read", "read_safetensors", "reduce", "shallow", "suppress", "sys"}
+    | {"torch"}
 )
 """Names that `model.py` uses itself, so that no network can be called so."""
 
 MODEL = Template('''\
 """$name: a network in plain PyTorch, written by Ramify from the operations of the original.
 
-    python model.py                  # build it, read its weights, run a blank image
+$usage
 
     import model
     network = model.load()           # in evaluation mode; the weights from model.safetensors, beside this file
     $call # $shapes
 
-Only PyTorch is needed. `network[path]` is the layer whose parameters `state_dict()` calls `path.weight` and so on.
+Only PyTorch is needed$beside.
+`network[path]` is the layer whose parameters `state_dict()` calls `path.weight` and so on.
 """
 
 import json
-${math}from functools import reduce
+${math}import sys
+${suppress}from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -78,22 +81,111 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     return tensors
 
 
-def main() -> None:
-    """Check that code and weights belong together: run a blank image."""
-    network = load()
+${reader}def main(*inputs: str) -> None:
+$main
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+''')
+
+READER = '''\
+def read(path: str | Path) -> Tensor:
+    """Return a picture as the network takes it, $size: upright, $framed, normalized."""
+    from PIL import Image, ImageOps
+
+    channels, height, width = INPUT_SIZE
+    with Image.open(path) as picture:
+        picture.load()
+        with suppress(Exception):  # damaged metadata; the pixels are whole
+            picture = ImageOps.exif_transpose(picture)
+        if picture.mode[0] in "IF":
+            picture = shallow(picture)
+        elif "transparency" in picture.info:
+            picture = picture.convert("RGBA")
+        picture = picture.convert("RGB" if channels == 3 else "L")
+    if picture.size != (width, height):
+$resized    pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, height, width, channels)
+    mean, std = torch.tensor(MEAN, dtype=DTYPE), torch.tensor(STD, dtype=DTYPE)
+    return (pixels * (1 / (255 * std)) - mean / std).permute(0, 3, 1, 2)
+
+
+def shallow(picture: Any) -> Any:
+    """Return a grey picture of 16 or 32 bits, or of floats, with bytes for values, as training images were brought to.
+
+    BITS of integers and WHITE of floats are those of training; None: what this picture reaches decides.
+    """
+    if picture.mode == "F":
+        most = picture.getextrema()[1]
+        steps = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+        white = WHITE or max(most, next((step for step in steps if most <= 1.01 * step), most)) or 1.0
+        return picture.point(lambda value: value * (255 / white) + 0.5).convert("L")
+    picture = picture.convert("I")
+    bits = BITS or max(8, int(picture.getextrema()[1]).bit_length())
+    bits += bits % 2
+    return picture.point(lambda value: value * 2.0 ** (8 - bits)).convert("L")
+
+
+'''
+"""How `model.py` reads pictures: as `ramify.data` does, with Pillow and PyTorch alone."""
+
+COVERED = """\
+        ratio = max(width / picture.width, height / picture.height)
+        wide, high = max(width, round(picture.width * ratio)), max(height, round(picture.height * ratio))
+        left, top = (wide - width) // 2, (high - height) // 2
+        picture = picture.resize((wide, high), Image.Resampling.BILINEAR)
+        picture = picture.crop((left, top, left + width, top + height))
+"""
+
+CONTAINED = """\
+        ratio = min(width / picture.width, height / picture.height)
+        wide, high = (max(1, round(side * ratio)) for side in picture.size)
+        whole = Image.new(picture.mode, (width, height))
+        whole.paste(picture.resize((min(width, wide), min(height, high)), Image.Resampling.BILINEAR))
+        picture = whole
+"""
+
+CHECK = """\
     images = torch.zeros(1, *INPUT_SIZE, dtype=DTYPE)
     with torch.inference_mode():
         $result = network(images)
     count = sum(parameter.numel() for parameter in network.parameters())
     print(f"$name: {count:,} parameters, {tuple(images.shape)} -> {$sizes}")
-$report
+"""
 
-if __name__ == "__main__":
-    main()
-''')
+MAIN_OF_PICTURES = '''\
+    """Say what pictures show; without any, check that code and weights belong together, and say how to."""
+    network = load()
+    for path in inputs:
+        try:
+            picture = read(path)
+        except OSError as error:
+            sys.exit(f"{path}: {error.strerror or 'not a picture that Pillow can read'}")
+        with torch.inference_mode():
+            $result = network(picture)
+        print(path)
+$report    if inputs:
+        return
+$check    print("what pictures show: python model.py IMAGE ...")
+'''
+
+MAIN = '''\
+    """Check that code and weights belong together: run a blank input."""
+    if inputs:
+        sys.exit("model.py reads no inputs of this kind; in Python: model.load()(inputs), inputs (B, *INPUT_SIZE)")
+    network = load()
+$check'''
 
 REPORT = """\
-    shares, places = logits[0].softmax(0).topk(min(5, logits.shape[1]))
-    for share, place in zip(shares.tolist(), places.tolist()):
-        print(f"{share:8.2%}  {CLASSES[place] if CLASSES else f'class {place}'}")
+        shares, places = logits[0].softmax(0).topk(min(5, logits.shape[1]))
+        for share, place in zip(shares.tolist(), places.tolist()):
+            print(f"{share:8.2%}  {CLASSES[place] if CLASSES else f'class {place}'}")
+"""
+
+REPORT_OF_VALUES = """\
+        for name, value in zip(VALUES, $result[0].tolist()):
+            print(f"{name}: {value:.6g}")
+"""
+
+REPORT_OF_SHAPE = """\
+        print(f"an output of shape {$sizes}")
 """

@@ -15,14 +15,15 @@ from matplotlib.patches import FancyBboxPatch, Patch, PathPatch, Polygon
 from matplotlib.path import Path as Outline
 from matplotlib.textpath import text_to_path
 
-from ramify.report.layout import Layout, Point, Route, Size, Vertex, arrange
+from ramify.report.layout import Layout, Point, Route, Size, Vertex, arrange, slopes_of
 from ramify.report.palette import FAINT, INK, MUTED, PAPER, WASH, operation_color
 from ramify.report.pictures import save_figure
 
 if TYPE_CHECKING:
     from ramify.spaces import CellGraph
 
-_MARGIN, _TITLE, _ARROW, _ROW_GAP = 0.14, 0.4, 0.09, 0.22  # inches
+MARGIN, ARROW, ROW_GAP = 0.14, 0.09, 0.22  # inches
+_TITLE = 0.4
 _STATE_FONT, _LABEL_FONT = FontProperties(size=10), FontProperties(size=8.5)
 
 
@@ -34,16 +35,16 @@ def draw_cell(graph: CellGraph, *, title: str = "") -> Figure:
             operation (the concatenation into the output) thin and grey.
         title: A line above the cell.
     """
-    rows = [(row, arrange(row, _state_size, _label_size)) for row in _rows(graph)]
-    top = _MARGIN + (_TITLE if title else 0)
-    width = max(layout.width for _, layout in rows) + 2 * _MARGIN
-    height = sum(layout.height for _, layout in rows) + _ROW_GAP * (len(rows) - 1) + top + _MARGIN
+    rows = [(row, layout_of(row)) for row in rows_of(graph)]
+    top = MARGIN + (_TITLE if title else 0)
+    width = max(layout.width for _, layout in rows) + 2 * MARGIN
+    height = sum(layout.height for _, layout in rows) + ROW_GAP * (len(rows) - 1) + top + MARGIN
     figure = Figure(figsize=(width, height), facecolor=PAPER)
     above = 0.0
     for number, (row, layout) in enumerate(rows):
         axes = figure.add_axes(
             (0, 0, 1, 1),
-            xlim=(-_MARGIN, width - _MARGIN),
+            xlim=(-MARGIN, width - MARGIN),
             ylim=(height - top - above, -top - above),
             label=str(number),
         )
@@ -51,11 +52,16 @@ def draw_cell(graph: CellGraph, *, title: str = "") -> Figure:
         if title and number == 0:
             axes.text(0, -0.6 * _TITLE, title, size=12, weight="bold", color=INK, va="center", parse_math=False)
         _draw_row(axes, row, layout, ends=number == len(rows) - 1)
-        above += layout.height + _ROW_GAP
+        above += layout.height + ROW_GAP
     return figure
 
 
-def _rows(graph: CellGraph) -> list[CellGraph]:
+def layout_of(graph: CellGraph) -> Layout:
+    """Return the layout of a cell, or of a row of one, with room for its lettering."""
+    return arrange(graph, _state_size, _label_size)
+
+
+def rows_of(graph: CellGraph) -> list[CellGraph]:
     """Return the rows of a picture: a chain is cut where it says, any other cell is one row."""
     if not graph.rows:
         return [graph]
@@ -97,19 +103,17 @@ def _draw_edges(axes: Axes, layout: Layout) -> None:
     for route in sorted(layout.routes, key=lambda route: strength.get(route.operation, 2)):
         color = operation_color(route.operation) if route.operation else FAINT
         width, dashes = {"": (0.9, "-"), "none": (1.0, (0, (3, 3)))}.get(route.operation, (1.9, "-"))
-        curve = _curve((*route.points[:-1], (route.points[-1][0] - 0.8 * _ARROW, route.points[-1][1])))
+        curve = _curve((*route.points[:-1], (route.points[-1][0] - 0.8 * ARROW, route.points[-1][1])))
         shape = {"facecolor": "none", "capstyle": "butt", "clip_on": False}
         if width > 1:  # where it crosses others, a strong edge passes over them
             axes.add_patch(PathPatch(curve, edgecolor=PAPER, linewidth=width + 1.8, **shape))
         axes.add_patch(PathPatch(curve, edgecolor=color, linewidth=width, linestyle=dashes, **shape))
-        axes.add_patch(_arrow_head(route, color, 0.5 * _ARROW if width > 1 else 0.36 * _ARROW))
+        axes.add_patch(_arrow_head(route, color, 0.5 * ARROW if width > 1 else 0.36 * ARROW))
 
 
 def _curve(points: tuple[Point, ...]) -> Outline:
     """Return the smooth line through the corners of a route: monotone between them, horizontal at the ends."""
-    secants = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(points)]
-    inner = [2 * a * b / (a + b) if a * b > 0 else 0.0 for a, b in pairwise(secants)]  # Fritsch and Butland
-    slopes = [0.0, *inner, 0.0]
+    slopes = slopes_of(points)
     vertices, codes = [points[0]], [Outline.MOVETO]
     for ((x0, y0), (x1, y1)), (slope0, slope1) in zip(pairwise(points), pairwise(slopes), strict=True):
         reach = (x1 - x0) / (3 if slope0 or slope1 else 2)
@@ -120,7 +124,7 @@ def _curve(points: tuple[Point, ...]) -> Outline:
 
 def _arrow_head(route: Route, color: str, half: float) -> Patch:
     x, y = route.points[-1]
-    corners = [(x, y), (x - _ARROW, y - half), (x - _ARROW, y + half)]
+    corners = [(x, y), (x - ARROW, y - half), (x - ARROW, y + half)]
     return Polygon(corners, facecolor=color, edgecolor="none", clip_on=False)
 
 

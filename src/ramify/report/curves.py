@@ -46,9 +46,8 @@ def draw_mixing(mixing: MixingHistory) -> Figure:
     tall = max(1.5 + 0.24 * len(choice.edges) for choice in choices)
     figure = new_figure(5.2 * columns, tall * rows + 2.4)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[tall] * rows + [2.4])
-    highest = mixing.highest
     for at, choice in enumerate(choices):
-        _draw_heatmap(figure.add_subplot(grid[divmod(at, columns)]), choice, highest)
+        _draw_heatmap(figure.add_subplot(grid[divmod(at, columns)]), choice, mixing.ends)
     axes = figure.add_subplot(grid[rows, :])
     for at, choice in enumerate(choices):
         entropies = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
@@ -122,9 +121,9 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), facecolor=PAPER, layout=space)
 
 
-def _draw_heatmap(axes: Axes, choice: ChoiceHistory, highest: float) -> None:
+def _draw_heatmap(axes: Axes, choice: ChoiceHistory, ends: tuple[float, float]) -> None:
     weights = [[math.nan if value is None else value for value in row] for row in choice.frames[-1]]
-    axes.pcolormesh(weights, cmap=HEAT_MAP, vmin=0, vmax=highest, edgecolor=PAPER, linewidth=1.5)
+    axes.pcolormesh(weights, cmap=HEAT_MAP, vmin=ends[0], vmax=ends[1], edgecolor=PAPER, linewidth=1.5)
     for edge, operation in sorted(choice.chosen):
         color = operation_color(choice.operations[operation])
         axes.add_patch(Rectangle((operation + 0.05, edge + 0.05), 0.9, 0.9, fill=False, edgecolor=color, lw=1.6))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -17,6 +18,7 @@ from ramify.errors import RunError
 from ramify.report.curves import HEAT_MAP, new_figure
 from ramify.report.elements import card, data_url, facts, percent, table
 from ramify.report.folder import number
+from ramify.report.heat import HeatMap
 from ramify.report.palette import HEAT, INK
 from ramify.tasks.classification import MOST_CONFUSED
 
@@ -28,8 +30,10 @@ _KINDS = {"values": "value", "by_class": "class"}
 """What details tell apart, by their name in the file."""
 PREDICTIONS = "predictions.png"
 """The picture of predictions in a run folder."""
-LARGEST_PICTURE = 2**20
-"""Bytes of a picture, above which it is left out."""
+MOST_SHOWN = 24
+"""The most images that are shown."""
+LARGEST_PICTURE = 400_000
+"""Letters, or bytes of a file, of a picture, above which it is left out."""
 
 
 class Confusions(TypedDict):
@@ -117,6 +121,53 @@ def listing(confusions: ByClass) -> str:
         rows.append((escape(confusions.classes[row]), f"{int(confusions.items[row]):,}", share, mistaken))
     titles = ("pixels", "overlap (IoU)") if confusions.of_pixels else ("inputs", "accuracy")
     return table(("class", *titles, "most often taken for"), rows, numbers=(1, 2))
+
+
+def confusion_map(confusions: ByClass) -> HeatMap:
+    """Draw the confusion matrix on the page, in numbers where there are few classes."""
+    count = len(confusions.classes)
+    shares = confusions.taken / np.maximum(confusions.items, 1)[:, None]
+    written = [[str(value or "") for value in row] for row in confusions.taken.tolist()] if count <= 12 else []
+    told = [
+        [f"{value:,}, {' '.join(percent(share))} of the class" for value, share in zip(*row, strict=True)]
+        for row in zip(confusions.taken.tolist(), shares.tolist(), strict=True)
+    ]
+    heads = confusions.classes if count <= 30 else [""] * count
+    return HeatMap(
+        [f"is {name}" for name in confusions.classes],
+        heads,
+        shares.tolist(),
+        0,
+        max(float(shares.max()), 0.01),
+        written=written,
+        told=told,
+        names=[f"taken for {name}" for name in confusions.classes],
+        tall=max(6, min(26, 520 / count)),
+    )
+
+
+def worst_images(worst: Mapping[str, Any]) -> str:
+    """Return the images on which a network is most wrong, nothing where an evaluation kept none."""
+    images, picture = worst.get("images"), str(worst.get("picture"))
+    height, width = (number(worst.get(key)) for key in ("height", "width"))
+    known = re.fullmatch(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=]+", picture)
+    if not images or not known or len(picture) > LARGEST_PICTURE or not height or not width:
+        return ""
+    shown = images[:MOST_SHOWN]
+    items = []
+    for at, one in enumerate(shown):
+        box = f'viewBox="0 {height * at:g} {width:g} {height:g}"'
+        source = f'<image id="worst" href="{picture}" width="{width:g}" height="{height * len(images):g}"/>'
+        drawn = source if at == 0 else '<use href="#worst"/>'
+        right = one["class"] == one["taken_for"]
+        said = f"taken for <b>{escape(one['taken_for'])}</b> with {' '.join(percent(one['of_taken']))}"
+        told = "right, though little more likely than others" if right else said
+        items.append(
+            f'<li><svg {box} role="img" aria-label="Number {one["position"]} of the split">{drawn}</svg>'
+            f"is <b>{escape(one['class'])}</b> ({' '.join(percent(one['probability']))}), {told}; "
+            f"number {one['position']:,}</li>"
+        )
+    return card("The worst images, by the probability of their own class", f'<ul class="thumbs">{"".join(items)}</ul>')
 
 
 def draw_confusions(confusions: ByClass) -> Figure:

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
-from ramify.report.palette import ACCENT, INK, LINE, MUTED, PAPER, WASH, on_dark
-
-_SVG = "http://www.w3.org/2000/svg"  # a name, not an address: nothing is fetched from it
+from ramify.report.palette import ACCENT, HEAT, INK, LEVELS, LINE, MUTED, PAPER, WASH, on_dark, shades
 
 
 def titled(title: str, lead: str, body: str) -> str:
@@ -29,11 +28,22 @@ def card(title: str, body: str, aside: str = "") -> str:
     return f'<div class="card"><h3>{escape(title)}{aside}</h3>{body}</div>'
 
 
-def grid(cards: Iterable[str], *, wide: bool = False, screen: bool = False) -> str:
-    """Return boxes in a responsive grid, nothing for none; `screen` leaves them off paper."""
+def folded(title: str, body: str) -> str:
+    """Return a box that shows its title until it is opened; `body` is HTML."""
+    return f'<details class="card"><summary>{escape(title)}</summary>{body}</details>' if body else ""
+
+
+def grid(cards: Iterable[str], *, wide: bool = False) -> str:
+    """Return boxes in a responsive grid, nothing for none."""
     body = "".join(cards)
-    names = " ".join(["grid", *["wide"] * wide, *["screen"] * screen])
-    return f'<div class="{names}">{body}</div>' if body else ""
+    return f'<div class="grid{" wide" * wide}">{body}</div>' if body else ""
+
+
+def ramp(low: float, high: float) -> str:
+    """Return the color scale of a heat map."""
+    colors = ", ".join(f"var(--h{level})" for level in range(LEVELS))
+    shown = f'<span class="ramp" style="background: linear-gradient(90deg, {colors})"></span>'
+    return f"<small>{low:.3g} {shown} {high:.3g}</small>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
@@ -74,27 +84,24 @@ def copyable(name: str, text: str, *, yaml_keys: bool = False) -> str:
     )
 
 
-def inline_svg(picture: str, *, prefix: str, width: float) -> str:
-    """Return an SVG to be embedded: identifiers made unique by a prefix, colors following the theme.
-
-    It is shown in proportion to its width (inches), so that the lettering of all pictures has one size.
-    """
-    picture = re.sub(r"<metadata>.*?</metadata>", "", picture[picture.index("<svg") :], flags=re.DOTALL)
-    picture = re.sub(r' id="|url\(#|href="#', rf"\g<0>{prefix}-", picture)
-    picture = re.sub(r"(?<=: )#([0-9a-f]{6})\b", r"var(--c-\1)", picture)
-    size = f'style="width:{128 * width:.0f}px;min-width:{88 * width:.0f}px"'
-    return re.sub(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', rf'<svg xmlns="{_SVG}" viewBox="\1" {size}>', picture, count=1)
+def tinted(color: str) -> str:
+    """Return the style value of a color `#rrggbb` of the light theme, which follows the page's theme."""
+    return f"var(--c-{color[1:]})"
 
 
 def color_rules(html: str) -> str:
     """Return the style rules for the colors that the page names as variables, for light and for dark screens.
 
-    These are `--ink` and its like, which the style sheet names, and `--c-rrggbb`, the colors of inline pictures.
+    These are `--ink` and its like, which the style sheet names, `--h0` to `--h15`, the shades of heat maps, and
+    `--c-rrggbb`, the colors of drawings.
     """
+    darker: dict[str, str] = {}
     names = {"paper": PAPER, "ink": INK, "muted": MUTED, "line": LINE, "wash": WASH, "accent": ACCENT}
     names |= {f"c-{color}": f"#{color}" for color in sorted(set(re.findall(r"var\(--c-([0-9a-f]{6})\)", html)))}
+    for level, (light, dark) in enumerate(zip(shades(HEAT), shades(tuple(map(on_dark, HEAT))), strict=True)):
+        names[f"h{level}"], darker[f"h{level}"] = light, dark
     light = "".join(f"--{name}:{color};" for name, color in names.items())
-    dark = "".join(f"--{name}:{on_dark(color)};" for name, color in names.items())
+    dark = "".join(f"--{name}:{darker.get(name) or on_dark(color)};" for name, color in names.items())
     return f":root{{{light}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
 
 
@@ -102,6 +109,11 @@ def data_url(file: Path) -> str:
     """Return a picture as a data URL."""
     kind = {".svg": "image/svg+xml", ".png": "image/png"}[file.suffix]
     return f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
+def beside(folder: Path, file: Path) -> str:
+    """Return the address of a file in a folder, for a page that lies in the folder."""
+    return escape(quote(file.relative_to(folder).as_posix()))
 
 
 def slug(name: str) -> str:

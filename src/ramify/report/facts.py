@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from ramify import files
@@ -15,9 +13,11 @@ from ramify.imports import unrepeatable
 from ramify.report.elements import (
     amount,
     as_yaml,
+    beside,
     card,
     copyable,
     facts,
+    folded,
     grid,
     percent,
     spaced,
@@ -25,7 +25,9 @@ from ramify.report.elements import (
     titled,
 )
 from ramify.report.folder import RunFolder, number
+from ramify.report.nextsteps import again
 from ramify.report.story import Trial
+from ramify.report.verdict import conditions, seconds_of
 from ramify.wording import duration, sentence
 
 _SHARES = {
@@ -74,8 +76,10 @@ class Facts:
         if (macs := self._measured("macs")) is not None:
             tiles.append(("Multiply-adds", amount(macs), "of one image"))
         for name, milliseconds in list(self._latencies().items())[:1]:
-            tiles.append(("Latency", (f"{milliseconds:.3g}", "ms"), name))
-        if (seconds := _seconds(self.run)) is not None:
+            device = str(self.final.evaluation.get("device") or "")
+            note = name or ", ".join(filter(None, ("one input", device)))
+            tiles.append(("Latency", (f"{milliseconds:.3g}", "ms"), note))
+        if (seconds := seconds_of(self.run)) is not None:
             tiles.append(("Search time" if self.run.config.get("strategy") else "Time", duration(seconds), ""))
         shown = (
             f'<div class="tile"><dt>{escape(label)}</dt><dd>{value}{f"<small>{unit}</small>" if unit else ""}</dd>'
@@ -132,14 +136,14 @@ class Facts:
             if not cost.on_device and (value := self._measured(cost.name)) is not None:
                 takes.append((sentence(cost.label), f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"))
         for name, milliseconds in self._latencies().items():
-            takes.append((f"Latency {name}".strip(), f"{milliseconds:.4g} ms"))
+            takes.append((f"Latency {name}".strip(), f"{milliseconds:.4g} ms{conditions(self.final)}"))
         takes += [(f"Limit of {name}", limit) for name, limit in self._limits()]
         takes += [(f"Predicted {name}", text) for name, text in self._predicted()]
         for run, label in (
             (self.run, "Search" if self.run.config.get("strategy") else "Time"),
             (self.run.retrain, "Retraining"),
         ):
-            if run and (seconds := _seconds(run)) is not None:
+            if run and (seconds := seconds_of(run)) is not None:
                 takes.append((label, " ".join(duration(seconds))))
         split = str(evaluation.get("split", "test"))
         for name, value in self._metrics().items():
@@ -157,7 +161,7 @@ class Facts:
             for title, rows in (("What it takes", takes), ("What it reaches", reaches))
             if rows
         )
-        return titled("Cost and quality", "", grid(cards, wide=True))
+        return titled("Cost and quality", "", folded("All figures", grid(cards, wide=True)))
 
     def adapted(self) -> str:
         """Return the section on what became of a network that was adapted."""
@@ -201,19 +205,35 @@ class Facts:
     def export(self) -> str:
         """Return the section on exported files."""
         titles = {"differences": "Differences to the network in the library"}
-        manifest = self.run.manifest or self.final.manifest
-        cards = (card(titles.get(key, sentence(spaced(key))), facts(value)) for key, value in manifest.items() if value)
-        return titled("Export", "", grid(cards, wide=True))
+        run = self.run if self.run.manifest else self.final
+        told = {key: value for key, value in run.manifest.items() if value}
+        listed = told.pop("files", None)
+        links = "".join(self._exported(run, name, about) for name, about in listed.items()) if listed else ""
+        body = card("Files", f'<ul class="files">{links}</ul>') if links else ""
+        plain = {key: value for key, value in told.items() if not isinstance(value, dict | list)}
+        cards = [card("The network", facts(plain))] if plain else []
+        others = ((key, value) for key, value in told.items() if key not in plain)
+        cards += (card(titles.get(key, sentence(spaced(key))), facts(value)) for key, value in others)
+        return titled("Export", "", body + folded("How it was exported", grid(cards, wide=True)))
+
+    def _exported(self, run: RunFolder, name: Any, about: Any) -> str:
+        """Return an item that links an exported file, with its size."""
+        size = number(about.get("bytes")) if isinstance(about, Mapping) else None
+        told = f"{' '.join(amount(size))}B" if size is not None else "" if isinstance(about, Mapping) else str(about)
+        file = run.path / "export" / str(name)
+        where = beside(self.run.path, file) if files.is_file(file) else ""
+        link = f'<a href="{where}">{escape(str(name))}</a>' if where else escape(str(name))
+        return f"<li>{link} <small>{escape(told)}</small></li>"
 
     def configuration(self) -> str:
         """Return the section with the configurations."""
         runs = (("search" if self.run.retrain else "run", self.run), ("retraining", self.run.retrain))
-        cards = (
-            card(f"config.yaml of the {label}", copyable(f"config-{label}", as_yaml(run.config), yaml_keys=True))
+        body = "".join(
+            folded(f"config.yaml of the {label}", copyable(f"config-{label}", as_yaml(run.config), yaml_keys=True))
             for label, run in runs
             if run and run.config
         )
-        return titled("Configuration", "", grid(cards, wide=True))
+        return titled("Configuration", "", body)
 
     def provenance(self) -> str:
         """Return the section on the run's provenance."""
@@ -224,7 +244,7 @@ class Facts:
         cards = [card("Run", facts(plain))] if plain else []
         cards += (card(sentence(spaced(key)), facts(value)) for key, value in recorded.items() if key not in plain)
         body = f'<div class="packed">{"".join(cards)}</div>' if cards else ""
-        return titled("Provenance", "", body)
+        return titled("Provenance", "", folded("Versions, machine, data, and when it was at work", body))
 
     def repeat(self) -> str:
         """Return the section with the commands that repeat the run."""
@@ -253,44 +273,3 @@ def _tested(run: RunFolder) -> dict[str, Any]:
     split = run.evaluation.get("split", "test")
     known = {"split", "images", *(cost.name for cost in known_costs())}
     return {f"{split}_{key}": value for key, value in run.evaluation.items() if key not in known}
-
-
-def again(config: Mapping[str, Any], directory: Any) -> list[str]:
-    """Return the command words that repeat a run with its configuration.
-
-    Args:
-        config: The configuration.
-        directory: Where the run was made, which its relative paths begin at.
-    """
-
-    def located(path: Any) -> str:
-        place = Path(str(directory), str(path))
-        return str(place) if files.is_there(place) else str(path)
-
-    verb = next((verb for key, verb in _VERBS.items() if key in config), "search")
-    words = [verb, "--config", "config.yaml"]
-    for record in config.get("import") or ():
-        words += ["--import", located(record["file"]) if "file" in record else str(record.get("module"))]
-    source = config["data"].get("source") if isinstance(config["data"], Mapping) else None
-    if source is not None and located(source) != source:
-        words += ["--data", located(source)]
-    return [*words, "--out", "../again"]
-
-
-_VERBS = {"problem": "tune", "shrinking": "shrink", "recipe": "retrain"}
-"""What a configuration says that has these."""
-
-
-def name_of(setting: Any) -> str:
-    """Return a class's or setting's name in the configuration, without its module."""
-    if isinstance(setting, Mapping):
-        if source := setting.get("source"):
-            return Path(str(source)).name
-        setting = setting.get("class_path") or setting.get("space") or ""
-    return re.split("[.:]", str(setting or ""))[-1]
-
-
-def _seconds(run: RunFolder) -> float | None:
-    """Return how long a run took."""
-    durations = (number(source.get("seconds")) for source in (run.result, *reversed(run.history)))
-    return next((seconds for seconds in durations if seconds is not None), None)

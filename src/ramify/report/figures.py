@@ -1,225 +1,181 @@
-"""The interactive figures of the page, as Plotly figures in the light colors; the page repaints them for dark."""
+"""The charts of the page, of the stories that a run tells."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from html import escape
+from itertools import chain
 from textwrap import wrap
 
-import plotly.graph_objects as go
-
-from ramify.report.palette import ACCENT, FAINT, HEAT, INK, LINE, MUTED, PAPER, SERIES, line_color, operation_color
+from ramify.report.axes import Axis, linear, logarithmic, shares
+from ramify.report.charts import Chart, Line, Points
+from ramify.report.heat import HeatMap
+from ramify.report.palette import ACCENT, SERIES, line_color, operation_color
 from ramify.report.sizes import SizeHistory
 from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial
 
-_FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_SHARE = re.compile(r"share|entropy|sparsity|fraction")
+"""Quantities between 0 and 1."""
+_MOST = 1000
+"""The most trials that are drawn as points of a chart."""
+_TOLD = 110
+"""The most letters of a notation that are said of a point."""
 
 
-def curve(panel: Panel) -> go.Figure:
+def curve(panel: Panel) -> Chart:
     """Draw one quantity over a run."""
-    figure = new_plot(260, panel.axis)
-    few = len(panel.positions) < 40
-    for at, (split, values) in enumerate(panel.series.items()):
-        figure.add_scatter(
-            x=panel.positions,
-            y=values,
-            name=split,
-            mode="lines+markers" if few else "lines",
-            line={"color": line_color(split, at), "width": 2},
-            marker={"size": 5},
-            connectgaps=True,
-            hovertemplate=f"%{{y:,.4~g}}<extra>{split}</extra>",
-        )
-    return figure.update_layout(showlegend=len(panel.series) > 1, hovermode="x unified")
+    known = [value for values in panel.series.values() for value in values if value is not None]
+    lines = tuple(
+        Line(split if len(panel.series) > 1 else "", line_color(split, at), panel.positions, values)
+        for at, (split, values) in enumerate(panel.series.items())
+    )
+    return Chart(positions(panel.axis, panel.positions), axis_of(panel.title, known), lines)
 
 
-def heatmap(choice: ChoiceHistory, highest: float) -> go.Figure:
+def axis_of(quantity: str, values: Sequence[float]) -> Axis:
+    """Return the vertical axis of a quantity: all of it where it has two ends, such as a share, else what fits."""
+    if _SHARE.search(quantity) and all(0 <= value <= 1 for value in values):
+        return shares()
+    if quantity.endswith("%"):
+        return linear(values, within=(0, 100), fits=False)
+    return linear(values, fits=False)
+
+
+def positions(name: str, values: Sequence[float]) -> Axis:
+    """Return the horizontal axis of epochs, steps or the like."""
+    return linear(values, name, whole=all(float(value).is_integer() for value in values))
+
+
+def heatmap(choice: ChoiceHistory, ends: tuple[float, float]) -> HeatMap:
     """Draw the final mixing weights of one choice; frames mark the candidates of the derived architecture."""
-    figure = new_plot(92 + 25 * len(choice.edges))
-    figure.add_heatmap(
-        z=choice.frames[-1],
-        zmin=0,
-        zmax=highest,
-        colorscale=[[at / (len(HEAT) - 1), color] for at, color in enumerate(HEAT)],
-        showscale=False,
-        xgap=2,
-        ygap=2,
-        hoverongaps=False,
-        text=[[f"{edge}<br>{escape(op)}" for op in choice.operations] for edge in map(escape, choice.edges)],
-        hovertemplate="%{text}<br><b>%{z:.3f}</b><extra></extra>",
-    )
-    for edge, operation in sorted(choice.chosen):
-        color = operation_color(choice.operations[operation])
-        box = {"x0": operation - 0.47, "x1": operation + 0.47, "y0": edge - 0.44, "y1": edge + 0.44}
-        figure.add_shape(type="rect", line={"color": color, "width": 2}, **box)
-    columns = [f'<span style="color:{operation_color(op)}">{escape(op)}</span>' for op in choice.operations]
-    figure.update_xaxes(
-        side="top",
-        tickvals=list(range(len(columns))),
-        ticktext=columns,
-        tickangle=-35,
-        ticklabeloverflow="allow",
-        fixedrange=True,
-    )
-    rows = list(map(escape, choice.edges))
-    figure.update_yaxes(
-        autorange="reversed", tickvals=list(range(len(rows))), ticktext=rows, showgrid=False, fixedrange=True
-    )
-    longest = max(map(len, choice.operations))  # leaning labels: 5 pixels to the right and 4 up for each letter
-    return figure.update_layout(margin={"t": 20 + 4 * longest, "b": 8, "r": 12 + 5 * len(choice.operations[-1])})
+    colors = tuple(map(operation_color, choice.operations))
+    framed = {(edge, operation): colors[operation] for edge, operation in choice.chosen}
+    return HeatMap(choice.edges, choice.operations, choice.frames[-1], *ends, colors=colors, framed=framed)
 
 
-def size_map(sizes: SizeHistory) -> go.Figure:
+def size_map(sizes: SizeHistory) -> HeatMap:
     """Draw the mean share that every convolution keeps, over the search."""
-    figure = new_plot(92 + 15 * len(sizes.rows), sizes.axis)
-    figure.add_heatmap(
-        z=sizes.shares,
-        x=sizes.positions,
-        zmin=0,
-        zmax=1,
-        colorscale=[[at / (len(HEAT) - 1), color] for at, color in enumerate(HEAT)],
-        showscale=False,
-        text=[[row] * len(sizes.positions) for row in map(escape, sizes.rows)],
-        hovertemplate=f"%{{text}}, {sizes.axis} %{{x}}<br><b>%{{z:.2f}}</b><extra></extra>",
-    )
-    return figure.update_yaxes(autorange="reversed", showticklabels=False)
+    at = [f"{position:g}" for position in sizes.positions]
+    names = [f"{sizes.axis} {position}" for position in at]
+    tall = min(22, max(11, 420 / len(sizes.rows)))
+    return HeatMap(sizes.rows, at, sizes.shares, 0, 1, names=names, axis=sizes.axis, tall=tall)
 
 
-def edge_lines(mixing: MixingHistory) -> go.Figure:
+def edge_lines(mixing: MixingHistory) -> Chart:
     """Draw the weights of the operations on the first edge over the search; the page can switch edges."""
-    figure = new_plot(360, mixing.axis)
     first = mixing.choices[0]
-    for at, operation in enumerate(first.operations):
-        figure.add_scatter(
-            x=mixing.positions,
-            y=[frame[0][at] for frame in first.frames],
-            name=escape(operation),
-            mode="lines",
-            line={"color": operation_color(operation), "width": 2},
-            hovertemplate="%{y:.3f}",
-        )
-    return figure.update_layout(hovermode="x unified", legend={"y": -0.2, "yanchor": "top"}).update_yaxes(
-        rangemode="tozero", title_text="mixing weight"
+    lines = tuple(
+        Line(operation, operation_color(operation), mixing.positions, [frame[0][at] for frame in first.frames])
+        for at, operation in enumerate(first.operations)
     )
+    up = linear((0, mixing.ends[1]), "mixing weight", fits=False)
+    return Chart(positions(mixing.axis, mixing.positions), up, lines, height=260)
 
 
-def entropy(mixing: MixingHistory) -> go.Figure:
+def entropy(mixing: MixingHistory) -> Chart:
     """Draw the mean entropy of the edges of every choice, with the range from smallest to largest."""
-    figure = new_plot(360, mixing.axis)
+    lines = []
     for at, choice in enumerate(mixing.choices):
         entropies = [(x, *values) for x, values in zip(mixing.positions, choice.entropy(), strict=True) if values]
-        if not entropies:
-            continue
-        x, mean, low, high = (list(column) for column in zip(*entropies, strict=True))
-        color = SERIES[at % len(SERIES)]
-        band = {"mode": "lines", "line": {"width": 0, "color": color}, "showlegend": False, "hoverinfo": "skip"}
-        figure.add_scatter(x=x + x[::-1], y=high + low[::-1], fill="toself", fillcolor=color, opacity=0.1, **band)
-        figure.add_scatter(
-            x=x, y=mean, name=escape(choice.name), mode="lines", line={"color": color, "width": 2.2},
-            hovertemplate="%{y:.3f}",
-        )  # fmt: skip
-    return figure.update_layout(hovermode="x unified", legend={"y": -0.2, "yanchor": "top"}).update_yaxes(
-        range=[0, 1.03], title_text="entropy (1: undecided)"
+        if entropies:
+            x, mean, low, high = (list(column) for column in zip(*entropies, strict=True))
+            lines.append(Line(choice.name, SERIES[at % len(SERIES)], x, mean, low=low, high=high))
+    across = positions(mixing.axis, mixing.positions)
+    return Chart(across, shares("entropy (1: undecided)"), tuple(lines), height=260)
+
+
+def scores(trials: Sequence[Trial]) -> Chart:
+    """Draw the score of every trial and the best so far."""
+    shown = thinned(trials)
+    best = Line(
+        "best so far", ACCENT, [trial.number for trial in shown], [trial.best for trial in shown], 2.2, stairs=True
     )
+    points = _points(shown, [trial.number for trial in shown])
+    up = linear([trial.score for trial in shown], "score", fits=False)
+    return Chart(positions("trial", [trial.number for trial in shown]), up, (best,), points, height=270)
 
 
-def scores(trials: Sequence[Trial]) -> go.Figure:
-    """Draw the score of every trial and the best so far; hovering shows the architecture."""
-    figure = new_plot(380, "trial")
-    _add_trials(figure, trials, [trial.number for trial in trials])
-    figure.add_scatter(
-        x=[trial.number for trial in trials],
-        y=[trial.best for trial in trials],
-        name="best so far",
-        mode="lines",
-        line={"color": ACCENT, "width": 2.2, "shape": "hv"},
-        hoverinfo="skip",
-    )
-    return figure.update_yaxes(title_text="score").update_layout(legend={"y": -0.18, "yanchor": "top"})
-
-
-def trade_off(trials: Sequence[Trial], metric: str, label: str) -> go.Figure:
+def trade_off(trials: Sequence[Trial], metric: str, label: str) -> Chart:
     """Draw the score of every trial against a cost that was measured with it."""
-    figure = new_plot(380, label)
-    measured = [trial for trial in trials if metric in trial.metrics]
-    _add_trials(figure, measured, [trial.metrics[metric] for trial in measured])
-    return figure.update_yaxes(title_text="score").update_layout(legend={"y": -0.18, "yanchor": "top"})
+    measured = thinned([trial for trial in trials if metric in trial.metrics])
+    costs = [trial.metrics[metric] for trial in measured]
+    up = linear([trial.score for trial in measured], "score", fits=False)
+    return Chart(linear(costs, label), up, points=_points(measured, costs), height=270)
 
 
-def front(story: FrontStory, other: int, labels: tuple[str, str]) -> go.Figure:
+def front(story: FrontStory, other: int, labels: tuple[str, str]) -> Chart:
     """Draw the first objective of every trial against another one, with the Pareto front; both are minimized."""
-    figure = new_plot(400, labels[1])
     steps = story.stairs(other)
-    figure.add_scatter(
-        x=[x for x, _ in steps],
-        y=[y for _, y in steps],
-        mode="lines",
-        line={"color": ACCENT, "width": 1.6, "shape": "hv"},
-        showlegend=False,
-        hoverinfo="skip",
-    )
-    on_front = set(story.members)
-    for name, wanted, color, size, opacity in (
-        ("trial", False, SERIES[0], 7, 0.35),
-        ("front", True, ACCENT, 10, 1.0),
-    ):
-        shown = [at for at in range(len(story.trials)) if (at in on_front) is wanted]
-        figure.add_scatter(
-            x=[story.points[at][other] for at in shown],
-            y=[story.points[at][0] for at in shown],
-            name=name,
-            mode="markers",
-            marker={"color": color, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
-            text=[_hover(story.trials[at]) for at in shown],
-            hovertemplate="%{text}<extra></extra>",
+    line = Line("", ACCENT, [x for x, _ in steps], [y for _, y in steps], 1.6, stairs=True)
+    on_front, others = list(story.members), sorted(set(range(len(story.trials))) - set(story.members))
+    shown = _evenly(others, _MOST)
+    points = tuple(
+        Points(
+            name,
+            color,
+            [story.points[at][other] for at in members],
+            [story.points[at][0] for at in members],
+            [told(story.trials[at]) for at in members],
+            size,
+            opacity,
         )
-    figure.update_xaxes(showgrid=True)
-    return figure.update_yaxes(title_text=labels[0]).update_layout(legend={"y": -0.18, "yanchor": "top"})
+        for name, members, color, size, opacity in (
+            ("trial", shown, SERIES[0], 7, 0.4),
+            ("front", on_front, ACCENT, 10, 1.0),
+        )
+    )
+    drawn = [story.points[at] for at in (*shown, *on_front)]
+    across = _costs([point[other] for point in drawn], labels[1])
+    return Chart(across, linear([point[0] for point in drawn], labels[0], fits=False), (line,), points, height=290)
 
 
-def _add_trials(figure: go.Figure, trials: Sequence[Trial], positions: Sequence[float]) -> None:
-    """Add the trials as points, those apart that were the best of their time."""
-    bests = [None, *(trial.best for trial in trials)]
-    records = [trial.score >= trial.best != before for trial, before in zip(trials, bests, strict=False)]
+def thinned(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that are drawn: all that were the best of their time, and of the others not too many."""
+    if len(trials) <= _MOST:
+        return list(trials)
+    records = {at for at, record in enumerate(_records(trials)) if record}
+    others = [at for at in range(len(trials)) if at not in records]
+    return [trials[at] for at in sorted(records | set(_evenly(others, max(2, _MOST - len(records)))))]
+
+
+def told(trial: Trial) -> str:
+    """Return what is said of a trial: number, score, notation and metrics, in lines."""
+    text = trial.notation
+    lines = wrap(text if len(text) <= _TOLD else f"{text[: _TOLD - 1]}…", 44)
+    facts = [f"{key} {value:,.6g}" for key, value in trial.metrics.items()][:6]
+    return "\n".join([f"trial {trial.number:g}: {trial.score:,.6g}", *lines, *facts])
+
+
+def _costs(values: Sequence[float], label: str) -> Axis:
+    """Return the axis of a cost: logarithmic where it has several magnitudes."""
+    if values and min(values) > 0 and max(values) > 100 * min(values):
+        return logarithmic(values, label)
+    return linear(values, label)
+
+
+def _evenly(items: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of the items, evenly spaced."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(at * (len(items) - 1) / (most - 1))] for at in range(most)]
+
+
+def _records(trials: Sequence[Trial]) -> list[bool]:
+    """Return which trials were the best of their time."""
+    bests = chain([None], (trial.best for trial in trials))
+    return [trial.score >= trial.best != before for trial, before in zip(trials, bests, strict=False)]
+
+
+def _points(trials: Sequence[Trial], places: Sequence[float]) -> tuple[Points, ...]:
+    """Return the trials as points, those apart that were the best of their time."""
+    records = _records(trials)
+    drawn = []
     for name, wanted, color, size, opacity in (
         ("trial", False, SERIES[0], 7, 0.5),
         ("new best", True, ACCENT, 10, 1.0),
     ):
         shown = [at for at, record in enumerate(records) if record is wanted]
-        figure.add_scatter(
-            x=[positions[at] for at in shown],
-            y=[trials[at].score for at in shown],
-            name=name,
-            mode="markers",
-            marker={"color": color, "size": size, "opacity": opacity, "line": {"color": PAPER, "width": 1}},
-            text=[_hover(trials[at]) for at in shown],
-            hovertemplate="%{text}<extra></extra>",
-        )
-
-
-def _hover(trial: Trial) -> str:
-    lines = wrap(trial.notation, 64)[:8]
-    facts = [f"{escape(key)} {value:,.6g}" for key, value in trial.metrics.items()][:6]
-    return "<br>".join([f"<b>trial {trial.number:g}: {trial.score:,.6g}</b>", *map(escape, lines), *facts])
-
-
-def new_plot(height: int, axis: str = "") -> go.Figure:
-    """Return an empty figure of this height in pixels, in the light colors."""
-    clear = "rgba(0,0,0,0)"
-    title = {"standoff": 8, "font": {"size": 12}}
-    lines = {"gridcolor": LINE, "zeroline": False, "showline": False, "automargin": True, "ticks": ""}
-    return go.Figure(
-        layout={
-            "template": "none",
-            "height": height,
-            "margin": {"l": 48, "r": 14, "t": 12, "b": 40},
-            "paper_bgcolor": clear,
-            "plot_bgcolor": clear,
-            "font": {"family": _FONT, "size": 12, "color": MUTED},
-            "hoverlabel": {"bgcolor": PAPER, "bordercolor": LINE, "font": {"color": INK, "family": _FONT}},
-            "modebar": {"bgcolor": clear, "color": FAINT, "activecolor": MUTED},
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"color": INK}},
-            "xaxis": {**lines, "showgrid": False, "title": {"text": axis, **title}},
-            "yaxis": {**lines, "title": title},
-        }
-    )
+        texts = [told(trials[at]) for at in shown]
+        values = [trials[at].score for at in shown]
+        drawn.append(Points(name, color, [places[at] for at in shown], values, texts, size, opacity))
+    return tuple(drawn)

@@ -21,6 +21,8 @@ Number = float | None
 
 DETAILS = "evaluation-details.json"
 """What an evaluation says beside its metrics."""
+WORST = "evaluation-worst.json"
+"""The images on which a network is most wrong."""
 
 
 class Row(TypedDict, total=False):
@@ -75,6 +77,21 @@ class Evaluation(TypedDict, total=False):
     split: str
 
 
+WorstImage = TypedDict(
+    "WorstImage", {"position": int, "class": str, "taken_for": str, "probability": float, "of_taken": float}
+)
+"""An image on which a network is wrong."""
+
+
+class Worst(TypedDict, total=False):
+    """The images on which a network is most wrong, as one picture of them below each other."""
+
+    height: int
+    width: int
+    picture: str
+    images: list[WorstImage]
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run as plain data, empty where a file is missing."""
@@ -87,6 +104,7 @@ class RunFolder:
     architecture: Any
     evaluation: Mapping[str, Any]
     details: Mapping[str, Any]
+    worst: Mapping[str, Any]
     reads: tuple[Mapping[str, Any], ...]
     manifest: Mapping[str, Any]
     retrain: RunFolder | None
@@ -123,6 +141,7 @@ def read_folder(path: Path) -> RunFolder:
         architecture=_read_mapping(path / "architecture.json"),
         evaluation=_read_mapping(path / "evaluation.json", Evaluation),
         details=_read_mapping(path / DETAILS),
+        worst=_read_mapping(path / WORST, Worst),
         reads=tuple(row for _, row in _read_lines(path / "reads.jsonl")),
         manifest=_read_mapping(path / "export" / "manifest.json"),
         **{name: read_folder(one) if (one / "config.yaml").is_file() else None for name, one in within.items()},

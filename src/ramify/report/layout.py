@@ -236,3 +236,10 @@ def _points(chains: Sequence[Sequence[Vertex]], columns: Sequence[Sequence[Verte
         stop = (target.x - target.width / 2, port(target, target.before, bends[-1]))
         level = ((bend.x + side * widths[bend.column] / 2, bend.y) for bend in bends for side in (-1, 1))
         yield tuple(dict.fromkeys((start, *level, stop)))  # a column of bends alone has no width: one corner
+
+
+def slopes_of(points: Sequence[Point]) -> list[float]:
+    """Return the slopes of a smooth line at the corners of a route: monotone between them, horizontal at the ends."""
+    secants = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(points)]
+    inner = [2 * a * b / (a + b) if a * b > 0 else 0.0 for a, b in pairwise(secants)]  # Fritsch and Butland
+    return [0.0, *inner, 0.0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import colorsys
 import re
 import zlib
+from collections.abc import Sequence
 
 PAPER, INK, MUTED, LINE, WASH, FAINT = "#ffffff", "#1d232b", "#5e6874", "#d9dde2", "#f1f3f5", "#aeb5bd"
 ACCENT = "#1c7a5a"
@@ -77,9 +78,20 @@ def on_dark(color: str) -> str:
     return _to_hex(hue, 0.42 + 0.55 * lightness, 0.9 * saturation)
 
 
-def colors_in(text: str) -> list[str]:
-    """Return the colors that occur in a picture or a figure, sorted."""
-    return sorted(set(re.findall(r"#[0-9a-f]{6}\b", text)))
+LEVELS = 16
+"""Shades of a heat map."""
+
+
+def shades(colors: Sequence[str]) -> list[str]:
+    """Return the colors of all levels of a heat map: those given, and what lies between them."""
+    parts = [[int(color[at : at + 2], 16) for at in (1, 3, 5)] for color in colors]
+    mixed = []
+    for level in range(LEVELS):
+        place = level / (LEVELS - 1) * (len(parts) - 1)
+        at = min(int(place), len(parts) - 2)
+        pairs = zip(parts[at], parts[at + 1], strict=True)
+        mixed.append("#" + "".join(f"{round(a + (place - at) * (b - a)):02x}" for a, b in pairs))
+    return mixed
 
 
 def _to_hex(hue: float, lightness: float, saturation: float) -> str:

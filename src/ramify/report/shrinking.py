@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from ramify import reading
 from ramify.errors import RunError
+from ramify.report.axes import logarithmic
+from ramify.report.charts import Chart, Line
 from ramify.report.curves import new_figure
-from ramify.report.figures import new_plot
+from ramify.report.figures import positions
+from ramify.report.heat import HeatMap
 from ramify.report.palette import ACCENT, HEAT, INK, MUTED, PAPER, WASH, operation_color
 from ramify.shrinking.session import Row as Iteration
 
@@ -145,97 +146,52 @@ def _story(rows: Sequence[Row], choice: Choice, names: Sequence[str]) -> Shrunk:
 # Interactive
 
 
-def lives(story: Shrunk, iterations: int) -> go.Figure:
+def lives(story: Shrunk, iterations: int) -> HeatMap:
     """Draw (edges × operations) by the iteration in which they were dropped; those that stayed are marked."""
-    figure = new_plot(92 + 25 * len(story.edges))
-    values, texts, hover = [], [], []
+    values, texts, told = [], [], []
+    framed: dict[tuple[int, int], str] = {}
     for edge, (exists, row) in enumerate(zip(story.exists, story.went, strict=True)):
-        values.append([(at or iterations + 1) if there else None for at, there in zip(row, exists, strict=True)])
-        texts.append([str(at or "") if there else "" for at, there in zip(row, exists, strict=True)])
-        hover.append([_fate(story.label((edge, op)), number) for op, number in enumerate(row)])
-    figure.add_heatmap(
-        z=values,
-        zmin=1,
-        zmax=iterations + 1,
-        colorscale=[[at / (len(HEAT) - 1), color] for at, color in enumerate((WASH, *HEAT[1:-1], ACCENT))],
-        showscale=False,
-        xgap=2,
-        ygap=2,
-        hoverongaps=False,
-        text=texts,
-        texttemplate="%{text}",
-        textfont={"size": 11},
-        customdata=hover,
-        hovertemplate="%{customdata}<extra></extra>",
+        values.append([(at or None) if there else None for at, there in zip(row, exists, strict=True)])
+        texts.append([str(at or "✓") if there else "" for at, there in zip(row, exists, strict=True)])
+        told.append([_fate(number) if there else "" for number, there in zip(row, exists, strict=True)])
+        framed |= {(edge, op): ACCENT for op, at in enumerate(row) if exists[op] and not at}
+    colors = tuple(map(operation_color, story.ops))
+    return HeatMap(
+        story.edges, story.ops, values, 0, 2 * iterations, colors=colors, framed=framed, written=texts, told=told
     )
-    columns = list(map(_colored, story.ops))
-    figure.update_xaxes(
-        side="top", tickvals=list(range(len(columns))), ticktext=columns, tickangle=-35, fixedrange=True
-    )
-    return _with_edges(figure, story)
 
 
-def angles(story: Shrunk) -> go.Figure:
+def angles(story: Shrunk) -> HeatMap:
     """Draw the rank of every operator's angle over the iterations."""
-    figure = new_plot(92 + 25 * len(story.edges))
-    hover: list[list[str]] = []
+    count = len(story.angles)
+    told: list[list[str]] = []
     for edge in range(len(story.edges)):
-        hover.append([])
+        told.append([])
         for op in range(len(story.ops)):
-            for number, (mean, error) in enumerate(zip(story.angles, story.errors, strict=True), start=1):
+            for mean, error in zip(story.angles, story.errors, strict=True):
                 value = mean[edge][op]
-                what = "" if value is None else f"<b>{value:.4f} ± {error[edge][op]:.4f} rad</b>"
-                hover[-1].append(f"{escape(story.label((edge, op)))}<br>iteration {number}: {what}")
-            hover[-1].append("")
-    figure.add_heatmap(
-        z=story.strips,
-        customdata=[row[:-1] for row in hover],
-        zmin=0,
-        zmax=1,
-        colorscale=[[at / (len(_SHADES) - 1), color] for at, color in enumerate(_SHADES)],
-        showscale=False,
-        ygap=2,
-        hoverongaps=False,
-        hovertemplate="%{customdata}<extra></extra>",
+                told[-1].append("" if value is None else f"{value:.4f} ± {error[edge][op]:.4f} rad")
+            told[-1].append("")
+        del told[-1][-1]
+    names = [f"{op}, iteration {number}" for op in story.ops for number in (*range(1, count + 1), 0)][:-1]
+    heads = [""] * len(names)
+    for name, middle in zip(story.ops, story.middles, strict=True):
+        heads[round(middle)] = name
+    colors = [operation_color(story.ops[at // (count + 1)]) for at in range(len(names))]
+    return HeatMap(
+        story.edges, heads, story.strips, -0.2, 1, colors=colors, told=told, names=names, written=[], tall=25
     )
-    figure.update_xaxes(
-        side="top", tickvals=story.middles, ticktext=list(map(_colored, story.ops)), tickangle=-35, fixedrange=True
-    )
-    return _with_edges(figure, story)
 
 
-def _with_edges(figure: go.Figure, story: Shrunk) -> go.Figure:
-    rows = list(map(escape, story.edges))
-    figure.update_yaxes(
-        autorange="reversed", tickvals=list(range(len(rows))), ticktext=rows, showgrid=False, fixedrange=True
-    )
-    longest = max(map(len, story.ops))  # leaning labels, as in the heat maps of mixing weights
-    return figure.update_layout(margin={"t": 20 + 4 * longest, "b": 8, "r": 12 + 5 * len(story.ops[-1])})
-
-
-def _fate(label: str, number: int) -> str:
-    return f"{escape(label)}<br><b>{f'went in iteration {number}' if number else 'is left'}</b>"
-
-
-def _colored(op: str) -> str:
-    return f'<span style="color:{operation_color(op)}">{escape(op)}</span>'
-
-
-def sizes(before: float, rows: Sequence[Row]) -> go.Figure:
+def sizes(before: float, rows: Sequence[Row]) -> Chart:
     """Draw the number of remaining combinations of operators after every iteration."""
-    figure = new_plot(260, "iteration")
-    figure.add_scatter(
-        x=list(range(len(rows) + 1)),
-        y=[before, *(row["size"] for row in rows)],
-        mode="lines+markers",
-        line={"color": ACCENT, "width": 2},
-        hovertemplate="%{y:,.4~g}<extra></extra>",
-    )
-    return figure.update_yaxes(type="log", dtick=_decades(before), exponentformat="power")
+    counts = [before, *(row["size"] for row in rows)]
+    line = Line("", ACCENT, range(len(counts)), counts)
+    return Chart(positions("iteration", range(len(counts))), logarithmic(counts), (line,))
 
 
-def _decades(before: float) -> int:
-    return max(1, math.ceil(math.log10(max(before, 10)) / 6))
+def _fate(number: int) -> str:
+    return f"went in iteration {number}" if number else "is left"
 
 
 def _ranks(table: Table) -> dict[tuple[int, int], float]:

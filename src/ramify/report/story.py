@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Matrix = list[list[float | None]]
 
-_FRAMES, _POINTS = 200, 2000  # at most so many positions of the slider, points of a curve
+_FRAMES, _POINTS = 200, 400  # at most so many positions of the slider, points of a curve
+_WEIGHTS = 60_000
+"""At most so many mixing weights of all positions together."""
 _POSITIONS = (  # where a row stands, not what it measured
     "phase", "step", "steps", "epoch", "seconds", "trial", "stage", "returned_to_epoch", "cycle",
 )  # fmt: skip
@@ -104,20 +106,31 @@ class MixingHistory:
     axis: str
     positions: tuple[float, ...]
     choices: tuple[ChoiceHistory, ...]
+    derived: tuple[Mapping[str, Any] | None, ...] = ()  # the architecture that stood then
 
     @property
-    def highest(self) -> float:
-        """The upper end of the heat maps' color scale: the largest weight of the search, but at least 0.5."""
-        weights = (
-            weight for choice in self.choices for frame in choice.frames for row in frame for weight in row if weight
-        )
-        return max(0.5, *weights)
+    def ends(self) -> tuple[float, float]:
+        """The ends of the heat maps' color scale: the largest weight of the search, and the smallest or 0.
+
+        The smallest one where weights hardly differ: on a scale from 0 they would all have the same color.
+        """
+        every = {
+            weight
+            for choice in self.choices
+            for frame in choice.frames
+            for row in frame
+            for weight in row
+            if weight is not None
+        }
+        low, high = min(every, default=0.0), max(every, default=1.0)
+        low = low if low < 0 or high < 3 * low else 0.0
+        return (low, high) if low < high else (0.0, high if high > 0 else 1.0)
 
 
-def panels(rows: Sequence[Row]) -> list[Panel]:
-    """Return one panel for each measured quantity, with all of its splits."""
+def panels(rows: Sequence[Row], without: Collection[str] = ()) -> list[Panel]:
+    """Return one panel for each measured quantity, with all of its splits, but those that are shown elsewhere."""
     rows = thin(rows, _POINTS)
-    keys = dict.fromkeys(key for row in rows for key in row if key not in _POSITIONS)
+    keys = dict.fromkeys(key for row in rows for key in row if key not in _POSITIONS and key not in without)
     groups: dict[str, dict[str, str]] = {"accuracy": {}, "loss": {}}  # these two first
     names = _SPLITS | (_AIMS if any(key.startswith("target_") for key in keys) else {})
     for key in keys:
@@ -188,6 +201,10 @@ def cycles(rows: Sequence[Row]) -> list[Cycle]:
     return ended
 
 
+CYCLE_KEYS = {"distillation", "cycle_accuracy"}
+"""What is shown of cycles, beside the losses."""
+
+
 def cycle_panels(rows: Sequence[Row]) -> list[Panel]:
     """Return panels of both networks' validation losses, their distance, and the accuracy of each cycle's network."""
     rows = [row for row in rows if number(row.get("cycle")) is not None and "distillation" in row]
@@ -223,16 +240,20 @@ def mixing_history(
     Raises:
         RunError: If recorded weights do not have the shape of their choice.
     """
-    rows = thin([row for row in run.history if row.get("mixing")], _FRAMES)
+    rows = [row for row in run.history if row.get("mixing")]
     names = dict.fromkeys(name for row in rows for name in row["mixing"])
     rows = [row for row in rows if all(name in row["mixing"] for name in names)]
     if not rows:
         return None
+    each = sum(len(weights) for matrix in rows[0]["mixing"].values() for weights in matrix)
+    shown = thin(rows, min(_FRAMES, max(2, _WEIGHTS // max(each, 1))))
     histories = [
-        _choice_history(run, name, [row["mixing"][name] for row in rows], graphs.get(name), (choices or {}).get(name))
+        _choice_history(run, name, [row["mixing"][name] for row in shown], graphs.get(name), (choices or {}).get(name))
         for name in names
     ]
-    return MixingHistory(*positions_of(rows), tuple(histories))
+    derived = (row.get("architecture") for row in shown)
+    told = tuple(one if isinstance(one, dict) else None for one in derived)
+    return MixingHistory(*positions_of(shown), tuple(histories), told)
 
 
 def thin(rows: Sequence[Row], limit: int) -> Sequence[Row]:
@@ -328,10 +349,16 @@ def _rounded(frame: list[list[float]], mask: Any = None) -> Matrix:
 
 
 def _entropies(frame: Matrix) -> tuple[float, float, float] | None:
+    entropies = edge_entropies(frame)
+    return (fmean(entropies), min(entropies), max(entropies)) if entropies else None
+
+
+def edge_entropies(frame: Matrix) -> list[float]:
+    """Return the entropy of every edge that has a choice, as a share of the largest possible one."""
     entropies = []
     for weights in frame:
         existing = [weight for weight in weights if weight is not None]
         if len(existing) > 1 and (total := sum(existing)) > 0 and min(existing) >= 0:
             shares = (weight / total for weight in existing if weight)
             entropies.append(-sum(share * math.log(share) for share in shares) / math.log(len(existing)))
-    return (fmean(entropies), min(entropies), max(entropies)) if entropies else None
+    return entropies

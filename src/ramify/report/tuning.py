@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-import plotly.graph_objects as go
 from matplotlib.figure import Figure
 
 from ramify.hypergradient.rivals import RIVALS
 from ramify.hypergradient.session import OURS
+from ramify.report.axes import linear, logarithmic
+from ramify.report.charts import Chart
+from ramify.report.charts import Line as DrawnLine
 from ramify.report.curves import draw_panels, dress, new_figure
 from ramify.report.elements import card, grid, spaced, table, titled
-from ramify.report.figures import curve, new_plot
+from ramify.report.figures import curve, positions
 from ramify.report.folder import RunFolder, number
+from ramify.report.page import Page
 from ramify.report.palette import ACCENT, SERIES
 from ramify.report.story import Panel
 from ramify.wording import sentence
@@ -112,23 +115,16 @@ def _best_so_far(rows: Sequence[Row]) -> Line:
     return tuple(costs), tuple(best)
 
 
-def section(
-    tuning: Tuning | None, plot: Callable[[str, go.Figure], str], still: Callable[[str, str, Figure], str]
-) -> str:
-    """Return the section as HTML, empty for no tuning.
-
-    Args:
-        tuning: The story.
-        plot: Takes the name of an interactive figure and the figure, and returns its place.
-        still: Takes the name of a picture, what it shows, and the picture, and returns its place on paper.
-    """
+def section(tuning: Tuning | None, page: Page) -> str:
+    """Return the section as HTML, empty for no tuning; the page gets its charts and pictures."""
     if tuning is None or not tuning.costs:
         return ""
-    cards = [card("Best validation loss by cost", plot("tuning-cost", _lines(tuning.costs, "passes", stairs=True)))]
+    title = "Best validation loss by cost"
+    cards = [page.plot("tuning-cost", title, _lines(tuning.costs, "passes", stairs=True))]
     if tuning.values:
         figure = _lines(tuning.values, "iteration", log=_is_wide(tuning.values))
-        cards.append(card("Where the hyper-parameters went", plot("tuning-values", figure)))
-    small = [card(sentence(panel.title), plot(f"tuning-{at}", curve(panel))) for at, panel in enumerate(tuning.panels)]
+        cards.append(page.plot("tuning-values", "Where the hyper-parameters went", figure))
+    small = [page.plot(f"tuning-{at}", sentence(panel.title), curve(panel)) for at, panel in enumerate(tuning.panels)]
     rows = [
         (
             escape(who),
@@ -142,9 +138,9 @@ def section(
         "A pass is a gradient of the training or validation loss over all data; a product with second derivatives "
         "counts as two. Rejected points are left out of the best."
     )
-    pictures = still("tuning", "Best validation loss by cost, and hyper-parameters", _draw(tuning))
-    pictures += still("tuning-curves", "Losses, tolerances and inner iterations", draw_panels(tuning.panels))
-    body = grid(cards, wide=True, screen=True) + grid(small, screen=True) + pictures + listing
+    page.save("tuning", _draw(tuning))
+    page.save("tuning-curves", draw_panels(tuning.panels))
+    body = grid(cards, wide=True) + grid(small) + listing
     return titled("How the hyper-parameters were tuned", lead, body)
 
 
@@ -163,23 +159,14 @@ def _color(at: int, name: str) -> str:
     return ACCENT if name == OURS else SERIES[at % len(SERIES)]
 
 
-def _lines(lines: Mapping[str, Line], axis: str, *, stairs: bool = False, log: bool = False) -> go.Figure:
+def _lines(lines: Mapping[str, Line], axis: str, *, stairs: bool = False, log: bool = False) -> Chart:
     """Draw several lines."""
-    figure = new_plot(380, axis)
-    for at, (name, (x, y)) in enumerate(lines.items()):
-        figure.add_scatter(
-            x=x,
-            y=y,
-            name=escape(name),
-            mode="lines+markers" if len(x) < 40 else "lines",
-            line={"color": _color(at, name), "width": 2, "shape": "hv" if stairs else "linear"},
-            marker={"size": 5},
-            hovertemplate="%{y:,.5~g}",
-        )
-    figure.update_layout(hovermode="x unified", legend={"y": -0.18, "yanchor": "top"})
-    if stairs:
-        figure.update_yaxes(range=_range(lines))
-    return figure.update_yaxes(type="log") if log else figure
+    drawn = tuple(
+        DrawnLine(name, _color(at, name), x, y, stairs=stairs) for at, (name, (x, y)) in enumerate(lines.items())
+    )
+    values = _range(lines) if stairs else [value for _, line in lines.values() for value in line]
+    across = positions(axis, [x for places, _ in lines.values() for x in places])
+    return Chart(across, logarithmic(values) if log else linear(values, fits=stairs), drawn, height=260, clipped=stairs)
 
 
 def _range(lines: Mapping[str, Line]) -> tuple[float, float]:

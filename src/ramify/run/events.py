@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,7 @@ class Events:
     def _write(self, event: Any) -> None:
         """Write a record: its length and its bytes, each followed by a sum."""
         data = event.SerializeToString()
-        length = struct.pack("<Q", len(data))
-        self._file.write(b"".join((length, _masked_crc(length), data, _masked_crc(data))))
+        self._file.write(b"".join((_header(len(data)), data, _masked_crc(data))))
 
     def flush(self) -> None:
         """Write what is waiting."""
@@ -71,6 +71,13 @@ class Events:
     def close(self) -> None:
         """Write what is waiting, and close the file."""
         self._file.close()
+
+
+@lru_cache(1024)
+def _header(length: int) -> bytes:
+    """Return the length of a record, followed by its sum."""
+    packed = struct.pack("<Q", length)
+    return packed + _masked_crc(packed)
 
 
 def _masked_crc(data: bytes) -> bytes:

@@ -61,6 +61,9 @@ class More:
     refused: str = ""
 
 
+_OF_MACHINE = {"execution", "threads", "precision", "device", "devices", "seed"}
+"""Options with which a run goes on as it was begun, where another machine has other defaults."""
+
 _BEFORE = {"execution": "shared"}
 """What configurations meant that are older than an option."""
 
@@ -128,8 +131,9 @@ class RunFolder:
             changed = list(differences(held, compared, free=lambda name: name in more.values or free(name)))
             if changed:
                 rest = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-                same = len(changed) == 1 and held.get("execution") != compared.get("execution")
-                way = f"go on with --execution {held['execution']}, or " if same else ""
+                names = [one.partition(" is ")[0] for one in changed]
+                kept = " ".join(f"--{name} {held[name]}" for name in names if held.get(name) is not None)
+                way = f"go on with {kept}, or " if kept and set(names) <= _OF_MACHINE else ""
                 why = too = ""
                 if more.refused and len(changed) == 1:
                     why, too = f": {more.refused}", ", where --init with this folder begins with its weights"
@@ -372,12 +376,20 @@ class RunFolder:
         Raises:
             RunError: If it is damaged, or a finished run has another number of rows than it had at its end.
         """
-        rows = self._parsed(self._lines(), kind)
-        if self.finished:
-            expected = self.read_json(RESULT, Result).get("history_rows", len(rows))
-            if expected != len(rows):
-                raise self._damaged_history(f"it has {len(rows)} rows where {RESULT} counts {expected}")
-        return rows
+        return self._parsed(self._whole(), kind)
+
+    def rows(self) -> Callable[[], list[dict[str, Any]]]:
+        """Return what parses the complete rows as they are now, which this process has written or looked at.
+
+        Raises:
+            RunError: As `history`, as far as it is seen without parsing.
+        """
+        return functools.partial(self._parsed, self._whole())
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the history has a complete row."""
+        return bool(self._lines())
 
     def last_row(self) -> dict[str, Any]:
         """Return the last row of the history, which has one; the others are not looked at.
@@ -403,6 +415,15 @@ class RunFolder:
     def rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace the history."""
         self.write("history.jsonl", "".join(f"{files.to_json(row)}\n" for row in rows))
+
+    def _whole(self) -> list[str]:
+        """Return all complete lines, as many as a finished run has had at its end."""
+        lines = self._lines()
+        if self.finished:
+            expected = self.read_json(RESULT, Result).get("history_rows", len(lines))
+            if expected != len(lines):
+                raise self._damaged_history(f"it has {len(lines)} rows where {RESULT} counts {expected}")
+        return lines
 
     def _lines(self) -> list[str]:
         path = self.path / "history.jsonl"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +21,7 @@ from ramify.parallel import say
 from ramify.run.configuration import described, fields_of
 from ramify.run.environment import check_precision
 from ramify.run.folder import More, RunFolder
-from ramify.run.origin import told_of
+from ramify.run.origin import PLACES, places_of, told_of
 from ramify.run.processes import scratch
 from ramify.spaces import AnyNetwork, Space
 from ramify.tasks import Classification, Regression, Task
@@ -203,7 +203,8 @@ def opened(
     idle = {
         name for name, plays_no_part in (("data", task is None), (_HESSIAN, _is_first_order(config))) if plays_no_part
     }
-    folder.open(config, seed, free=lambda name: _may_change(name) or name in idle, more=more)
+    moved = free_places(folder, task)
+    folder.open(config, seed, free=lambda name: _may_change(name) or name in idle or moved(name), more=more)
     known = folder.provenance()
     provenance: dict[str, Any] = {**known}
     if config.get("executor") is not None and provenance.get("executors", [])[-1:] != [config["executor"]]:
@@ -216,6 +217,8 @@ def opened(
         provenance["data"] = told_of(task) | ({} if directory is None else {"directory": directory})
     if task is not None and provenance["data"].get("fingerprint") != task.fingerprint:
         raise RunError(f"{folder.path} was made with other data than {task.title} holds now; choose another --out")
+    if task is not None and (places := places_of(config.get("data"), folder.path, directory)):
+        provenance["data"] = {**provenance["data"], "places": places}
     if table is not None and provenance.setdefault("table", table.digest) != table.digest:
         raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
     if provenance != known:
@@ -230,6 +233,22 @@ def opened(
     if more is not None and grown:
         folder.extend(more)
     return True
+
+
+def free_places(folder: RunFolder, task: Task | None) -> Callable[[str], bool]:
+    """Return which options of data may differ from those of a run that is continued: where the same data lie.
+
+    The fingerprint says whether they are the same.
+    """
+    if task is None or not (folder.path / "provenance.json").exists():
+        return lambda name: False
+    same = (folder.provenance().get("data") or {}).get("fingerprint") == task.fingerprint
+    return lambda name: same and is_place(name)
+
+
+def is_place(name: str) -> bool:
+    """Return whether a value of a configuration says where data lie."""
+    return name in {f"data.{place}" for place in PLACES}
 
 
 _HESSIAN = "strategy.init_args.hessian"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired, cast
@@ -11,10 +13,10 @@ from typing_extensions import TypedDict
 
 from ramify import files, imports, reading
 from ramify.architecture import Architecture
-from ramify.data import DataSpec
+from ramify.data import DataSpec, Scale
 from ramify.data import load as load_data
 from ramify.data.source import is_name
-from ramify.errors import ConfigurationError, RamifyError, RunError
+from ramify.errors import ConfigurationError, DataError, RamifyError, RunError
 from ramify.evaluators import TableLookup
 from ramify.run.folder import RunFolder
 from ramify.run.records import Images, Layout, Provenance
@@ -124,8 +126,15 @@ def directory_of(path: Path | None) -> str:
     return str((provenance.get("data") or {}).get("directory") or provenance.get("directory") or Path.cwd())
 
 
+PLACES = ("source", "test", "split_file", "root")
+"""Options of data that are paths."""
+
+
 def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
-    """Return data with relative paths resolved from the run's directory, else from the current one.
+    """Return data with the places where they are now: as the run at `path` named them, or as it found them.
+
+    Relative paths begin in the run's directory, else in the current one. Where nothing is there any more, what the run
+    recorded helps: the absolute place, and the one relative to its folder, for both may have been moved together.
 
     Raises:
         ConfigurationError: If one has to be `there`, and is not.
@@ -133,23 +142,61 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
     if path is None:
         return spec
     directory = directory_of(path)
+    recorded = (RunFolder(path).provenance().get("data") or {}).get("places", {})
     places: dict[str, Any] = {}
-    for name in ("source", "test", "split_file", "root"):
+    for name in PLACES:
         value = getattr(spec, name)
-        if value is None or (name != "root" and is_name(value)) or files.expanded(value).is_absolute():
+        if value is None or (name != "root" and is_name(value)):
             continue
-        pattern = any(mark in value for mark in "*?[")
-        bases = [Path(directory), Path.cwd()]
-        existing = [
-            base for base in bases if (base / value).exists() or (pattern and bool(files.matching(base, value)))
-        ]
-        if there and not existing and name != "root":  # where there may be nothing yet
+        told = recorded.get(name, {})
+        beside = [path / told["relative"]] if "relative" in told else []
+        possible = [*_possible(value, directory), *map(Path, [told["absolute"]] if "absolute" in told else []), *beside]
+        existing = next((place for place in possible if _is_there(place)), None)
+        if existing is None and there and name != "root":  # where there may be nothing yet
+            option = "--data" if name == "source" else f"--data.{name}"
+            relative = not files.expanded(value).is_absolute()
+            gone = f"was given relative to {directory}, and is neither there nor here" if relative else "is gone"
             raise ConfigurationError(
-                f"{path}: its data {value} was given relative to {directory}, and is neither there nor here; name it "
-                "with --data or `data=`"
+                f"{path}: its data {value} {gone}, nor is it beside the run; name it with {option} or `data=`"
             )
-        places[name] = str((existing or bases)[0] / value)
+        if existing is not None or not files.expanded(value).is_absolute():
+            places[name] = str(existing or possible[0])
     return replace(spec, **places)
+
+
+def _possible(value: str, directory: str | Path) -> list[Path]:
+    """Return where a path of data may lead: from a directory, and from the current one."""
+    whole = files.expanded(value)
+    return [whole] if whole.is_absolute() else [Path(directory) / value, Path.cwd() / value]
+
+
+def _is_there(place: Path) -> bool:
+    if place.exists():
+        return True
+    marked = next((at for at, part in enumerate(place.parts) if any(mark in part for mark in "*?[")), 0)
+    return bool(marked) and bool(files.matching(Path(*place.parts[:marked]), str(Path(*place.parts[marked:]))))
+
+
+def places_of(settings: Mapping[str, Any] | None, path: Path, directory: str | None) -> dict[str, dict[str, str]]:
+    """Return where the data of a run lie, by their options: absolute, and relative to the folder of the run.
+
+    Args:
+        settings: The data, as a configuration names them.
+        path: The run folder.
+        directory: Where relative paths begin; the current one when None.
+    """
+    places: dict[str, dict[str, str]] = {}
+    for name in PLACES:
+        value = (settings or {}).get(name)
+        if not isinstance(value, str) or value.startswith("python:") or (name != "root" and is_name(value)):
+            continue
+        there = next((place for place in _possible(value, directory or Path.cwd()) if _is_there(place)), None)
+        if there is not None:
+            absolute = Path(os.path.abspath(there))  # noqa: PTH100 -- links stay as they were named
+            places[name] = {"absolute": str(absolute)}
+            with suppress(ValueError):  # on another drive
+                places[name]["relative"] = os.path.relpath(absolute, path.absolute())
+    return places
 
 
 def told_of(task: Task) -> Images:
@@ -213,6 +260,24 @@ def task_told(shape: Mapping[str, Any]) -> Task:
         raise RunError(f"network.json is damaged (task: {' '.join(str(error).split()):.120})") from None
 
 
+def check_told(shape: Mapping[str, Any], path: Path | None, targets: str) -> None:
+    """Raise `RunError` if a `network.json` does not say what its network knows of its inputs and classes."""
+    for name in ("mean", "std") if targets == "values" else ("mean", "std", "classes"):
+        if name not in shape:
+            raise RunError(f"{(path or Path()) / 'network.json'} is damaged (`{name}` is missing)")
+    known = (*shape["input_size"], 0)[0]
+    if not len(shape["mean"]) == len(shape["std"]) == known:
+        raise RunError(f"{(path or Path()) / 'network.json'} is damaged (`mean` and `std` are not of {known} each)")
+
+
+def scale_told(shape: Mapping[str, Any], path: Path | None) -> Scale | None:
+    """Return the scale of deep images that a `network.json` holds; None where the network was trained on bytes."""
+    try:
+        return None if shape.get("scale") is None else Scale(**shape["scale"])
+    except (DataError, TypeError) as error:
+        raise RunError(f"{(path or Path()) / 'network.json'} is damaged (scale: {error})") from None
+
+
 def layout_of(path: Path, space: Space) -> dict[str, Any]:
     """Return the layout keywords of a run for networks built of its result, as far as they are recorded.
 
@@ -221,6 +286,11 @@ def layout_of(path: Path, space: Space) -> dict[str, Any]:
         space: That of its architecture.
     """
     return cast("dict[str, Any]", _recorded(path, space)[-1]["layout"])
+
+
+def member_layout(network: Mapping[str, Any] | None, space: Space, *, of_supernet: bool) -> dict[str, Any]:
+    """Return the layout keywords of the members of a search, without what its supernet had for itself."""
+    return cast("dict[str, Any]", shape_of(space, network or {}, {}, "supernet" if of_supernet else "member")["layout"])
 
 
 def _recorded(path: Path, space: Space) -> tuple[Path, Mapping[str, Any], Provenance, dict[str, Any]]:

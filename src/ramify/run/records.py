@@ -58,6 +58,7 @@ class Images(TypedDict):
     input_size: NotRequired[tuple[int, ...]]
     shape: NotRequired[dict[str, int]]
     directory: NotRequired[str]
+    places: NotRequired[dict[str, dict[str, str]]]
 
 
 class Provenance(TypedDict):

@@ -208,7 +208,8 @@ class Space(ABC):
         reads = self.reads(arch)
         if len(reads) == len(arch.choices):
             return arch
-        return self._member([arch[d.name] if d.name in reads else d.choices[0] for d in self.decisions])
+        named = {d.name: arch[d.name] if d.name in reads else d.choices[0] for d in self.decisions}
+        return Architecture(self.name, named, self.arguments)
 
     @classmethod
     def of_file(cls, **arguments: Any) -> Self:
@@ -217,12 +218,9 @@ class Space(ABC):
 
     def architecture(self, values: Mapping[str, Value] | Iterable[Value]) -> Architecture:
         """Return the member with these values, by decision name or in the order of the decisions."""
-        named: Mapping[str, Value] = (
-            values
-            if isinstance(values, Mapping)
-            else dict(zip((decision.name for decision in self.decisions), values, strict=True))
-        )
-        return self.checked(Architecture(self.name, named, self.arguments))
+        if not isinstance(values, Mapping):
+            values = dict(zip((decision.name for decision in self.decisions), values, strict=True))
+        return self.checked(Architecture(self.name, values, self.arguments))
 
     def checked(self, arch: Architecture) -> Architecture:
         """Return `arch`, which may come from a file, after checking that it is a member of this space.
@@ -279,8 +277,11 @@ class Space(ABC):
         return self._member([rng.choice(parents)[decision.name] for decision in self.decisions])
 
     def _member(self, values: Sequence[Value]) -> Architecture:
-        named = {decision.name: value for decision, value in zip(self.decisions, values, strict=True)}
-        return Architecture(self.name, named, self.arguments)
+        """Return the member with choices of this space by the order of its decisions: one that is checked."""
+        named = dict(zip((decision.name for decision in self.decisions), values, strict=True))
+        arch = Architecture(self.name, named, self.arguments)
+        vars(arch)["_member_of"] = ref(self)
+        return arch
 
     def drawn(self, rows: Mapping[str, Tensor]) -> Iterator[tuple[str, Choice, Tensor]]:
         """Yield name, choice and rows (E, O) of what a forward pass may draw apart: of every choice, and maybe more."""

@@ -13,6 +13,7 @@ from ramify.tasks.detection import Detection
 from ramify.tasks.headed import Headed, backbone_of
 from ramify.tasks.meter import Meter, SumMeter
 from ramify.tasks.portion import Portion
+from ramify.tasks.prediction import Objects, Prediction, Ranking, Values
 from ramify.tasks.regression import Regression
 from ramify.tasks.segmentation import Segmentation
 
@@ -27,10 +28,14 @@ __all__ = [
     "Headed",
     "Meter",
     "Metric",
+    "Objects",
     "Portion",
+    "Prediction",
+    "Ranking",
     "Regression",
     "Segmentation",
     "SumMeter",
     "Task",
+    "Values",
     "backbone_of",
 ]

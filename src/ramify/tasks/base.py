@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -21,6 +21,7 @@ from ramify.errors import ConfigurationError
 from ramify.tasks.batch import Batch, tensors
 from ramify.tasks.meter import Meter
 from ramify.tasks.portion import Portion
+from ramify.tasks.prediction import Prediction, values
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,27 @@ class Task(ABC):
     def takes_auxiliary(self) -> bool:
         """Whether a backbone's auxiliary logits can enter its loss: not where a head follows."""
         return type(self).network is Task.network
+
+    def predictions(self, output: Any, names: Sequence[str], top: int = 5) -> list[Prediction]:
+        """Return what a network's output says of each of B inputs.
+
+        A task whose outputs are more than rows of values, such as boxes, says here what they mean.
+
+        Args:
+            output: Of the network, in evaluation mode.
+            names: Of the classes, or of the values to predict, as the network knows them; empty where nobody said.
+            top: How many classes are wanted of each.
+
+        Raises:
+            ConfigurationError: If the task does not say what its outputs mean.
+        """
+        found = values(output, names)
+        if found is None:
+            raise ConfigurationError(
+                f"the outputs of {self.name} are no values (B, K), and the task does not say what they mean; override "
+                "its `predictions(output, names, top)`"
+            )
+        return list(found)
 
     # Where its batches come from
 

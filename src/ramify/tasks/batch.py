@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -31,6 +32,30 @@ def tensors(nested: Nested) -> list[Tensor]:
     leaves: list[Tensor] = []
     mapped(leaves.append, nested)
     return leaves
+
+
+class Read:
+    """How many inputs were read.
+
+    Args:
+        items: That many.
+    """
+
+    def __init__(self, items: int = 0) -> None:
+        self.items = items
+
+
+_reads: list[Read] = []
+
+
+@contextmanager
+def counting() -> Iterator[Read]:
+    """Count the inputs of the batches of portions that are read within the block."""
+    _reads.append(Read())
+    try:
+        yield _reads[-1]
+    finally:
+        _reads.pop()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,3 +95,11 @@ class Batch:
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Batch:
         """Return the batch on a device, its floating-point tensors in a precision if one is given."""
         return self.changed(lambda values: values.to(device, dtype if values.is_floating_point() else None))
+
+
+def counted(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield batches, and add their inputs to what is being counted."""
+    for batch in batches:
+        for read in _reads:
+            read.items += len(batch)
+        yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ramify.errors import ConfigurationError, nearest
 from ramify.tasks.base import Metric, Task
 from ramify.tasks.batch import Batch
 from ramify.tasks.meter import SumMeter
+from ramify.tasks.prediction import Prediction, rankings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,11 @@ class Classification(Task):
     @property
     def _class_weights(self) -> Tensor | None:
         return self.__dict__.get("_weights")
+
+    def predictions(self, output: Any, names: Sequence[str], top: int = 5) -> list[Prediction]:
+        """Return the `top` classes of each of logits (B, K), with their probabilities."""
+        numbered = tuple(f"class {number}" for number in range(output.shape[1]))
+        return list(rankings(output, tuple(names) or numbered, top))
 
     def meter(self) -> SumMeter:
         """Return a meter of the accuracy."""

@@ -22,6 +22,7 @@ from ramify.tasks.base import Metric, Task
 from ramify.tasks.batch import Batch, tensors
 from ramify.tasks.meter import SumMeter
 from ramify.tasks.overlay import outlined
+from ramify.tasks.prediction import Objects, Prediction
 from ramify.tasks.pyramid import (
     CoarserMaps,
     Pyramid,
@@ -245,7 +246,20 @@ class Detection(Task):
         height, width = tensors(batch.inputs)[0].shape[2:]
         boxes = decoded(self._anchors(batch).to(deltas), deltas)
         boxes = torch.stack([boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)], dim=-1).flatten(2)
-        counts = counts_of(self.levels, height, width)
+        return self._surest(logits, boxes, counts_of(self.levels, height, width))
+
+    def predictions(self, output: Any, names: Sequence[str], top: int = 5) -> list[Prediction]:
+        """Return the `top` objects of each image, boxes in pixels of the images as the network gets them."""
+        logits, _, boxes = (one.detach().float() for one in tensors(output))
+        found = []
+        for each in self._surest(logits, boxes, [boxes.shape[1]]):
+            classes = tuple(names[number] for number in each.classes[:top].tolist())
+            rows = tuple((left, up, right, down) for left, up, right, down in each.boxes[:top].tolist())
+            found.append(Objects(classes, tuple(each.scores[:top].tolist()), rows))
+        return list[Prediction](found)
+
+    def _surest(self, logits: Tensor, boxes: Tensor, counts: Sequence[int]) -> list[Found]:
+        """Return what is found in each image, of logits (B, K, A) and boxes (B, A, 4), `counts` of them a level."""
         found = []
         for scores, places in zip(logits.sigmoid(), boxes, strict=True):
             kept, first = [], 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ramify.tasks.batch import Batch
+from ramify.tasks.batch import Batch, counted
 
 if TYPE_CHECKING:
     from ramify.tasks.base import Task
@@ -37,4 +37,4 @@ class Portion:
 
     def batches(self, batch_size: int, *, seed: int, **options: Any) -> Iterator[Batch]:
         """Return an iterator over one pass; the options are those of `Task.batches`."""
-        return self.task.batches(self.name, batch_size, seed=seed, purpose=self.purpose, **options)
+        return counted(self.task.batches(self.name, batch_size, seed=seed, purpose=self.purpose, **options))

@@ -61,6 +61,7 @@ def measure(
     batch_size: int = MEASURED_BATCH,
     batches: int = 0,
     forward: Callable[[Any], Any] | None = None,
+    watch: Callable[[Any, Batch, int], None] | None = None,
 ) -> Measurement:
     """Evaluate a network on a split of a task, without augmentation; processes share its batches.
 
@@ -71,6 +72,7 @@ def measure(
         batch_size: Inputs at a time, if the task has no fewer.
         batches: Stop after so many; 0 for all.
         forward: What to call instead of the network, for instance a supernet with fixed weights.
+        watch: Sees all outputs, with their batch and the position of its first item in the split.
 
     Raises:
         ConfigurationError: If a single input is left for the last batch, and a norm on a 1×1 map has nothing else.
@@ -87,7 +89,7 @@ def measure(
     try:
         with torch.no_grad():
             own = split.batches(batch_size, seed=0, start=first, every=step, device=device)
-            for batch in islice(own, -(-(count - first) // step)):
+            for number, batch in enumerate(islice(own, -(-(count - first) // step))):
                 output = forward(batch.inputs)
                 loss = lost(task, output, batch, alone=True)
                 finite = torch.stack([each.isfinite().all() for each in tensors(output)]).all()
@@ -99,6 +101,8 @@ def measure(
                     ]
                 ).to(device)
                 meter.update(output, batch)
+                if watch is not None:
+                    watch(output, batch, (first + number * step) * batch_size)
     except ValueError as error:
         if not is_lonely(error):
             raise

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from math import inf, isfinite
 from typing import Any
@@ -144,26 +142,6 @@ class TrainingSession:
                 f"the teacher {name} returns {told} where the network returns {tuple(output.shape)}: it has to know "
                 "the same classes"
             )
-
-    def seconds_per_step(self) -> float:
-        """Return what a training step takes here, measured on a copy of the network; nothing is changed.
-
-        The second of two steps on a batch counts. What an optimizer does afterwards is little beside them.
-        """
-        network, seconds = deepcopy(self.network.module).train(), 0.0
-        with seeded(self.work.seed, "a look at the time"):
-            for _ in range(2):
-                start, batch = time.perf_counter(), next(self._batches(0))
-                for part, share in self._parts(batch):
-                    with self.work.fabric.autocast():
-                        output = network(part.inputs)
-                        if self.teacher is not None:
-                            self.teacher(part.inputs)
-                    loss = lost(self.task, output[0] if self._is_auxiliary(output) else output, part, share)
-                    loss.part.backward()
-                loss.part.detach().item()  # waits for a device
-                seconds = time.perf_counter() - start
-        return seconds
 
     def run(self) -> Iterator[Metrics]:
         """Train; yield after every step, with a row of the history after every epoch."""

@@ -16,21 +16,22 @@ from ramify import files
 from ramify.architecture import Architecture
 from ramify.commandline.options import add_checkpoint, add_data, add_machine, add_network, add_space
 from ramify.costs import latency_ms, profile
-from ramify.data import Data, DataSpec, Scale, arranged, colored, data_set_names, numbered, spec_of, targeted
+from ramify.data import Data, DataSpec, arranged, colored, data_set_names, numbered, spec_of, targeted
 from ramify.data import load as load_data
 from ramify.data.part_names import told_by
-from ramify.errors import ConfigurationError, DataError, OptionError, RunError
+from ramify.errors import ConfigurationError, DataError, OptionError
 from ramify.run import RunFolder, make_fabric, say
 from ramify.run.environment import check_precision
 from ramify.run.initial import from_file
 from ramify.run.opening import bound
-from ramify.run.origin import data_of, located, named_data, network_shape, task_told
+from ramify.run.origin import check_told, data_of, located, named_data, network_shape, scale_told, task_told
 from ramify.run.sources import find
 from ramify.run.trained import network_of
 from ramify.spaces import Space, space_of
-from ramify.tasks import Portion, Task
+from ramify.tasks import Classification, Portion, Task
 from ramify.training import measure
 from ramify.training.views import WAYS, averaged
+from ramify.training.worst import WorstImages
 from ramify.verbs.retrain import RetrainResult
 from ramify.verbs.search import SearchResult
 
@@ -99,6 +100,8 @@ PREDICTIONS = "predictions.png"
 """What the network says of a few inputs beside the truth, in the run folder, for tasks that can be drawn."""
 DRAWN = 6
 """How many inputs that are."""
+WORST = "evaluation-worst.json"
+"""The images on which the network is most wrong, small, in the run folder, where inputs are images with classes."""
 
 
 def evaluate(
@@ -172,7 +175,9 @@ def _measured(
     inputs = task.split(split, "evaluate")
     if path is not None and task.needs_data:
         RunFolder(path).record_reads(task.data.reads[before:])
-    measurement = measure(network, inputs, device=fabric.device, forward=forward).checked(inputs)
+    worst = _worst_images(task)
+    watch = None if worst is None else worst.update
+    measurement = measure(network, inputs, device=fabric.device, forward=forward, watch=watch).checked(inputs)
     size = task.input_size if task.needs_data else task.example(1, "cpu").inputs
     cost = profile(network, size)
     with fabric.autocast():
@@ -192,6 +197,9 @@ def _measured(
     if path is not None:
         if measurement.details:
             RunFolder(path).write_json(DETAILS, dict(measurement.details))
+        if worst is not None:
+            worst.merge()
+            RunFolder(path).write_json(WORST, worst.as_dict(task.data.classes))
         RunFolder(path).write_json("evaluation.json", result.as_dict())
         if (picture := _picture(network, inputs, forward, fabric)) is not None:
             RunFolder(path).write(PREDICTIONS, picture)
@@ -215,6 +223,13 @@ def _picture(network: nn.Module, inputs: Portion, forward: Callable[[Any], Any],
     return buffer.getvalue()
 
 
+def _worst_images(task: Task) -> WorstImages | None:
+    """Return what keeps the images on which a network is most wrong; None where inputs are no images with classes."""
+    if not (isinstance(task, Classification) and task.needs_data and len(task.input_size) == 3):
+        return None
+    return WorstImages(task.data.mean, task.data.std)
+
+
 def _measured_data(
     source: Any,
     data: AnyData | None,
@@ -225,10 +240,13 @@ def _measured_data(
     targets: str,
 ) -> Data:
     """Return the data to measure a network on, as the network knows inputs and classes."""
-    _check_told(shape, path, targets)
+    check_told(shape, path, targets)
     if data is None:
         data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
-        loaded = load_data(data, device=fabric.device, scale=_scale_of(shape, path), targets=targets)
+        loaded = load_data(data, device=fabric.device, scale=scale_told(shape, path), targets=targets)
+        known = {} if path is None else RunFolder(path).provenance().get("data") or {}
+        if known.get("fingerprint", loaded.fingerprint) != loaded.fingerprint:
+            say(f"{loaded.name} has changed since the network was trained on it: other images, labels or splits")
     else:
         loaded = _data_to_evaluate(data, source, path, shape, fabric, split, targets)
     wanted = network_shape(shape)
@@ -243,16 +261,6 @@ def _measured_data(
         loaded = colored(loaded)
     # The network knows inputs as its own training data were normalized, whatever these are like.
     return replace(loaded, mean=tuple(shape["mean"]), std=tuple(shape["std"]))
-
-
-def _check_told(shape: Mapping[str, Any], path: Path | None, targets: str) -> None:
-    """Raise `RunError` if a `network.json` does not say what its network knows of its inputs and classes."""
-    for name in ("mean", "std") if targets == "values" else ("mean", "std", "classes"):
-        if name not in shape:
-            raise RunError(f"{(path or Path()) / 'network.json'} is damaged (`{name}` is missing)")
-    known = (*shape["input_size"], 0)[0]
-    if not len(shape["mean"]) == len(shape["std"]) == known:
-        raise RunError(f"{(path or Path()) / 'network.json'} is damaged (`mean` and `std` are not of {known} each)")
 
 
 def _in_words(shape: Mapping[str, int], targets: str) -> str:
@@ -329,7 +337,7 @@ def _as_trained(data: AnyData, trained: DataSpec, shape: Mapping[str, Any], path
     Columns that are not there are left to the data, and images of many sizes, or of another shape than the network's
     images, get the size of these.
     """
-    options["scale"] = _scale_of(shape, path)
+    options["scale"] = scale_told(shape, path)
     if isinstance(data, Data):
         return load_data(data, device=options["device"], scale=options["scale"])
     as_trained = {
@@ -358,14 +366,6 @@ def _as_trained(data: AnyData, trained: DataSpec, shape: Mapping[str, Any], path
 def _same_ratio(one: Sequence[int], other: Sequence[int]) -> bool:
     """Return whether sizes (H, W) are alike but for their scale, or one of them is not of images."""
     return not len(one) == len(other) == 2 or one[0] * other[1] == one[1] * other[0]
-
-
-def _scale_of(shape: Mapping[str, Any], path: Path | None) -> Scale | None:
-    """Return the scale of deep images that a `network.json` holds; None where the network was trained on bytes."""
-    try:
-        return None if shape.get("scale") is None else Scale(**shape["scale"])
-    except (DataError, TypeError) as error:
-        raise RunError(f"{(path or Path()) / 'network.json'} is damaged (scale: {error})") from None
 
 
 def _same_path(one: str, other: str) -> bool:

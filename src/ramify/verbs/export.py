@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from ramify import files
 from ramify.commandline.options import add_checkpoint, add_machine
 from ramify.errors import ConfigurationError
+from ramify.run.origin import task_told
 from ramify.run.trained import network_of
 from ramify.verbs.retrain import RetrainResult
 from ramify.verbs.search import SearchResult
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from ramify.exporting import ExportResult
 
 
+USUAL = ("model.py", "safetensors", "torch.export", "onnx")
+"""The formats of an export that names none."""
+
+
 def export(
     source: RetrainResult | SearchResult | str | Path,
     out: str | Path | None = None,
     *,
     checkpoint: str = "last",
-    formats: Sequence[str] = ("model.py", "safetensors", "torch.export", "onnx"),
+    formats: Sequence[str] = USUAL,
 ) -> ExportResult:
     """Export a retrained network as files that need no Ramify, compared numerically before they are kept.
 
@@ -32,7 +37,8 @@ def export(
         source: What `retrain` returned, or the run folder of a retraining or of its search.
         out: Where to; `export` inside the run folder when None.
         checkpoint: The `last` weights of the training, or the `best` by the validation of its recipe.
-        formats: What to write.
+        formats: What to write: `model.py`, `safetensors`, `torch.export`, `onnx`, and `onnx-uint8`, which takes images
+            as they are and returns probabilities.
     """
     from ramify.exporting import export_network
 
@@ -46,6 +52,10 @@ def export(
         mean=shape.get("mean"),
         std=shape.get("std"),
         classes=shape.get("classes", ()),
+        task=shape.get("task"),
+        target_names=shape.get("target_names", ()),
+        scale=shape.get("scale"),
+        whole=task_told(shape).targets == "boxes",
         formats=formats,
     )
 
@@ -59,8 +69,10 @@ def run(command: Command) -> int:
     command.add("source", str, "run folder of a retraining, or of its search")
     add_machine(command, "out", kind=str | None, text="where to; default: `export` inside the run folder")
     add_checkpoint(command)
+    text = "what to write, of model.py, safetensors, torch.export, onnx, and onnx-uint8: bytes in, probabilities out"
+    command.add("--formats", list[str], text, default=list(USUAL))
     options = command.parse()
-    result = export(options.source, options.out, checkpoint=options.checkpoint)
+    result = export(options.source, options.out, checkpoint=options.checkpoint, formats=options.formats)
     for name, difference in result.differences.items():
         print(f"{name}: largest difference {difference:.1e}", file=sys.stderr)
     print(result.folder)

@@ -23,11 +23,12 @@ from ramify.commandline.options import (
     as_architecture,
     of_run,
 )
+from ramify.commandline.plans import add_plan, say_plan
 from ramify.commandline.seeds import add_seeds, with_seeds
 from ramify.costs import Costs, Networks, profile
 from ramify.data import Data, scale_of
 from ramify.errors import ConfigurationError, RamifyError, nearest
-from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
+from ramify.run import RunFolder, data_parallel, drive, make_fabric, planning, say
 from ramify.run.configuration import fields_of
 from ramify.run.folder import More
 from ramify.run.initial import Initial
@@ -52,7 +53,6 @@ from ramify.tasks import Task
 from ramify.training import Recipe, TrainingSession, Work
 from ramify.training.recipe import recipe_keywords
 from ramify.verbs.search import SearchResult
-from ramify.wording import duration
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -188,14 +188,24 @@ def retrain(
         **common_settings(settings, network, seed, fabric, precision, execution, threads, devices),
         **({} if init is None else {"init": str(init)}),
     }
-    with place_of(out) as path, RunFolder(path) as folder:
+    teacher = teacher_of(recipe.distillation, learned)
+    taught = None if teacher is None else teacher.network
+
+    def network_built() -> nn.Module:
         with seeded(seed, "network"):
-            built = learned.network(space.build(arch, layout, shape=work.shape))
+            return learned.network(space.build(arch, layout, shape=work.shape))
+
+    def planned(seconds: float) -> planning.Plan:
+        sessions = {"": lambda: TrainingSession(network_built(), recipe, work, teacher=taught)}
+        return planning.measured("the training", sessions, out, fabric.device, seconds)
+
+    planning.foresee(planned)
+    with place_of(out) as path, RunFolder(path) as folder:
+        built = network_built()
         initial = None if init is None else Initial.of(init, folder.path)
         if initial is not None:
             initial.into(built, space, arch, found.notation, progress)
-        teacher = teacher_of(recipe.distillation, learned)
-        session = TrainingSession(built, recipe, work, teacher=None if teacher is None else teacher.network)
+        session = TrainingSession(built, recipe, work, teacher=taught)
         session.rehearse()  # before anything is written
         ruled = {name: getattr(session.recipe, name) for name in ("weight_decay", "drop_path")}
         if session.recipe != recipe:
@@ -205,10 +215,7 @@ def retrain(
         origins = [initial, teacher]
         if opened(folder, config, seed, learned, progress, directory=directory, more=more, origins=origins):
             keep_proof(folder, space)
-            if progress:
-                epoch = session.seconds_per_step() * session.steps_per_epoch
-                per, whole = (" ".join(duration(seconds)) for seconds in (epoch, epoch * session.recipe.epochs))
-                say(f"{session.recipe.epochs} epochs, about {per} each here and {whole} in all")
+            planning.tell(planned, folder.path, progress=progress)
             seconds = drive(session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown)
             weights = _written(folder, LAST, session.trained.state_dict())
             best = {name: session.best[name] for name in ("epoch", "score") if session.best}
@@ -374,6 +381,7 @@ def run(command: Command) -> int:
     add_network(command, "layout of the network, as --network.channels 36")
     add_run(command, out="`retrain` inside the search's")
     add_seeds(command)
+    add_plan(command)
     options = command.parse()
     source = options.source or options.architecture
     if source is None:
@@ -381,6 +389,8 @@ def run(command: Command) -> int:
     if options.out is None and not files.is_folder(str(source)):
         raise RamifyError(f"{str(source)[:60]!r} is no run folder; to train anything else, --out says where")
     chosen = {name: options[name] for name in ("task", "recipe", "start", "init", "baseline", "space", "network")}
+    if options.plan:
+        return say_plan(lambda: retrain(source, options.data, **chosen, **of_run(options)))
     if options.seeds:
         out = Path(options.out or files.inner(Path(source), "retrain"))
 

@@ -19,8 +19,9 @@ from ramify.commandline.options import (
     of_run,
     restricted,
 )
+from ramify.commandline.plans import add_plan, say_plan
 from ramify.errors import ConfigurationError
-from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
+from ramify.run import RunFolder, data_parallel, drive, make_fabric, planning, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.opening import (
     bound,
@@ -116,11 +117,18 @@ def shrink(
         "task": task_settings(learned),
         **common_settings(data_settings(data), network, seed, fabric, precision, execution, threads, devices),
     }
+
+    def planned(seconds: float) -> planning.Plan:
+        sessions = {"": lambda: ShrinkSession(shrinking, space, work)}
+        return planning.measured("shrinking", sessions, out, fabric.device, seconds)
+
+    planning.foresee(planned)
     with place_of(out) as path, RunFolder(path) as folder:
         session = ShrinkSession(shrinking, space, work)  # before anything is written
         if slower := space.lacks(shrinking.uses):
             say(f"more is computed than shrinking asks for: {slower}", enabled=progress)
         if opened(folder, config, seed, learned, progress):
+            planning.tell(planned, folder.path, progress=progress)
             seconds = drive(
                 session,
                 folder,
@@ -177,15 +185,16 @@ def run(command: Command) -> int:
     add_network(command, "layout of the supernet, as --network.channels 16")
     add_recipe(command, "shrink")
     add_run(command)
+    add_plan(command)
     options = command.parse()
-    result = shrink(
-        restricted(options),
-        options.data,
-        task=options.task,
-        shrinking=options.shrinking,
-        network=options.network,
-        **of_run(options),
-    )
+    chosen = {name: options[name] for name in ("task", "shrinking", "network")}
+
+    def shrunk() -> ShrinkResult:
+        return shrink(restricted(options), options.data, **chosen, **of_run(options))
+
+    if options.plan:
+        return say_plan(shrunk)
+    result = shrunk()
     summary = result.summary
     print(f"{result.out}/space.json: {summary['members']:,} of {summary['members_before']:,} members are left")
     return 0

@@ -6,7 +6,7 @@ it, which continues where it was stopped: `original`, the network with its weigh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,13 @@ from torch import nn
 from ramify import files, parallel
 from ramify.architecture import Architecture
 from ramify.commandline.options import add_data, add_init, add_recipe, add_run, add_task, as_network, of_run
+from ramify.commandline.plans import add_plan, say_plan
 from ramify.costs import check_limits, profile
 from ramify.errors import ConfigurationError, DataError, RunError
-from ramify.run import RunFolder, data_parallel, make_fabric, say
+from ramify.run import RunFolder, data_parallel, make_fabric, planning, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.initial import from_file
-from ramify.run.opening import common_settings, data_settings, execution_of, task_settings
+from ramify.run.opening import common_settings, data_settings, execution_of, is_place, task_settings
 from ramify.run.sources import Found
 from ramify.run.trained import LAST, load_network
 from ramify.seeding import seeded
@@ -31,7 +32,7 @@ from ramify.spaces.naming import INSTANCE
 from ramify.spaces.sorting import sorted_start
 from ramify.strategies import SPOS, Strategy, compatible
 from ramify.tasks import Task
-from ramify.training import Recipe, Work, measure
+from ramify.training import Recipe, TrainingSession, Work, measure
 from ramify.training.distillation import Distillation
 from ramify.verbs.adapt.fitted import fitted_to, limited
 from ramify.verbs.export import export
@@ -181,10 +182,12 @@ def adapt(
     if not (verdict := compatible(space, strategy)):
         raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.title}: {verdict.reason}")
     execution = execution_of(execution, out, learned, fabric, precision, progress)
-    strategy.session(space, Work(learned, seed, fabric, {}, execution=execution))  # what cannot work ends here
+    work = Work(learned, seed, fabric, {}, execution=execution)
+    strategy.session(space, work)  # what cannot work ends here
     settings = data_settings(data)
     largest = fitted.largest
     weights = _given(space, largest, init, learned, Path(out))
+    _foresee(space, largest, strategy, recipe, training if weights is None else None, work, out)
     common = common_settings(settings, None, seed, fabric, precision, execution, threads, devices)
     level = {"space": described(space), "strategy": described(strategy), "network": {}, "around": None}
     config = {
@@ -199,7 +202,7 @@ def adapt(
     machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices, "precision": precision}
     machine |= {"execution": execution, "threads": threads, "progress": progress}
     with RunFolder(out) as folder:
-        folder.open(config, seed)
+        folder.open(config, seed, free=is_place)  # every step compares the data themselves
         say(space.describe(), enabled=progress and not folder.finished)
         original = files.inner(folder.path, "original")
         if weights is None:
@@ -240,6 +243,30 @@ def adapt(
         figures = folder.read_json("result.json")
         page = write_report(folder.path) if parallel.is_first() else folder.path / "report.html"
         return AdaptResult(space, found, trained, folder.path / "retrain" / "export", page, figures)
+
+
+def _foresee(
+    space: AnyNetwork,
+    largest: Architecture,
+    strategy: Strategy,
+    recipe: Recipe,
+    training: Recipe | None,
+    work: Work,
+    out: str | Path,
+) -> None:
+    """End the call with its plan, if one was asked for: what is found trains as long as the network itself, at most."""
+
+    def trained(by: Recipe) -> TrainingSession:
+        with seeded(work.seed, "network"):
+            network = work.task.network(space.build(largest, shape=work.shape))
+            teacher = work.task.network(space.build(largest, shape=work.shape))
+        alone = "classes" not in work.task.offers or by is training
+        by = replace(by, distillation=Distillation()) if alone else by
+        return TrainingSession(network, by, work, teacher=None if alone else teacher)
+
+    sessions: dict[str, Callable[[], Any]] = {} if training is None else {"original": lambda: trained(training)}
+    sessions |= {"search": lambda: strategy.session(space, work), "retrain": lambda: trained(recipe)}
+    planning.foresee(lambda seconds: planning.measured("adapting", sessions, out, work.fabric.device, seconds))
 
 
 def _given(
@@ -321,11 +348,17 @@ def run(command: Command) -> int:
     add_recipe(command, "retrain", default=RECIPE)
     command.add("--training", Recipe, "how a network without weights is trained first", default=TRAINING)
     add_run(command)
+    add_plan(command)
     options = command.parse()
     chosen = {name: options[name] for name in ("limits", "init", "task", "strategy", "recipe", "training")}
     elastic = {name: options[name] for name in ELASTIC if options[name] is not None}
-    result = adapt(options.network, options.data, elastic=elastic, **chosen, **of_run(options))
-    _print(result)
+
+    def adapted() -> AdaptResult:
+        return adapt(options.network, options.data, elastic=elastic, **chosen, **of_run(options))
+
+    if options.plan:
+        return say_plan(adapted)
+    _print(adapted())
     return 0
 
 

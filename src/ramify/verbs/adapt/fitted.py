@@ -31,7 +31,10 @@ GRIDS: tuple[dict[str, Any], ...] = (
     {"widths": tuple(n / 8 for n in range(1, 9)), "multiple": 4},
     {"widths": tuple(n / 16 for n in range(1, 17)), "multiple": 1},
 )
-"""Widths where none are named: the first of these in which a member meets the limits."""
+"""Widths where none are named: the first of these in which enough members meet the limits, or else the last."""
+
+VARIETY = 24
+"""Members that are enough, of those that 32 uniform draws are moved to: with fewer there is little to search."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def fitted_to(
         data = loaded(data, fabric, quiet=True, targets=targets)
     size = (task if data is None else data).input_size  # type: ignore[union-attr]
     grids = GRIDS if "widths" not in elastic and not isinstance(network, AnyNetwork) else ({},)
+    fitted: Fitted | None = None
     for number, grid in enumerate(grids, start=1):
         space = network
         if not isinstance(network, AnyNetwork):
@@ -98,16 +102,19 @@ def fitted_to(
         costs = Costs(networks, list(limits))
         largest = space.architecture([max(decision.choices) for decision in space.decisions])
         most = _absolute(limits, costs(largest), {} if folder is None else _measured_before(folder))
+        filling = Filling(space, costs, most, 1 - TOLERANCE if all(map(is_repeatable, most)) else 0)
         try:
             _check_range(space, costs, most, largest)
-            if all(map(is_repeatable, most)):
-                Filling(space, costs, most, 1 - TOLERANCE).check()
+            filling.check()
         except ConfigurationError:
-            if number == len(grids):
+            if number == len(grids) and fitted is None:
                 raise
             continue
-        return Fitted(space, learned, most, largest, costs)
-    raise AssertionError("there is a grid")
+        fitted = Fitted(space, learned, most, largest, costs)
+        if not filling.share or filling.fills(largest) or filling.variety() >= VARIETY:
+            break
+    assert fitted is not None
+    return fitted
 
 
 def _absolute(

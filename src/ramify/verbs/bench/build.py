@@ -19,6 +19,7 @@ from ramify.commandline.options import (
     add_task,
     restricted,
 )
+from ramify.commandline.plans import add_plan, say_plan
 from ramify.evaluators import TrainFromScratch
 from ramify.spaces import notation
 
@@ -53,9 +54,12 @@ def run(command: Command) -> int:
     add_machine(command, "precision", "execution")
     add_machine(command, "threads", text="threads of the CPU operations of each process", kind=int, default=1)
     add_machine(command, "progress")
+    add_plan(command)
     options = command.parse()
     names = ("task", "out", "architectures", "seeds", "recipe", "network", "test", "seed", "processes", "retry")
     chosen = {name: options[name] for name in (*names, "device", "precision", "execution", "threads", "progress")}
+    if options.plan:
+        return say_plan(lambda: build_table(restricted(options), options.data, **chosen))
     table = build_table(restricted(options), options.data, **chosen)
     print(f"{Path(options.out) / TABLE}: {len(table):,} architectures, SHA-256 {table.digest}")
     return 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,12 +28,13 @@ from ramify.commandline.options import (
     of_run,
     restricted,
 )
+from ramify.commandline.plans import add_plan, say_plan
 from ramify.commandline.seeds import add_seeds, with_seeds
 from ramify.data import Data
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.executors import Executor, InProcess
 from ramify.reading import shown
-from ramify.run import RunFolder, data_parallel, drive, make_fabric, say
+from ramify.run import RunFolder, data_parallel, drive, make_fabric, planning, say
 from ramify.run.configuration import described
 from ramify.run.folder import More
 from ramify.run.initial import Initial
@@ -66,7 +68,7 @@ class SearchResult(Result):
 
     Args:
         architecture: The member it stands for at the end.
-        history: The rows of `history.jsonl`.
+        rows: Returns the rows of `history.jsonl`.
         space: What was searched.
         out: The run folder; None where nothing was kept.
         task: What was learned, with its data, for the verbs that follow; None where nothing was learned.
@@ -77,7 +79,7 @@ class SearchResult(Result):
     """
 
     architecture: Architecture
-    history: list[dict[str, Any]] = field(repr=False)
+    rows: Callable[[], list[dict[str, Any]]] = field(repr=False)
     space: Space
     out: Path | None
     task: Task | None = field(repr=False)
@@ -85,6 +87,11 @@ class SearchResult(Result):
     network: Mapping[str, Any] = field(default_factory=dict, repr=False)
     lookup: Mapping[str, Any] | None = field(default=None, repr=False)
     laid_out: Kind = field(default="member", repr=False)
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of `history.jsonl`, parsed when they are asked for: of a search in a table they are many."""
+        return self.rows()
 
     @property
     def data(self) -> Data | None:
@@ -199,6 +206,12 @@ def search(
         **common_settings(settings, network, seed, fabric, precision, execution, threads, devices),
         **({} if init is None else {"init": str(init), "init_alphas": init_alphas}),
     }
+
+    def planned(seconds: float) -> planning.Plan:
+        sessions = {"": lambda: strategy.session(space, work)}
+        return planning.measured("the search", sessions, out, fabric.device, seconds)
+
+    planning.foresee(planned)
     with place_of(out) as path, RunFolder(path) as folder:
         if executor is not None and not folder.finished:
             executor.check(fabric.device)
@@ -213,6 +226,7 @@ def search(
         more = _more(folder, strategy)
         if opened(folder, config, seed, learned, progress, of_table, lookup, more=more, origins=[initial]):
             keep_proof(folder, space)
+            planning.tell(planned, folder.path, progress=progress and learned is not None)
             title = type(strategy).__name__
             shown = () if learned is None else learned.shown
             seconds = drive(
@@ -220,11 +234,14 @@ def search(
             )
             _write_search(folder, space, session, seconds, annotate)
             parallel.wait()
+            rows = folder.rows()
+        else:
+            rows = partial(list, folder.history())
         arch = space.checked(Architecture.from_json(folder.architecture()))
         kept = None if out is None else folder.path
         laid_out: Kind = "member" if session.supernet is None else "supernet"
         given = dict(network or {})
-        return SearchResult(arch, folder.history(), space, kept, learned, settings, given, lookup, laid_out)
+        return SearchResult(arch, rows, space, kept, learned, settings, given, lookup, laid_out)
 
 
 def _more(folder: RunFolder, strategy: Strategy) -> More:
@@ -324,6 +341,7 @@ def run(command: Command) -> int:
     add_recipe(command, "search")
     add_run(command)
     add_seeds(command)
+    add_plan(command)
     recall_proof(next((item.value for item in command.given() if item.option == "out"), None))
     options = command.parse()
     space = restricted(options)
@@ -332,6 +350,8 @@ def run(command: Command) -> int:
     def searched(**changed: Any) -> SearchResult:
         return search(space, options.strategy, options.data, **chosen, **(of_run(options) | changed))
 
+    if options.plan:
+        return say_plan(searched)
     if options.seeds:
 
         def figures(seed: int, folder: Path) -> dict[str, float]:

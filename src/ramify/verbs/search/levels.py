@@ -21,7 +21,7 @@ from ramify.commandline.options import add_data, add_network, add_recipe, add_ru
 from ramify.errors import ConfigurationError, nearest
 from ramify.run import RunFolder, data_parallel, make_fabric, say
 from ramify.run.configuration import described, fields_of
-from ramify.run.opening import bound, common_settings, data_settings, execution_of, task_settings
+from ramify.run.opening import bound, common_settings, data_settings, execution_of, is_place, task_settings
 from ramify.run.origin import without_images
 from ramify.spaces import Space, create, space_of
 from ramify.strategies import Strategy, compatible
@@ -167,7 +167,7 @@ def search_levels(
     machine["progress"] = progress
     results: dict[str, SearchResult] = {}
     with RunFolder(out) as folder:
-        folder.open(config, seed)
+        folder.open(config, seed, free=is_place)  # every level compares the data themselves
         for number, (name, level) in enumerate(named.items(), start=1):
             say(f"level {number} of {len(levels)}: {name}", enabled=progress)
             searched = level.searched

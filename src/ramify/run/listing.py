@@ -1,0 +1,185 @@
+"""What run folders are about and how far they are, read without loading a network or disturbing a run at work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ramify import files
+from ramify.data.parts import is_hidden
+from ramify.errors import RamifyError, RunError
+from ramify.run.folder import RunFolder
+from ramify.run.records import Provenance
+from ramify.run.sources import read
+from ramify.spaces import space_of
+
+CONFIG = "config.yaml"
+_DEPTH = 6
+"""How far below a folder runs are looked for."""
+_NO_RUNS = {"tensorboard", "export", "front", "__pycache__"}
+"""Folders of a run that hold no others."""
+_BEST = ("best", "validation_accuracy", "accuracy", "score", "supernet_accuracy")
+"""Figures by which people know a run, the first that is there."""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in a line.
+
+    Args:
+        path: The folder.
+        kind: The verb that made it: `search`, `retrain`, …; `pipeline` for searches inside each other.
+        what: Strategy and space, or the architecture.
+        data: The name of the data set.
+        started: When it was begun, ISO 8601.
+        state: `finished`, `running`, `stopped`, or `damaged`.
+        done: Share of the steps of its last phase that are done, None where nobody knows.
+        figures: By name: score, metrics, parameters; those of an evaluation, if there was one.
+        seconds: Of work.
+        reason: Why it is damaged.
+    """
+
+    path: Path
+    kind: str = ""
+    what: str = ""
+    data: str = ""
+    started: str = ""
+    state: str = "damaged"
+    done: float | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    reason: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {**asdict(self), "path": str(self.path), "figures": dict(self.figures)}
+
+    @property
+    def headline(self) -> tuple[str, float] | None:
+        """The figure that says what it is worth, with its name; None before there is one."""
+        return next(iter(self.figures.items()), None)
+
+
+def runs_in(directory: str | Path) -> Iterator[Path]:
+    """Yield the run folders in a directory and below, sorted; links are not followed.
+
+    Raises:
+        RunError: If there is no such directory.
+    """
+    top = files.expanded(directory)
+    if not top.is_dir():
+        raise RunError(f"there is no folder {directory}; `ramify runs FOLDER` lists the runs in it")
+    for here, inner, names in os.walk(top):
+        path = Path(here)
+        depth = len(path.relative_to(top).parts)
+        inner[:] = sorted(n for n in inner if not is_hidden(n) and n not in _NO_RUNS) if depth < _DEPTH else []
+        if CONFIG in names:
+            yield path
+
+
+def summary_of(path: Path) -> RunSummary:
+    """Return what is known of a run; one that cannot be read is `damaged`, with the reason."""
+    try:
+        return _summary(path)
+    except RamifyError as error:
+        return RunSummary(path, reason=str(error))
+
+
+def _summary(path: Path) -> RunSummary:
+    folder = RunFolder(path)
+    config, provenance = folder.config(), folder.read_json("provenance.json", Provenance)
+    last = last_row(folder)
+    result = folder.read_json("result.json") if folder.finished else {}
+    step, steps = last.get("step"), last.get("steps")
+    sessions = provenance.get("sessions") or [{}]
+    known = isinstance(step, int) and isinstance(steps, int) and steps > 0
+    return RunSummary(
+        path,
+        kind_of(config),
+        _what(path, config),
+        str((provenance.get("data") or {}).get("name") or ""),
+        str(sessions[0].get("started") or ""),
+        "finished" if folder.finished else "running" if is_at_work(path) else "stopped",
+        1.0 if folder.finished else step / steps if known else None,
+        _figures(path, result, last),
+        result.get("seconds", last.get("seconds")),
+    )
+
+
+def last_row(folder: RunFolder) -> Mapping[str, Any]:
+    """Return the last row of a history, empty before there is one."""
+    return folder.last_row() if folder.has_rows else {}
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
+    """Return which verb made a run, from its configuration."""
+    told = {
+        "problem": "tune",
+        "shrinking": "shrink",
+        "limits": "adapt",
+        "levels": "pipeline",
+        "architectures": "bench build",
+        "columns": "bench compare",
+        "recipe": "retrain",
+    }
+    return next((kind for key, kind in told.items() if key in config), "search")
+
+
+def _what(path: Path, config: Mapping[str, Any]) -> str:
+    named = [_name(config[key]) for key in ("strategy", "space", "problem") if config.get(key)]
+    if levels := config.get("levels"):
+        named = [", ".join(f"{name}: {_name((level or {}).get('strategy'))}" for name, level in levels.items())]
+    if architecture := config.get("architecture"):
+        named = [str(architecture.get("space", "")) if isinstance(architecture, Mapping) else str(architecture)]
+        if (path / "architecture.json").exists():
+            arch = read(path)[0]
+            named = [str(space_of(arch).format(arch))]
+    return " on ".join(filter(None, named))
+
+
+def _name(described: Any) -> str:
+    path = described.get("class_path", "") if isinstance(described, Mapping) else described or ""
+    return str(path).rpartition(":")[2].rpartition(".")[2]
+
+
+def _figures(path: Path, result: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of a run, the one that says what it is worth first."""
+    found: dict[str, Any] = {}
+    if (path / "evaluation.json").exists():
+        measured = RunFolder(path).read_json("evaluation.json")
+        split = measured.get("split", "test")
+        own = ("images", "params", "macs", "latency_ms")
+        found |= {f"{split} {name}": value for name, value in measured.items() if name not in own}
+    told = {**last, **result}
+    found |= {name: told[name] for name in _BEST if name in told}
+    found |= {name: value for name, value in told.items() if name.startswith(("supernet_", "validation_"))}
+    table = (result.get("table") or {}).get("values", {}) if isinstance(result.get("table"), Mapping) else {}
+    found |= {f"table {name}": value for name, value in table.items()}
+    found |= {name: told[name] for name in ("loss", "members", "params", "macs") if name in told}
+    return {name: value for name, value in found.items() if type(value) in (int, float)}
+
+
+def is_at_work(path: Path) -> bool:
+    """Return whether a process works on a run: by the system's list of locks, so that no lock is touched.
+
+    Where a system has no such list (`/proc/locks` of Linux), nobody is seen.
+    """
+    try:
+        number = (path / ".lock").stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    return any(f":{number} " in line for line in lines)
+
+
+def check_removable(path: Path) -> None:
+    """Raise `RunError` unless a folder is that of a run that nobody works on."""
+    if path.is_symlink():
+        raise RunError(f"{path} is a link; name the folder itself")
+    if not (path / CONFIG).is_file() or not (path / "provenance.json").is_file():
+        raise RunError(f"{path} is no run folder: it has no {CONFIG} and provenance.json; nothing was removed")
+    if busy := next((one for one in runs_in(path) if is_at_work(one)), None):
+        raise RunError(f"a process works on {busy}; stop it first")
