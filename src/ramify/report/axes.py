@@ -65,8 +65,8 @@ def linear(
     known = [min(max(value, within[0]), within[1]) for value in values]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     if low == high:
-        around = abs(low) / 10 or 1.0
-        low, high = max(low - around, within[0]), min(high + around, within[1])
+        around = abs(low) / 10
+        low, high = max(low - around, within[0]), min(high + (around or 1.0), within[1])
         low, high = (low, high) if low < high else (low - around, high + around)
     if not fits and 0 < low < 0.4 * high:
         low = 0.0
@@ -86,14 +86,24 @@ def shares(label: str = "") -> Axis:
     return Axis(label, 0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0))
 
 
-def logarithmic(values: Iterable[float], label: str = "", *, most: int = 6) -> Axis:
-    """Return a logarithmic axis on which the positive ones of these values fit, with powers of ten as ticks."""
+def logarithmic(values: Iterable[float], label: str = "", *, fits: bool = False, most: int = 6) -> Axis:
+    """Return a logarithmic axis on which the positive ones of these values fit, with round numbers as ticks.
+
+    Args:
+        values: What is drawn.
+        label: What they are.
+        fits: Whether it ends with the values, not with the next power of ten.
+        most: Powers of ten that are written, about; where there are few, their doubles and halves are, too.
+    """
     known = [value for value in values if value > 0] or [1.0]
     first, last = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
     last = max(last, first + 1)
+    low, high = (min(known), max(known)) if fits and min(known) < max(known) else (_power(first), _power(last))
     stride = max(1, math.ceil((last - first) / max(most - 1, 1)))
-    ticks = tuple(_power(number) for number in range(first, last + 1, stride))
-    return Axis(label, _power(first), _power(last), ticks, log=True)
+    ticks = [_power(number) for number in range(first, last + 1, stride)]
+    if math.log10(high / low) < 2:
+        ticks = [factor * power for power in ticks for factor in (1, 2, 5)]
+    return Axis(label, low, high, tuple(tick for tick in ticks if low <= tick <= high), log=True)
 
 
 def _power(exponent: int) -> float:
@@ -125,8 +135,9 @@ def _plain(ticks: Sequence[float]) -> tuple[str, ...]:
 
 
 def _powers(ticks: Sequence[float]) -> tuple[str, ...]:
-    """Return powers of ten as they are written."""
+    """Return the ticks of a logarithmic axis as they are written."""
     exponents = [round(math.log10(tick)) for tick in ticks]
-    if all(-3 <= exponent <= 4 for exponent in exponents):
+    powers = all(math.isclose(tick, 10.0**exponent) for tick, exponent in zip(ticks, exponents, strict=True))
+    if not powers or all(-3 <= exponent <= 4 for exponent in exponents):
         return tuple(f"{tick:,g}" for tick in ticks)
     return tuple(f"10{str(exponent).translate(_RAISED)}" for exponent in exponents)

@@ -12,7 +12,7 @@ from ramify.report.drawn_cells import cell_svg
 from ramify.report.elements import card, grid, ramp, slug, tinted, titled
 from ramify.report.folder import RunFolder, number
 from ramify.report.page import Page
-from ramify.report.palette import operation_color
+from ramify.report.palette import operation_colors
 from ramify.report.story import MixingHistory, last_change, notation
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def frames(mixing: MixingHistory, graphs: Mapping[str, CellGraph], draw: Draw | 
         "choices": [
             {
                 "operations": list(choice.operations),
-                "colors": [tinted(operation_color(name)) for name in choice.operations],
+                "colors": list(map(tinted, operation_colors(choice.operations))),
                 "chosen": sorted(choice.chosen),
                 "frames": [[[_thousandths(value) for value in row] for row in frame] for frame in choice.frames],
             }

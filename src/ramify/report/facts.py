@@ -189,10 +189,10 @@ class Facts:
             measured = {key: number(value) for key, value in {**run.result, **_tested(run)}.items()}
             rows.append((label, escape(f"{run.result.get('notation')!s:.80}"), measured))
         keys = [key for key in rows[0][2] if all(row[2].get(key) is not None for row in rows) and key not in _UNTOLD]
-        body = ((label, notation, *(f"{measured[key]:,.5g}" for key in keys)) for label, notation, measured in rows)
-        head = ["", "network", *(spaced(key) for key in keys)]
+        lines = [(escape(spaced(key)), *(f"{measured[key]:,.5g}" for *_, measured in rows)) for key in keys]
+        lines.insert(0, ("network", *(f"<code>{notation}</code>" for _, notation, _ in rows)))
         lead = "Both were trained by the same recipe, on the same data and from the same seed."
-        shown = table(head, body, numbers=range(2, len(head)))
+        shown = table(("", *(label for label, *_ in rows)), lines, numbers=(1, 2))
         return titled("Beside a baseline", lead, f'<div class="card">{shown}</div>')
 
     def reads(self) -> str:

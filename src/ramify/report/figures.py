@@ -10,9 +10,9 @@ from textwrap import wrap
 from ramify.report.axes import Axis, linear, logarithmic, shares
 from ramify.report.charts import Chart, Line, Points
 from ramify.report.heat import HeatMap
-from ramify.report.palette import ACCENT, SERIES, line_color, operation_color
+from ramify.report.palette import ACCENT, SERIES, line_color, operation_colors
 from ramify.report.sizes import SizeHistory
-from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial
+from ramify.report.story import ChoiceHistory, FrontStory, MixingHistory, Panel, Trial, ends_of
 
 _SHARE = re.compile(r"share|entropy|sparsity|fraction")
 """Quantities between 0 and 1."""
@@ -43,12 +43,13 @@ def axis_of(quantity: str, values: Sequence[float]) -> Axis:
 
 def positions(name: str, values: Sequence[float]) -> Axis:
     """Return the horizontal axis of epochs, steps or the like."""
+    values = [*values, values[0] + 1] if len(values) == 1 else values
     return linear(values, name, whole=all(float(value).is_integer() for value in values))
 
 
 def heatmap(choice: ChoiceHistory, ends: tuple[float, float]) -> HeatMap:
     """Draw the final mixing weights of one choice; frames mark the candidates of the derived architecture."""
-    colors = tuple(map(operation_color, choice.operations))
+    colors = operation_colors(choice.operations)
     framed = {(edge, operation): colors[operation] for edge, operation in choice.chosen}
     return HeatMap(choice.edges, choice.operations, choice.frames[-1], *ends, colors=colors, framed=framed)
 
@@ -58,14 +59,15 @@ def size_map(sizes: SizeHistory) -> HeatMap:
     at = [f"{position:g}" for position in sizes.positions]
     names = [f"{sizes.axis} {position}" for position in at]
     tall = min(22, max(11, 420 / len(sizes.rows)))
-    return HeatMap(sizes.rows, at, sizes.shares, 0, 1, names=names, axis=sizes.axis, tall=tall)
+    return HeatMap(sizes.rows, at, sizes.shares, *ends_of(sizes.shares), names=names, axis=sizes.axis, tall=tall)
 
 
 def edge_lines(mixing: MixingHistory) -> Chart:
     """Draw the weights of the operations on the first edge over the search; the page can switch edges."""
     first = mixing.choices[0]
+    colors = operation_colors(first.operations)
     lines = tuple(
-        Line(operation, operation_color(operation), mixing.positions, [frame[0][at] for frame in first.frames])
+        Line(operation, colors[at], mixing.positions, [frame[0][at] for frame in first.frames])
         for at, operation in enumerate(first.operations)
     )
     up = linear((0, mixing.ends[1]), "mixing weight", fits=False)

@@ -126,9 +126,8 @@ class HeatMap:
     def _heads(self) -> Iterator[str]:
         """Yield the labels of columns, leaning above them; of positions the ends, below."""
         if self.axis:
-            for at, x, side in ((0, 0, "start"), (-1, 100, "end")):
-                text = escape(self.columns[at])
-                yield f'<text class="below" x="{x}%" y="100%" style="text-anchor:{side}">{text}</text>'
+            for text, end, side in ((self.columns[0], "0", "start"), (self.columns[-1], "100%", "end")):
+                yield f'<text class="below" x="{end}" y="100%" style="text-anchor:{side}">{escape(text)}</text>'
             yield f'<text class="title" x="50%" y="100%">{escape(self.axis)}</text>'
             return
         for at, column in enumerate(self.columns):

@@ -40,6 +40,7 @@ from ramify.report.story import (
     CYCLE_KEYS,
     cycle_panels,
     cycles,
+    ends_of,
     mixing_history,
     panels,
     pareto_front,
@@ -181,7 +182,8 @@ class _Report:
         body = f'<div class="cells">{cells}</div><ul class="chips">{chips}</ul>' if cells else ""
         if source := self.run.result.get("notation") or self.run.architecture:
             body += card("Notation", copyable("notation", written(source)))
-        return titled("The architecture found" if self.run.config.get("strategy") else "The architecture", "", body)
+        found = "The architecture found" if self.run.result else "The architecture so far"
+        return titled(found if self.run.config.get("strategy") else "The architecture", "", body)
 
     def _cell(self, name: str, graph: CellGraph) -> str:
         pair = save_figure(draw_cell(graph), self.page.picture(name))
@@ -199,7 +201,7 @@ class _Report:
             return ""
         page, plots = self.page, []
         if sizes.rows:
-            plots.append(page.plot("widths", "Widths", figures.size_map(sizes), ramp(0, 1)))
+            plots.append(page.plot("widths", "Widths", figures.size_map(sizes), ramp(*ends_of(sizes.shares))))
         if sizes.depths is not None:
             plots.append(page.plot("depths", "Depths", figures.curve(sizes.depths)))
         lead = (

@@ -64,6 +64,13 @@ def operation_color(name: str) -> str:
     return _to_hex(hue / 360, 0.3 + variant // 21 % 20 / 100, 0.55)
 
 
+def operation_colors(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the colors of the candidates of one choice; of numbers, which belong to no family, one for each place."""
+    if all(re.fullmatch(r"[\d./]+", name) for name in names):
+        return tuple(SERIES[at % len(SERIES)] for at in range(len(names)))
+    return tuple(map(operation_color, names))
+
+
 def line_color(name: str, at: int) -> str:
     """Return the color of a line: that of its name, where the name has one, else that of its place."""
     return {**SPLITS, **AIMS}.get(name, SERIES[at % len(SERIES)])

@@ -13,6 +13,7 @@ from ramify import files
 from ramify.architecture import Architecture
 from ramify.benchmarks import open_table
 from ramify.errors import RamifyError
+from ramify.report.tables import known
 from ramify.run.origin import lookup_of
 
 
@@ -63,20 +64,8 @@ def standing_of(folder: Path, config: Mapping[str, Any], provenance: Mapping[str
         if lookup.get("sha256") not in (None, table.digest):
             return None
         column = table.column(str(lookup["column"]["name"]))
-        values = table.values(column.name, _known(table, column.name))
+        _, values = known(table, column)
         value = table.value(column.name, arch)
     except RamifyError:  # of a table that is damaged, or does not know this member
         return None
     return placed(values, value, f"column {column.name}: {column.says()}", higher=column.higher_is_better)
-
-
-def _known(table: Any, column: str) -> list[int]:
-    return [at for at in range(len(table)) if _has(table, column, at)]
-
-
-def _has(table: Any, column: str, at: int) -> bool:
-    try:
-        table.value(column, at)
-    except RamifyError:
-        return False
-    return True

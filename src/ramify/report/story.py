@@ -114,17 +114,15 @@ class MixingHistory:
 
         The smallest one where weights hardly differ: on a scale from 0 they would all have the same color.
         """
-        every = {
-            weight
-            for choice in self.choices
-            for frame in choice.frames
-            for row in frame
-            for weight in row
-            if weight is not None
-        }
-        low, high = min(every, default=0.0), max(every, default=1.0)
-        low = low if low < 0 or high < 3 * low else 0.0
-        return (low, high) if low < high else (0.0, high if high > 0 else 1.0)
+        return ends_of(row for choice in self.choices for frame in choice.frames for row in frame)
+
+
+def ends_of(rows: Iterable[Sequence[float | None]]) -> tuple[float, float]:
+    """Return the ends of a color scale: the largest value, and the smallest or, where that is small beside it, 0."""
+    every = {value for row in rows for value in row if value is not None}
+    low, high = min(every, default=0.0), max(every, default=1.0)
+    low = low if low < 0 or high < 3 * low else 0.0
+    return (low, high) if low < high else (0.0, high if high > 0 else 1.0)
 
 
 def panels(rows: Sequence[Row], without: Collection[str] = ()) -> list[Panel]:

@@ -107,10 +107,10 @@ def unfinished(run: RunFolder) -> Statement | None:
 
 def accuracy(evaluation: Row) -> Statement | None:
     """Say how many images are classified correctly, with the interval that so many images leave."""
-    counted = _counted(evaluation)
-    if counted is None:
+    found = counted(evaluation)
+    if found is None:
         return None
-    right, images = counted
+    right, images = found
     low, high = wilson(right, images)
     split = evaluation.get("split", "test")
     return Statement(
@@ -203,7 +203,7 @@ def adapted(result: Row) -> Statement | None:
 def beside_baseline(run: RunFolder) -> Statement | None:
     """Say whether a network is better than what was trained beside it, or whether that may be chance."""
     beside = run.baseline
-    own, other = _counted(run.evaluation), _counted(beside.evaluation) if beside else None
+    own, other = counted(run.evaluation), counted(beside.evaluation) if beside else None
     if own is None or other is None or beside is None:
         return None
     difference = own[0] / own[1] - other[0] / other[1]
@@ -374,7 +374,8 @@ def times(run: RunFolder) -> Iterator[Statement]:
     parts = []
     for label, one in (("search" if run.config.get("strategy") else "run", run), ("retraining", run.retrain)):
         if one is not None and (seconds := seconds_of(one)) is not None:
-            parts.append(f"the {label} took {' '.join(duration(seconds))}")
+            verb = "took" if one.result else "has taken"
+            parts.append(f"the {label} {verb} {' '.join(duration(seconds))}")
     spent = run.result.get("spent")
     spent = spent if isinstance(spent, Mapping) else {}
     known = {key: found for key in ("evaluations", "epochs") if (found := number(spent.get(key))) is not None}
@@ -415,7 +416,7 @@ def conditions(run: RunFolder) -> str:
     return f", alone in its batch ({', '.join(parts)}; the median of 20 passes)" if parts else ""
 
 
-def _counted(evaluation: Row) -> tuple[float, float] | None:
+def counted(evaluation: Row) -> tuple[float, float] | None:
     """Return how many images were classified correctly, and how many there are."""
     share, images = number(evaluation.get("top1")), number(evaluation.get("images"))
     if share is None or not images or not 0 <= share <= 1:
