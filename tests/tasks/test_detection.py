@@ -1,12 +1,15 @@
 """Detection: its heads, its loss, its costs, searches by its loss, and the verbs from search to report."""
 
 import json
+import math
 from dataclasses import replace
 from importlib.util import find_spec
 from random import Random
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reference import cases
 from torchvision.ops import sigmoid_focal_loss
 
@@ -203,6 +206,18 @@ def test_a_picture_shows_boxes():
     assert torch.equal(drawn, inside) and picture[:8, 28:38].sum() == 0
 
 
+def test_objects_of_new_images(shapes):
+    task = TINY.on(shapes)
+    logits, boxes = torch.full((2, 3, 4), -9.0), torch.zeros(2, 4, 4)
+    boxes[0, 1], logits[0, 2, 1] = torch.tensor([-4.0, 8.0, 16.0, 70.0]), 2.0
+    first, nothing = task.predictions([logits, boxes, boxes], task.data.classes)
+    assert first.classes == ("triangle",) and first.probabilities[0] == pytest.approx(1 / (1 + math.exp(-2)))
+    (row,) = first.placed(0.5, (64, 64)).rows()
+    assert [row[side] for side in ("left", "top", "right", "bottom")] == [0.0, 16.0, 32.0, 128.0]
+    assert str(first.placed(0.5, (64, 64))) == "triangle 88.1% at 0, 16, 32, 128"
+    assert str(nothing) == "nothing" and nothing.rows() == [{"class": ""}]
+
+
 STRATEGIES = {
     "DARTS": DARTS(epochs=1, batch_size=16, lr=0.01),
     "SPOS": SPOS(epochs=1, batch_size=16, lr=0.01, label_smoothing=0.0, evaluations=2, population=2, parents=1,
@@ -231,6 +246,10 @@ def test_the_verbs_from_search_to_report(tmp_path):
     assert main(["evaluate", str(run), "--threads", "1", "--device", "cpu"]) == 0
     assert main(["export", str(run)]) == 0
     assert main(["report", str(run)]) == 0
+    Image.fromarray(np.full((96, 128, 3), 100, dtype=np.uint8)).save(tmp_path / "new.png")
+    for source in (run, run / "retrain" / "export"):
+        ((_, found),) = ramify.predict(source, tmp_path / "new.png")
+        assert all(0 <= left <= right <= 128 and 0 <= top <= bottom for left, top, right, bottom in found.boxes)
     found = json.loads((run / "retrain" / "evaluation.json").read_text())
     assert {"map", "map50", "map75", "recall"} <= found.keys()
     manifest = json.loads((run / "retrain" / "export" / "manifest.json").read_text())
