@@ -51,7 +51,7 @@ def test_a_run_that_was_moved_with_its_data_goes_on(tmp_path, monkeypatch):
 
 def test_other_data_are_no_continuation(tmp_path):
     search(str(pictures(tmp_path / "pets")), tmp_path / "run")
-    with pytest.raises(RunError, match=r"data.source is '\S+/pets' there and '\S+/other' now"):
+    with pytest.raises(RunError, match=r"data.source is '.+/pets' there and '.+/other' now"):
         search(str(pictures(tmp_path / "other", colors=100)), tmp_path / "run")
 
 
