@@ -231,7 +231,12 @@ def test_a_finished_run_is_reported_and_not_redone(tmp_path, capsys):
     words += ["--execution", "shared"]  # of which no line is said, with kernels or without
     assert called("search", *words) == 0
     found = capsys.readouterr()
-    assert len(found.err.splitlines()) == 2  # a line an epoch, where no terminal shows a bar
+    lines = found.err.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("GDAS")] == [
+        "GDAS:"
+    ] * 2  # one an epoch, without a bar
+    assert lines[-3].startswith(f"{tmp_path / 'a'}: finished, validation accuracy 0.")
+    assert lines[-2:] == [f"next: ramify {verb} {tmp_path / 'a'}" for verb in ("retrain", "report")]
 
     def contents():
         paths = [path for path in sorted((tmp_path / "a").rglob("*")) if path.is_file()]
@@ -241,7 +246,7 @@ def test_a_finished_run_is_reported_and_not_redone(tmp_path, capsys):
     assert called("search", *words) == 0
     again = capsys.readouterr()
     assert again.out == found.out
-    assert again.err == f"{tmp_path / 'a'} is finished: this is its result, nothing is done again\n"
+    assert again.err.startswith(f"{tmp_path / 'a'} is finished: this is its result, nothing is done again\n")
     assert contents() == before
 
 

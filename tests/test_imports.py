@@ -32,6 +32,7 @@ LEVELS = (
     ("supernet", "kernels", "elastic"),
     ("ops",),
     ("architecture",),
+    ("loggers",),
     ("imports",),
     ("registry",),
     ("delimited", "files", "parallel", "pickled", "reading"),

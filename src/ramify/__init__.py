@@ -46,6 +46,7 @@ _PACKAGES = (
     "evaluators",
     "executors",
     "hypergradient",
+    "loggers",
     "ops",
     "recipes",
     "report",

@@ -25,7 +25,7 @@ from ramify.campaign import Campaign
 from ramify.data import DataSpec, spec_of
 from ramify.errors import ConfigurationError, RamifyError, RunError, TableError
 from ramify.evaluators import TrainFromScratch
-from ramify.run import RunFolder, make_fabric, planning, say
+from ramify.run import RunFolder, make_fabric, planning, probing, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.environment import check_precision
 from ramify.run.opening import bound, data_settings, execution_of, free_places, task_settings
@@ -214,13 +214,13 @@ def _planned(
     sessions = {name: lambda arch=arch: trainer.session(arch, 0) for name, arch in zip("abc", some, strict=False)}
     found = planning.measured("the table", sessions, None, trainer.fabric.device, seconds)
     with torch.no_grad():
-        probe = planning.Probe(seconds, trainer.fabric.device)
+        probe = probing.Probe(seconds, trainer.fabric.device)
         validation = trainer.task.split("search_validation")
-        per_epoch, read = planning.measuring(probe, trainer.session(some[0], 0).trained, validation)
+        per_epoch, read = probing.measuring(probe, trainer.session(some[0], 0).trained, validation)
     epochs = trainer.plan.recipe.epochs
     each = found.seconds / len(some) + epochs * per_epoch
     images = round(jobs * (found.images / len(some) + epochs * read))
-    part = planning.Stretch("build", jobs, jobs * each / workers, images)
+    part = probing.Stretch("build", jobs, jobs * each / workers, images)
     return replace(found, parts=(part,), processes=workers, disk=jobs * epochs * _VALUE_BYTES)
 
 

@@ -11,9 +11,10 @@ import ramify
 from ramify.cli import main
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.evaluators import InheritedWeights
-from ramify.run.planning import Plan, Stretch, size
+from ramify.run.planning import Plan, size
+from ramify.run.probing import Stretch
 from ramify.strategies import SPOS, RandomSearch
-from small_runs import DATA, SPACES, STRATEGIES
+from small_runs import DATA, SPACES, STRATEGIES, timeless
 
 CELL, LAYOUT = SPACES["nasbench201"]
 
@@ -83,6 +84,27 @@ def test_what_cannot_be_planned_is_refused(tmp_path):
         ramify.plan(ramify.search, CELL, SPOS(batch_size=0), DATA)
     with pytest.raises(ConfigurationError, match="`describe` makes no plans"):
         ramify.plan(ramify.describe, "zoo:ResNet20")
+
+
+def test_work_that_cannot_be_foreseen_is_done_all_the_same(tmp_path, monkeypatch, capsys):
+    def fails(probe, session):
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr("ramify.run.planning.look", fails)
+    with pytest.raises(ConfigurationError, match=r"cannot be planned: .* \(AttributeError: no such thing\)"):
+        planned(STRATEGIES["GDAS"], tmp_path)
+    options = {"network": LAYOUT, **SMALL, "progress": True}
+    ramify.search(CELL, STRATEGIES["GDAS"], DATA, out=tmp_path / "run", **options)
+    assert "takes about" not in capsys.readouterr().err
+
+
+def test_a_run_that_begins_says_it_and_stays_the_same(tmp_path, capsys):
+    options = {"network": LAYOUT, **SMALL}
+    quiet = ramify.search(CELL, STRATEGIES["GDAS"], DATA, out=tmp_path / "a", **options)
+    assert capsys.readouterr().err == ""
+    told = ramify.search(CELL, STRATEGIES["GDAS"], DATA, out=tmp_path / "b", **(options | {"progress": True}))
+    assert capsys.readouterr().err.startswith("the search takes about ")
+    assert timeless(told.history) == timeless(quiet.history)
 
 
 def test_what_does_not_fit_is_said():

@@ -1,14 +1,17 @@
 """Evaluating: every reading of the test split is recorded, and what is measured is a network with its cost."""
 
 import json
+import sys
 
 import pytest
 import torch
 from verb_runs import retrained, searched
 
 import ramify
+from ramify.cli import main
 from ramify.data import DataSpec, load
 from ramify.errors import RunError
+from ramify.report.intervals import wilson
 from ramify.training import measure
 from small_runs import DATA, differences, task_of
 
@@ -75,3 +78,20 @@ def test_what_a_network_knows_of_its_inputs_must_be_there(tmp_path):
         place.write_text(json.dumps({**whole, **further}))
         with pytest.raises(RunError, match=r"network\.json is damaged \(`mean` and `std` are not of \d each\)"):
             ramify.evaluate(tmp_path, threads=1)
+
+
+def test_people_get_words_and_programs_json(tmp_path, capsys, monkeypatch):
+    retrained(searched(out=tmp_path / "a run"))
+    words = ["evaluate", str(tmp_path / "a run"), "--threads", "1"]
+    assert main([*words, "--json"]) == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert told.err == ""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    low, high = wilson(round(found["top1"] * 64), 64)
+    assert lines[0] == f"test top1: {found['top1']:.2%} ({low:.2%} to {high:.2%} with 95 % confidence)"
+    assert lines[3] == f"loss {found['loss']:.4f} on 64 inputs, computed in 32-true"
+    assert lines[4].startswith(f"{found['params']:,} parameters, ")
+    assert lines[5] == f"next: ramify export '{tmp_path / 'a run'}'"

@@ -20,7 +20,7 @@ from ramify.registry import Registry, registries
 
 def classes() -> dict[str, Registry[Any]]:
     """Return the registries of classes, by the word for what they hold."""
-    from ramify import evaluators, executors, hypergradient, spaces, strategies, tasks  # noqa: F401
+    from ramify import evaluators, executors, hypergradient, loggers, spaces, strategies, tasks  # noqa: F401
 
     return {kind: registry for kind, registry in registries.items() if registry.base is not None}
 

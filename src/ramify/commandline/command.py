@@ -14,7 +14,7 @@ from ramify.commandline.kinds import members
 from ramify.commandline.objects import object_of
 from ramify.commandline.values import Reader, Readers, UnnamedError
 from ramify.commandline.words import Given, Place, Word
-from ramify.errors import ConfigurationError, RamifyError, nearest
+from ramify.errors import ConfigurationError, RamifyError
 from ramify.reading import shown
 from ramify.wording import sentence
 
@@ -312,8 +312,11 @@ class Command:
         for end in range(len(parts), 0, -1):
             if (name := ".".join(parts[:end])) in self._options:
                 return name, parts[end:]
+        from ramify.commandline.suggesting import suggestion
+
         where = f"{item.file}: " if item.file else ""
-        raise ConfigurationError(f"{where}unknown option {shown(item.option)!r}; {nearest(path, self._options)}")
+        meant = suggestion(path, self._options, self.given())
+        raise ConfigurationError(f"{where}unknown option {shown(item.option)!r}; {meant}")
 
     def _asking(self, asked: Given, values: Mapping[str, Any]) -> list[str]:
         """Return the words that let the parser show the help of a class."""

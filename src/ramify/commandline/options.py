@@ -64,11 +64,20 @@ def add_run(command: Command, out: str = "") -> None:
     else:
         add_machine(command, "out", required=True)
     add_machine(command, "seed", "device", "threads", "devices", "precision", "execution", "progress")
+    add_loggers(command)
+
+
+def add_loggers(command: Command) -> None:
+    """Declare `--loggers`."""
+    from ramify.loggers import Logger
+
+    text = "who else gets the rows of the history: names of your own loggers, as --import mine.py --loggers MLflow"
+    command.add("--loggers", list[Logger] | str | None, text)
 
 
 def of_run(options: Options) -> dict[str, Any]:
     """Return the values of the options that `add_run` declares, as keyword arguments of a verb."""
-    return {name: options[name] for name in _MACHINE}
+    return {name: options[name] for name in (*_MACHINE, "loggers")}
 
 
 def add_checkpoint(command: Command) -> None:

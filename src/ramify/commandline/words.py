@@ -21,7 +21,7 @@ LIMIT_CHARACTERS = 2**20
 
 _OPTION = re.compile(r"--[^\W\d][\w-]*(\.[\w-]+)*\+?")
 _SHORT = re.compile(r"-[^\W\d].*", re.S)
-_CLASSES = ("space", "strategy", "strategies", "evaluator", "executor", "problem", "method", "solver")
+_CLASSES = ("space", "strategy", "strategies", "evaluator", "executor", "loggers", "problem", "method", "solver")
 _FILE_AND_NAME = re.compile(r"(.+\.py):([^\W\d]\w*)", re.S)
 _BOOLEANS = ("true", "false", "yes", "no", "on", "off")
 

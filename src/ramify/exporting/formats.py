@@ -209,7 +209,8 @@ class _OfBytes(nn.Module):
         self.register_buffer("shift", -mean / std)
 
     def forward(self, images: Tensor) -> Any:
-        output = self.network((images.float() * self.scale + self.shift).permute(0, 3, 1, 2))
+        scale, shift = self.get_buffer("scale"), self.get_buffer("shift")
+        output = self.network((images.float() * scale + shift).permute(0, 3, 1, 2))
         return output.softmax(dim=1) if self.probabilities else output
 
 

@@ -73,7 +73,7 @@ def read_export(source: str | Path) -> tuple[Callable[[Tensor], Any], dict[str, 
     if "input_size" not in metadata:
         raise RunError(f"{shown(file)} does not say what it takes, as files of older versions; export the network anew")
     known = Told.__required_keys__ | Told.__optional_keys__
-    told = {
+    told: dict[str, Any] = {
         key: reading.json_value(metadata[key], where=f"{file}: {key}", error=RunError)
         for key in known & metadata.keys()
     }

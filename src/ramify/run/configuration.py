@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,22 @@ def _names(settings: Any) -> list[str]:
 
 def _default(item: dataclasses.Field[Any]) -> Any:
     return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+
+
+_OF_MACHINE = {"execution", "threads", "precision", "device", "devices", "seed"}
+"""Options with which a run goes on as it was begun, where another machine has other defaults."""
+
+
+def options_back(changed: Sequence[str], held: Mapping[str, Any]) -> str:
+    """Return the options that undo differences from a held configuration; empty where they are of another run.
+
+    Example:
+        >>> options_back(["threads is 2 there and 1 now"], {"threads": 2})
+        '--threads 2'
+    """
+    names = [one.partition(" is ")[0] for one in changed]
+    known = set(names) <= _OF_MACHINE
+    return " ".join(f"--{name} {held[name]}" for name in names if held.get(name) is not None) if known else ""
 
 
 def differences(

@@ -31,7 +31,7 @@ import torch
 from ramify import files, imports, parallel, reading
 from ramify.errors import RunError
 from ramify.run.checkpoint import Checkpoint, read_checkpoint, without
-from ramify.run.configuration import differences
+from ramify.run.configuration import differences, options_back
 from ramify.run.progress import say
 from ramify.run.provenance import now, provenance
 from ramify.run.records import Config, Provenance, Result, Row
@@ -60,9 +60,6 @@ class More:
     planned: Mapping[str, int] = field(default_factory=dict)
     refused: str = ""
 
-
-_OF_MACHINE = {"execution", "threads", "precision", "device", "devices", "seed"}
-"""Options with which a run goes on as it was begun, where another machine has other defaults."""
 
 _BEFORE = {"execution": "shared"}
 """What configurations meant that are older than an option."""
@@ -131,9 +128,8 @@ class RunFolder:
             changed = list(differences(held, compared, free=lambda name: name in more.values or free(name)))
             if changed:
                 rest = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-                names = [one.partition(" is ")[0] for one in changed]
-                kept = " ".join(f"--{name} {held[name]}" for name in names if held.get(name) is not None)
-                way = f"go on with {kept}, or " if kept and set(names) <= _OF_MACHINE else ""
+                kept = options_back(changed, held)
+                way = f"go on with {kept}, or " if kept else ""
                 why = too = ""
                 if more.refused and len(changed) == 1:
                     why, too = f": {more.refused}", ", where --init with this folder begins with its weights"
@@ -386,18 +382,13 @@ class RunFolder:
         """
         return functools.partial(self._parsed, self._whole())
 
-    @property
-    def has_rows(self) -> bool:
-        """Whether the history has a complete row."""
-        return bool(self._lines())
-
     def last_row(self) -> dict[str, Any]:
-        """Return the last row of the history, which has one; the others are not looked at.
+        """Return the last row of the history, empty before there is one; the others are not looked at.
 
         Raises:
             RunError: If it is damaged.
         """
-        return self._parsed(self._lines()[-1:])[0]
+        return (self._parsed(self._lines()[-1:]) or [{}])[0]
 
     def cut(self, rows: int) -> list[dict[str, Any]]:
         """Truncate the history to its first rows and return them.

@@ -91,11 +91,9 @@ def summary_of(path: Path) -> RunSummary:
 def _summary(path: Path) -> RunSummary:
     folder = RunFolder(path)
     config, provenance = folder.config(), folder.read_json("provenance.json", Provenance)
-    last = last_row(folder)
+    last = folder.last_row()
     result = folder.read_json("result.json") if folder.finished else {}
-    step, steps = last.get("step"), last.get("steps")
     sessions = provenance.get("sessions") or [{}]
-    known = isinstance(step, int) and isinstance(steps, int) and steps > 0
     return RunSummary(
         path,
         kind_of(config),
@@ -103,15 +101,14 @@ def _summary(path: Path) -> RunSummary:
         str((provenance.get("data") or {}).get("name") or ""),
         str(sessions[0].get("started") or ""),
         "finished" if folder.finished else "running" if is_at_work(path) else "stopped",
-        1.0 if folder.finished else step / steps if known else None,
+        1.0 if folder.finished else _share(last.get("step"), last.get("steps")),
         _figures(path, result, last),
         result.get("seconds", last.get("seconds")),
     )
 
 
-def last_row(folder: RunFolder) -> Mapping[str, Any]:
-    """Return the last row of a history, empty before there is one."""
-    return folder.last_row() if folder.has_rows else {}
+def _share(step: Any, steps: Any) -> float | None:
+    return step / steps if isinstance(step, int) and isinstance(steps, int) and steps > 0 else None
 
 
 def kind_of(config: Mapping[str, Any]) -> str:

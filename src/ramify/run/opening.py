@@ -242,7 +242,8 @@ def free_places(folder: RunFolder, task: Task | None) -> Callable[[str], bool]:
     """
     if task is None or not (folder.path / "provenance.json").exists():
         return lambda name: False
-    same = (folder.provenance().get("data") or {}).get("fingerprint") == task.fingerprint
+    known: Mapping[str, Any] = folder.provenance().get("data") or {}
+    same = known.get("fingerprint") == task.fingerprint
     return lambda name: same and is_place(name)
 
 

@@ -142,7 +142,8 @@ def located(spec: DataSpec, path: Path | None, there: bool = True) -> DataSpec:
     if path is None:
         return spec
     directory = directory_of(path)
-    recorded = (RunFolder(path).provenance().get("data") or {}).get("places", {})
+    told_before: Mapping[str, Any] = RunFolder(path).provenance().get("data") or {}
+    recorded = told_before.get("places", {})
     places: dict[str, Any] = {}
     for name in PLACES:
         value = getattr(spec, name)

@@ -15,6 +15,7 @@ import torch
 from ramify import parallel
 from ramify.errors import ConfigurationError, RamifyError, RunError
 from ramify.interruption import WaitEnded, request
+from ramify.loggers import Logger, Loggers, Started
 from ramify.run.events import Events
 from ramify.run.folder import RunFolder
 from ramify.run.progress import Progress
@@ -131,6 +132,7 @@ def drive(
     save_every_s: float | None = None,
     annotate: Annotate | None = None,
     shown: Sequence[str] = (),
+    loggers: Sequence[Logger] = (),
 ) -> float:
     """Run a session to its end, starting from the folder's checkpoint if there is one.
 
@@ -145,6 +147,7 @@ def drive(
         save_every_s: Seconds between checkpoints; as `SAVE_EVERY_S` says when None.
         annotate: Adds to the rows of the history.
         shown: What the progress shows of a row beside the usual, by name.
+        loggers: Who else gets the rows.
 
     Returns:
         Seconds of work in all, those before a continuation included.
@@ -177,8 +180,9 @@ def drive(
     def stopped() -> Interrupted:
         return Interrupted(f"stopped at step {step} of {steps}; the same command continues")
 
+    others = Loggers(loggers, lambda: Started(folder.path, title, folder.config(), rows))
     tensorboard = closing(Events(folder.path / "tensorboard", rows)) if parallel.is_first() else nullcontext()
-    with tensorboard as events, _stoppable(), Progress(title, enabled=progress, metrics=shown) as bar:
+    with tensorboard as events, others, _stoppable(), Progress(title, enabled=progress, metrics=shown) as bar:
         for metrics in _until_stopped(session.run()):
             if metrics is None:
                 save()
@@ -196,6 +200,7 @@ def drive(
                 folder.append(row)
                 if events is not None:
                     events.add(row)
+                others.add(row)
                 count += 1
             bar.update(metrics, note)
             stopping = parallel.any_of(request.made)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch import nn
 
 from ramify import files
 from ramify.architecture import Architecture
-from ramify.commandline.options import add_checkpoint, add_data, add_machine, add_network, add_space
+from ramify.commandline.options import add_checkpoint, add_data, add_json, add_machine, add_network, add_space
 from ramify.costs import latency_ms, profile
 from ramify.data import Data, DataSpec, arranged, colored, data_set_names, numbered, spec_of, targeted
 from ramify.data import load as load_data
@@ -28,7 +30,7 @@ from ramify.run.origin import check_told, data_of, located, named_data, network_
 from ramify.run.sources import find
 from ramify.run.trained import network_of
 from ramify.spaces import Space, space_of
-from ramify.tasks import Classification, Portion, Task
+from ramify.tasks import TASKS, Classification, Portion, Task
 from ramify.training import measure
 from ramify.training.views import WAYS, averaged
 from ramify.training.worst import WorstImages
@@ -244,7 +246,7 @@ def _measured_data(
     if data is None:
         data = source.data if isinstance(source, RetrainResult) else _retrained_data(source, cast(Path, path))
         loaded = load_data(data, device=fabric.device, scale=scale_told(shape, path), targets=targets)
-        known = {} if path is None else RunFolder(path).provenance().get("data") or {}
+        known: Mapping[str, Any] = {} if path is None else RunFolder(path).provenance().get("data") or {}
         if known.get("fingerprint", loaded.fingerprint) != loaded.fingerprint:
             say(f"{loaded.name} has changed since the network was trained on it: other images, labels or splits")
     else:
@@ -406,6 +408,7 @@ def run(command: Command) -> int:
     command.add("--split", str, "test, train, search_train or search_validation", default="test")
     add_machine(command, "device", "precision", "threads")
     add_checkpoint(command)
+    add_json(command)
     command.add("--views", str, f"average class scores over views of an image: {', '.join(WAYS)}", default="none")
     options = command.parse()
     source = options.source or options.architecture
@@ -416,5 +419,36 @@ def run(command: Command) -> int:
         for name in ("weights", "space", "network", "split", "checkpoint", "device", "precision", "threads", "views")
     }
     result = evaluate(source, options.data, **chosen)
-    print(json.dumps(result.as_dict(), indent=2))
+    words = [] if options.json else lines_of(result)
+    words += [f"next: ramify export {shlex.quote(str(source))}"] if words and options.weights is None else []
+    to_people = sys.stdout.isatty() and not options.json
+    if not to_people:
+        print(json.dumps(result.as_dict(), indent=2))
+    for line in words:
+        print(line, file=sys.stdout if to_people else sys.stderr)
     return 0
+
+
+def lines_of(result: EvaluationResult) -> list[str]:
+    """Return a result for people: each metric, a share of inputs with its interval, then what the network costs."""
+    from ramify.report.intervals import wilson
+
+    shares = {metric.name for kind in TASKS.values() for metric in kind.metrics if metric.unit == "fraction"}
+    lines = []
+    for name, value in result.metrics.items():
+        text = f"{value:.2%}" if name in shares else f"{value:.6g}"
+        if name in _COUNTED:
+            low, high = wilson(round(value * result.images), result.images)
+            text += f" ({low:.2%} to {high:.2%} with 95 % confidence)"
+        lines.append(f"{result.split} {name.replace('_', ' ')}: {text}")
+    views = "" if result.views == "none" else f", averaged over views ({result.views})"
+    lines.append(f"loss {result.loss:.4f} on {result.images:,} inputs, computed in {result.precision}{views}")
+    lines.append(
+        f"{result.params:,} parameters, {result.macs:,} multiply-adds, {result.latency_ms:.3g} ms for one input on "
+        f"this {result.device}"
+    )
+    return lines
+
+
+_COUNTED = ("top1", "top5")
+"""Metrics that count inputs, each right or wrong."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from ramify import files
 from ramify.commandline.options import add_checkpoint, add_machine
 from ramify.errors import ConfigurationError
+from ramify.run import say
 from ramify.run.origin import task_told
 from ramify.run.trained import network_of
 from ramify.verbs.retrain import RetrainResult
@@ -76,4 +77,5 @@ def run(command: Command) -> int:
     for name, difference in result.differences.items():
         print(f"{name}: largest difference {difference:.1e}", file=sys.stderr)
     print(result.folder)
+    say(f"how to use each file: {result.folder / 'README.md'}")
     return 0

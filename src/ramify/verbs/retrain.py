@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ramify import files, parallel
 from ramify.architecture import Architecture
+from ramify.commandline.ending import say_end
 from ramify.commandline.options import (
     add_data,
     add_init,
@@ -28,6 +29,7 @@ from ramify.commandline.seeds import add_seeds, with_seeds
 from ramify.costs import Costs, Networks, profile
 from ramify.data import Data, scale_of
 from ramify.errors import ConfigurationError, RamifyError, nearest
+from ramify.loggers import Logger, loggers_of
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, planning, say
 from ramify.run.configuration import fields_of
 from ramify.run.folder import More
@@ -109,6 +111,7 @@ def retrain(
     execution: str | None = None,
     threads: int | None = None,
     progress: bool = True,
+    loggers: str | Sequence[Logger] | None = None,
 ) -> RetrainResult:
     """Train a found architecture, from scratch or from given weights, on search-train and search-validation together.
 
@@ -135,6 +138,7 @@ def retrain(
             its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
+        loggers: Who gets the rows of the history as they come (`ramify.loggers`): loggers, or their names.
 
     Raises:
         RamifyError: If anything handed in cannot work.
@@ -167,6 +171,7 @@ def retrain(
         data, settings = located(recorded, home), data_settings(recorded)
     settings = settings or data_settings(data)
     recipe = recipe or Recipe()
+    told = loggers_of(loggers)
     fabric = make_fabric(device, precision, threads)
     learned = bound(task, data, fabric, space)
     of_recipe = recipe_keywords(space, recipe, learned)
@@ -216,7 +221,9 @@ def retrain(
         if opened(folder, config, seed, learned, progress, directory=directory, more=more, origins=origins):
             keep_proof(folder, space)
             planning.tell(planned, folder.path, progress=progress)
-            seconds = drive(session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown)
+            seconds = drive(
+                session, folder, fabric.device, title="retrain", progress=progress, shown=learned.shown, loggers=told
+            )
             weights = _written(folder, LAST, session.trained.state_dict())
             best = {name: session.best[name] for name in ("epoch", "score") if session.best}
             folder.write_json("architecture.json", arch.to_dict())
@@ -259,6 +266,7 @@ def retrain(
             execution=execution,
             threads=threads,
             progress=progress,
+            loggers=loggers,
         )
         return replace(result, baseline=beside)
 
@@ -404,6 +412,7 @@ def run(command: Command) -> int:
     result = retrain(source, options.data, **chosen, **of_run(options))
     for each in filter(None, (result, result.baseline)):
         _say(each)
+    say_end(result.out, "ramify evaluate {}", "ramify predict {} IMAGE", enabled=options.progress)
     return 0
 
 

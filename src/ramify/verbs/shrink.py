@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ramify import parallel
+from ramify.commandline.ending import say_end
 from ramify.commandline.options import (
     add_data,
     add_network,
@@ -21,6 +22,7 @@ from ramify.commandline.options import (
 )
 from ramify.commandline.plans import add_plan, say_plan
 from ramify.errors import ConfigurationError
+from ramify.loggers import Logger, loggers_of
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, planning, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.opening import (
@@ -76,6 +78,7 @@ def shrink(
     execution: str | None = None,
     threads: int | None = None,
     progress: bool = True,
+    loggers: str | Sequence[Logger] | None = None,
 ) -> ShrinkResult:
     """Shrink a space by the angles of a supernet (ABS), or continue the shrinking that `out` holds.
 
@@ -97,6 +100,7 @@ def shrink(
             its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
+        loggers: Who gets the rows of the history as they come (`ramify.loggers`): loggers, or their names.
 
     Raises:
         RamifyError: If anything handed in cannot work.
@@ -104,6 +108,7 @@ def shrink(
     shrinking = shrinking or Shrinking()
     if not (isinstance(space, Space) and isinstance(shrinking, Shrinking)):
         raise ConfigurationError(f"shrink takes a space and settings, got {space!r:.60} and {shrinking!r:.60}")
+    told = loggers_of(loggers)
     fabric = make_fabric(device, precision, threads)
     if data is None and task is None:
         data = "digits"
@@ -137,6 +142,7 @@ def shrink(
                 progress=progress,
                 annotate=_left,
                 shown=learned.shown,
+                loggers=told,
             )
             left = session.space()
             folder.write_json("space.json", _space_file(left))
@@ -197,4 +203,5 @@ def run(command: Command) -> int:
     result = shrunk()
     summary = result.summary
     print(f"{result.out}/space.json: {summary['members']:,} of {summary['members_before']:,} members are left")
+    say_end(result.out, "ramify search --space {}/space.json --strategy GDAS --out OUT", enabled=options.progress)
     return 0

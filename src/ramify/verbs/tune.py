@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ramify import parallel
-from ramify.commandline.options import add_data, add_machine, add_network, add_recipe, add_task, as_architecture
+from ramify.commandline.ending import say_end
+from ramify.commandline.options import (
+    add_data,
+    add_loggers,
+    add_machine,
+    add_network,
+    add_recipe,
+    add_task,
+    as_architecture,
+)
 from ramify.commandline.seeds import add_seeds, with_seeds
 from ramify.errors import ConfigurationError
 from ramify.hypergradient import HOAG, PROBLEMS, Against, Problem, TuningSession
+from ramify.loggers import Logger, loggers_of
 from ramify.reading import yaml_text
 from ramify.run import RunFolder, data_parallel, drive, make_fabric
 from ramify.run.configuration import described, fields_of
@@ -81,6 +91,7 @@ def tune(
     precision: str = "32-true",
     threads: int | None = None,
     progress: bool = True,
+    loggers: str | Sequence[Logger] | None = None,
 ) -> TuneResult:
     """Tune the hyper-parameters of a problem, or continue the tuning that `out` holds.
 
@@ -102,6 +113,7 @@ def tune(
         precision: `32-true` or `64-true`.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
+        loggers: Who gets the rows of the history as they come (`ramify.loggers`): loggers, or their names.
 
     Raises:
         RamifyError: If anything handed in cannot work, or the problem has no solution.
@@ -111,6 +123,7 @@ def tune(
         raise ConfigurationError(
             f"tune takes a problem and settings, got {problem!r:.60}, {hoag!r:.60}, {against!r:.60}"
         )
+    told = loggers_of(loggers)
     fabric = make_fabric(device, precision, threads)
     if "true" not in fabric.strategy.precision.precision:
         raise ConfigurationError(f"second derivatives need full precision: take 32-true or 64-true, not {precision}")
@@ -131,7 +144,13 @@ def tune(
         session = TuningSession(problem, hoag, against, work)  # before anything is written
         if opened(folder, config, seed, learned, progress):
             seconds = drive(
-                session, folder, fabric.device, title="tune", progress=progress, shown=("loss", "precision")
+                session,
+                folder,
+                fabric.device,
+                title="tune",
+                progress=progress,
+                shown=("loss", "precision"),
+                loggers=told,
             )
             summary, values = session.summary(), session.values()
             found = problem.found(values)
@@ -164,6 +183,7 @@ def run(command: Command) -> int:
     add_recipe(command, "tune")
     add_machine(command, "out", required=True)
     add_machine(command, *_MACHINE)
+    add_loggers(command)
     add_seeds(command)
     options = command.parse()
     if options.seeds:
@@ -180,11 +200,12 @@ def run(command: Command) -> int:
     for way, reached in result.summary["reached"].items():
         loss = reached.get("exact", reached["validation_loss"])
         print(f"{way}: validation loss {loss:.6g} for {reached['cost']:,} passes")
+    say_end(result.out, "ramify report {}", enabled=options.progress)
     return 0
 
 
 def _tuned(options: Options, **changed: Any) -> TuneResult:
-    chosen = {name: options[name] for name in ("task", "hoag", "against", "network", "out", *_MACHINE)}
+    chosen = {name: options[name] for name in ("task", "hoag", "against", "network", "out", "loggers", *_MACHINE)}
     return tune(options.problem, options.data, **{**chosen, **changed})
 
 

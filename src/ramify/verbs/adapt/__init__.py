@@ -6,7 +6,7 @@ it, which continues where it was stopped: `original`, the network with its weigh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,12 @@ from torch import nn
 
 from ramify import files, parallel
 from ramify.architecture import Architecture
+from ramify.commandline.ending import say_end
 from ramify.commandline.options import add_data, add_init, add_recipe, add_run, add_task, as_network, of_run
 from ramify.commandline.plans import add_plan, say_plan
 from ramify.costs import check_limits, profile
 from ramify.errors import ConfigurationError, DataError, RunError
+from ramify.loggers import Logger, loggers_of
 from ramify.run import RunFolder, data_parallel, make_fabric, planning, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.initial import from_file
@@ -135,6 +137,7 @@ def adapt(
     execution: str | None = None,
     threads: int | None = None,
     progress: bool = True,
+    loggers: str | Sequence[Logger] | None = None,
 ) -> AdaptResult:
     """Make a network smaller, or continue what `out` holds: search it, fine-tune what is found, export it.
 
@@ -163,6 +166,7 @@ def adapt(
             its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
+        loggers: Who gets the rows of the history as they come (`ramify.loggers`): loggers, or their names.
 
     Raises:
         RamifyError: If anything handed in cannot work; nothing has been trained then.
@@ -200,7 +204,7 @@ def adapt(
         "task": task_settings(learned),
     }
     machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices, "precision": precision}
-    machine |= {"execution": execution, "threads": threads, "progress": progress}
+    machine |= {"execution": execution, "threads": threads, "progress": progress, "loggers": loggers_of(loggers)}
     with RunFolder(out) as folder:
         folder.open(config, seed, free=is_place)  # every step compares the data themselves
         say(space.describe(), enabled=progress and not folder.finished)
@@ -359,6 +363,7 @@ def run(command: Command) -> int:
     if options.plan:
         return say_plan(adapted)
     _print(adapted())
+    say_end(options.out, "ramify predict {} IMAGE", enabled=options.progress)
     return 0
 
 

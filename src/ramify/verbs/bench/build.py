@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ramify import files
 from ramify.building import TABLE, build_table
+from ramify.commandline.ending import say_end
 from ramify.commandline.options import (
     add_data,
     add_machine,
@@ -62,6 +63,8 @@ def run(command: Command) -> int:
         return say_plan(lambda: build_table(restricted(options), options.data, **chosen))
     table = build_table(restricted(options), options.data, **chosen)
     print(f"{Path(options.out) / TABLE}: {len(table):,} architectures, SHA-256 {table.digest}")
+    following = f"ramify bench compare --table {{}}/{TABLE} --columns valid --out OUT"
+    say_end(options.out, following, enabled=options.progress)
     return 0
 
 

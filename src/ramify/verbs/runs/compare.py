@@ -66,7 +66,7 @@ def compared(path: Path) -> Compared:
         RunError: If it is neither, or damaged.
     """
     if (path / SUMMARY).is_file() and not (path / CONFIG).is_file():
-        together = reading.json_file(path / SUMMARY, _Seeds, error=RunError)
+        together: _Seeds = reading.json_file(path / SUMMARY, _Seeds, error=RunError)
         first = next(runs_in(path), None)
         what = "" if first is None else summary_of(first).what
         means = together["together"]

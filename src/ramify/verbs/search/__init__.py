@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import inf
@@ -16,6 +16,7 @@ from ramify import parallel, recipes
 from ramify.architecture import Architecture
 from ramify.benchmarks import Annotation, Table, open_table
 from ramify.commandline.command import printed
+from ramify.commandline.ending import say_end
 from ramify.commandline.options import (
     add_data,
     add_init,
@@ -33,6 +34,7 @@ from ramify.commandline.seeds import add_seeds, with_seeds
 from ramify.data import Data
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.executors import Executor, InProcess
+from ramify.loggers import Logger, loggers_of
 from ramify.reading import shown
 from ramify.run import RunFolder, data_parallel, drive, make_fabric, planning, say
 from ramify.run.configuration import described
@@ -130,6 +132,7 @@ def search(
     execution: str | None = None,
     threads: int | None = None,
     progress: bool = True,
+    loggers: str | Sequence[Logger] | None = None,
 ) -> SearchResult:
     """Search a space, or continue the search that `out` holds.
 
@@ -160,6 +163,7 @@ def search(
             its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
+        loggers: Who gets the rows of the history as they come (`ramify.loggers`): loggers, or their names.
 
     Raises:
         RamifyError: If anything handed in cannot work; nothing has been trained or written then.
@@ -180,6 +184,7 @@ def search(
             f"{devices} devices share every batch, so architectures are evaluated one by one; leave out the executor, "
             "or take one device"
         )
+    told = loggers_of(loggers)
     fabric = make_fabric(device, precision, threads)
     if data is None and strategy.needs_data and task is None:
         data = "digits"
@@ -230,7 +235,14 @@ def search(
             title = type(strategy).__name__
             shown = () if learned is None else learned.shown
             seconds = drive(
-                session, folder, fabric.device, title=title, progress=progress, annotate=annotate, shown=shown
+                session,
+                folder,
+                fabric.device,
+                title=title,
+                progress=progress,
+                annotate=annotate,
+                shown=shown,
+                loggers=told,
             )
             _write_search(folder, space, session, seconds, annotate)
             parallel.wait()
@@ -361,7 +373,9 @@ def run(command: Command) -> int:
 
         with_seeds(options, Path(options.out), figures)
         return 0
-    print(printed(searched().notation))
+    found = searched()
+    print(printed(found.notation))
+    say_end(found.out, "ramify retrain {}", "ramify report {}", enabled=options.progress)
     return 0
 
 

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from ramify import files
 from ramify.architecture import Architecture
 from ramify.commandline.command import printed
+from ramify.commandline.ending import say_end
 from ramify.commandline.options import add_data, add_network, add_recipe, add_run, add_space, add_task, of_run
 from ramify.errors import ConfigurationError, nearest
+from ramify.loggers import Logger, loggers_of
 from ramify.run import RunFolder, data_parallel, make_fabric, say
 from ramify.run.configuration import described, fields_of
 from ramify.run.opening import bound, common_settings, data_settings, execution_of, is_place, task_settings
@@ -118,6 +120,7 @@ def search_levels(
     execution: str | None = None,
     threads: int | None = None,
     progress: bool = True,
+    loggers: str | Sequence[Logger] | None = None,
 ) -> PipelineResult:
     """Search level by level and train the result, or continue what `out` holds.
 
@@ -137,6 +140,7 @@ def search_levels(
             its own. None: as the run in `out` is, or the fastest of this machine.
         threads: Threads of CPU operations.
         progress: Whether to show progress on standard error.
+        loggers: Who gets the rows of the history as they come (`ramify.loggers`): loggers, or their names.
 
     Raises:
         RamifyError: If anything handed in cannot work; nothing has been trained then.
@@ -164,7 +168,7 @@ def search_levels(
     config["task"] = task_settings(learned)
     machine: dict[str, Any] = {"seed": seed, "device": device, "devices": devices}
     machine |= {"precision": precision, "execution": execution, "threads": threads}
-    machine["progress"] = progress
+    machine |= {"progress": progress, "loggers": loggers_of(loggers)}
     results: dict[str, SearchResult] = {}
     with RunFolder(out) as folder:
         folder.open(config, seed, free=is_place)  # every level compares the data themselves
@@ -282,4 +286,6 @@ def run(command: Command, names: Sequence[str]) -> int:
     )
     for name, level in result.levels.items():
         print(f"{name}: {printed(level.notation)}")
+    following = "ramify retrain {}" if result.trained is None else "ramify evaluate {}"
+    say_end(result.out, following, enabled=options.progress)
     return 0
