@@ -14,7 +14,7 @@ from ramify.report.figures import axis_of, curve
 from ramify.report.heat import HeatMap
 from ramify.report.story import Panel
 
-NUMBERS = st.floats(-1e12, 1e12, allow_nan=False).filter(lambda value: value == 0 or abs(value) > 1e-9)
+NUMBERS = st.floats(-1e299, 1e299) | st.floats(-1e3, 1e3)
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=20), st.booleans(), st.booleans())
@@ -116,5 +116,18 @@ def test_shades_and_numbers_of_a_heat_map():
 
 
 def test_values_are_short():
-    assert [short(value) for value in (1.0, 0.1234567, 123456.7, 1e20)] == [1, 0.12346, 123460, 1e20]
+    largest = 1.7976931348623157e308
+    assert [short(value) for value in (1.0, 0.1234567, 123456.7, 1e20, largest)] == [1, 0.12346, 123460, 1e20, largest]
     assert not math.isnan(short(0.0))
+
+
+@pytest.mark.parametrize(
+    "values", [[1e308, -1e308], [5e-324, 0.0], [3.0, 3.0000000000000004], [1.7976931348623157e308]]
+)
+def test_numbers_of_any_size_have_an_axis(values):
+    for axis in (linear(values), linear(values, fits=False), logarithmic(values), logarithmic(values, fits=True)):
+        assert axis.low < axis.high and len(axis.texts) == len(axis.ticks)
+        chart = Chart(axis, axis, (Line("a", "#2f6690", values, values),))
+        assert all(-2000 <= place <= 3000 for each in chart.places(chart.lines[0]) for place in each)
+        assert "nan" not in chart.html("a", "b")
+    assert HeatMap(["r"], [str(n) for n in range(len(values))], [values], min(values), max(values)).html("a", "b")

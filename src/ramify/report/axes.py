@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _SIZES = ((1e15, "e15"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_LARGEST = 1e299
+"""Of an axis: the distance of its ends is a number, too."""
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -32,7 +34,7 @@ class Axis:
         """Return where a value stands: 0 at the beginning, 1 at the end."""
         low, high = self.low, self.high
         if self.log:
-            low, high, value = math.log(low), math.log(high), math.log(max(value, self.low * 1e-3))
+            low, high, value = math.log(low), math.log(high), math.log(max(value, low * 1e-3))
         return (value - low) / (high - low)
 
     @property
@@ -62,16 +64,18 @@ def linear(
         whole: Whether there is nothing between integers.
         most: Ticks, about.
     """
-    known = [min(max(value, within[0]), within[1]) for value in values]
+    ends = max(within[0], -_LARGEST), min(within[1], _LARGEST)
+    known = [min(max(value, ends[0]), ends[1]) for value in values]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    if low == high:
-        around = abs(low) / 10
+    if high - low <= max(1e-290, 1e-12 * max(abs(low), abs(high))):  # no ticks could tell these apart
+        around = abs(low) / 10 if abs(low) > 1e-280 else 0.0
         low, high = max(low - around, within[0]), min(high + (around or 1.0), within[1])
         low, high = (low, high) if low < high else (low - around, high + around)
     if not fits and 0 < low < 0.4 * high:
         low = 0.0
     step = _step((high - low) / max(most - 1, 1), whole)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
     ticks = [_rounded(number * step, step) for number in range(first, last + 1)]
     if fits:
         ticks = [tick for tick in ticks if low - 1e-9 * step <= tick <= high + 1e-9 * step]
@@ -95,10 +99,12 @@ def logarithmic(values: Iterable[float], label: str = "", *, fits: bool = False,
         fits: Whether it ends with the values, not with the next power of ten.
         most: Powers of ten that are written, about; where there are few, their doubles and halves are, too.
     """
-    known = [value for value in values if value > 0] or [1.0]
+    known = [min(max(value, 1 / _LARGEST), _LARGEST) for value in values if value > 0] or [1.0]
     first, last = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
     last = max(last, first + 1)
-    low, high = (min(known), max(known)) if fits and min(known) < max(known) else (_power(first), _power(last))
+    low, high = _power(first), _power(last)
+    if fits and max(known) > 1.001 * min(known):
+        low, high = min(known), max(known)
     stride = max(1, math.ceil((last - first) / max(most - 1, 1)))
     ticks = [_power(number) for number in range(first, last + 1, stride)]
     if math.log10(high / low) < 2:

@@ -6,6 +6,7 @@ another one of 1000 × 1000 units that is stretched, whose strokes and points ke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -229,6 +230,8 @@ class Chart:
 def short(value: float) -> float:
     """Return a value to five digits, whole numbers without a point."""
     rounded = float(f"{value:.5g}")
+    if math.isinf(rounded):  # the largest numbers there are have no neighbor above
+        return value
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Draw = Callable[[Mapping[str, Any]], Mapping[str, "CellGraph"]]
 """Returns the cells of an architecture that a history names."""
 
+_LARGEST = 1e12
+"""Of a mixing weight on the page."""
 _MOVES = 24
 """The most positions at which a cell is drawn."""
 _EDGES = 40
@@ -51,17 +53,15 @@ def decision(
     lines = [page.plot("edge-lines", "One edge", figures.edge_lines(mixing), select)]
     if any(any(choice.entropy()) for choice in mixing.choices):
         lines.append(page.plot("entropy", "How undecided the edges are", figures.entropy(mixing)))
-    lead = (
-        "The weight of every operation on every edge. Drag the slider to go through the search, "
-        "click a row to follow that edge below."
-    )
+    lead = "The weight of every operation on every edge."
+    how = "Drag the slider to go through the search, click a row to follow that edge below."
     if any(choice.chosen for choice in mixing.choices):
         lead += " Frames mark what the architecture found keeps."
     change = last_change(run.rows("search"))
     if change and number(change.get(mixing.axis)) is not None:
         lead += f" The derived architecture last changed at {mixing.axis} {change[mixing.axis]}."
     page.save("mixing", curves.draw_mixing(mixing))
-    slider = _SLIDER.format(last=len(mixing.positions) - 1, axis=mixing.axis)
+    slider = f'<p class="lead scripted">{how}</p>' + _SLIDER.format(last=len(mixing.positions) - 1, axis=mixing.axis)
     cells = _moving_cells(mixing, graphs, draw)
     return titled("How the search decided", lead, slider + cells + grid(maps, wide=True) + grid(lines, wide=True))
 
@@ -85,7 +85,7 @@ def frames(mixing: MixingHistory, graphs: Mapping[str, CellGraph], draw: Draw | 
 
 
 def _thousandths(value: float | None) -> int | None:
-    return None if value is None else round(UNITS * value)
+    return None if value is None else round(UNITS * min(max(value, -_LARGEST), _LARGEST))
 
 
 def _moving_cells(mixing: MixingHistory, graphs: Mapping[str, CellGraph], draw: Draw | None) -> str:

@@ -161,7 +161,7 @@ def worst_images(worst: Mapping[str, Any]) -> str:
         drawn = source if at == 0 else '<use href="#worst"/>'
         right = one["class"] == one["taken_for"]
         said = f"taken for <b>{escape(one['taken_for'])}</b> with {' '.join(percent(one['of_taken']))}"
-        told = "right, though little more likely than others" if right else said
+        told = "and rightly taken for it" if right else said
         items.append(
             f'<li><svg {box} role="img" aria-label="Number {one["position"]} of the split">{drawn}</svg>'
             f"is <b>{escape(one['class'])}</b> ({' '.join(percent(one['probability']))}), {told}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -63,7 +64,7 @@ class HeatMap:
         if value is None:
             return -1
         share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.0
-        return min(max(int(share * LEVELS), 0), LEVELS - 1)
+        return int(min(max(share * LEVELS, 0), LEVELS - 1)) if math.isfinite(share) else 0
 
     def html(self, name: str, what: str) -> str:
         """Return the heat map as HTML with this identifier; `what` says what it shows to those who cannot see it."""

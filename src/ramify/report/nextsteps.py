@@ -35,8 +35,11 @@ def next_steps(run: RunFolder, *, late: bool = False) -> Iterator[tuple[str, str
         return
     if config.get("problem") or config.get("shrinking") or "architectures" in config:
         if config.get("shrinking"):
-            words = ["search", *imported, "--space.shrunk", "space.json", "--out", "../searched"]
-            yield "Search what is left, with a strategy of your choice.", _line([*words, "--strategy", "SPOS"])
+            words = ["search", *imported, "--space", "space.json", "--strategy", "SPOS"]
+            yield (
+                "Search what is left, with a strategy of your choice.",
+                _line([*words, *_data(run), "--out", "../found"]),
+            )
         return
     searched = bool(config.get("strategy"))
     if late and _has_epochs(config):
@@ -50,20 +53,30 @@ def next_steps(run: RunFolder, *, late: bool = False) -> Iterator[tuple[str, str
         yield "Measure the trained network on test images.", _line(["evaluate", ".", *imported])
     elif final.evaluation and not final.manifest:
         yield "Take the trained network away, with or without Ramify.", _line(["export", ".", *imported])
-    if final.evaluation and final.baseline is None and final.config.get("recipe") and not config.get("levels"):
-        words = ["retrain", ".", "--config", _config_of(run), *imported, "--baseline", "random", "--out", "../beside"]
-        yield "See what the search is worth: train a random member of like cost beside it.", _line(words)
+    beside = final.evaluation and final.baseline is None and final.config.get("recipe") and not config.get("levels")
+    if beside and _repeatable(final.config):
+        where = final.provenance.get("directory")
+        words = again(final.config, where, out="../beside", within="retrain/" if run.retrain else "")
+        yield (
+            "See what the search is worth: train a random member of like cost beside it.",
+            _line([*words, "--baseline", "random"]),
+        )
 
 
 _DATA = ["--data", "YOUR_DATA"]
 
 
+def _data(run: RunFolder) -> list[str]:
+    """Return the words that name the data of a run."""
+    settings = run.config.get("data")
+    source = settings.get("source") if isinstance(settings, Mapping) else None
+    if source is None or str(source).startswith("python:"):
+        return _DATA
+    return ["--data", _located(source, run.provenance.get("directory"))]
+
+
 def _line(words: list[str]) -> str:
     return shlex.join(["ramify", *words])
-
-
-def _config_of(run: RunFolder) -> str:
-    return "retrain/config.yaml" if run.retrain else "config.yaml"
 
 
 def _has_epochs(config: Mapping[str, Any]) -> bool:
@@ -73,19 +86,23 @@ def _has_epochs(config: Mapping[str, Any]) -> bool:
 
 
 def _repeatable(config: Mapping[str, Any]) -> bool:
-    return "data" in config and "architectures" not in config
+    """Return whether a configuration says all that a run needs; data of a program are known to it alone."""
+    data = config.get("data")
+    source = data.get("source") if isinstance(data, Mapping) else None
+    return "data" in config and "architectures" not in config and not str(source).startswith("python:")
 
 
-def again(config: Mapping[str, Any], directory: Any, *, out: str = "../again") -> list[str]:
+def again(config: Mapping[str, Any], directory: Any, *, out: str = "../again", within: str = "") -> list[str]:
     """Return the command words that repeat a run with its configuration, from its folder.
 
     Args:
         config: The configuration.
         directory: Where the run was made, which its relative paths begin at.
         out: Where the result goes; in the folder itself, the run is continued.
+        within: The way to the configuration from the folder.
     """
     verb = next((verb for key, verb in _VERBS.items() if key in config), "search")
-    words = [verb, "--config", "config.yaml"]
+    words = [verb, "--config", f"{within}config.yaml"]
     for pair in imports(config, {"directory": directory}):
         words += pair
     source = config["data"].get("source") if isinstance(config["data"], Mapping) else None

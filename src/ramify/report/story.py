@@ -356,7 +356,7 @@ def edge_entropies(frame: Matrix) -> list[float]:
     entropies = []
     for weights in frame:
         existing = [weight for weight in weights if weight is not None]
-        if len(existing) > 1 and (total := sum(existing)) > 0 and min(existing) >= 0:
+        if len(existing) > 1 and 0 < (total := sum(existing)) < math.inf and min(existing) >= 0:
             shares = (weight / total for weight in existing if weight)
             entropies.append(-sum(share * math.log(share) for share in shares) / math.log(len(existing)))
     return entropies

@@ -67,7 +67,7 @@ def _opening(held: Table, file: Path, name: str) -> str:
 def known(held: Table, column: Column) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions (M,) of the architectures that have a value in a column, and the values (M,)."""
     every = np.array([_value(held, column.name, at) for at in range(len(held))])
-    places = np.flatnonzero(~np.isnan(every))
+    places = np.flatnonzero(np.isfinite(every))
     return places, every[places]
 
 

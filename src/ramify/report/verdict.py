@@ -419,7 +419,7 @@ def conditions(run: RunFolder) -> str:
 def counted(evaluation: Row) -> tuple[float, float] | None:
     """Return how many images were classified correctly, and how many there are."""
     share, images = number(evaluation.get("top1")), number(evaluation.get("images"))
-    if share is None or not images or not 0 <= share <= 1:
+    if share is None or images is None or images < 1 or not 0 <= share <= 1:
         return None
     return round(share * images), images
 

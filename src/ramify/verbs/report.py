@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ramify import files
 from ramify.architecture import Architecture
 from ramify.building import TABLE
-from ramify.errors import ConfigurationError
+from ramify.errors import ArchitectureError, ConfigurationError, RunError
 from ramify.run import RunFolder
 from ramify.run.sources import read
 from ramify.spaces import CellGraph, create, space_of
@@ -109,7 +109,7 @@ def _so_far(path: Path) -> Architecture | None:
         return None
     scored = [row for row in rows if row.get("score") is not None]
     row = max(scored, key=lambda row: row["score"]) if scored else rows[-1]
-    return Architecture.from_json(row["architecture"])
+    return _noted(row["architecture"])
 
 
 def _is_told(architecture: Any) -> bool:
@@ -121,8 +121,16 @@ def _graphs(told: Mapping[str, Any]) -> Mapping[str, CellGraph]:
     """Return the cells of an architecture that a history names, none where it only notes it."""
     if not _is_told(told):
         return {}
-    arch = Architecture.from_json(told)
+    arch = _noted(told)
     return space_of(arch).graphs(arch)
+
+
+def _noted(told: Mapping[str, Any]) -> Architecture:
+    """Return the architecture of a row of a history."""
+    try:
+        return Architecture.from_json(told)
+    except ArchitectureError as error:
+        raise RunError(f"history.jsonl: {error!s:.250}") from None
 
 
 def _whole_space(folder: RunFolder) -> Mapping[str, Any] | None:
