@@ -98,10 +98,13 @@ def test_work_that_cannot_be_foreseen_is_done_all_the_same(tmp_path, monkeypatch
     assert "takes about" not in capsys.readouterr().err
 
 
-def test_a_run_that_begins_says_it_and_stays_the_same(tmp_path, capsys):
+def test_a_run_that_begins_says_it_and_stays_the_same(tmp_path, monkeypatch, capsys):
     options = {"network": LAYOUT, **SMALL}
     quiet = ramify.search(CELL, STRATEGIES["GDAS"], DATA, out=tmp_path / "a", **options)
     assert capsys.readouterr().err == ""
+    ramify.search(CELL, STRATEGIES["GDAS"], DATA, out=tmp_path / "c", **(options | {"progress": True}))
+    assert "takes about" not in capsys.readouterr().err  # it is over by then
+    monkeypatch.setattr("ramify.run.planning.SOON_S", 0.0)
     told = ramify.search(CELL, STRATEGIES["GDAS"], DATA, out=tmp_path / "b", **(options | {"progress": True}))
     assert capsys.readouterr().err.startswith("the search takes about ")
     assert timeless(told.history) == timeless(quiet.history)

@@ -202,7 +202,7 @@ def test_the_environment_may_ask_for_it(folder, monkeypatch):
 def test_progress_without_a_terminal_is_a_line_a_row(folder, capsys):
     drive(Counting(), folder, CPU, title="counting")
     lines = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"counting: search 2/10  loss 3\.000  \(\S+ s, \S+ s left\)", lines[0])
+    assert re.fullmatch(r"counting: search 2/10  \(\S+ s, \S+ s left\)  loss 3\.000", lines[0])
     assert len(lines) == 5
     driven(Counting(), folder)
     assert capsys.readouterr().err == ""

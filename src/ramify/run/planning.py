@@ -24,6 +24,8 @@ from ramify.wording import duration
 
 PLANNED_S, TOLD_S = 30.0, 3.0
 """Seconds of measuring, about: for a plan, and for the first lines of a run."""
+SOON_S = 5.0
+"""Of a run that is over before anybody has read what it takes."""
 
 
 @dataclass(frozen=True)
@@ -146,14 +148,17 @@ def foresee(make: Callable[[float], Plan]) -> None:
 
 
 def tell(make: Callable[[float], Plan], folder: Path, *, progress: bool) -> None:
-    """Say what a run that begins will take; where it goes on, or is one of several processes, nothing is said."""
+    """Say what a run that begins will take.
+
+    Nothing is said where it goes on, is one of several processes, or is over soon.
+    """
     if not progress or parallel.world() > 1 or (folder / "history.jsonl").exists():
         return
     try:
-        lines = make(TOLD_S).lines()
+        made = make(TOLD_S)
     except Exception:  # if something is wrong, the run itself will say it
         return
-    for line in lines:
+    for line in made.lines() if made.seconds > SOON_S or made.problems else ():
         say(line)
 
 

@@ -63,7 +63,7 @@ class Progress:
             times = self._times(metrics)
             if note:
                 epoch = f"  epoch {metrics.values['epoch'] + 1}" if isinstance(metrics.values.get("epoch"), int) else ""
-                say(f"{self.title}: {metrics.phase} {metrics.step}/{metrics.steps}{epoch}  {note}  {times}")
+                say(f"{self.title}: {metrics.phase} {metrics.step}/{metrics.steps}{epoch}  {times}  {note}")
             return
         if metrics.phase not in self._tasks:
             label = self.title if metrics.phase in ("search", "train") else f"{self.title} ({metrics.phase})"
