@@ -6,8 +6,19 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from ramify.tasks.anchors import BACKGROUND, NEITHER, Anchors, Level, anchors_of, counts_of, decoded, encoded, matched
-from ramify.tasks.pyramid import retina_levels, ssdlite_levels
+from ramify.tasks.anchors import (
+    BACKGROUND,
+    NEITHER,
+    Anchors,
+    Level,
+    anchors_of,
+    counts_of,
+    decoded,
+    encoded,
+    matched,
+    retina_levels,
+    ssdlite_levels,
+)
 
 
 def test_levels_of_retinanet():

@@ -13,12 +13,18 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_iou
 
 MOST_GROWN = math.log(1000 / 16)
 """The largest logarithm by which a side of a box exceeds that of its anchor."""
 BACKGROUND, NEITHER = -1, -2
 """What an anchor is matched to beside the number of a box: nothing, or no one says."""
+
+RATIOS = (0.5, 1.0, 2.0)
+"""Height to width of RetinaNet's anchors."""
+SCALES = 3
+"""Sizes of its anchors within an octave."""
+SSD_RATIOS = (1.0, 2.0, 0.5, 3.0, 1 / 3)
+"""Height to width of SSDLite's anchors, to which one comes that is as large as between two levels."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,32 @@ class Level:
     def places(self, height: int, width: int) -> tuple[int, int]:
         """Return how many rows and columns of places an image of H × W pixels has."""
         return -(-height // self.stride), -(-width // self.stride)
+
+
+def retina_levels(base: float) -> tuple[Level, ...]:
+    """Return P3 to P7 with nine anchors at a place: three shapes, each of three sizes in an octave.
+
+    Args:
+        base: Side of the smallest square anchor of a level, in strides.
+    """
+    sizes = [base * 2 ** (number / SCALES) for number in range(SCALES)]
+    around = [(size / math.sqrt(ratio), size * math.sqrt(ratio)) for ratio in RATIOS for size in sizes]
+    return tuple(
+        Level(stride, tuple((stride * wide, stride * high) for wide, high in around)) for stride in (8, 16, 32, 64, 128)
+    )
+
+
+def ssdlite_levels(base: float) -> tuple[Level, ...]:
+    """Return four levels with six anchors at a place: five shapes of one size, and a larger square.
+
+    Args:
+        base: Side of the square anchor of a level, in strides.
+    """
+    around = [(base / math.sqrt(ratio), base * math.sqrt(ratio)) for ratio in SSD_RATIOS]
+    around.append((base * math.sqrt(2), base * math.sqrt(2)))
+    return tuple(
+        Level(stride, tuple((stride * wide, stride * high) for wide, high in around)) for stride in (16, 32, 64, 128)
+    )
 
 
 class Anchors(nn.Module):
@@ -105,6 +137,8 @@ def matched(anchors: Tensor, boxes: Tensor, positive: float, negative: float) ->
     """
     if not len(boxes):
         return torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+    from torchvision.ops import box_iou  # slow to import
+
     overlaps = box_iou(boxes, anchors)  # (M, A)
     most, box = overlaps.max(dim=0)
     box = box.masked_fill(most < positive, NEITHER).masked_fill(most < negative, BACKGROUND)

@@ -9,28 +9,31 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, sigmoid_focal_loss
 
 from ramify.capabilities import SAME_WIDTHS
 from ramify.data import Augmentation, Data, Distortion
 from ramify.data.boxes import CLASS, CROWD
 from ramify.errors import ConfigurationError, nearest
 from ramify.supernet import FeatureMap, feature_maps, featured, without_end
-from ramify.tasks.anchors import BACKGROUND, NEITHER, Anchors, Level, anchors_of, counts_of, decoded, encoded, matched
+from ramify.tasks.anchors import (
+    BACKGROUND,
+    NEITHER,
+    Anchors,
+    Level,
+    anchors_of,
+    counts_of,
+    decoded,
+    encoded,
+    matched,
+    retina_levels,
+    ssdlite_levels,
+)
 from ramify.tasks.average_precision import AveragePrecision, Found
 from ramify.tasks.base import Metric, Task
 from ramify.tasks.batch import Batch, tensors
 from ramify.tasks.meter import SumMeter
 from ramify.tasks.overlay import outlined
 from ramify.tasks.prediction import Objects, Prediction
-from ramify.tasks.pyramid import (
-    CoarserMaps,
-    Pyramid,
-    retina_head,
-    retina_levels,
-    ssdlite_head,
-    ssdlite_levels,
-)
 
 MOST_CLASSES = 10_000
 PIXELS_AT_ONCE = 2**22
@@ -197,6 +200,8 @@ class Detection(Task):
         Raises:
             ConfigurationError: If the maps of the network are not of the sizes that its strides give.
         """
+        from torchvision.ops import sigmoid_focal_loss
+
         logits, deltas = (one if one.dtype == torch.float64 else one.float() for one in tensors(output)[:2])
         anchors, total, weight = self._anchors(batch).to(deltas), logits.new_zeros(()), logits.new_zeros(())
         if logits.shape[2] != len(anchors):
@@ -260,6 +265,8 @@ class Detection(Task):
 
     def _surest(self, logits: Tensor, boxes: Tensor, counts: Sequence[int]) -> list[Found]:
         """Return what is found in each image, of logits (B, K, A) and boxes (B, A, 4), `counts` of them a level."""
+        from torchvision.ops import batched_nms
+
         found = []
         for scores, places in zip(logits.sigmoid(), boxes, strict=True):
             kept, first = [], 0
@@ -374,10 +381,14 @@ class Head:
 
 
 def _retinanet(task: Detection, maps: Sequence[FeatureMap]) -> tuple[nn.Module, nn.Module]:
+    from ramify.tasks.pyramid import Pyramid, retina_head  # of torchvision's parts, slow to import
+
     return Pyramid([each.channels for each in maps], task.width), retina_head(task.classes, task.width)
 
 
 def _ssdlite(task: Detection, maps: Sequence[FeatureMap]) -> tuple[nn.Module, nn.Module]:
+    from ramify.tasks.pyramid import CoarserMaps, ssdlite_head
+
     channels = [*(each.channels for each in maps), task.width, task.width // 2]
     return CoarserMaps(maps[-1].channels, task.width), ssdlite_head(channels, task.classes)
 

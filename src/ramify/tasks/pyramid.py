@@ -19,16 +19,10 @@ from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
-from ramify.tasks.anchors import Level
+from ramify.tasks.anchors import RATIOS, SCALES, SSD_RATIOS
 
 WIDTH = 256
 """Channels of every level of the published RetinaNet."""
-RATIOS = (0.5, 1.0, 2.0)
-"""Height to width of RetinaNet's anchors."""
-SCALES = 3
-"""Sizes of its anchors within an octave."""
-SSD_RATIOS = (1.0, 2.0, 0.5, 3.0, 1 / 3)
-"""Height to width of SSDLite's anchors, to which one comes that is as large as between two levels."""
 PRIOR = 0.01
 """Probability of every class at every anchor in the beginning (RetinaNet, section 4.1)."""
 
@@ -87,19 +81,6 @@ def retina_head(classes: int, width: int = WIDTH) -> RetinaNetHead:
     return head
 
 
-def retina_levels(base: float) -> tuple[Level, ...]:
-    """Return P3 to P7 with nine anchors at a place: three shapes, each of three sizes in an octave.
-
-    Args:
-        base: Side of the smallest square anchor of a level, in strides.
-    """
-    sizes = [base * 2 ** (number / SCALES) for number in range(SCALES)]
-    around = [(size / math.sqrt(ratio), size * math.sqrt(ratio)) for ratio in RATIOS for size in sizes]
-    return tuple(
-        Level(stride, tuple((stride * wide, stride * high) for wide, high in around)) for stride in (8, 16, 32, 64, 128)
-    )
-
-
 def _depthwise(c_in: int, c_out: int, norm: Any) -> nn.Sequential:
     """Return what halves a map: 1×1 to half the channels, depthwise 3×3 of stride 2, 1×1; each with norm and ReLU6."""
     inner = c_out // 2
@@ -135,16 +116,3 @@ def ssdlite_head(channels: Sequence[int], classes: int) -> SSDLiteHead:
     for block in head.classification_head.module_list:
         nn.init.constant_(block[-1].bias, -math.log((1 - PRIOR) / PRIOR))
     return head
-
-
-def ssdlite_levels(base: float) -> tuple[Level, ...]:
-    """Return four levels with six anchors at a place: five shapes of one size, and a larger square.
-
-    Args:
-        base: Side of the square anchor of a level, in strides.
-    """
-    around = [(base / math.sqrt(ratio), base * math.sqrt(ratio)) for ratio in SSD_RATIOS]
-    around.append((base * math.sqrt(2), base * math.sqrt(2)))
-    return tuple(
-        Level(stride, tuple((stride * wide, stride * high) for wide, high in around)) for stride in (16, 32, 64, 128)
-    )

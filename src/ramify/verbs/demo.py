@@ -1,4 +1,4 @@
-"""Search, retrain, evaluate, export and report in minutes and without a download: on handwritten digits, or shapes."""
+"""Search, retrain, evaluate, export and report in minutes, without a download: on handwritten digits, or shapes."""
 
 from __future__ import annotations
 
