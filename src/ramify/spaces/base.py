@@ -218,9 +218,9 @@ class Space(ABC):
 
     def architecture(self, values: Mapping[str, Value] | Iterable[Value]) -> Architecture:
         """Return the member with these values, by decision name or in the order of the decisions."""
-        if not isinstance(values, Mapping):
-            values = dict(zip((decision.name for decision in self.decisions), values, strict=True))
-        return self.checked(Architecture(self.name, values, self.arguments))
+        names = (decision.name for decision in self.decisions)
+        named: Mapping[str, Value] = values if isinstance(values, Mapping) else dict(zip(names, values, strict=True))
+        return self.checked(Architecture(self.name, named, self.arguments))
 
     def checked(self, arch: Architecture) -> Architecture:
         """Return `arch`, which may come from a file, after checking that it is a member of this space.
