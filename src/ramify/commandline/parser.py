@@ -127,11 +127,23 @@ def _with_full_names(value: Any) -> Any:
 def _known_paths() -> set[str]:
     """Return by which paths the classes may be named: those that the library's packages offer, and those of users."""
     import ramify
-    from ramify import benchmarks, data, evaluators, executors, hypergradient, shrinking, spaces, strategies, training
+    from ramify import (
+        benchmarks,
+        data,
+        evaluators,
+        executors,
+        hypergradient,
+        loggers,
+        shrinking,
+        spaces,
+        strategies,
+        tasks,
+        training,
+    )
 
     paths: set[str] = set()
-    packages = (benchmarks, data, evaluators, executors, hypergradient, shrinking, spaces, strategies, training)
-    for package in packages:
+    packages = (benchmarks, data, evaluators, executors, hypergradient, loggers, shrinking, spaces, strategies, tasks)
+    for package in (*packages, training):
         for name in package.__all__:
             kind = getattr(package, name)
             if inspect.isclass(kind):

@@ -78,7 +78,8 @@ def linear(
     last = max(last, first + 1)
     ticks = [_rounded(number * step, step) for number in range(first, last + 1)]
     if fits:
-        ticks = [tick for tick in ticks if low - 1e-9 * step <= tick <= high + 1e-9 * step]
+        near = 1e-9 * min(step, high - low)
+        ticks = [tick for tick in ticks if low - near <= tick <= high + near]
     else:
         low, high = max(ticks[0], within[0]), min(ticks[-1], within[1])
         ticks = [tick for tick in ticks if low <= tick <= high]
