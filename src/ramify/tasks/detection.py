@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify.capabilities import SAME_WIDTHS
-from ramify.data import Augmentation, Data, Distortion
+from ramify.data import Augmentation, Distortion
 from ramify.data.boxes import CLASS, CROWD
 from ramify.errors import ConfigurationError, nearest
 from ramify.supernet import FeatureMap, feature_maps, featured, without_end
@@ -29,19 +29,18 @@ from ramify.tasks.anchors import (
     ssdlite_levels,
 )
 from ramify.tasks.average_precision import AveragePrecision, Found
-from ramify.tasks.base import Metric, Task
+from ramify.tasks.base import Metric
 from ramify.tasks.batch import Batch, tensors
+from ramify.tasks.from_maps import FromMaps
 from ramify.tasks.meter import SumMeter
 from ramify.tasks.overlay import outlined
 from ramify.tasks.prediction import Objects, Prediction
 
 MOST_CLASSES = 10_000
-PIXELS_AT_ONCE = 2**22
-"""Of images that are measured together."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Detection(Task):
+class Detection(FromMaps):
     """Boxes around the objects of K classes, learned by the focal loss of classes and the distances of boxes.
 
     The settings are those of RetinaNet (Lin et al., ICCV 2017, arXiv:1708.02002) in the detectors of CDARTS.
@@ -78,6 +77,7 @@ class Detection(Task):
     classes: int = 0
 
     targets = "boxes"
+    pixels_at_once = 2**22
     short = "detection"
     metrics = (Metric("map", "fraction"), Metric("map50", "fraction"), Metric("map75", "fraction"))
     cuts_out = meters_score = False
@@ -105,29 +105,6 @@ class Detection(Task):
             raise ConfigurationError(f"`classes` must be in [0, {MOST_CLASSES}], got {self.classes}")
 
     # What is learned from
-
-    def on(self, data: Data) -> Detection:
-        """Return the task bound to a data set, whose classes it counts.
-
-        Raises:
-            ConfigurationError: If the data have no boxes, or other classes than a network knows.
-        """
-        bound = super().on(data)
-        if self.classes not in (0, len(data.classes)):
-            raise ConfigurationError(f"the task has {self.classes} classes, and {data.name} has {len(data.classes)}")
-        object.__setattr__(bound, "classes", len(data.classes))
-        return bound
-
-    @property
-    def shape(self) -> dict[str, int]:
-        """The arguments of network builders: no classes, because the head follows."""
-        return {**super().shape, "num_classes": 0}
-
-    @property
-    def at_once(self) -> int:
-        """The most images that are measured at a time: as many as have 4 million pixels."""
-        height, width = self.input_size[1:]
-        return max(1, min(super().at_once, PIXELS_AT_ONCE // (height * width)))
 
     def example(self, size: int, device: torch.device | str = "meta") -> Batch:
         """Return a batch of zeros of the right shapes."""

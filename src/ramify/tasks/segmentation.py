@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ramify.capabilities import SAME_WIDTHS
-from ramify.data import IGNORED, Augmentation, Data, Distortion
+from ramify.data import IGNORED, Augmentation, Distortion
 from ramify.errors import ConfigurationError, nearest
 from ramify.seeding import stream
 from ramify.supernet import FeatureMap, feature_maps, featured, without_end
-from ramify.tasks.base import Metric, Task
+from ramify.tasks.base import Metric
 from ramify.tasks.batch import Batch, tensors
 from ramify.tasks.decoder import AttentionDecoder, enlarged
+from ramify.tasks.from_maps import FromMaps
 from ramify.tasks.meter import SumMeter
 from ramify.tasks.overlay import side_by_side
 from ramify.tasks.scaling import rescaled
@@ -26,12 +27,10 @@ STRIDES = (4, 8, 16, 32)
 """Of the maps that the decoder reads."""
 MOST_CLASSES = 255
 """A class more would be the number of pixels that do not count."""
-PIXELS_AT_ONCE = 2**24
-"""Of images that are measured together."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmentation(Task):
+class Segmentation(FromMaps):
     """The class of every pixel, learned by cross-entropy of logits (B, K, H, W); pixels of no class do not count.
 
     Args:
@@ -62,6 +61,7 @@ class Segmentation(Task):
     short = "segmentation"
     metrics = (Metric("miou", "fraction"), Metric("pixel_accuracy", "fraction"))
     cuts_out = False
+    pixels_at_once = 2**24
     needs = frozenset({SAME_WIDTHS})
     source = "Yu et al., Cyclic Differentiable Architecture Search, TPAMI 2022, arXiv:2006.10724, section 5"
 
@@ -89,33 +89,10 @@ class Segmentation(Task):
 
     # What is learned from
 
-    def on(self, data: Data) -> Segmentation:
-        """Return the task bound to a data set, whose classes it counts.
-
-        Raises:
-            ConfigurationError: If the data have no masks, or other classes than a network knows.
-        """
-        bound = super().on(data)
-        if self.classes not in (0, len(data.classes)):
-            raise ConfigurationError(f"the task has {self.classes} classes, and {data.name} has {len(data.classes)}")
-        object.__setattr__(bound, "classes", len(data.classes))
-        return bound
-
     @property
     def whole_batch(self) -> bool:  # type: ignore[override]
         """Whether the loss selects the hardest pixels of a batch."""
         return self.hardest > 0
-
-    @property
-    def shape(self) -> dict[str, int]:
-        """The arguments of network builders: no classes, because the head follows."""
-        return {**super().shape, "num_classes": 0}
-
-    @property
-    def at_once(self) -> int:
-        """The most images that are measured at a time: as many as have 16 million pixels."""
-        height, width = self.input_size[1:]
-        return max(1, min(super().at_once, PIXELS_AT_ONCE // (height * width)))
 
     def example(self, size: int, device: torch.device | str = "meta") -> Batch:
         """Return a batch of zeros of the right shapes."""

@@ -21,6 +21,7 @@ from ramify.run.origin import check_told, scale_told, task_told
 from ramify.run.trained import network_of
 from ramify.tasks import Prediction
 from ramify.tasks.batch import tensors
+from ramify.tasks.from_maps import FromMaps, at_most
 from ramify.tasks.prediction import Objects
 from ramify.training.measure import MEASURED_BATCH
 from ramify.training.single_images import is_lonely
@@ -29,10 +30,6 @@ from ramify.verbs.search import SearchResult
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
-
-
-PIXELS_AT_ONCE = 2**22
-"""Of images that are predicted together, where something is said of every place."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,8 @@ def predict(
     called = shape.get("target_names", ()) if task.targets == "values" else shape["classes"]
     found: list[Prediction] = []
     at_once = MEASURED_BATCH
-    if task.targets in ("masks", "boxes"):
-        at_once = max(1, min(at_once, PIXELS_AT_ONCE // (size[1] * size[2])))
+    if isinstance(task, FromMaps):
+        at_once = at_most(at_once, task.pixels_at_once, size)
     for x, y in split.batches(at_once, seed=0):
         output = _said(forward, x)
         if not all(bool(each.isfinite().all()) for each in tensors(output)):

@@ -70,7 +70,7 @@ class SearchResult(Result):
 
     Args:
         architecture: The member it stands for at the end.
-        rows: Returns the rows of `history.jsonl`.
+        read_rows: Returns the rows of `history.jsonl`.
         space: What was searched.
         out: The run folder; None where nothing was kept.
         task: What was learned, with its data, for the verbs that follow; None where nothing was learned.
@@ -81,7 +81,7 @@ class SearchResult(Result):
     """
 
     architecture: Architecture
-    rows: Callable[[], list[dict[str, Any]]] = field(repr=False)
+    read_rows: Callable[[], list[dict[str, Any]]] = field(repr=False)
     space: Space
     out: Path | None
     task: Task | None = field(repr=False)
@@ -93,7 +93,7 @@ class SearchResult(Result):
     @cached_property
     def history(self) -> list[dict[str, Any]]:
         """The rows of `history.jsonl`, parsed when they are asked for: of a search in a table they are many."""
-        return self.rows()
+        return self.read_rows()
 
     @property
     def data(self) -> Data | None:
