@@ -207,6 +207,7 @@ def test_a_state_of_before_does_not_let_a_diverged_trial_win():
     session = session_of("nasbench201", strategy)
     finish(session)
     state = restored(saved(session))
+    state["trials"] = json.loads(state["trials"])  # earlier states held a list
     state["trials"][1][1] |= {"score": 5.0, "loss": math.nan}
     continued = session_of("nasbench201", strategy)
     continued.load_state_dict(state)

@@ -383,7 +383,7 @@ def _notations(content: bytes) -> list[str]:
 
 def notation_of(space: Space, arch: Architecture) -> str:
     """Return the canonical notation of a member as a table stores it: JSON where the native one is no text."""
-    notation = space.format(arch)
+    notation = space.notation(arch)
     return notation if isinstance(notation, str) else json.dumps(notation, sort_keys=True, separators=(",", ":"))
 
 

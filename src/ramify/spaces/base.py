@@ -104,6 +104,12 @@ class Space(ABC):
     def format(self, arch: Architecture) -> Any:
         """Write the native notation of the space, canonically."""
 
+    def notation(self, arch: Architecture) -> Any:
+        """Return what `format` writes, worked out once for an architecture."""
+        if "_notation" not in vars(arch):
+            vars(arch)["_notation"] = self.format(arch)
+        return vars(arch)["_notation"]
+
     @abstractmethod
     def _build(self, arch: Architecture, layout: Any, shape: Mapping[str, int]) -> nn.Module:
         """Return the network of a member, which is checked, by a layout in which nothing is left open."""
@@ -218,8 +224,7 @@ class Space(ABC):
 
     def architecture(self, values: Mapping[str, Value] | Iterable[Value]) -> Architecture:
         """Return the member with these values, by decision name or in the order of the decisions."""
-        names = (decision.name for decision in self.decisions)
-        named: Mapping[str, Value] = values if isinstance(values, Mapping) else dict(zip(names, values, strict=True))
+        named = values if isinstance(values, Mapping) else dict(zip(self._unrestricted, values, strict=True))
         return self.checked(Architecture(self.name, named, self.arguments))
 
     def checked(self, arch: Architecture) -> Architecture:
@@ -278,8 +283,7 @@ class Space(ABC):
 
     def _member(self, values: Sequence[Value]) -> Architecture:
         """Return the member with choices of this space by the order of its decisions: one that is checked."""
-        named = dict(zip((decision.name for decision in self.decisions), values, strict=True))
-        arch = Architecture(self.name, named, self.arguments)
+        arch = Architecture(self.name, dict(zip(self._unrestricted, values, strict=True)), self.arguments)
         vars(arch)["_member_of"] = ref(self)
         return arch
 
@@ -384,12 +388,7 @@ class Space(ABC):
         return layout.resolved(kind, self._defaults(layout, kind))
 
     def build(
-        self,
-        arch: Architecture,
-        layout: LayoutLike = None,
-        *,
-        shape: Mapping[str, int] | None = None,
-        **keywords: Any,
+        self, arch: Architecture, layout: LayoutLike = None, *, shape: Mapping[str, int] | None = None, **keywords: Any
     ) -> nn.Module:
         """Return the network of a member: images (B, in_channels, H, W) → logits (B, num_classes).
 

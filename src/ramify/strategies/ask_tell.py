@@ -2,6 +2,7 @@
 
 # No postponed annotations: the command line reads the types of inherited fields in the modules of subclasses.
 
+import json
 import time
 from abc import abstractmethod
 from collections import deque
@@ -289,7 +290,7 @@ class AskTellSession:
             row["front"] = len(self.front)
             if self.front.hypervolume is not None:
                 row["hypervolume"] = self.front.hypervolume
-        architecture = {"notation": self.space.format(trial.architecture), **trial.architecture.to_dict()}
+        architecture = {"notation": self.space.notation(trial.architecture), **trial.architecture.to_dict()}
         row |= {"metrics": dict(self._measured(trial)), "architecture": architecture}
         return row | ({"failed": trial.failed} if trial.failed else {})
 
@@ -321,7 +322,7 @@ class AskTellSession:
             summary["front"] = [
                 {
                     "trial": trial.number,
-                    "notation": self.space.format(trial.architecture),
+                    "notation": self.space.notation(trial.architecture),
                     **dict(zip(names, trial.values, strict=True)),
                     "architecture": trial.architecture.to_dict(),
                 }
@@ -350,10 +351,12 @@ class AskTellSession:
     def state_dict(self) -> dict[str, Any]:
         """Return all trials, the proposals without a result, and the state of the evaluator."""
         state = {
-            "trials": [
-                [t.architecture.to_json(), dict(self._measured(t)), t.epochs, dict(t.memo), t.failed]
-                for t in self.trials
-            ],
+            "trials": json.dumps(
+                [  # one text: what writes a checkpoint is slow with many small objects
+                    [t.architecture.to_dict(), dict(self._measured(t)), t.epochs, dict(t.memo), t.failed]
+                    for t in self.trials
+                ]
+            ),
             "asked": [[p.architecture.to_json(), p.epochs, dict(p.memo)] for p in self._pending],
             "evaluation": self.evaluation.state_dict(),
             "budget": self._budget,
@@ -368,8 +371,9 @@ class AskTellSession:
         """
         self.evaluation.load_state_dict(state["evaluation"])
         grown = state.get("budget", self._budget) != self._budget
-        for text, metrics, epochs, memo, failed in state["trials"]:
-            arch = Architecture.from_json(text)
+        trials = state["trials"]
+        for written, metrics, epochs, memo, failed in json.loads(trials) if isinstance(trials, str) else trials:
+            arch = Architecture.from_json(written)
             if not failed and (failed := fault(metrics)):  # what an earlier version took for a result
                 metrics = _finite({name: metrics[name] for name in self.costs.names})
             self.costs.remember(arch, metrics)
