@@ -212,9 +212,9 @@ def test_objects_of_new_images(shapes):
     boxes[0, 1], logits[0, 2, 1] = torch.tensor([-4.0, 8.0, 16.0, 70.0]), 2.0
     first, nothing = task.predictions([logits, boxes, boxes], task.data.classes)
     assert first.classes == ("triangle",) and first.probabilities[0] == pytest.approx(1 / (1 + math.exp(-2)))
-    (row,) = first.placed(0.5, (64, 64)).rows()
+    (row,) = first.placed((64, 64), (128, 96)).rows()
     assert [row[side] for side in ("left", "top", "right", "bottom")] == [0.0, 16.0, 32.0, 128.0]
-    assert str(first.placed(0.5, (64, 64))) == "triangle 88.1% at 0, 16, 32, 128"
+    assert str(first.placed((64, 64), (128, 96))) == "triangle 88.1% at 0, 16, 32, 128"
     assert str(nothing) == "nothing" and nothing.rows() == [{"class": ""}]
 
 
@@ -248,7 +248,9 @@ def test_the_verbs_from_search_to_report(tmp_path):
     assert main(["report", str(run)]) == 0
     Image.fromarray(np.full((96, 128, 3), 100, dtype=np.uint8)).save(tmp_path / "new.png")
     for source in (run, run / "retrain" / "export"):
-        ((_, found),) = ramify.predict(source, tmp_path / "new.png")
+        result = ramify.predict(source, tmp_path / "new.png")
+        ((_, found),) = result
+        assert result.write_pictures(tmp_path / "shown") == [tmp_path / "shown" / "new-objects.png"]
         assert all(0 <= left <= right <= 128 and 0 <= top <= bottom for left, top, right, bottom in found.boxes)
     found = json.loads((run / "retrain" / "evaluation.json").read_text())
     assert {"map", "map50", "map75", "recall"} <= found.keys()

@@ -1,11 +1,15 @@
 """Segmentation: its heads, its metrics, what a search by its loss learns, and the verbs from search to report."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import ramify
 from ramify import spaces
@@ -173,6 +177,23 @@ def test_the_verbs_from_search_to_report(tmp_path):
     assert main(["evaluate", str(run), "--threads", "1", "--device", "cpu"]) == 0
     assert main(["export", str(run)]) == 0
     assert main(["report", str(run)]) == 0
+    shown = tmp_path / "shown"
+    for folder, size in (("a", (96, 128)), ("b", (64, 64))):
+        (tmp_path / "new" / folder).mkdir(parents=True)
+        Image.fromarray(np.full((*size, 3), 100, dtype=np.uint8)).save(tmp_path / "new" / folder / "one.png")
+    assert main(["predict", str(run), str(tmp_path / "new"), "--out", str(shown), *words[:4]]) == 0
+    sizes = {"one-mask.png": (128, 96), "one-mask-2.png": (64, 64)}
+    sizes |= {name.replace("mask", "classes"): size for name, size in sizes.items()}
+    assert {path.name: Image.open(path).size for path in shown.iterdir()} == sizes
+    by_export = ramify.predict(run / "retrain" / "export", tmp_path / "new", threads=1)
+    assert by_export.predictions[0].numbers.shape == (96, 128)
+    assert np.array_equal(by_export.predictions[1].numbers, np.asarray(Image.open(shown / "one-mask-2.png")))
+    model = [sys.executable, run / "retrain" / "export" / "model.py", tmp_path / "new" / "b" / "one.png"]
+    said = subprocess.run(model, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[1].split() == [
+        f"{by_export.predictions[1].rows()[0]['share']:.2%}",
+        by_export.predictions[1].rows()[0]["class"],
+    ]
     found = json.loads((run / "retrain" / "evaluation.json").read_text())
     assert {"miou", "pixel_accuracy"} <= found.keys()
     manifest = json.loads((run / "retrain" / "export" / "manifest.json").read_text())

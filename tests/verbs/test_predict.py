@@ -14,7 +14,7 @@ from verb_runs import RECIPE, SMALL
 
 import ramify
 from ramify.cli import main
-from ramify.data import Scale, unlabeled
+from ramify.data import Scale, as_it_was, unlabeled
 from ramify.data.loading import load
 from ramify.errors import DataError, RamifyError
 from ramify.spaces import NASBench201
@@ -49,8 +49,8 @@ def folder(tmp_path_factory):
 def test_the_pixels_are_those_of_an_evaluation(folder):
     data = load(str(folder / "trees"))
     files = sorted((folder / "trees").rglob("*.png"))
-    split, names = unlabeled([str(folder / "trees")], input_size=data.input_size, mean=data.mean, std=data.std)
-    assert names == [str(file) for file in files]
+    split, images = unlabeled([str(folder / "trees")], input_size=data.input_size, mean=data.mean, std=data.std)
+    assert [images.where(row) for row in range(len(images))] == [str(file) for file in files]
     ((x, _),) = split.batches(64, seed=0)
     known = {tuple(image.flatten().tolist()) for x, _ in data.split("train").batches(8, seed=0) for image in x}
     assert known <= {tuple(image.flatten().tolist()) for image in x}
@@ -217,6 +217,23 @@ def test_what_cannot_predict_is_refused(folder, tmp_path):
     only_code = ramify.export(folder / "run", tmp_path / "code", formats=("model.py",))
     with pytest.raises(RamifyError, match=r"has no model\.onnx, and code is not run"):
         ramify.predict(only_code.folder, folder / "new")
+
+
+def test_classes_of_whole_images_are_not_drawn(folder, tmp_path, capsys):
+    assert main(["predict", str(folder / "run"), str(folder / "new"), "--out", str(tmp_path / "shown")]) == 2
+    assert "has no place in it; leave out --out" in capsys.readouterr().err
+    assert not (tmp_path / "shown").exists()
+
+
+@pytest.mark.parametrize("file", ["rgb", "alpha", "grey", "palette", "deep-12", "floats", "turned-6", "cmyk"])
+def test_images_are_shown_as_they_were(file, tmp_path):
+    (path,) = (path for path in kinds(tmp_path) if path.stem == file)
+    split, images = unlabeled(
+        path, input_size=(3, 12, 9) if file == "turned-6" else (3, 9, 12), mean=(0, 0, 0), std=(1, 1, 1)
+    )
+    ((expected, _),) = split.batches(1, seed=0)
+    shown = torch.from_numpy(np.array(as_it_was(images, 0))).permute(2, 0, 1) / 255
+    torch.testing.assert_close(shown, expected[0], rtol=0, atol=1e-6)
 
 
 def test_nothing_is_written_where_a_picture_is_refused(folder, tmp_path, capsys):

@@ -19,7 +19,7 @@ from ramify.data.parts import Part, Parts
 from ramify.data.rows import Rows
 from ramify.data.source import SOURCES, Source, data_set_names, in_words, source
 from ramify.data.spec import DataSpec, spec_of
-from ramify.data.unlabeled import unlabeled
+from ramify.data.unlabeled import as_it_was, unlabeled
 
 __all__ = [
     "IGNORED",
@@ -37,6 +37,7 @@ __all__ = [
     "Source",
     "Split",
     "arranged",
+    "as_it_was",
     "colored",
     "data_set_names",
     "in_words",

@@ -153,13 +153,6 @@ def laid_out(present: Mapping[str, Part], size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(targets)
 
 
-def without_boxes(sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
-    """Return targets (N, 1, 8) of images of `sizes` (H, W) without boxes, shrunk or enlarged to fit into `size`."""
-    images = len(sizes)
-    none = Boxes.of([()] * images, sizes)
-    return laid_out({"": Part([], [], boxes=none)}, size)  # type: ignore[arg-type]
-
-
 class BoxedSplit(Split):
     """A split whose targets are boxes, (B, M, 8) float32 with the `COLUMNS`."""
 

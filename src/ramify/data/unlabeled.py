@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ramify import files
-from ramify.data.boxes import BoxedSplit, without_boxes
 from ramify.data.dataset import Split
-from ramify.data.depth import Scale
-from ramify.data.encoded import IMAGE_SUFFIXES, Encoded, Files, Form, Items, Joined, upright_size
+from ramify.data.depth import Scale, UnmeasuredError
+from ramify.data.encoded import COLORS, IMAGE_SUFFIXES, Encoded, Files, Form, Items, Joined, decode, extent, probe
 from ramify.data.parts import is_hidden
 from ramify.data.pixels import pixels_of
 from ramify.errors import DataError, shown
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _MARKS = "*?["
 
@@ -30,8 +34,8 @@ def unlabeled(
     scale: Scale | None = None,
     whole: bool = False,
     device: torch.device | str = "cpu",
-) -> tuple[Split, list[str]]:
-    """Read images as a network takes them, by the reader of training images, and return them with their names.
+) -> tuple[Split, Encoded]:
+    """Read images as a network takes them, by the reader of training images; return them, and what they are read from.
 
     They become upright, and are brought to the network's size: resized to cover it, the center cut out, or to fit into
     it as a `whole`.
@@ -43,8 +47,7 @@ def unlabeled(
         mean: Per channel, for inputs in 0..1.
         std: Per channel, for inputs in 0..1.
         scale: How images deeper than bytes became bytes in training; by what these reach when None.
-        whole: Whether nothing is cut off, as of images with boxes; then the targets of the split are the boxes that it
-            does not have, which say how many times larger each image is now (`ramify.data.boxes`).
+        whole: Whether nothing is cut off, as of images with boxes.
         device: Where batches are wanted.
 
     Raises:
@@ -65,12 +68,21 @@ def unlabeled(
     form = Form(height, width, channels, resized=True, whole=whole)
     pixels = pixels_of(images, form, torch.device(device), scale)
     rows, nobody = torch.arange(len(images)), torch.zeros(len(images), dtype=torch.int64, device=device)
-    kind: type[Split] = Split
-    if whole:
-        sizes = [upright_size(images, row) for row in range(len(images))]
-        kind, nobody = BoxedSplit, without_boxes(sizes, (height, width)).to(device)
-    split = kind("unlabeled", pixels, nobody, rows, tuple(mean), tuple(std))
-    return split, [images.where(row) for row in range(len(images))]
+    return Split("unlabeled", pixels, nobody, rows, tuple(mean), tuple(std)), images
+
+
+def as_it_was(images: Encoded, row: int, scale: Scale | None = None) -> Image:
+    """Return image `row` in colors, upright and in its own size; of other channels than grey or colored the first."""
+    from PIL import Image as factory
+
+    form = probe(images, [row], None)
+    if form.channels in COLORS:
+        form = replace(form, channels=3)
+    try:
+        pixels = decode(images, row, form, scale)
+    except UnmeasuredError:
+        pixels = decode(images, row, form, extent(images, [row]).scale(scale))
+    return factory.fromarray(pixels if form.channels == 3 else np.repeat(pixels[..., :1], 3, axis=2))
 
 
 def image_files(source: str | Path) -> list[Path]:

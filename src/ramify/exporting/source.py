@@ -24,6 +24,8 @@ from ramify.exporting.template import (
     MODEL,
     READER,
     REPORT,
+    REPORT_OF_BOXES,
+    REPORT_OF_PIXELS,
     REPORT_OF_SHAPE,
     REPORT_OF_VALUES,
 )
@@ -45,8 +47,7 @@ def write_source(trace: Trace, card: Card, dtype: torch.dtype) -> str:
     sizes = f"[tuple(each.shape) for each in {result}]" if several else f"tuple({result}.shape)"
     check = Template(CHECK).substitute(name=card.name, result=result, sizes=sizes)
     if card.of_images:
-        form = REPORT if has_classes else REPORT_OF_VALUES if card.target_names else REPORT_OF_SHAPE
-        report = Template(form).substitute(result=result, sizes=sizes)
+        report = Template(_report(card, outputs)).substitute(result=result, sizes=sizes)
         main = Template(MAIN_OF_PICTURES).substitute(result=result, report=report, check=check)
         usage = "    python model.py cat.jpg          # what a picture shows"
     else:
@@ -68,6 +69,20 @@ def write_source(trace: Trace, card: Card, dtype: torch.dtype) -> str:
         reader=_reader(card) if card.of_images else "",
         main=main.rstrip("\n") + "\n",
     )
+
+
+def _report(card: Card, outputs: Sequence[Any]) -> str:
+    """Return the lines that say what a picture shows, by what the outputs are."""
+    first, count = outputs[0], len(card.classes)
+    if len(outputs) == 1 and card.target_names:
+        return REPORT_OF_VALUES
+    if len(outputs) == 1 and first.ndim == 2:
+        return REPORT
+    if len(outputs) == 1 and first.ndim == 4 and first.shape[1] == count > 0:
+        return REPORT_OF_PIXELS
+    if len(outputs) == 3 and card.whole and first.ndim == 3 and first.shape[1] == count:
+        return REPORT_OF_BOXES
+    return REPORT_OF_SHAPE
 
 
 def _reader(card: Card) -> str:

@@ -186,6 +186,28 @@ REPORT_OF_VALUES = """\
             print(f"{name}: {value:.6g}")
 """
 
+REPORT_OF_PIXELS = """\
+        shares = $result[0].argmax(0).flatten().bincount(minlength=len(CLASSES)) / $result[0, 0].numel()
+        for share, name in sorted(zip(shares.tolist(), CLASSES), reverse=True):
+            print(f"{share:8.2%}  {name}")
+"""
+
+REPORT_OF_BOXES = """\
+        scores, classes = $result[0][0].sigmoid().max(0)
+        size = " x ".join(map(str, INPUT_SIZE[:0:-1]))
+        found = []  # the surest first; of two that overlap by half, the surer
+        for place in scores.argsort(descending=True).tolist():
+            box = $result[2][0, place]
+            sides = [(box[2:] - box[:2]).prod() + (one[2:] - one[:2]).prod() for one in found]
+            common = [(torch.min(box[2:], one[2:]) - torch.max(box[:2], one[:2])).clamp(min=0).prod() for one in found]
+            if all(shared < 0.5 * (side - shared) for shared, side in zip(common, sides)):
+                found.append(box)
+                place_in_words = ", ".join(f"{side:.0f}" for side in box.tolist())
+                print(f"{scores[place]:8.2%}  {CLASSES[classes[place]]} at {place_in_words}, of {size}")
+            if len(found) == 5:
+                break
+"""
+
 REPORT_OF_SHAPE = """\
         print(f"an output of shape {$sizes}")
 """

@@ -13,7 +13,7 @@ from ramify.tasks.detection import Detection
 from ramify.tasks.headed import Headed, backbone_of
 from ramify.tasks.meter import Meter, SumMeter
 from ramify.tasks.portion import Portion
-from ramify.tasks.prediction import Objects, Prediction, Ranking, Values
+from ramify.tasks.prediction import Objects, Prediction, Ranking, Regions, Values
 from ramify.tasks.regression import Regression
 from ramify.tasks.segmentation import Segmentation
 
@@ -32,6 +32,7 @@ __all__ = [
     "Portion",
     "Prediction",
     "Ranking",
+    "Regions",
     "Regression",
     "Segmentation",
     "SumMeter",

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 LARGEST = 192
 """Side of an image in a picture, in pixels; larger ones are shrunk."""
@@ -89,3 +94,66 @@ def _beside(columns: Sequence[Tensor]) -> Tensor:
     """Return images (B, 3, H, W) of several columns as one picture (H', W', 3) uint8."""
     rows = torch.cat([F.pad(each, (0, GAP, 0, GAP), value=1.0) for each in columns], dim=3)
     return (rows.permute(0, 2, 3, 1).reshape(-1, rows.shape[3], 3) * 255).round().to(torch.uint8)
+
+
+# Of single images, as they were
+
+
+def with_boxes(
+    image: Image, boxes: Sequence[tuple[float, float, float, float]], classes: Sequence[str], captions: Sequence[str]
+) -> Image:
+    """Return an image with a frame around each box (left, top, right, bottom), colored by class, and a caption in it.
+
+    Args:
+        image: In colors.
+        boxes: In pixels, the one that is drawn on top first.
+        classes: Of each.
+        captions: Of each.
+    """
+    from PIL import ImageDraw
+
+    drawn = image.copy()
+    pen, width = ImageDraw.Draw(drawn), max(1, round(max(image.size) / 400))
+    kinds = sorted(set(classes))
+    palette = dict(zip(kinds, map(tuple, _bytes(len(kinds) + 1)[1:].tolist()), strict=True))
+    height = max(10, round(max(image.size) / 50))
+    for (left, top, right, bottom), name, caption in reversed(list(zip(boxes, classes, captions, strict=True))):
+        color = palette[name]
+        corners = (left, top, max(left, right - 1), max(top, bottom - 1))
+        pen.rectangle(corners, outline=color, width=width)
+        words: dict[str, Any] = {
+            "xy": (left + 2 * width, top + width),
+            "text": caption,
+            "font_size": height,
+            "anchor": "lt",
+        }
+        pen.rectangle(pen.textbbox(**words), fill=color)
+        pen.text(**words, fill="black")
+    return drawn
+
+
+def mask_picture(numbers: np.ndarray) -> Image:
+    """Return numbers of classes (H, W) uint8 as an image with a palette, whose values they are."""
+    from PIL import Image as factory
+
+    picture = factory.fromarray(numbers, mode="P")
+    picture.putpalette(_painting().tobytes())
+    return picture
+
+
+def with_mask(image: Image, numbers: np.ndarray, ignored: int) -> Image:
+    """Return an image with the colors of classes (H, W) over it; as it is where the number is `ignored`."""
+    from PIL import Image as factory
+
+    own = np.asarray(image, dtype=np.float32)
+    painted = 0.35 * own + 0.65 * _painting()[numbers]
+    return factory.fromarray(np.where((numbers == ignored)[..., None], own, painted).round().astype(np.uint8))
+
+
+def _painting() -> np.ndarray:
+    """Return the colors of all numbers of classes (256, 3) uint8; the last is black."""
+    return np.concatenate([_bytes(255), np.zeros((1, 3), np.uint8)])
+
+
+def _bytes(count: int) -> np.ndarray:
+    return (colors(count) * 255).round().to(torch.uint8).numpy()

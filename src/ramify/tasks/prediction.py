@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ramify.data import IGNORED
 from ramify.tasks.batch import tensors
+from ramify.tasks.overlay import mask_picture, with_boxes, with_mask
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Prediction(ABC):
@@ -23,6 +29,14 @@ class Prediction(ABC):
     @abstractmethod
     def __str__(self) -> str:
         """Return it for people, in one line."""
+
+    def placed(self, seen: tuple[int, int], whole: tuple[int, int]) -> Prediction:
+        """Return it in the pixels of an image as it was, (H, W) `whole`, of which the network saw (H, W) `seen`."""
+        return self
+
+    def pictures(self, image: Image) -> Mapping[str, Image]:
+        """Return pictures of it by name, of the image as it was; none where there is nothing to draw."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -99,13 +113,69 @@ class Objects(Prediction):
         each = (f"{name} {share:.1%} at {', '.join(f'{side:.0f}' for side in box)}" for name, share, box in found)
         return "; ".join(each) or "nothing"
 
-    def placed(self, scale: float, size: Sequence[int]) -> Objects:
-        """Return the objects in an image that was `scale` times larger or smaller, and is cut at its `size` (H, W)."""
-        limits = (size[1], size[0], size[1], size[0])
+    def placed(self, seen: tuple[int, int], whole: tuple[int, int]) -> Objects:
+        """Return the objects in the image as it was, which the network saw resized to fit into its size."""
+        scale = min(seen[0] / whole[0], seen[1] / whole[1])
+        limits = (seen[1], seen[0], seen[1], seen[0])
         boxes = [
             [min(max(side, 0.0), end) / scale for side, end in zip(box, limits, strict=True)] for box in self.boxes
         ]
         return replace(self, boxes=tuple((left, top, right, bottom) for left, top, right, bottom in boxes))
+
+    def pictures(self, image: Image) -> Mapping[str, Image]:
+        """Return the image with a frame around each object, and its class."""
+        captions = [f"{name} {share:.0%}" for name, share in zip(self.classes, self.probabilities, strict=True)]
+        return {"objects": with_boxes(image, self.boxes, self.classes, captions)}
+
+
+@dataclass(frozen=True, eq=False)
+class Regions(Prediction):
+    """The class of every pixel of an image.
+
+    Args:
+        classes: Names of all K classes.
+        numbers: Of the class of each pixel, (H, W) uint8; 255 where the network has seen nothing.
+    """
+
+    classes: tuple[str, ...]
+    numbers: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Regions):
+            return NotImplemented
+        return self.classes == other.classes and np.array_equal(self.numbers, other.numbers)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the pixels that each class has of those that were seen, the largest first."""
+        counts = np.bincount(self.numbers.ravel(), minlength=IGNORED + 1)[: len(self.classes)]
+        order = np.argsort(-counts, kind="stable")
+        return {self.classes[at]: counts[at] / max(counts.sum(), 1) for at in order.tolist() if counts[at]}
+
+    def rows(self) -> list[dict[str, str | float]]:
+        """Return a row for each class that occurs: class, share of the pixels, the largest first."""
+        return [{"class": name, "share": float(share)} for name, share in self.shares.items()]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {share:.1%}" for name, share in self.shares.items())
+
+    def placed(self, seen: tuple[int, int], whole: tuple[int, int]) -> Regions:
+        """Return the classes of the image as it was, of which the network saw the center, resized to its size."""
+        ratio = max(seen[0] / whole[0], seen[1] / whole[1])
+        places = []
+        for side, own in zip(seen, whole, strict=True):
+            scaled = max(side, round(own * ratio))
+            places.append(np.floor((np.arange(own) + 0.5) * scaled / own - (scaled - side) // 2).astype(np.int64))
+        inside = [(at >= 0) & (at < side) for at, side in zip(places, seen, strict=True)]
+        rows, columns = (at.clip(0, side - 1) for at, side in zip(places, seen, strict=True))
+        numbers = self.numbers[rows[:, None], columns[None, :]]
+        return replace(self, numbers=np.where(inside[0][:, None] & inside[1][None, :], numbers, IGNORED))
+
+    def pictures(self, image: Image) -> Mapping[str, Image]:
+        """Return the mask, whose values are numbers of classes, and the image with the colors of classes over it."""
+        return {"mask": mask_picture(self.numbers), "classes": with_mask(image, self.numbers, IGNORED)}
 
 
 def rankings(logits: Tensor, classes: Sequence[str], top: int) -> list[Ranking]:

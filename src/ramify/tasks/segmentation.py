@@ -21,6 +21,7 @@ from ramify.tasks.decoder import AttentionDecoder, enlarged
 from ramify.tasks.from_maps import FromMaps
 from ramify.tasks.meter import SumMeter
 from ramify.tasks.overlay import side_by_side
+from ramify.tasks.prediction import Prediction, Regions
 from ramify.tasks.scaling import rescaled
 
 STRIDES = (4, 8, 16, 32)
@@ -166,6 +167,11 @@ class Segmentation(FromMaps):
     def meter(self) -> SumMeter:
         """Return a meter of the overlaps of classes."""
         return Overlaps(self.data.classes)
+
+    def predictions(self, output: Any, names: Sequence[str], top: int = 5) -> list[Prediction]:
+        """Return the class of every pixel of each image, of logits (B, K, H, W); of equals the first."""
+        found = tensors(output)[0].argmax(dim=1).to("cpu", torch.uint8).numpy()
+        return [Regions(tuple(names), numbers) for numbers in found]
 
     def picture(self, output: Any, batch: Batch) -> Tensor:
         """Return images, their true classes and the predicted ones beside each other, (H, W, 3) uint8."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ramify import files
 from ramify.commandline.options import add_checkpoint, add_json, add_machine
-from ramify.data import unlabeled
-from ramify.data.boxes import SCALE
+from ramify.data import as_it_was, unlabeled
+from ramify.data.depth import Scale
+from ramify.data.encoded import Encoded, upright_size
 from ramify.errors import ConfigurationError, RunError
 from ramify.run import make_fabric, say
 from ramify.run.origin import check_told, scale_told, task_told
@@ -22,7 +23,6 @@ from ramify.run.trained import network_of
 from ramify.tasks import Prediction
 from ramify.tasks.batch import tensors
 from ramify.tasks.from_maps import FromMaps, at_most
-from ramify.tasks.prediction import Objects
 from ramify.training.measure import MEASURED_BATCH
 from ramify.training.single_images import is_lonely
 from ramify.verbs.retrain import RetrainResult
@@ -36,16 +36,20 @@ if TYPE_CHECKING:
 class PredictionResult:
     """What a network says of images.
 
-    Iterating gives pairs of an image's name and its `Prediction`: a `Ranking` of classes, `Values` of a regression, or
-    the `Objects` that are found.
+    Iterating gives pairs of an image's name and its `Prediction`: a `Ranking` of classes, `Values` of a regression, the
+    `Objects` that are found, or the `Regions` of a segmentation.
 
     Args:
         images: Where each image is from: its file, or its number.
         predictions: Of each.
+        sources: What the images are read from again, for pictures.
+        scale: How images deeper than bytes became bytes in training.
     """
 
     images: tuple[str, ...]
     predictions: tuple[Prediction, ...]
+    sources: Encoded = field(repr=False, compare=False)
+    scale: Scale | None = field(default=None, repr=False, compare=False)
 
     def __iter__(self) -> Iterator[tuple[str, Prediction]]:
         return zip(self.images, self.predictions, strict=True)
@@ -57,6 +61,11 @@ class PredictionResult:
         """Return all predictions as the rows of one table, column → value; `image` is the first column."""
         return [{"image": image, **row} for image, prediction in self for row in prediction.rows()]
 
+    @property
+    def drawable(self) -> bool:
+        """Whether there are pictures of the predictions."""
+        return any(type(one).pictures is not Prediction.pictures for one in self.predictions)
+
     def write_csv(self, path: str | Path) -> None:
         """Write the rows as a CSV file."""
         rows, text = self.rows(), io.StringIO(newline="")
@@ -64,6 +73,24 @@ class PredictionResult:
         writer.writeheader()
         writer.writerows(rows)
         files.write(path, text.getvalue())
+
+    def write_pictures(self, folder: str | Path) -> list[Path]:
+        """Write pictures of the predictions, named as the images, and return their paths.
+
+        Of objects: `NAME-objects.png`, the image with a frame around each. Of regions: `NAME-mask.png`, whose values
+        are the numbers of the classes, in the order in which the network knows them, and `NAME-classes.png`, the image
+        with their colors over it. All in the image's own size. Of what has no place in an image there are none.
+        """
+        written: list[Path] = []
+        for row, (image, prediction) in enumerate(self):
+            stem = Path(image).stem if Path(image).suffix else f"{row + 1}"
+            for kind, picture in prediction.pictures(as_it_was(self.sources, row, self.scale)).items():
+                content = io.BytesIO()
+                picture.save(content, "png")
+                path = _free(Path(folder) / f"{stem}-{kind}.png", written)
+                files.write(path, content.getvalue())
+                written.append(path)
+        return written
 
 
 def predict(
@@ -125,23 +152,31 @@ def predict(
         raise ConfigurationError(f"predict is for images, and this network takes {what}; `ramify evaluate` measures it")
     check_told(shape, path, task.targets)
     known = {"input_size": size, "mean": shape["mean"], "std": shape["std"], "scale": scale_told(shape, path)}
-    split, names = unlabeled(images, **known, whole=task.targets == "boxes", device=fabric.device)
+    split, sources = unlabeled(images, **known, whole=task.targets == "boxes", device=fabric.device)
+    names = tuple(sources.where(row) for row in range(len(sources)))
     called = shape.get("target_names", ()) if task.targets == "values" else shape["classes"]
     found: list[Prediction] = []
     at_once = MEASURED_BATCH
     if isinstance(task, FromMaps):
         at_once = at_most(at_once, task.pixels_at_once, size)
-    for x, y in split.batches(at_once, seed=0):
+    for x, _ in split.batches(at_once, seed=0):
         output = _said(forward, x)
         if not all(bool(each.isfinite().all()) for each in tensors(output)):
             raise RunError(f"what the network says of {names[len(found)]} and what follows is not finite")
         said = task.predictions(output, called, top)
-        if task.targets == "boxes":
-            said = [
-                cast(Objects, one).placed(float(rows[0, SCALE]), size[1:]) for one, rows in zip(said, y, strict=True)
-            ]
+        if isinstance(task, FromMaps):
+            said = [one.placed(size[1:], upright_size(sources, len(found) + at)) for at, one in enumerate(said)]
         found += said
-    return PredictionResult(tuple(names), tuple(found))
+    return PredictionResult(names, tuple(found), sources, known["scale"])
+
+
+def _free(path: Path, taken: Collection[Path]) -> Path:
+    """Return a path, with a number where it is taken: images of several folders may have one name."""
+    number, first = 1, path
+    while path in taken:
+        number += 1
+        path = first.with_stem(f"{first.stem}-{number}")
+    return path
 
 
 def _said(forward: Callable[[Any], Any], images: torch.Tensor) -> Any:
@@ -176,6 +211,7 @@ def run(command: Command) -> int:
     command.add("source", str, "run folder of a retraining or of its search, folder of an export, or its ONNX file")
     command.add("images", list[str], "images: files, folders, or patterns in quotes", several=True)
     command.add("--csv", str | None, "file for a table: a row for each image and class, or each image and its values")
+    command.add("--out", str | None, "folder for pictures of what is found: framed objects, masks, colored classes")
     command.add("--top", int, "classes of each image", default=5)
     add_checkpoint(command)
     add_json(command)
@@ -183,15 +219,20 @@ def run(command: Command) -> int:
     options = command.parse()
     chosen = {name: options[name] for name in ("top", "checkpoint", "device", "precision", "threads")}
     result = predict(options.source, options.images, **chosen)
+    if options.out is not None and not result.drawable:
+        raise ConfigurationError(f"what {options.source} says of an image has no place in it; leave out --out")
     if options.csv is not None:
         result.write_csv(options.csv)
+    pictures = [] if options.out is None else result.write_pictures(options.out)
     if options.json:
         print(files.to_json(_grouped(result), indent=2, ascii_only=False))
     elif options.csv is None:
         for name, found in result:
             print(f"{name}: {found}")
-    else:
+    if options.csv is not None and not options.json:
         print(f"{options.csv}: {len(result)} images")
+    if options.out is not None and not options.json:
+        print(f"{options.out}: {len(pictures)} pictures of {len(result)} images")
     return 0
 
 
