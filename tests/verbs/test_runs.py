@@ -87,6 +87,11 @@ def test_runs_are_compared_as_table_csv_and_latex(made, tmp_path, capsys):
     assert [row["run"] for row in rows] == [str(made / "a"), str(made / "deep" / "b")]
     figures = summary_of(made / "a").figures
     assert float(rows[0]["validation_accuracy"]) == figures["validation_accuracy"]
+    page = tmp_path / "deep" / "page.html"
+    assert called("runs", "compare", made / "a", made / "deep" / "b", "--page", page) == 0
+    assert "2 runs side by side" in page.read_text() and "</svg>" in page.read_text()
+    assert called("runs", "compare", made / "a", "--page", page) == 2
+    assert "name two or more" in capsys.readouterr().err
     assert called("runs", "compare", made / "a", "--figures", "validation_acuracy") == 2
     assert "did you mean 'validation_accuracy'?" in capsys.readouterr().err
 

@@ -17,6 +17,7 @@ from ramify.commandline.seeds import SUMMARY
 from ramify.commandline.tables import print_table
 from ramify.errors import ConfigurationError, RunError, nearest
 from ramify.run.listing import CONFIG, runs_in, summary_of
+from ramify.verbs.report import write_report
 
 if TYPE_CHECKING:
     from ramify.commandline import Command
@@ -135,10 +136,15 @@ def run(command: Command) -> int:
     command.add("--figures", list[str] | None, "which, as accuracy,params; default: those that most of the runs have")
     command.add("--csv", str | None, "file for the table as CSV")
     command.add("--latex", str | None, "file for the table as LaTeX, for the package booktabs")
+    command.add("--page", str | None, "HTML file that shows the runs side by side, with their curves")
     add_json(command)
     options = command.parse()
     lines = [compared(files.expanded(path)) for path in options.runs]
     columns = columns_of(lines, options.figures)
+    if options.page is not None:
+        if len(options.runs) < 2:
+            raise ConfigurationError("--page shows runs side by side: name two or more; `ramify report RUN` shows one")
+        write_report(*options.runs, out=options.page)
     if options.csv is not None:
         files.write(options.csv, csv_of(lines, columns))
     if options.latex is not None:
