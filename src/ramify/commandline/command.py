@@ -46,6 +46,7 @@ class Option:
         explain: Returns what lies below it, for help, where that depends on other options.
         arguments: How the parser declares it.
         several: Whether its place takes all words that are left.
+        title: Of the group in which help shows it.
     """
 
     kind: Any
@@ -58,6 +59,7 @@ class Option:
     explain: Explain | None
     arguments: Mapping[str, Any] = field(repr=False)
     several: bool = False
+    title: str = "options"
 
     def beginning(self, below: Sequence[str], place: Place) -> Any:
         """Return what a first value for something `below` the option changes: nothing, or what holds by default.
@@ -128,6 +130,7 @@ class Command:
         first: bool = False,
         explain: Explain | None = None,
         several: bool = False,
+        title: str = "options",
     ) -> None:
         """Declare an option.
 
@@ -143,6 +146,7 @@ class Command:
             first: Whether these are overridden by all others, not only by those that come later.
             explain: Returns what lies below it, for help, where that depends on other options.
             several: Whether its place, the last one, takes all words that are left, as a list.
+            title: Of the group in which help shows it, unless it must be given.
         """
         positional = not name.startswith("--")
         arguments: dict[str, Any] = {"type": kind, "help": text}
@@ -157,7 +161,7 @@ class Command:
             arguments |= {"nargs": "?", "const": True, "default": False}
         reader = Reader(readers or {})
         self._options[name.lstrip("-")] = Option(
-            kind, required, positional, flag, reader, expand, first, explain, arguments, several
+            kind, required, positional, flag, reader, expand, first, explain, arguments, several, title
         )
 
     def short_for(self, name: str, option: str) -> None:
@@ -235,6 +239,8 @@ class Command:
             shows.add_argument("--import", type=str, help=_IMPORT, default=SUPPRESS, metavar="FILE.py|MODULE")
         for name, option in self._options.items():
             shows.add_argument(name if option.positional else f"--{name}", **option.arguments)
+        needed = {name: "what must be given" for name, option in self._options.items() if option.required}
+        shows.arrange(needed | {name: one.title for name, one in self._options.items() if name not in needed})
         try:
             parser.answered(shows, words, values)
         except SystemExit:

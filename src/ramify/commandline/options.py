@@ -49,7 +49,10 @@ def add_machine(command: Command, *names: str, text: str = "", **changed: Any) -
     """
     for name in names:
         kind, usual, default = _MACHINE[name]
-        command.add(f"--{name}", **{"kind": kind, "text": text or usual, "default": default, **changed})
+        command.add(
+            f"--{name}",
+            **{"kind": kind, "text": text or usual, "default": default, "title": "run and machine", **changed},
+        )
 
 
 def add_run(command: Command, out: str = "") -> None:

@@ -12,15 +12,21 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from argparse import SUPPRESS, Action
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, set_dumper, set_loader, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_dumper, set_loader, set_parsing_settings
 
 from ramify.commandline.classes import classes
 from ramify.commandline.words import yaml_of
 from ramify.errors import RamifyError
 from ramify.registry import brought, label
+
+_LAST = ("from files", "help")
+"""Titles of the last groups of options."""
+_UNTITLED = ("options", "positional arguments")
+"""Titles of the groups that there are in any case."""
 
 MODE = "ramify"
 """The name of the reader of values among those of jsonargparse."""
@@ -30,11 +36,85 @@ class _Refusal(Exception):
     """What the parser says of a value."""
 
 
+class Help(DefaultHelpFormatter):
+    """What jsonargparse says of options, without types that only their authors need, and without long usages."""
+
+    def _get_help_string(self, action: Action) -> str:
+        """Return the text of an option, then in brackets what number it takes and its default, if it has one."""
+        kind = (self._get_type_str(action) or "").removesuffix(" | null")
+        told = [kind] if kind in ("int", "float") else []
+        if action.default not in (None, SUPPRESS, {}, ()) and action.option_strings:
+            told.append(f"default: {_in_words(action.default)}".replace("%", "%%"))
+        text = action.help or ""
+        return f"{text} ({', '.join(told)})" if told else text
+
+    def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None) -> str:
+        """Return one line: what must be given; nothing where the settings of a class are shown."""
+        if self._prog.startswith("ramify "):
+            needed = [action for action in actions if action.required or not action.option_strings]
+            line: str = super()._format_usage(usage, needed, groups, prefix).rstrip()
+            return f"{line} [options]\n\n" if len(needed) < len(list(actions)) else f"{line}\n\n"
+        return ""
+
+
+def _in_words(default: Any) -> str:
+    """Return a default for people: of an object the name of its class."""
+    path = getattr(default, "class_path", None) or (default.get("class_path") if isinstance(default, dict) else None)
+    return str(path).rpartition(".")[2] if path else str(default)
+
+
+def _reworded(action: Action) -> None:
+    """Say in few words what the options do that jsonargparse adds."""
+    if action.dest.endswith(".help"):
+        several = action.nargs != 0
+        action.help = "settings of the class NAME" if several else "its settings"
+        action.metavar = "NAME" if several else None
+    elif action.dest == "print_config":
+        action.help, action.metavar = "print the options as a file for --config; `=skip_default` shortens it", "=FLAG"
+
+
 class Parser(ArgumentParser):
     """A jsonargparse parser that raises exceptions instead of ending the program."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "parser_mode": MODE, "default_env": False})
+        fixed = {"parser_mode": MODE, "default_env": False, "formatter_class": Help}
+        super().__init__(**{**options, **fixed})
+
+    def arrange(self, titles: Mapping[str, str]) -> None:
+        """Show options in groups: name → title, in the order of the titles; of others and of help last."""
+        groups: dict[str, list[Action]] = {title: [] for title in titles.values()}
+        shown: Any = self._action_groups
+        for group in shown:
+            for action in group._group_actions:
+                _reworded(action)
+                last = _LAST[1] if action.dest.rpartition(".")[2] == "help" else _LAST[0]
+                own = last if group.title in _UNTITLED or last == _LAST[1] else str(group.title)
+                groups.setdefault(titles.get(action.dest, own), []).append(action)
+        shown.clear()
+        order = [*(title for title in groups if title not in _LAST), *_LAST]
+        for title in order:
+            self.add_argument_group(title)._group_actions.extend(groups.get(title, ()))
+
+    def add_class_arguments(self, theclass: Any, nested_key: str | None = None, **options: Any) -> Any:
+        """Add the settings of a class, its own first, then what it shares with others."""
+        before = len(self._action_groups)
+        added = super().add_class_arguments(theclass, nested_key, **options)
+        if nested_key is not None and before < len(self._action_groups):
+            self._set_apart(theclass, nested_key, self._action_groups[before])
+        return added
+
+    def _set_apart(self, theclass: type, nested_key: str, group: Any) -> None:
+        """Move settings that a class does not declare itself out of its group, into one behind it."""
+        own = {f"{nested_key}.{name}" for name in vars(theclass).get("__annotations__", {})}
+        shared = [action for action in group._group_actions if action.dest not in own]
+        if not shared or len(shared) == len(group._group_actions):
+            return
+        behind = self.add_argument_group(f"What {theclass.__name__} shares with others")
+        behind._group_actions.extend(shared)
+        group._group_actions[:] = [action for action in group._group_actions if action.dest in own]
+        shown: Any = self._action_groups
+        shown.remove(behind)
+        shown.insert(shown.index(group) + 1, behind)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the error that jsonargparse would print."""
