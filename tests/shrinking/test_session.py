@@ -66,6 +66,15 @@ def test_a_space_becomes_small(name):
     assert session.summary()["size"] == sizes[-1]
 
 
+def test_a_space_that_is_small_already_is_refused_before_anything_is_written(tmp_path, capsys):
+    words = ["--space", "NASBench201", "--network.channels", "4", "--network.cells", "1", "--data", "digits"]
+    for plan in ([], ["--plan"]):
+        assert main(["shrink", *words, "--out", str(tmp_path / "run"), *plan]) == 2
+        said = capsys.readouterr().err
+        assert "nothing to shrink" in said and "15,625 combinations" in said and "lower `threshold`" in said
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
 def test_the_smallest_angles_go():
     row = iterations(run(session_of("nasbench201", iterations=1)))[0]
     table, ops = row["angles"]["cell"], spaces.NASBench201().operations

@@ -194,6 +194,11 @@ class ShrinkSession:
             raise ConfigurationError(f"{space.name} cannot be shrunk: {lacking}")
         self.candidates = Candidates(space, together=settings.together)
         self.lists: list[list[int]] = [list(left) for left in self.candidates.start]
+        if self.is_small:
+            raise ConfigurationError(
+                f"there is nothing to shrink: the candidate lists of {space.name} make {size_of(self.lists):,} "
+                f"combinations, and it is small with {settings.threshold:,} or fewer; lower `threshold`"
+            )
         self.drawing = space.drawing if settings.drawing == "auto" else settings.drawing
         if self.drawing != BELOW_LIMIT:
             check_drawing(self.drawing, self.candidates)
