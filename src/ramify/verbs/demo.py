@@ -54,6 +54,14 @@ class Demonstration:
     trained: Mapping[str, int]
 
 
+def _of_maps(epochs: int, lr: float) -> Recipe:
+    """Return how a network with a head over its maps is trained: by Muon, which needs a third of the epochs of SGD."""
+    return Recipe(
+        epochs=epochs, batch_size=16, optimizer="muon", lr=lr, rest_lr=0.003, weight_decay=0.01, warmup_epochs=1,
+        drop_path=0.0,
+    )  # fmt: skip
+
+
 DEMONSTRATIONS: Mapping[str, Callable[[], Demonstration]] = {
     "classification": lambda: Demonstration(
         "DARTS looks for a cell on real handwritten digits",
@@ -72,8 +80,8 @@ DEMONSTRATIONS: Mapping[str, Callable[[], Demonstration]] = {
         Segmentation(factor=2),
         DataSpec(source="shapes", targets="masks"),
         {"channels": 4},
-        Recipe(epochs=40, batch_size=16, lr=0.1, warmup_epochs=2, weight_decay=1e-4, drop_path=0.0),
-        {"channels": 8},
+        _of_maps(epochs=50, lr=0.02),
+        {"channels": 16},
     ),
     "detection": lambda: Demonstration(
         "GDAS looks for a chain by the loss of boxes, on shapes that are made here",
@@ -82,8 +90,8 @@ DEMONSTRATIONS: Mapping[str, Callable[[], Demonstration]] = {
         Detection(width=32, base=2.0),
         DataSpec(source="shapes", targets="boxes"),
         {"channels": 4},
-        Recipe(epochs=60, batch_size=16, lr=0.05, warmup_epochs=2, weight_decay=1e-4, drop_path=0.0),
-        {"channels": 8},
+        _of_maps(epochs=50, lr=0.01),
+        {"channels": 16},
     ),
 }
 """By what is learned."""
