@@ -12,7 +12,7 @@ import ramify
 from ramify.cli import main
 from ramify.errors import RamifyError, RunError
 from ramify.run.listing import is_at_work, runs_in, summary_of
-from ramify.verbs.runs.compare import compared, csv_of, latex_of
+from ramify.verbs.runs.compare import Compared, columns_of, compared, csv_of, latex_of
 from small_runs import SPACES
 
 
@@ -94,6 +94,14 @@ def test_runs_are_compared_as_table_csv_and_latex(made, tmp_path, capsys):
     assert "name two or more" in capsys.readouterr().err
     assert called("runs", "compare", made / "a", "--figures", "validation_acuracy") == 2
     assert "did you mean 'validation_accuracy'?" in capsys.readouterr().err
+
+
+def test_every_run_that_is_compared_shows_a_figure():
+    lines = [Compared(f"{at}", "", {"accuracy": 0.5, "loss": 1.0, "seconds": 2.0}, {}) for at in range(2)]
+    lines.append(Compared("other", "", {"score": 0.5, "best": 0.6, "seconds": 2.0}, {}))
+    assert columns_of(lines, None) == ["accuracy", "loss", "seconds", "score"]
+    assert columns_of(lines[:2], None) == ["accuracy", "loss", "seconds"]
+    assert columns_of(lines, ["best"]) == ["best"]
 
 
 def test_several_seeds_are_compared_by_their_mean(tmp_path):

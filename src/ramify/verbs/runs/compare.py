@@ -82,7 +82,7 @@ def compared(path: Path) -> Compared:
 
 
 def columns_of(lines: Sequence[Compared], wanted: Sequence[str] | None) -> list[str]:
-    """Return the figures to show: those that are asked for, else those that most of the runs have.
+    """Return the figures to show: those that are asked for, else those that most runs have, and one of every run.
 
     Raises:
         ConfigurationError: If a run was asked for a figure that none has.
@@ -92,7 +92,12 @@ def columns_of(lines: Sequence[Compared], wanted: Sequence[str] | None) -> list[
         if strange := next((name for name in wanted if name not in known), None):
             raise ConfigurationError(f"--figures: no run has {strange!r}; {nearest(strange, known)}")
         return list(wanted)
-    return [name for name in known if 2 * sum(name in line.figures for line in lines) > len(lines)] or known
+    shown = {name for name in known if 2 * sum(name in line.figures for line in lines) > len(lines)}
+    for line in lines:
+        own = [name for name in line.figures if name != "seconds"]
+        if shown.isdisjoint(own):
+            shown |= set(own[:1])
+    return [name for name in known if name in shown]
 
 
 def csv_of(lines: Iterable[Compared], columns: Sequence[str]) -> str:
@@ -133,7 +138,7 @@ def latex_of(lines: Sequence[Compared], columns: Sequence[str]) -> str:
 def run(command: Command) -> int:
     """Run `ramify runs compare`."""
     command.add("runs", list[str], "run folders, or folders of runs with several seeds", several=True)
-    command.add("--figures", list[str] | None, "which, as accuracy,params; default: those that most of the runs have")
+    command.add("--figures", list[str] | None, "which, as accuracy,params; default: those that most runs have")
     command.add("--csv", str | None, "file for the table as CSV")
     command.add("--latex", str | None, "file for the table as LaTeX, for the package booktabs")
     command.add("--page", str | None, "HTML file that shows the runs side by side, with their curves")
