@@ -8,9 +8,17 @@ from PIL import Image
 from verb_runs import RECIPE, SMALL
 
 import ramify
+from ramify.benchmarks import Column, Table
 from ramify.data import DataSpec
 from ramify.errors import RamifyError, RunError
+from ramify.evaluators import TableLookup
+from ramify.orders import ORDERS
+from ramify.spaces import NASBench201
+from ramify.strategies import RandomSearch
 from small_runs import SPACES, STRATEGIES
+
+CELL = "|skip_connect~0|+|nor_conv_1x1~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
+NETWORK = {"channels": 4, "cells": 1}
 
 
 def pictures(folder, colors=0):
@@ -79,3 +87,50 @@ def test_another_number_of_threads_is_answered_with_the_option(tmp_path):
         search(DataSpec(subset=64), tmp_path / "run", threads=2)
     with pytest.raises(RunError, match="go on with --seed 0 --threads 1, or choose another --out"):
         search(DataSpec(subset=64), tmp_path / "run", threads=2, seed=1)
+
+
+def table(path, shift=0.0):
+    """Write a table of all cells, whose values are made up."""
+    column = Column(
+        name="valid", metric="accuracy", unit="percent", data="cifar10", split="valid", schedule=12, seeds=(0,)
+    )
+    values = {"valid": np.linspace(10, 90, len(ORDERS["nasbench201"].notations())) + shift}
+    Table({"space": "NASBench201"}, "nasbench201", [column], values, {"source": "made up"}).save(path)
+    return path
+
+
+def test_a_table_may_lie_elsewhere_if_it_is_the_same(tmp_path):
+    first = table(tmp_path / "first.npz")
+
+    def searched(path, **options):
+        lookup = TableLookup(table=str(path), column="valid")
+        strategy = RandomSearch(evaluator=lookup, evaluations=4)
+        return ramify.search(NASBench201(), strategy, out=tmp_path / "run", progress=False, threads=1, **options)
+
+    found = searched(first)
+    moved = first.rename(tmp_path / "moved.npz")
+    (tmp_path / "run" / "result.json").unlink()
+    assert searched(moved).history == found.history
+    with pytest.raises(RunError, match="made with another table than is there now"):
+        searched(table(tmp_path / "other.npz", shift=1.0))
+    with pytest.raises(RunError, match="table is None there and"):  # no run has begun with one
+        searched(moved, table=moved)
+
+
+def test_weights_to_begin_with_may_lie_elsewhere_if_they_are_the_same(tmp_path):
+    common = {"space": NASBench201(), "recipe": RECIPE, "network": NETWORK}
+
+    def started(name, seed):
+        ramify.retrain(CELL, "digits", out=tmp_path / name, **common, **(SMALL | {"seed": seed}))
+        return tmp_path / name
+
+    def trained(init):
+        return ramify.retrain(CELL, "digits", out=tmp_path / "run", init=init, **common, **SMALL)
+
+    first, other = started("first", 0), started("other", 1)
+    found = trained(first)
+    (tmp_path / "run" / "result.json").unlink()
+    assert trained(first.rename(tmp_path / "moved")).history == found.history
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(RunError, match="began with other weights"):
+        trained(other)

@@ -203,7 +203,8 @@ def opened(
     idle = {
         name for name, plays_no_part in (("data", task is None), (_HESSIAN, _is_first_order(config))) if plays_no_part
     }
-    moved = free_places(folder, task)
+    moved, named = free_places(folder, task), _named_again(folder, config)
+    idle |= named
     folder.open(config, seed, free=lambda name: _may_change(name) or name in idle or moved(name), more=more)
     known = folder.provenance()
     provenance: dict[str, Any] = {**known}
@@ -245,6 +246,30 @@ def free_places(folder: RunFolder, task: Task | None) -> Callable[[str], bool]:
     known: Mapping[str, Any] = folder.provenance().get("data") or {}
     same = known.get("fingerprint") == task.fingerprint
     return lambda name: same and is_place(name)
+
+
+_HELD = {
+    "table": "table",
+    "strategy.init_args.evaluator.init_args.table": "lookup",
+    "init": "init",
+    "recipe.distillation.teacher": "teacher",
+}
+"""Value of a configuration that names a file → where the provenance holds the sum of what is in it."""
+
+
+def _named_again(folder: RunFolder, config: Mapping[str, Any]) -> set[str]:
+    """Return which files may have other names than a run that is continued knows: of those, sums are compared."""
+    if not (folder.path / "provenance.json").exists():
+        return set()
+    known = folder.provenance()
+    return {name for name, sum_in in _HELD.items() if sum_in in known and isinstance(_at(config, name), str)}
+
+
+def _at(config: Any, name: str) -> Any:
+    """Return the value of a configuration by its dotted name; None where there is none."""
+    for part in name.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config
 
 
 def is_place(name: str) -> bool:

@@ -80,6 +80,11 @@ class EvaluationResult:
         vars(result).update(metrics)
         return result
 
+    def __repr__(self) -> str:
+        told = {name: f"{value:.6g}" for name, value in self.metrics.items()}
+        told |= {one.name: repr(getattr(self, one.name)) for one in fields(self)}
+        return f"EvaluationResult({', '.join(f'{name}={value}' for name, value in told.items())})"
+
     def __getattr__(self, name: str) -> float:
         raise AttributeError(f"no metric {name!r} was measured; there are {', '.join(self.metrics)}")
 
