@@ -5,16 +5,17 @@
 
 For each seed: a search of ResNet-20 by TAS; the member of one share of all widths, at full depth, whose multiply-adds
 are nearest to those of what was found; a member of random widths and depths that costs as much as what was found, or
-less by at most the tolerance of the target: what short trainings gain by shallow networks, it gains as well. All are
-trained anew on the same images by the same recipe and seed, and tested. With `--teacher` the whole network is trained
-as well, and teaches all. Everything is kept in run folders, and the same command continues. Below the table stand the
-mean paired differences of the accuracy with their 95 % intervals.
+less by at most the tolerance of the target, where drawing finds one: what short trainings gain by shallow networks, it
+gains as well. All are trained anew on the same images by the same recipe and seed, and tested. With `--teacher` the
+whole network is trained as well, and teaches all. Everything is kept in run folders, and the same command continues.
+Below the table stand the mean paired differences of the accuracy with their 95 % intervals.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ramify.architecture import Architecture
 from ramify.comparison.statistics import interval
 from ramify.costs import Inputs, draw_within, member_costs
 from ramify.data import DataSpec
+from ramify.errors import RunError
 from ramify.seeding import rng
 from ramify.spaces import PrunableResNet
 from ramify.strategies import TAS
@@ -97,14 +99,18 @@ def run(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         teacher = home / "whole"
         ramify.retrain(space.full, data, out=teacher, recipe=recipe(options, None), **common)
     within = (own - strategy(options).tolerance * whole, own)
-    drawn = draw_within(space, "macs", *within, inputs)(rng(seed, "random member"))
+    arms = {"found": found.architecture, "uniform": other}
+    with suppress(RunError):  # of small targets none is found by drawing
+        arms["random"] = draw_within(space, "macs", *within, inputs)(rng(seed, "random member"))
     tested = {}
-    for name, arch in (("found", found.architecture), ("uniform", other), ("random", drawn)):
+    for name, arch in arms.items():
         trained = ramify.retrain(arch, data, out=home / name, recipe=recipe(options, teacher), **common)
         tested[name] = 100 * ramify.evaluate(trained, device="cpu", threads=1).top1
     met = json.loads((home / "result.json").read_text())["budget"]["met"]
     record = space.format(found.architecture)
-    shares = {"macs": own / whole, "uniform_macs": cost / whole, "random_macs": costs(drawn)["macs"] / whole}
+    shares = {"macs": own / whole, "uniform_macs": cost / whole}
+    if "random" in arms:
+        shares["random_macs"] = costs(arms["random"])["macs"] / whole
     return {"seed": seed, **shares, "met": met, **tested, "network": record}
 
 
@@ -132,15 +138,17 @@ def main() -> None:
     for seed in range(options.first, options.first + options.seeds):
         result = run(seed, options)
         results.append(result)
-        numbers = (
-            f"{result['macs']:6.3f} {result['uniform_macs']:8.3f} {result['random_macs']:8.3f}   {result['met']!s:5}"
-        )
-        accuracies = f"{result['found']:10.2f} {result['uniform']:12.2f} {result['random']:11.2f}"
+        drawn = (result.get("random_macs", np.nan), result.get("random", np.nan))
+        numbers = f"{result['macs']:6.3f} {result['uniform_macs']:8.3f} {drawn[0]:8.3f}   {result['met']!s:5}"
+        accuracies = f"{result['found']:10.2f} {result['uniform']:12.2f} {drawn[1]:11.2f}"
         print(f"{seed:4} {numbers} {accuracies}", flush=True)
     for other in ("uniform", "random"):
-        difference = np.array([result["found"] - result[other] for result in results])
-        low, high = interval(difference) if len(results) > 1 else (np.nan, np.nan)
-        means = " and ".join(f"{np.mean([result[name] for result in results]):.2f}" for name in ("found", other))
+        both = [result for result in results if other in result]
+        if not both:
+            continue
+        difference = np.array([result["found"] - result[other] for result in both])
+        low, high = interval(difference) if len(both) > 1 else (np.nan, np.nan)
+        means = " and ".join(f"{np.mean([result[name] for result in both]):.2f}" for name in ("found", other))
         print(f"found and {other}: {means}, {difference.mean():+.2f} [{float(low):+.2f}, {float(high):+.2f}]")
     if options.json:
         files.write(
