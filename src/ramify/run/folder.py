@@ -361,10 +361,9 @@ class RunFolder:
     # History
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row to the history."""
-        if parallel.is_first():
-            self._check_lock()
-            self._history.write(files.to_json(row) + "\n")
+        """Add a row to the history; called in the first of several processes."""
+        self._check_lock()
+        self._history.write(files.to_json(row) + "\n")
 
     def history(self, kind: Any = Row) -> list[dict[str, Any]]:
         """Return all complete rows, of the type `kind`; a last line truncated by a kill is dropped.

@@ -170,9 +170,10 @@ def drive(
     cost = 0.0
     step, count = (saved["step"], saved["rows"]) if saved else (0, 0)
     steps: int | str = "an unknown number"
+    first, alone = parallel.is_first(), parallel.world() == 1
 
     def save() -> None:
-        if not parallel.is_first():
+        if not first:
             return
         seconds = before + time.monotonic() - start
         folder.save({"session": session.state_dict(), "rows": count, "seconds": seconds, "step": step})
@@ -181,7 +182,7 @@ def drive(
         return Interrupted(f"stopped at step {step} of {steps}; the same command continues")
 
     others = Loggers(loggers, lambda: Started(folder.path, title, folder.config(), rows))
-    tensorboard = closing(Events(folder.path / "tensorboard", rows)) if parallel.is_first() else nullcontext()
+    tensorboard = closing(Events(folder.path / "tensorboard", rows)) if first else nullcontext()
     with tensorboard as events, others, _stoppable(), Progress(title, enabled=progress, metrics=shown) as bar:
         for metrics in _until_stopped(session.run()):
             if metrics is None:
@@ -196,14 +197,16 @@ def drive(
                     further, note = annotate(row)
                     row |= further
                 whole = session if "epoch" in metrics.values else None
-                parallel.agree(lambda: _fingerprints(metrics.values, whole), f"at step {step}")  # noqa: B023
-                folder.append(row)
+                if not alone:
+                    parallel.agree(lambda: _fingerprints(metrics.values, whole), f"at step {step}")  # noqa: B023
+                if first:
+                    folder.append(row)
                 if events is not None:
                     events.add(row)
                 others.add(row)
                 count += 1
             bar.update(metrics, note)
-            stopping = parallel.any_of(request.made)
+            stopping = request.made if alone else parallel.any_of(request.made)
             due = time.monotonic() - last_save >= (max(SAVE_EVERY_S, 20 * cost) if pause is None else pause)
             if due or stopping:
                 began = time.monotonic()
