@@ -81,7 +81,7 @@ class PredictionResult:
         are the numbers of the classes, in the order in which the network knows them, and `NAME-classes.png`, the image
         with their colors over it. All in the image's own size. Of what has no place in an image there are none.
         """
-        written: list[Path] = []
+        written: dict[Path, None] = {}
         for row, (image, prediction) in enumerate(self):
             stem = Path(image).stem if Path(image).suffix else f"{row + 1}"
             for kind, picture in prediction.pictures(as_it_was(self.sources, row, self.scale)).items():
@@ -89,8 +89,8 @@ class PredictionResult:
                 picture.save(content, "png")
                 path = _free(Path(folder) / f"{stem}-{kind}.png", written)
                 files.write(path, content.getvalue())
-                written.append(path)
-        return written
+                written[path] = None
+        return list(written)
 
 
 def predict(
@@ -164,7 +164,7 @@ def predict(
         if not all(bool(each.isfinite().all()) for each in tensors(output)):
             raise RunError(f"what the network says of {names[len(found)]} and what follows is not finite")
         said = task.predictions(output, called, top)
-        if isinstance(task, FromMaps):
+        if any(type(one).placed is not Prediction.placed for one in said):
             said = [one.placed(size[1:], upright_size(sources, len(found) + at)) for at, one in enumerate(said)]
         found += said
     return PredictionResult(names, tuple(found), sources, known["scale"])
