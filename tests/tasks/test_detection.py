@@ -194,7 +194,8 @@ def test_sides_that_no_stride_divides_are_learned_from(shapes):
     assert bool(total.isfinite()) and float(weight) > 0
 
 
-def test_a_picture_shows_boxes():
+def test_a_picture_shows_boxes(monkeypatch):
+    monkeypatch.setattr("ramify.tasks.overlay.LEAST", 1)
     boxes = [(torch.tensor([[1.0, 2.0, 6.0, 7.0]]), torch.tensor([1]))]
     nothing = [(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))]
     picture = outlined(torch.zeros(1, 1, 8, 10), [boxes, nothing], 3)

@@ -12,6 +12,7 @@ from ramify.data.framing import covered
 from ramify.data.masks import _covered
 from ramify.data.spec import DataSpec
 from ramify.tasks import Objects, Ranking, Regions, Segmentation
+from ramify.tasks.overlay import GAP, side_by_side
 
 COLORED = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
 
@@ -77,6 +78,12 @@ def test_a_mask_holds_the_numbers_and_the_image_their_colors():
     own = np.asarray(COLORED)[10:20].astype(float)
     color = np.asarray(mask.convert("RGB"))[10]
     assert np.abs(shown[10:20] - (0.35 * own + 0.65 * color)).max() <= 1
+
+
+@pytest.mark.parametrize(("side", "shown"), [(8, 128), (64, 128), (100, 200), (128, 128), (192, 192), (400, 192)])
+def test_images_of_a_picture_can_be_seen(side, shown):
+    picture = side_by_side(torch.rand(1, 3, side, side), [torch.zeros(1, side, side, dtype=torch.int64)], IGNORED)
+    assert picture.shape == (shown + GAP, 2 * (shown + GAP), 3)
 
 
 def test_frames_are_drawn_around_objects():

@@ -216,7 +216,7 @@ def plain(details: Mapping[str, Any]) -> str:
 
     def cells(each: Mapping[str, Any]) -> list[str]:
         numbers = (number(each.get(name)) for name in names)
-        return ["–" if value is None else f"{value:,.6g}" for value in numbers]
+        return ["–" if value is None else f"{value:,.4g}" for value in numbers]
 
     rows = ([escape(str(name)), *cells(each)] for name, each in values.items())
     return card(f"Each {what}", table((what, *names), rows, numbers=range(1, len(names) + 1)))

@@ -26,16 +26,10 @@ from ramify.report.elements import (
 )
 from ramify.report.folder import RunFolder, number
 from ramify.report.nextsteps import again
+from ramify.report.phrases import SHARES
 from ramify.report.story import Trial
 from ramify.report.verdict import conditions, seconds_of
 from ramify.wording import duration, sentence
-
-_SHARES = {
-    **{"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "balanced_accuracy": "Balanced accuracy"},
-    **{"miou": "Mean overlap of classes", "pixel_accuracy": "Pixel accuracy"},
-    **{"map": "Average precision", "map50": "Average precision at an overlap of 0.5"},
-}
-"""Metrics that are shown in per cent."""
 
 
 class Facts:
@@ -63,8 +57,8 @@ class Facts:
             name, value = next(iter(metrics.items()))
             count = number(evaluation.get("images"))
             note = f"of the {split} split" + (f", {count:,.0f} inputs" if count else "")
-            amount_of = percent(value) if name in _SHARES else (f"{value:.4g}", "")
-            tiles.append((_SHARES.get(name, sentence(spaced(name))), amount_of, note))
+            amount_of = percent(value) if name in SHARES else (f"{value:.4g}", "")
+            tiles.append((SHARES.get(name, sentence(spaced(name))), amount_of, note))
         if (score := number(self.run.result.get("score"))) is not None:
             note = f"best of {len(self.trials):,} trials" if self.trials else "of the architecture found"
             tiles.append(("Score of the search", (f"{score:.4g}", ""), note))
@@ -147,8 +141,8 @@ class Facts:
                 takes.append((label, " ".join(duration(seconds))))
         split = str(evaluation.get("split", "test"))
         for name, value in self._metrics().items():
-            shown = " ".join(percent(value)) if name in _SHARES else f"{value:,.6g}"
-            reaches.append((f"{_SHARES.get(name, sentence(spaced(name)))}, {split} split", shown))
+            shown = " ".join(percent(value)) if name in SHARES else f"{value:,.6g}"
+            reaches.append((f"{SHARES.get(name, sentence(spaced(name)))}, {split} split", shown))
         if (loss := number(evaluation.get("loss"))) is not None:
             reaches.append((f"Loss, {split} split", f"{loss:.4f}"))
         shown_elsewhere = {"seconds", *(cost.name for cost in known_costs())}
@@ -172,8 +166,8 @@ class Facts:
         for name, value in before.items():
             ends = [end for end in (number(value), number(after.get(name))) if end is not None]
             if len(ends) == 2:
-                shown = [" ".join(percent(end)) if name in _SHARES else f"{end:,.6g}" for end in ends]
-                rows.append((escape(_SHARES.get(name, sentence(spaced(name)))), *shown))
+                shown = [" ".join(percent(end)) if name in SHARES else f"{end:,.6g}" for end in ends]
+                rows.append((escape(SHARES.get(name, sentence(spaced(name)))), *shown))
         lead = "The network that was handed in, and what was made of it; metrics are those of the test split."
         return titled(
             "Adapted", lead, f'<div class="card">{table(("", "original", "adapted"), rows, numbers=(1, 2))}</div>'

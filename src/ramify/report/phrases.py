@@ -12,6 +12,13 @@ from ramify.report.folder import number
 if TYPE_CHECKING:
     from ramify.spaces import CellGraph
 
+SHARES = {
+    **{"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "balanced_accuracy": "Balanced accuracy"},
+    **{"miou": "Mean overlap of classes", "pixel_accuracy": "Pixel accuracy"},
+    **{"map": "Average precision", "map50": "Average precision at an overlap of 0.5"},
+}
+"""Metrics that are shown in per cent."""
+
 
 def edges_in_words(graph: CellGraph) -> str:
     """Return a description of a cell's edges, for readers who cannot see the picture."""

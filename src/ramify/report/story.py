@@ -142,6 +142,8 @@ def panels(rows: Sequence[Row], without: Collection[str] = ()) -> list[Panel]:
             split: tuple(_scaled(row.get(key), 100 if percent else 1) for row in rows) for split, key in splits.items()
         }
         series = {split: values for split, values in series.items() if any(value is not None for value in values)}
+        if quantity == "drop_path" and not any(map(any, series.values())):  # a setting that is not in use
+            continue
         if series:
             title = quantity.replace("_", " ") if quantity != "lr" else "learning rate"
             drawn.append(Panel(f"{title}, %" if percent else title, axis, positions, series))

@@ -11,6 +11,7 @@ from ramify.report.elements import amount, copyable, percent, spaced
 from ramify.report.folder import RunFolder, number
 from ramify.report.intervals import newcombe, wilson
 from ramify.report.nextsteps import next_steps
+from ramify.report.phrases import SHARES
 from ramify.report.standing import Standing
 from ramify.report.story import MixingHistory, Trial, edge_entropies, last_change
 from ramify.wording import duration
@@ -127,7 +128,10 @@ def metrics(evaluation: Row) -> Iterator[Statement]:
     images = number(evaluation.get("images"))
     if first is not None and "top1" not in evaluation:
         of = f" ({images:,.0f} inputs)" if images else ""
-        yield Statement(f"{spaced(first[0])} on the {evaluation.get('split', 'test')} split: {first[1]:.4g}{of}.")
+        name, value = first
+        told = _percent(value) if name in SHARES else f"{value:.4g}"
+        named = SHARES.get(name, spaced(name))
+        yield Statement(f"{named} on the {evaluation.get('split', 'test')} split: {told}{of}.")
 
 
 def training(run: RunFolder) -> Statement | None:

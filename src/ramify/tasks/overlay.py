@@ -14,8 +14,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LARGEST = 192
-"""Side of an image in a picture, in pixels; larger ones are shrunk."""
+LARGEST, LEAST = 192, 128
+"""Sides of an image in a picture, in pixels; larger ones are shrunk, those of small images doubled, tripled, …"""
 GAP = 4
 """Pixels between two images."""
 
@@ -44,7 +44,7 @@ def side_by_side(images: Tensor, maps: Sequence[Tensor], ignored: int) -> Tensor
     for each in maps:
         painted = palette[each.clamp(max=known + 1)].permute(0, 3, 1, 2)
         columns.append(0.35 * shown + 0.65 * painted)
-    return _beside([_shrunk(each) for each in columns])
+    return _beside([_sized(each) for each in columns])
 
 
 def outlined(images: Tensor, sets: Sequence[Sequence[tuple[Tensor, Tensor]]], classes: int) -> Tensor:
@@ -58,7 +58,7 @@ def outlined(images: Tensor, sets: Sequence[Sequence[tuple[Tensor, Tensor]]], cl
     Returns:
         (H', W', 3) uint8.
     """
-    shown = _shrunk(_colored(images))
+    shown = _sized(_colored(images))
     palette, factor = colors(classes + 1)[1:], shown.shape[3] / images.shape[3]
     columns = [shown]
     for boxes_of in sets:
@@ -85,9 +85,12 @@ def _colored(images: Tensor) -> Tensor:
     return images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
 
 
-def _shrunk(images: Tensor) -> Tensor:
-    factor = min(1.0, LARGEST / max(images.shape[2:]))
-    return F.interpolate(images, scale_factor=factor, mode="area") if factor < 1 else images
+def _sized(images: Tensor) -> Tensor:
+    """Bring images to a size that can be seen, and is not larger than needed."""
+    side = max(images.shape[2:])
+    if side > LARGEST:
+        return F.interpolate(images, scale_factor=LARGEST / side, mode="area")
+    return F.interpolate(images, scale_factor=float(-(-LEAST // side)), mode="nearest") if side < LEAST else images
 
 
 def _beside(columns: Sequence[Tensor]) -> Tensor:
