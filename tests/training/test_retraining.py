@@ -13,7 +13,7 @@ from ramify.errors import ConfigurationError
 from ramify.ops import DropPath
 from ramify.seeding import rng, seeded, stream
 from ramify.spaces import NASBench201
-from ramify.tasks import Classification, Regression
+from ramify.tasks import Batch, Classification, Regression
 from ramify.testing.small import values
 from ramify.training import Distillation, Recipe, TrainingSession, measure
 from small_runs import SPACES, differences, finish, loaded, restored, saved, work_of
@@ -169,6 +169,13 @@ def test_mixup_is_that_of_its_paper():
     (share * losses[0] + (1 - share) * losses[1]).backward()
     torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9).step()
     assert_equal_networks(session, network)
+
+
+def test_inputs_of_whole_numbers_have_no_mixture(monkeypatch):
+    whole = Batch(torch.zeros(1, 3, 8, 8, dtype=torch.int64, device="meta"), torch.zeros(1, dtype=torch.int64))
+    monkeypatch.setattr(Classification, "example", lambda self, size, device="meta": whole)
+    with pytest.raises(ConfigurationError, match="inputs of Classification are whole numbers"):
+        training(Recipe(epochs=1, mixup=0.5, **PLAIN))
 
 
 def test_the_moving_average_follows_weights_and_statistics():

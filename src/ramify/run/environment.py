@@ -117,19 +117,22 @@ class _OnDemand:
 
 def _alone(kind: str, devices: int | list[int], precision: str) -> Fabric:
     """Return the Fabric of a process that works alone."""
+    return _fabric(precision, accelerator=kind, devices=devices)
+
+
+def _fabric(precision: str, **options: Any) -> Fabric:
+    """Return a Fabric that prints nothing of its own accord."""
     from lightning_fabric import Fabric
 
     from ramify.training.precision import precise
 
-    return Fabric(accelerator=kind, devices=devices, **precise(precision))
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    return Fabric(**options, **precise(precision))
 
 
 def _connected(kind: str, number: str, precision: str, available: int) -> Fabric:
     """Return the Fabric of a process that was started together with others, connected with them."""
-    from lightning_fabric import Fabric
-
     from ramify.run.fabric_strategy import DataParallel
-    from ramify.training.precision import precise
 
     here = int(os.environ.get("LOCAL_WORLD_SIZE", parallel.started()))
     if number or kind == "mps":
@@ -137,12 +140,11 @@ def _connected(kind: str, number: str, precision: str, available: int) -> Fabric
         raise ConfigurationError(f"device {named!r} is a single one; with several, take 'cuda' or 'cpu'")
     if kind == "cuda" and here > available:
         raise ConfigurationError(f"{here} devices are asked for, and this machine has {available}")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(
+    fabric = _fabric(
+        precision,
         accelerator=kind,
         devices=here,
         num_nodes=parallel.started() // here,
-        **precise(precision),
         # What lies on the host, as architecture parameters do, travels from there on GPUs too.
         strategy=DataParallel("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"),
     )

@@ -77,6 +77,11 @@ class TrainingSession:
         self.best: dict[str, Any] = {}  # epoch, score, and the weights as they were there
         check_whole(self.task, recipe.accumulate)
         check_smoothing(self.task, recipe.label_smoothing)
+        if recipe.mixup and any(not one.is_floating_point() for one in tensors(self.task.example(1).inputs)):
+            raise ConfigurationError(
+                f"`mixup` mixes inputs, and inputs of {self.task.name} are whole numbers, which have no mixture: leave "
+                "it out"
+            )
         self.augmented = recipe.augmented(self.task)
         self.split = self.task.split(split)
         self.batch_size = fitting(recipe.batch_size, self.split)
