@@ -95,7 +95,7 @@ def test_shrinking_and_training_keep_it_too():
     space, layout = SPACES["mobile-chain"]
     work = work_of(layout, data=loaded(DATA))
     for drop_last, steps in ((True, 2), (False, 3)):
-        settings = Shrinking(epochs=2, first_epochs=1, batch_size=16, drop_last=drop_last)
+        settings = Shrinking(epochs=2, first_epochs=1, batch_size=16, threshold=1000, drop_last=drop_last)
         assert ShrinkSession(settings, space, work).weights.steps_per_epoch == steps
     network = space.build(space.architecture([d.choices[0] for d in space.decisions]), **work.shape, **layout)
     seen = []

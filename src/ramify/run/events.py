@@ -18,6 +18,9 @@ from ramify import files
 _TOGETHER_S = 1.0
 """Seconds within which rows are written together."""
 
+_TOGETHER = 64
+"""Rows that are."""
+
 _NUMBER = int | float
 
 
@@ -49,7 +52,7 @@ class Events:
     def add(self, row: Mapping[str, Any]) -> None:
         """Add one row, which nobody changes any more."""
         self._waiting.append((time.time(), row))
-        if time.monotonic() - self._flushed >= _TOGETHER_S:
+        if len(self._waiting) >= _TOGETHER or time.monotonic() - self._flushed >= _TOGETHER_S:
             self.flush()
 
     def _record(self, at: float, row: Mapping[str, Any]) -> None:
