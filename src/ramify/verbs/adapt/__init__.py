@@ -270,7 +270,14 @@ def _foresee(
 
     sessions: dict[str, Callable[[], Any]] = {} if training is None else {"original": lambda: trained(training)}
     sessions |= {"search": lambda: strategy.session(space, work), "retrain": lambda: trained(recipe)}
-    planning.foresee(lambda seconds: planning.measured("adapting", sessions, out, work.fabric.device, seconds))
+
+    def planned(seconds: float) -> planning.Plan:
+        found = planning.measured("adapting", sessions, out, work.fabric.device, seconds)
+        return replace(
+            found, notes=(*found.notes, "fitting, evaluations, export and report come on top, as a rule seconds")
+        )
+
+    planning.foresee(planned)
 
 
 def _given(
