@@ -41,7 +41,7 @@ def strategy(options: argparse.Namespace) -> Strategy:
     if options.strategy == "SPOS":
         return SPOS(
             epochs=options.search, batch_size=16, lr=options.lr, label_smoothing=0.0, evaluations=60, population=20,
-            parents=5, recalibrate=64,
+            parents=5, crossovers=10, recalibrate=64,
         )  # fmt: skip
     return {"GDAS": GDAS, "DARTS": DARTS}[options.strategy](**gradients)
 
