@@ -130,8 +130,8 @@ def metrics(evaluation: Row) -> Iterator[Statement]:
         of = f" ({images:,.0f} inputs)" if images else ""
         name, value = first
         told = _percent(value) if name in SHARES else f"{value:.4g}"
-        named = SHARES.get(name, spaced(name))
-        yield Statement(f"{named} on the {evaluation.get('split', 'test')} split: {told}{of}.")
+        called = SHARES.get(name, spaced(name))
+        yield Statement(f"{called} on the {evaluation.get('split', 'test')} split: {told}{of}.")
 
 
 def training(run: RunFolder) -> Statement | None:
