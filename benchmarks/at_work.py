@@ -12,16 +12,11 @@ stands the mean paired difference with its 95 % interval.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import ramify
-from machine import in_words, machine
-from ramify import files
-from ramify.comparison.statistics import interval
+from machine import in_words, machine, paired, write
 from ramify.costs import Inputs, draw_within, member_costs
 from ramify.data import DataSpec
 from ramify.seeding import rng
@@ -96,7 +91,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--data", default="shapes")
     parser.add_argument("--out", default="runs/at-work")
-    parser.add_argument("--json")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(in_words(machine()))
     score = TASKS[options.task].metrics[0].name
@@ -108,13 +103,9 @@ def main() -> None:
         results.append(result)
         costs = f"{result['macs'] / 1e6:9.2f} {result['random_macs'] / 1e6:8.2f}"
         print(f"{seed:4} {costs} {result['found']:7.3f} {result['random']:8.3f}", flush=True)
-    difference = np.array([result["found"] - result["random"] for result in results])
-    low, high = interval(difference) if len(results) > 1 else (np.nan, np.nan)
-    print(f"found minus random: {difference.mean():+.4f} [{float(low):+.4f}, {float(high):+.4f}]")
-    if options.json:
-        files.write(
-            Path(options.json), json.dumps({"machine": machine(), "options": vars(options), "results": results})
-        )
+    found, random = ([result[name] for result in results] for name in ("found", "random"))
+    print(f"found minus random: {paired(found, random, 4)}")
+    write(options.json, options=vars(options) | {"json": str(options.json)}, results=results)
 
 
 if __name__ == "__main__":

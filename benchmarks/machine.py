@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import date
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import ramify
+from ramify.comparison.statistics import interval
 from ramify.parallel import usable_cores
 
 
@@ -46,6 +49,13 @@ def write(path: Path | None, **figures: Any) -> None:
     """Write figures as JSON, with what they were measured on; nothing without a path."""
     if path is not None:
         path.write_text(json.dumps({"machine": machine()} | figures, indent=1, ensure_ascii=False) + "\n")
+
+
+def paired(found: Sequence[float], other: Sequence[float], digits: int = 2) -> str:
+    """Return the mean difference of figures over seeds, with its 95 % interval where there are several."""
+    difference = np.subtract(found, other)
+    low, high = interval(difference) if len(difference) > 1 else (np.nan, np.nan)
+    return f"{difference.mean():+.{digits}f} [{float(low):+.{digits}f}, {float(high):+.{digits}f}]"
 
 
 def _processor() -> str:

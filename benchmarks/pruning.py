@@ -22,10 +22,8 @@ from typing import Any
 import numpy as np
 
 import ramify
-from machine import in_words, machine
-from ramify import files
+from machine import in_words, machine, paired, write
 from ramify.architecture import Architecture
-from ramify.comparison.statistics import interval
 from ramify.costs import Inputs, draw_within, member_costs
 from ramify.data import DataSpec
 from ramify.errors import RunError
@@ -129,7 +127,7 @@ def main() -> None:
     parser.add_argument("--arch_lr", type=float, default=0.01)
     parser.add_argument("--teacher", action="store_true")
     parser.add_argument("--out", default="runs/pruning")
-    parser.add_argument("--json")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print(in_words(machine()))
     print(f"ResNet-{options.depth} on {options.data}, target {options.target:g}")
@@ -146,14 +144,9 @@ def main() -> None:
         both = [result for result in results if other in result]
         if not both:
             continue
-        difference = np.array([result["found"] - result[other] for result in both])
-        low, high = interval(difference) if len(both) > 1 else (np.nan, np.nan)
-        means = " and ".join(f"{np.mean([result[name] for result in both]):.2f}" for name in ("found", other))
-        print(f"found and {other}: {means}, {difference.mean():+.2f} [{float(low):+.2f}, {float(high):+.2f}]")
-    if options.json:
-        files.write(
-            Path(options.json), json.dumps({"machine": machine(), "options": vars(options), "results": results})
-        )
+        own, others = ([result[name] for result in both] for name in ("found", other))
+        print(f"found and {other}: {np.mean(own):.2f} and {np.mean(others):.2f}, {paired(own, others)}")
+    write(options.json, options=vars(options) | {"json": str(options.json)}, results=results)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,8 @@ def test_weights_to_begin_with_may_lie_elsewhere_if_they_are_the_same(tmp_path):
     found = trained(first)
     (tmp_path / "run" / "result.json").unlink()
     assert trained(first.rename(tmp_path / "moved")).history == found.history
-    (tmp_path / "run" / "result.json").unlink()
-    with pytest.raises(RunError, match="began with other weights"):
-        trained(other)
+    for finished in (True, False):
+        if not finished:
+            (tmp_path / "run" / "result.json").unlink()
+        with pytest.raises(RunError, match="began with other weights"):
+            trained(other)

@@ -222,6 +222,7 @@ def test_what_cannot_predict_is_refused(folder, tmp_path):
 def test_classes_of_whole_images_are_not_drawn(folder, tmp_path, capsys):
     assert main(["predict", str(folder / "run"), str(folder / "new"), "--out", str(tmp_path / "shown")]) == 2
     assert "has no place in it; leave out --out" in capsys.readouterr().err
+    assert ramify.predict(folder / "run", folder / "new", threads=1).write_pictures(tmp_path / "shown") == []
     assert not (tmp_path / "shown").exists()
 
 

@@ -19,7 +19,7 @@ _TOGETHER_S = 1.0
 """Seconds within which rows are written together."""
 
 _TOGETHER = 64
-"""Rows that are."""
+"""The most rows that wait."""
 
 _NUMBER = int | float
 
@@ -69,7 +69,7 @@ class Events:
         self._file.write(b"".join((_header(len(data)), data, _masked_crc(data))))
 
     def flush(self) -> None:
-        """Write what is waiting: many rows in one go, which takes a quarter of the time of one at a time."""
+        """Write what is waiting, many rows in one go."""
         for at, row in self._waiting:
             self._record(at, row)
         self._waiting.clear()

@@ -203,9 +203,8 @@ def opened(
     idle = {
         name for name, plays_no_part in (("data", task is None), (_HESSIAN, _is_first_order(config))) if plays_no_part
     }
-    moved, named = free_places(folder, task), _named_again(folder, config)
-    idle |= named
-    folder.open(config, seed, free=lambda name: _may_change(name) or name in idle or moved(name), more=more)
+    moved, free = free_places(folder, task), idle | _named_again(folder, config)
+    folder.open(config, seed, free=lambda name: _may_change(name) or name in free or moved(name), more=more)
     known = folder.provenance()
     provenance: dict[str, Any] = {**known}
     if config.get("executor") is not None and provenance.get("executors", [])[-1:] != [config["executor"]]:
@@ -224,13 +223,13 @@ def opened(
         raise RunError(f"{folder.path} was made with another table than is there now; choose another --out")
     if provenance != known:
         folder.write_json("provenance.json", provenance)
+    for origin in origins:
+        if origin is not None:
+            origin.record(folder)
     grown = more is not None and bool(more.values)
     if folder.finished and not grown:
         say(f"{folder.path} is finished: this is its result, nothing is done again", enabled=progress)
         return False
-    for origin in origins:
-        if origin is not None:
-            origin.record(folder)
     if more is not None and grown:
         folder.extend(more)
     return True

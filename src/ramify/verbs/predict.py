@@ -81,6 +81,8 @@ class PredictionResult:
         are the numbers of the classes, in the order in which the network knows them, and `NAME-classes.png`, the image
         with their colors over it. All in the image's own size. Of what has no place in an image there are none.
         """
+        if not self.drawable:
+            return []
         written: dict[Path, None] = {}
         for row, (image, prediction) in enumerate(self):
             stem = Path(image).stem if Path(image).suffix else f"{row + 1}"
