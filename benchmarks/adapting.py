@@ -1,7 +1,7 @@
 """Widths that `ramify adapt` finds against uniform width and magnitude pruning, at equal cost and equal fine-tuning.
 
     python benchmarks/adapting.py [--data digits] [--limits 0.25 0.1] [--seeds 20] [--first 0] [--network plain]
-        [--depth] [--training N] [--epochs N] [--fine N] [--subset N] [--json FILE]
+        [--depth] [--training N] [--epochs N] [--fine N] [--fine_tune STEPS] [--subset N] [--json FILE]
 
 With every seed a small network is trained, and searched at each limit, a share of its multiply-adds, by the defaults of
 `adapt`. It is made as small in other ways, too: all widths by one share, with the units of the largest weights
@@ -38,6 +38,7 @@ from ramify.run.origin import SUPERNET
 from ramify.seeding import seeded
 from ramify.spaces import AnyNetwork
 from ramify.spaces.sorting import sorted_start
+from ramify.strategies import SPOS
 from ramify.tasks import Classification
 from ramify.training import Recipe, TrainingSession, Work, measure
 from ramify.verbs.adapt import RECIPE, STRATEGY, TRAINING
@@ -107,6 +108,11 @@ class Bench:
             network = NETWORKS[options.network](len(self.data.classes), self.size[0])
         self.original = self.trained(network, replace(TRAINING, epochs=options.training)).eval()
 
+    @property
+    def strategy(self) -> SPOS:
+        """How the network is searched."""
+        return replace(STRATEGY, epochs=self.options.epochs, fine_tune=self.options.fine_tune)
+
     def trained(self, network: nn.Module, recipe: Recipe, teacher: nn.Module | None = None) -> nn.Module:
         """Train a network, in place, and return it."""
         if teacher is not None:
@@ -135,7 +141,7 @@ class Bench:
         start = time.perf_counter()
         whole, elastic = copy.deepcopy(self.original), {"depth": self.options.depth}
         fitted = fitted_to(whole, elastic, {"macs": limit}, data=self.data, fabric=self.fabric)
-        space, strategy = fitted.space, limited(replace(STRATEGY, epochs=self.options.epochs), fitted)
+        space, strategy = fitted.space, limited(self.strategy, fitted)
         with seeded(0, "original"):
             ordered = sorted_start(space, space.build(fitted.largest, shape=self.task.shape))
         with tempfile.TemporaryDirectory() as folder:
@@ -231,6 +237,8 @@ def main() -> None:
     parser.add_argument("--training", type=int, default=TRAINING.epochs, metavar="EPOCHS")
     parser.add_argument("--epochs", type=int, default=STRATEGY.epochs, metavar="EPOCHS", help="of the search")
     parser.add_argument("--fine", type=int, default=RECIPE.epochs, metavar="EPOCHS", help="of the fine-tuning")
+    text = "of every member before it is scored"
+    parser.add_argument("--fine_tune", type=int, default=STRATEGY.fine_tune, metavar="STEPS", help=text)
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     print(in_words(machine()), flush=True)
@@ -244,6 +252,7 @@ def main() -> None:
             print(
                 f"seed {seed}, {limit:g}: original {row['original']:.2f}, {shown}; {row['seconds']:.0f} s", flush=True
             )
+            print(f"    {row['found']}", flush=True)
     others = [name for name in options.arms if name != FOUND]
     head = ["limit", "original", FOUND, *(f"− {name}" for name in others)]
     print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")

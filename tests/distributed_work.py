@@ -18,6 +18,7 @@ from ramify.seeding import rng, seeded
 from ramify.strategies import DARTS, GDAS, TAS, TuNAS
 from ramify.tasks import Batch
 from ramify.training import Distillation, Recipe, TrainingSession, measure
+from ramify.training.worst import WorstImages
 from small_runs import DATA, SPACES, STRATEGIES, loaded, restored, saved, session_of, work_of
 
 DOUBLE = "64-true"
@@ -133,12 +134,30 @@ def _all(x):
     return parallel.total(whole)
 
 
-def measured():
-    """Return what a network does on a split in seven batches, two of them, and on all at once."""
+def untrained():
+    """Return a small network for digits."""
     with seeded(0, "network"):
         network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten())
         network.append(nn.LazyLinear(10))
         network(torch.zeros(2, *loaded().input_size))
+    return network
+
+
+def worst():
+    """Return the images on which a network is most wrong, of a split in batches that the processes share unevenly."""
+    data, found = loaded(), {}
+    split = work_of({}).task.split("search_validation")
+    for size in (5, 64):  # seven batches, and one that only one process has
+        images = WorstImages(data.mean, data.std)
+        measure(untrained(), split, device=torch.device("cpu"), batch_size=size, watch=images.update)
+        images.merge()
+        found[size] = images.as_dict(data.classes) if parallel.is_first() else None
+    return found
+
+
+def measured():
+    """Return what a network does on a split in seven batches, two of them, and on all at once."""
+    network = untrained()
     split = work_of({}).task.split("search_validation")
     device = torch.device("cpu")
     cases = ((5, 0), (5, 3), (5, 1), (64, 0))
@@ -197,7 +216,7 @@ def everything(folder):
         session = retraining(data, epochs=3, **recipe)
         list(islice(session.run(), 5))
         found["steps"][name] = flat(session.state_dict())
-    found["normalized"], found["measured"] = normalized(), measured()
+    found["normalized"], found["measured"], found["worst"] = normalized(), measured(), worst()
     if parallel.world() > 1:
         found["continued"] = continued("nasbench201", "GDAS")
         found["drawn"], found["refused"], found["in parts"] = drawn(), refused(), in_parts()

@@ -92,6 +92,13 @@ def test_a_measurement_is_the_same_in_all_processes(found):
         assert all(one[name] == expected[name] for name in ("items", "top1", "top5", "balanced_accuracy"))
 
 
+@pytest.mark.parametrize("size", [5, 64])
+def test_the_worst_images_of_all_processes_are_those_of_one(found, size):
+    alone, (first, second) = found
+    assert len(first["worst"][size]["images"]) == 24 and second["worst"][size] is None
+    assert first["worst"][size] == alone["worst"][size]
+
+
 def test_processes_drop_elements_of_their_own(found):
     _, several = found
     masks = several[0]["drawn"]

@@ -1,10 +1,12 @@
 """Measuring latencies: small networks, for real."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from ramify.costs import Networks, PredictedLatency, measure_latency
-from ramify.costs.measuring import drawn, noisy, observe, seen_on_meta
+from ramify.costs.measuring import drawn, noisy, observe, pace, seen_on_meta
 from ramify.errors import ConfigurationError
 from ramify.seeding import rng
 from small_runs import SPACES, images
@@ -45,6 +47,16 @@ def test_members_are_drawn_once(monkeypatch):
 def test_every_pass_is_of_the_whole_batch():
     found = observe(NETWORKS, drawn(NETWORKS, 1), rounds=1, batch=3)
     assert all("f32[3," in call.text for call in found.networks[0].calls if call.function == "conv2d")
+
+
+def test_the_pace_of_a_machine_is_that_of_the_same_calls(table):
+    seen = observe(NETWORKS, drawn(NETWORKS, 3, 1), rounds=1).networks
+    now = pace(table, seen)
+    slower = {text: timing._replace(ms=timing.ms / 2) for text, timing in table.calls.items()}
+    assert pace(replace(table, calls=slower), seen) == pytest.approx(2 * now)
+    unmoved = [replace(one, spent={text: [table.calls[text].ms] for text in one.spent}) for one in seen]
+    assert pace(table, unmoved) == pytest.approx(1)
+    assert pace(replace(table, calls={}), seen) == 1
 
 
 def test_noise_is_said():

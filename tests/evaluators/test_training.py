@@ -6,7 +6,7 @@ import torch
 from ramify.errors import ConfigurationError
 from ramify.evaluators import InheritedWeights, TrainFromScratch
 from ramify.seeding import derive, rng, seeded
-from ramify.training import TrainingSession, Work, measure
+from ramify.training import Distillation, Recipe, TrainingSession, Work, measure
 from small_runs import SPACES, images, work_of
 
 
@@ -33,6 +33,39 @@ def test_the_score_is_the_validation_accuracy_of_a_plain_training(space):
     rows = [metrics.values for metrics in session.run() if metrics.values]
     expected = measure(session.network, work.task.split("search_validation"), device=torch.device("cpu"))
     assert found == {"score": expected.metrics["top1"], "loss": expected.loss, "train_loss": rows[-1]["loss"]}
+
+
+def test_a_whole_recipe_may_say_how():
+    searched, layout = SPACES["nasbench201"]
+    recipe = Recipe(epochs=2, batch_size=16, optimizer="muon", lr=0.02, rest_lr=0.003, drop_path=0.0, auxiliary=False)
+    settings, arch = TrainFromScratch(training=recipe), searched.sample(rng(3))
+    assert settings.recipe() is recipe
+    work = work_of(layout)
+    evaluation = settings.start(searched, work)
+    assert evaluation.fidelities == (1, 2)
+    found = evaluation(arch)
+    session = evaluation.training_of(arch)
+    assert session.recipe is recipe
+    for _ in session.run():
+        pass
+    measured = measure(session.trained, work.task.split("search_validation"), device=torch.device("cpu"))
+    assert (
+        found["loss"] == measured.loss != TrainFromScratch(epochs=2, batch_size=16).start(searched, work)(arch)["loss"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 3, "training": Recipe()}, "`training` is a whole recipe: set 'epochs' there, not beside it"),
+        ({"training": Recipe(validation=0.1)}, "an evaluation has neither a teacher nor a `validation` of its own"),
+        ({"training": Recipe(distillation=Distillation(teacher="x"))}, "an evaluation has neither a teacher"),
+    ],
+    ids=["doubled", "validation", "teacher"],
+)
+def test_what_a_recipe_cannot_say_is_refused(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        TrainFromScratch(**options)
 
 
 def test_an_evaluation_depends_on_architecture_and_seed_alone():

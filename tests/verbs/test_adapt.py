@@ -16,6 +16,7 @@ from ramify.cli import main
 from ramify.costs.filling import Filling
 from ramify.data import DataSpec
 from ramify.errors import ConfigurationError, RamifyError
+from ramify.run.listing import summary_of
 from ramify.run.trained import load_network
 from ramify.seeding import seeded
 from ramify.spaces.sorting import sorted_start
@@ -93,6 +94,26 @@ def test_the_same_call_does_nothing_again(run, monkeypatch):
     monkeypatch.setattr(verb, "export", lambda *_: pytest.fail("it is exported again"))
     again = adapted(whole(), run.report.parent)
     assert again.architecture == run.architecture and again.figures == run.figures
+
+
+def test_its_plan_has_all_parts_and_writes_nothing(tmp_path, run):
+    settings = {"limits": {"macs": 0.4}, "strategy": SHORT, "recipe": TRAINING, "threads": 1, "device": "cpu"}
+    found = ramify.plan(ramify.adapt, whole(), DIGITS, out=tmp_path / "run", **settings)
+    parts = {part.name: part.steps for part in found.parts}
+    assert parts == {"fit": 0, "search prepare": 1, "search trial": 6, "retrain train": 3, "export": 0}
+    assert all(part.seconds > 0 for part in found.parts)
+    line = found.lines()[0]
+    assert ", export " in line and "(0 steps" not in line and "trial" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_is_listed_with_what_it_came_to(run):
+    one = summary_of(run.report.parent)
+    assert (one.kind, one.state, one.data, one.done) == ("adapt", "finished", "digits", 1.0)
+    assert one.headline == ("test top1", run.figures["adapted"]["top1"])
+    assert one.figures["macs"] == run.figures["adapted"]["macs"]
+    search = summary_of(run.report.parent / "search")
+    assert one.started and one.started <= search.started and one.seconds >= search.seconds > 0
 
 
 def test_another_network_in_the_same_folder_is_refused(run):

@@ -1,6 +1,7 @@
 """`ramify latency`: a table is built, verified, and searched with."""
 
 import json
+import statistics
 
 import pytest
 
@@ -30,9 +31,13 @@ def test_a_table_is_built_and_verified(path, capsys):
     assert called("latency", "verify", path, *NETWORKS, "--members", 5) == 0
     out = capsys.readouterr().out
     assert "5 networks of NASBench201" in out and "median error" in out and "covers" in out
+    assert "times as long as in the table" in out
     assert called("latency", "verify", path, *NETWORKS, "--members", 5, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["measured"]) == len(found["predicted"]) == 5 and found["differs"] == ""
+    assert found["pace"] > 0
+    off = [abs(ms / one - 1) for ms, one in zip(found["measured"], found["predicted"], strict=True)]
+    assert found["error"] == pytest.approx(statistics.median(off))
 
 
 def test_noise_and_other_machines_are_said(path, tmp_path, capsys, monkeypatch):
@@ -41,7 +46,8 @@ def test_noise_and_other_machines_are_said(path, tmp_path, capsys, monkeypatch):
     content["machine"]["processor"] = "Cortex-A78"
     (tmp_path / "phone.json").write_text(json.dumps(content))
     assert called("latency", "verify", tmp_path / "phone.json", *NETWORKS, "--members", 2) == 0
-    told = capsys.readouterr().err
+    out, told = capsys.readouterr()
+    assert "times as long" not in out
     assert "of another device: processor Cortex-A78 instead of" in told and "this machine is noisy" in told
 
 

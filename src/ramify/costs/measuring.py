@@ -174,6 +174,21 @@ def _fit(table: LatencyTable, observed: Sequence[Observed]) -> LatencyTable:
     return replace(table, scales=dict(zip(names, map(float, scales), strict=True)))
 
 
+def pace(table: LatencyTable, observed: Sequence[Observed]) -> float:
+    """Return how many times as long calls take as when a table was measured: the median of networks.
+
+    Of each network it is the sum of the calls that the table knows, by their sum in the table; 1 where it knows none.
+    """
+    ratios = []
+    for one in observed:
+        now, then = 0.0, 0.0
+        for call, count in one.calls.items():
+            if (known := table.calls.get(call.text)) is not None:
+                now, then = now + count * statistics.median(one.spent[call.text]), then + count * known.ms
+        ratios += [now / then] if then else []
+    return statistics.median(ratios) if ratios else 1.0
+
+
 # Measuring
 
 

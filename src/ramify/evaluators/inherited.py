@@ -24,6 +24,7 @@ from ramify.training import (
     single_path,
 )
 from ramify.training.descent import Path
+from ramify.training.fine_tuning import fine_tuned
 from ramify.training.recipe import later
 from ramify.training.stateful import Feed, Stateful
 
@@ -51,6 +52,8 @@ class InheritedWeights(WeightSettings, Evaluator):
             search builds.
         recalibrate: Training images on which the running statistics of norms are computed anew for each member that
             is scored; 0 leaves them. In the default layout of cells almost all norms use those of the batch.
+        fine_tune: Steps that each member is trained, from the weights it inherits, before it is scored (as in
+            NetAdapt, Yang et al., ECCV 2018); the shared weights stay as they are. 0 for none.
     """
 
     nesterov: bool = True
@@ -60,6 +63,7 @@ class InheritedWeights(WeightSettings, Evaluator):
     bins: tuple[float, ...] = ()
     bins_of: str = "macs"
     recalibrate: int = 0
+    fine_tune: int = later(0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,6 +79,8 @@ class InheritedWeights(WeightSettings, Evaluator):
             raise ConfigurationError(f"`bins` are for uniform paths: {self.paths} ones are drawn whatever they cost")
         if self.recalibrate < 0 or self.recalibrate == 1:
             raise ConfigurationError(f"`recalibrate` must be 0, or 2 images or more, got {self.recalibrate}")
+        if self.fine_tune < 0:
+            raise ConfigurationError(f"`fine_tune` must be at least 0, got {self.fine_tune}")
 
     @property
     def needs(self) -> frozenset[Capability]:
@@ -148,8 +154,10 @@ class Inherited(Stateful):
         return self.weights.end(self.step - 1)
 
     def __call__(self, arch: Architecture, epochs: int | None = None) -> dict[str, float]:
-        """Return the metrics of a member with the weights it inherits."""
-        measurement = self.weights.measure(*single_path(self.space, arch), recalibrate=self.settings.recalibrate)
+        """Return the metrics of a member with the weights it inherits, trained on as the settings say."""
+        path = single_path(self.space, arch)
+        with fine_tuned(self.weights, path, self.settings.fine_tune):
+            measurement = self.weights.measure(*path, recalibrate=self.settings.recalibrate)
         return values_of(self.weights.task, measurement)
 
     @property

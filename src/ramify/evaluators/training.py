@@ -1,15 +1,18 @@
 """Evaluate an architecture by training it from scratch."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ramify.architecture import Architecture
+from ramify.errors import ConfigurationError
 from ramify.evaluators.base import Evaluation, Evaluator, names_of, values_of
 from ramify.seeding import derive, rng, seeded
 from ramify.spaces import Space
 from ramify.training import Metrics, Recipe, TrainingSession, Work, measure
+from ramify.training.recipe import later
 from ramify.training.session import fitting
+from ramify.wording import listing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class TrainFromScratch(Evaluator):
         weight_decay: Of SGD.
         clip: Largest L2 norm of the gradient; 0 leaves it.
         cutout: Side of the square that is cut out, in pixels.
+        training: A whole recipe, in place of all these settings.
     """
 
     epochs: int = 12
@@ -37,9 +41,12 @@ class TrainFromScratch(Evaluator):
     weight_decay: float = 5e-4
     clip: float = 0.0
     cutout: int = 0
+    training: Recipe | None = later(None)  # noqa: RUF009 -- a field that is left out of configurations
 
     def recipe(self) -> Recipe:
         """Return the training recipe of these settings, validated."""
+        if self.training is not None:
+            return self.training
         return Recipe(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -53,7 +60,15 @@ class TrainFromScratch(Evaluator):
         )
 
     def __post_init__(self) -> None:
-        self.recipe()
+        recipe = self.recipe()
+        if self.training is None:
+            return
+        if doubled := [item.name for item in fields(self)[:-1] if getattr(self, item.name) != item.default]:
+            raise ConfigurationError(f"`training` is a whole recipe: set {listing(doubled)} there, not beside it")
+        if recipe.distillation.teacher is not None or recipe.validation:
+            raise ConfigurationError(
+                "an evaluation has neither a teacher nor a `validation` of its own: leave both out of `training`"
+            )
 
     def start(self, space: Space, work: Work) -> Evaluation:
         """Return the evaluator at work; nothing needs preparation."""

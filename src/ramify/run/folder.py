@@ -418,7 +418,7 @@ class RunFolder:
     def _lines(self) -> list[str]:
         path = self.path / "history.jsonl"
         if not path.exists():
-            if self.finished:
+            if self.finished and self.read_json(RESULT, Result).get("history_rows", 1):
                 raise self._damaged_history("it is missing")
             return []
         try:

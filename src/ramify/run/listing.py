@@ -94,16 +94,19 @@ def _summary(path: Path) -> RunSummary:
     last = folder.last_row()
     result = folder.read_json("result.json") if folder.finished else {}
     sessions = provenance.get("sessions") or [{}]
+    names = ("original", *(config.get("levels") or {}), "retrain") if "levels" in config else ()
+    inner = [summary_of(path / name) for name in names if (path / name / CONFIG).exists()]
+    seconds = [one.seconds for one in inner if one.seconds is not None]
     return RunSummary(
         path,
         kind_of(config),
         _what(path, config),
-        str((provenance.get("data") or {}).get("name") or ""),
-        str(sessions[0].get("started") or ""),
+        str((provenance.get("data") or {}).get("name") or next((one.data for one in inner if one.data), "")),
+        str(sessions[0].get("started") or min((one.started for one in inner if one.started), default="")),
         "finished" if folder.finished else "running" if is_at_work(path) else "stopped",
         1.0 if folder.finished else _share(last.get("step"), last.get("steps")),
-        _figures(path, result, last),
-        result.get("seconds", last.get("seconds")),
+        _figures(path, result, last) or next((one.figures for one in reversed(inner) if one.figures), {}),
+        result.get("seconds", last.get("seconds", sum(seconds) if seconds else None)),
     )
 
 
@@ -131,10 +134,19 @@ def _what(path: Path, config: Mapping[str, Any]) -> str:
         named = [", ".join(f"{name}: {_name((level or {}).get('strategy'))}" for name, level in levels.items())]
     if architecture := config.get("architecture"):
         named = [str(architecture.get("space", "")) if isinstance(architecture, Mapping) else str(architecture)]
-        if (path / "architecture.json").exists():
+        if (path / "architecture.json").exists() and _has_classes(path):
             arch = read(path)[0]
             named = [str(space_of(arch).format(arch))]
     return " on ".join(filter(None, named))
+
+
+def _has_classes(path: Path) -> bool:
+    """Return whether this process has what the run was made with; listing imports nothing."""
+    try:
+        RunFolder(path).check_imports()
+    except RamifyError:
+        return False
+    return True
 
 
 def _name(described: Any) -> str:
@@ -145,11 +157,13 @@ def _name(described: Any) -> str:
 def _figures(path: Path, result: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of a run, the one that says what it is worth first."""
     found: dict[str, Any] = {}
+    own = ("images", "params", "macs", "latency_ms")
     if (path / "evaluation.json").exists():
         measured = RunFolder(path).read_json("evaluation.json")
         split = measured.get("split", "test")
-        own = ("images", "params", "macs", "latency_ms")
         found |= {f"{split} {name}": value for name, value in measured.items() if name not in own}
+    if isinstance(adapted := result.get("adapted"), Mapping):
+        found |= {name if name in own else f"test {name}": value for name, value in adapted.items()}
     told = {**last, **result}
     found |= {name: told[name] for name in _BEST if name in told}
     found |= {name: value for name, value in told.items() if name.startswith(("supernet_", "validation_"))}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from ramify import files, parallel
 from ramify.errors import ConfigurationError, RamifyError
 from ramify.parallel import say
 from ramify.run.probing import Probe, Stretch, look
+from ramify.tasks.batch import counting
 from ramify.wording import duration
 
 PLANNED_S, TOLD_S = 30.0, 3.0
@@ -68,9 +70,7 @@ class Plan:
 
     def lines(self) -> list[str]:
         """Return it for people."""
-        each = ", ".join(
-            f"{part.name} {_time(part.seconds)} ({part.steps:,} steps, {part.images:,} images)" for part in self.parts
-        )
+        each = ", ".join(map(_told, self.parts))
         where = "memory" if self.device == "cpu" else f"memory of {self.device}"
         amounts = [f"at most {size(self.memory)} of {where}"] if self.memory else []
         amounts += [f"{self.processes} processes, each as much"] if self.processes > 1 else []
@@ -87,6 +87,11 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1024
     return f"{count:.3g} GiB"
+
+
+def _told(part: Stretch) -> str:
+    amounts = f" ({part.steps:,} steps, {part.images:,} images)" if part.steps else ""
+    return f"{part.name} {_time(part.seconds)}{amounts}"
 
 
 def _time(seconds: float) -> str:
@@ -163,6 +168,14 @@ def tell(make: Callable[[float], Plan], folder: Path, *, progress: bool) -> None
 
 
 # Measuring
+
+
+def timed(name: str, work: Callable[[], object]) -> Stretch:
+    """Return a part without steps, for which it is done."""
+    start = time.perf_counter()
+    with counting() as read:
+        work()
+    return Stretch(name, 0, time.perf_counter() - start, read.items)
 
 
 def measured(

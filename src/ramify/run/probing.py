@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ramify import files, parallel
+from ramify.architecture import Architecture
 from ramify.executors import InProcess
 from ramify.seeding import rng
 from ramify.shrinking import ShrinkSession
@@ -256,19 +257,18 @@ def _trials(probe: Probe, session: AskTellSession) -> None:
     training_of = getattr(evaluation, "training_of", None)
     validation = session.work.task.split("search_validation") if training_of is not None else None
     each = images = 0.0
-    for number in range(_MEMBERS):
-        member = session.space.sample(rng(session.work.seed, "plan", number))
-        if training_of is None:
-            with probe.timed() as found:
-                evaluation(member, evaluation.fidelities[-1] if evaluation.fidelities else None)
-            each, images = (found["seconds"], found["images"]) if number else (0.0, 0.0)  # the first one warms up
-        else:
+    if training_of is not None:
+        for member in _members(session, _TRAINED):
             training = training_of(member)
-            parts = Probe(probe.seconds / _MEMBERS, probe.device)
+            parts = Probe(probe.seconds / _TRAINED, probe.device)
             _epochs(parts, "", training, training.run, training.steps, training.steps_per_epoch)
             seconds, read = measuring(probe, training.trained, validation)
-            each += (sum(part.seconds for part in parts.parts) + seconds) / _MEMBERS
-            images += (sum(part.images for part in parts.parts) + read) / _MEMBERS
+            each += (sum(part.seconds for part in parts.parts) + seconds) / _TRAINED
+            images += (sum(part.images for part in parts.parts) + read) / _TRAINED
+    else:
+        fidelity = evaluation.fidelities[-1] if evaluation.fidelities else None
+        evaluated = (_evaluated(evaluation, member, fidelity) for member in _members(session, _MOST + 1))
+        each, images, _ = probe.steps(evaluated, min(_MOST, max(1, count - 1)), probe.seconds / 2)
     if "epochs" in budgets and evaluation.fidelities:
         trained = budgets["epochs"] / evaluation.fidelities[-1]
         count = min(count or trained, trained)
@@ -286,8 +286,22 @@ def _trials(probe: Probe, session: AskTellSession) -> None:
     probe.row_count(round(count))
 
 
-_MEMBERS = 2
-"""Members that are evaluated to see what a trial takes."""
+_TRAINED = 2
+"""Members that are trained, a few steps each, to see what a trial takes."""
+
+
+def _members(session: AskTellSession, most: int) -> Iterator[Architecture]:
+    """Yield random members, moved within the limits of a search where it has any."""
+    for number in range(most):
+        generator = rng(session.work.seed, "plan", number)
+        member = session.space.sample(generator)
+        yield session.filling(member, generator) or member
+
+
+def _evaluated(evaluation: Any, member: Architecture, fidelity: int | None) -> Metrics:
+    """Return the step of an evaluation, without a row."""
+    evaluation(member, fidelity)
+    return Metrics("trial", 0, _MOST + 2, {})
 
 
 def measuring(probe: Probe, network: torch.nn.Module, split: Portion | None) -> tuple[float, float]:

@@ -47,6 +47,8 @@ class SPOS(WeightSettings, Strategy):
             largest (Yu & Huang, US-Nets, ICCV 2019), where all decisions are about numbers, such as widths.
         samples: Random members in a sandwich.
         recalibrate: Training images on which the running statistics of norms are computed for each member.
+        fine_tune: Steps that each member is trained, from the weights it inherits, before it is scored (as in
+            NetAdapt, Yang et al., ECCV 2018); the shared weights stay as they are.
         evaluations: How many members are scored.
         population: Members of a generation.
         parents: How many of the best members of all generations before have children.
@@ -81,6 +83,7 @@ class SPOS(WeightSettings, Strategy):
     paths: Literal["uniform", "sandwich"] = later("uniform")
     samples: int = later(2)
     recalibrate: int = 25_600
+    fine_tune: int = later(0)
     evaluations: int = 1000
     population: int = 50
     parents: int = 10
@@ -97,7 +100,8 @@ class SPOS(WeightSettings, Strategy):
     def search(self) -> Evolution:
         """Return the equivalent evolution by inherited weights."""
         weights = {item.name: getattr(self, item.name) for item in fields(WeightSettings)}
-        paths = {name: getattr(self, name) for name in ("bins", "bins_of", "paths", "samples", "recalibrate")}
+        scoring = ("bins", "bins_of", "paths", "samples", "recalibrate", "fine_tune")
+        paths = {name: getattr(self, name) for name in scoring}
         names = ("evaluations", "population", "parents", "crossovers", "mutation_rate", "limits", "fill", "objectives")
         settings = {name: getattr(self, name) for name in names}
         return Evolution(**settings, evaluator=SinglePath(**weights, **paths))

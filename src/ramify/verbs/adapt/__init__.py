@@ -6,6 +6,8 @@ it, which continues where it was stopped: `original`, the network with its weigh
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from ramify.commandline.options import add_data, add_init, add_recipe, add_run, 
 from ramify.commandline.plans import add_plan, say_plan
 from ramify.costs import check_limits, profile
 from ramify.errors import ConfigurationError, DataError, RunError
+from ramify.exporting import export_network
 from ramify.loggers import Logger, loggers_of
 from ramify.run import RunFolder, data_parallel, make_fabric, planning, say
 from ramify.run.configuration import described, fields_of
@@ -77,6 +80,7 @@ STRATEGY = SPOS(
     clip=5.0,
     label_smoothing=0.0,
     recalibrate=2048,
+    fine_tune=30,
     objectives=("loss",),
     evaluations=100,
     population=20,
@@ -171,6 +175,7 @@ def adapt(
     Raises:
         RamifyError: If anything handed in cannot work; nothing has been trained then.
     """
+    start = time.perf_counter()
     check_limits(limits)
     if not limits:
         raise ConfigurationError('`limits` say how small the network shall be, as {"macs": 0.5}; name one')
@@ -191,7 +196,7 @@ def adapt(
     settings = data_settings(data)
     largest = fitted.largest
     weights = _given(space, largest, init, learned, Path(out))
-    _foresee(space, largest, strategy, recipe, training if weights is None else None, work, out)
+    _foresee(space, largest, strategy, recipe, training if weights is None else None, work, out, start)
     common = common_settings(settings, None, seed, fabric, precision, execution, threads, devices)
     level = {"space": described(space), "strategy": described(strategy), "network": {}, "around": None}
     config = {
@@ -257,25 +262,35 @@ def _foresee(
     training: Recipe | None,
     work: Work,
     out: str | Path,
+    begun: float,
 ) -> None:
-    """End the call with its plan, if one was asked for: what is found trains as long as the network itself, at most."""
+    """End the call, which has `begun` then, with its plan, if one was asked for.
+
+    What is found trains, and is exported, as long as the network itself, at most.
+    """
+    task = work.task
+
+    def network() -> nn.Module:
+        with seeded(work.seed, "network"):
+            return task.network(space.build(largest, shape=work.shape))
+
+    def exported() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            export_network(network(), Path(folder) / "export", input_size=task.input_size)
 
     def trained(by: Recipe) -> TrainingSession:
-        with seeded(work.seed, "network"):
-            network = work.task.network(space.build(largest, shape=work.shape))
-            teacher = work.task.network(space.build(largest, shape=work.shape))
-        alone = "classes" not in work.task.offers or by is training
+        alone = "classes" not in task.offers or by is training
         by = replace(by, distillation=Distillation()) if alone else by
-        return TrainingSession(network, by, work, teacher=None if alone else teacher)
+        return TrainingSession(network(), by, work, teacher=None if alone else network())
 
     sessions: dict[str, Callable[[], Any]] = {} if training is None else {"original": lambda: trained(training)}
     sessions |= {"search": lambda: strategy.session(space, work), "retrain": lambda: trained(recipe)}
 
     def planned(seconds: float) -> planning.Plan:
+        fit = planning.Stretch("fit", 0, time.perf_counter() - begun, 0)
         found = planning.measured("adapting", sessions, out, work.fabric.device, seconds)
-        return replace(
-            found, notes=(*found.notes, "fitting, evaluations, export and report come on top, as a rule seconds")
-        )
+        last = planning.timed("export", exported)
+        return replace(found, parts=(fit, *found.parts, last))
 
     planning.foresee(planned)
 

@@ -30,6 +30,7 @@ GRIDS: tuple[dict[str, Any], ...] = (
     {},
     {"widths": tuple(n / 8 for n in range(1, 9)), "multiple": 4},
     {"widths": tuple(n / 16 for n in range(1, 17)), "multiple": 1},
+    {"widths": tuple(n / 64 for n in range(1, 65)), "multiple": 1},
 )
 """Widths where none are named: the first of these in which enough members meet the limits, or else the last."""
 
