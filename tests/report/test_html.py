@@ -231,6 +231,7 @@ def test_a_browser_draws_it_without_complaint(kind: str, request: pytest.Fixture
     [
         ({"strategy": {}, "data": {"source": "digits"}}, "search --config config.yaml --out ../again"),
         ({"levels": {}, "retrain": {}, "data": None}, "search --config config.yaml --out ../again"),
+        ({"limits": {}, "strategy": {}, "network": "a:b", "data": None}, "adapt --config config.yaml --out ../again"),
         ({"recipe": {}, "data": {"source": "none"}}, "retrain --config config.yaml --out ../again"),
         ({"shrinking": {}, "data": {"source": "digits"}}, "shrink --config config.yaml --out ../again"),
         (

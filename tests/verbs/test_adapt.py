@@ -1,6 +1,8 @@
 """Making a network that exists smaller: one command that goes on, with the network's weights, and its budgets."""
 
+import html
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from ramify.spaces.sorting import sorted_start
 from ramify.training import Recipe
 from ramify.verbs import adapt as verb
 from ramify.verbs.adapt.fitted import GRIDS, VARIETY, fitted_to
+from ramify.verbs.report import write_report
 
 DIGITS = DataSpec(source="digits", subset=96)
 SHORT = strategies.SPOS(
@@ -114,6 +117,20 @@ def test_it_is_listed_with_what_it_came_to(run):
     assert one.figures["macs"] == run.figures["adapted"]["macs"]
     search = summary_of(run.report.parent / "search")
     assert one.started and one.started <= search.started and one.seconds >= search.seconds > 0
+
+
+def text_of(page):
+    """Return the text of a page, without its marks and its script."""
+    return html.unescape(re.sub("<[^>]*>", " ", page.read_text().partition("<script")[0]))
+
+
+def test_its_page_says_what_the_files_say(run):
+    tested = json.loads((run.report.parent / "retrain/evaluation.json").read_text())
+    assert {name: tested[name] for name in run.figures["adapted"]} == run.figures["adapted"]
+    text = text_of(run.report)
+    assert f"Of {tested['images']} images of the test split, {100 * tested['top1']:.2f} % are classified" in text
+    assert "at the end of training is" not in text and "The search took" in text and "Score of every trial" in text
+    assert "--config" not in text  # a module of this process: no command has it
 
 
 def test_another_network_in_the_same_folder_is_refused(run):
@@ -208,3 +225,20 @@ def test_the_command_line_takes_weights_of_a_file(folder):
     assert all(torch.equal(kept[name], value) for name, value in whole().state_dict().items())
     limits = json.loads((folder / "run/result.json").read_text())["limits"]["params"]
     assert 0.98 <= limits["cost"] / limits["most"] <= 1
+
+
+def test_a_run_that_was_stopped_has_a_page_and_goes_on_from_its_configuration(folder, capsys):
+    command = ["adapt", "mine.py:Residual", *WORDS, "--limits", "{macs: 0.4}", "--out", "run", "--depth", "false"]
+    assert main(command) == 0
+    kept = {name: (folder / "run" / name).read_bytes() for name in ("result.json", "retrain/model.safetensors")}
+    for name in ("search", "retrain"):
+        shutil.rmtree(folder / "run" / name)
+    for name in ("result.json", "architecture.json"):
+        (folder / "run" / name).unlink()
+    text = text_of(write_report("run"))
+    assert "This run is unfinished: the training of the original has recorded step" in text
+    assert "ramify adapt --config config.yaml --import" in text
+    with pytest.raises(RamifyError, match="the adaptation in run is not finished; the same `ramify adapt` continues"):
+        ramify.evaluate("run")
+    assert main(["adapt", "--config", "run/config.yaml", "--out", "run", "--progress", "false"]) == 0
+    assert {name: (folder / "run" / name).read_bytes() for name in kept} == kept

@@ -25,10 +25,10 @@ from ramify.report.elements import (
     titled,
 )
 from ramify.report.folder import RunFolder, number
-from ramify.report.nextsteps import again
-from ramify.report.phrases import SHARES
+from ramify.report.nextsteps import again, is_repeatable
+from ramify.report.phrases import SHARES, objective_label
 from ramify.report.story import Trial
-from ramify.report.verdict import conditions, seconds_of
+from ramify.report.verdict import conditions, seconds_of, stages_of
 from ramify.wording import duration, sentence
 
 
@@ -74,7 +74,8 @@ class Facts:
             note = name or ", ".join(filter(None, ("one input", device)))
             tiles.append(("Latency", (f"{milliseconds:.3g}", "ms"), note))
         if (seconds := seconds_of(self.run)) is not None:
-            tiles.append(("Search time" if self.run.config.get("strategy") else "Time", duration(seconds), ""))
+            searched = self.run.config.get("strategy") or self.run.levels
+            tiles.append(("Search time" if searched else "Time", duration(seconds), ""))
         shown = (
             f'<div class="tile"><dt>{escape(label)}</dt><dd>{value}{f"<small>{unit}</small>" if unit else ""}</dd>'
             f"{f'<dd class=note>{escape(note)}</dd>' if note else ''}</div>"
@@ -128,17 +129,14 @@ class Facts:
         takes, reaches = [], []
         for cost in known_costs():
             if not cost.on_device and (value := self._measured(cost.name)) is not None:
-                takes.append((sentence(cost.label), f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"))
+                takes.append((sentence(cost.label), _counted(value)))
         for name, milliseconds in self._latencies().items():
             takes.append((f"Latency {name}".strip(), f"{milliseconds:.4g} ms{conditions(self.final)}"))
         takes += [(f"Limit of {name}", limit) for name, limit in self._limits()]
         takes += [(f"Predicted {name}", text) for name, text in self._predicted()]
-        for run, label in (
-            (self.run, "Search" if self.run.config.get("strategy") else "Time"),
-            (self.run.retrain, "Retraining"),
-        ):
-            if run and (seconds := seconds_of(run)) is not None:
-                takes.append((label, " ".join(duration(seconds))))
+        for label, run in stages_of(self.run):
+            if (seconds := seconds_of(run)) is not None:
+                takes.append(("Time" if label == "run" else sentence(label), " ".join(duration(seconds))))
         split = str(evaluation.get("split", "test"))
         for name, value in self._metrics().items():
             shown = " ".join(percent(value)) if name in SHARES else f"{value:,.6g}"
@@ -166,8 +164,8 @@ class Facts:
         for name, value in before.items():
             ends = [end for end in (number(value), number(after.get(name))) if end is not None]
             if len(ends) == 2:
-                shown = [" ".join(percent(end)) if name in SHARES else f"{end:,.6g}" for end in ends]
-                rows.append((escape(SHARES.get(name, sentence(spaced(name)))), *shown))
+                shown = [" ".join(percent(end)) if name in SHARES else _counted(end) for end in ends]
+                rows.append((escape(SHARES.get(name, sentence(objective_label(name)))), *shown))
         lead = "The network that was handed in, and what was made of it; metrics are those of the test split."
         return titled(
             "Adapted", lead, f'<div class="card">{table(("", "original", "adapted"), rows, numbers=(1, 2))}</div>'
@@ -247,7 +245,7 @@ class Facts:
             for label, run in (("The run", self.run), ("The retraining", self.run.retrain))
             if run and (command := run.provenance.get("command"))
         ]
-        if "data" in self.run.config and not unrepeatable(self.run.config.get("import") or ()):
+        if is_repeatable(self.run.config) and not unrepeatable(self.run.config.get("import") or ()):
             words = again(self.run.config, self.run.provenance.get("directory"))
             commands.append(("With the configuration above, from this folder", shlex.join(["ramify", *words])))
         commands.append(("This page, from this folder", "ramify report ."))
@@ -256,6 +254,10 @@ class Facts:
             "",
             "".join(card(label, copyable(f"command-{at}", text)) for at, (label, text) in enumerate(commands)),
         )
+
+
+def _counted(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"
 
 
 _UNTOLD = ("history_rows", "weight_decay", "drop_path")

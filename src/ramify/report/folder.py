@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from ramify import reading
 from ramify.errors import RunError
 from ramify.run.folder import HISTORY_BYTES
-from ramify.run.records import Config
+from ramify.run.records import Config, levels_of
 
 Number = float | None
 """Null where there was nothing to measure."""
@@ -107,6 +107,7 @@ class RunFolder:
     worst: Mapping[str, Any]
     reads: tuple[Mapping[str, Any], ...]
     manifest: Mapping[str, Any]
+    original: RunFolder | None
     retrain: RunFolder | None
     baseline: RunFolder | None
     levels: Mapping[str, RunFolder]
@@ -122,16 +123,16 @@ class RunFolder:
 
 
 def read_folder(path: Path) -> RunFolder:
-    """Read a run folder, the retraining and the baseline in it, and the levels of a pipeline.
+    """Read a run folder, what was trained in it, and the levels of a pipeline.
 
     Raises:
         RunError: If the folder has no config.yaml, or a file in it is malformed.
     """
     if not (path / "config.yaml").exists():
         raise RunError(f"{path} is no run folder: it has no config.yaml")
-    within = {name: path / name for name in ("retrain", "baseline")}
+    within = {name: path / name for name in ("original", "retrain", "baseline")}
     config: dict[str, Any] = reading.yaml_file(path / "config.yaml", Config, error=RunError)
-    levels = list(config.get("levels") or ())
+    levels = levels_of(config)
     return RunFolder(
         path=path,
         config=config,
@@ -145,7 +146,7 @@ def read_folder(path: Path) -> RunFolder:
         reads=tuple(row for _, row in _read_lines(path / "reads.jsonl")),
         manifest=_read_mapping(path / "export" / "manifest.json"),
         **{name: read_folder(one) if (one / "config.yaml").is_file() else None for name, one in within.items()},
-        levels={name: read_folder(path / name) for name in levels},
+        levels={name: read_folder(path / name) for name in levels if (path / name / "config.yaml").is_file()},
     )
 
 

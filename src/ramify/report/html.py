@@ -48,6 +48,8 @@ from ramify.report.story import (
 )
 from ramify.report.verdict import verdict
 from ramify.run.origin import in_words, lookup_of
+from ramify.run.records import levels_of
+from ramify.spaces.naming import INSTANCE
 from ramify.wording import sentence
 
 if TYPE_CHECKING:
@@ -146,6 +148,8 @@ class _Report:
         names = [name_of(config.get("strategy")), name_of(config.get("space") or config.get("architecture"))]
         if config.get("problem"):
             names = [name_of(config["problem"]), name_of(config.get("data"))]
+        if levels := levels_of(config):
+            names = [self._adapted() or ", ".join(levels), name_of(config.get("data"))]
         return " on ".join(filter(None, names)) or self.run.path.resolve().name
 
     def _story(self) -> str:
@@ -157,9 +161,18 @@ class _Report:
             story = f"A member of <strong>{space}</strong>, trained from scratch"
         if config.get("problem"):
             story = f"The hyper-parameters of <strong>{escape(name_of(config['problem']))}</strong> were tuned"
+        if levels := levels_of(config):
+            names = ", ".join(levels)
+            story = f"<strong>{escape(names)}</strong> were searched one after the other"
+            if network := self._adapted():
+                limits = ", ".join(
+                    f"{value:,.6g} {'of its ' * (value <= 1)}{objective_label(name)}"
+                    for name, value in config["limits"].items()
+                )
+                story = f"<strong>{escape(network)}</strong> was adapted to <strong>{escape(limits)}</strong>"
         if config.get("shrinking"):
             story = f"<strong>{space}</strong> was shrunk by the angles of a supernet"
-        if strategy:
+        if strategy and not levels:
             story = f"<strong>{strategy}</strong> searched <strong>{space or 'an unnamed space'}</strong>"
         if lookup := lookup_of(config, self.run.provenance):
             story += f", whose scores were looked up in <strong>{escape(in_words(lookup))}</strong>"
@@ -169,6 +182,13 @@ class _Report:
             if config.get(key) not in (None, ""):
                 story += f", {before} <strong>{escape(str(config[key]))}</strong>"
         return f'<p class="story">{story}.</p>'
+
+    def _adapted(self) -> str:
+        """Return the name of the network that was adapted; empty where none was."""
+        if "limits" not in self.run.config:
+            return ""
+        network = self.run.config.get("network")
+        return network if isinstance(network, str) and network != INSTANCE else "A network"
 
     # Sections
 
@@ -341,6 +361,9 @@ class _Report:
             body += grid(maps, wide=True)
             self.page.save(f"{name}-mixing", curves.draw_mixing(mixing))
         names = [name_of(run.config.get(key)) for key in ("strategy", "space")]
+        if scored := trials(run.rows("trial")):
+            body += grid([self.page.plot(f"{slug(name)}-trials", "Score of every trial", figures.scores(scored))])
+            self.page.save(f"{name}-trials", curves.draw_trials(scored))
         return titled(f"Level {name}: {' on '.join(filter(None, names))}", "", body) + self._curves(run, f"{name}-")
 
     def _curves(self, run: RunFolder, before: str = "") -> str:

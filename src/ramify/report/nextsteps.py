@@ -12,8 +12,9 @@ from ramify import files
 from ramify.imports import unrepeatable
 from ramify.report.folder import RunFolder
 from ramify.run.origin import lookup_of, saw_images
+from ramify.spaces.naming import INSTANCE
 
-_VERBS = {"problem": "tune", "shrinking": "shrink", "recipe": "retrain"}
+_VERBS = {"limits": "adapt", "problem": "tune", "shrinking": "shrink", "recipe": "retrain"}
 """What a configuration says that has these."""
 
 
@@ -30,7 +31,7 @@ def next_steps(run: RunFolder, *, late: bool = False) -> Iterator[tuple[str, str
     imported = [word for words in imports(config, run.provenance) for word in words]
     final = run.retrain or run
     if not run.result:
-        if _repeatable(config):
+        if is_repeatable(config):
             yield "Go on where it stopped.", _line(again(config, run.provenance.get("directory"), out="."))
         return
     if config.get("problem") or config.get("shrinking") or "architectures" in config:
@@ -46,15 +47,15 @@ def next_steps(run: RunFolder, *, late: bool = False) -> Iterator[tuple[str, str
         epochs = 2 * int(config["strategy"]["init_args"]["epochs"])
         words = again(config, run.provenance.get("directory"), out="../longer")
         yield "Search longer: the result was still changing.", _line([*words, "--strategy.epochs", str(epochs)])
-    if searched and run.retrain is None and not config.get("levels"):
+    if searched and run.retrain is None and not run.levels:
         images = [] if saw_images(config, run.provenance) and not lookup_of(config, run.provenance) else _DATA
         yield "Train the architecture found from scratch.", _line(["retrain", ".", *imported, *images])
     elif not final.evaluation and (final.path / "model.safetensors").exists():
         yield "Measure the trained network on test images.", _line(["evaluate", ".", *imported])
     elif final.evaluation and not final.manifest:
         yield "Take the trained network away, with or without Ramify.", _line(["export", ".", *imported])
-    beside = final.evaluation and final.baseline is None and final.config.get("recipe") and not config.get("levels")
-    if beside and _repeatable(final.config):
+    beside = final.evaluation and final.baseline is None and final.config.get("recipe") and not run.levels
+    if beside and is_repeatable(final.config):
         where = final.provenance.get("directory")
         words = again(final.config, where, out="../beside", within="retrain/" if run.retrain else "")
         yield (
@@ -82,13 +83,15 @@ def _line(words: list[str]) -> str:
 def _has_epochs(config: Mapping[str, Any]) -> bool:
     strategy = config.get("strategy")
     settings = strategy.get("init_args") if isinstance(strategy, Mapping) else None
-    return isinstance(settings, Mapping) and isinstance(settings.get("epochs"), int) and _repeatable(config)
+    return isinstance(settings, Mapping) and isinstance(settings.get("epochs"), int) and is_repeatable(config)
 
 
-def _repeatable(config: Mapping[str, Any]) -> bool:
-    """Return whether a configuration says all that a run needs; data of a program are known to it alone."""
+def is_repeatable(config: Mapping[str, Any]) -> bool:
+    """Return whether a configuration says all that a run needs; data and networks of a program are known to it alone."""
     data = config.get("data")
     source = data.get("source") if isinstance(data, Mapping) else None
+    if not isinstance(config.get("network") or {}, Mapping | str) or config.get("network") == INSTANCE:
+        return False
     return "data" in config and "architectures" not in config and not str(source).startswith("python:")
 
 

@@ -14,6 +14,7 @@ from ramify.report.nextsteps import next_steps
 from ramify.report.phrases import SHARES
 from ramify.report.standing import Standing
 from ramify.report.story import MixingHistory, Trial, edge_entropies, last_change
+from ramify.run.records import levels_of
 from ramify.wording import duration
 
 Row = Mapping[str, Any]
@@ -95,12 +96,15 @@ def unfinished(run: RunFolder) -> Statement | None:
     """Say how far an unfinished run is."""
     if run.result:
         return None
-    last = run.history[-1] if run.history else {}
+    begun = [(label, one) for label, one in stages_of(run) if one.history]
+    label, at = begun[-1] if begun and levels_of(run.config) else ("", run)
+    last = at.history[-1] if at.history else {}
     step, steps = number(last.get("step")), number(last.get("steps"))
     if step is None:
         return Statement("This run has not got anywhere yet.", True) if not run.evaluation else None
     far = f"step {step:,.0f}" + (f" of {steps:,.0f} ({100 * step / steps:.0f} %)" if steps else "")
-    return Statement(f"This run is unfinished: it has recorded {far}. What follows is how it stands.", True)
+    who = f"the {label}" if label else "it"
+    return Statement(f"This run is unfinished: {who} has recorded {far}. What follows is how it stands.", True)
 
 
 # What it reaches
@@ -376,24 +380,38 @@ def times(run: RunFolder) -> Iterator[Statement]:
     on = "cpu" if str(run.config.get("device")) == "cpu" else ""
     where = " + ".join(names[:2]) if names and not on else cpu
     parts = []
-    for label, one in (("search" if run.config.get("strategy") else "run", run), ("retraining", run.retrain)):
-        if one is not None and (seconds := seconds_of(one)) is not None:
+    for label, one in stages_of(run):
+        if (seconds := seconds_of(one)) is not None:
             verb = "took" if one.result else "has taken"
             parts.append(f"the {label} {verb} {' '.join(duration(seconds))}")
     spent = run.result.get("spent")
     spent = spent if isinstance(spent, Mapping) else {}
     known = {key: found for key in ("evaluations", "epochs") if (found := number(spent.get(key))) is not None}
     if parts:
-        at = f" on {where}" if where else ""
-        yield Statement(f"{' and '.join(parts)[:1].upper()}{' and '.join(parts)[1:]}{at}.")
+        listed = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+        yield Statement(f"{listed[:1].upper()}{listed[1:]}{f' on {where}' if where else ''}.")
     if known:
         yield Statement(f"It spent {', '.join(f'{value:,.0f} {name}' for name, value in known.items())}.")
 
 
+def stages_of(run: RunFolder) -> Iterator[tuple[str, RunFolder]]:
+    """Yield what a run consists of, in the order of the work, with a name for it."""
+    if run.original is not None:
+        yield "training of the original", run.original
+    for name, level in run.levels.items():
+        yield name if name == "search" else f"level {name}", level
+    if not levels_of(run.config):
+        yield "search" if run.config.get("strategy") else "run", run
+    if run.retrain is not None:
+        yield "retraining", run.retrain
+
+
 def seconds_of(run: RunFolder) -> float | None:
-    """Return how long a run took."""
+    """Return how long a run took; of one with levels, how long these did."""
     found = (number(source.get("seconds")) for source in (run.result, *reversed(run.history)))
-    return next((seconds for seconds in found if seconds is not None), None)
+    seconds = next((seconds for seconds in found if seconds is not None), None)
+    inner = [one for level in run.levels.values() if (one := seconds_of(level)) is not None]
+    return sum(inner) if seconds is None and inner else seconds
 
 
 def network(run: RunFolder) -> Statement | None:

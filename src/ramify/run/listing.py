@@ -12,7 +12,7 @@ from ramify import files
 from ramify.data.parts import is_hidden
 from ramify.errors import RamifyError, RunError
 from ramify.run.folder import RunFolder
-from ramify.run.records import Provenance
+from ramify.run.records import Provenance, levels_of
 from ramify.run.sources import read
 from ramify.spaces import space_of
 
@@ -94,7 +94,7 @@ def _summary(path: Path) -> RunSummary:
     last = folder.last_row()
     result = folder.read_json("result.json") if folder.finished else {}
     sessions = provenance.get("sessions") or [{}]
-    names = ("original", *(config.get("levels") or {}), "retrain") if "levels" in config else ()
+    names = ("original", *levels, "retrain") if (levels := levels_of(config)) else ()
     inner = [summary_of(path / name) for name in names if (path / name / CONFIG).exists()]
     seconds = [one.seconds for one in inner if one.seconds is not None]
     return RunSummary(
@@ -130,6 +130,10 @@ def kind_of(config: Mapping[str, Any]) -> str:
 
 def _what(path: Path, config: Mapping[str, Any]) -> str:
     named = [_name(config[key]) for key in ("strategy", "space", "problem") if config.get(key)]
+    if "limits" in config:
+        return (
+            f"{_name(config.get('strategy'))} on {config['network']}" if isinstance(config.get("network"), str) else ""
+        )
     if levels := config.get("levels"):
         named = [", ".join(f"{name}: {_name((level or {}).get('strategy'))}" for name, level in levels.items())]
     if architecture := config.get("architecture"):

@@ -19,7 +19,7 @@ from ramify.data.source import is_name
 from ramify.errors import ConfigurationError, DataError, RamifyError, RunError
 from ramify.evaluators import TableLookup
 from ramify.run.folder import RunFolder
-from ramify.run.records import Images, Layout, Provenance
+from ramify.run.records import Images, Layout, Provenance, levels_of
 from ramify.spaces import Space, space_of
 from ramify.spaces.layout import Kind
 from ramify.tasks import TASKS, Classification, Task
@@ -297,8 +297,8 @@ def member_layout(network: Mapping[str, Any] | None, space: Space, *, of_superne
 def _recorded(path: Path, space: Space) -> tuple[Path, Mapping[str, Any], Provenance, dict[str, Any]]:
     """Return the folder that knows the images of a run, its configuration, its provenance, and what these come to."""
     config, trained = RunFolder(path).config(), None
-    if levels := config.get("levels"):
-        trained, path = config.get("retrain"), path / list(levels)[-1]
+    if levels := levels_of(config):
+        trained, path = config.get("retrain") if "levels" in config else {}, path / levels[-1]
         config = RunFolder(path).config()
     network = (trained or config).get("network") or {}
     kind: Kind = "supernet" if trained is None and (path / SUPERNET).exists() else "member"

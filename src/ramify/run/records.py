@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
@@ -28,11 +29,11 @@ Layout = dict[str, int | float | bool | str | None]
 
 
 class Level(TypedDict, total=False):
-    """One search of a pipeline."""
+    """One search of a pipeline; `network` is a layout, of an adaptation it is what is adapted."""
 
     space: Setting | str | None
     strategy: Setting | str | None
-    network: Layout | None
+    network: Layout | Setting | str | None
     around: str | None
 
 
@@ -46,6 +47,11 @@ class Config(Level, total=False):
     data: dict[str, Any] | str | None
     levels: dict[str, Level] | None
     retrain: Level | None
+
+
+def levels_of(config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the searches that a run consists of, each in a folder of that name; none of a single one."""
+    return ["search"] if "limits" in config else list(config.get("levels") or ())
 
 
 class Images(TypedDict):

@@ -118,8 +118,10 @@ def folder_of(path: Path) -> Path:
             return candidate
     if not path.is_dir():
         raise RunError(f"there is no run folder {path}")
-    if "recipe" in RunFolder(path).config():
-        raise RunError(f"the retraining in {path} is not finished; the same `ramify retrain` continues it")
+    config = RunFolder(path).config()
+    if "recipe" in config:
+        verb, what = ("adapt", "adaptation") if "limits" in config else ("retrain", "retraining")
+        raise RunError(f"the {what} in {path} is not finished; the same `ramify {verb}` continues it")
     if (path / "architecture.json").exists():
         raise RunError(f"{path} is of a search and holds no retrained network; run `ramify retrain {path}` first")
     raise RunError(f"{path} holds no retrained network, and no finished search that could be retrained")

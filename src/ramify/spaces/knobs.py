@@ -277,8 +277,32 @@ def picture_of(knobs: Sequence[Knob], values: Mapping[str, Value]) -> CellGraph:
     shown = [knob for knob in knobs if knob.is_read(values)]
     states = ("in", *(f"{knob.name} {values[knob.name]}/{knob.total}" for knob in shown))
     edges = tuple((number, number + 1, knob.kind) for number, knob in enumerate(shown))
-    rows = tuple(range(6, len(states), 6))
-    return CellGraph(states, edges, inputs=(0,), output=len(states) - 1, rows=rows)
+    return CellGraph(states, edges, inputs=(0,), output=len(states) - 1, rows=_rows(states))
+
+
+_ROW = 130
+"""Letters of a row of a picture, with what an edge takes beside each state."""
+_EDGE = 14
+
+
+def _rows(states: Sequence[str]) -> tuple[int, ...]:
+    """Return the states at which a chain goes on in a new row of its picture, so that each row fits a page."""
+    rows: list[int] = []
+    length = before = 0
+    for number, name in enumerate(states):
+        own = len(name) + _EDGE
+        if length + own > _ROW and length > before:
+            rows.append(number - 1)
+            length = before
+        length, before = length + own, own
+    return tuple(rows)
+
+
+def _listed(kept: Sequence[int]) -> str:
+    """Return how many units may be kept, the first and the last of many."""
+    if len(kept) <= 8:
+        return " ".join(map(str, kept))
+    return f"{' '.join(map(str, kept[:3]))} … {kept[-1]} ({len(kept)} numbers)"
 
 
 def table_of(elastic: Elastic, size: int, networks: int) -> str:
@@ -294,7 +318,7 @@ def table_of(elastic: Elastic, size: int, networks: int) -> str:
         shares = [
             f"{terms.exact(half, *full[1:], sides) / one - 1:+.1%}" for terms, one in zip(costs, whole, strict=True)
         ]
-        rows.append((group.name, f"{group.units}", " ".join(map(str, group.kept)), f"{group.tensors} tensors", *shares))
+        rows.append((group.name, f"{group.units}", _listed(group.kept), f"{group.tensors} tensors", *shares))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     depths = ", ".join(f"{s.name or 'network'} {s.depths[0]}-{s.depths[-1]} blocks" for s in elastic.stages)

@@ -11,6 +11,7 @@ from ramify.architecture import Architecture
 from ramify.building import TABLE
 from ramify.errors import ArchitectureError, ConfigurationError, RunError
 from ramify.run import RunFolder
+from ramify.run.records import levels_of
 from ramify.run.sources import read
 from ramify.spaces import CellGraph, create, space_of
 from ramify.verbs.retrain import RetrainResult
@@ -80,7 +81,7 @@ def _write_run(path: Path, config: Mapping[str, Any]) -> Path:
     from ramify.report.standing import standing_of
 
     levels = {}
-    for name in config.get("levels") or ():
+    for name in levels_of(config):
         if (path / name / "config.yaml").exists() and (result := _so_far(path / name)) is not None:
             levels[name] = space_of(result).graphs(result), space_of(result).choices
     arch = _so_far(path)

@@ -40,6 +40,7 @@ from ramify.tasks import Task
 from ramify.training import Recipe, TrainingSession, Work, measure
 from ramify.training.distillation import Distillation
 from ramify.verbs.adapt.fitted import fitted_to, limited
+from ramify.verbs.evaluate import evaluate
 from ramify.verbs.export import export
 from ramify.verbs.report import write_report
 from ramify.verbs.retrain import RetrainResult, record_of, retrain
@@ -185,9 +186,10 @@ def adapt(
         data = "digits"
     fitted = fitted_to(network, elastic or {}, limits, data=data, fabric=fabric, task=task, folder=RunFolder(out))
     space, learned, most = fitted.space, fitted.task, fitted.most
-    if (strategy or STRATEGY) == STRATEGY and "classes" not in learned.offers:
-        strategy = replace(STRATEGY, paths="uniform")
-    strategy = limited(strategy or STRATEGY, fitted)
+    chosen = strategy or STRATEGY
+    if chosen == STRATEGY and "classes" not in learned.offers:
+        chosen = replace(STRATEGY, paths="uniform")
+    strategy = limited(chosen, fitted)
     if not (verdict := compatible(space, strategy)):
         raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.title}: {verdict.reason}")
     execution = execution_of(execution, out, learned, fabric, precision, progress)
@@ -198,13 +200,15 @@ def adapt(
     weights = _given(space, largest, init, learned, Path(out))
     _foresee(space, largest, strategy, recipe, training if weights is None else None, work, out, start)
     common = common_settings(settings, None, seed, fabric, precision, execution, threads, devices)
-    level = {"space": described(space), "strategy": described(strategy), "network": {}, "around": None}
+    common.pop("network")
     config = {
+        "network": described(network) if isinstance(network, AnyNetwork) else space.network,
         "limits": dict(limits),
-        "levels": {"search": level},
-        "retrain": {"recipe": fields_of(recipe), "network": common.pop("network")},
+        "strategy": described(chosen),
+        "recipe": fields_of(recipe),
         **({"training": fields_of(training)} if weights is None else {}),
         **({} if init is None else {"init": str(init)}),
+        **described(dict(elastic or {})),
         **common,
         "task": task_settings(learned),
     }
@@ -239,13 +243,14 @@ def adapt(
         if not folder.finished:
             folder.write_json("architecture.json", found.architecture.to_dict())
             export(trained)
+            tested = _tested(trained, learned, {"device": device, "precision": precision, "threads": threads})
             costs = fitted.costs(found.architecture)
             folder.finish(
                 {
                     "notation": found.notation,
                     "limits": {name: {"most": most[name], "cost": costs[name]} for name in most},
                     "original": _told(load_network(original)[0], learned, fabric, folder.path),
-                    "adapted": _told(trained.network, learned, fabric, folder.path / "retrain"),
+                    "adapted": tested,
                 }
             )
             parallel.wait()
@@ -339,6 +344,16 @@ def _taught(recipe: Recipe, task: Task, original: Path) -> Recipe:
     return replace(recipe, distillation=Distillation())
 
 
+def _tested(trained: RetrainResult, task: Task, machine: Mapping[str, Any]) -> dict[str, float]:
+    """Measure what was made of the network as `evaluate` does, beside it; return what it costs, and its metrics."""
+    try:
+        found = evaluate(trained, **machine)
+    except DataError:  # nothing was held out
+        cost = profile(trained.network, task.input_size)
+        return {"params": cost.params, "macs": cost.macs}
+    return {**found.metrics, "loss": found.loss, "params": found.params, "macs": found.macs}
+
+
 def _told(network: nn.Module, task: Task, fabric: Fabric, path: Path) -> dict[str, float]:
     """Return what a network costs, and its metrics on the test split, whose reading the run at `path` records."""
     cost = profile(network, task.input_size)
@@ -414,5 +429,6 @@ def _print(result: AdaptResult) -> None:
     """Print what became of the network, a line each."""
     original, adapted = (result.figures[name] for name in ("original", "adapted"))
     for name, value in original.items():
-        print(f"{name}: {value:,.6g} → {adapted[name]:,.6g}")
+        before, after = (f"{one:,d}" if isinstance(one, int) else f"{one:,.6g}" for one in (value, adapted[name]))
+        print(f"{name}: {before} → {after}")
     print(f"{result.exported}\n{result.report}")

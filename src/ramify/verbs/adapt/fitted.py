@@ -134,8 +134,10 @@ def _absolute(
 
 def _measured_before(folder: RunFolder) -> Mapping[str, float]:
     """Return the limits of the search of a run that is continued, none of a new one."""
-    searched = folder.section("levels").get("search", {})
-    limits: Mapping[str, float] = searched.get("strategy", {}).get("init_args", {}).get("limits", {})
+    searched = RunFolder(folder.path / "search")
+    if not (searched.path / "config.yaml").exists():
+        return {}
+    limits: Mapping[str, float] = searched.section("strategy").get("init_args", {}).get("limits", {})
     return limits
 
 
