@@ -109,7 +109,7 @@ def tiny(name):
     if recipe.verb == "retrain" or prefix:
         values |= {f"{prefix}recipe.{key}": value for key, value in TRAINING.items()}
         if name in DENSE:
-            del values["network.resolution"]
+            values.pop("network.resolution", None)
             values |= {"network.channels": 4, "recipe.warmup_steps": 1} | DENSE[name]
         if "recalibrate" in recipe.options.get("recipe", {}):
             values["recipe.recalibrate"] = 24

@@ -47,9 +47,9 @@ from ramify.report.story import (
     trials,
 )
 from ramify.report.verdict import verdict
+from ramify.run.listing import adapted_of
 from ramify.run.origin import in_words, lookup_of
 from ramify.run.records import levels_of
-from ramify.spaces.naming import INSTANCE
 from ramify.wording import sentence
 
 if TYPE_CHECKING:
@@ -185,10 +185,7 @@ class _Report:
 
     def _adapted(self) -> str:
         """Return the name of the network that was adapted; empty where none was."""
-        if "limits" not in self.run.config:
-            return ""
-        network = self.run.config.get("network")
-        return network if isinstance(network, str) and network != INSTANCE else "A network"
+        return adapted_of(self.run.config) if "limits" in self.run.config else ""
 
     # Sections
 

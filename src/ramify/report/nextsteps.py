@@ -87,7 +87,7 @@ def _has_epochs(config: Mapping[str, Any]) -> bool:
 
 
 def is_repeatable(config: Mapping[str, Any]) -> bool:
-    """Return whether a configuration says all that a run needs; data and networks of a program are known to it alone."""
+    """Return whether a configuration says all that a run needs; what a program hands in is known to it alone."""
     data = config.get("data")
     source = data.get("source") if isinstance(data, Mapping) else None
     if not isinstance(config.get("network") or {}, Mapping | str) or config.get("network") == INSTANCE:

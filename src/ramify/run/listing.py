@@ -15,6 +15,7 @@ from ramify.run.folder import RunFolder
 from ramify.run.records import Provenance, levels_of
 from ramify.run.sources import read
 from ramify.spaces import space_of
+from ramify.spaces.naming import INSTANCE
 
 CONFIG = "config.yaml"
 _DEPTH = 6
@@ -131,9 +132,7 @@ def kind_of(config: Mapping[str, Any]) -> str:
 def _what(path: Path, config: Mapping[str, Any]) -> str:
     named = [_name(config[key]) for key in ("strategy", "space", "problem") if config.get(key)]
     if "limits" in config:
-        return (
-            f"{_name(config.get('strategy'))} on {config['network']}" if isinstance(config.get("network"), str) else ""
-        )
+        return f"{_name(config.get('strategy'))} on {adapted_of(config)}"
     if levels := config.get("levels"):
         named = [", ".join(f"{name}: {_name((level or {}).get('strategy'))}" for name, level in levels.items())]
     if architecture := config.get("architecture"):
@@ -151,6 +150,12 @@ def _has_classes(path: Path) -> bool:
     except RamifyError:
         return False
     return True
+
+
+def adapted_of(config: Mapping[str, Any]) -> str:
+    """Return the name of the network that an adaptation began with, as far as it has one."""
+    network = config.get("network")
+    return network if isinstance(network, str) and network != INSTANCE else "a network"
 
 
 def _name(described: Any) -> str:

@@ -1,4 +1,4 @@
-"""Short fine-tuning of a member of a supernet before it is measured (Yang et al., NetAdapt, ECCV 2018, section 3.3)."""
+"""Short fine-tuning of a member of a supernet before it is measured (as in NetAdapt, Yang et al., ECCV 2018)."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ DEMONSTRATIONS: Mapping[str, Callable[[], Demonstration]] = {
     "segmentation": lambda: Demonstration(
         "GDAS looks for a chain by the loss of pixels, on shapes that are made here",
         CDARTSChain(blocks=(1, 1, 1, 1, 1), absent=False),
-        GDAS(epochs=4, batch_size=16, lr=0.05, arch_lr=0.01),
+        GDAS(epochs=12, batch_size=16, lr=0.05, arch_lr=0.4),
         Segmentation(factor=2),
         DataSpec(source="shapes", targets="masks"),
         {"channels": 4},
@@ -86,7 +86,7 @@ DEMONSTRATIONS: Mapping[str, Callable[[], Demonstration]] = {
     "detection": lambda: Demonstration(
         "GDAS looks for a chain by the loss of boxes, on shapes that are made here",
         CDARTSChain(blocks=(1, 1, 1, 1, 1), absent=False),
-        GDAS(epochs=4, batch_size=16, lr=0.01, arch_lr=0.01),
+        GDAS(epochs=12, batch_size=16, lr=0.01, arch_lr=0.4),
         Detection(width=32, base=2.0),
         DataSpec(source="shapes", targets="boxes"),
         {"channels": 4},
