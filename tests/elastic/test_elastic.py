@@ -36,7 +36,7 @@ def named(name: str) -> nn.Module:
     library, _, model = name.partition(":")
     if library == "timm":
         return pytest.importorskip("timm").create_model(model)
-    keywords = {"init_weights": False, "aux_logits": False} if model == "googlenet" else {}
+    keywords = {"init_weights": False} if model == "googlenet" else {}  # with its auxiliary classifiers
     return torchvision.models.get_model(model, **keywords)
 
 
@@ -272,10 +272,23 @@ class Auxiliary(nn.Module):
         return (y, self.aux(x.mean((2, 3)))) if self.training else y
 
 
-def test_what_a_branch_of_training_reads_stays_whole():
-    elastic = find_elastic(Auxiliary(), torch.randn(1, 3, 12, 12), multiple=1)
-    assert [group.name for group in elastic.groups] == ["b"]
-    assert "mat1 and mat2 shapes" in elastic.whole["a"]
+def test_a_branch_of_training_reads_what_is_left():
+    network = Auxiliary()
+    elastic = find_elastic(network, torch.randn(1, 3, 12, 12), multiple=1)
+    assert [group.name for group in elastic.groups] == ["a", "b"]
+    assert elastic.whole == {"head": "output"} and elastic.graphs is None
+    member = elastic.member({"a": 2, "b": 4})
+    assert member.aux.weight.shape == (5, 2)  # what it puts out stays whole
+    assert elastic.params.exact([2, 4], [], []) == profile(member, (3, 12, 12)).params
+    assert elastic.macs.exact([2, 4], [], []) == profile(member, (3, 12, 12)).macs
+    supernet = elastic.supernet().double().train()
+    rows = candidates(elastic.plan, elastic.stages, elastic.convolutions)
+    mix = one_hot(rows, [[rows[0][0].index(2), rows[0][1].index(4)], [], []], torch.double)
+    x = torch.randn(2, 3, 12, 12, dtype=torch.double)
+    for masked, cut in zip(supernet(x, **mix), elastic.member({"a": 2, "b": 4}).double().train()(x), strict=True):
+        torch.testing.assert_close(masked, cut, rtol=1e-12, atol=1e-12)
+    network.aux = nn.Linear(7, 5)  # it cannot learn
+    assert [group.name for group in find_elastic(network, torch.randn(1, 3, 12, 12), multiple=1).groups] == ["a", "b"]
 
 
 REFUSALS = {

@@ -100,6 +100,29 @@ def test_a_member_is_the_users_class_and_trains(elastic):
     assert torch.equal(again.eval()(x), member.eval()(x))
 
 
+class Scaled(nn.Module):
+    """A scale for each channel in a shape that is written down, as in PoolFormer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 5, 1)
+        self.scale = nn.Parameter(torch.linspace(0.5, 2, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return self.head((x + self.scale.view(8, 1, 1) * x.relu()).mean((2, 3), keepdim=True)).flatten(1)
+
+
+def test_a_parameter_is_viewed_in_the_size_that_is_left():
+    torch.manual_seed(0)
+    elastic = find_elastic(Scaled(), torch.randn(1, 3, 8, 8), multiple=1)
+    assert elastic.graphs is not None and "shape '[8, 1, 1]' is invalid" in elastic.written
+    assert [group.name for group in elastic.groups] == ["conv"] and elastic.whole == {"head": "output"}
+    assert elastic.proof.removed <= 1e-9
+    member = elastic.member({"conv": 2})
+    assert member.scale.shape == (2,) and member(torch.randn(4, 3, 8, 8)).shape == (4, 5)
+
+
 class Encoder(nn.Module):
     """PyTorch's own transformer layer, which writes its width and multiplies its heads with the batch."""
 

@@ -23,10 +23,14 @@ from ramify.elastic.groups import Plan
 from ramify.elastic.labels import LabelPass, plain_attention
 from ramify.elastic.rules import RULES
 from ramify.elastic.ties import changing, decides, narrowed
-from ramify.elastic.trace import Trace, settle
+from ramify.elastic.trace import Entries, Trace, Value, settle
 
 Line = tuple[int, Tensor]
 """A dimension that shrinks, and the unit of each index along it."""
+
+
+Seen = tuple[Value | None, tuple[int, ...]]
+"""What is known of a tensor that a node returned, and its shape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class _Exported:
 
     graph: fx.GraphModule
     trace: Trace
-    seen: Mapping[str, list[tuple[Tensor | None, tuple[int, ...]]]]
+    seen: Mapping[str, list[Seen]]
 
 
 class Graphs:
@@ -87,18 +91,14 @@ class _Recorder(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule, labeling: LabelPass) -> None:
         super().__init__(graph)
-        self.seen: dict[str, list[tuple[Tensor | None, tuple[int, ...]]]] = {}
+        self.seen: dict[str, list[Seen]] = {}
         self._labeling = labeling
 
     def run_node(self, n: fx.Node) -> Any:
         out = super().run_node(n)
         parts = out if isinstance(out, list | tuple) else [out]
         if n.op == "call_function" and all(isinstance(part, Tensor) for part in parts):
-            values = [self._labeling.value(part) for part in parts]
-            self.seen[n.name] = [
-                (value if isinstance(value, Tensor) else None, tuple(part.shape))
-                for value, part in zip(values, parts, strict=True)
-            ]
+            self.seen[n.name] = [(self._labeling.value(part), tuple(part.shape)) for part in parts]
         return out
 
 
@@ -123,10 +123,18 @@ def _exported(network: nn.Module, inputs: tuple[Any, ...], *, training: bool) ->
 def _lines(exported: _Exported, plan: Plan) -> dict[str, list[list[Line]]]:
     """Return which dimensions of what each node returns can shrink, for each of the tensors."""
     units = plan.units_of(exported.trace)
-    return {
-        name: [[] if labels is None else _line(narrowed(units[labels])) for labels, _ in parts]
-        for name, parts in exported.seen.items()
-    }
+
+    def lines(value: Value | None) -> list[Line]:
+        if isinstance(value, Entries):  # a parameter that was viewed otherwise
+            return [
+                (dim, plan.axes[value.name, axis][index])
+                for dim in range(value.axes[0].dim() if value.axes else 0)
+                for axis, index in value.along(dim)
+                if (value.name, axis) in plan.axes
+            ]
+        return [] if value is None else _line(narrowed(units[value]))
+
+    return {name: [lines(value) for value, _ in parts] for name, parts in exported.seen.items()}
 
 
 def _line(units: Tensor) -> list[Line]:

@@ -7,6 +7,7 @@ looked up in `ramify.elastic.rules`; this file has what rules need: ties, uses o
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -245,6 +246,9 @@ def _index(shape: Sequence[int], dim: int) -> Tensor:
 def trace_labels(network: nn.Module, inputs: tuple[Any, ...], rules: Mapping[str | None, Rule]) -> Trace:
     """Run a network once on labels, in evaluation mode and without gradients.
 
+    Modules that do not run then, such as auxiliary classifiers, run in training mode: what they read shrinks with the
+    rest, what they put out stays whole.
+
     Args:
         network: On the CPU; it is put in evaluation mode.
         inputs: What it is called with.
@@ -253,15 +257,34 @@ def trace_labels(network: nn.Module, inputs: tuple[Any, ...], rules: Mapping[str
     Raises:
         ConfigurationError: If the network cannot run on these inputs.
     """
-    network.eval()
-    labeling = LabelPass(network, rules)
+    trace, entered = _passed(network.eval(), inputs, rules)
+    idle = {name.rpartition(".")[0] for name, _ in network.named_parameters()} - entered
+    if idle:
+        twice = tuple(torch.cat([x, x]) if isinstance(x, Tensor) and x.dim() else x for x in inputs)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                further, _ = _passed(copy.deepcopy(network).train(), twice, rules)
+        except ConfigurationError:  # a network that cannot learn from these inputs
+            return trace
+        _read_by(idle, trace, further)
+    return trace
+
+
+def _passed(network: nn.Module, inputs: tuple[Any, ...], rules: Mapping[str | None, Rule]) -> tuple[Trace, set[str]]:
+    """Return what one pass has found, and the paths of the modules that ran."""
+    labeling, entered = LabelPass(network, rules), set[str]()
+
+    def enter(path: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        entered.add(path)
+        labeling.enter_module(path, args, kwargs)
+
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(plain_attention())
         for path, module in network.named_modules():
             stack.callback(
                 module.register_forward_pre_hook(
-                    lambda _, args, kwargs, path=path: labeling.enter_module(path, args, kwargs), with_kwargs=True
+                    lambda _, args, kwargs, path=path: enter(path, args, kwargs), with_kwargs=True
                 ).remove
             )
             stack.callback(module.register_forward_hook(lambda _, args, out: labeling.leave_module(out)).remove)
@@ -279,7 +302,22 @@ def trace_labels(network: nn.Module, inputs: tuple[Any, ...], rules: Mapping[str
         for x in _tensors(out):
             labeling.keep(labeling.labels(x), "output")
     settle(trace, {name: tensor.shape for name, tensor in (*network.named_parameters(), *network.named_buffers())})
-    return trace
+    return trace, entered
+
+
+def _read_by(idle: set[str], trace: Trace, further: Trace) -> None:
+    """Add to a trace which of its labels the tensors of some modules have in another pass of the same network."""
+    root, known = further.ties.root, torch.full_like(further.ties.root, NONE)
+    for place, table in further.tables.items():
+        if place in trace.tables:
+            labels = root[table]
+            known[labels] = torch.maximum(known[labels], trace.ties.root[trace.tables[place]])
+    known[NONE] = NONE
+    for (name, axis), table in further.tables.items():
+        labels = known[root[table]]
+        if name.rpartition(".")[0] in idle and labels.any():
+            trace.tables[name, axis] = labels
+            trace.inputs |= {(name, axis)} & further.inputs
 
 
 @contextmanager
