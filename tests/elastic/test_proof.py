@@ -95,3 +95,10 @@ def test_a_stage_that_fails_is_no_stage():
     elastic = find_elastic(Contrary(), torch.randn(1, 3, 6, 6), multiple=1)
     assert elastic.stages == ()
     assert "'Identity' object has no attribute 'conv'" in elastic.whole["stage body"]
+
+
+def test_outputs_of_zero_are_alike():
+    zero = torch.zeros(1, 5)
+    assert apart(zero, zero) == 0.0
+    assert apart(zero + 1e-3, zero) > 1
+    assert apart(zero * float("nan"), zero) == apart(zero, zero * float("nan")) == float("inf")

@@ -164,6 +164,20 @@ NETWORKS = {
         Net(lambda s, x: (s.b(x), s.head(pooled(s.a(x))))[1], a=conv(3, 8), b=conv(3, 7), head=head(8), c=conv(3, 9)),
         {"b": (7, 2), "a": (8, 3)},
     ),
+    "a map padded on all sides, as TensorFlow does it": (
+        Net(
+            lambda s, x: s.head(pooled(s.b(functional.pad(s.a(x), (1, 2, 1, 0), value=3.0)))),
+            **{"a": conv(3, 8), "b": nn.Conv2d(8, 6, 3, stride=2), "head": head(6)},
+        ),
+        {"a": (8, 3), "b": (6, 3)},
+    ),
+    "channels and map padded at once": (
+        Net(
+            lambda s, x: s.head(pooled(s.b(functional.pad(s.a(x), (1, 1, 0, 2, 0, 2))))),
+            **{"a": conv(3, 8), "b": conv(10, 6, 1), "head": head(6)},
+        ),
+        {"a": (8, 3), "b": (6, 3)},
+    ),
     "padded channels": (
         Net(lambda s, x: s.head(pooled(functional.pad(s.a(x), (0, 0, 0, 0, 2, 2)))), a=conv(3, 8), head=head(12)),
         {"a": (8, 3)},

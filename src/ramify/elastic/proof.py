@@ -90,7 +90,7 @@ def apart(a: Any, b: Any) -> float:
     if isinstance(a, Tensor):
         if a.shape != b.shape:
             return float("inf")
-        distance = float((a - b).abs().max() / b.abs().max().clamp(min=1e-300))
+        distance = float((a - b).abs().max()) / max(float(b.abs().max()), 1e-300)
         return distance if distance == distance else float("inf")
     pairs = [(a[key], b[key]) for key in a] if isinstance(a, dict) else list(zip(a, b, strict=True))
     return max((apart(x, y) for x, y in pairs if x is not None), default=0.0)

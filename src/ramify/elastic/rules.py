@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ramify.elastic.labels import Call, LabelPass, Rule
@@ -77,6 +78,17 @@ def _performed(call: Call, labels: Tensor | Sequence[Tensor], rest: Sequence[Any
     ready = labels.contiguous().to(dtype) if isinstance(labels, Tensor) else [x.to(dtype) for x in labels]
     out = call.func(ready, *rest, **call.kwargs)
     return narrowed(out.long()) if isinstance(out, Tensor) else [narrowed(x.long()) for x in out]
+
+
+def padded(run: LabelPass, call: Call) -> Any:
+    """Pad labels with `NONE` where they change; what is put around a map belongs to its channel and goes with it."""
+    x, pads = call.args[:2]
+    value = run.value(x)
+    if not isinstance(value, Tensor):
+        return rearranged(run, call)
+    last = x.dim() - 1
+    kept = [pad if value.shape[last - at // 2] > 1 else 0 for at, pad in enumerate(pads)]
+    return narrowed(F.pad(value, kept, value=NONE)) if any(kept) else value
 
 
 def chunked(run: LabelPass, call: Call) -> Any:
@@ -335,8 +347,9 @@ _RULES: dict[Rule, str] = {
     "empty_like bernoulli dropout native_dropout feature_dropout",
     nothing: "new_zeros new_ones new_full new_empty new_empty_strided sym_size sym_stride sym_numel is_same_size",
     rearranged: "view _unsafe_view reshape _reshape_alias permute t transpose squeeze unsqueeze select slice unbind "
-    "cat stack expand repeat roll flip index gather index_select constant_pad_nd pixel_shuffle pixel_unshuffle "
+    "cat stack expand repeat roll flip index gather index_select pixel_shuffle pixel_unshuffle "
     "im2col unfold diagonal split_with_sizes",
+    padded: "constant_pad_nd",
     shuffled: "channel_shuffle native_channel_shuffle",
     restrided: "as_strided",
     chunked: "split",
