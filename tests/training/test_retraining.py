@@ -8,15 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import ramify
 from ramify.data import DataSpec, Distortion
 from ramify.errors import ConfigurationError
 from ramify.ops import DropPath
 from ramify.seeding import rng, seeded, stream
-from ramify.spaces import NASBench201
+from ramify.spaces import AnyNetwork, NASBench201
 from ramify.tasks import Batch, Classification, Regression
 from ramify.testing.small import values
 from ramify.training import Distillation, Recipe, TrainingSession, measure
-from small_runs import SPACES, differences, finish, loaded, restored, saved, work_of
+from small_runs import DATA, SPACES, STRATEGIES, differences, finish, loaded, restored, saved, work_of
 
 PLAIN = {"batch_size": 16, "drop_path": 0.0, "cutout": 0, "crop": 0, "flip": False}
 
@@ -429,3 +430,40 @@ class TestDistillation:
         work = replace(work_of({}), given=Regression().on(values()))
         with pytest.raises(ConfigurationError, match="distillation compares logits of classes, and Regression has"):
             TrainingSession(nn.Flatten(), Recipe(epochs=1, distillation=TAUGHT, **PLAIN), work, teacher=Teacher())
+
+
+class Auxiliary(nn.Module):
+    """A user's network, which returns more in training: nothing, and what an auxiliary classifier says."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.aux, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 10), nn.Linear(4, 10)
+
+    def forward(self, x):
+        x = self.body(x).relu().mean((2, 3))
+        return (self.head(x), None, self.aux(x)) if self.training else self.head(x)
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_auxiliary_classifiers_of_a_users_network_learn_where_they_may(learns):
+    recipe = Recipe(epochs=1, lr=0.1, clip=0.0, weight_decay=0.0, auxiliary=learns, auxiliary_weight=0.4, **PLAIN)
+    with seeded(0, "network"):
+        network, other = Auxiliary(), Auxiliary()
+    other.load_state_dict(network.state_dict())
+    session = TrainingSession(network, recipe, work_of({}))
+    x, y = first_batch(session)
+    logits, _, further = other(x)
+    loss = F.cross_entropy(logits, y)
+    (loss + 0.4 * learns * F.cross_entropy(further, y)).backward()
+    next(session.run())
+    torch.optim.SGD(other.parameters(), lr=0.1, momentum=0.9).step()
+    assert_equal_networks(session, other)
+    assert float(session.averages.sums[0]) == pytest.approx(16 * loss.item())  # rows say what the network loses
+
+
+@pytest.mark.parametrize("strategy", ["DARTS-second-order", "GDAS", "SPOS", "TuNAS"])
+def test_networks_with_auxiliary_classifiers_are_searched(strategy):
+    with seeded(0, "network"):
+        space = AnyNetwork(Auxiliary(), input_size=(1, 8, 8), multiple=1)
+    found = ramify.search(space, STRATEGIES[strategy], DATA, threads=1, device="cpu", progress=False)
+    assert found.architecture in space

@@ -57,6 +57,9 @@ class Task(ABC):
     """Whether `meter()`, of what is learning, measures the score first, by whatever name; not where that takes long."""
     cuts_out: ClassVar[bool] = True
     """Whether a square is cut out of small training images where a recipe says nothing about it."""
+    one_tensor: ClassVar[bool] = False
+    """Whether outputs are one tensor: what a user's network returns beside it are those of auxiliary classifiers."""
+
     offers: ClassVar[frozenset[str]] = frozenset()
     """What strategies may build on beside the loss; `classes`: outputs (B, K) are logits of K classes."""
 

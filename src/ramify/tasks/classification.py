@@ -31,6 +31,7 @@ class Classification(Task):
 
     metrics = (Metric("top1", "fraction"), Metric("top5", "fraction"), Metric("balanced_accuracy", "fraction"))
     smooths = True
+    one_tensor = True
     offers = frozenset({"classes"})
 
     def __post_init__(self) -> None:

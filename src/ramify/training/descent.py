@@ -38,6 +38,7 @@ from ramify.training.session import (
     lost,
     parts,
     uneven,
+    without_auxiliary,
 )
 from ramify.training.single_images import check_parts, check_whole, inputs_for, normalizes_one
 from ramify.training.stateful import Stateful
@@ -77,6 +78,8 @@ class Weights(Stateful):
         with seeded(work.seed, "supernet"):
             supernet = self.task.network(space.supernet(work.layout, shape=work.shape))
         supernet = prepare(supernet, work.execution)
+        if self.task.one_tensor:
+            supernet.register_forward_hook(without_auxiliary)
         optimizer = torch.optim.SGD(
             _groups(supernet, settings),
             lr=settings.lr,

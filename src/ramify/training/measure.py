@@ -15,7 +15,7 @@ from ramify import parallel
 from ramify.errors import ConfigurationError, RunError
 from ramify.tasks import Batch, Portion, Task
 from ramify.tasks.batch import tensors
-from ramify.training.session import DIVERGED, lost
+from ramify.training.session import DIVERGED, lost, parted
 from ramify.training.single_images import is_lonely
 
 MEASURED_BATCH = 256
@@ -90,7 +90,7 @@ def measure(
         with torch.no_grad():
             own = split.batches(batch_size, seed=0, start=first, every=step, device=device)
             for number, batch in enumerate(islice(own, -(-(count - first) // step))):
-                output = forward(batch.inputs)
+                output = parted(task, forward(batch.inputs))[0]
                 loss = lost(task, output, batch, alone=True)
                 finite = torch.stack([each.isfinite().all() for each in tensors(output)]).all()
                 sums += torch.stack(

@@ -35,6 +35,7 @@ from ramify.training.session import (
     fitting,
     leaves_out,
     lost,
+    parted,
     parts,
     uneven,
 )
@@ -135,7 +136,7 @@ class TrainingSession:
         inputs = inputs_for(network, self.task, size)
         output = _shapes(network.train(), inputs, "the network cannot be trained on")
         if self.teacher is not None:
-            self._check_teacher(inputs, output[0] if self._is_auxiliary(output) else output)
+            self._check_teacher(inputs, self._parted(output)[0])
 
     def _check_teacher(self, inputs: Any, output: Any) -> None:
         """Raise `ConfigurationError` unless the teacher's output has the shape of the network's; shapes only."""
@@ -242,16 +243,13 @@ class TrainingSession:
             inputs, mixed = self._mixed(part, key)
             with seeded(self.work.seed, "train", *key):
                 output = self.network(inputs)
-            output, auxiliary = output if self._is_auxiliary(output) else (output, None)
+            output, further = self._parted(output)
             loss = self._loss(output, mixed, share)
             if self.teacher is not None:
                 loss = self._distilled(loss, output, inputs, len(part) / held)
             self.averages.add(output, part, loss)
-            yield share * (
-                loss.mean
-                if auxiliary is None
-                else loss.mean + self.recipe.auxiliary_weight * self._loss(auxiliary, mixed, share).mean
-            )
+            beside = [self.recipe.auxiliary_weight * self._loss(one, mixed, share).mean for one in further]
+            yield share * (loss.mean + sum(beside) if beside else loss.mean)
 
     def _mean_held(self, items: int) -> float:
         """Return how many items of a batch the processes hold on average, where this one holds `items`."""
@@ -268,14 +266,17 @@ class TrainingSession:
         """
         settings = self.recipe.distillation
         with torch.no_grad():
-            taught = self.teacher(inputs)
+            taught = parted(self.task, self.teacher(inputs))[0]
         factor = settings.alpha * share / loss.share if loss.share else 0.0
         return replace(loss, mean=(1 - settings.alpha) * loss.mean + factor * settings.term(output, taught))
 
-    def _is_auxiliary(self, output: Any) -> bool:
-        """Return whether an output has that of an auxiliary head beside it."""
-        may = self.recipe.auxiliary and self.task.takes_auxiliary
-        return may and isinstance(output, tuple) and len(output) == 2
+    def _parted(self, output: Any) -> tuple[Any, tuple[Tensor, ...]]:
+        """Return an output, and those of auxiliary heads beside it that learn, too."""
+        learn = self.recipe.auxiliary and self.task.takes_auxiliary
+        if learn and isinstance(output, tuple) and len(output) == 2:
+            return output[0], (output[1],)
+        output, further = parted(self.task, output)
+        return output, further if learn else ()
 
     def _mixed(self, part: Batch, key: tuple[int, ...]) -> tuple[Any, list[tuple[Batch, float]]]:
         """Return inputs, and the batches whose targets each of them has with their shares (mixup)."""

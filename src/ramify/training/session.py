@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ramify import parallel
 from ramify.costs import Inputs
@@ -297,6 +297,19 @@ def check_smoothing(task: Task, smoothing: float) -> None:
     """Print a note if settings smooth labels but the task has none."""
     if smoothing and not task.smooths:
         say_once(f"label smoothing is for classes: {task.name} learns without it")
+
+
+def parted(task: Task, output: Any) -> tuple[Any, tuple[Tensor, ...]]:
+    """Return what a network says, and what the auxiliary classifiers of a user's network say beside it."""
+    if task.one_tensor and isinstance(output, tuple | list) and output:
+        return output[0], tuple(one for one in output[1:] if isinstance(one, Tensor))
+    return output, ()
+
+
+def without_auxiliary(supernet: nn.Module, inputs: Any, output: Any) -> Any:
+    """Return what a supernet says without auxiliary classifiers: a forward hook, where the output is one tensor."""
+    alone = isinstance(output, tuple | list) and all(one is None or isinstance(one, Tensor) for one in output)
+    return output[0] if alone else output
 
 
 def lost(
