@@ -215,11 +215,11 @@ def measured(
         free = shutil.disk_usage(there).free
         if disk > free:
             problems.append(f"{size(disk)} on the disk of {there}, which has {size(free)} left")
-    memory = _peak(device)
+    memory = peak(device)
     return Plan(title, tuple(probe.parts), memory, disk, str(device), 1, tuple(problems), tuple(probe.notes))
 
 
-def _peak(device: torch.device) -> int:
+def peak(device: torch.device) -> int:
     """Return the most memory so far, in bytes: that of the device, or of this process; 0 where nobody counts it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)

@@ -295,7 +295,8 @@ def _foresee(
         fit = planning.Stretch("fit", 0, time.perf_counter() - begun, 0)
         found = planning.measured("adapting", sessions, out, work.fabric.device, seconds)
         last = planning.timed("export", exported)
-        return replace(found, parts=(fit, *found.parts, last))
+        notes = (*found.notes, "starting and the page come on top, as a rule some seconds")
+        return replace(found, parts=(fit, *found.parts, last), memory=planning.peak(work.fabric.device), notes=notes)
 
     planning.foresee(planned)
 
