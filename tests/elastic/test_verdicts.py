@@ -1,6 +1,7 @@
 """What a proof found is known again, for the same network alone."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from networks_without_points import Residual
 from ramify import spaces
 from ramify.elastic import elastic, find_elastic, verdicts
+from ramify.elastic.groups import find_units
 from ramify.elastic.proof import Prover
 
 
@@ -41,6 +43,21 @@ def test_a_network_is_proved_once(proofs):
     assert again.proof == first.proof and again.whole == first.whole
     assert [group.name for group in again.groups] == [group.name for group in first.groups]
     assert [stage.name for stage in again.stages] == [stage.name for stage in first.stages]
+
+
+def test_a_verdict_is_of_the_groups_that_were_asked(proofs, monkeypatch):
+    """What rules find may differ between versions: what was not proved then is proved now."""
+    every = found()
+
+    def fewer(trace):
+        first, *others = find_units(trace)
+        return [replace(first, reason="nobody knew"), *others]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(elastic, "find_units", fewer)
+        assert len(found().groups) == len(every.groups) - 1
+    assert len(proofs) == 2
+    assert found().groups == every.groups and len(proofs) == 2
 
 
 class Steeper(Residual):

@@ -181,7 +181,8 @@ def find_elastic(
     stages = [s for s in find_stages(network, trace) if depth and not _excluded((s.name,), only, whole)]
     smaller = [k for k in find_kernels(network, trace, kernels) if not _excluded((k.name,), only, whole)]
     settings = {"widths": widths, "multiple": multiple, "depth": depth, "kernels": kernels}
-    key = key_of(network, inputs, {**settings, "only": only, "whole": whole})
+    asked = [(one.name, len(one.labels), one.reason, sorted(one.places.items())) for one in found]
+    key = key_of(network, inputs, {**settings, "only": only, "whole": whole, "groups": asked})
     verdict = verdict_of(key)
     if verdict is None:
         prover = Prover(network, inputs, trace, stages, smaller)

@@ -104,7 +104,7 @@ def key_of(network: nn.Module, inputs: Sequence[Any], settings: Mapping[str, Any
     Args:
         network: That is proved.
         inputs: What it is called with.
-        settings: Of the search for what is elastic.
+        settings: Of the search for what is elastic, and the groups that are to be proved.
     """
     digest = hashlib.sha256()
 
