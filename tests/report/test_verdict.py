@@ -118,7 +118,9 @@ def test_other_results():
     tuned = {"validation_loss": 2.0, "cost": 30, "reached": {"hoag": {}, "grid": {"at_equal_cost": 2.5}}}
     assert "grid, had 2.5" in verdict.tuned(tuned).text and not verdict.tuned(tuned).doubt
     ends = {"original": {"top1": 0.9, "macs": 2e6}, "adapted": {"top1": 0.95, "macs": 1e6}}
-    assert "95.00 % accuracy instead of 90.00 %" in verdict.adapted(ends).text
+    assert "95.00 % top-1 accuracy instead of 90.00 %, 1.00M multiply-adds" in verdict.adapted(ends).text
+    ends = {"original": {"r2": 0.5, "macs": 10}, "adapted": {"r2": 0.25, "macs": 5}}
+    assert "has 0.25 r2 instead of 0.5, 5 multiply-adds instead of 10" in verdict.adapted(ends).text
     assert verdict.tuned({}) is None and verdict.adapted({}) is None and verdict.shrunk({}) is None
 
 

@@ -242,3 +242,25 @@ def test_a_run_that_was_stopped_has_a_page_and_goes_on_from_its_configuration(fo
         ramify.evaluate("run")
     assert main(["adapt", "--config", "run/config.yaml", "--out", "run", "--progress", "false"]) == 0
     assert {name: (folder / "run" / name).read_bytes() for name in kept} == kept
+
+
+def test_what_has_no_classes_is_adapted_on_uniform_paths(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlp.py").write_text(MLP)
+    words = ["adapt", "mlp.py:Mlp", "--data", "diabetes", "--task", "regression", "--limits", "{params: 0.3}"]
+    words += ["--strategy.epochs", "1", "--strategy.evaluations", "3", "--recipe.epochs", "1", "--training.epochs", "1"]
+    assert main([*words, "--threads", "1", "--device", "cpu", "--out", "run"]) == 0
+    assert "no classes that members could learn from each other" in capsys.readouterr().err
+    assert "paths: sandwich" not in (tmp_path / "run/config.yaml").read_text()
+    figures = json.loads((tmp_path / "run/result.json").read_text())
+    assert f"{figures['adapted']['r2']:.4g} r2 instead of" in text_of(tmp_path / "run/report.html")
+
+
+MLP = """
+from torch import nn
+
+
+class Mlp(nn.Sequential):
+    def __init__(self, features=10):
+        super().__init__(nn.Linear(features, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1))
+"""

@@ -192,16 +192,17 @@ def tuned(result: Row) -> Statement | None:
 
 
 def adapted(result: Row) -> Statement | None:
-    """Say what an adapted network has left of the accuracy and of the multiply-adds of the original."""
+    """Say what an adapted network has left of the score and of the costs of the original."""
     before, after = result.get("original"), result.get("adapted")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return None
+    score = str(next(iter(before), ""))
     told = []
-    for key, name in (("top1", "accuracy"), ("macs", "multiply-adds"), ("params", "parameters")):
+    for key, name in ((score, SHARES.get(score, spaced(score))), ("macs", "multiply-adds"), ("params", "parameters")):
         one, other = number(before.get(key)), number(after.get(key))
-        if one is not None and other is not None:
-            shown = (_percent(one), _percent(other)) if key == "top1" else (_count(one), _count(other))
-            told.append(f"{shown[1]} {name} instead of {shown[0]}")
+        if one is not None and other is not None and (key != score or score not in ("macs", "params")):
+            shown = [_percent(x) if key in SHARES else f"{x:.4g}" if key == score else _count(x) for x in (one, other)]
+            told.append(f"{shown[1]} {name[:1].lower()}{name[1:]} instead of {shown[0]}")
     return Statement(f"The adapted network has {', '.join(told)}.") if told else None
 
 

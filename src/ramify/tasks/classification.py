@@ -30,6 +30,7 @@ class Classification(Task):
     class_weights: dict[str, float] | str | None = None
 
     metrics = (Metric("top1", "fraction"), Metric("top5", "fraction"), Metric("balanced_accuracy", "fraction"))
+    short = "classification"
     smooths = True
     one_tensor = True
     offers = frozenset({"classes"})

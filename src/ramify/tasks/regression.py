@@ -33,6 +33,7 @@ class Regression(Task):
     of: str = "squared"
 
     targets = "values"
+    short = "regression"
     one_tensor = True
     metrics = (Metric("r2"), Metric("rmse", "units of the target", False), Metric("mae", "units of the target", False))
 

@@ -157,8 +157,8 @@ def adapt(
         out: The run folder.
         init: The weights of the network, a file or a run folder. A network without any is trained first.
         task: What is learned; classification when None.
-        strategy: How to search; its limits are those of the adaptation. `STRATEGY` when None, on paths that are drawn
-            uniformly where what is learned has no classes.
+        strategy: How to search; its limits are those of the adaptation. `STRATEGY` when None. Where what is learned has
+            no classes, paths are drawn uniformly instead of as a sandwich.
         recipe: How to fine-tune. The original teaches where it names no other teacher. `RECIPE` when None.
         training: How a network without weights is trained first; `TRAINING` when None.
         elastic: Arguments of `AnyNetwork`, such as `widths` and `depth`. Without `widths` they are quarters, or as fine
@@ -187,8 +187,9 @@ def adapt(
     fitted = fitted_to(network, elastic or {}, limits, data=data, fabric=fabric, task=task, folder=RunFolder(out))
     space, learned, most = fitted.space, fitted.task, fitted.most
     chosen = strategy or STRATEGY
-    if chosen == STRATEGY and "classes" not in learned.offers:
-        chosen = replace(STRATEGY, paths="uniform")
+    if isinstance(chosen, SPOS) and chosen.paths == "sandwich" and "classes" not in learned.offers:
+        say(f"{learned.name} has no classes that members could learn from each other: paths are drawn uniformly")
+        chosen = replace(chosen, paths="uniform")
     strategy = limited(chosen, fitted)
     if not (verdict := compatible(space, strategy)):
         raise ConfigurationError(f"{type(strategy).__name__} cannot search {space.title}: {verdict.reason}")
