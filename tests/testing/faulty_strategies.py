@@ -1,5 +1,6 @@
 """A good strategy of a user, session and all, and the same with one fault each."""
 
+import itertools
 import random
 from dataclasses import dataclass, field
 
@@ -188,12 +189,14 @@ def _crashes(self, space):
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats(AskTell):
-    """Asks for what a generator of its own draws."""
+    """Asks for what a generator draws that every search moves on."""
 
-    entropy = random.SystemRandom()
+    searches = itertools.count()  # and no true randomness, by which two searches of a small space may be alike
 
     def ask(self, space, trials, rng):
-        return space.sample(random.Random(self.entropy.random()))
+        if not trials.asked:
+            object.__setattr__(self, "_search", next(self.searches))
+        return space.sample(random.Random(f"{self._search} {trials.asked}"))
 
 
 @dataclass(frozen=True, kw_only=True)
