@@ -1,7 +1,8 @@
 """What a search on the loss of a task finds, against a random member of like cost, after equal training.
 
     python benchmarks/at_work.py [--task segmentation] [--strategy GDAS] [--space chain] [--seeds 10] [--first 0]
-        [--search 6] [--train 15] [--channels 8] [--data shapes] [--out runs/at-work] [--json FILE]
+        [--search 6] [--train 15] [--channels 8] [--lr 0.02] [--arch_lr 0.01] [--evaluations 60] [--fine_tune 0]
+        [--data shapes] [--out runs/at-work] [--json FILE]
 
 For each seed: a search of a small chain, or of cells, on the loss of pixels, or of boxes; a random member whose
 multiply-adds are those of what was found, give or take 5 %. Both are trained anew on the same images by the same recipe
@@ -98,7 +99,7 @@ def run(seed: int, options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=sorted(TASKS), default="segmentation")
+    parser.add_argument("--task", choices=sorted(TASKS["chain"]), default="segmentation")
     parser.add_argument("--strategy", choices=["DARTS", "GDAS", "SPOS", "evolution"], default="GDAS")
     parser.add_argument("--space", choices=sorted(SPACES), default="chain")
     parser.add_argument("--seeds", type=int, default=10)

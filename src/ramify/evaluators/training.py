@@ -63,7 +63,8 @@ class TrainFromScratch(Evaluator):
         recipe = self.recipe()
         if self.training is None:
             return
-        if doubled := [item.name for item in fields(self)[:-1] if getattr(self, item.name) != item.default]:
+        settings = [item for item in fields(TrainFromScratch) if item.name != "training"]
+        if doubled := [item.name for item in settings if getattr(self, item.name) != item.default]:
             raise ConfigurationError(f"`training` is a whole recipe: set {listing(doubled)} there, not beside it")
         if recipe.distillation.teacher is not None or recipe.validation:
             raise ConfigurationError(

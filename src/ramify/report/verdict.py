@@ -196,11 +196,11 @@ def adapted(result: Row) -> Statement | None:
     before, after = result.get("original"), result.get("adapted")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return None
-    score = str(next(iter(before), ""))
+    score = next((str(key) for key in before if key not in ("macs", "params")), "")
     told = []
     for key, name in ((score, SHARES.get(score, spaced(score))), ("macs", "multiply-adds"), ("params", "parameters")):
         one, other = number(before.get(key)), number(after.get(key))
-        if one is not None and other is not None and (key != score or score not in ("macs", "params")):
+        if one is not None and other is not None:
             shown = [_percent(x) if key in SHARES else f"{x:.4g}" if key == score else _count(x) for x in (one, other)]
             told.append(f"{shown[1]} {name[:1].lower()}{name[1:]} instead of {shown[0]}")
     return Statement(f"The adapted network has {', '.join(told)}.") if told else None

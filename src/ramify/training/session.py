@@ -301,15 +301,19 @@ def check_smoothing(task: Task, smoothing: float) -> None:
 
 def parted(task: Task, output: Any) -> tuple[Any, tuple[Tensor, ...]]:
     """Return what a network says, and what the auxiliary classifiers of a user's network say beside it."""
-    if task.one_tensor and isinstance(output, tuple | list) and output:
-        return output[0], tuple(one for one in output[1:] if isinstance(one, Tensor))
-    return output, ()
+    return _first_and_others(output) if task.one_tensor else (output, ())
 
 
 def without_auxiliary(supernet: nn.Module, inputs: Any, output: Any) -> Any:
     """Return what a supernet says without auxiliary classifiers: a forward hook, where the output is one tensor."""
-    alone = isinstance(output, tuple | list) and all(one is None or isinstance(one, Tensor) for one in output)
-    return output[0] if alone else output
+    return _first_and_others(output)[0]
+
+
+def _first_and_others(output: Any) -> tuple[Any, tuple[Tensor, ...]]:
+    """Part several tensors; what else a network returns, such as features at its taps, is left as it is."""
+    if isinstance(output, tuple | list) and output and all(one is None or isinstance(one, Tensor) for one in output):
+        return output[0], tuple(one for one in output[1:] if one is not None)
+    return output, ()
 
 
 def lost(
